@@ -1,0 +1,3 @@
+"""Armlet's host side."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,55 @@
+"""Errors of the host side; all of them are :class:`device_agent.errors.ArmletError`.
+
+    ModelError              the model file is missing, broken or of a kind that is not read
+    ├── UnsupportedOperator the graph holds something that this stage cannot carry; it is named
+    BoardError              the board is unknown or its file is wrong
+    ConnectionFailed        the host cannot be reached, or its key or ours is refused
+    RemoteError             the board answered, and the answer was an error or not acceptable
+    ProvisionError          runtime, kernel or agent could not be made ready for the board
+    DataError               images or labels cannot be read
+"""
+
+from __future__ import annotations
+
+from device_agent.errors import ArmletError, PackageError
+
+
+class ModelError(ArmletError):
+    """The model file is missing, broken or of a kind that is not read."""
+
+
+class UnsupportedOperator(ModelError):
+    """The graph holds an operator, a type or a feature that this stage cannot carry."""
+
+
+class BoardError(ArmletError):
+    """The board is unknown or its file is wrong."""
+
+
+class ConnectionFailed(ArmletError):
+    """The host cannot be reached, or its key or ours is refused."""
+
+
+class RemoteError(ArmletError):
+    """The board answered, and the answer was an error or not acceptable."""
+
+
+class ProvisionError(ArmletError):
+    """Runtime, kernel or agent could not be made ready for the board."""
+
+
+class DataError(ArmletError):
+    """Images or labels cannot be read."""
+
+
+__all__ = [
+    "ArmletError",
+    "BoardError",
+    "ConnectionFailed",
+    "DataError",
+    "ModelError",
+    "PackageError",
+    "ProvisionError",
+    "RemoteError",
+    "UnsupportedOperator",
+]
