@@ -75,7 +75,7 @@ def from_keras(model: Any, *, input_shape: Sequence[int] | None = None) -> bytes
 
         signature = tf.TensorSpec([BATCH, *shape], tf.as_dtype(model.inputs[0].dtype), name="input")
         function = tf.function(call).get_concrete_function(signature)
-        return _run_converter(tf.lite.TFLiteConverter.from_concrete_functions([function], model), model.name)
+        return _run_converter(function, model.name)
 
 
 def _from_saved_model(path: Path, input_shape: Sequence[int] | None) -> bytes:
@@ -112,14 +112,17 @@ def _from_saved_model(path: Path, input_shape: Sequence[int] | None) -> bytes:
         def call(image: Any) -> Any:
             return list(function(**{name: image}).values())
 
-        return _run_converter(
-            tf.lite.TFLiteConverter.from_concrete_functions([call.get_concrete_function()], loaded), str(path)
-        )
+        return _run_converter(call.get_concrete_function(), str(path))
 
 
-def _run_converter(converter: Any, name: str) -> bytes:
+def _run_converter(function: Any, name: str) -> bytes:
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
     try:
-        return bytes(converter.convert())
+        # Frozen first: the converter otherwise leaves some variables as resources and folds nothing into them.
+        frozen = convert_variables_to_constants_v2(function)
+        return bytes(tf.lite.TFLiteConverter.from_concrete_functions([frozen]).convert())
     except Exception as error:  # the converter raises its own ConverterError and plain RuntimeErrors
         raise ModelError(
             f"TensorFlow could not convert {name}",
