@@ -1,0 +1,47 @@
+# Everything happens in .venv; `make demo` and `make test` are all that a newcomer needs.
+# PYTHON picks the interpreter: make demo PYTHON=python3.12
+
+PYTHON ?= $(shell for v in 3.13 3.12 3.11 3.10; do command -v python$$v && break; done 2>/dev/null || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo test lint format bench clean
+
+help:
+	@echo "make demo    convert, compress, deploy and measure two networks; no board needed"
+	@echo "make test    the whole test suite"
+	@echo "make lint    ruff and mypy"
+	@echo "make format  let ruff format the code"
+	@echo "make clean   remove .venv and caches"
+
+setup: $(VENV)/ready
+
+# The runtimes that go to the board are fetched here, so that demo and tests need no network.
+$(VENV)/ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "armlet needs Python 3.10 to 3.13 on the host; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { echo "$(PYTHON) has no ensurepip, which a virtual environment needs. On Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable '.[host,demo,dev]'
+	$(BIN)/sdk board fetch local --all-runtimes
+	@touch $@
+
+demo: setup
+	$(BIN)/sdk demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
