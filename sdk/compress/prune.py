@@ -57,10 +57,10 @@ def prune(
     if not selected:
         return graph
     if scope == "layer":
-        return graph.with_data({w.tensor_index: _smallest_to_zero(w.array, sparsity) for w in selected})
+        return graph.with_data({w.tensor_index: prune_array(w.array, sparsity) for w in selected})
 
     flat = np.concatenate([w.array.ravel() for w in selected])
-    flat = _smallest_to_zero(flat, sparsity)
+    flat = prune_array(flat, sparsity)
     changes, start = {}, 0
     for weight in selected:
         end = start + weight.array.size
@@ -69,7 +69,8 @@ def prune(
     return graph.with_data(changes)
 
 
-def _smallest_to_zero(array: np.ndarray, sparsity: float) -> np.ndarray:
+def prune_array(array: np.ndarray, sparsity: float) -> np.ndarray:
+    """A copy with the ``floor(sparsity * size)`` elements of smallest magnitude at zero; ties go by position."""
     pruned = array.copy()
     count = int(np.floor(sparsity * array.size))
     order = np.argsort(np.abs(array), axis=None, kind="stable")
