@@ -1,0 +1,304 @@
+"""Records as rich renderables that stay complete on 80 columns. Pure: makes them, prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sdk.inspection import Inspection
+from sdk.report.record import Accuracy, ModelRecord, Report
+from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, seconds_text
+
+
+def _table(title: str | None, *columns: str) -> Table:
+    """A table whose first column is text and whose others are numbers; a column named with < is text too."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, title_style="bold")
+    for index, column in enumerate(columns):
+        text = index == 0 or column.startswith("<")
+        table.add_column(
+            column.lstrip("<"), justify="left" if text else "right", overflow="fold", no_wrap=not text
+        )
+    return table
+
+
+def _facts(*pairs: tuple[str, str]) -> Table:
+    """Label and value, one pair a line."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for label, value in pairs:
+        table.add_row(label, value)
+    return table
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """(1, 224, 224, 3) as 1x224x224x3."""
+    return "x".join(map(str, shape))
+
+
+# ------------------------------------------------------------------------------------------------ single steps
+
+
+def converted(result: Any) -> RenderableType:
+    """One line for a written ``.tflite``."""
+    return Text(
+        f"{result.output}: {bytes_text(result.tflite_bytes)}, {result.operators} operators, "
+        f"{count_text(result.parameters)} parameters, {count_text(result.macs)} MACs, "
+        f"{shape_text(result.input_shape)} -> {shape_text(result.output_shape)}"
+    )
+
+
+def packed(result: Any) -> RenderableType:
+    """One line for a written package."""
+    return Text(
+        f"{result.output}: {bytes_text(result.package_bytes)} from {bytes_text(result.tflite_bytes)} "
+        f"({ratio_text(result.ratio)} smaller), {result.sections} sections, in {seconds_text(result.seconds)}"
+    )
+
+
+def unpacked(result: Any) -> RenderableType:
+    """One line for a decoded package."""
+    return Text(
+        f"{result.output}: {bytes_text(result.tflite_bytes)} in {seconds_text(result.seconds)} with the "
+        f"{result.kernel} decoder; sha256 {result.tflite_sha256[:16]} is right"
+    )
+
+
+def compressed(result: Any) -> RenderableType:
+    """Sizes by stage, and how the accuracy was checked."""
+    accuracy = (
+        _accuracy_line(result.accuracy)
+        if result.accuracy
+        else "not checked: no data were given, so nothing is known of what the model still can do (--data)"
+    )
+    return Group(
+        Text(
+            f"{result.output}: {bytes_text(result.package_bytes)} from {bytes_text(result.original_bytes)}, "
+            f"{ratio_text(result.ratio)} smaller"
+        ),
+        _facts(("accuracy", accuracy)),
+        stages(result.inspection),
+    )
+
+
+def _accuracy_line(accuracy: Accuracy) -> str:
+    before, after = accuracy.original_correct, accuracy.compressed_correct
+    return (
+        f"{percent_text(accuracy.share(before))} -> {percent_text(accuracy.share(after))} "
+        f"({before} -> {after} of {accuracy.samples}, {accuracy.data})"
+    )
+
+
+# --------------------------------------------------------------------------------------------------- inspection
+
+
+def stages(inspection: Inspection) -> Table:
+    """The paper's table: what is left after pruning, weight sharing and coding."""
+    table = _table(None, "stage", "bytes", "ratio")
+    for stage, size in inspection.stages:
+        table.add_row(stage, f"{size:,}", ratio_text(inspection.original_bytes / size))
+    return table
+
+
+def inspection(result: Inspection) -> RenderableType:
+    """Every layer with its own section, then what else is in the file, then the totals by stage."""
+    table = _table(None, "layer", "shape", "zeros", "values", "<layout", "bits/w", "before", "after", "ratio")
+    for row in result.rows:
+        table.add_row(
+            short_name(row.name),
+            shape_text(row.shape),
+            percent_text(row.sparsity, 0),
+            "-" if row.centroids is None else str(row.centroids),
+            row.layout,
+            f"{row.bits_per_weight:.2f}",
+            bytes_text(row.original_bytes),
+            bytes_text(row.coded_bytes),
+            ratio_text(row.ratio),
+        )
+    table.add_section()
+    table.add_row(
+        "everything else",
+        "",
+        "",
+        "",
+        "",
+        "",
+        bytes_text(result.original_other_bytes),
+        bytes_text(result.other_bytes),
+        ratio_text(result.original_other_bytes / result.other_bytes) if result.other_bytes else "",
+    )
+    name = result.name or "package"
+    return Group(
+        Text(
+            f"{name}: {result.package_bytes:,} bytes, {ratio_text(result.ratio)} smaller than float32; "
+            f"format {result.format_version}"
+        ),
+        Text(f"package sha256 {result.package_sha256}", style="dim"),
+        Text(f"tflite  sha256 {result.tflite_sha256}", style="dim"),
+        table,
+        stages(result),
+    )
+
+
+def short_name(name: str, width: int = 18) -> str:
+    """The end of a converter's long tensor name, which is where layers differ."""
+    last = name.split(";")[0]
+    return last if len(last) <= width else "…" + last[-(width - 1) :]
+
+
+# -------------------------------------------------------------------------------------------------- catalogues
+
+
+def zoo(networks: Sequence[Any]) -> RenderableType:
+    """Networks with parameters and MACs."""
+    table = _table(None, "network", "<paper", "input", "classes", "parameters", "MACs", "<options")
+    for n in networks:
+        options = " ".join(f"--{key} {value}" for key, value in n.options.items())
+        table.add_row(
+            n.name,
+            n.paper,
+            shape_text(n.input_shape),
+            str(n.classes),
+            count_text(n.parameters),
+            count_text(n.macs),
+            options,
+        )
+    return table
+
+
+def boards(known: Sequence[Any]) -> RenderableType:
+    """The catalogue: cores, peaks, bandwidth."""
+    table = _table(None, "board", "<what it is", "<cores", "GFLOP/s", "GB/s", "<runtime")
+    for board in known:
+        clusters = " + ".join(f"{len(c.cpus)}x {c.core.removeprefix('Cortex-')}" for c in board.clusters)
+        peak = max((c.peak_fp32_gflops_per_core.value for c in board.clusters), default=None)
+        bandwidth = board.memcpy_gigabytes_per_second
+        table.add_row(
+            board.name,
+            board.title,
+            clusters or "-",
+            f"{peak:.1f}" if peak else "-",
+            f"{bandwidth.value:.1f}" if bandwidth else "-",
+            board.preferred_runtime.name if board.preferred_runtime else "-",
+        )
+    return Group(table, Text("GFLOP/s: float32 peak of the fastest core; GB/s: memcpy", style="dim"))
+
+
+# ------------------------------------------------------------------------------------------------------- report
+
+
+def report(result: Report) -> RenderableType:
+    """Size, accuracy, latency and the gap between theory and measurement, then the conditions."""
+    parts: list[RenderableType] = [Text(f"Board {result.board}: {result.board_title}", style="bold")]
+    if result.emulated:
+        parts.append(Text("emulated: not a latency", style="bold red"))
+    parts.append(_sizes(result.models))
+    if any(m.accuracy for m in result.models):
+        parts.append(_accuracies(result.models))
+    parts.append(_latencies(result.models))
+    if result.comparisons:
+        parts.append(_gap(result))
+    parts.append(_conditions(result))
+    parts.extend(Text(f"note: {note}", style="yellow") for note in result.notes)
+    return Group(*parts)
+
+
+def _sizes(models: Sequence[ModelRecord]) -> Table:
+    table = _table(
+        "Size", "model", "float32", "package", "ratio", "zeros", "parameters", "decode", "<decoder"
+    )
+    for m in models:
+        table.add_row(
+            m.name,
+            bytes_text(m.original_bytes),
+            bytes_text(m.package_bytes),
+            ratio_text(m.ratio),
+            percent_text(m.sparsity, 0),
+            count_text(m.parameters),
+            seconds_text(m.measurement.decode_seconds),
+            m.measurement.decode_kernel,
+        )
+    return table
+
+
+def _accuracies(models: Sequence[ModelRecord]) -> RenderableType:
+    table = _table(
+        "Accuracy", "model", "original, host", "compressed, host", "compressed, board", "same answers"
+    )
+    data = ""
+    for m in models:
+        if m.accuracy is None:
+            continue
+        a = m.accuracy
+        data = f"{a.samples} samples: {a.data}"
+        board = "-" if a.board_correct is None else percent_text(a.share(a.board_correct), 2)
+        agrees = "-" if a.board_agrees is None else f"{a.board_agrees} of {a.samples}"
+        table.add_row(
+            m.name,
+            percent_text(a.share(a.original_correct), 2),
+            percent_text(a.share(a.compressed_correct), 2),
+            board,
+            agrees,
+        )
+    return Group(table, Text(data, style="dim"))
+
+
+def _latencies(models: Sequence[ModelRecord]) -> Table:
+    table = _table("Latency of one inference", "model", "minimum", "median", "p90", "p99", "samples", "MACs")
+    for m in models:
+        t = m.measurement
+        times = [seconds_text(s) for s in (t.minimum, t.median, t.p90, t.p99)]
+        table.add_row(m.name, *times, f"{len(t.samples_seconds):,}", count_text(m.macs))
+    return table
+
+
+def _gap(result: Report) -> RenderableType:
+    table = _table(
+        f"Against {result.comparisons[0].baseline}",
+        "model",
+        "in theory",
+        "measured",
+        "95 % interval",
+        "realised",
+    )
+    for c in result.comparisons:
+        low, high = c.measured_speedup_interval
+        table.add_row(
+            c.candidate,
+            ratio_text(c.theoretical_speedup),
+            ratio_text(c.measured_speedup),
+            f"{low:.2f} - {high:.2f}",
+            percent_text(c.share_realised, 0),
+        )
+    return Group(
+        table,
+        Text(
+            "in theory: ratio of MACs; measured: ratio of medians; realised: measured / in theory",
+            style="dim",
+        ),
+    )
+
+
+def _conditions(result: Report) -> RenderableType:
+    t = result.models[0].measurement
+    samples = " + ".join(f"{len(m.measurement.samples_seconds):,}" for m in result.models)
+    return Group(
+        Text("\nConditions", style="bold"),
+        _facts(
+            ("machine", f"{t.machine}, Python {t.python_version}, numpy {t.numpy_version}"),
+            ("runtime", f"{t.runtime} {t.runtime_version}, delegate {t.delegate}"),
+            ("threads", f"{t.threads}, on CPUs {', '.join(map(str, t.cpus))}"),
+            ("samples", f"{samples}, interleaved, after {len(t.warmup_seconds)} warm-ups"),
+            ("decoder", f"{t.decode_kernel} kernel"),
+            (
+                "verdict",
+                "; ".join(dict.fromkeys(p for m in result.models for p in m.measurement.problems))
+                or "trusted",
+            ),
+        ),
+    )
