@@ -1,0 +1,121 @@
+"""``python3 -m device_agent VERB``: what the host calls. One JSON line on standard output, whatever happens.
+
+    status                  what is installed and deployed here
+    missing                 which blobs the host has to send (a JSON list of SHA-256 on standard input)
+    install                 adopt the sent blobs, try the release (its manifest on standard input), confirm or revert
+    confirm NAME            make the release on trial the current one
+    rollback NAME           go back to the release before
+    check RELEASE           the health check of one release
+    run MODEL               predictions for the arrays of an .npy file
+    bench MODEL...          measure models, interleaved
+    load MODEL              one cold start: decode, load, first inference, peak memory
+    smoke                   does the runtime work here?
+
+MODEL is the name of something deployed, or the path of a .armlet or .tflite file. An error is the line
+{"error": class, "what": ..., "expected": ..., "found": ..., "hint": ...} and exit status 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn, Sequence
+
+from device_agent import verbs
+from device_agent.errors import AgentError, ArmletError
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise AgentError(f"the agent was called wrongly: {message}", hint=self.format_usage().strip())
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="device_agent", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument(
+        "--home", type=Path, help="the agent's folder (default: $ARMLET_HOME, else ~/.armlet)"
+    )
+    commands = parser.add_subparsers(dest="verb", required=True, parser_class=_Parser)
+
+    commands.add_parser("status")
+    commands.add_parser("missing")
+    commands.add_parser("smoke")
+
+    install = commands.add_parser("install")
+    install.add_argument(
+        "--keep-on-trial", action="store_true", help="leave confirming to the verb `confirm`"
+    )
+    install.add_argument("--check-seconds", type=float, default=120.0, help="longest health check")
+
+    confirm = commands.add_parser("confirm")
+    confirm.add_argument("name")
+    rollback = commands.add_parser("rollback")
+    rollback.add_argument("name")
+    rollback.add_argument("--reason", default="asked for")
+
+    check = commands.add_parser("check")
+    check.add_argument("release")
+
+    run = commands.add_parser("run")
+    run.add_argument("model")
+    run.add_argument("--inputs", type=Path, required=True, help=".npy, (n, ...) or one input")
+    run.add_argument("--outputs", type=Path, required=True, help=".npy to write")
+    bench = commands.add_parser("bench")
+    bench.add_argument("models", nargs="+")
+    bench.add_argument("--inputs", type=Path, help=".npy whose first input is used (default: seeded noise)")
+    bench.add_argument("--min-samples", type=int, default=1024)
+    bench.add_argument("--max-seconds", type=float, default=10.0, help="per model")
+    bench.add_argument("--max-warmup-seconds", type=float, default=3.0)
+    bench.add_argument(
+        "--emulated", action="store_true", help="say in the record that this machine is emulated"
+    )
+    bench.add_argument("--no-pinning", action="store_true", help="do not keep to the big cores")
+    load = commands.add_parser("load")
+    load.add_argument("model")
+    for command in (check, run, bench, load):
+        command.add_argument("--threads", type=int, default=1)
+        command.add_argument("--kernel", choices=("auto", "c", "numpy"), default="auto")
+    return parser
+
+
+def answer(arguments: Sequence[str]) -> tuple[dict[str, Any], int]:
+    """What a call answers, and its exit status."""
+    try:
+        options = build_parser().parse_args(arguments)
+        if options.home is not None:
+            os.environ["ARMLET_HOME"] = str(options.home)  # child processes of a verb read it too
+        return {"verb": options.verb, **verbs.VERBS[options.verb](options)}, 0
+    except ArmletError as error:
+        return error.to_json(), 2
+    except (MemoryError, OSError) as error:
+        return AgentError(f"the agent could not finish: {error or type(error).__name__}").to_json(), 2
+    except Exception as error:
+        traceback.print_exc()
+        what = f"the agent failed unexpectedly: {type(error).__name__}: {error}"
+        return AgentError(what, hint="This is a defect; the traceback is on standard error.").to_json(), 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Answers on the real standard output; anything else that prints (a runtime's C++ log) goes to standard error."""
+    sys.stdout.flush()
+    channel = os.dup(1)
+    os.dup2(2, 1)
+    os.umask(0o077)
+    try:
+        reply, status = answer(sys.argv[1:] if arguments is None else arguments)
+        line = json.dumps(reply, allow_nan=False, separators=(",", ":")) + "\n"
+        with os.fdopen(os.dup(channel), "w", encoding="ascii") as out:
+            out.write(line)
+        return status
+    finally:
+        sys.stdout.flush()
+        os.dup2(channel, 1)
+        os.close(channel)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""Runs on a board before anything else is there: unpacks one tree of files from a stream.
+
+The host sends this file's text to ``python3 -c`` with the arguments DESTINATION SHA256 BYTES, and a gzipped tar on
+standard input; so it stands alone (standard library, Python 3.8), and no pip or tar is needed on the board. The tree
+appears under its final name whole or not at all: it is unpacked beside it, checked against the digest of the stream,
+synced to the disk and renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import sys
+import tarfile
+import tempfile
+import time
+from typing import BinaryIO, Sequence
+
+#: The files of a tree together have at most this many bytes, and there are at most this many of them.
+MAX_TREE_BYTES = 1 << 30
+MAX_FILES = 20_000
+#: A half-unpacked tree older than this many seconds was abandoned.
+ABANDONED_SECONDS = 3600.0
+PREFIX = ".unpacking-"
+
+
+class Refused(Exception):
+    """The stream is not what it should be; nothing was put in place."""
+
+
+class _Stream(io.RawIOBase):
+    """Hashes what is read from ``source`` and never reads past the announced size."""
+
+    def __init__(self, source: BinaryIO, size: int) -> None:
+        self._source = source
+        self._left = size
+        self.digest = hashlib.sha256()
+
+    def read(self, count: int = -1) -> bytes:
+        data = self._source.read(min(count, self._left) if count >= 0 else self._left)
+        self._left -= len(data)
+        self.digest.update(data)
+        return data
+
+    def finish(self) -> bool:
+        """Reads what the tar reader left (its padding); whether the whole size arrived."""
+        while self._left:
+            if not self.read(1 << 16):
+                return False
+        return True
+
+
+def check_member(member: tarfile.TarInfo) -> str:
+    """The path of a member, if it is a plain file that stays inside the tree."""
+    parts = member.name.split("/")
+    if not member.isreg() or member.name.startswith("/") or any(part in ("", ".", "..") for part in parts):
+        raise Refused(f"the tree holds something that is not a plain file inside it: {member.name[:200]!r}")
+    return os.path.join(*parts)
+
+
+def unpack(source: BinaryIO, destination: str, sha256: str, size: int) -> bool:
+    """Unpacks the stream to ``destination``; True if it did, False if that was there already."""
+    parent = os.path.dirname(destination)
+    os.makedirs(parent, mode=0o700, exist_ok=True)
+    if os.path.isdir(destination):
+        return False
+    _sweep(parent)
+    temporary = tempfile.mkdtemp(prefix=PREFIX, dir=parent)  # 0700
+    try:
+        stream = _Stream(source, size)
+        left, files = MAX_TREE_BYTES, 0
+        try:
+            with tarfile.open(fileobj=stream, mode="r|gz") as archive:
+                for member in archive:
+                    path = os.path.join(temporary, check_member(member))
+                    left, files = left - member.size, files + 1
+                    if left < 0 or files > MAX_FILES:
+                        raise Refused(f"the tree is larger than {MAX_TREE_BYTES} bytes or {MAX_FILES} files")
+                    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+                    mode = 0o700 if member.mode & 0o100 else 0o600
+                    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+                    content = archive.extractfile(member)
+                    assert content is not None  # it is a plain file
+                    with os.fdopen(descriptor, "wb") as file:
+                        shutil.copyfileobj(content, file, 1 << 20)
+        except (tarfile.TarError, EOFError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise Refused(f"the stream is cut or damaged: {error}") from None
+        if not stream.finish() or stream.digest.hexdigest() != sha256:
+            raise Refused(f"the stream is cut or damaged: its sha256 is not {sha256}")
+        os.sync()
+        try:
+            os.rename(temporary, destination)
+        except OSError:
+            if os.path.isdir(destination):  # somebody else was faster, with the same content
+                return False
+            raise
+        return True
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sweep(parent: str) -> None:
+    for name in os.listdir(parent):
+        path = os.path.join(parent, name)
+        if name.startswith(PREFIX) and time.time() - os.lstat(path).st_mtime > ABANDONED_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """One JSON line: {"unpacked": bool} or {"error": ..., "what": ...}; the exit status is 0 or 2."""
+    destination, sha256, size = arguments
+    try:
+        answer = {"unpacked": unpack(sys.stdin.buffer, destination, sha256, int(size))}
+    except (Refused, OSError) as error:
+        print(json.dumps({"error": "ProvisionError", "what": str(error)}))
+        return 2
+    print(json.dumps(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

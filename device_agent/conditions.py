@@ -1,0 +1,196 @@
+"""The conditions a measurement is taken under: temperature, clock, governor, throttling, memory, big cores.
+
+A fact about the machine is a file and a pure function of its text. Where a file is not there (containers,
+emulators, other kernels) the fact is None: unknown is not zero. ``root`` is "/" on a board and a recorded tree in
+tests. Paths and units: Linux ``Documentation/ABI/testing/sysfs-class-thermal``, ``admin-guide/pm/cpufreq.rst``,
+``proc(5)``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterable
+
+CPU = "sys/devices/system/cpu"
+
+#: Names of thermal zones that measure the CPU, best first (``type`` of Raspberry Pi, Rockchip, Amlogic, x86...).
+CPU_ZONES = ("cpu", "soc", "x86_pkg_temp", "package", "core", "bigcore", "thermal-fan-est", "acpitz")
+
+#: `vcgencmd get_throttled`, bits that hold now (Raspberry Pi documentation, "vcgencmd").
+THROTTLED_NOW = {0: "under-voltage", 1: "ARM frequency capped", 2: "throttled", 3: "soft temperature limit"}
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What could be read at one moment; None where the machine does not tell."""
+
+    temperature_celsius: float | None
+    frequency_hz: float | None
+    governor: str | None
+    #: Reasons that hold now, () when the machine says there are none, None when it does not tell.
+    throttled: tuple[str, ...] | None
+    #: Counts of thermal throttling since boot, where the kernel keeps one.
+    throttle_count: int | None
+
+
+def parse_millidegrees(text: str) -> float | None:
+    """``thermal_zone*/temp``: thousandths of a degree Celsius; some drivers write whole degrees."""
+    if not re.fullmatch(r"\s*-?\d{1,9}\s*", text):
+        return None
+    value = float(text)
+    celsius = value / 1000.0 if abs(value) >= 1000.0 else value
+    return celsius if -60.0 <= celsius <= 200.0 else None
+
+
+def parse_kilohertz(text: str) -> float | None:
+    """``cpufreq/*_freq``: kHz. Returns Hz."""
+    return float(text) * 1e3 if re.fullmatch(r"\s*[1-9]\d{1,9}\s*", text) else None
+
+
+def parse_cpuinfo_megahertz(text: str) -> float | None:
+    """The fastest ``cpu MHz`` line of an x86 ``/proc/cpuinfo`` in Hz; ARM kernels have none."""
+    found = re.findall(r"^cpu MHz\s*:\s*(\d+(?:\.\d+)?)", text, re.MULTILINE)
+    return max(float(megahertz) for megahertz in found) * 1e6 if found else None
+
+
+def parse_throttled(text: str) -> tuple[str, ...] | None:
+    """``throttled=0x50005`` of vcgencmd, or the bare hex number of its sysfs file: the reasons that hold now."""
+    match = re.fullmatch(r"\s*(?:throttled=)?(?:0x)?([0-9a-fA-F]{1,8})\s*", text)
+    if not match:
+        return None
+    bits = int(match.group(1), 16)
+    return tuple(reason for bit, reason in THROTTLED_NOW.items() if bits >> bit & 1)
+
+
+def parse_cpu_list(text: str) -> tuple[int, ...]:
+    """``0-3,6`` as in ``cpu/online`` to (0, 1, 2, 3, 6); () when it is not such a list."""
+    cpus: list[int] = []
+    for part in text.strip().split(","):
+        match = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part)
+        if not match:
+            return ()
+        cpus.extend(range(int(match.group(1)), int(match.group(2) or match.group(1)) + 1))
+    return tuple(cpus)
+
+
+def parse_status_kilobytes(text: str, field: str) -> int | None:
+    """A line like ``VmHWM:     1234 kB`` of ``/proc/PID/status``, in bytes."""
+    match = re.search(rf"^{re.escape(field)}:\s*(\d+) kB$", text, re.MULTILINE)
+    return int(match.group(1)) * 1024 if match else None
+
+
+def choose_zone(zones: Iterable[tuple[str, float]]) -> float | None:
+    """The CPU's temperature among (type, celsius) pairs; the hottest one when no type names the CPU."""
+    known = list(zones)
+    for name in CPU_ZONES:
+        matching = [celsius for kind, celsius in known if name in kind.lower()]
+        if matching:
+            return max(matching)
+    return max((celsius for _, celsius in known), default=None)
+
+
+def _text(path: Path) -> str:
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read(65536)
+    except OSError:
+        return ""
+
+
+def read_temperature(root: Path = Path("/")) -> float | None:
+    zones = []
+    for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
+        celsius = parse_millidegrees(_text(zone / "temp"))
+        if celsius is not None:
+            zones.append((_text(zone / "type").strip(), celsius))
+    if not zones:
+        for sensor in sorted((root / "sys/class/hwmon").glob("hwmon*/temp*_input")):
+            celsius = parse_millidegrees(_text(sensor))
+            if celsius is not None:
+                zones.append((_text(sensor.parent / "name").strip(), celsius))
+    return choose_zone(zones)
+
+
+def read_frequency(cpus: Iterable[int] | None = None, root: Path = Path("/")) -> float | None:
+    """The highest current clock, in Hz, among ``cpus`` (None: all)."""
+    wanted = None if cpus is None else set(cpus)
+    found = []
+    for directory in (root / CPU).glob("cpu[0-9]*"):
+        if wanted is None or int(directory.name[3:]) in wanted:
+            hertz = parse_kilohertz(_text(directory / "cpufreq/scaling_cur_freq"))
+            if hertz is not None:
+                found.append(hertz)
+    return max(found) if found else parse_cpuinfo_megahertz(_text(root / "proc/cpuinfo"))
+
+
+def read_governor(root: Path = Path("/")) -> str | None:
+    """The governor's name; several, joined by "+", where clusters differ."""
+    names = {_text(path).strip() for path in (root / CPU).glob("cpu[0-9]*/cpufreq/scaling_governor")}
+    return "+".join(sorted(name for name in names if re.fullmatch(r"\w{1,32}", name))) or None
+
+
+def read_throttled(root: Path = Path("/")) -> tuple[str, ...] | None:
+    """Reasons for a lowered clock that the firmware of a Raspberry Pi gives; None on other machines."""
+    for path in (root / "sys/devices/platform").glob("soc*/*firmware/get_throttled"):
+        reasons = parse_throttled(_text(path))
+        if reasons is not None:
+            return reasons
+    vcgencmd = shutil.which("vcgencmd") if root == Path("/") else None
+    if vcgencmd:
+        try:
+            answer = subprocess.run([vcgencmd, "get_throttled"], capture_output=True, text=True, timeout=2)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return parse_throttled(answer.stdout)
+    return None
+
+
+def read_throttle_count(root: Path = Path("/")) -> int | None:
+    texts = [_text(path) for path in (root / CPU).glob("cpu[0-9]*/thermal_throttle/*_throttle_count")]
+    counts = [int(text) for text in texts if re.fullmatch(r"\s*\d{1,18}\s*", text)]
+    return sum(counts) if counts else None
+
+
+def read_peak_memory(root: Path = Path("/")) -> int | None:
+    """Peak resident bytes of this process so far."""
+    return parse_status_kilobytes(_text(root / "proc/self/status"), "VmHWM")
+
+
+def big_cores(root: Path = Path("/")) -> tuple[int, ...]:
+    """The CPUs of the fastest kind, from ``cpu_capacity`` or the highest clock; () when all are alike or unknown."""
+    speeds: dict[int, int] = {}
+    for directory in (root / CPU).glob("cpu[0-9]*"):
+        text = _text(directory / "cpu_capacity") or _text(directory / "cpufreq/cpuinfo_max_freq")
+        if re.fullmatch(r"\s*\d{1,10}\s*", text):
+            speeds[int(directory.name[3:])] = int(text)
+    if len(set(speeds.values())) < 2:
+        return ()
+    fastest = max(speeds.values())
+    return tuple(sorted(cpu for cpu, speed in speeds.items() if speed == fastest))
+
+
+def pin_to_big_cores(root: Path = Path("/")) -> tuple[int, ...]:
+    """Keeps this process on the big cores where there are such and the kernel allows it; the CPUs it may now use."""
+    allowed = os.sched_getaffinity(0)
+    wanted = allowed.intersection(big_cores(root))
+    if wanted:
+        # A container may forbid it; the record says which CPUs were used all the same.
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, wanted)
+    return tuple(sorted(os.sched_getaffinity(0)))
+
+
+def read_conditions(cpus: Iterable[int] | None = None, root: Path = Path("/")) -> Conditions:
+    return Conditions(
+        temperature_celsius=read_temperature(root),
+        frequency_hz=read_frequency(cpus, root),
+        governor=read_governor(root),
+        throttled=read_throttled(root),
+        throttle_count=read_throttle_count(root),
+    )

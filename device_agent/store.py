@@ -1,0 +1,505 @@
+"""The board's store: blobs by SHA-256, releases as small manifests, and for each name what runs now.
+
+    store/                      directories 0700, files 0600
+        lock                    held by whoever changes anything
+        incoming/<sha256>       files on their way in, written by the host over SFTP; not trusted, not referenced
+        blobs/<sha256>          checked against its name, fsynced, then renamed into place; never changed after
+        releases/<id>.json      a manifest: which blobs make one package; <id> is the SHA-256 of the manifest
+        slots/<name>.json       which release of <name> is current, previous and on trial, and what happened
+
+A package is a list of parts (blobs) that are joined; a new release that shares parts with an old one needs only the
+others. Activation follows mcuboot's "test, then confirm" (``docs/design.md``, "Boot swap types"), with one difference:
+while a release is on trial, ``current`` still names the old one, so there is nothing to swap back. A slot is one
+file that is replaced in one rename: cut anywhere, it says either what it said before or what it says after.
+
+Every write goes temp name -> data -> fsync -> rename -> fsync of the directory. Reading needs no lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Iterable, Iterator, Mapping, Sequence
+
+from device_agent.errors import StoreError
+
+RELEASE_SCHEMA = "armlet.release/1"
+SLOT_SCHEMA = "armlet.slot/1"
+
+#: A name of a slot: a file name on any system, and harmless in any shell.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+#: No package on a board is larger than this many bytes (the package format has limits of its own).
+MAX_PACKAGE_BYTES = 1 << 30
+#: A package has at most this many parts.
+MAX_PARTS = 4096
+#: A manifest or a slot has at most this many bytes.
+MAX_JSON_BYTES = 1 << 20
+#: Events that a slot remembers.
+MAX_HISTORY = 32
+#: A file that was left in incoming/ for longer than this is an abandoned transfer.
+ABANDONED_SECONDS = 3600.0
+#: How long to wait for whoever holds the lock.
+LOCK_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Release:
+    """A manifest: the package, the parts it is joined from, and the golden pair that its health check runs."""
+
+    name: str
+    package_sha256: str
+    #: (sha256, bytes) of each part, in order.
+    parts: tuple[tuple[str, int], ...]
+    #: Blobs holding .npy arrays made on the host; None: the health check only runs the model.
+    golden_inputs_sha256: str | None = None
+    golden_outputs_sha256: str | None = None
+    #: Largest difference of an output that the health check accepts.
+    golden_tolerance: float = 0.0
+
+    @property
+    def id(self) -> str:
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    @property
+    def size(self) -> int:
+        return sum(size for _, size in self.parts)
+
+    @property
+    def blobs(self) -> tuple[str, ...]:
+        """Every blob that this release needs, each once."""
+        golden = (self.golden_inputs_sha256, self.golden_outputs_sha256)
+        digests = [digest for digest, _ in self.parts] + [digest for digest in golden if digest]
+        return tuple(dict.fromkeys(digests))
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON: the same release always has the same bytes, hence the same id."""
+        record = {
+            "schema": RELEASE_SCHEMA,
+            "name": self.name,
+            "package_sha256": self.package_sha256,
+            "parts": [list(part) for part in self.parts],
+            "golden_inputs_sha256": self.golden_inputs_sha256,
+            "golden_outputs_sha256": self.golden_outputs_sha256,
+            "golden_tolerance": self.golden_tolerance,
+        }
+        return json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Release:
+        """Checks everything a manifest says; raises StoreError."""
+        record = _parse(data, RELEASE_SCHEMA, "manifest of a release")
+        try:
+            parts = tuple((_digest(digest), _size(size)) for digest, size in record["parts"])
+            golden = [record["golden_inputs_sha256"], record["golden_outputs_sha256"]]
+            release = cls(
+                name=check_name(record["name"]),
+                package_sha256=_digest(record["package_sha256"]),
+                parts=parts,
+                golden_inputs_sha256=None if golden[0] is None else _digest(golden[0]),
+                golden_outputs_sha256=None if golden[1] is None else _digest(golden[1]),
+                golden_tolerance=float(record["golden_tolerance"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError("the manifest of a release is wrong", found=repr(error)[:200]) from None
+        if not 1 <= len(parts) <= MAX_PARTS or release.size > MAX_PACKAGE_BYTES:
+            raise StoreError(
+                "a release is too large",
+                expected=f"1 to {MAX_PARTS} parts, {MAX_PACKAGE_BYTES} bytes at most",
+                found=f"{len(parts)} parts, {release.size} bytes",
+            )
+        if (golden[0] is None) != (golden[1] is None) or not 0.0 <= release.golden_tolerance < float("inf"):
+            raise StoreError(
+                "the golden pair of a release is wrong", expected="inputs, outputs and a tolerance"
+            )
+        return release
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What a name stands for: ids of releases, and the last events, oldest first."""
+
+    name: str
+    current: str | None = None
+    previous: str | None = None
+    trial: str | None = None
+    #: Each a dict: event ("confirmed", "reverted" or "rolled back"), release, reason, unix_seconds.
+    history: tuple[Mapping[str, Any], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": SLOT_SCHEMA,
+            "name": self.name,
+            "current": self.current,
+            "previous": self.previous,
+            "trial": self.trial,
+            "history": [dict(event) for event in self.history],
+        }
+
+
+def check_name(name: Any) -> str:
+    """The name itself, if it may name a slot."""
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise StoreError(
+            "this cannot be the name of a release",
+            expected="1 to 64 letters, digits, dots, dashes and underscores, beginning with a letter or digit",
+            found=repr(name)[:80],
+        )
+    return name
+
+
+class Store:
+    """One store, in one folder, which is made when it is not there."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self.incoming = self.folder / "incoming"
+        self._blobs = self.folder / "blobs"
+        self._releases = self.folder / "releases"
+        self._slots = self.folder / "slots"
+        with _named_errors("make the store"):
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (self.incoming, self._blobs, self._releases, self._slots):
+                folder.mkdir(mode=0o700, exist_ok=True)
+
+    # -- the lock -----------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def locked(self, wait_seconds: float = LOCK_SECONDS) -> Iterator[None]:
+        """Holds the store's lock; whoever changes anything does it inside. The kernel drops it with the process."""
+        with _named_errors("lock the store"):
+            descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            deadline = time.monotonic() + wait_seconds
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() >= deadline:
+                        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip("\0\n ")
+                        raise StoreError(
+                            "another deploy is changing this board's store",
+                            expected=f"it to finish within {wait_seconds:g} s",
+                            found=f"process {holder or 'unknown'} holding the lock",
+                            hint="Wait for it, then deploy again.",
+                        ) from None
+                    time.sleep(0.05)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            yield
+        finally:
+            os.close(descriptor)
+
+    # -- blobs --------------------------------------------------------------------------------------------------
+
+    def missing(self, digests: Iterable[str]) -> tuple[str, ...]:
+        """Which of these blobs the host has to send. A blob whose bytes have rotted counts as missing."""
+        return tuple(digest for digest in dict.fromkeys(digests) if not self._intact(_digest(digest)))
+
+    def _intact(self, digest: str) -> bool:
+        try:
+            return _sha256_of_file(self._blobs / digest) == digest
+        except OSError:
+            return False
+
+    def put_blob(self, data: bytes) -> str:
+        """Stores bytes; their SHA-256."""
+        digest = hashlib.sha256(data).hexdigest()
+        if not self._intact(digest):
+            with _named_errors("store a blob"):
+                _write_durably(self._blobs / digest, data)
+        return digest
+
+    def adopt(self, digest: str) -> None:
+        """Moves ``incoming/<digest>`` among the blobs, after checking that its bytes have this digest."""
+        source = self.incoming / _digest(digest)
+        with _named_errors("store a blob"):
+            try:
+                descriptor = os.open(source, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except FileNotFoundError:
+                raise StoreError(
+                    "a part of the package did not arrive", expected=digest, found="nothing"
+                ) from None
+            try:
+                os.fchmod(descriptor, 0o600)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            found = _sha256_of_file(source)
+            if found != digest:
+                os.unlink(source)
+                raise StoreError(
+                    "a part of the package arrived damaged",
+                    expected=f"sha256 {digest}",
+                    found=f"sha256 {found}",
+                    hint="Deploy again.",
+                )
+            os.replace(source, self._blobs / digest)
+            _fsync_directory(self._blobs)
+
+    def read_blob(self, digest: str) -> bytes:
+        """The bytes of a blob, checked against its name."""
+        with _named_errors("read a blob"):
+            try:
+                data = (self._blobs / _digest(digest)).read_bytes()
+            except FileNotFoundError:
+                raise StoreError(
+                    "the store lacks a blob", expected=f"sha256 {digest}", found="nothing"
+                ) from None
+        found = hashlib.sha256(data).hexdigest()
+        if found != digest:
+            raise StoreError(
+                "a blob on the board is damaged",
+                expected=f"sha256 {digest}",
+                found=f"sha256 {found}",
+                hint="Deploy again: a damaged blob is sent anew.",
+            )
+        return data
+
+    # -- releases -----------------------------------------------------------------------------------------------
+
+    def add_release(self, release: Release) -> str:
+        """Stores the manifest of a release, all of whose blobs are here; its id."""
+        lacking = self.missing(release.blobs)
+        if lacking:
+            raise StoreError(
+                "a release lacks blobs",
+                expected=f"{len(release.blobs)} blobs",
+                found=f"{len(lacking)} missing",
+            )
+        data = release.to_bytes()
+        Release.from_bytes(data)  # nothing is written that would be refused when it is read
+        path = self._releases / f"{release.id}.json"
+        if not path.exists():
+            with _named_errors("store a release"):
+                _write_durably(path, data)
+        return release.id
+
+    def release(self, release_id: str) -> Release:
+        data = self._read_json(self._releases / f"{_digest(release_id)}.json", f"release {release_id[:12]}")
+        if hashlib.sha256(data).hexdigest() != release_id:
+            raise StoreError("the manifest of a release is damaged", expected=release_id, found="other bytes")
+        return Release.from_bytes(data)
+
+    def read_package(self, release: Release) -> bytes:
+        """The package of a release: its parts joined, every digest checked."""
+        data = b"".join(self.read_blob(digest) for digest, _ in release.parts)
+        found = hashlib.sha256(data).hexdigest()
+        if found != release.package_sha256:
+            raise StoreError(
+                "the parts of a release do not make its package",
+                expected=f"sha256 {release.package_sha256}",
+                found=f"sha256 {found}",
+            )
+        return data
+
+    # -- slots --------------------------------------------------------------------------------------------------
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted(path.stem for path in self._slots.glob("*.json") if NAME.fullmatch(path.stem)))
+
+    def slot(self, name: str) -> Slot:
+        """What ``name`` stands for; an empty slot when nothing was ever deployed under it."""
+        path = self._slots / f"{check_name(name)}.json"
+        if not path.exists():
+            return Slot(name)
+        record = _parse(self._read_json(path, f"slot {name}"), SLOT_SCHEMA, f"slot {name}")
+        try:
+            pointers = {
+                key: None if record[key] is None else _digest(record[key])
+                for key in ("current", "previous", "trial")
+            }
+            return Slot(name=name, history=tuple(dict(event) for event in record["history"]), **pointers)
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"the slot {name} is damaged", found=repr(error)[:200]) from None
+
+    def slot_or_fresh(self, name: str) -> Slot:
+        """As :meth:`slot`; one that cannot be read must not stand in the way of the deploy that repairs it."""
+        try:
+            return self.slot(name)
+        except StoreError as error:
+            return Slot(name, history=_append((), "lost", None, str(error)))
+
+    def current(self, name: str) -> Release:
+        """The release that runs under ``name``."""
+        slot = self.slot(name)
+        if slot.current is None:
+            known = ", ".join(self.names()) or "nothing"
+            raise StoreError(
+                f"nothing is deployed under the name {name}", found=known, hint="Deploy it first."
+            )
+        return self.release(slot.current)
+
+    def begin_trial(self, release_id: str) -> Slot:
+        """Puts a release on trial in the slot of its name; ``current`` stays what it is."""
+        release = self.release(release_id)
+        slot = self.slot_or_fresh(release.name)
+        history = slot.history
+        if slot.trial is not None:
+            history = _append(
+                history, "reverted", slot.trial, "interrupted before its health check was finished"
+            )
+        return self._save(Slot(slot.name, slot.current, slot.previous, release_id, history))
+
+    def confirm(self, name: str) -> Slot:
+        """The release on trial becomes the current one; the one before it is kept as ``previous``."""
+        slot = self.slot(name)
+        if slot.trial is None:
+            raise StoreError(f"nothing is on trial under the name {name}")
+        previous = slot.previous if slot.trial == slot.current else slot.current
+        history = _append(slot.history, "confirmed", slot.trial, "")
+        return self._save(Slot(name, slot.trial, previous, None, history))
+
+    def revert(self, name: str, reason: str) -> Slot:
+        """Ends the trial without a change of ``current``, and keeps the reason."""
+        slot = self.slot(name)
+        if slot.trial is None:
+            raise StoreError(f"nothing is on trial under the name {name}")
+        history = _append(slot.history, "reverted", slot.trial, reason)
+        return self._save(Slot(name, slot.current, slot.previous, None, history))
+
+    def rollback(self, name: str, reason: str = "asked for") -> Slot:
+        """The previous release becomes the current one again."""
+        slot = self.slot(name)
+        if slot.previous is None or slot.current is None:
+            raise StoreError(f"there is no earlier release of {name} to go back to")
+        self.release(slot.previous)  # is it there, and whole?
+        history = _append(slot.history, "rolled back", slot.current, reason)
+        return self._save(Slot(name, slot.previous, None, None, history))
+
+    def _save(self, slot: Slot) -> Slot:
+        with _named_errors("write a slot"):
+            data = json.dumps(slot.to_json(), sort_keys=True, indent=1).encode()
+            _write_durably(self._slots / f"{slot.name}.json", data)
+        return slot
+
+    # -- upkeep -------------------------------------------------------------------------------------------------
+
+    def collect(self) -> int:
+        """Removes what no slot refers to, and abandoned transfers; how many bytes were freed."""
+        try:
+            slots = [self.slot(name) for name in self.names()]
+            kept = {p for slot in slots for p in (slot.current, slot.previous, slot.trial) if p}
+            blobs = {digest for release_id in kept for digest in self.release(release_id).blobs}
+        except StoreError:
+            return 0  # a damaged slot or manifest does not say what it needs, so nothing is removed
+        doomed = [path for path in self._releases.iterdir() if path.name[:64] not in kept]
+        doomed += [path for path in self._blobs.iterdir() if path.name not in blobs]
+        doomed += [path for path in self._slots.iterdir() if path.suffix != ".json"]
+        now = time.time()
+        for path in self.incoming.iterdir():
+            if now - path.lstat().st_mtime > ABANDONED_SECONDS:
+                doomed.append(path)
+        freed = 0
+        with _named_errors("clean up the store"):
+            for path in doomed:
+                size = path.lstat().st_size
+                os.unlink(path)
+                freed += size
+        return freed
+
+    def _read_json(self, path: Path, what: str) -> bytes:
+        with _named_errors(f"read {what}"):
+            try:
+                with open(path, "rb") as file:
+                    data = file.read(MAX_JSON_BYTES + 1)
+            except FileNotFoundError:
+                raise StoreError(f"the store has no {what}") from None
+        if len(data) > MAX_JSON_BYTES:
+            raise StoreError(f"{what} is too large", expected=f"at most {MAX_JSON_BYTES} bytes")
+        return data
+
+
+def _append(history: Sequence[Mapping[str, Any]], event: str, release: str | None, reason: str) -> tuple:
+    entry = {
+        "event": event,
+        "release": release,
+        "reason": reason[:300],
+        "unix_seconds": round(time.time(), 3),
+    }
+    return (*history, entry)[-MAX_HISTORY:]
+
+
+def _parse(data: bytes, schema: str, what: str) -> dict[str, Any]:
+    try:
+        record = json.loads(data)
+    except ValueError as error:
+        raise StoreError(f"the {what} is not JSON", found=str(error)[:200]) from None
+    if not isinstance(record, dict) or record.get("schema") != schema:
+        found = record.get("schema") if isinstance(record, dict) else type(record).__name__
+        raise StoreError(f"the {what} has another schema", expected=schema, found=repr(found)[:80])
+    return record
+
+
+def _digest(value: Any) -> str:
+    if not isinstance(value, str) or not SHA256.fullmatch(value):
+        raise StoreError("this is not a SHA-256", expected="64 hexadecimal digits", found=repr(value)[:80])
+    return value
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{value!r} is not a size")
+    return value
+
+
+def _sha256_of_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while True:
+            block = file.read(1 << 20)
+            if not block:
+                return digest.hexdigest()
+            digest.update(block)
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _fsync_directory(path.parent)
+
+
+def _fsync_directory(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _named_errors(doing: str) -> Iterator[None]:
+    """An OSError on the way becomes a StoreError that says what to do about it."""
+    hints = {
+        errno.ENOSPC: "The board's disk is full: free some space, then deploy again.",
+        errno.EROFS: "The board's file system is read-only: remount it or repair it.",
+        errno.EACCES: "Check who owns the folder.",
+    }
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"could not {doing}", found=str(error), hint=hints.get(error.errno or 0)) from error

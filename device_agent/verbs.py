@@ -1,0 +1,385 @@
+"""The verbs of the agent: each takes parsed options and returns what is answered. See ``__main__`` for the list."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Sequence
+
+import device_agent
+from device_agent.errors import AgentError, ArmletError, RuntimeUnavailable, StoreError
+from device_agent.store import MAX_JSON_BYTES, MAX_PARTS, Release, Slot, Store
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from device_agent.agent import Agent
+
+# numpy and the runtime are imported where they are needed: `missing` and `install` of what is there already
+# answer before numpy would have been imported on a slow board.
+
+#: No array file is read that is larger than this many bytes.
+MAX_ARRAY_BYTES = 1 << 30
+#: Array files that were left in work/ for longer than this were abandoned.
+ABANDONED_SECONDS = 3600.0
+
+
+def home() -> Path:
+    return Path(os.environ.get("ARMLET_HOME") or os.path.expanduser("~/.armlet"))
+
+
+def _store() -> Store:
+    return Store(home() / "store")
+
+
+def status(options: Namespace) -> dict[str, Any]:
+    store = _store()
+    answer: dict[str, Any] = {
+        "agent_version": device_agent.__version__,
+        "python_version": platform.python_version(),
+        "machine": os.uname().machine,
+        "runtime": None,
+        "runtime_version": None,
+        "numpy_version": None,
+        "releases": [slot_json(store, store.slot(name)) for name in store.names()],
+    }
+    try:
+        from device_agent.runtime import find_runtime
+
+        identity, _ = find_runtime()
+        answer.update(
+            runtime=identity.name, runtime_version=identity.version, numpy_version=identity.numpy_version
+        )
+    except (RuntimeUnavailable, ImportError) as error:
+        answer["runtime_problem"] = str(error)
+    return answer
+
+
+def slot_json(store: Store, slot: Slot) -> dict[str, Any]:
+    """A slot with the size and digest of its current package."""
+    record = slot.to_json()
+    record.pop("schema")
+    current = store.release(slot.current) if slot.current else None
+    record["package_sha256"] = current.package_sha256 if current else None
+    record["package_bytes"] = current.size if current else None
+    return record
+
+
+def missing(options: Namespace) -> dict[str, Any]:
+    digests = _json_from_stdin()
+    if not isinstance(digests, list) or len(digests) > MAX_PARTS + 2:
+        raise AgentError("`missing` reads a list of SHA-256", found=type(digests).__name__)
+    work = home() / "work"
+    work.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in work.iterdir():
+        if time.time() - path.lstat().st_mtime > ABANDONED_SECONDS:
+            path.unlink()
+    store = _store()
+    lacking = store.missing(digests)
+    sizes = {digest: _size(store.incoming / digest) for digest in lacking}
+    # Where a transfer was cut, the host goes on from what has arrived.
+    return {"missing": list(lacking), "arrived_bytes": [sizes[digest] for digest in lacking]}
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
+
+
+def install(options: Namespace) -> dict[str, Any]:
+    """One lock around all of it, so that two deploys cannot mix; the old release answers the whole time."""
+    release = Release.from_bytes(json.dumps(_json_from_stdin()).encode())
+    store = _store()
+    with store.locked():
+        for digest in store.missing(release.blobs):
+            store.adopt(digest)
+        slot = store.slot_or_fresh(release.name)
+        if slot.current == release.id and slot.trial is None:
+            return {
+                "state": "unchanged",
+                "release": release.id,
+                "name": release.name,
+                "check": None,
+                "reason": "",
+            }
+        store.add_release(release)
+        store.begin_trial(release.id)
+        check, reason = _check_in_child(release.id, options.check_seconds)
+        if reason:
+            store.revert(release.name, reason)
+            state = "reverted"
+        elif options.keep_on_trial:
+            state = "trial"
+        else:
+            store.confirm(release.name)
+            state = "confirmed"
+        store.collect()
+    return {"state": state, "release": release.id, "name": release.name, "check": check, "reason": reason}
+
+
+def _check_in_child(release_id: str, limit_seconds: float) -> tuple[dict[str, Any] | None, str]:
+    """The answer of the health check, or why it failed. In a child, since a runtime may crash or hang on a model."""
+    try:
+        reply = call_child(["check", release_id], limit_seconds)
+    except ArmletError as error:
+        return None, str(error)
+    return reply, ""
+
+
+def call_child(arguments: Sequence[str], limit_seconds: float) -> dict[str, Any]:
+    """Another agent process of the same kind; its answer. Raises AgentError when it fails, crashes or hangs."""
+    flags = [flag for flag, is_set in (("-S", sys.flags.no_site), ("-s", sys.flags.no_user_site)) if is_set]
+    command = [sys.executable, *flags, "-m", "device_agent", *arguments]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=limit_seconds
+        )
+    except subprocess.TimeoutExpired:
+        raise AgentError(
+            f"`{arguments[0]}` did not finish", expected=f"an answer in {limit_seconds:g} s"
+        ) from None
+    if done.returncode < 0:
+        raise AgentError(f"`{arguments[0]}` crashed", found=f"signal {-done.returncode}")
+    try:
+        reply = json.loads(done.stdout)
+    except ValueError:
+        raise AgentError(f"`{arguments[0]}` gave no answer", found=f"exit status {done.returncode}") from None
+    if done.returncode != 0:
+        # The child's whole sentence is in `what`; its class is told so that the reason can be looked up.
+        raise AgentError(
+            f"{reply.get('error')}: {reply.get('what')}",
+            expected=reply.get("expected"),
+            found=reply.get("found"),
+            hint=reply.get("hint"),
+        )
+    return reply
+
+
+def check(options: Namespace) -> dict[str, Any]:
+    """Decodes, loads and runs a release; its golden pair, where it has one, must come out within its tolerance."""
+    import numpy as np
+
+    from device_agent.agent import Agent
+    from device_agent.bench import set_inputs
+
+    store = _store()
+    release = store.release(options.release)
+    agent = Agent(
+        store.read_package(release), name=release.name, threads=options.threads, kernel=options.kernel
+    )
+    difference = None
+    start = time.perf_counter()
+    if release.golden_inputs_sha256 and release.golden_outputs_sha256:
+        inputs = _load_array(store.read_blob(release.golden_inputs_sha256))
+        expected = _load_array(store.read_blob(release.golden_outputs_sha256))
+        outputs = agent.predict(inputs)
+        if outputs.shape != expected.shape:
+            raise AgentError(
+                "the golden outputs have another shape",
+                expected=str(expected.shape),
+                found=str(outputs.shape),
+            )
+        difference = float(np.max(np.abs(outputs.astype(np.float64) - expected), initial=0.0))
+        if not difference <= release.golden_tolerance:
+            raise AgentError(
+                "the golden outputs do not come out",
+                expected=f"a difference of at most {release.golden_tolerance:g}",
+                found=f"{difference:g}",
+            )
+    else:
+        set_inputs(agent)
+        agent.model.invoke()
+    seconds = time.perf_counter() - start
+    return {
+        "release": release.id,
+        "seconds": seconds,
+        "largest_difference": difference,
+        "decode_seconds": agent.decode_seconds,
+        "decode_kernel": agent.kernel,
+        "init_seconds": agent.model.init_seconds,
+        "delegate": agent.model.delegate,
+    }
+
+
+def confirm(options: Namespace) -> dict[str, Any]:
+    store = _store()
+    with store.locked():
+        return slot_json(store, store.confirm(options.name))
+
+
+def rollback(options: Namespace) -> dict[str, Any]:
+    store = _store()
+    with store.locked():
+        return slot_json(store, store.rollback(options.name, options.reason))
+
+
+def run(options: Namespace) -> dict[str, Any]:
+    import numpy as np
+
+    agent = _load(options)
+    inputs = _load_array_file(options.inputs)
+    start = time.perf_counter()
+    outputs = agent.predict(inputs)
+    seconds = time.perf_counter() - start
+    temporary = options.outputs.with_name(options.outputs.name + ".part")
+    with open(temporary, "wb") as file:
+        np.save(file, outputs, allow_pickle=False)
+    os.replace(temporary, options.outputs)
+    return {
+        "model": agent.name,
+        "count": inferences(inputs, agent),
+        "seconds": seconds,
+        "outputs_shape": list(outputs.shape),
+        "outputs_bytes": options.outputs.stat().st_size,
+        "tflite_sha256": agent.tflite_sha256,
+        "decode_seconds": agent.decode_seconds,
+        "decode_kernel": agent.kernel,
+        **_runtime_json(agent),
+    }
+
+
+def inferences(inputs: np.ndarray, agent: Agent) -> int:
+    """How many inferences ``agent.predict(inputs)`` takes."""
+    shape = agent.model.inputs[0].shape
+    return 1 if inputs.ndim < len(shape) else inputs.shape[0] // shape[0]
+
+
+def _runtime_json(agent: Agent) -> dict[str, Any]:
+    model = agent.model
+    return {
+        "threads": model.threads,
+        "runtime": model.identity.name,
+        "runtime_version": model.identity.version,
+        "delegate": model.delegate,
+    }
+
+
+def bench(options: Namespace) -> dict[str, Any]:
+    from device_agent import bench as measuring
+    from device_agent.conditions import pin_to_big_cores
+
+    if options.min_samples < 1 or not options.max_seconds > 0.0 or not options.max_warmup_seconds >= 0.0:
+        raise AgentError("there is nothing to measure", expected="1 sample or more, and more than 0 s")
+    cpus = tuple(sorted(os.sched_getaffinity(0))) if options.no_pinning else pin_to_big_cores()
+    inputs = _load_array_file(options.inputs) if options.inputs else None
+    cold_starts = [_cold_start(model, options) for model in options.models]
+    agents = []
+    for model in options.models:
+        agent = _load_one(model, options)
+        measuring.set_inputs(agent, inputs)
+        agents.append(agent)
+    plan = measuring.Plan(options.min_samples, options.max_seconds, options.max_warmup_seconds)
+    records = measuring.measure(agents, cold_starts, plan, cpus=cpus, emulated=options.emulated)
+    return {"measurements": [record.to_json() for record in records]}
+
+
+def _cold_start(model: str, options: Namespace) -> Any:
+    from device_agent.bench import ColdStart
+
+    arguments = ["load", model, "--threads", str(options.threads), "--kernel", options.kernel]
+    reply = call_child(arguments, 600.0)
+    return ColdStart(
+        reply["decode_seconds"], reply["init_seconds"], reply["first_seconds"], reply["peak_memory_bytes"]
+    )
+
+
+def load(options: Namespace) -> dict[str, Any]:
+    from device_agent.bench import set_inputs
+    from device_agent.conditions import read_peak_memory
+
+    agent = _load(options)
+    set_inputs(agent)
+    start = time.perf_counter()
+    agent.model.invoke()
+    first_seconds = time.perf_counter() - start
+    return {
+        "model": agent.name,
+        "tflite_sha256": agent.tflite_sha256,
+        "decode_seconds": agent.decode_seconds,
+        "decode_kernel": agent.kernel,
+        "init_seconds": agent.model.init_seconds,
+        "first_seconds": first_seconds,
+        "peak_memory_bytes": read_peak_memory(),
+        **_runtime_json(agent),
+    }
+
+
+def smoke(options: Namespace) -> dict[str, Any]:
+    from device_agent.smoke import smoke_test
+
+    return {**smoke_test(), "decode_kernels": _decode_kernels()}
+
+
+def _decode_kernels() -> list[str]:
+    from device_agent import huffman
+
+    return list(huffman.kernels())
+
+
+def _load(options: Namespace) -> Agent:
+    return _load_one(options.model, options)
+
+
+def _load_one(model: str, options: Namespace) -> Agent:
+    from device_agent.agent import Agent
+
+    return Agent.load(model, threads=options.threads, kernel=options.kernel, store=_store())
+
+
+def _load_array_file(path: Path) -> np.ndarray:
+    try:
+        if path.stat().st_size > MAX_ARRAY_BYTES:
+            raise AgentError(f"{path} is too large", expected=f"at most {MAX_ARRAY_BYTES} bytes")
+        return _load_array(path.read_bytes(), str(path))
+    except OSError as error:
+        raise AgentError(f"cannot read {path}", found=error.strerror or str(error)) from None
+
+
+def _load_array(data: bytes, what: str = "a golden array") -> np.ndarray:
+    import io
+
+    import numpy as np
+
+    try:
+        array = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise AgentError(f"{what} is not an .npy array", found=str(error)[:200]) from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
+        raise AgentError(
+            f"{what} is not an array of numbers", found=str(getattr(array, "dtype", type(array)))
+        )
+    return array
+
+
+def _json_from_stdin() -> Any:
+    data = sys.stdin.buffer.read(MAX_JSON_BYTES + 1)
+    if len(data) > MAX_JSON_BYTES:
+        raise AgentError("too much on standard input", expected=f"at most {MAX_JSON_BYTES} bytes")
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise AgentError("standard input is not JSON", found=str(error)[:200]) from None
+
+
+VERBS: dict[str, Callable[[Namespace], dict[str, Any]]] = {
+    "status": status,
+    "missing": missing,
+    "install": install,
+    "confirm": confirm,
+    "rollback": rollback,
+    "check": check,
+    "run": run,
+    "bench": bench,
+    "load": load,
+    "smoke": smoke,
+}
+
+__all__ = ["VERBS", "StoreError", "call_child", "home"]
