@@ -147,8 +147,10 @@ class Board:
     def peak_operations_per_second(self, threads: int = 1, dtype: str = "float32") -> float | None:
         """Peak of the ``threads`` fastest cores together; None where the file has no cores.
 
-        More threads than cores add nothing.
+        More threads than cores add nothing. Raises BoardError for another dtype.
         """
+        if dtype not in DTYPES:
+            raise BoardError("no peak for this arithmetic", expected=", ".join(DTYPES), found=dtype)
         if not self.clusters:
             return None
         chosen = set(self.fastest_cpus(threads))
@@ -156,6 +158,11 @@ class Board:
             len(chosen.intersection(cluster.cpus)) * cluster.peak_operations_per_second(dtype)
             for cluster in self.clusters
         )
+
+    @property
+    def has_roofline(self) -> bool:
+        """True when both peak and memory bandwidth are known."""
+        return bool(self.clusters) and self.memcpy_gigabytes_per_second is not None
 
     @property
     def memory_bytes_per_second(self) -> float | None:
