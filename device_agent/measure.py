@@ -172,28 +172,31 @@ class Measurement:
         return cls(**values)
 
 
-def bootstrap_median_interval(
-    samples: Sequence[float], confidence: float = 0.95, *, resamples: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """An interval for the median, by the moving-block bootstrap (Kuensch 1989), seeded.
+def bootstrap_medians(samples: Sequence[float], *, resamples: int = 1000, seed: int = 0) -> np.ndarray:
+    """Medians of ``resamples`` resampled runs, (resamples,), by the moving-block bootstrap (Kuensch 1989), seeded.
 
     Neighbouring inferences are not independent (caches, clocks, other processes), so whole blocks of about the cube
     root of the number of samples are drawn rather than single samples; an ordinary bootstrap would be too narrow.
     """
     values = np.asarray(samples, np.float64)  # (samples,)
     count = len(values)
-    if count < 2:
-        return float(values[0]), float(values[0])
     length = max(1, round(count ** (1.0 / 3.0)))
     blocks = -(-count // length)
-    resamples = min(resamples, max(100, 20_000_000 // count))  # keeps a record of a million samples below 2 s
     rng = np.random.default_rng(seed)
     medians = np.empty(resamples)
     offsets = np.arange(length)
     for i in range(resamples):
         starts = rng.integers(0, count - length + 1, blocks)  # (blocks,)
         medians[i] = np.median(values[(starts[:, None] + offsets).ravel()[:count]])
+    return medians
+
+
+def bootstrap_median_interval(
+    samples: Sequence[float], confidence: float = 0.95, *, resamples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """An interval for the median: the middle ``confidence`` of :func:`bootstrap_medians`."""
     tail = 50.0 * (1.0 - confidence)
+    medians = bootstrap_medians(samples, resamples=resamples, seed=seed)
     low, high = np.percentile(medians, [tail, 100.0 - tail])
     return float(low), float(high)
 
