@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from sdk.compress.prune import PRUNED_LAYERS, select_weights
+from sdk.compress.selection import PRUNED_LAYERS, select_weights
 from sdk.errors import ModelError
 from sdk.graph import Graph
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from sdk.compress.prune import prune, prune_array, select_weights
+from sdk.compress.prune import prune, prune_array
+from sdk.compress.selection import select_weights
 from sdk.errors import ModelError
 from sdk.graph import Graph
 from tests.sdk.small_graphs import small_network
