@@ -1,0 +1,150 @@
+"""Where a board is and how to log in: the command line first, then ``~/.ssh/config``, then ssh's own defaults."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sdk.errors import ConnectionFailed
+
+SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
+#: ProxyJump through more machines than this is taken for a loop in the configuration.
+MAX_JUMPS = 8
+
+
+@dataclass(frozen=True)
+class Target:
+    """Everything that opening a connection needs to know."""
+
+    hostname: str
+    port: int
+    user: str
+    #: Private keys to offer, in order; () to offer what the agent and ~/.ssh have.
+    keys: tuple[Path, ...]
+    use_agent: bool
+    look_for_keys: bool
+    #: Files to look host keys up in; a new one is written to the first.
+    known_hosts: tuple[Path, ...]
+    #: The name that the host key is filed under, as in known_hosts.
+    host_key_name: str
+    jump: Target | None = None
+    proxy_command: str | None = None
+
+    @property
+    def address(self) -> str:
+        port = "" if self.port == 22 else f":{self.port}"
+        return f"{self.user}@{self.hostname}{port}"
+
+
+def find_target(
+    host: str,
+    *,
+    port: int | None = None,
+    user: str | None = None,
+    key: Path | str | None = None,
+    known_hosts: Path | str | None = None,
+    host_key_alias: str | None = None,
+    config: Path | str | None = "~/.ssh/config",
+    _jumps: int = 0,
+) -> Target:
+    """What is None is looked up in ``config``; None for ``config`` reads no file."""
+    if not host or host.startswith("-") or any(c.isspace() or not c.isprintable() for c in host):
+        raise ConnectionFailed(
+            "this is not the name of a host", expected="a name or an address", found=repr(host)
+        )
+    if _jumps > MAX_JUMPS:
+        raise ConnectionFailed("ProxyJump goes in circles", expected=f"at most {MAX_JUMPS} jumps", found=host)
+    options = _read_config(host, config)
+    hostname = options.get("hostname", host)
+    found_port = port if port is not None else _port(options.get("port", "22"))
+    if not 1 <= found_port <= 65535:
+        raise ConnectionFailed("this is not a port", expected="1 to 65535", found=str(found_port))
+    alias = host_key_alias or options.get("hostkeyalias")
+    name = alias or (hostname if found_port == 22 else f"[{hostname}]:{found_port}")
+    keys = _keys(key, options)
+    only_these = key is not None or str(options.get("identitiesonly", "no")).lower() == "yes"
+    return Target(
+        hostname=hostname,
+        port=found_port,
+        user=user or options.get("user") or getpass.getuser(),
+        keys=keys,
+        use_agent=not only_these,
+        look_for_keys=not only_these,
+        known_hosts=_known_hosts(known_hosts, options),
+        host_key_name=name,
+        jump=_jump(options, known_hosts, config, _jumps),
+        proxy_command=_proxy_command(options),
+    )
+
+
+def _read_config(host: str, config: Path | str | None) -> Mapping[str, Any]:
+    if config is None:
+        return {}
+    path = Path(config).expanduser()
+    if not path.is_file():
+        return {}
+    import paramiko
+
+    try:
+        return paramiko.SSHConfig.from_path(str(path)).lookup(host)
+    except (paramiko.SSHException, OSError, ValueError) as error:
+        raise ConnectionFailed(f"{path} cannot be read", found=str(error)) from None
+
+
+def _port(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ConnectionFailed("this is not a port", expected="1 to 65535", found=repr(text)) from None
+
+
+def _keys(key: Path | str | None, options: Mapping[str, Any]) -> tuple[Path, ...]:
+    if key is not None:
+        path = Path(key).expanduser()
+        if not path.is_file():
+            raise ConnectionFailed(
+                f"there is no key {path}", expected="a private key file", hint="Check --key."
+            )
+        return (path,)
+    paths = [Path(name).expanduser() for name in options.get("identityfile", [])]
+    return tuple(path for path in paths if path.is_file())  # ssh skips those that are not there, too
+
+
+def _known_hosts(known_hosts: Path | str | None, options: Mapping[str, Any]) -> tuple[Path, ...]:
+    if known_hosts is not None:
+        return (Path(known_hosts).expanduser(),)
+    named = str(options.get("userknownhostsfile", "~/.ssh/known_hosts")).split()
+    return (*(Path(name).expanduser() for name in named), SYSTEM_KNOWN_HOSTS)
+
+
+def _jump(
+    options: Mapping[str, Any], known_hosts: Path | str | None, config: Path | str | None, jumps: int
+) -> Target | None:
+    through = str(options.get("proxyjump", "none"))
+    if through.lower() == "none":
+        return None
+    # "a,b": reach b through a. The last one is next to the board; each looks up the rest in the configuration.
+    *before, last = (hop.strip() for hop in through.split(","))
+    user, _, address = last.rpartition("@")
+    host, _, port = address.partition(":") if address.count(":") == 1 else (address, "", "")
+    target = find_target(
+        host,
+        user=user or None,
+        port=_port(port) if port else None,
+        known_hosts=known_hosts,
+        config=config,
+        _jumps=jumps + 1,
+    )
+    if before:
+        first = _jump({"proxyjump": ",".join(before)}, known_hosts, config, jumps + 1)
+        return Target(**{**vars(target), "jump": first})
+    return target
+
+
+def _proxy_command(options: Mapping[str, Any]) -> str | None:
+    command = options.get("proxycommand")
+    return None if command is None or str(command).lower() == "none" else os.path.expandvars(str(command))
