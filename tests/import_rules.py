@@ -1,0 +1,257 @@
+"""Who may import whom, as functions of source text; tests/test_imports.py applies them to every module.
+
+The rules are those of docs/architecture.md. Each function takes a module's dotted name and its source and gives one
+line for everything that breaks its rule: the file, the line, what was imported, and what to do instead.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+# ---- rule 1: the board has the standard library, numpy and a runtime, and Python 3.8.
+
+BOARD_PYTHON = (3, 8)
+ON_A_BOARD = {"numpy", "tflite_runtime", "ai_edge_litert", "device_agent"}
+NOT_IN_PYTHON_3_8 = {"graphlib", "tomllib", "zoneinfo"}
+
+# ---- rule 2: what the host shares with the board, the rest it reaches through a connection.
+
+SHARED_WITH_THE_HOST = {
+    "device_agent.errors",
+    "device_agent.measure",
+    "device_agent.package",
+    # The parts that the package's reader is made of; its writer speaks the same format.
+    "device_agent.format",
+    "device_agent.huffman",
+    "device_agent.lz",
+}
+
+# ---- rule 3: stages do not know each other.
+
+#: They put stages together. Nobody imports them, except one another.
+COMPOSERS = {"sdk", "sdk.__main__", "sdk.api", "sdk.cli", "sdk.demo", "sdk.results", "sdk.compress.recipe"}
+
+#: What passes from stage to stage, and may be imported by every one of them.
+EVERYWHERE = {"sdk.boards", "sdk.compress", "sdk.compress.selection", "sdk.errors", "sdk.graph", "sdk.models"}
+
+#: Modules that are part of a stage: to the rule they are the stage.
+PART_OF = {
+    "sdk.board_file": "sdk.boards",
+    "sdk.coding": "sdk.pack",
+    "sdk.execute_operators": "sdk.execute",
+    "sdk.local_board_server": "sdk.local_board",
+    "sdk.lz_encode": "sdk.pack",
+    "sdk.macs": "sdk.theory",
+    "sdk.scales": "sdk.pack",
+    "sdk.spans": "sdk.pack",
+    "sdk.ssh_target": "sdk.connection",
+}
+
+#: Packages that are one stage as a whole. (In sdk.compress every pass is a stage of its own.)
+WHOLE_PACKAGES = ("sdk.models", "sdk.report")
+
+#: Edges between stages that are right, and why.
+EXCEPTIONS = {
+    ("sdk.report", "sdk.compare"): "a report holds comparisons: the record, not the work",
+    ("sdk.report", "sdk.inspection"): "a report holds inspections: the record, not the work",
+}
+
+# ---- rule 4: pure modules.
+
+PURE = (
+    "device_agent.format",
+    "device_agent.huffman",
+    "device_agent.lz",
+    "device_agent.measure",
+    "device_agent.package",
+    "sdk.coding",
+    "sdk.compare",
+    "sdk.compress",
+    "sdk.inspection",
+    "sdk.lz_encode",
+    "sdk.macs",
+    "sdk.pack",
+    "sdk.report",
+    "sdk.scales",
+    "sdk.spans",
+    "sdk.theory",
+)
+
+#: Modules for work with files, networks, clocks, processes and terminals. (io and hashlib work on bytes in memory.)
+IMPURE_MODULES = {
+    "asyncio",
+    "ctypes",
+    "datetime",
+    "fcntl",
+    "getpass",
+    "glob",
+    "http",
+    "logging",
+    "multiprocessing",
+    "os",
+    "paramiko",
+    "pathlib",
+    "platform",
+    "shutil",
+    "signal",
+    "socket",
+    "subprocess",
+    "sys",
+    "tempfile",
+    "threading",
+    "time",
+    "urllib",
+}
+IMPURE_CALLS = {"breakpoint", "exec", "eval", "input", "open", "print"}
+IMPURE_METHODS = {
+    "fromfile",
+    "memmap",
+    "mkdir",
+    "open",
+    "read_bytes",
+    "read_text",
+    "savez",
+    "tofile",
+    "unlink",
+    "write_bytes",
+    "write_text",
+}
+
+#: (module, imported module): why a pure module may have it all the same.
+PURE_EXCEPTIONS = {
+    (
+        "device_agent.package",
+        "device_agent.kernel",
+    ): "the C decoder is looked for when the caller leaves the choice",
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module. ``typing_only`` stands under ``if TYPE_CHECKING`` and never happens at run time."""
+
+    target: str
+    line: int
+    typing_only: bool
+
+
+def file_of(module: str, modules: frozenset[str] = frozenset()) -> str:
+    """Its path below the repository."""
+    return module.replace(".", "/") + ("/__init__.py" if f"{module}.__init__" in modules else ".py")
+
+
+def imports(module: str, source: str, modules: frozenset[str] = frozenset()) -> list[Import]:
+    """Every import of ``source``, wherever it stands. ``from a import b`` is ``a.b`` where that is one of
+    ``modules``, else ``a``."""
+    package = module if f"{module}.__init__" in modules else module.rpartition(".")[0]
+    found: list[Import] = []
+
+    def visit(node: ast.AST, typing_only: bool) -> None:
+        if isinstance(node, ast.Import):
+            found.extend(Import(alias.name, node.lineno, typing_only) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parents, *([base] if base else [])])
+            for alias in node.names:
+                full = f"{base}.{alias.name}"
+                found.append(Import(full if full in modules else base, node.lineno, typing_only))
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            for child in node.body:
+                visit(child, True)
+            for child in node.orelse:
+                visit(child, typing_only)
+        else:
+            for child in ast.iter_child_nodes(node):
+                visit(child, typing_only)
+
+    visit(ast.parse(source), False)
+    # `from sdk import api, boards` is two modules, `from sdk.boards import Board, Figure` one.
+    return list(dict.fromkeys(found))
+
+
+def breaks_rule_1(module: str, source: str, modules: frozenset[str] = frozenset()) -> Iterator[str]:
+    """device_agent: standard library, numpy and the runtime; syntax of the oldest Python on a board."""
+    try:
+        ast.parse(source, feature_version=BOARD_PYTHON)
+    except SyntaxError as error:
+        yield f"{file_of(module, modules)}:{error.lineno} is not Python 3.8, which boards have: {error.msg}"
+        return
+    for found in imports(module, source):
+        top = found.target.partition(".")[0]
+        if top not in ON_A_BOARD and (top not in sys.stdlib_module_names or top in NOT_IN_PYTHON_3_8):
+            yield (
+                f"{file_of(module, modules)}:{found.line} imports {found.target}; "
+                "a board has the standard library of Python 3.8, numpy and the TFLite runtime, nothing else"
+            )
+
+
+def breaks_rule_2(module: str, source: str, modules: frozenset[str]) -> Iterator[str]:
+    """sdk: of device_agent only the package's format, the measurement's record and the errors."""
+    for found in imports(module, source, modules):
+        if found.target.partition(".")[0] == "device_agent" and found.target not in SHARED_WITH_THE_HOST:
+            yield (
+                f"{file_of(module, modules)}:{found.line} imports {found.target}; the host shares "
+                f"{', '.join(sorted(SHARED_WITH_THE_HOST))} and reaches the rest through a connection"
+            )
+
+
+def stage_of(module: str) -> str:
+    """The stage that a module of sdk belongs to."""
+    for package in WHOLE_PACKAGES:
+        if module == package or module.startswith(package + "."):
+            return package
+    return PART_OF.get(module, module)
+
+
+def breaks_rule_3(module: str, source: str, modules: frozenset[str]) -> Iterator[str]:
+    """sdk: a stage imports no other stage; composers put them together."""
+    if module in COMPOSERS:
+        # Composers may import everything but the command line, which is where everything starts.
+        for found in imports(module, source, modules):
+            if found.target == "sdk.cli" and module != "sdk.__main__":
+                yield f"{file_of(module, modules)}:{found.line} imports sdk.cli; nobody imports the command line"
+        return
+    for found in imports(module, source, modules):
+        target = found.target
+        if not target.startswith("sdk.") or found.typing_only or target in EVERYWHERE:
+            continue
+        if stage_of(target) == stage_of(module) or (stage_of(module), stage_of(target)) in EXCEPTIONS:
+            continue
+        yield (
+            f"{file_of(module, modules)}:{found.line} imports {target}; stages do not import each other: "
+            "let sdk/api.py put them together, or say in tests/import_rules.py why this edge is right"
+        )
+
+
+def is_pure(module: str) -> bool:
+    return any(module == pure or module.startswith(pure + ".") for pure in PURE)
+
+
+def breaks_rule_4(module: str, source: str, modules: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Pure modules: no files, network, clock, processes or printing."""
+    if not is_pure(module):
+        return
+    pure_hint = (
+        "this module is pure: take bytes or arrays, give them back, report progress through a callback"
+    )
+    for found in imports(module, source, modules):
+        target = found.target
+        project = target.partition(".")[0] in ("sdk", "device_agent")
+        allowed = (module, target) in PURE_EXCEPTIONS or found.typing_only
+        # Errors and records are data; boards are read elsewhere, their record is imported.
+        impure = not is_pure(target) and target not in EVERYWHERE | {"device_agent.errors", "device_agent"}
+        if not allowed and (target.partition(".")[0] in IMPURE_MODULES or (project and impure)):
+            yield f"{file_of(module, modules)}:{found.line} imports {target}; {pure_hint}"
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        call = node.func
+        if isinstance(call, ast.Name) and call.id in IMPURE_CALLS:
+            yield f"{file_of(module, modules)}:{node.lineno} calls {call.id}(); {pure_hint}"
+        elif isinstance(call, ast.Attribute) and call.attr in IMPURE_METHODS:
+            yield f"{file_of(module, modules)}:{node.lineno} calls .{call.attr}(); {pure_hint}"
