@@ -412,3 +412,31 @@ def test_a_board_of_three_lines_is_enough():
 def test_a_board_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         load_board("rpi4").title = "other"  # type: ignore[misc]
+
+
+# --- the documentation --------------------------------------------------------------------------------------------
+
+GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "add-a-board.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"```toml\n(.*?)```", GUIDE, re.DOTALL)
+
+
+def test_the_examples_of_the_guide_are_boards():
+    least, whole = (parse_board(text, name="example", origin="guide") for text in EXAMPLES)
+    assert not least.has_roofline
+    assert whole.has_roofline
+    assert whole.clusters[0].peak_fp32_gflops_per_core.value == 14.4
+    assert [entry.network for entry in whole.published] == ["mobilenet_v1", "shufflenet_v1"]
+
+
+def test_the_guide_shows_every_key_that_a_file_of_the_catalogue_uses():
+    def keys(value: object) -> set[str]:
+        if isinstance(value, dict):
+            inner = set().union(*(keys(item) for item in value.values()))
+            # Names of networks are data, not keys of the schema.
+            return inner | {key for key in value if key not in NETWORKS}
+        if isinstance(value, list):
+            return set().union(*(keys(item) for item in value))
+        return set()
+
+    used = set().union(*(keys(tomllib.loads(path.read_text(encoding="utf-8"))) for path in CATALOGUE))
+    assert {key for key in used if not re.search(rf"\b{key}\b", GUIDE)} == set()
