@@ -1,12 +1,12 @@
 """Errors of the host side; all of them are :class:`device_agent.errors.ArmletError`.
 
-    ModelError              the model file is missing, broken or of a kind that is not read
-    ├── UnsupportedOperator the graph holds something that this stage cannot carry; it is named
-    BoardError              the board is unknown or its file is wrong
-    ConnectionFailed        the host cannot be reached, or its key or ours is refused
-    RemoteError             the board answered, and the answer was an error or not acceptable
-    ProvisionError          runtime, kernel or agent could not be made ready for the board
-    DataError               images or labels cannot be read
+ModelError              the model file is missing, broken or of a kind that is not read
+├── UnsupportedOperator the graph holds something that this stage cannot carry; it is named
+BoardError              the board is unknown or its file is wrong
+ConnectionFailed        the host cannot be reached, or its key or ours is refused
+RemoteError             the board answered, and the answer was an error or not acceptable
+ProvisionError          runtime, kernel or agent could not be made ready for the board
+DataError               images or labels cannot be read
 """
 
 from __future__ import annotations
