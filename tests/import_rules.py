@@ -42,12 +42,14 @@ PART_OF = {
     "sdk.board_file": "sdk.boards",
     "sdk.coding": "sdk.pack",
     "sdk.execute_operators": "sdk.execute",
+    "sdk.facts": "sdk.provision",
     "sdk.local_board_server": "sdk.local_board",
     "sdk.lz_encode": "sdk.pack",
     "sdk.macs": "sdk.theory",
     "sdk.scales": "sdk.pack",
     "sdk.spans": "sdk.pack",
     "sdk.ssh_target": "sdk.connection",
+    "sdk.wheels": "sdk.provision",
 }
 
 #: Packages that are one stage as a whole. (In sdk.compress every pass is a stage of its own.)
