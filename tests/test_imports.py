@@ -57,7 +57,7 @@ def test_pure_modules_do_no_file_network_clock_or_printing_work():
 
 
 def test_every_module_that_a_rule_names_exists():
-    named = {*rules.PART_OF, *rules.EVERYWHERE, *rules.SHARED_WITH_THE_HOST}
+    named = {*rules.PART_OF, *rules.EVERYWHERE, *rules.SHARED_BY_PASSES, *rules.SHARED_WITH_THE_HOST}
     named |= {side for edge in (*rules.EXCEPTIONS, *rules.PURE_EXCEPTIONS) for side in edge}
     named |= {*rules.PURE, *rules.WHOLE_PACKAGES}
     assert named <= set(SOURCES), f"tests/import_rules.py names {sorted(named - set(SOURCES))}"
@@ -148,12 +148,13 @@ def test_rule_1_lets_through(source: str):
         "from device_agent import store",
         "import device_agent.store",
         "from device_agent.store import Store",
-        "import device_agent",
+        "def f():\n    from device_agent.bench import run",
     ],
 )
 def test_rule_2_catches(source: str):
     [line] = rules.breaks_rule_2("sdk.deploy", source, SMALL)
-    assert "sdk/deploy.py:1 imports device_agent" in line
+    assert line.startswith("sdk/deploy.py:")
+    assert "imports device_agent" in line
 
 
 def test_rule_2_lets_the_package_through():
@@ -172,6 +173,7 @@ def test_rule_2_lets_the_package_through():
         ("sdk.pack", "import sdk.api", "sdk.api"),
         ("sdk.pack", "from sdk.macs import count_macs", "sdk.macs"),
         ("sdk.compress.cluster", "from sdk.compress.prune import prune", "sdk.compress.prune"),
+        ("sdk.pack", "from sdk.compress.selection import select_weights", "sdk.compress.selection"),
         ("sdk.api", "from sdk import cli", "sdk.cli"),
     ],
 )
@@ -187,6 +189,7 @@ def test_rule_3_catches(module: str, source: str, target: str):
         ("sdk.api", "from sdk import convert, pack"),
         ("sdk.theory", "from sdk.macs import count_macs"),
         ("sdk.pack", "if TYPE_CHECKING:\n    from sdk.convert import convert"),
+        ("sdk.compress.cluster", "from sdk.compress.selection import select_weights"),
         ("sdk.models.alexnet", "from sdk.models.network import Network"),
         ("sdk.report.record", "from sdk.compare import Comparison"),
     ],
