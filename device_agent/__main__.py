@@ -2,7 +2,7 @@
 
     status                  what is installed and deployed here
     missing                 which blobs the host has to send (a JSON list of SHA-256 on standard input)
-    install                 adopt the sent blobs, try the release (its manifest on standard input), confirm or revert
+    install                 take a release and its blobs from standard input, try it, confirm or revert
     confirm NAME            make the release on trial the current one
     rollback NAME           go back to the release before
     check RELEASE           the health check of one release
@@ -62,11 +62,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run")
     run.add_argument("model")
-    run.add_argument("--inputs", type=Path, required=True, help=".npy, (n, ...) or one input")
-    run.add_argument("--outputs", type=Path, required=True, help=".npy to write")
+    run.add_argument("--inputs", default="-", help=".npy, (n, ...) or one input; - is standard input")
+    run.add_argument("--outputs", default="-", help=".npy to write; - puts it into the answer, in base64")
     bench = commands.add_parser("bench")
     bench.add_argument("models", nargs="+")
-    bench.add_argument("--inputs", type=Path, help=".npy whose first input is used (default: seeded noise)")
+    bench.add_argument("--inputs", help=".npy whose first input is used (default: seeded noise)")
     bench.add_argument("--min-samples", type=int, default=1024)
     bench.add_argument("--max-seconds", type=float, default=10.0, help="per model")
     bench.add_argument("--max-warmup-seconds", type=float, default=3.0)

@@ -2,7 +2,6 @@
 
     store/                      directories 0700, files 0600
         lock                    held by whoever changes anything
-        incoming/<sha256>       files on their way in, written by the host over SFTP; not trusted, not referenced
         blobs/<sha256>          checked against its name, fsynced, then renamed into place; never changed after
         releases/<id>.json      a manifest: which blobs make one package; <id> is the SHA-256 of the manifest
         slots/<name>.json       which release of <name> is current, previous and on trial, and what happened
@@ -28,7 +27,7 @@ import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, Iterable, Iterator, Mapping, Sequence
 
 from device_agent.errors import StoreError
 
@@ -43,12 +42,14 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 MAX_PACKAGE_BYTES = 1 << 30
 #: A package has at most this many parts.
 MAX_PARTS = 4096
+#: Parts and the golden pair.
+MAX_BLOBS = MAX_PARTS + 2
 #: A manifest or a slot has at most this many bytes.
 MAX_JSON_BYTES = 1 << 20
 #: Events that a slot remembers.
 MAX_HISTORY = 32
-#: A file that was left in incoming/ for longer than this is an abandoned transfer.
-ABANDONED_SECONDS = 3600.0
+#: Blobs are synced together once this many bytes are waiting.
+BATCH_BYTES = 8 << 20
 #: How long to wait for whoever holds the lock.
 LOCK_SECONDS = 10.0
 
@@ -163,13 +164,12 @@ class Store:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
-        self.incoming = self.folder / "incoming"
         self._blobs = self.folder / "blobs"
         self._releases = self.folder / "releases"
         self._slots = self.folder / "slots"
         with _named_errors("make the store"):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for folder in (self.incoming, self._blobs, self._releases, self._slots):
+            for folder in (self._blobs, self._releases, self._slots):
                 folder.mkdir(mode=0o700, exist_ok=True)
 
     # -- the lock -----------------------------------------------------------------------------------------------
@@ -221,32 +221,69 @@ class Store:
                 _write_durably(self._blobs / digest, data)
         return digest
 
-    def adopt(self, digest: str) -> None:
-        """Moves ``incoming/<digest>`` among the blobs, after checking that its bytes have this digest."""
-        source = self.incoming / _digest(digest)
-        with _named_errors("store a blob"):
-            try:
-                descriptor = os.open(source, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-            except FileNotFoundError:
-                raise StoreError(
-                    "a part of the package did not arrive", expected=digest, found="nothing"
-                ) from None
-            try:
-                os.fchmod(descriptor, 0o600)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            found = _sha256_of_file(source)
-            if found != digest:
-                os.unlink(source)
+    def receive(self, stream: BinaryIO, blobs: Sequence[tuple[str, int]]) -> None:
+        """Stores the blobs (sha256, size) that stand one after the other in ``stream``.
+
+        They are written, synced and renamed in batches: where the stream is cut, what came before stays, and the next
+        transfer need not send it again; a sync for every small blob alone would take seconds on an SD card.
+        """
+        if sum(size for _, size in blobs) > MAX_PACKAGE_BYTES or len(blobs) > MAX_BLOBS:
+            raise StoreError(
+                "too much is sent at once", expected=f"at most {MAX_BLOBS} blobs, {MAX_PACKAGE_BYTES} bytes"
+            )
+        batch: list[tuple[Path, str]] = []
+        held = 0
+        try:
+            with _named_errors("store a blob"):
+                for digest, size in blobs:
+                    batch.append((self._receive_one(stream, _digest(digest), size), digest))
+                    held += size
+                    if held >= BATCH_BYTES:
+                        self._keep(batch)
+                        batch, held = [], 0
+        finally:
+            with _named_errors("store a blob"):
+                self._keep(batch)
+
+    def _receive_one(self, stream: BinaryIO, digest: str, size: int) -> Path:
+        """One blob under a temporary name, its digest checked."""
+        temporary = self._blobs / f"{digest}.{secrets.token_hex(4)}.tmp"
+        found = hashlib.sha256()
+        left = size
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                while left:
+                    block = stream.read(min(left, 1 << 20))
+                    if not block:
+                        raise StoreError(
+                            "the transfer was cut",
+                            expected=f"{size} bytes of {digest}",
+                            found=f"{size - left}",
+                        )
+                    file.write(block)
+                    found.update(block)
+                    left -= len(block)
+            if found.hexdigest() != digest:
                 raise StoreError(
                     "a part of the package arrived damaged",
                     expected=f"sha256 {digest}",
-                    found=f"sha256 {found}",
+                    found=f"sha256 {found.hexdigest()}",
                     hint="Deploy again.",
                 )
-            os.replace(source, self._blobs / digest)
-            _fsync_directory(self._blobs)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        return temporary
+
+    def _keep(self, batch: Sequence[tuple[Path, str]]) -> None:
+        for temporary, _ in batch:
+            _fsync(temporary)
+        for temporary, digest in batch:
+            os.replace(temporary, self._blobs / digest)
+        if batch:
+            _fsync(self._blobs)
 
     def read_blob(self, digest: str) -> bytes:
         """The bytes of a blob, checked against its name."""
@@ -387,7 +424,7 @@ class Store:
     # -- upkeep -------------------------------------------------------------------------------------------------
 
     def collect(self) -> int:
-        """Removes what no slot refers to, and abandoned transfers; how many bytes were freed."""
+        """Removes what no slot refers to, and what a cut transfer left; how many bytes were freed."""
         try:
             slots = [self.slot(name) for name in self.names()]
             kept = {p for slot in slots for p in (slot.current, slot.previous, slot.trial) if p}
@@ -397,10 +434,6 @@ class Store:
         doomed = [path for path in self._releases.iterdir() if path.name[:64] not in kept]
         doomed += [path for path in self._blobs.iterdir() if path.name not in blobs]
         doomed += [path for path in self._slots.iterdir() if path.suffix != ".json"]
-        now = time.time()
-        for path in self.incoming.iterdir():
-            if now - path.lstat().st_mtime > ABANDONED_SECONDS:
-                doomed.append(path)
         freed = 0
         with _named_errors("clean up the store"):
             for path in doomed:
@@ -480,11 +513,12 @@ def _write_durably(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    _fsync_directory(path.parent)
+    _fsync(path.parent)
 
 
-def _fsync_directory(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _fsync(path: Path) -> None:
+    """Of a file or of a folder: what was renamed into a folder is safe once the folder is synced."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import platform
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 import device_agent
 from device_agent.errors import AgentError, ArmletError, RuntimeUnavailable, StoreError
-from device_agent.store import MAX_JSON_BYTES, MAX_PARTS, Release, Slot, Store
+from device_agent.store import MAX_BLOBS, MAX_JSON_BYTES, Release, Slot, Store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
 
 #: No array file is read that is larger than this many bytes.
 MAX_ARRAY_BYTES = 1 << 30
-#: Array files that were left in work/ for longer than this were abandoned.
-ABANDONED_SECONDS = 3600.0
 
 
 def home() -> Path:
@@ -72,49 +72,38 @@ def slot_json(store: Store, slot: Slot) -> dict[str, Any]:
 
 
 def missing(options: Namespace) -> dict[str, Any]:
-    digests = _json_from_stdin()
-    if not isinstance(digests, list) or len(digests) > MAX_PARTS + 2:
+    digests = _json_line_from_stdin()
+    if not isinstance(digests, list) or len(digests) > MAX_BLOBS:
         raise AgentError("`missing` reads a list of SHA-256", found=type(digests).__name__)
-    work = home() / "work"
-    work.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for path in work.iterdir():
-        if time.time() - path.lstat().st_mtime > ABANDONED_SECONDS:
-            path.unlink()
-    store = _store()
-    lacking = store.missing(digests)
-    sizes = {digest: _size(store.incoming / digest) for digest in lacking}
-    # Where a transfer was cut, the host goes on from what has arrived.
-    return {"missing": list(lacking), "arrived_bytes": [sizes[digest] for digest in lacking]}
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.lstat().st_size
-    except OSError:
-        return 0
+    return {"missing": list(_store().missing(digests))}
 
 
 def install(options: Namespace) -> dict[str, Any]:
-    """One lock around all of it, so that two deploys cannot mix; the old release answers the whole time."""
-    release = Release.from_bytes(json.dumps(_json_from_stdin()).encode())
+    """One lock around all of it, so that two deploys cannot mix; the old release answers the whole time.
+
+    Standard input: the line {"release": manifest, "blobs": [[sha256, size], ...]}, then the bytes of those blobs.
+    """
+    header = _json_line_from_stdin()
+    if not isinstance(header, dict) or not isinstance(header.get("blobs"), list):
+        raise AgentError("`install` reads a release and a list of blobs", found=repr(header)[:80])
+    release = Release.from_bytes(json.dumps(header.get("release")).encode())
+    blobs = []
+    for blob in header["blobs"]:
+        if not isinstance(blob, list) or len(blob) != 2 or type(blob[1]) is not int or blob[1] < 0:
+            raise AgentError("a blob is a SHA-256 and a size", found=repr(blob)[:80])
+        blobs.append((blob[0], blob[1]))
     store = _store()
+    answer: dict[str, Any] = {"name": release.name, "release": release.id, "check": None, "reason": ""}
     with store.locked():
-        for digest in store.missing(release.blobs):
-            store.adopt(digest)
+        store.receive(sys.stdin.buffer, blobs)
         slot = store.slot_or_fresh(release.name)
-        if slot.current == release.id and slot.trial is None:
-            return {
-                "state": "unchanged",
-                "release": release.id,
-                "name": release.name,
-                "check": None,
-                "reason": "",
-            }
+        if slot.current == release.id and slot.trial is None and not store.missing(release.blobs):
+            return {**answer, "state": "unchanged"}
         store.add_release(release)
         store.begin_trial(release.id)
-        check, reason = _check_in_child(release.id, options.check_seconds)
-        if reason:
-            store.revert(release.name, reason)
+        answer["check"], answer["reason"] = _check_in_child(release.id, options.check_seconds)
+        if answer["reason"]:
+            store.revert(release.name, answer["reason"])
             state = "reverted"
         elif options.keep_on_trial:
             state = "trial"
@@ -122,7 +111,7 @@ def install(options: Namespace) -> dict[str, Any]:
             store.confirm(release.name)
             state = "confirmed"
         store.collect()
-    return {"state": state, "release": release.id, "name": release.name, "check": check, "reason": reason}
+    return {**answer, "state": state}
 
 
 def _check_in_child(release_id: str, limit_seconds: float) -> tuple[dict[str, Any] | None, str]:
@@ -229,16 +218,22 @@ def run(options: Namespace) -> dict[str, Any]:
     start = time.perf_counter()
     outputs = agent.predict(inputs)
     seconds = time.perf_counter() - start
-    temporary = options.outputs.with_name(options.outputs.name + ".part")
-    with open(temporary, "wb") as file:
-        np.save(file, outputs, allow_pickle=False)
-    os.replace(temporary, options.outputs)
+    buffer = io.BytesIO()
+    np.save(buffer, outputs, allow_pickle=False)
+    answer: dict[str, Any] = {}
+    if options.outputs == "-":
+        answer["outputs_npy_base64"] = base64.b64encode(buffer.getbuffer()).decode("ascii")
+    else:
+        path = Path(options.outputs)
+        temporary = path.with_name(path.name + ".part")
+        temporary.write_bytes(buffer.getbuffer())
+        os.replace(temporary, path)
     return {
+        **answer,
         "model": agent.name,
         "count": inferences(inputs, agent),
         "seconds": seconds,
         "outputs_shape": list(outputs.shape),
-        "outputs_bytes": options.outputs.stat().st_size,
         "tflite_sha256": agent.tflite_sha256,
         "decode_seconds": agent.decode_seconds,
         "decode_kernel": agent.kernel,
@@ -319,9 +314,9 @@ def smoke(options: Namespace) -> dict[str, Any]:
 
 
 def _decode_kernels() -> list[str]:
-    from device_agent import huffman
+    from device_agent import kernel
 
-    return list(huffman.kernels())
+    return list(kernel.kernels())
 
 
 def _load(options: Namespace) -> Agent:
@@ -334,7 +329,13 @@ def _load_one(model: str, options: Namespace) -> Agent:
     return Agent.load(model, threads=options.threads, kernel=options.kernel, store=_store())
 
 
-def _load_array_file(path: Path) -> np.ndarray:
+def _load_array_file(name: str) -> np.ndarray:
+    if name == "-":
+        data = sys.stdin.buffer.read(MAX_ARRAY_BYTES + 1)
+        if len(data) > MAX_ARRAY_BYTES:
+            raise AgentError("standard input is too large", expected=f"at most {MAX_ARRAY_BYTES} bytes")
+        return _load_array(data, "standard input")
+    path = Path(name)
     try:
         if path.stat().st_size > MAX_ARRAY_BYTES:
             raise AgentError(f"{path} is too large", expected=f"at most {MAX_ARRAY_BYTES} bytes")
@@ -344,13 +345,11 @@ def _load_array_file(path: Path) -> np.ndarray:
 
 
 def _load_array(data: bytes, what: str = "a golden array") -> np.ndarray:
-    import io
-
     import numpy as np
 
     try:
         array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, MemoryError) as error:
         raise AgentError(f"{what} is not an .npy array", found=str(error)[:200]) from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
         raise AgentError(
@@ -359,14 +358,14 @@ def _load_array(data: bytes, what: str = "a golden array") -> np.ndarray:
     return array
 
 
-def _json_from_stdin() -> Any:
-    data = sys.stdin.buffer.read(MAX_JSON_BYTES + 1)
+def _json_line_from_stdin() -> Any:
+    data = sys.stdin.buffer.readline(MAX_JSON_BYTES + 1)
     if len(data) > MAX_JSON_BYTES:
-        raise AgentError("too much on standard input", expected=f"at most {MAX_JSON_BYTES} bytes")
+        raise AgentError("too long a line on standard input", expected=f"at most {MAX_JSON_BYTES} bytes")
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise AgentError("standard input is not JSON", found=str(error)[:200]) from None
+        raise AgentError("the line on standard input is not JSON", found=str(error)[:200]) from None
 
 
 VERBS: dict[str, Callable[[Namespace], dict[str, Any]]] = {

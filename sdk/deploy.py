@@ -1,0 +1,459 @@
+"""Pushes a package and talks to the agent; everything the board answers is checked before it is believed.
+
+A package travels in parts (its header, then one part a section), each named by its SHA-256: only parts that the
+board lacks are sent, so the same package again sends none, and a model with a retrained head sends the head.
+The agent tries the new release beside the old one, and confirms it or says why it went back.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import itertools
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from device_agent import package as package_format
+from device_agent.measure import Measurement, MeasurementError
+from sdk.errors import DataError, PackageError, RemoteError
+
+if TYPE_CHECKING:
+    from sdk.connection import Connection
+
+#: (stage, done, total): ``total`` may be 0 while it is unknown.
+Progress = Callable[[str, int, int], None]
+
+#: A file that is not a package is cut into parts of this size.
+PART_BYTES = 1 << 20
+#: Inputs go to the board in batches of about this many bytes.
+BATCH_BYTES = 16 << 20
+#: What any verb but `bench` and `run` may answer.
+MAX_ANSWER_BYTES = 1 << 20
+#: Raw samples of many models, or the outputs of one batch.
+MAX_LONG_ANSWER_BYTES = 128 << 20
+MAX_TEXT = 300
+ANSWER_SECONDS = 60.0
+INSTALL_SECONDS = 900.0
+RUN_SECONDS = 3600.0
+
+#: As device_agent.store has them; the host reaches that module only over a connection.
+RELEASE_SCHEMA = "armlet.release/1"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+MAX_PARTS = 4096
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Inputs and the outputs that the host got for them; the board must come within ``tolerance`` of each output."""
+
+    inputs: np.ndarray
+    outputs: np.ndarray
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """How a deploy ended."""
+
+    name: str
+    release: str
+    package_sha256: str
+    #: "confirmed"; "unchanged" when this release ran already; "trial" when it waits to be confirmed.
+    state: str
+    package_bytes: int
+    #: Bytes of parts that were sent; 0 when the board had all of them.
+    sent_bytes: int
+    #: From the health check; None when there was none to run.
+    largest_difference: float | None
+    check_seconds: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class RemoteRun:
+    """Predictions made on the board: ``outputs`` is float32 of shape (inputs, ...)."""
+
+    outputs: np.ndarray
+    #: Time on the board in ``predict``, without transfer and start-up.
+    seconds: float
+    count: int
+    tflite_sha256: str
+    decode_seconds: float
+    decode_kernel: str
+    runtime: str
+    runtime_version: str
+    threads: int
+
+
+def split(data: bytes) -> list[bytes]:
+    """The parts of a package or a .tflite; joined they are ``data``."""
+    try:
+        table = package_format.read_table(data)
+    except PackageError:
+        return [data[i : i + PART_BYTES] for i in range(0, len(data), PART_BYTES)]
+    cuts = sorted({0, table.header_size, *(section.offset for section in table.sections), len(data)})
+    return [data[a:b] for a, b in itertools.pairwise(cuts) if a < b]
+
+
+class RemoteAgent:
+    """The agent of one board, called over a connection. ``command`` comes from :mod:`sdk.provision`."""
+
+    def __init__(self, connection: Connection, command: Sequence[str]) -> None:
+        self._connection = connection
+        self._command = tuple(command)
+
+    # -- deploying ----------------------------------------------------------------------------------------------
+
+    def deploy(
+        self,
+        data: bytes,
+        name: str,
+        *,
+        golden: Golden | None = None,
+        keep_on_trial: bool = False,
+        progress: Progress | None = None,
+    ) -> Deployed:
+        """Sends a package (or .tflite) and makes it what runs under ``name``, if its health check passes.
+
+        Raises RemoteError when it does not; the release before it then still runs.
+        """
+        report = progress or (lambda stage, done, total: None)
+        if not NAME.fullmatch(name):
+            raise RemoteError(
+                "this cannot be the name of a release",
+                expected="1 to 64 letters, digits, dots, dashes and underscores, beginning with a letter or digit",
+                found=repr(name)[:80],
+            )
+        parts = split(data)
+        if not 1 <= len(parts) <= MAX_PARTS:
+            raise RemoteError(
+                "this cannot be deployed", expected=f"1 to {MAX_PARTS} parts", found=str(len(parts))
+            )
+        blobs = {hashlib.sha256(part).hexdigest(): part for part in parts}
+        release: dict[str, Any] = {
+            "schema": RELEASE_SCHEMA,
+            "name": name,
+            "package_sha256": hashlib.sha256(data).hexdigest(),
+            "parts": [[hashlib.sha256(part).hexdigest(), len(part)] for part in parts],
+            "golden_inputs_sha256": None,
+            "golden_outputs_sha256": None,
+            "golden_tolerance": 0.0,
+        }
+        if golden is not None:
+            for key, array in (("inputs", golden.inputs), ("outputs", golden.outputs)):
+                blob = _npy(array)
+                digest = hashlib.sha256(blob).hexdigest()
+                blobs[digest] = blob
+                release[f"golden_{key}_sha256"] = digest
+            release["golden_tolerance"] = float(golden.tolerance)
+        missing = self._missing(list(blobs))
+        payload = [blobs[digest] for digest in missing]
+        total = sum(len(blob) for blob in payload)
+        header = {"release": release, "blobs": [[digest, len(blobs[digest])] for digest in missing]}
+        report("push the model", 0, total)
+        answer = self._call(
+            ["install", *(["--keep-on-trial"] if keep_on_trial else [])],
+            stdin=json.dumps(header).encode() + b"\n" + b"".join(payload),
+            timeout_seconds=INSTALL_SECONDS,
+            sent=lambda count: report("push the model", min(count, total), total),
+        )
+        return self._deployed(answer, name, release["package_sha256"], len(data), total)
+
+    def _missing(self, digests: list[str]) -> list[str]:
+        answer = self._call(["missing"], stdin=json.dumps(digests).encode() + b"\n")
+        missing = answer.get("missing")
+        if not isinstance(missing, list) or not all(isinstance(d, str) and d in digests for d in missing):
+            raise _not_acceptable("missing", "missing", missing)
+        return list(dict.fromkeys(missing))
+
+    def _deployed(
+        self, answer: dict[str, Any], name: str, package_sha256: str, package_bytes: int, sent: int
+    ) -> Deployed:
+        state = answer.get("state")
+        if state == "reverted":
+            raise RemoteError(
+                f"the board tried {name} and went back to what ran before",
+                expected="its health check to pass",
+                found=printable(answer.get("reason")),
+            )
+        if state not in ("confirmed", "unchanged", "trial"):
+            raise _not_acceptable("install", "state", state)
+        check = answer.get("check") or {}
+        if not isinstance(check, dict):
+            raise _not_acceptable("install", "check", check)
+        return Deployed(
+            name=name,
+            release=_sha256(answer, "install", "release"),
+            package_sha256=package_sha256,
+            state=state,
+            package_bytes=package_bytes,
+            sent_bytes=sent,
+            largest_difference=_optional_number(check, "install", "largest_difference"),
+            check_seconds=_optional_number(check, "install", "seconds"),
+        )
+
+    def confirm(self, name: str) -> dict[str, Any]:
+        """Makes the release on trial the current one; the slot as :meth:`status` lists it."""
+        return _slot(self._call(["confirm", name]), "confirm")
+
+    def rollback(self, name: str, reason: str = "asked for") -> dict[str, Any]:
+        """Goes back to the release before; the slot as :meth:`status` lists it."""
+        return _slot(self._call(["rollback", name, "--reason", reason[:MAX_TEXT]]), "rollback")
+
+    def status(self) -> dict[str, Any]:
+        """Versions of what is installed, and ``releases``: slots of name, current, previous, trial and history."""
+        answer = self._call(["status"])
+        releases = answer.get("releases")
+        if not isinstance(releases, list):
+            raise _not_acceptable("status", "releases", releases)
+        versions = {
+            key: printable(answer.get(key)) if answer.get(key) is not None else None
+            for key in (
+                "agent_version",
+                "python_version",
+                "machine",
+                "runtime",
+                "runtime_version",
+                "numpy_version",
+            )
+        }
+        return {**versions, "releases": [_slot(release, "status") for release in releases]}
+
+    # -- running ------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        model: str,
+        inputs: np.ndarray,
+        *,
+        threads: int = 1,
+        kernel: str = "auto",
+        progress: Progress | None = None,
+    ) -> RemoteRun:
+        """Predicts on the board: ``model`` is a deployed name, ``inputs`` (n, ...) numbers. Sent in batches."""
+        inputs = np.asarray(inputs)
+        if inputs.ndim < 2 or len(inputs) == 0:
+            raise DataError(
+                "there is nothing to predict", expected="inputs of shape (n, ...)", found=str(inputs.shape)
+            )
+        step = max(1, BATCH_BYTES // max(1, inputs[0].nbytes))
+        runs = []
+        for start in range(0, len(inputs), step):
+            if progress is not None:
+                progress("run on the board", start, len(inputs))
+            runs.append(self._run_batch(model, inputs[start : start + step], threads, kernel))
+        first = runs[0]
+        if any(run.tflite_sha256 != first.tflite_sha256 for run in runs):
+            raise RemoteError(f"{model} was replaced on the board while it ran", hint="Run it again.")
+        return RemoteRun(
+            outputs=np.concatenate([run.outputs for run in runs]),
+            seconds=sum(run.seconds for run in runs),
+            count=len(inputs),
+            tflite_sha256=first.tflite_sha256,
+            decode_seconds=first.decode_seconds,
+            decode_kernel=first.decode_kernel,
+            runtime=first.runtime,
+            runtime_version=first.runtime_version,
+            threads=first.threads,
+        )
+
+    def _run_batch(self, model: str, inputs: np.ndarray, threads: int, kernel: str) -> RemoteRun:
+        answer = self._call(
+            ["run", model, "--threads", str(threads), "--kernel", kernel],
+            stdin=_npy(inputs),
+            timeout_seconds=RUN_SECONDS,
+            max_output_bytes=MAX_LONG_ANSWER_BYTES,
+        )
+        return RemoteRun(
+            outputs=_outputs(answer, len(inputs)),
+            seconds=_number(answer, "run", "seconds"),
+            count=len(inputs),
+            tflite_sha256=_sha256(answer, "run", "tflite_sha256"),
+            decode_seconds=_number(answer, "run", "decode_seconds"),
+            decode_kernel=_one_of(answer, "run", "decode_kernel", ("c", "numpy", "none")),
+            runtime=printable(answer.get("runtime")),
+            runtime_version=printable(answer.get("runtime_version")),
+            threads=threads,
+        )
+
+    def bench(
+        self,
+        models: Sequence[str],
+        *,
+        threads: int = 1,
+        kernel: str = "auto",
+        min_samples: int = 1024,
+        max_seconds: float = 10.0,
+        emulated: bool = False,
+        progress: Progress | None = None,
+    ) -> tuple[Measurement, ...]:
+        """Measures deployed models, interleaved; one record for each name, in order."""
+        if progress is not None:
+            progress("measure", 0, 0)
+        arguments = ["bench", *models, "--threads", str(threads), "--kernel", kernel]
+        arguments += ["--min-samples", str(min_samples), "--max-seconds", repr(float(max_seconds))]
+        answer = self._call(
+            [*arguments, *(["--emulated"] if emulated else [])],
+            timeout_seconds=RUN_SECONDS,
+            max_output_bytes=MAX_LONG_ANSWER_BYTES,
+        )
+        records = answer.get("measurements")
+        if not isinstance(records, list) or len(records) != len(models):
+            raise RemoteError(
+                "the agent measured something else",
+                expected=f"{len(models)} measurements",
+                found=str(len(records)) if isinstance(records, list) else printable(records),
+            )
+        try:
+            measurements = tuple(Measurement.from_json(record) for record in records)
+        except MeasurementError as error:
+            raise RemoteError(error.what, expected=error.expected, found=error.found) from None
+        for measurement, model in zip(measurements, models, strict=True):
+            if measurement.model != model or measurement.threads != threads:
+                raise RemoteError(
+                    "the agent measured something else",
+                    expected=f"{model} on {threads} threads",
+                    found=f"{measurement.model} on {measurement.threads}",
+                )
+        return measurements
+
+    # -- calling ------------------------------------------------------------------------------------------------
+
+    def _call(
+        self,
+        arguments: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        timeout_seconds: float = ANSWER_SECONDS,
+        max_output_bytes: int = MAX_ANSWER_BYTES,
+        sent: Callable[[int], None] | None = None,
+    ) -> dict[str, Any]:
+        done = self._connection.run(
+            [*self._command, *arguments],
+            stdin=stdin,
+            timeout_seconds=timeout_seconds,
+            max_output_bytes=max_output_bytes,
+            sent=sent,
+        )
+        verb = arguments[0]
+        try:
+            answer = json.loads(done.stdout, parse_constant=_no_constant)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            raise RemoteError(
+                f"the agent gave no answer to `{verb}`",
+                expected="one line of JSON",
+                found=done.stderr_tail() or f"exit status {done.status}",
+            )
+        if done.status != 0:
+            raise RemoteError(
+                f"the agent could not {verb}: {printable(answer.get('what')) or 'it does not say why'}",
+                expected=printable(answer.get("expected")) or None,
+                found=printable(answer.get("found")) or None,
+                hint=printable(answer.get("hint")) or None,
+            )
+        if answer.get("verb") != verb:
+            raise _not_acceptable(verb, "verb", answer.get("verb"))
+        return answer
+
+
+# -- checks of answers ------------------------------------------------------------------------------------------------
+
+
+def printable(value: Any) -> str:
+    """A board's words: short, and unable to drive a terminal."""
+    text = "" if value is None else str(value)
+    return "".join(c if c.isprintable() else " " for c in text)[:MAX_TEXT]
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _not_acceptable(verb: str, key: str, value: Any) -> RemoteError:
+    return RemoteError(
+        f"the agent's answer to `{verb}` is not acceptable", found=f"{key}: {printable(value)!r}"
+    )
+
+
+def _number(answer: dict[str, Any], verb: str, key: str) -> float:
+    value = answer.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value <= 1e12:
+        raise _not_acceptable(verb, key, value)
+    return float(value)
+
+
+def _optional_number(answer: dict[str, Any], verb: str, key: str) -> float | None:
+    return None if answer.get(key) is None else _number(answer, verb, key)
+
+
+def _sha256(answer: dict[str, Any], verb: str, key: str) -> str:
+    value = answer.get(key)
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise _not_acceptable(verb, key, value)
+    return value
+
+
+def _one_of(answer: dict[str, Any], verb: str, key: str, allowed: tuple[str, ...]) -> str:
+    value = answer.get(key)
+    if value not in allowed:
+        raise _not_acceptable(verb, key, value)
+    return str(value)
+
+
+def _slot(record: Any, verb: str) -> dict[str, Any]:
+    if not isinstance(record, dict) or not NAME.fullmatch(str(record.get("name"))):
+        raise _not_acceptable(verb, "slot", record)
+    ids = {
+        key: None if record.get(key) is None else _sha256(record, verb, key)
+        for key in ("current", "previous", "trial", "package_sha256")
+    }
+    history = record.get("history")
+    if not isinstance(history, list) or not all(isinstance(event, dict) for event in history):
+        raise _not_acceptable(verb, "history", history)
+    return {
+        "name": record["name"],
+        **ids,
+        "package_bytes": _optional_number(record, verb, "package_bytes"),
+        "history": [
+            {
+                "event": printable(event.get("event")),
+                "release": None if event.get("release") is None else _sha256(event, verb, "release"),
+                "reason": printable(event.get("reason")),
+                "unix_seconds": _number(event, verb, "unix_seconds"),
+            }
+            for event in history
+        ],
+    }
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _outputs(answer: dict[str, Any], count: int) -> np.ndarray:
+    try:
+        data = base64.b64decode(answer["outputs_npy_base64"], validate=True)
+        outputs = np.load(io.BytesIO(data), allow_pickle=False)
+    except (KeyError, TypeError, ValueError, EOFError, OSError, MemoryError) as error:
+        raise RemoteError(
+            "the agent's outputs cannot be read", expected="an .npy array", found=str(error)[:100]
+        ) from None
+    if not isinstance(outputs, np.ndarray) or outputs.dtype != np.float32 or outputs.shape[:1] != (count,):
+        raise RemoteError(
+            "the agent's outputs are something else",
+            expected=f"{count} float32 rows",
+            found=f"{getattr(outputs, 'dtype', '?')} {getattr(outputs, 'shape', '?')}",
+        )
+    return outputs

@@ -1,0 +1,254 @@
+"""Makes a board ready: the runtime's environment, the agent and its decoder, pushed once and proved to work.
+
+    ~/.armlet/                      0700
+        env/<digest>/               numpy and a TFLite runtime, as pip --target would lay them out
+        agent/<digest>/device_agent/  the agent, with the C decoder for this processor beside it
+        accepted/<digest>.json      written when the smoke test of that pair has passed: what it answered
+        python                      runs python3 with the environment that was accepted last, for edge applications
+        store/                      what is deployed (device_agent.store)
+
+The board needs python3 and sshd, nothing else. Trees are named by the digest of their content and appear whole or not
+at all; what is there already is not sent. An environment is used only after its smoke test: until then, and if it
+fails, whatever ran before goes on running.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdk.errors import ProvisionError, RemoteError
+from sdk.facts import FACTS_SCRIPT, MAX_FACTS_BYTES, Facts, parse_facts
+from sdk.wheels import Environment, Progress, Tree, choose_runtime, fetch_environment, pack_tree
+
+if TYPE_CHECKING:
+    from sdk.connection import Connection
+
+#: Unpacking and syncing 75 MB on a slow SD card behind a slow link.
+PUSH_SECONDS = 1800.0
+#: The first import of numpy and the runtime on a slow board compiles their bytecode.
+SMOKE_SECONDS = 300.0
+#: Room that stays free on the board's disk.
+SPARE_DISK_BYTES = 32 << 20
+MAX_ANSWER_BYTES = 1 << 16
+MAX_TEXT = 200
+
+KERNEL_FILE = "_huffman.so"  # device_agent.kernel looks for it beside itself
+
+
+@dataclass(frozen=True)
+class Provisioned:
+    """A board that is ready. ``command`` begins every call of the agent; what it needs is in there."""
+
+    facts: Facts
+    command: tuple[str, ...]
+    runtime: str
+    runtime_version: str
+    numpy_version: str
+    #: "xnnpack", "none" or "unknown", as the smoke test found it.
+    delegate: str
+    #: Decoders that work there, the fastest first.
+    decode_kernels: tuple[str, ...]
+    #: What was sent; 0 when all of it was there.
+    sent_bytes: int
+
+
+def read_facts(connection: Connection) -> Facts:
+    """One round trip. Raises RemoteError when the board does not answer like a machine with a shell."""
+    done = connection.run(["sh", "-c", FACTS_SCRIPT], timeout_seconds=30, max_output_bytes=MAX_FACTS_BYTES)
+    return parse_facts(done.stdout.decode("utf-8", "replace"))
+
+
+def agent_tree(kernel: bytes | None = None) -> Tree:
+    """The agent's modules, and the shared library of its C decoder, where there is one for the board."""
+    files = {}
+    for entry in resources.files("device_agent").iterdir():
+        if entry.name.endswith(".py"):
+            files[f"device_agent/{entry.name}"] = (entry.read_bytes(), False)
+    if kernel is not None:
+        files[f"device_agent/{KERNEL_FILE}"] = (kernel, True)
+    return pack_tree(files)
+
+
+def bootstrap_source() -> str:
+    """The text that the board's python3 runs to unpack a tree."""
+    return resources.files("device_agent").joinpath("bootstrap.py").read_text(encoding="utf-8")
+
+
+def provision(
+    connection: Connection,
+    *,
+    facts: Facts | None = None,
+    kernel: bytes | Callable[[str], bytes | None] | None = None,
+    runtime: str | None = None,
+    preferred: Sequence[tuple[str, str]] = (),
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Provisioned:
+    """Makes the board behind ``connection`` ready, sending what is not there yet.
+
+    ``kernel`` is the C decoder's shared library for the board, or makes it when told the architecture ("aarch64");
+    None leaves decoding to numpy. ``runtime`` names one and overrides ``preferred`` (name, version), the
+    board file's order. Raises ProvisionError, RemoteError or ConnectionFailed.
+    """
+    report = progress or (lambda stage, done, total: None)
+    report("look at the board", 0, 0)
+    facts = facts or read_facts(connection)
+    chosen = choose_runtime(facts, name=runtime, preferred=preferred)
+    environment = fetch_environment(chosen, facts, cache=cache, progress=progress)
+    library = kernel(facts.wheel_architecture) if callable(kernel) else kernel
+    agent = agent_tree(library)
+
+    root = posixpath.join(facts.home, ".armlet")
+    env_path = posixpath.join(root, "env", environment.digest)
+    agent_path = posixpath.join(root, "agent", agent.digest)
+    command = (
+        "env",
+        f"PYTHONPATH={agent_path}:{env_path}",
+        f"ARMLET_HOME={root}",
+        "python3",
+        "-sS",  # neither the user's nor the system's packages: what runs is what was tested
+        "-m",
+        "device_agent",
+    )
+    pair = hashlib.sha256(f"{environment.digest}\n{agent.digest}\n".encode()).hexdigest()
+    accepted = posixpath.join(root, "accepted", f"{pair}.json")
+    proof = connection.get(accepted, max_bytes=MAX_ANSWER_BYTES)
+    sent = 0
+    if proof is None:
+        _check_disk(facts, environment, agent)
+        with open(environment.archive, "rb") as file:
+            data = file.read()
+        sent += _push(connection, env_path, data, environment.archive_sha256, report, "push the runtime")
+        sent += _push(connection, agent_path, agent.archive, agent.archive_sha256, report, "push the agent")
+        report("smoke test", 0, 0)
+        proof = _smoke_test(connection, command)
+        connection.put(_launcher(agent_path, env_path, root), posixpath.join(root, "python"), mode=0o700)
+        connection.put(proof, accepted)
+    return _provisioned(facts, command, environment, proof, sent)
+
+
+def _check_disk(facts: Facts, environment: Environment, agent: Tree) -> None:
+    needed = environment.unpacked_bytes + agent.unpacked_bytes + SPARE_DISK_BYTES
+    if facts.free_disk_bytes is not None and facts.free_disk_bytes < needed:
+        raise ProvisionError(
+            "the board's disk is too full for the runtime",
+            expected=f"{needed >> 20} MB free",
+            found=f"{facts.free_disk_bytes >> 20} MB in {facts.home}",
+        )
+
+
+def _push(
+    connection: Connection,
+    destination: str,
+    archive: bytes,
+    sha256: str,
+    report: Progress,
+    stage: str,
+) -> int:
+    """Sends a tree unless it is there; the bytes sent."""
+    if connection.run(["test", "-d", destination], timeout_seconds=30).status == 0:
+        return 0
+    report(stage, 0, len(archive))
+    done = connection.run(
+        ["python3", "-sS", "-c", bootstrap_source(), destination, sha256, str(len(archive))],
+        stdin=archive,
+        timeout_seconds=PUSH_SECONDS,
+        max_output_bytes=MAX_ANSWER_BYTES,
+        sent=lambda count: report(stage, count, len(archive)),
+    )
+    answer = _json_line(done.stdout)
+    if done.status != 0 or not isinstance(answer.get("unpacked"), bool):
+        raise ProvisionError(
+            "the board could not unpack what was pushed",
+            found=_text(answer.get("what")) or done.stderr_tail() or f"exit status {done.status}",
+        )
+    return len(archive)
+
+
+def _smoke_test(connection: Connection, command: Sequence[str]) -> bytes:
+    done = connection.run(
+        [*command, "smoke"], timeout_seconds=SMOKE_SECONDS, max_output_bytes=MAX_ANSWER_BYTES
+    )
+    answer = _json_line(done.stdout)
+    if done.status != 0:
+        said = "; found ".join(t for t in (_text(answer.get("what")), _text(answer.get("found"))) if t)
+        raise ProvisionError(
+            "the runtime does not work on the board, and is not used",
+            expected="the smoke test to pass",
+            found=said or done.stderr_tail() or f"exit status {done.status}",
+            hint=_text(answer.get("hint")) or None,
+        )
+    return json.dumps(answer).encode()
+
+
+def _launcher(agent_path: str, env_path: str, root: str) -> bytes:
+    path = shlex.quote(f"{agent_path}:{env_path}")
+    return (
+        "#!/bin/sh\n"
+        "# Written by armlet: python3 with the agent and the runtime that were tested here last.\n"
+        f'PYTHONPATH={path}${{PYTHONPATH:+:$PYTHONPATH}} ARMLET_HOME={shlex.quote(root)} exec python3 "$@"\n'
+    ).encode()
+
+
+def _provisioned(
+    facts: Facts, command: tuple[str, ...], environment: Environment, proof: bytes, sent: int
+) -> Provisioned:
+    answer = _json_line(proof)
+    kernels = answer.get("decode_kernels")
+    if not isinstance(kernels, list) or not set(kernels) <= {"c", "numpy"} or "numpy" not in kernels:
+        raise RemoteError("the board's smoke test names no decoder", found=_text(kernels))
+    delegate = answer.get("delegate")
+    if delegate not in ("xnnpack", "none", "unknown"):
+        raise RemoteError("the board's smoke test is not acceptable", found=_text(delegate))
+    if answer.get("runtime") != environment.runtime:
+        raise RemoteError(
+            "another runtime answers than was pushed",
+            expected=environment.runtime,
+            found=_text(answer.get("runtime")),
+        )
+    return Provisioned(
+        facts=facts,
+        command=command,
+        runtime=environment.runtime,
+        runtime_version=_text(answer.get("runtime_version")),
+        numpy_version=_text(answer.get("numpy_version")),
+        delegate=delegate,
+        decode_kernels=tuple(kernels),
+        sent_bytes=sent,
+    )
+
+
+def _json_line(data: bytes) -> dict[str, Any]:
+    """The object in an answer; {} when it is none: whoever asks then says what was found instead."""
+    try:
+        answer = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _text(value: Any) -> str:
+    """A board's words, printable and short."""
+    text = "" if value is None else str(value)
+    return "".join(c if c.isprintable() else " " for c in text)[:MAX_TEXT]
+
+
+def fetch_runtime(
+    facts: Facts,
+    *,
+    runtime: str | None = None,
+    preferred: Sequence[tuple[str, str]] = (),
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Environment:
+    """Fetches the runtime for boards like ``facts`` now, so that a later :func:`provision` needs no network."""
+    chosen = choose_runtime(facts, name=runtime, preferred=preferred)
+    return fetch_environment(chosen, facts, cache=cache, progress=progress)
