@@ -1,3 +1,51 @@
-"""Armlet's host side."""
+"""Armlet's host side: convert, compress and pack a network, deploy it to an ARM board, measure it against theory.
+
+    import sdk
+
+    sdk.compress_model("mobilenet.tflite", "mobilenet.armlet", sparsity=0.7, clusters=32)
+    report = sdk.bench_models("local", ["mobilenet.armlet"])
+
+Each function does what the command of that name does and returns a record. Names are looked up when they are first
+used, so that ``import sdk`` stays quick and imports no TensorFlow.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
+
+_PUBLIC = {
+    "bench_models": "sdk.api",
+    "compress_model": "sdk.api",
+    "convert_model": "sdk.api",
+    "deploy_model": "sdk.api",
+    "describe_zoo_model": "sdk.api",
+    "fetch_runtimes": "sdk.api",
+    "inspect_package": "sdk.api",
+    "list_zoo": "sdk.api",
+    "pack_model": "sdk.api",
+    "unpack_package": "sdk.api",
+    "write_zoo_model": "sdk.api",
+    "Graph": "sdk.graph",
+    "Board": "sdk.boards",
+    "list_boards": "sdk.boards",
+    "load_board": "sdk.boards",
+    "ArmletError": "device_agent.errors",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        module = _PUBLIC[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    value = globals()[name] = getattr(import_module(module), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -8,6 +8,7 @@ batch norm is folded by the converter, and nothing is quantised: later passes st
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from sdk.errors import ModelError
 from sdk.graph import FILE_IDENTIFIER, Graph
+from sdk.quiet import quiet
 
 BATCH = 1
 _READABLE = "a .keras or .h5 file, a SavedModel folder or a .tflite file"
@@ -183,24 +185,10 @@ def _first_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps TensorFlow's start-up chatter and the exporter's endpoint listing off the terminal.
-
-    Both write to the file descriptors themselves, so they are pointed elsewhere while the converter runs.
-    """
+    """Keeps TensorFlow's start-up chatter and the exporter's endpoint listing off the terminal."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    saved = [os.dup(fd) for fd in (1, 2)]
-    sink = os.open(os.devnull, os.O_WRONLY)
-    try:
-        for fd in (1, 2):
-            os.dup2(sink, fd)
-        import logging
-
-        logging.getLogger("tensorflow").setLevel(logging.ERROR)
-        logging.getLogger("absl").setLevel(logging.ERROR)
+    for name in ("tensorflow", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with quiet(1, 2):
         yield
-    finally:
-        for fd, old in zip((1, 2), saved, strict=True):
-            os.dup2(old, fd)
-            os.close(old)
-        os.close(sink)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sdk.errors import ModelError
+from sdk.quiet import quiet
 
 
 def predict(
@@ -30,8 +31,9 @@ def predict(
             hint="Install the host extra: pip install 'armlet[host]'.",
         ) from error
     try:
-        interpreter = Interpreter(model_content=tflite, num_threads=threads)
-        interpreter.allocate_tensors()
+        with quiet(2):  # it announces its delegate each time
+            interpreter = Interpreter(model_content=tflite, num_threads=threads)
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ModelError(
             "the TFLite interpreter refuses the model", found=str(error).splitlines()[0]

@@ -6,7 +6,7 @@ Pure: takes the graph that a package decodes to and how each weight was coded, c
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,10 +133,39 @@ class Inspection:
 
 def layer_rows(graph: Graph, coded: Mapping[int, CodedWeight]) -> tuple[LayerRow, ...]:
     """A row for each weight of ``graph`` that ``coded`` (by tensor number) knows a section of the package for."""
-    return tuple(_row(w, coded[w.tensor_index]) for w in graph.weights() if w.tensor_index in coded)
+    weights = [w for w in graph.weights() if w.tensor_index in coded]
+    names = layer_names([w.tensor.name for w in weights])
+    return tuple(_row(w, name, coded[w.tensor_index]) for w, name in zip(weights, names, strict=True))
 
 
-def _row(weight: Weight, coded: CodedWeight) -> LayerRow:
+# What converters append to a layer's name; says nothing that the column beside it does not say.
+_SUFFIXES = frozenset(
+    (
+        "convolution",
+        "depthwise",
+        "depthwise_conv2d",
+        "Conv2D",
+        "MatMul",
+        "BiasAdd",
+        "kernel",
+        "weight",
+        "weights",
+    )
+)
+
+
+def layer_names(tensor_names: Sequence[str]) -> list[str]:
+    """Short names for a table: the layer's own part of each tensor name, or the whole name where that is ambiguous."""
+    short = []
+    for name in tensor_names:
+        parts = [p for p in name.split(";")[0].split("/") if p]
+        while len(parts) > 1 and parts[-1].rstrip("_0123456789") in _SUFFIXES:
+            parts.pop()
+        short.append(parts[-1] if parts else name)
+    return [s if short.count(s) == 1 else name for s, name in zip(short, tensor_names, strict=True)]
+
+
+def _row(weight: Weight, name: str, coded: CodedWeight) -> LayerRow:
     array, layer = weight.array, weight.layer
     flat = array.ravel()
     nonzero = int(np.count_nonzero(flat))
@@ -159,7 +188,7 @@ def _row(weight: Weight, coded: CodedWeight) -> LayerRow:
         sparse = math.ceil(indexed * (number_bits + INDEX_BITS[layer]) / 8) + codebook if indexed else dense
         clustered = min(pruned, dense, sparse)
     return LayerRow(
-        name=weight.tensor.name,
+        name=name,
         layer=layer,
         shape=weight.tensor.shape,
         parameters=weight.tensor.elements,

@@ -15,13 +15,20 @@ from sdk.report.record import Accuracy, ModelRecord, Report
 from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, seconds_text
 
 
-def _table(title: str | None, *columns: str) -> Table:
-    """A table whose first column is text and whose others are numbers; a column named with < is text too."""
+def _table(title: str | None, *columns: str, tight: bool = False) -> Table:
+    """A table of one text column and numbers. A column named with ``<`` is text too, with ``~`` text that may wrap.
+
+    ``tight`` puts one space between columns, for tables that need the room.
+    """
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, title_style="bold")
+    table.padding = (0, 0) if tight else (0, 1)
     for index, column in enumerate(columns):
-        text = index == 0 or column.startswith("<")
+        text = index == 0 or column[0] in "<~"
         table.add_column(
-            column.lstrip("<"), justify="left" if text else "right", overflow="fold", no_wrap=not text
+            column.lstrip("<~"),
+            justify="left" if text else "right",
+            overflow="fold",
+            no_wrap=column[0] != "~",
         )
     return table
 
@@ -107,7 +114,19 @@ def stages(inspection: Inspection) -> Table:
 
 def inspection(result: Inspection) -> RenderableType:
     """Every layer with its own section, then what else is in the file, then the totals by stage."""
-    table = _table(None, "layer", "shape", "zeros", "values", "<layout", "bits/w", "before", "after", "ratio")
+    table = _table(
+        None,
+        "layer",
+        "shape",
+        "zeros",
+        "centroids",
+        "<layout",
+        "bits",
+        "before",
+        "after",
+        "ratio",
+        tight=True,
+    )
     for row in result.rows:
         table.add_row(
             short_name(row.name),
@@ -118,11 +137,11 @@ def inspection(result: Inspection) -> RenderableType:
             f"{row.bits_per_weight:.2f}",
             bytes_text(row.original_bytes),
             bytes_text(row.coded_bytes),
-            ratio_text(row.ratio),
+            ratio_text(row.ratio).rstrip("x"),
         )
     table.add_section()
     table.add_row(
-        "everything else",
+        "the rest",
         "",
         "",
         "",
@@ -130,7 +149,9 @@ def inspection(result: Inspection) -> RenderableType:
         "",
         bytes_text(result.original_other_bytes),
         bytes_text(result.other_bytes),
-        ratio_text(result.original_other_bytes / result.other_bytes) if result.other_bytes else "",
+        ratio_text(result.original_other_bytes / result.other_bytes).rstrip("x")
+        if result.other_bytes
+        else "",
     )
     name = result.name or "package"
     return Group(
@@ -145,7 +166,7 @@ def inspection(result: Inspection) -> RenderableType:
     )
 
 
-def short_name(name: str, width: int = 18) -> str:
+def short_name(name: str, width: int = 14) -> str:
     """The end of a converter's long tensor name, which is where layers differ."""
     last = name.split(";")[0]
     return last if len(last) <= width else "…" + last[-(width - 1) :]
@@ -156,9 +177,9 @@ def short_name(name: str, width: int = 18) -> str:
 
 def zoo(networks: Sequence[Any]) -> RenderableType:
     """Networks with parameters and MACs."""
-    table = _table(None, "network", "<paper", "input", "classes", "parameters", "MACs", "<options")
+    table = _table(None, "network", "<paper", "input", "classes", "parameters", "MACs")
+    options = Table.grid(padding=(0, 2))
     for n in networks:
-        options = " ".join(f"--{key} {value}" for key, value in n.options.items())
         table.add_row(
             n.name,
             n.paper,
@@ -166,14 +187,15 @@ def zoo(networks: Sequence[Any]) -> RenderableType:
             str(n.classes),
             count_text(n.parameters),
             count_text(n.macs),
-            options,
         )
-    return table
+        if n.options:
+            options.add_row(n.name, " ".join(f"--{key} {value}" for key, value in n.options.items()))
+    return Group(table, Text("Options, with what the table counts:", style="dim"), options)
 
 
 def boards(known: Sequence[Any]) -> RenderableType:
     """The catalogue: cores, peaks, bandwidth."""
-    table = _table(None, "board", "<what it is", "<cores", "GFLOP/s", "GB/s", "<runtime")
+    table = _table(None, "board", "~what it is", "~cores", "GFLOP/s", "GB/s", "<runtime")
     for board in known:
         clusters = " + ".join(f"{len(c.cpus)}x {c.core.removeprefix('Cortex-')}" for c in board.clusters)
         peak = max((c.peak_fp32_gflops_per_core.value for c in board.clusters), default=None)
@@ -267,13 +289,13 @@ def _gap(result: Report) -> RenderableType:
         "realised",
     )
     for c in result.comparisons:
-        low, high = c.measured_speedup_interval
+        theory, share = c.theoretical_speedup, c.share_realised
         table.add_row(
             c.candidate,
-            ratio_text(c.theoretical_speedup),
+            "-" if theory is None else ratio_text(theory),
             ratio_text(c.measured_speedup),
-            f"{low:.2f} - {high:.2f}",
-            percent_text(c.share_realised, 0),
+            f"{c.measured_low:.2f} - {c.measured_high:.2f}",
+            "-" if share is None else percent_text(share, 0),
         )
     return Group(
         table,

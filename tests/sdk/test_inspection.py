@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sdk.compress.cluster import cluster
 from sdk.compress.prune import prune
 from sdk.graph import Graph
-from sdk.inspection import CodedWeight, Inspection, filler_zeros, layer_rows
+from sdk.inspection import CodedWeight, Inspection, filler_zeros, layer_names, layer_rows
 from tests.sdk.small_graphs import small_network
 
 
@@ -21,26 +21,24 @@ def rows_of(graph: Graph, coded_bytes: int = 100) -> dict:
 
 def test_zeros_and_distinct_values_are_counted_per_layer() -> None:
     rows = rows_of(cluster(prune(small_network(), 0.75), 8))
-    pointwise = rows["pointwise/weight"]  # 32 x 16 weights
+    pointwise = rows["pointwise"]  # 32 x 16 weights
     assert pointwise.parameters == 512
     assert pointwise.nonzero == 128
     assert pointwise.sparsity == pytest.approx(0.75)
     assert pointwise.centroids is not None
     assert 2 <= pointwise.centroids <= 8
-    assert rows["stem/weight"].sparsity == 0.0
-    assert rows["stem/weight"].centroids is None  # 432 different floats
+    assert rows["stem"].sparsity == 0.0
+    assert rows["stem"].centroids is None  # 432 different floats
 
 
 def test_an_untouched_layer_keeps_its_size_through_the_stages() -> None:
-    row = rows_of(small_network())["stem/weight"]
+    row = rows_of(small_network())["stem"]
     assert row.original_bytes == row.pruned_bytes == row.clustered_bytes == 16 * 27 * 4
 
 
 def test_the_stages_of_a_pruned_and_clustered_layer_follow_the_papers_arithmetic() -> None:
-    row = rows_of(cluster(prune(small_network(), 0.75), 8))[
-        "classifier/weight"
-    ]  # fully connected: 5-bit index
     graph = cluster(prune(small_network(), 0.75), 8)
+    row = rows_of(graph)["classifier"]  # fully connected: 5-bit index
     weight = next(w for w in graph.weights() if w.tensor.name == "classifier/weight")
     entries = 80 + filler_zeros(weight.array.ravel(), 5)
     distinct = np.unique(weight.array).size
@@ -49,7 +47,7 @@ def test_the_stages_of_a_pruned_and_clustered_layer_follow_the_papers_arithmetic
 
 
 def test_bits_and_ratio_count_every_weight_zeros_included() -> None:
-    row = rows_of(small_network(), coded_bytes=64)["pointwise/weight"]
+    row = rows_of(small_network(), coded_bytes=64)["pointwise"]
     assert row.bits_per_weight == 1.0
     assert row.ratio == 32.0
 
@@ -67,6 +65,15 @@ def test_filler_zeros_are_what_the_relative_index_needs(occupied: list[bool], bi
             gap += 1
     trailing = flat[::-1].argmax() if flat.any() else flat.size  # zeros behind the last value need no entry
     assert filler_zeros(flat, bits) == fillers - trailing // 2**bits
+
+
+def test_layers_are_named_by_their_own_part_unless_that_is_ambiguous() -> None:
+    assert layer_names(["net/conv1/Conv2D;net/bn1", "net/dw_3/depthwise", "features.weight"]) == [
+        "conv1",
+        "dw_3",
+        "features.weight",
+    ]
+    assert layer_names(["a/conv/Conv2D", "b/conv/Conv2D"]) == ["a/conv/Conv2D", "b/conv/Conv2D"]
 
 
 def test_the_last_stage_is_the_file_itself() -> None:
