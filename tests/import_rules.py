@@ -39,6 +39,9 @@ COMPOSERS = {"sdk", "sdk.__main__", "sdk.api", "sdk.cli", "sdk.demo", "sdk.resul
 #: What passes from stage to stage, and may be imported by every one of them.
 EVERYWHERE = {"sdk.boards", "sdk.errors", "sdk.graph"}
 
+#: Small tools that are no stage: files, progress bars, the chatter of libraries. Not for pure modules.
+TOOLS = {"sdk.files", "sdk.progress", "sdk.quiet"}
+
 #: What the passes of sdk.compress share. (Every other module there is a pass, and a stage of its own.)
 SHARED_BY_PASSES = {"sdk.compress.edit", "sdk.compress.selection"}
 
@@ -225,7 +228,7 @@ def breaks_rule_3(module: str, source: str, modules: frozenset[str]) -> Iterator
         return
     for found in imports(module, source, modules):
         target = found.target
-        if not target.startswith("sdk.") or found.typing_only or target in EVERYWHERE:
+        if not target.startswith("sdk.") or found.typing_only or target in EVERYWHERE | TOOLS:
             continue
         if target in SHARED_BY_PASSES and module.startswith("sdk.compress."):
             continue
