@@ -101,6 +101,43 @@ def _accuracy_line(accuracy: Accuracy) -> str:
     )
 
 
+def fetched(results: Sequence[Any]) -> RenderableType:
+    """One line a runtime."""
+    return Group(
+        *(
+            Text(
+                f"{r.runtime} {r.runtime_version} for {r.board} (Python {r.python}, {r.architecture}): "
+                f"{bytes_text(r.archive_bytes)} ready to push"
+            )
+            for r in results
+        )
+    )
+
+
+def deployed(result: Any) -> RenderableType:
+    """What runs now, what was sent for it, and how the health check came out."""
+    state = {
+        "confirmed": "is what runs now",
+        "unchanged": "ran already; nothing was sent",
+        "trial": "waits on trial",
+    }[result.state]
+    difference = result.largest_difference
+    check = "not needed" if difference is None else f"outputs within {difference:.2g} of the host's"
+    return Group(
+        Text(f"{result.name} {state} on {result.address}"),
+        _facts(
+            ("sent", f"{bytes_text(result.sent_bytes)} of {bytes_text(result.package_bytes)}"),
+            (
+                "runtime",
+                f"{result.runtime} {result.runtime_version}, sent {bytes_text(result.provisioned_bytes)}",
+            ),
+            ("decoder", " or ".join(result.decode_kernels)),
+            ("health check", check),
+            ("release", result.release),
+        ),
+    )
+
+
 # --------------------------------------------------------------------------------------------------- inspection
 
 

@@ -1,0 +1,444 @@
+"""The command ``sdk``: parse, call, print.
+
+Data go to stdout, as tables for people or with ``--json`` as one document for machines; progress, notes and errors
+go to stderr.  Exit status 0 when it worked, 2 for anything that the user can put right, 130 for Ctrl-C.
+
+Nothing heavy is imported here: every command imports what it needs when it runs, so that ``sdk --help`` is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from device_agent.errors import ArmletError
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments) or 0)
+    except ArmletError as error:
+        return _fail(error, arguments)
+    except BrokenPipeError:
+        # The reader of a pipe (`| head`) has gone; Python would complain once more when it flushes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(ArmletError(f"{where}{error.strerror or error}"), arguments)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _fail(error: ArmletError, arguments: argparse.Namespace) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    if arguments.json:
+        print(json.dumps(error.to_json()))
+    return EXIT_BAD_INPUT
+
+
+# ---------------------------------------------------------------------------------------------------- commands
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    from sdk import api
+
+    with _progress(arguments) as progress:
+        result = api.convert_model(
+            arguments.model, arguments.output, input_shape=arguments.input_shape, progress=progress
+        )
+    _print(arguments, result.to_json(), lambda terminal: terminal.converted(result))
+
+
+def _compress(arguments: argparse.Namespace) -> None:
+    from sdk import api
+
+    with _progress(arguments) as progress:
+        result = api.compress_model(
+            arguments.model,
+            arguments.output,
+            sparsity=arguments.sparsity,
+            clusters=arguments.clusters,
+            scope=arguments.scope,
+            data=arguments.data,
+            preprocess=arguments.preprocess,
+            input_shape=arguments.input_shape,
+            progress=progress,
+        )
+    _print(arguments, result.to_json(), lambda terminal: terminal.compressed(result))
+
+
+def _pack(arguments: argparse.Namespace) -> None:
+    from sdk import api
+
+    with _progress(arguments) as progress:
+        result = api.pack_model(arguments.model, arguments.output, progress=progress)
+    _print(arguments, result.to_json(), lambda terminal: terminal.packed(result))
+
+
+def _unpack(arguments: argparse.Namespace) -> None:
+    from sdk import api
+
+    result = api.unpack_package(arguments.package, arguments.output, kernel=arguments.kernel)
+    _print(arguments, result.to_json(), lambda terminal: terminal.unpacked(result))
+
+
+def _inspect(arguments: argparse.Namespace) -> None:
+    from sdk import api
+
+    result = api.inspect_package(arguments.package)
+    _print(arguments, result.to_json(), lambda terminal: terminal.inspection(result))
+
+
+def _zoo(arguments: argparse.Namespace) -> None:
+    from sdk import api
+
+    given = {name: getattr(arguments, name) for name in ZOO_OPTIONS}
+    options = {name: value for name, value in given.items() if value is not None}
+    common = {
+        "input_size": arguments.size,
+        "classes": arguments.classes,
+        "channels": arguments.channels,
+    }
+    if arguments.network is None:
+        networks = api.list_zoo()
+        _print(arguments, [n.to_json() for n in networks], lambda terminal: terminal.zoo(networks))
+        return
+    if arguments.output is None:
+        network = api.describe_zoo_model(arguments.network, **common, **options)
+        _print(arguments, network.to_json(), lambda terminal: terminal.zoo([network]))
+        return
+    with _progress(arguments) as progress:
+        result = api.write_zoo_model(
+            arguments.network, arguments.output, **common, seed=arguments.seed, progress=progress, **options
+        )
+    _print(arguments, result.to_json(), lambda terminal: terminal.converted(result))
+
+
+def _boards(arguments: argparse.Namespace) -> None:
+    from sdk.boards import list_boards
+
+    boards = list_boards()
+    _print(arguments, [dataclasses.asdict(board) for board in boards], lambda terminal: terminal.boards(boards))
+
+
+def _board_fetch(arguments: argparse.Namespace) -> None:
+    from sdk import api
+
+    with _progress(arguments) as progress:
+        fetched = api.fetch_runtimes(
+            arguments.board,
+            python_version=arguments.python_version,
+            all_runtimes=arguments.all_runtimes,
+            progress=progress,
+        )
+    _print(arguments, [f.to_json() for f in fetched], lambda terminal: terminal.fetched(fetched))
+
+
+def _deploy(arguments: argparse.Namespace) -> None:
+    from sdk import api
+
+    with _progress(arguments) as progress:
+        result = api.deploy_model(arguments.board, arguments.model, **_target(arguments), progress=progress)
+    _print(arguments, result.to_json(), lambda terminal: terminal.deployed(result))
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    from sdk import api
+
+    with _progress(arguments) as progress:
+        report = api.bench_models(
+            arguments.board,
+            arguments.models,
+            **_target(arguments),
+            threads=arguments.threads,
+            samples=arguments.samples,
+            seconds=arguments.seconds,
+            progress=progress,
+        )
+    _print(arguments, report.to_json(), lambda terminal: terminal.report(report))
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from sdk import demo
+
+    with _progress(arguments) as progress:
+        report = demo.run(
+            arguments.board,
+            **_target(arguments),
+            sparsity=arguments.sparsity,
+            clusters=arguments.clusters,
+            progress=progress,
+        )
+    _print(arguments, report.to_json(), lambda terminal: terminal.report(report))
+
+
+# ------------------------------------------------------------------------------------------------------ output
+
+
+def _print(arguments: argparse.Namespace, document: Any, render: Callable[[Any], Any]) -> None:
+    """One JSON document for machines, or what ``render`` makes of :mod:`sdk.report.terminal` for people."""
+    if arguments.json:
+        print(json.dumps(document, indent=2, sort_keys=False))
+        return
+    from rich.console import Console
+
+    from sdk.report import terminal
+
+    Console(highlight=False).print(render(terminal))
+
+
+def _progress(arguments: argparse.Namespace) -> Any:
+    from sdk.progress import terminal_progress
+
+    return terminal_progress(enabled=not arguments.json)
+
+
+# ------------------------------------------------------------------------------------------------------ parser
+
+ZOO_OPTIONS = ("width", "scale", "groups", "padding", "stem", "version")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of every command; also what the documentation's list of commands is made from."""
+    from sdk import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="sdk",
+        description="Deploy convolutional networks to ARM boards: convert, prune, cluster, Huffman-pack, push "
+        "over SSH, run, and compare measured with theoretical latency.",
+        epilog="No board at hand? `sdk demo` needs none.",
+    )
+    parser.add_argument("--version", action="version", version=f"armlet {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(
+        name: str,
+        run: Callable[[argparse.Namespace], None],
+        summary: str,
+        example: str,
+        within: Any = commands,
+    ) -> argparse.ArgumentParser:
+        sub = within.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = command(
+        "convert",
+        _convert,
+        "convert a Keras file, a SavedModel folder or a .tflite to a float .tflite of batch 1",
+        "sdk convert mobilenet.keras -o mobilenet.tflite",
+    )
+    _model_arguments(sub)
+    _output(sub, ".tflite file to write")
+
+    sub = command(
+        "compress",
+        _compress,
+        "prune and cluster a model and pack it into one .armlet file",
+        "sdk compress mobilenet.tflite -o mobilenet.armlet --sparsity 0.7 --clusters 32",
+    )
+    _model_arguments(sub)
+    _output(sub, ".armlet file to write")
+    _recipe_arguments(sub)
+    sub.add_argument(
+        "--scope", choices=("layer", "global"), default="layer", help="where magnitudes are compared"
+    )
+    sub.add_argument("--data", type=Path, help="images to check the accuracy on: a folder or an .npz")
+    sub.add_argument(
+        "--preprocess", default="tf", help="tf, torch, 01, raw or mean=...:scale=... (default: tf)"
+    )
+
+    sub = command(
+        "pack", _pack, "pack any .tflite exactly as it is", "sdk pack mobilenet.tflite -o mobilenet.armlet"
+    )
+    sub.add_argument("model", type=Path, help=".tflite file")
+    _output(sub, ".armlet file to write")
+
+    sub = command(
+        "unpack",
+        _unpack,
+        "decode a package to the very .tflite that was packed",
+        "sdk unpack mobilenet.armlet -o mobilenet.tflite",
+    )
+    sub.add_argument("package", type=Path, help=".armlet file")
+    _output(sub, ".tflite file to write")
+    sub.add_argument(
+        "--kernel", choices=("auto", "c", "numpy"), default="auto", help="decoder (default: auto)"
+    )
+
+    sub = command(
+        "inspect",
+        _inspect,
+        "show a package layer by layer and stage by stage",
+        "sdk inspect mobilenet.armlet",
+    )
+    sub.add_argument("package", type=Path, help=".armlet file")
+
+    sub = command(
+        "zoo",
+        _zoo,
+        "list the networks of the zoo, or write one as .tflite with fresh weights",
+        "sdk zoo mobilenet_v1 --width 0.5 --size 224 -o m.tflite",
+    )
+    _zoo_arguments(sub)
+
+    command("boards", _boards, "list the boards that are known", "sdk boards")
+
+    board = commands.add_parser("board", help="prepare for a board")
+    board_commands = board.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    sub = command(
+        "fetch",
+        _board_fetch,
+        "fetch the runtime for a board now, so that a later deploy needs no internet",
+        "sdk board fetch rpi4",
+        within=board_commands,
+    )
+    sub.add_argument("board", help="name of a board, see `sdk boards`")
+    sub.add_argument(
+        "--python-version", metavar="X.Y", help="Python on the board (default: as its file says)"
+    )
+    sub.add_argument(
+        "--all-runtimes", action="store_true", help="every runtime that fits, not just the first"
+    )
+
+    sub = command(
+        "deploy",
+        _deploy,
+        "push a model to a board, check it there and make it the one that runs",
+        "sdk deploy --board rpi4 --host raspberrypi.local mobilenet.armlet",
+    )
+    sub.add_argument("model", type=Path, help=".armlet package, or any model that `sdk convert` reads")
+    _target_arguments(sub)
+
+    sub = command(
+        "bench",
+        _bench,
+        "measure models on a board, interleaved, against theory; the first is the baseline",
+        "sdk bench --board rpi4 --host raspberrypi.local mobilenet.armlet shufflenet.armlet",
+    )
+    sub.add_argument("models", nargs="+", type=Path, metavar="MODEL", help="packages or models")
+    _target_arguments(sub)
+    sub.add_argument("--threads", type=_positive, default=1, help="threads of the runtime (default: 1)")
+    sub.add_argument("--samples", type=_positive, default=1024, help="inferences a model (default: 1024)")
+    sub.add_argument(
+        "--seconds", type=_seconds, default=10.0, help="or this long, whichever is first (default: 10)"
+    )
+
+    sub = command(
+        "demo",
+        _demo,
+        "the whole path on two networks trained on handwritten digits; no board needed",
+        "sdk demo",
+    )
+    _target_arguments(sub, board="local")
+    _recipe_arguments(sub)
+    return parser
+
+
+def _model_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("model", type=Path, help=".keras, .h5, SavedModel folder or .tflite")
+    sub.add_argument(
+        "--input-shape",
+        type=_shape,
+        metavar="HxWxC",
+        help="where the model leaves it open, such as 224x224x3",
+    )
+
+
+def _recipe_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--sparsity", type=float, default=0.7, help="share of weights that becomes zero (default: 0.7)"
+    )
+    sub.add_argument("--clusters", type=int, default=32, help="centroids a layer, 0 for none (default: 32)")
+
+
+def _zoo_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("network", nargs="?", help="name of the network; without one, lists them all")
+    sub.add_argument("--size", type=_positive, help="height and width of the input (default: the paper's)")
+    sub.add_argument("--classes", type=_positive, help="number of classes (default: the paper's)")
+    sub.add_argument("--channels", type=_positive, help="channels of the input (default: the paper's)")
+    for name in ZOO_OPTIONS:
+        sub.add_argument(
+            f"--{name}", help=argparse.SUPPRESS if name == "version" else f"{name} of the network"
+        )
+    sub.add_argument("--seed", type=int, default=0, help="seed of the weights (default: 0)")
+    sub.add_argument("-o", "--output", type=Path, metavar="FILE", help=".tflite file to write")
+
+
+def _target_arguments(sub: argparse.ArgumentParser, board: str | None = None) -> None:
+    sub.add_argument(
+        "--board",
+        required=board is None,
+        default=board,
+        help="name of a board, see `sdk boards`" + (f" (default: {board})" if board else ""),
+    )
+    sub.add_argument("--host", help="address of the board, or a name of ~/.ssh/config")
+    sub.add_argument("--port", type=_positive, help="port of its SSH server (default: 22)")
+    sub.add_argument("--user", help="login name (default: as ~/.ssh/config or the board's file says)")
+    sub.add_argument("--key", type=Path, help="private key (default: the SSH agent and the usual files)")
+    sub.add_argument(
+        "--accept-new-host-key",
+        action="store_true",
+        help="trust the key of a host that is not in known_hosts; a changed key is always refused",
+    )
+    sub.add_argument(
+        "--runtime", choices=("tflite-runtime", "ai-edge-litert"), help="default: as the board's file says"
+    )
+    sub.add_argument("--kernel", choices=("auto", "c", "numpy"), default="auto", help="decoder on the board")
+
+
+def _target(arguments: argparse.Namespace) -> dict[str, Any]:
+    names = ("host", "port", "user", "key", "accept_new_host_key", "runtime", "kernel")
+    return {name: getattr(arguments, name) for name in names}
+
+
+def _output(sub: argparse.ArgumentParser, help_text: str) -> None:
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=help_text)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive number, found {text}")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 86400:
+        raise argparse.ArgumentTypeError(f"expected seconds above 0 and below a day, found {text}")
+    return value
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(part) for part in text.lower().split("x"))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise argparse.ArgumentTypeError(f"expected sizes such as 224x224x3, found {text!r}")
+    return shape
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""A board, ready to be talked to: connected, provisioned, with its agent. Puts the board side's stages together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdk.boards import Board, load_board
+from sdk.connection import connect
+from sdk.deploy import RemoteAgent
+from sdk.errors import BoardError
+from sdk.kernel import KernelBuildError, build
+from sdk.progress import Progress, silent
+from sdk.provision import Provisioned, provision
+
+if TYPE_CHECKING:
+    from sdk.connection import Connection
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which board, how to reach it, and what to run there. None: as ssh and the board's file say."""
+
+    host: str | None = None
+    port: int | None = None
+    user: str | None = None
+    key: Path | None = None
+    accept_new_host_key: bool = False
+    runtime: str | None = None
+    kernel: str = "auto"  # decoder on the board: "auto", "c" or "numpy"
+
+
+@dataclass(frozen=True)
+class Session:
+    """One open connection to a board that is ready to run models."""
+
+    board: Board
+    connection: Connection
+    provisioned: Provisioned
+    agent: RemoteAgent
+    kernel: str
+
+
+@contextmanager
+def open_session(board_name: str, target: Target, progress: Progress = silent) -> Iterator[Session]:
+    """Connects to a board and makes it ready; the first time sends runtime and agent, later nothing.
+
+    Raises BoardError, ConnectionFailed or ProvisionError.
+    """
+    board = load_board(board_name)
+    with ExitStack() as stack:
+        progress("connect", 0, 0)
+        connection = stack.enter_context(connect(**_login(board, target, stack)))
+        provisioned = provision(
+            connection,
+            kernel=None if target.kernel == "numpy" else _kernel,
+            runtime=target.runtime,
+            preferred=[(r.name, r.version) for r in board.runtimes],
+            progress=progress,
+        )
+        agent = RemoteAgent(connection, provisioned.command)
+        yield Session(board, connection, provisioned, agent, target.kernel)
+
+
+def _login(board: Board, target: Target, stack: ExitStack) -> dict[str, Any]:
+    """The arguments of ``connect``; starts the board first where it lives on this machine."""
+    if board.transport == "local" and target.host is None:
+        from sdk.local_board import LocalBoard
+
+        return stack.enter_context(LocalBoard()).login()
+    if target.host is None:
+        raise BoardError(
+            f"where is the board {board.name}?",
+            expected="--host with an address or a name of ~/.ssh/config",
+            found="no host",
+            hint=f"For example: --board {board.name} --host raspberrypi.local",
+        )
+    return {
+        "host": target.host,
+        "port": target.port,
+        "user": target.user or board.user,
+        "key": target.key,
+        "accept_new_host_key": target.accept_new_host_key,
+    }
+
+
+def _kernel(architecture: str) -> bytes | None:
+    """The C decoder for that processor; None where it cannot be built, and numpy decodes."""
+    try:
+        return build(architecture).read_bytes()
+    except KernelBuildError:
+        return None
