@@ -29,6 +29,10 @@ SHARED_WITH_THE_HOST = {
     "device_agent.format",
     "device_agent.huffman",
     "device_agent.lz",
+    "device_agent.sections",
+    "device_agent.table",
+    # Which C decoder this process uses: the host builds its own.
+    "device_agent.kernel",
 }
 
 # ---- rule 3: stages do not know each other.
@@ -40,7 +44,9 @@ COMPOSERS = {
     "sdk.api",
     "sdk.cli",
     "sdk.demo",
+    "sdk.prefetch",
     "sdk.results",
+    "sdk.session",
     "sdk.compress.recipe",
     "sdk.models.train_digits",
 }
@@ -86,6 +92,8 @@ PURE = (
     "device_agent.lz",
     "device_agent.measure",
     "device_agent.package",
+    "device_agent.sections",
+    "device_agent.table",
     "sdk.coding",
     "sdk.compare",
     "sdk.compress",
