@@ -311,6 +311,7 @@ def measure(
                 measurement=measurement,
                 accuracy=(accuracies or {}).get(name),
                 original_sha256=provenance.get("original_sha256", decoded.package.tflite_sha256),
+                stages=inspect_bytes(data).stages,
             )
         )
         contenders.append(compare.Contender(name, totals, measurement))

@@ -42,6 +42,7 @@ class ModelRecord:
     measurement: Measurement
     accuracy: Accuracy | None = None
     original_sha256: str = ""
+    stages: tuple[tuple[str, int], ...] = ()  # bytes of the model: original, pruned, clustered, coded
 
     @property
     def ratio(self) -> float:
@@ -94,6 +95,7 @@ class Report:
 def _model_to_json(model: ModelRecord) -> dict[str, Any]:
     document = {key: getattr(model, key) for key in _PLAIN_FIELDS}
     document["ratio"] = model.ratio
+    document["stages"] = [{"stage": stage, "bytes": size} for stage, size in model.stages]
     document["accuracy"] = asdict(model.accuracy) if model.accuracy else None
     document["measurement"] = model.measurement.to_json()
     return document
@@ -105,6 +107,7 @@ def _model_from_json(document: dict[str, Any]) -> ModelRecord:
         **{key: document[key] for key in _PLAIN_FIELDS},
         accuracy=Accuracy(**accuracy) if accuracy else None,
         measurement=Measurement.from_json(document["measurement"]),
+        stages=tuple((s["stage"], s["bytes"]) for s in document["stages"]),
     )
 
 

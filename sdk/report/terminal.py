@@ -18,10 +18,10 @@ from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, s
 def _table(title: str | None, *columns: str, tight: bool = False) -> Table:
     """A table of one text column and numbers. A column named with ``<`` is text too, with ``~`` text that may wrap.
 
-    ``tight`` puts one space between columns, for tables that need the room.
+    ``tight`` puts one space between columns instead of two, for tables that need the room.
     """
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, title_style="bold")
-    table.padding = (0, 0) if tight else (0, 1)
+    table.padding = (0, 0) if tight else (0, 1, 0, 0)
     for index, column in enumerate(columns):
         text = index == 0 or column[0] in "<~"
         table.add_column(
@@ -268,19 +268,17 @@ def report(result: Report) -> RenderableType:
 
 
 def _sizes(models: Sequence[ModelRecord]) -> Table:
-    table = _table(
-        "Size", "model", "float32", "package", "ratio", "zeros", "parameters", "decode", "<decoder"
-    )
+    table = _table("Size", "model", "float32", "pruned", "clustered", "coded", "ratio", "zeros", "decode")
     for m in models:
+        sizes = dict(m.stages)
         table.add_row(
-            m.name,
+            short_name(m.name, 20),
             bytes_text(m.original_bytes),
+            *(bytes_text(sizes[stage]) for stage in ("pruned", "clustered")),
             bytes_text(m.package_bytes),
             ratio_text(m.ratio),
             percent_text(m.sparsity, 0),
-            count_text(m.parameters),
             seconds_text(m.measurement.decode_seconds),
-            m.measurement.decode_kernel,
         )
     return table
 
@@ -298,7 +296,7 @@ def _accuracies(models: Sequence[ModelRecord]) -> RenderableType:
         board = "-" if a.board_correct is None else percent_text(a.share(a.board_correct), 2)
         agrees = "-" if a.board_agrees is None else f"{a.board_agrees} of {a.samples}"
         table.add_row(
-            m.name,
+            short_name(m.name, 20),
             percent_text(a.share(a.original_correct), 2),
             percent_text(a.share(a.compressed_correct), 2),
             board,
@@ -312,7 +310,7 @@ def _latencies(models: Sequence[ModelRecord]) -> Table:
     for m in models:
         t = m.measurement
         times = [seconds_text(s) for s in (t.minimum, t.median, t.p90, t.p99)]
-        table.add_row(m.name, *times, f"{len(t.samples_seconds):,}", count_text(m.macs))
+        table.add_row(short_name(m.name, 20), *times, f"{len(t.samples_seconds):,}", count_text(m.macs))
     return table
 
 
