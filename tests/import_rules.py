@@ -64,6 +64,9 @@ SHARED_BY_PASSES = {"sdk.compress.edit", "sdk.compress.selection"}
 PART_OF = {
     "sdk.board_file": "sdk.boards",
     "sdk.coding": "sdk.pack",
+    "sdk.compress.matrices": "sdk.compress.calibrate",
+    "sdk.compress.solve": "sdk.compress.calibrate",
+    "sdk.compress.statistics": "sdk.compress.calibrate",
     "sdk.execute_operators": "sdk.execute",
     "sdk.facts": "sdk.provision",
     "sdk.local_board_server": "sdk.local_board",
