@@ -1,0 +1,126 @@
+"""Builds the C decoder (device_agent/huffman.c) for a board's processor, with the compiler of the ziglang wheel.
+
+Nothing is fetched: zig carries headers and start files of every target. The library links to nothing (the two
+functions it needs, memcpy and memset, are in every Python process), so that one file serves any libc version.
+Builds are kept under ``$XDG_CACHE_HOME/armlet/kernels`` by a digest of source, target and flags.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import device_agent
+from sdk.errors import ArmletError
+
+# `uname -m` of the board -> target of zig cc, and the processor's baseline
+TARGETS: dict[str, tuple[str, ...]] = {
+    "x86_64": ("-target", "x86_64-linux-gnu", "-mcpu=x86_64"),
+    "aarch64": ("-target", "aarch64-linux-gnu", "-mcpu=generic"),
+    # VFP and Thumb-2, as every ARMv7 Linux distribution demands; no NEON, which would flush denormal weights.
+    "armv7l": ("-target", "arm-linux-gnueabihf", "-mcpu=generic+v7a+vfp3d16"),
+}
+_ALIASES = {"amd64": "x86_64", "arm64": "aarch64", "armv8l": "armv7l"}
+FLAGS = (
+    "-std=c11",
+    "-O3",
+    "-ffp-contract=off",  # a fused multiply-add would round the scaled weights differently
+    "-fno-sanitize=all",  # zig turns traps on by default
+    "-fno-stack-protector",
+    "-fno-unwind-tables",
+    "-fno-asynchronous-unwind-tables",
+    "-fPIC",
+    "-shared",
+    "-nostdlib",
+    "-fvisibility=hidden",
+    "-Wl,-s",
+)
+_SECONDS = 120
+
+
+class KernelBuildError(ArmletError):
+    """The C decoder cannot be built for this target, or the compiler is missing or failed."""
+
+
+def cache_folder() -> Path:
+    """Where built kernels are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "armlet" / "kernels"
+
+
+def source_path() -> Path:
+    """huffman.c, as installed."""
+    return Path(device_agent.__file__).with_name("huffman.c")
+
+
+def target_of(machine: str) -> str:
+    """The key of TARGETS for what `uname -m` says; raises :class:`KernelBuildError`."""
+    name = machine.lower()
+    name = _ALIASES.get(name, name)
+    if name not in TARGETS:
+        raise KernelBuildError(
+            "no C decoder for this processor",
+            expected=", ".join(TARGETS),
+            found=machine,
+            hint="The numpy decoder works everywhere.",
+        )
+    return name
+
+
+def build(machine: str | None = None, *, folder: Path | None = None) -> Path:
+    """Path of the shared library for ``machine`` (as `uname -m` says; this computer's by default).
+
+    Compiles where the cache (``folder``) does not hold it. Raises :class:`KernelBuildError`.
+    """
+    target = target_of(machine or platform.machine())
+    source = source_path()
+    digest = hashlib.sha256(source.read_bytes() + repr((TARGETS[target], FLAGS)).encode()).hexdigest()
+    folder = folder or cache_folder()
+    result = folder / f"huffman-{target}-{digest[:16]}.so"
+    if result.is_file():
+        return result
+    if find_spec("ziglang") is None:
+        raise KernelBuildError(
+            "the ziglang wheel is not installed", hint="pip install 'armlet[host]', or ziglang alone."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        # Built aside and renamed, so that two builds at once, or one cut short, leave no half library.
+        output = Path(scratch) / "kernel.so"
+        _compile(target, source, output, folder)
+        output.replace(result)
+    return result
+
+
+def _compile(target: str, source: Path, output: Path, folder: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "ziglang",
+        "cc",
+        *TARGETS[target],
+        *FLAGS,
+        "-o",
+        str(output),
+        str(source),
+    ]
+    cache = {"ZIG_GLOBAL_CACHE_DIR": str(folder / "zig"), "ZIG_LOCAL_CACHE_DIR": str(folder / "zig")}
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            env={**os.environ, **cache},
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise KernelBuildError("the compiler did not run", found=str(error)) from error
+    if done.returncode or not output.is_file():
+        lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+        raise KernelBuildError(f"the C decoder does not compile for {target}", found=lines[0])

@@ -1,0 +1,151 @@
+"""Where the weights stand in the bytes of a .tflite, found by walking the flatbuffer just far enough.
+
+The walk is bounded and distrustful: it follows only what it needs (model -> buffers, subgraphs -> tensors), checks
+every offset, and gives up quietly on anything odd, because a model that cannot be walked can still be packed whole.
+Field numbers are those of TensorFlow's schema.fbs, version 3.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+# TensorType of schema.fbs -> (name, bytes of an element as the packer sees it; int4 packs two in a byte)
+TENSOR_TYPES: dict[int, tuple[str, int]] = {
+    0: ("float32", 4),
+    1: ("float16", 2),
+    2: ("int32", 4),
+    3: ("uint8", 1),
+    4: ("int64", 8),
+    5: ("string", 1),
+    6: ("bool", 1),
+    7: ("int16", 2),
+    8: ("complex64", 4),
+    9: ("int8", 1),
+    10: ("float64", 8),
+    11: ("complex128", 8),
+    12: ("uint64", 8),
+    15: ("uint32", 4),
+    16: ("uint16", 2),
+    17: ("int4", 1),
+    18: ("bfloat16", 2),
+}
+
+_MAX_ITEMS = 1 << 20  # of a vector of tables; beyond any real model, below anything slow
+
+
+@dataclass(frozen=True)
+class BufferSpan:
+    """Data of buffer number ``buffer``: ``size`` bytes at ``offset`` of the .tflite, as the first tensor uses it.
+
+    ``dtype`` is TFLite's name ("" where no tensor uses the buffer), ``width`` the bytes of an element.
+    """
+
+    buffer: int
+    offset: int
+    size: int
+    dtype: str
+    width: int
+    shape: tuple[int, ...]
+    name: str
+
+
+class _Broken(Exception):
+    """The bytes are not a flatbuffer that this walk understands."""
+
+
+class _Bytes:
+    """Checked reads of little-endian integers and of flatbuffer tables and vectors."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def read(self, layout: str, position: int) -> int:
+        if not 0 <= position <= len(self.data) - struct.calcsize(layout):
+            raise _Broken
+        return int(struct.unpack_from(layout, self.data, position)[0])
+
+    def field(self, table: int, number: int) -> int | None:
+        """Position of a table's field, or None where it is absent."""
+        vtable = table - self.read("<i", table)
+        if 4 + 2 * number + 2 > self.read("<H", vtable):
+            return None
+        offset = self.read("<H", vtable + 4 + 2 * number)
+        return table + offset if offset else None
+
+    def follow(self, position: int) -> int:
+        return position + self.read("<I", position)
+
+    def vector(self, table: int, number: int) -> tuple[int, int]:
+        """(position of the first item, items); (0, 0) where the field is absent."""
+        field = self.field(table, number)
+        if field is None:
+            return 0, 0
+        start = self.follow(field)
+        return start + 4, self.read("<I", start)
+
+    def tables(self, table: int, number: int) -> list[int]:
+        start, count = self.vector(table, number)
+        if count > _MAX_ITEMS:
+            raise _Broken
+        return [self.follow(start + 4 * index) for index in range(count)]
+
+    def scalar(self, table: int, number: int, layout: str) -> int:
+        field = self.field(table, number)
+        return 0 if field is None else self.read(layout, field)
+
+
+@dataclass(frozen=True)
+class _Use:
+    dtype: str
+    width: int
+    shape: tuple[int, ...]
+    name: str
+
+
+def weight_buffers(tflite: bytes) -> tuple[BufferSpan, ...]:
+    """Every non-empty buffer, by offset, none overlapping another; () for bytes that are not a readable .tflite."""
+    try:
+        return _walk(_Bytes(tflite))
+    except _Broken:
+        return ()
+
+
+def _walk(data: _Bytes) -> tuple[BufferSpan, ...]:
+    if data.data[4:8] != b"TFL3":
+        raise _Broken
+    model = data.follow(0)
+    uses: dict[int, _Use] = {}
+    for subgraph in data.tables(model, 2):
+        for tensor in data.tables(subgraph, 0):
+            _note_use(data, tensor, uses)
+    found = []
+    for number, buffer in enumerate(data.tables(model, 4)):
+        start, size = data.vector(buffer, 0)
+        external = data.scalar(buffer, 1, "<Q")
+        if size == 0 and external > 1:  # 0 and 1 stand for "in the vector"
+            start, size = external, data.scalar(buffer, 2, "<Q")
+        if size and start + size <= len(data.data):
+            use = uses.get(number, _Use("", 1, (), ""))
+            found.append(BufferSpan(number, start, size, use.dtype, use.width, use.shape, use.name))
+    return _disjoint(found)
+
+
+def _note_use(data: _Bytes, tensor: int, uses: dict[int, _Use]) -> None:
+    dtype, width = TENSOR_TYPES.get(data.scalar(tensor, 1, "<B"), ("", 1))
+    start, rank = data.vector(tensor, 0)
+    name_start, name_size = data.vector(tensor, 3)
+    if rank > 64 or name_size > 1 << 16:
+        raise _Broken
+    shape = tuple(data.read("<i", start + 4 * axis) for axis in range(rank))
+    name = data.data[name_start : name_start + name_size].decode("utf-8", "replace")
+    uses.setdefault(data.scalar(tensor, 2, "<I"), _Use(dtype, width, shape, name))
+
+
+def _disjoint(found: list[BufferSpan]) -> tuple[BufferSpan, ...]:
+    """In the order of their offsets, without those that overlap one already taken (two buffers may share bytes)."""
+    result: list[BufferSpan] = []
+    for span in sorted(found, key=lambda span: (span.offset, -span.size)):
+        if not result or span.offset >= result[-1].offset + result[-1].size:
+            result.append(span)
+    return tuple(result)
