@@ -7,16 +7,14 @@ batch norm is folded by the converter, and nothing is quantised: later passes st
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sdk.errors import ModelError
 from sdk.graph import FILE_IDENTIFIER, Graph
-from sdk.quiet import quiet
+from sdk.quiet import quiet_tensorflow
 
 BATCH = 1
 _READABLE = "a .keras or .h5 file, a SavedModel folder or a .tflite file"
@@ -67,7 +65,7 @@ def from_keras(model: Any, *, input_shape: Sequence[int] | None = None) -> bytes
             expected="1 input",
             found=str(len(model.inputs)),
         )
-    with _quiet():
+    with quiet_tensorflow():
         import tensorflow as tf
 
         shape = _static_shape(model.inputs[0].shape[1:], input_shape, model.name)
@@ -81,7 +79,7 @@ def from_keras(model: Any, *, input_shape: Sequence[int] | None = None) -> bytes
 
 
 def _from_saved_model(path: Path, input_shape: Sequence[int] | None) -> bytes:
-    with _quiet():
+    with quiet_tensorflow():
         import tensorflow as tf
 
         try:
@@ -135,7 +133,7 @@ def _run_converter(function: Any, name: str) -> bytes:
 
 
 def _load_keras(path: Path) -> Any:
-    with _quiet():
+    with quiet_tensorflow():
         import keras
 
         class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
@@ -181,14 +179,3 @@ def _static_shape(declared: Sequence[int | None], given: Sequence[int] | None, n
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps TensorFlow's start-up chatter and the exporter's endpoint listing off the terminal."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    for name in ("tensorflow", "absl"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with quiet(1, 2):
-        yield

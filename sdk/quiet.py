@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -24,3 +25,17 @@ def quiet(*descriptors: int) -> Iterator[None]:
             os.dup2(old, descriptor)
             os.close(old)
         os.close(sink)
+
+
+@contextlib.contextmanager
+def quiet_tensorflow() -> Iterator[None]:
+    """Keeps TensorFlow's start-up chatter and the exporter's listing of endpoints off the terminal.
+
+    TensorFlow must be imported for the first time inside the block.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    for name in ("tensorflow", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with quiet(1, 2):
+        yield

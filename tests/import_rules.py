@@ -42,6 +42,8 @@ COMPOSERS = {
     "sdk",
     "sdk.__main__",
     "sdk.api",
+    "sdk.api.boards",
+    "sdk.api.files",
     "sdk.cli",
     "sdk.demo",
     "sdk.prefetch",

@@ -268,7 +268,9 @@ def report(result: Report) -> RenderableType:
 
 
 def _sizes(models: Sequence[ModelRecord]) -> Table:
-    table = _table("Size", "model", "float32", "pruned", "clustered", "coded", "ratio", "zeros", "decode")
+    table = _table(
+        "Size", "model", "float32", "pruned", "clustered", "coded", "ratio", "zeros", "decode", tight=True
+    )
     for m in models:
         sizes = dict(m.stages)
         table.add_row(

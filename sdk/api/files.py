@@ -1,36 +1,33 @@
-"""The public functions: every one does what the command of the same name does, and returns a record.
-
-This is where stages are put together; they do not know each other.
-"""
+"""Functions on files: convert, compress, pack, unpack, inspect, and the zoo."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from device_agent import kernel as kernels
 from device_agent import package as package_format
-from device_agent.format import MAGIC
-from sdk import compare, inspection, theory
+from sdk import inspection, theory
 from sdk import pack as packer
 from sdk.compress.recipe import Recipe
 from sdk.compress.recipe import apply as apply_recipe
 from sdk.convert import convert, from_keras
-from sdk.deploy import Golden
 from sdk.errors import ModelError
 from sdk.evaluate import predict, top1
 from sdk.files import read_file, write_file
-from sdk.graph import FILE_IDENTIFIER, NUMPY_DTYPES, Graph
+from sdk.graph import FILE_IDENTIFIER, Graph
+from sdk.kernel import KernelBuildError, build
 from sdk.progress import Progress, silent
-from sdk.report.record import Accuracy, ModelRecord, Report
-from sdk.results import Compressed, Converted, Deployment, Fetched, Packed, Unpacked, ZooModel
-from sdk.session import Session, Target, open_session
+from sdk.quiet import quiet_tensorflow
+from sdk.report.record import Accuracy
+from sdk.results import Compressed, Converted, Packed, Unpacked, ZooModel
 
 if TYPE_CHECKING:
     from sdk.data import Dataset
@@ -95,9 +92,6 @@ def unpack_package(source: PathLike, output: PathLike, *, kernel: str = "auto") 
 
 def use_host_kernel() -> None:
     """Makes the C decoder for this machine the one that ``unpack`` finds; without it, numpy decodes."""
-    from device_agent import kernel as kernels
-    from sdk.kernel import KernelBuildError, build
-
     try:
         kernels.use(str(build()))
     except KernelBuildError:
@@ -124,7 +118,7 @@ def compress_model(
     graph = convert(source, input_shape=input_shape)
     original = graph.write()
     recipe = Recipe(sparsity=sparsity, scope=scope, clusters=clusters)
-    package = compress_graph(graph, recipe, name=_name(source), progress=progress)
+    package = compress_graph(graph, recipe, name=name_of(source), progress=progress)
     accuracy = None
     if data is not None:
         accuracy = check_accuracy(
@@ -206,181 +200,6 @@ def inspect_bytes(data: bytes) -> inspection.Inspection:
     )
 
 
-def fetch_runtimes(
-    board: str, *, python_version: str | None = None, all_runtimes: bool = False, progress: Progress = silent
-) -> list[Fetched]:
-    """Fetches runtime and decoder for a board into the cache, so that a later deploy needs no internet.
-
-    For the ``local`` board the board itself is asked what it is; for others its file says, and ``python_version``.
-    """
-    from sdk import prefetch
-
-    return prefetch.fetch_runtimes(
-        board, python_version=python_version, all_runtimes=all_runtimes, progress=progress
-    )
-
-
-def deploy_model(board: str, source: PathLike, *, progress: Progress = silent, **target: Any) -> Deployment:
-    """Pushes a package (or any model, packed on the way) and makes it what runs on the board under its name.
-
-    The board runs the host's golden input before it confirms the new release. ``target``: see
-    :class:`sdk.session.Target`.
-    """
-    name, package = _package_of(source, progress)
-    with open_session(board, Target(**target), progress) as session:
-        deployed = session.agent.deploy(package, name, golden=golden_pair(package), progress=progress)
-        return Deployment(
-            board=session.board.name,
-            address=session.connection.address,
-            name=name,
-            release=deployed.release,
-            state=deployed.state,
-            package_bytes=deployed.package_bytes,
-            sent_bytes=deployed.sent_bytes,
-            provisioned_bytes=session.provisioned.sent_bytes,
-            largest_difference=deployed.largest_difference,
-            runtime=session.provisioned.runtime,
-            runtime_version=session.provisioned.runtime_version,
-            decode_kernels=session.provisioned.decode_kernels,
-        )
-
-
-def bench_models(
-    board: str,
-    sources: Sequence[PathLike],
-    *,
-    threads: int = 1,
-    samples: int = 1024,
-    seconds: float = 10.0,
-    progress: Progress = silent,
-    **target: Any,
-) -> Report:
-    """Deploys the models and measures them on the board, interleaved; the first is what others are compared with."""
-    packages = [_package_of(source, progress) for source in sources]
-    names = [name for name, _ in packages]
-    if len(set(names)) < len(names):
-        raise ModelError(
-            "two models have the same name, and would replace each other on the board",
-            expected="different file names",
-            found=", ".join(names),
-        )
-    with open_session(board, Target(**target), progress) as session:
-        for name, package in packages:
-            session.agent.deploy(package, name, golden=golden_pair(package), progress=progress)
-        return measure(
-            session, packages, threads=threads, samples=samples, seconds=seconds, progress=progress
-        )
-
-
-def measure(
-    session: Session,
-    packages: Sequence[tuple[str, bytes]],
-    *,
-    threads: int = 1,
-    samples: int = 1024,
-    seconds: float = 10.0,
-    accuracies: Mapping[str, Accuracy] | None = None,
-    progress: Progress = silent,
-) -> Report:
-    """Measures deployed packages (name, bytes) and puts theory beside: the report of a run."""
-    measurements = session.agent.bench(
-        [name for name, _ in packages],
-        threads=threads,
-        kernel=session.kernel,
-        min_samples=samples,
-        max_seconds=seconds,
-        emulated=session.board.emulated,
-        progress=progress,
-    )
-    records, contenders = [], []
-    for (name, data), measurement in zip(packages, measurements, strict=True):
-        decoded = package_format.unpack(data)
-        graph = Graph.read(decoded.tflite)
-        totals = theory.totals(theory.operator_costs(graph))
-        provenance = decoded.package.metadata.get("provenance", {})
-        zeros = sum(w.array.size - int(np.count_nonzero(w.array)) for w in graph.weights())
-        records.append(
-            ModelRecord(
-                name=name,
-                original_bytes=provenance.get("original_bytes", len(decoded.tflite)),
-                package_bytes=len(data),
-                parameters=theory.parameters(graph),
-                sparsity=zeros / max(1, sum(w.array.size for w in graph.weights())),
-                macs=totals.macs,
-                effective_macs=totals.effective_macs,
-                measurement=measurement,
-                accuracy=(accuracies or {}).get(name),
-                original_sha256=provenance.get("original_sha256", decoded.package.tflite_sha256),
-                stages=inspect_bytes(data).stages,
-            )
-        )
-        contenders.append(compare.Contender(name, totals, measurement))
-    return Report(
-        board=session.board.name,
-        board_title=session.board.title,
-        emulated=session.board.emulated,
-        models=tuple(records),
-        comparisons=compare.compare(contenders[0], contenders[1:]),
-        notes=_notes(records),
-    )
-
-
-def _notes(records: Sequence[ModelRecord]) -> tuple[str, ...]:
-    notes = []
-    if any(r.sparsity > 0.05 for r in records):
-        notes.append(
-            "zeros make these packages smaller; whether they make them faster depends on the runtime's sparse "
-            "kernels, which need a network prepared for them"
-        )
-    if any(r.accuracy is None for r in records):
-        notes.append("accuracy was not checked in this run")
-    return tuple(notes)
-
-
-def golden_pair(package: bytes, *, inputs: Any = None, tolerance: float = 1e-3) -> Golden:
-    """One input (seeded noise where none is given) and the host's answer, which the board must come close to.
-
-    ``tolerance`` is relative to the largest answer: runtimes and processors round differently.
-    """
-    tflite = package_format.unpack(package).tflite
-    if inputs is None:
-        inputs = noise_for(Graph.read(tflite))
-    outputs = predict(tflite, inputs).astype(np.float32)
-    return Golden(inputs, outputs, tolerance * max(1.0, float(np.max(np.abs(outputs), initial=0.0))))
-
-
-def noise_for(graph: Graph) -> np.ndarray:
-    """One seeded input of the shape and type that the graph takes."""
-    entry = graph.tensors[graph.inputs[0]]
-    rng = np.random.default_rng(0)
-    dtype = NUMPY_DTYPES[entry.dtype]
-    if dtype.kind == "f":
-        return rng.uniform(-1.0, 1.0, entry.shape).astype(dtype)
-    bounds = np.iinfo(dtype)
-    return rng.integers(bounds.min, bounds.max, entry.shape, dtype=dtype, endpoint=True)
-
-
-def _package_of(source: PathLike, progress: Progress) -> tuple[str, bytes]:
-    """Name and package bytes of a file that is a package, or a model that becomes one without loss."""
-    path = Path(source)
-    if path.is_file():
-        data = read_file(path, A_PACKAGE)
-        if data.startswith(MAGIC):
-            name = package_format.read(data).metadata.get("name") or path.stem
-            return _release_name(str(name)), data
-    progress("convert", 0, 0)
-    tflite = convert(path).write()
-    name = _release_name(_name(path))
-    return name, packer.pack(
-        tflite, metadata={"name": name}, progress=lambda done, total: progress("pack", done, total)
-    )
-
-
-def _release_name(name: str) -> str:
-    """The name as the board's store takes it."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:64] or "model"
-
-
 def _coded_weights(
     graph: Graph, tflite: bytes, sections: Sequence[package_format.Section]
 ) -> dict[int, inspection.CodedWeight]:
@@ -442,13 +261,15 @@ def write_zoo_model(
     """A network of the zoo with fresh weights -> ``.tflite`` at ``output``."""
     from sdk import models
 
-    models.describe(name, input_size=input_size, classes=classes, channels=channels, **options)
+    shape = {"input_size": input_size, "classes": classes, "channels": channels, **options}
+    described = models.describe(name, **shape)
     progress("build", 0, 0)
-    model = models.build(
-        name, input_size=input_size, classes=classes, channels=channels, seed=seed, **options
-    )
+    with quiet_tensorflow():
+        model = models.build(name, seed=seed, **shape)
     progress("convert", 0, 0)
-    return _write_graph(Graph.read(from_keras(model)), name, Path(output))
+    written = _write_graph(Graph.read(from_keras(model)), name, Path(output))
+    # The converter keeps equal constants once, and the biases of a fresh network are all zero.
+    return replace(written, parameters=described.parameters)
 
 
 def _write_graph(graph: Graph, source: str, output: Path) -> Converted:
@@ -477,5 +298,6 @@ def _dataset(graph: Graph, path: PathLike, preprocess: str) -> Dataset:
     )
 
 
-def _name(source: PathLike) -> str:
+def name_of(source: PathLike) -> str:
+    """The name that a file gives its model."""
     return Path(source).stem or Path(source).name

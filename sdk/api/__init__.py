@@ -1,0 +1,39 @@
+"""The public functions: every one does what the command of the same name does, and returns a record.
+
+This is where stages are put together; they do not know each other.
+"""
+
+from sdk.api.boards import bench_models, deploy_model, golden_pair, measure
+from sdk.api.files import (
+    check_accuracy,
+    compress_graph,
+    compress_model,
+    convert_model,
+    describe_zoo_model,
+    inspect_bytes,
+    inspect_package,
+    list_zoo,
+    pack_model,
+    unpack_package,
+    write_zoo_model,
+)
+from sdk.prefetch import fetch_runtimes
+
+__all__ = [
+    "bench_models",
+    "check_accuracy",
+    "compress_graph",
+    "compress_model",
+    "convert_model",
+    "deploy_model",
+    "describe_zoo_model",
+    "fetch_runtimes",
+    "golden_pair",
+    "inspect_bytes",
+    "inspect_package",
+    "list_zoo",
+    "measure",
+    "pack_model",
+    "unpack_package",
+    "write_zoo_model",
+]
