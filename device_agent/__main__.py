@@ -18,6 +18,7 @@ MODEL is the name of something deployed, or the path of a .armlet or .tflite fil
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -106,7 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.dup2(2, 1)
     os.umask(0o077)
     try:
-        reply, status = answer(sys.argv[1:] if arguments is None else arguments)
+        with contextlib.redirect_stdout(sys.stderr):
+            reply, status = answer(sys.argv[1:] if arguments is None else arguments)
         line = json.dumps(reply, allow_nan=False, separators=(",", ":")) + "\n"
         with os.fdopen(os.dup(channel), "w", encoding="ascii") as out:
             out.write(line)

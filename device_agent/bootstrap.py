@@ -8,6 +8,7 @@ synced to the disk and renamed.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -17,6 +18,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import zlib
 from typing import BinaryIO, Sequence
 
 #: The files of a tree together have at most this many bytes, and there are at most this many of them.
@@ -73,7 +75,10 @@ def unpack(source: BinaryIO, destination: str, sha256: str, size: int) -> bool:
         stream = _Stream(source, size)
         left, files = MAX_TREE_BYTES, 0
         try:
-            with tarfile.open(fileobj=stream, mode="r|gz") as archive:
+            # tarfile's own reading of gzip raises whatever it stumbles over when a header is cut.
+            with gzip.GzipFile(fileobj=stream, mode="rb") as data, tarfile.open(
+                fileobj=data, mode="r|"
+            ) as archive:
                 for member in archive:
                     path = os.path.join(temporary, check_member(member))
                     left, files = left - member.size, files + 1
@@ -86,7 +91,7 @@ def unpack(source: BinaryIO, destination: str, sha256: str, size: int) -> bool:
                     assert content is not None  # it is a plain file
                     with os.fdopen(descriptor, "wb") as file:
                         shutil.copyfileobj(content, file, 1 << 20)
-        except (tarfile.TarError, EOFError, OSError) as error:
+        except (tarfile.TarError, zlib.error, EOFError, ValueError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             raise Refused(f"the stream is cut or damaged: {error}") from None

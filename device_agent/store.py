@@ -195,8 +195,10 @@ class Store:
                             hint="Wait for it, then deploy again.",
                         ) from None
                     time.sleep(0.05)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            # For the message above, in the other process; a full disk must not make this a failure.
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, str(os.getpid()).encode(), 0)
             yield
         finally:
             os.close(descriptor)
@@ -431,7 +433,9 @@ class Store:
             blobs = {digest for release_id in kept for digest in self.release(release_id).blobs}
         except StoreError:
             return 0  # a damaged slot or manifest does not say what it needs, so nothing is removed
-        doomed = [path for path in self._releases.iterdir() if path.name[:64] not in kept]
+        doomed = [
+            path for path in self._releases.iterdir() if path.suffix != ".json" or path.stem not in kept
+        ]
         doomed += [path for path in self._blobs.iterdir() if path.name not in blobs]
         doomed += [path for path in self._slots.iterdir() if path.suffix != ".json"]
         freed = 0

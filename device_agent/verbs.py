@@ -348,8 +348,9 @@ def _load_array(data: bytes, what: str = "a golden array") -> np.ndarray:
     import numpy as np
 
     try:
-        array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError, MemoryError) as error:
+        # Not np.load, which takes a zip or a pickle for an array, too.
+        array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError, OSError, OverflowError, MemoryError) as error:
         raise AgentError(f"{what} is not an .npy array", found=str(error)[:200]) from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
         raise AgentError(

@@ -445,15 +445,16 @@ def _npy(array: np.ndarray) -> bytes:
 def _outputs(answer: dict[str, Any], count: int) -> np.ndarray:
     try:
         data = base64.b64decode(answer["outputs_npy_base64"], validate=True)
-        outputs = np.load(io.BytesIO(data), allow_pickle=False)
-    except (KeyError, TypeError, ValueError, EOFError, OSError, MemoryError) as error:
+        # Not np.load, which takes a zip or a pickle for an array, too.
+        outputs = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    except (KeyError, TypeError, ValueError, EOFError, OSError, OverflowError, MemoryError) as error:
         raise RemoteError(
             "the agent's outputs cannot be read", expected="an .npy array", found=str(error)[:100]
         ) from None
-    if not isinstance(outputs, np.ndarray) or outputs.dtype != np.float32 or outputs.shape[:1] != (count,):
+    if outputs.dtype != np.float32 or outputs.shape[:1] != (count,):
         raise RemoteError(
             "the agent's outputs are something else",
             expected=f"{count} float32 rows",
-            found=f"{getattr(outputs, 'dtype', '?')} {getattr(outputs, 'shape', '?')}",
+            found=f"{outputs.dtype} {outputs.shape}"[:80],
         )
     return outputs

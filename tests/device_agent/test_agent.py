@@ -1,0 +1,151 @@
+"""What an edge application embeds."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from device_agent import Agent
+from device_agent.errors import AgentError, PackageError, StoreError
+from device_agent.store import Release, Store
+
+
+def deploy(store: Store, data: bytes, name: str = "net") -> Release:
+    digest = store.put_blob(data)
+    release = Release(name=name, package_sha256=digest, parts=((digest, len(data)),))
+    store.begin_trial(store.add_release(release))
+    store.confirm(name)
+    return release
+
+
+@pytest.fixture
+def store(home) -> Store:
+    return Store(home / "store")
+
+
+@pytest.fixture(scope="session")
+def package(float_model) -> bytes:
+    from sdk.pack import pack
+
+    return pack(float_model, metadata={"name": "tiny"})
+
+
+def test_a_tflite_file_is_loaded_and_predicts(float_model, expected, tmp_path):
+    path = tmp_path / "tiny.tflite"
+    path.write_bytes(float_model)
+    x = np.random.default_rng(0).random((1, 2, 2, 3), np.float32)
+    with Agent.load(path) as agent:
+        np.testing.assert_allclose(agent.predict(x), expected(x), rtol=1e-6)
+        assert (agent.name, agent.package, agent.kernel, agent.decode_seconds) == (
+            "tiny.tflite",
+            None,
+            "none",
+            0.0,
+        )
+
+
+def test_a_package_is_decoded_to_the_model_that_was_packed(package, float_model, expected, tmp_path):
+    path = tmp_path / "tiny.armlet"
+    path.write_bytes(package)
+    x = np.random.default_rng(0).random((1, 2, 2, 3), np.float32)
+    agent = Agent.load(path, kernel="numpy")
+    np.testing.assert_array_equal(agent.predict(x), Agent(float_model).predict(x))
+    assert agent.kernel == "numpy"
+    assert agent.decode_seconds > 0
+    assert agent.package.metadata["name"] == "tiny"
+    assert agent.tflite_sha256 == agent.package.tflite_sha256 == Agent(float_model).tflite_sha256
+
+
+def test_a_damaged_package_is_refused_by_name(package):
+    for position in range(0, len(package), 37):
+        damaged = bytearray(package)
+        damaged[position] ^= 4
+        with pytest.raises((PackageError, AgentError)):
+            Agent(bytes(damaged), kernel="numpy")
+
+
+def test_what_was_deployed_is_loaded_by_its_name(store, float_model):
+    deploy(store, float_model)
+    agent = Agent.load("net")
+    assert agent.name == "net"
+    assert agent.predict(np.zeros((1, 2, 2, 3))).shape == (1, 2, 2, 2)
+
+
+def test_a_name_that_is_not_deployed_is_refused(store):
+    with pytest.raises(StoreError, match="nothing is deployed under the name net"):
+        Agent.load("net")
+
+
+@pytest.mark.parametrize("path", ["/nowhere/net.armlet", "./net.armlet", "a b"])
+def test_a_file_that_is_not_there_is_refused(path):
+    with pytest.raises(AgentError, match="cannot read"):
+        Agent.load(path)
+
+
+def test_where_the_current_release_is_damaged_the_previous_one_runs_with_a_warning(
+    store, float_model, other_model, expected
+):
+    deploy(store, float_model)
+    new = deploy(store, other_model)
+    x = np.ones((1, 2, 2, 3), np.float32)
+    np.testing.assert_array_equal(Agent.load("net").predict(x), expected(x, 2))
+    blob = store.folder / "blobs" / new.parts[0][0]
+    blob.write_bytes(blob.read_bytes()[:-1] + b"?")
+    with pytest.warns(UserWarning, match="running the previous one"):
+        agent = Agent.load("net")
+    np.testing.assert_array_equal(agent.predict(x), expected(x))
+
+
+def test_one_input_may_come_without_its_batch(float_model, expected):
+    x = np.random.default_rng(0).random((2, 2, 3), np.float32)
+    np.testing.assert_allclose(Agent(float_model).predict(x), expected(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+def test_a_batch_of_any_size_is_predicted_row_by_row(float_model, expected, count):
+    x = np.random.default_rng(0).random((count, 2, 2, 3), np.float32)
+    outputs = Agent(float_model).predict(x)
+    assert outputs.shape == (count, 2, 2, 2)
+    np.testing.assert_allclose(outputs, expected(x), rtol=1e-6)
+
+
+def test_an_integer_model_gives_real_values(int8_model, expected):
+    x = np.arange(12, dtype=np.float64).reshape(1, 2, 2, 3)
+    agent = Agent(int8_model)
+    outputs = agent.predict(x)
+    assert outputs.dtype == np.float32
+    np.testing.assert_allclose(outputs, expected(x), atol=1.0)
+    assert agent.predict_raw(x).dtype == np.int8
+
+
+def test_a_wrong_shape_says_what_was_expected(float_model):
+    with pytest.raises(AgentError, match="expected 1x2x2x3"):
+        Agent(float_model).predict(np.zeros((5, 5)))
+
+
+def test_a_closed_agent_says_so(float_model):
+    with Agent(float_model) as agent:
+        pass
+    with pytest.raises(AgentError, match="closed"):
+        agent.predict(np.zeros((1, 2, 2, 3)))
+
+
+def test_importing_the_package_does_not_import_numpy():
+    code = "import sys, device_agent as d; assert 'numpy' not in sys.modules; d.Agent; print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
+
+
+def test_a_package_in_parts_is_joined(store, float_model):
+    parts = [float_model[:100], float_model[100:]]
+    blobs = [(hashlib.sha256(part).hexdigest(), len(part)) for part in parts]
+    store.receive(io.BytesIO(float_model), blobs)
+    whole = hashlib.sha256(float_model).hexdigest()
+    store.begin_trial(store.add_release(Release("net", whole, tuple(blobs))))
+    store.confirm("net")
+    assert Agent.load("net").tflite_sha256 == whole
