@@ -9,9 +9,21 @@ from __future__ import annotations
 from typing import Any
 
 from sdk.models.catalogue import ENTRIES, Entry, Option, entry
+from sdk.models.demo import DemoModel, demo_models
 from sdk.models.network import Layer, Network
 
-__all__ = ["Entry", "Layer", "Network", "Option", "build", "catalogue", "describe", "entry"]
+__all__ = [
+    "DemoModel",
+    "Entry",
+    "Layer",
+    "Network",
+    "Option",
+    "build",
+    "catalogue",
+    "demo_models",
+    "describe",
+    "entry",
+]
 
 
 def catalogue() -> tuple[Entry, ...]:
