@@ -5,13 +5,14 @@ PYTHON ?= $(shell for v in 3.13 3.12 3.11 3.10; do command -v python$$v && break
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup demo test lint format transcript clean
 
 help:
 	@echo "make demo    convert, compress, deploy and measure two networks; no board needed"
 	@echo "make test    the whole test suite"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff format the code"
+	@echo "make transcript  record the README's transcript anew"
 	@echo "make clean   remove .venv and caches"
 
 setup: $(VENV)/ready
@@ -38,6 +39,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+transcript: setup
+	$(BIN)/python benchmarks/readme_transcript.py
 
 format: setup
 	$(BIN)/ruff format .
