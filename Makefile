@@ -1,7 +1,9 @@
 # Everything happens in .venv; `make demo` and `make test` are all that a newcomer needs.
 # PYTHON picks the interpreter: make demo PYTHON=python3.12
 
-PYTHON ?= $(shell for v in 3.13 3.12 3.11 3.10; do command -v python$$v && break; done 2>/dev/null || command -v python3)
+SUITS := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(or $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
+  $$p -c '$(SUITS)' 2>/dev/null && echo $$p && break; done),python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -19,8 +21,8 @@ setup: $(VENV)/ready
 
 # The runtimes that go to the board are fetched here, so that demo and tests need no network.
 $(VENV)/ready: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
-	  { echo "armlet needs Python 3.10 to 3.13 on the host; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c '$(SUITS)' || \
+	  { echo "armlet needs Python 3.10 to 3.13 on the host; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make PYTHON=python3.12" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 	  { echo "$(PYTHON) has no ensurepip, which a virtual environment needs. On Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
