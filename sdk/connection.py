@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import posixpath
 import secrets
@@ -30,8 +31,8 @@ from sdk.ssh_target import Target, find_target
 if TYPE_CHECKING:
     import paramiko
 
-#: (stage, done, total): ``total`` may be 0 while it is unknown.
-Progress = Callable[[str, int, int], None]
+# Without a handler, logging would print paramiko's tracebacks beside the one line that says what happened.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 CONNECT_SECONDS = 10.0
 #: A link that is silent for this long although something was sent is taken for dead.
@@ -79,7 +80,7 @@ class Connection(Protocol):
 
     def put(
         self,
-        source: bytes | Path,
+        source: bytes | Path | BinaryIO,
         remote: str,
         *,
         mode: int = 0o600,
@@ -285,7 +286,7 @@ class SshConnection:
 
     def put(
         self,
-        source: bytes | Path,
+        source: bytes | Path | BinaryIO,
         remote: str,
         *,
         mode: int = 0o600,
@@ -542,7 +543,10 @@ def _connecting_failed(target: Target, error: Exception) -> ConnectionFailed:
     if isinstance(error, FileNotFoundError) and error.filename:
         return ConnectionFailed(f"there is no key {error.filename}", hint="Check --key.")
     said = str(error) or type(error).__name__
-    if "banner" in said.lower():
+    if "private key file" in said and target.keys:
+        named = ", ".join(str(path) for path in target.keys)
+        return ConnectionFailed(f"{named} is not a private key", expected="an OpenSSH private key", found=said)
+    if "banner" in said.lower() or "protocol version" in said.lower():
         return ConnectionFailed(
             f"what answers at {target.hostname} port {target.port} is not an SSH server", found=said
         )

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import logging
 import os
 import signal
 import socket
@@ -31,6 +32,9 @@ from sdk.errors import BoardError
 
 if TYPE_CHECKING:
     import paramiko
+
+# Without a handler, logging would print paramiko's tracebacks when a client goes away.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 #: The name that the host key is filed under; the port is another one each time.
 HOST_KEY_ALIAS = "armlet-local"

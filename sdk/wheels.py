@@ -192,13 +192,11 @@ def fetch_environment(
     if reason is not None:
         raise ProvisionError(f"{runtime.name} {runtime.version} cannot run on this board", found=reason)
     assert facts.python is not None and facts.glibc is not None  # noqa: PT018 - both follow from why_not
+    cached = cached_environment(runtime, facts, cache=cache)
+    if cached is not None:
+        return cached
     folder = cache if cache is not None else cache_folder()
     python = facts.python[:2]
-    name = f"{runtime.name}-{runtime.version}-cp{python[0]}{python[1]}-{facts.wheel_architecture}"
-    record = folder / "environments" / f"{name}.json"
-    cached = read_environment(record)
-    if cached is not None and cached.glibc <= facts.glibc:
-        return cached
     if progress is not None:
         progress(f"fetch {runtime.name}", 0, 0)
     wheels = _download(runtime, python, facts.wheel_architecture, facts.glibc, folder / "wheels")
@@ -222,12 +220,30 @@ def fetch_environment(
     )
     _write(archive, tree.archive)
     description = {**asdict(environment), "schema": _ENVIRONMENT_SCHEMA, "archive": archive.name}
-    _write(record, json.dumps(description, indent=1).encode())
+    _write(_record_path(runtime, facts, folder), json.dumps(description, indent=1).encode())
     return environment
 
 
+def cached_environment(runtime: Runtime, facts: Facts, *, cache: Path | None = None) -> Environment | None:
+    """What an earlier fetch left for such a board; None when there is nothing, or nothing that runs on its glibc."""
+    if facts.python is None or facts.glibc is None:
+        return None
+    environment = read_environment(
+        _record_path(runtime, facts, cache if cache is not None else cache_folder())
+    )
+    return environment if environment is not None and environment.glibc <= facts.glibc else None
+
+
+def _record_path(runtime: Runtime, facts: Facts, folder: Path) -> Path:
+    assert facts.python is not None
+    python = f"cp{facts.python[0]}{facts.python[1]}"
+    return (
+        folder / "environments" / f"{runtime.name}-{runtime.version}-{python}-{facts.wheel_architecture}.json"
+    )
+
+
 def read_environment(record: Path) -> Environment | None:
-    """What an earlier fetch left in the cache; None when there is nothing whole."""
+    """An environment as its record in the cache describes it; None when record or archive are not whole."""
     try:
         values = json.loads(record.read_bytes())
         if values.pop("schema") != _ENVIRONMENT_SCHEMA:

@@ -1,0 +1,187 @@
+"""Servers that the tests of the board side talk to: the local board, and a real OpenSSH sshd where there is one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sdk import wheels
+from sdk.connection import SshConnection, connect
+from sdk.facts import this_machine
+from sdk.local_board import LocalBoard
+from sdk.provision import Provisioned, provision
+
+SSHD = "/usr/sbin/sshd"
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass
+class Server:
+    """A server on the loopback: how to log in, and which folder is the home of who does."""
+
+    kind: str
+    folder: Path
+    home: Path
+    login: dict[str, Any]
+
+    def connect(self, **changes: Any) -> SshConnection:
+        return connect(**{**self.login, **changes})
+
+    def known_hosts_for(self, key_file: Path, folder: Path) -> Path:
+        """A known_hosts file that has another key under this server's name."""
+        alias = self.login.get("host_key_alias") or f"[127.0.0.1]:{self.login['port']}"
+        kind, data = key_file.with_suffix(".pub").read_text().split()[:2]
+        path = folder / "other_known_hosts"
+        path.write_text(f"{alias} {kind} {data}\n")
+        return path
+
+
+def make_key(path: Path) -> Path:
+    """A new ed25519 key without a passphrase, and its .pub beside it."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+    return path
+
+
+@pytest.fixture
+def new_key(tmp_path: Path) -> Callable[[str], Path]:
+    """Makes a key that no server knows."""
+    if shutil.which("ssh-keygen") is None:
+        pytest.skip("there is no ssh-keygen")
+    return lambda name: make_key(tmp_path / name)
+
+
+@pytest.fixture(scope="session")
+def local_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("local-board")
+    folder.chmod(0o700)
+    with LocalBoard(folder) as board:
+        yield Server("local", folder, board.home, board.login())
+
+
+@pytest.fixture(scope="session")
+def openssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real sshd with keys and configuration of its own, run as the current user, who is also who logs in."""
+    if not Path(SSHD).exists() or shutil.which("ssh-keygen") is None:
+        pytest.skip(f"there is no OpenSSH server at {SSHD}: apt-get install openssh-server")
+    folder = tmp_path_factory.mktemp("sshd")
+    folder.chmod(0o700)
+    home = folder / "home"
+    (home / "bin").mkdir(parents=True)
+    (home / "bin" / "python3").symlink_to(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
+    for name in ("host_key", "user_key"):
+        make_key(folder / name)
+    shutil.copy(folder / "user_key.pub", folder / "authorized_keys")
+    port = free_port()
+    passed_on = "".join(f" {k}={v}" for k, v in os.environ.items() if k.startswith("OPENBLAS_"))
+    config = f"""\
+        ListenAddress 127.0.0.1
+        Port {port}
+        HostKey {folder}/host_key
+        AuthorizedKeysFile {folder}/authorized_keys
+        PidFile none
+        StrictModes no
+        UsePAM no
+        PasswordAuthentication no
+        Subsystem sftp internal-sftp
+        SetEnv HOME={home} PATH={home}/bin:/usr/local/bin:/usr/bin:/bin{passed_on}
+    """
+    (folder / "sshd_config").write_text(config)
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd wants it as root
+    log = open(folder / "log", "wb")  # noqa: SIM115 - closed with the server
+    server = subprocess.Popen([SSHD, "-D", "-e", "-f", str(folder / "sshd_config")], stderr=log)
+    try:
+        _wait_for(port, server, folder / "log")
+        public = (folder / "host_key.pub").read_text().split()
+        (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {public[0]} {public[1]}\n")
+        login = {
+            "host": "127.0.0.1",
+            "port": port,
+            "key": folder / "user_key",
+            "known_hosts": folder / "known_hosts",
+            "config": None,
+        }
+        yield Server("openssh", folder, home, login)
+    finally:
+        server.terminate()
+        server.wait(10)
+        log.close()
+
+
+def _wait_for(port: int, server: subprocess.Popen, log: Path) -> None:
+    for _ in range(100):
+        if server.poll() is not None:
+            pytest.skip(f"sshd does not start here: {log.read_text().strip()[-300:]}")
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    pytest.fail("sshd did not listen within 10 s")
+
+
+@pytest.fixture(params=["local", "openssh"])
+def server(request: pytest.FixtureRequest) -> Server:
+    """Each test that takes this runs against both."""
+    return request.getfixturevalue(f"{request.param}_server")
+
+
+@pytest.fixture
+def connection(server: Server) -> Iterator[SshConnection]:
+    with server.connect() as opened:
+        yield opened
+
+
+def cached_environment(runtime: str) -> wheels.Environment:
+    """The runtime for this machine, fetched earlier; tests do not download."""
+    facts = this_machine()
+    known = wheels.RUNTIMES[runtime]
+    reason = wheels.why_not(known, facts)
+    if reason is not None:
+        pytest.skip(f"{runtime} has no wheels for this machine: {reason}")
+    environment = wheels.cached_environment(known, facts)
+    if environment is None:
+        pytest.skip(f"{runtime} is not in the cache: run `sdk board fetch local --all-runtimes`")
+    return environment
+
+
+@pytest.fixture(params=sorted(wheels.RUNTIMES))
+def environment(request: pytest.FixtureRequest) -> wheels.Environment:
+    """Each test that takes this runs with both runtimes."""
+    return cached_environment(request.param)
+
+
+@dataclass
+class ReadyBoard:
+    """A board that was provisioned, and the connection it was done over."""
+
+    server: Server
+    connection: SshConnection
+    provisioned: Provisioned
+
+
+@pytest.fixture(scope="session")
+def ready_local(local_server: Server) -> Iterator[ReadyBoard]:
+    """The local board with whichever runtime is in the cache, for tests that are not about runtimes."""
+    for runtime in wheels.RUNTIMES:
+        known = wheels.RUNTIMES[runtime]
+        if wheels.why_not(known, this_machine()) is None and wheels.cached_environment(known, this_machine()):
+            with local_server.connect() as opened:
+                yield ReadyBoard(local_server, opened, provision(opened, runtime=runtime))
+            return
+    pytest.skip("no runtime is in the cache: run `sdk board fetch local --all-runtimes`")
