@@ -1,0 +1,300 @@
+"""A Debian userland for ARM, made by mmdebstrap and kept: what a board's disk holds, without its kernel.
+
+The packages are unpacked and nothing of them is run (mmdebstrap's variant ``extract``), so that neither root nor an
+emulator is needed for it and it takes seconds; the few files that packages' scripts would have written are written by
+:func:`finish`. Kept under ``$XDG_CACHE_HOME/armlet/userlands`` by the digest of the recipe:
+
+    <digest>.tar.gz             as mmdebstrap made it: root's files
+    <digest>/root/              unpacked for the user who counts instructions; read only in use
+    <digest>/<core>/            the same through links, with that core's /proc and /sys
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sdk.emulation.cores import Core, system_files
+from sdk.errors import BoardError
+
+Progress = Callable[[str, int, int], None]
+
+BUILD_SECONDS = 900.0
+_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+_MERGED_USR = Path("/usr/share/mmdebstrap/hooks/merged-usr")
+
+#: What the agent and a person who logs in need. python3 brings its whole standard library, openssh-client
+#: ssh-keygen, libstdc++6 is what the runtimes link to and every board's image has.
+PACKAGES = (
+    "base-files",
+    "base-passwd",
+    "bash",
+    "coreutils",
+    "dash",
+    "findutils",
+    "grep",
+    "gzip",
+    "hostname",
+    "libc-bin",
+    "libstdc++6",
+    "openssh-client",
+    "procps",
+    "python3",
+    "sed",
+    "tar",
+    "util-linux",
+)
+
+#: Left out: nobody reads a manual there.
+LEFT_OUT = ("usr/share/doc", "usr/share/info", "usr/share/locale", "usr/share/man")
+
+#: The login of an emulated board. The number is one that no host gives to anybody (Debian Policy 9.2.2: 60000-64999 is
+#: allocated on demand), so that processes of the board own nothing on the host.
+USER = "armlet"
+USER_ID = 60472
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What makes one userland differ from another."""
+
+    architecture: str  # Debian's name
+    suite: str = "bookworm"
+    packages: tuple[str, ...] = PACKAGES
+    left_out: tuple[str, ...] = LEFT_OUT
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+
+
+#: By what ``uname -m`` says there.
+RECIPES = {"aarch64": Recipe("arm64"), "armv7l": Recipe("armhf")}
+#: The same for QEMU's program.
+QEMU = {"aarch64": "qemu-aarch64", "armv7l": "qemu-arm"}
+
+
+def cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(base) / "armlet" / "userlands"
+
+
+def recipe_of(machine: str) -> Recipe:
+    """The recipe for ``aarch64`` or ``armv7l``. Raises BoardError for another."""
+    if machine not in RECIPES:
+        raise BoardError("no userland for this architecture", expected=" or ".join(RECIPES), found=machine)
+    return RECIPES[machine]
+
+
+def require(*tools: str) -> None:
+    """Raises BoardError, with the line that installs them, where programs are not there.
+
+    ``tools`` are names of programs; those in sbin are found without it being in the PATH.
+    """
+    missing = sorted({_PACKAGE_OF[tool] for tool in tools if which(tool) is None})
+    if "mmdebstrap" in tools and not _KEYRING.exists():
+        missing.append("debian-archive-keyring")
+    if missing:
+        raise BoardError(
+            "the virtual board needs programs that are not installed",
+            expected=", ".join(tools),
+            found=f"nothing of the package{'s' * (len(missing) > 1)} {', '.join(missing)}",
+            hint=f"On Debian and Ubuntu: sudo apt-get install {' '.join(missing)}",
+        )
+
+
+_PACKAGE_OF = {
+    "mmdebstrap": "mmdebstrap",
+    "qemu-aarch64": "qemu-user",
+    "qemu-arm": "qemu-user",
+    "qemu-aarch64-static": "qemu-user-static",
+    "qemu-arm-static": "qemu-user-static",
+    "sshd": "openssh-server",
+    "ssh-keygen": "openssh-client",
+    "tar": "tar",
+    "unshare": "util-linux",
+}
+
+
+def which(tool: str) -> str | None:
+    """The path of a program; administrators' folders are searched too, whoever asks."""
+    return shutil.which(
+        tool, path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+    )
+
+
+# -- building -------------------------------------------------------------------------------------------------------
+
+
+def archive(machine: str, *, cache: Path | None = None, progress: Progress | None = None) -> Path:
+    """The .tar.gz of a userland for ``machine``: from the cache, or built from Debian's packages (half a minute and
+    the network). Raises BoardError."""
+    recipe = recipe_of(machine)
+    folder = cache if cache is not None else cache_folder()
+    path = folder / f"{recipe.digest}.tar.gz"
+    if path.exists():
+        return path
+    require("mmdebstrap")
+    with _locked(folder / f"{recipe.digest}.lock"):
+        if not path.exists():  # another process may have built it while we waited
+            with tempfile.TemporaryDirectory(prefix=".building-", dir=folder) as temporary:
+                unfinished = Path(temporary) / "userland.tar.gz"
+                _run_mmdebstrap(recipe, unfinished, progress)
+                unfinished.replace(path)
+    return path
+
+
+def mmdebstrap_command(recipe: Recipe, output: Path) -> list[str]:
+    command = [
+        which("mmdebstrap") or "mmdebstrap",
+        f"--architectures={recipe.architecture}",
+        "--variant=extract",
+    ]
+    command += [f"--include={','.join(recipe.packages)}", '--aptopt=Acquire::Retries "3"']
+    # dpkg's own path-exclude would filter each package through a script, which takes four times as long.
+    command.append(f'--extract-hook=cd "$1" && rm -rf {" ".join(recipe.left_out)}')
+    if _MERGED_USR.is_dir():
+        command.append(f"--hook-dir={_MERGED_USR}")
+    return [*command, recipe.suite, str(output)]
+
+
+def _run_mmdebstrap(recipe: Recipe, output: Path, progress: Progress | None) -> None:
+    stage = f"build Debian {recipe.suite} {recipe.architecture}"
+    if progress is not None:
+        progress(stage, 0, 0)
+    with subprocess.Popen(
+        mmdebstrap_command(recipe, output),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        # A package's file keeps its mode whatever the user's umask is; messages are searched below.
+        umask=0o022,
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
+    ) as process:
+        assert process.stderr is not None
+        errors: list[str] = []
+        for line in process.stderr:
+            if line.startswith("I: ") and progress is not None:
+                progress(f"{stage}: {line[3:].strip().rstrip('.')}", 0, 0)
+            elif not line.startswith("I: "):
+                errors.append(line.strip())
+        status = process.wait()
+    if status != 0 or not output.exists():
+        output.unlink(missing_ok=True)
+        telling = (
+            [line for line in errors if re.match(r"(E|W|Err|error)\b", line)] or errors or ["no message"]
+        )
+        raise BoardError(
+            f"mmdebstrap could not make a Debian {recipe.suite} for {recipe.architecture}",
+            expected="Debian's package archive within reach",
+            found=telling[-1][:200],
+            hint="Without root it needs the packages uidmap or fakechroot; with root, neither."
+            if os.geteuid() != 0
+            else None,
+        )
+
+
+def unpack(source: Path, root: Path) -> None:
+    """Unpacks a userland into the folder ``root``, which must not be there: whole, or not at all.
+
+    Root gets root's files; anybody else their own. Devices are left out.
+    """
+    root.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
+    try:
+        temporary.chmod(0o755)
+        done = subprocess.run(
+            ["tar", "-xzf", str(source), "-C", str(temporary), "--numeric-owner", "--exclude=./dev/*"],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
+        if done.returncode != 0:
+            source.unlink(missing_ok=True)
+            raise BoardError(
+                "the userland in the cache is damaged",
+                found=done.stderr.strip()[-200:],
+                hint="It was removed; run the command again to build it anew.",
+            )
+        temporary.replace(root)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def finish(root: Path, core: Core) -> None:
+    """Writes what packages' scripts and a kernel would have: accounts, a home folder, mount points, /proc and /sys."""
+    masters = root / "usr" / "share" / "base-passwd"
+    account = f"{USER}:x:{USER_ID}:{USER_ID}:{USER}:/home/{USER}:/bin/bash\n"
+    (root / "etc" / "passwd").write_text((masters / "passwd.master").read_text() + account)
+    (root / "etc" / "group").write_text((masters / "group.master").read_text() + f"{USER}:x:{USER_ID}:\n")
+    (root / "etc" / "hostname").write_text("armlet\n")
+    (root / "etc" / "hosts").write_text("127.0.0.1 localhost armlet\n")
+    home = root / "home" / USER
+    home.mkdir(mode=0o700, exist_ok=True)
+    if os.geteuid() == 0:
+        os.chown(home, USER_ID, USER_ID)
+    write_system_files(root, core)
+
+
+def write_system_files(root: Path, core: Core, *, identified: bool = True) -> None:
+    """/proc/cpuinfo and what belongs to it under /sys."""
+    for name, text in system_files(core, identified=identified).items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+# -- for programs that run without a board --------------------------------------------------------------------------
+
+
+def prefix(
+    machine: str,
+    core: Core,
+    *,
+    identified: bool = True,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """A folder for ``qemu-aarch64 -L``: a userland whose /proc and /sys are those of ``core``. Needs no root.
+
+    Raises BoardError where the userland cannot be built.
+    """
+    source = archive(machine, cache=cache, progress=progress)
+    base = source.with_name(source.name.removesuffix(".tar.gz"))
+    root, own = base / "root", base / (core.name if identified else f"{core.name}-unidentified")
+    with _locked(source.with_name(f"{base.name}.lock")):
+        if not root.exists():
+            if progress is not None:
+                progress("unpack the userland", 0, 0)
+            unpack(source, root)
+        own.mkdir(exist_ok=True)
+        for entry in sorted(root.iterdir()):
+            link = own / entry.name
+            if entry.name not in ("proc", "sys") and not link.is_symlink():
+                link.symlink_to(Path("..") / "root" / entry.name)
+        write_system_files(own, core, identified=identified)
+    return own
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def guest_command(qemu: Sequence[str], root: Path, program: str) -> list[str]:
+    """Runs ``program`` of a userland under ``qemu`` (its path and options)."""
+    return [*qemu, "-L", str(root), str(root / program.lstrip("/"))]

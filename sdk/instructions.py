@@ -1,0 +1,175 @@
+"""Instructions that an ARM core executes for an inference, counted under emulation.
+
+The emulator's clock means nothing, but the instructions are those that the real core would execute: same machine
+code, same kernels chosen by the runtime. The count does not depend on how busy the host is, and is the same to within
+a few hundred from run to run. It is no latency either: it says nothing of caches, of memory, or of how many
+instructions a core retires a cycle. What it shows is work done or saved.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sdk.emulation.cores import find_core
+from sdk.emulation.plugin import run_counted
+from sdk.emulation.userland import prefix
+from sdk.errors import BoardError
+from sdk.facts import Facts
+from sdk.progress import Progress, silent
+from sdk.wheels import RUNTIMES, Environment, Runtime, choose_runtime, fetch_environment
+
+#: The first inference is not counted: it allocates what later ones reuse.
+WARM_UP = 1
+INFERENCES = 3
+_XNNPACK_CREATED = "Created TensorFlow Lite XNNPACK delegate"
+#: What Debian 12 has, and so every userland that is emulated here.
+_PYTHON, _GLIBC = (3, 11, 2), (2, 36)
+_MODULES = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
+_GUEST = Path(__file__).parent / "emulation" / "guest_inference.py"
+
+
+@dataclass(frozen=True)
+class InferenceCount:
+    """Instructions an inference; ``samples`` are the counted inferences in order, of one thread."""
+
+    instructions: int
+    samples: tuple[int, ...]
+    #: From the program's start (Python, numpy, the model, its weights packed) up to the first inference.
+    start_instructions: int
+    runtime: str
+    runtime_version: str
+    cpu: str
+    #: False: the runtime was not told which core it runs on, and took the kernels meant for any.
+    identified: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.__dict__, "samples": list(self.samples), "threads": 1, "emulated": True}
+
+
+def instructions_per_inference(
+    tflite: bytes,
+    *,
+    runtime: str = "ai-edge-litert",
+    cpu: str = "cortex-a72",
+    userland: Path | None = None,
+    progress: Progress = silent,
+) -> int:
+    """The median of :func:`count_inference`."""
+    return count_inference(
+        tflite, runtime=runtime, cpu=cpu, userland=userland, progress=progress
+    ).instructions
+
+
+def count_inference(
+    tflite: bytes,
+    *,
+    runtime: str = "ai-edge-litert",
+    version: str | None = None,
+    cpu: str = "cortex-a72",
+    identified: bool = True,
+    inferences: int = INFERENCES,
+    userland: Path | None = None,
+    cache: Path | None = None,
+    progress: Progress = silent,
+) -> InferenceCount:
+    """Runs a ``.tflite`` on an emulated core with one thread and counts.
+
+    ``userland`` is a prepared folder (:func:`sdk.emulation.userland.prefix`); by default the cached one, built where
+    there is none. ``cpu`` is QEMU's name of a core. Raises BoardError where a tool is missing, the model does
+    not run, or the runtime did without XNNPACK, and ProvisionError where its wheels cannot be fetched.
+    """
+    core = find_core(cpu)
+    machine = "aarch64" if core.bits == 64 else "armv7l"
+    environment = runtime_environment(machine, runtime, version, cache=cache, progress=progress)
+    site_packages = unpacked(environment)
+    root = userland or prefix(
+        machine, core, identified=identified, cache=cache and cache / "userlands", progress=progress
+    )
+    with tempfile.TemporaryDirectory(prefix="armlet-count-") as temporary:
+        model = Path(temporary) / "model.tflite"
+        model.write_bytes(tflite)
+        arguments = [str(site_packages), _MODULES[environment.runtime], str(model), str(WARM_UP + inferences)]
+        progress(f"count instructions on {cpu}", 0, 0)
+        totals, _, messages = run_counted(
+            machine, core, root, ["/usr/bin/python3", "-sS", str(_GUEST), *arguments], cache=cache
+        )
+    if _XNNPACK_CREATED not in messages:
+        raise BoardError(
+            "the runtime ran without XNNPACK, so its count says nothing of what a board executes",
+            expected=f'"{_XNNPACK_CREATED}" among its messages',
+            found=" ".join(messages.split())[-200:] or "no message",
+        )
+    return InferenceCount(
+        *_per_inference(totals),
+        runtime=environment.runtime,
+        runtime_version=environment.runtime_version,
+        cpu=cpu,
+        identified=identified,
+    )
+
+
+def _per_inference(totals: list[int]) -> tuple[int, tuple[int, ...], int]:
+    """Median, samples and start from the running totals of guest_inference.py, without what the marks cost."""
+    mark = totals[1] - totals[0]
+    ends = totals[2:-1]  # the last total is the end of the program
+    samples = tuple(after - before - mark for before, after in itertools.pairwise(ends))[WARM_UP:]
+    if not samples or min(samples) <= 0:
+        raise BoardError("the emulated program did not mark its inferences", found=f"totals {totals[:8]}")
+    return statistics.median_low(samples), samples, totals[0]
+
+
+def runtime_environment(
+    machine: str,
+    runtime: str,
+    version: str | None = None,
+    *,
+    cache: Path | None = None,
+    progress: Progress = silent,
+) -> Environment:
+    """The wheels of a runtime for an emulated board, from the cache or fetched. Raises ProvisionError."""
+    facts = Facts(
+        home="/",
+        machine=machine,
+        system="Linux",
+        python=_PYTHON,
+        python_implementation="cpython",
+        pointer_bits=64 if machine == "aarch64" else 32,
+        python_abi_flags="",
+        glibc=_GLIBC,
+        libc="glibc",
+        free_disk_bytes=None,
+        memory_bytes=None,
+        os_name="",
+        model="",
+        cores=0,
+        cpu_features=(),
+        max_clocks_hz=(),
+    )
+    preferred = [(runtime, version or _newest(runtime).version)] if runtime in RUNTIMES else []
+    chosen = choose_runtime(facts, name=runtime, preferred=preferred)
+    return fetch_environment(chosen, facts, cache=cache, progress=progress)
+
+
+def _newest(runtime: str) -> Runtime:
+    return RUNTIMES[runtime]
+
+
+def unpacked(environment: Environment) -> Path:
+    """The environment's files in a folder beside its archive; bytecode that is compiled there is kept."""
+    folder = environment.archive.with_name(environment.digest)
+    if not folder.is_dir():
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        with tarfile.open(environment.archive) as archive:
+            archive.extractall(temporary)
+        try:
+            temporary.replace(folder)
+        except OSError:  # another process was first; its folder holds the same
+            if not folder.is_dir():
+                raise
+    return folder
