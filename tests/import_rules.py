@@ -23,7 +23,9 @@ SHARED_WITH_THE_HOST = {
     # The package as such: where the sources stand that are pushed to a board.
     "device_agent",
     "device_agent.errors",
+    "device_agent.fields",
     "device_agent.measure",
+    "device_agent.profile",
     "device_agent.package",
     # The parts that the package's reader is made of; its writer speaks the same format.
     "device_agent.format",
@@ -46,6 +48,7 @@ COMPOSERS = {
     "sdk.api.files",
     "sdk.cli",
     "sdk.demo",
+    "sdk.instructions",
     "sdk.prefetch",
     "sdk.results",
     "sdk.session",
@@ -77,11 +80,14 @@ PART_OF = {
     "sdk.scales": "sdk.pack",
     "sdk.spans": "sdk.pack",
     "sdk.ssh_target": "sdk.connection",
+    "sdk.tflite_reader": "sdk.graph",
+    "sdk.tflite_schema": "sdk.graph",
+    "sdk.tflite_writer": "sdk.graph",
     "sdk.wheels": "sdk.provision",
 }
 
 #: Packages that are one stage as a whole.
-WHOLE_PACKAGES = ("sdk.models", "sdk.report")
+WHOLE_PACKAGES = ("sdk.emulation", "sdk.models", "sdk.report")
 
 #: Edges between stages that are right, and why.
 EXCEPTIONS = {
@@ -92,17 +98,22 @@ EXCEPTIONS = {
 # ---- rule 4: pure modules.
 
 PURE = (
+    "device_agent.fields",
     "device_agent.format",
     "device_agent.huffman",
     "device_agent.lz",
     "device_agent.measure",
     "device_agent.package",
+    "device_agent.profile",
     "device_agent.sections",
     "device_agent.table",
+    "sdk.attribution",
     "sdk.coding",
     "sdk.compare",
     "sdk.compress",
+    "sdk.gap",
     "sdk.inspection",
+    "sdk.isolate",
     "sdk.lz_encode",
     "sdk.macs",
     "sdk.pack",
