@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from sdk.errors import ModelError
-from sdk.graph import FILE_IDENTIFIER, Graph
+from sdk.graph import Graph
 from sdk.quiet import quiet_tensorflow
+from sdk.tflite_schema import FILE_IDENTIFIER
 
 BATCH = 1
 _READABLE = "a .keras or .h5 file, a SavedModel folder or a .tflite file"

@@ -57,7 +57,7 @@ COMPOSERS = {
 }
 
 #: What passes from stage to stage, and may be imported by every one of them.
-EVERYWHERE = {"sdk.boards", "sdk.errors", "sdk.graph"}
+EVERYWHERE = {"sdk.boards", "sdk.errors", "sdk.graph", "sdk.tflite_schema"}
 
 #: Small tools that are no stage: files, progress bars, the chatter of libraries. Not for pure modules.
 TOOLS = {"sdk.files", "sdk.progress", "sdk.quiet"}
@@ -81,7 +81,6 @@ PART_OF = {
     "sdk.spans": "sdk.pack",
     "sdk.ssh_target": "sdk.connection",
     "sdk.tflite_reader": "sdk.graph",
-    "sdk.tflite_schema": "sdk.graph",
     "sdk.tflite_writer": "sdk.graph",
     "sdk.wheels": "sdk.provision",
 }

@@ -22,12 +22,13 @@ from sdk.convert import convert, from_keras
 from sdk.errors import ModelError
 from sdk.evaluate import predict, top1
 from sdk.files import read_file, write_file
-from sdk.graph import FILE_IDENTIFIER, Graph
+from sdk.graph import Graph
 from sdk.kernel import KernelBuildError, build
 from sdk.progress import Progress, silent
 from sdk.quiet import quiet_tensorflow
 from sdk.report.record import Accuracy
 from sdk.results import Compressed, Converted, Packed, Unpacked, ZooModel
+from sdk.tflite_schema import FILE_IDENTIFIER
 
 if TYPE_CHECKING:
     from sdk.data import Dataset

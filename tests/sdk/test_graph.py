@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdk.errors import ModelError, UnsupportedOperator
-from sdk.graph import BUFFER_ALIGNMENT, Graph, Operator, Quantization, Tensor
+from sdk.graph import Graph, Operator, Quantization, Tensor
+from sdk.tflite_schema import BUFFER_ALIGNMENT
 from tests.sdk.small_graphs import interpret, small_network
 
 
