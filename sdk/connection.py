@@ -102,6 +102,7 @@ def connect(
     *,
     port: int | None = None,
     user: str | None = None,
+    default_user: str | None = None,
     key: Path | str | None = None,
     known_hosts: Path | str | None = None,
     accept_new_host_key: bool = False,
@@ -111,12 +112,14 @@ def connect(
 ) -> SshConnection:
     """Opens a connection to a board; what is None comes from ``config``, else ssh's own defaults.
 
-    With ``key`` only that key is offered. Raises ConnectionFailed, with one clear line for each reason.
+    With ``key`` only that key is offered. ``default_user``: as who to log in when nothing else says so. Raises
+    ConnectionFailed, with one clear line for each reason.
     """
     target = find_target(
         host,
         port=port,
         user=user,
+        default_user=default_user,
         key=key,
         known_hosts=known_hosts,
         host_key_alias=host_key_alias,
@@ -545,7 +548,9 @@ def _connecting_failed(target: Target, error: Exception) -> ConnectionFailed:
     said = str(error) or type(error).__name__
     if "private key file" in said and target.keys:
         named = ", ".join(str(path) for path in target.keys)
-        return ConnectionFailed(f"{named} is not a private key", expected="an OpenSSH private key", found=said)
+        return ConnectionFailed(
+            f"{named} is not a private key", expected="an OpenSSH private key", found=said
+        )
     if "banner" in said.lower() or "protocol version" in said.lower():
         return ConnectionFailed(
             f"what answers at {target.hostname} port {target.port} is not an SSH server", found=said

@@ -81,7 +81,8 @@ def _login(board: Board, target: Target, stack: ExitStack) -> dict[str, Any]:
     return {
         "host": target.host,
         "port": target.port,
-        "user": target.user or board.user,
+        "user": target.user,
+        "default_user": board.user,
         "key": target.key,
         "accept_new_host_key": target.accept_new_host_key,
     }

@@ -45,13 +45,15 @@ def find_target(
     *,
     port: int | None = None,
     user: str | None = None,
+    default_user: str | None = None,
     key: Path | str | None = None,
     known_hosts: Path | str | None = None,
     host_key_alias: str | None = None,
     config: Path | str | None = "~/.ssh/config",
     _jumps: int = 0,
 ) -> Target:
-    """What is None is looked up in ``config``; None for ``config`` reads no file."""
+    """What is None is looked up in ``config``; None for ``config`` reads no file. ``default_user``: as who to log in
+    when nothing else says so."""
     if not host or host.startswith("-") or any(c.isspace() or not c.isprintable() for c in host):
         raise ConnectionFailed(
             "this is not the name of a host", expected="a name or an address", found=repr(host)
@@ -70,7 +72,7 @@ def find_target(
     return Target(
         hostname=hostname,
         port=found_port,
-        user=user or options.get("user") or getpass.getuser(),
+        user=user or options.get("user") or default_user or getpass.getuser(),
         keys=keys,
         use_agent=not only_these,
         look_for_keys=not only_these,

@@ -1,0 +1,227 @@
+"""The loopback server: private, confined, and gone with whoever started it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+import threading
+import time
+from pathlib import Path
+
+import paramiko
+import pytest
+
+from sdk.connection import connect
+from sdk.errors import BoardError, ConnectionFailed, RemoteError
+from sdk.local_board import LocalBoard, default_folder
+
+pytestmark = pytest.mark.ssh
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "boards" / "local"
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(condition, seconds: float = 10.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_its_folder_and_keys_are_private(folder):
+    with LocalBoard(folder) as board:
+        for path in (folder, board.home, board.user_key, board.known_hosts, folder / "ssh" / "host_key"):
+            assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+
+
+def test_its_folder_is_where_xdg_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert default_folder() == tmp_path / "armlet" / "boards" / "local"
+    monkeypatch.delenv("XDG_DATA_HOME")
+    assert default_folder() == Path.home() / ".local" / "share" / "armlet" / "boards" / "local"
+
+
+def test_a_folder_that_others_may_read_is_not_used(folder):
+    folder.mkdir(parents=True)
+    folder.chmod(0o755)
+    with pytest.raises(BoardError, match="chmod 700"), LocalBoard(folder):
+        pass
+
+
+def test_keys_and_files_stay_from_one_start_to_the_next(folder):
+    with LocalBoard(folder) as board, connect(**board.login()) as connection:
+        connection.put(b"kept", "kept")
+        known = board.known_hosts.read_text()
+    with LocalBoard(folder) as board, connect(**board.login()) as connection:
+        assert connection.get("kept", max_bytes=10) == b"kept"
+        assert board.known_hosts.read_text() == known
+
+
+def test_two_may_run_at_once(folder):
+    with LocalBoard(folder) as one, LocalBoard(folder) as two:
+        assert one.port != two.port
+        with connect(**one.login()) as first, connect(**two.login()) as second:
+            first.put(b"x", "shared")
+            assert second.get("shared", max_bytes=1) == b"x"
+
+
+def test_it_listens_on_the_loopback_only_and_not_after_its_end(folder):
+    with LocalBoard(folder) as board:
+        login = board.login()
+        assert board._listener is not None
+        assert board._listener.getsockname()[0] == "127.0.0.1"
+    with pytest.raises(ConnectionFailed):
+        connect(**login)
+
+
+def test_its_python_is_the_one_that_runs_this_without_a_venv(folder):
+    with LocalBoard(folder) as board, connect(**board.login()) as connection:
+        code = "import sys; print('%d.%d' % sys.version_info[:2], sys.prefix == sys.base_prefix)"
+        done = connection.run(["python3", "-c", code])
+        assert done.stdout.decode().split() == [f"{sys.version_info[0]}.{sys.version_info[1]}", "True"]
+
+
+def test_variables_of_whoever_started_it_do_not_reach_its_processes(folder, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/somewhere")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    with LocalBoard(folder) as board, connect(**board.login()) as connection:
+        lines = connection.run(["env"]).stdout.decode().splitlines()
+        names = {line.split("=")[0] for line in lines}
+        assert not names & {"PYTHONPATH", "AWS_SECRET_ACCESS_KEY"}
+        assert f"HOME={board.home}" in lines
+
+
+def test_processes_are_killed_when_the_connection_is_closed(folder):
+    with LocalBoard(folder) as board:
+        connection = connect(**board.login())
+        code = (
+            "import os, subprocess, time; child = subprocess.Popen(['sleep', '60'])\n"
+            "open('pids', 'w').write(f'{os.getpid()} {child.pid}'); time.sleep(60)"
+        )
+        failed: list[Exception] = []
+
+        def call() -> None:
+            try:
+                connection.run(["python3", "-c", code])
+            except (ConnectionFailed, RemoteError) as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        pids_file = board.home / "pids"
+        assert wait_until(lambda: pids_file.exists() and len(pids_file.read_text().split()) == 2)
+        pids = [int(pid) for pid in pids_file.read_text().split()]
+        connection.close()
+        thread.join(10)
+        assert failed
+        assert wait_until(lambda: not any(alive(pid) for pid in pids))
+
+
+def test_processes_are_killed_when_the_board_stops(folder):
+    board = LocalBoard(folder).__enter__()
+    connection = connect(**board.login())
+
+    def call() -> None:
+        with contextlib.suppress(ConnectionFailed, RemoteError):
+            connection.run(["sh", "-c", "echo $$ > pid; sleep 60"])
+
+    threading.Thread(target=call).start()
+    assert wait_until(
+        lambda: (board.home / "pid").exists() and (board.home / "pid").read_text().strip() != ""
+    )
+    pid = int((board.home / "pid").read_text())
+    board.stop()
+    assert wait_until(lambda: not alive(pid))
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "../ssh/host_key", "../../../../../etc/passwd", "link", "folder/passwd"]
+)
+def test_sftp_does_not_lead_out_of_the_home_folder(folder, path):
+    with LocalBoard(folder) as board, connect(**board.login()) as connection:
+        (board.home / "link").symlink_to("/etc/passwd")
+        (board.home / "folder").symlink_to("/etc")
+        sftp = connection._sftp()
+        for attempt in (
+            lambda: sftp.open(path).read(),
+            lambda: sftp.open(path, "wb"),
+            lambda: sftp.stat(path),
+            lambda: sftp.chmod(path, 0o777),
+            lambda: sftp.truncate(path, 0),
+            lambda: sftp.utime(path, (0, 0)),
+            lambda: sftp.mkdir(path + "/x"),
+        ):
+            with pytest.raises(OSError):  # noqa: PT011 - which one does not matter
+                attempt()
+        with pytest.raises(OSError):  # noqa: PT011
+            sftp.posix_rename(path if path != "link" else "folder/hosts", "stolen")
+    assert Path("/etc/passwd").stat().st_size > 0
+
+
+def test_removing_a_link_removes_the_link(folder, tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("x")
+    with LocalBoard(folder) as board, connect(**board.login()) as connection:
+        (board.home / "link").symlink_to(precious)
+        connection.remove("link")
+        assert not os.path.lexists(board.home / "link")
+    assert precious.read_text() == "x"
+
+
+def test_sftp_lists_renames_and_changes_what_is_inside(folder):
+    with LocalBoard(folder) as board, connect(**board.login()) as connection:
+        sftp = connection._sftp()
+        sftp.mkdir("d", 0o700)
+        connection.put(b"abc", "d/x")
+        assert sftp.listdir("d") == ["x"]
+        sftp.rename("d/x", "d/y")
+        connection.put(b"abc", "d/z")
+        with pytest.raises(OSError):  # noqa: PT011 - SFTP version 3 does not replace
+            sftp.rename("d/z", "d/y")
+        sftp.truncate("d/y", 1)
+        assert sftp.stat("d/y").st_size == 1
+        with sftp.open("d/y", "r+b") as file:
+            file.write(b"QW")
+        assert connection.get("d/y", max_bytes=10) == b"QW"
+        sftp.remove("d/y")
+        sftp.remove("d/z")
+        sftp.rmdir("d")
+        assert sftp.normalize(".") == str(board.home)
+
+
+@pytest.mark.parametrize("kind", ["shell", "forward", "x11"])
+def test_nothing_but_commands_and_sftp_is_served(folder, kind):
+    with LocalBoard(folder) as board, connect(**board.login()) as connection:
+        transport = connection._transport
+        if kind == "shell":
+            with pytest.raises(paramiko.SSHException):
+                transport.open_session().invoke_shell()
+        else:
+            with pytest.raises(paramiko.SSHException):
+                transport.open_channel(
+                    "direct-tcpip" if kind == "forward" else "x11", ("127.0.0.1", 22), ("127.0.0.1", 0)
+                )
+
+
+def test_no_password_opens_it(folder):
+    with LocalBoard(folder) as board:
+        transport = paramiko.Transport(("127.0.0.1", board.port))
+        transport.start_client(timeout=10)
+        with pytest.raises(paramiko.BadAuthenticationType):
+            transport.auth_password(board.user, "")
+        with pytest.raises(paramiko.BadAuthenticationType):
+            transport.auth_none(board.user)
+        transport.close()

@@ -1,0 +1,124 @@
+"""Where a board is: the command line, then ~/.ssh/config, then ssh's own defaults."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+
+import pytest
+
+from sdk.errors import ConnectionFailed
+from sdk.ssh_target import Target, find_target
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "id").write_text("a key")
+    path = tmp_path / "config"
+    path.write_text(
+        f"""
+Host pi
+    HostName 192.0.2.7
+    User pi
+    Port 2222
+    IdentityFile {tmp_path}/id
+    IdentityFile {tmp_path}/not-there
+Host only
+    IdentityFile {tmp_path}/id
+    IdentitiesOnly yes
+    HostKeyAlias the-board
+    UserKnownHostsFile {tmp_path}/known {tmp_path}/known2
+Host far
+    HostName 198.51.100.1
+    ProxyJump admin@gate:2200
+Host farther
+    ProxyJump gate,far
+Host gate
+    HostName 203.0.113.5
+Host circle
+    ProxyJump circle
+Host behind
+    ProxyCommand nc -X connect %h %p
+Host none
+    ProxyCommand none
+Host bad
+    Port many
+"""
+    )
+    return path
+
+
+def test_without_a_configuration_ssh_defaults_hold():
+    target = find_target("board", config=None)
+    assert (target.hostname, target.port, target.user) == ("board", 22, getpass.getuser())
+    assert (target.keys, target.use_agent, target.look_for_keys) == ((), True, True)
+    assert target.known_hosts == (Path("~/.ssh/known_hosts").expanduser(), Path("/etc/ssh/ssh_known_hosts"))
+    assert (target.host_key_name, target.jump, target.proxy_command) == ("board", None, None)
+
+
+def test_the_configuration_is_read(config, tmp_path):
+    target = find_target("pi", config=config)
+    assert (target.hostname, target.port, target.user) == ("192.0.2.7", 2222, "pi")
+    assert target.keys == (tmp_path / "id",)
+    assert target.use_agent
+    assert target.host_key_name == "[192.0.2.7]:2222"
+    assert target.address == "pi@192.0.2.7:2222"
+
+
+def test_the_command_line_comes_before_the_configuration(config, tmp_path):
+    (tmp_path / "mine").write_text("a key")
+    target = find_target("pi", port=22, user="root", key=tmp_path / "mine", config=config)
+    assert (target.port, target.user, target.keys) == (22, "root", (tmp_path / "mine",))
+    assert not target.use_agent
+    assert not target.look_for_keys
+    assert target.address == "root@192.0.2.7"
+
+
+def test_the_user_of_the_boards_file_comes_last(config):
+    assert find_target("pi", default_user="radxa", config=config).user == "pi"
+    assert find_target("other", default_user="radxa", config=config).user == "radxa"
+    assert find_target("pi", user="me", default_user="radxa", config=config).user == "me"
+
+
+def test_identities_only_means_these_keys_only(config, tmp_path):
+    target = find_target("only", config=config)
+    assert (target.keys, target.use_agent, target.look_for_keys) == ((tmp_path / "id",), False, False)
+    assert target.host_key_name == "the-board"
+    assert target.known_hosts[:2] == (tmp_path / "known", tmp_path / "known2")
+
+
+def test_jumps_are_found_in_the_configuration_too(config):
+    jump = find_target("far", config=config).jump
+    assert isinstance(jump, Target)
+    assert (jump.hostname, jump.port, jump.user) == ("203.0.113.5", 2200, "admin")
+
+
+def test_of_several_jumps_the_first_is_reached_first(config):
+    target = find_target("farther", config=config)
+    assert target.jump is not None
+    assert target.jump.hostname == "198.51.100.1"
+    assert target.jump.jump is not None
+    assert target.jump.jump.hostname == "203.0.113.5"
+
+
+def test_a_command_for_a_proxy_is_taken_and_none_is_none(config):
+    assert find_target("behind", config=config).proxy_command == "nc -X connect behind 22"
+    assert find_target("none", config=config).proxy_command is None
+
+
+@pytest.mark.parametrize(("host", "word"), [("circle", "circles"), ("bad", "port"), ("-v", "name of a host")])
+def test_what_cannot_be_is_refused(config, host, word):
+    with pytest.raises(ConnectionFailed, match=word):
+        find_target(host, config=config)
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_a_port_is_from_1_to_65535(port):
+    with pytest.raises(ConnectionFailed, match="not a port"):
+        find_target("board", port=port, config=None)
+
+
+def test_a_configuration_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "config").write_text("???\n")
+    with pytest.raises(ConnectionFailed, match="config cannot be read"):
+        find_target("board", config=tmp_path / "config")
