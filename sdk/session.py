@@ -71,6 +71,10 @@ def _login(board: Board, target: Target, stack: ExitStack) -> dict[str, Any]:
         from sdk.local_board import LocalBoard
 
         return stack.enter_context(LocalBoard()).login()
+    if board.transport == "virtual" and target.host is None:
+        from sdk.virtual_board import VirtualBoard
+
+        return VirtualBoard(board).login()  # it runs in the background: `sdk board start`
     if target.host is None:
         raise BoardError(
             f"where is the board {board.name}?",

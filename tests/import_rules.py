@@ -82,6 +82,7 @@ PART_OF = {
     "sdk.ssh_target": "sdk.connection",
     "sdk.tflite_reader": "sdk.graph",
     "sdk.tflite_writer": "sdk.graph",
+    "sdk.virtual_board": "sdk.emulation",
     "sdk.wheels": "sdk.provision",
 }
 

@@ -2,11 +2,12 @@
 
 The packages are unpacked and nothing of them is run (mmdebstrap's variant ``extract``), so that neither root nor an
 emulator is needed for it and it takes seconds; the few files that packages' scripts would have written are written by
-:func:`finish`. Kept under ``$XDG_CACHE_HOME/armlet/userlands`` by the digest of the recipe:
+:func:`_finish`. Kept under ``$XDG_CACHE_HOME/armlet/userlands`` by the digest of the recipe:
 
     <digest>.tar.gz             as mmdebstrap made it: root's files
-    <digest>/root/              unpacked for the user who counts instructions; read only in use
-    <digest>/<core>/            the same through links, with that core's /proc and /sys
+    <digest>/root-<uid>/        unpacked, for root or for the user who counts instructions; nothing is
+                                written there but Python's bytecode
+    <digest>/root-<uid>-<core>/ the same through links, with that core's /proc and /sys
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +58,24 @@ PACKAGES = (
 #: Left out: nobody reads a manual there.
 LEFT_OUT = ("usr/share/doc", "usr/share/info", "usr/share/locale", "usr/share/man")
 
+#: Packages of Python's library whose bytecode is made; compiling all of it would take a minute, most of it for nothing.
+COMPILED_PACKAGES = (
+    "collections",
+    "concurrent",
+    "concurrent/futures",
+    "ctypes",
+    "email",
+    "encodings",
+    "importlib",
+    "importlib/metadata",
+    "json",
+    "logging",
+    "multiprocessing",
+    "re",
+    "unittest",
+    "urllib",
+)
+
 #: The login of an emulated board. The number is one that no host gives to anybody (Debian Policy 9.2.2: 60000-64999 is
 #: allocated on demand), so that processes of the board own nothing on the host.
 USER = "armlet"
@@ -74,7 +93,7 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+        return short_digest(repr((self, account(), COMPILED_PACKAGES)))
 
 
 #: By what ``uname -m`` says there.
@@ -135,20 +154,23 @@ def which(tool: str) -> str | None:
 # -- building -------------------------------------------------------------------------------------------------------
 
 
+def archive_path(machine: str, cache: Path | None = None) -> Path:
+    """Where :func:`archive` keeps its result."""
+    return (cache if cache is not None else cache_folder()) / f"{recipe_of(machine).digest}.tar.gz"
+
+
 def archive(machine: str, *, cache: Path | None = None, progress: Progress | None = None) -> Path:
     """The .tar.gz of a userland for ``machine``: from the cache, or built from Debian's packages (half a minute and
     the network). Raises BoardError."""
-    recipe = recipe_of(machine)
-    folder = cache if cache is not None else cache_folder()
-    path = folder / f"{recipe.digest}.tar.gz"
+    path = archive_path(machine, cache)
     if path.exists():
         return path
     require("mmdebstrap")
-    with _locked(folder / f"{recipe.digest}.lock"):
+    with _locked(path):
         if not path.exists():  # another process may have built it while we waited
-            with tempfile.TemporaryDirectory(prefix=".building-", dir=folder) as temporary:
+            with tempfile.TemporaryDirectory(prefix=".building-", dir=path.parent) as temporary:
                 unfinished = Path(temporary) / "userland.tar.gz"
-                _run_mmdebstrap(recipe, unfinished, progress)
+                _run_mmdebstrap(recipe_of(machine), unfinished, progress)
                 unfinished.replace(path)
     return path
 
@@ -205,11 +227,21 @@ def _run_mmdebstrap(recipe: Recipe, output: Path, progress: Progress | None) -> 
         )
 
 
-def unpack(source: Path, root: Path) -> None:
-    """Unpacks a userland into the folder ``root``, which must not be there: whole, or not at all.
+def root_folder(machine: str, *, cache: Path | None = None, progress: Progress | None = None) -> Path:
+    """The userland of ``machine``, unpacked; nothing in it is to be written. Root's own where root asks, since a server
+    takes no other for its chroot. Raises BoardError."""
+    source = archive(machine, cache=cache, progress=progress)
+    root = source.with_name(source.name.removesuffix(".tar.gz")) / f"root-{os.geteuid()}"
+    with _locked(source):
+        if not root.exists():
+            if progress is not None:
+                progress("unpack the userland", 0, 0)
+            _unpack(machine, source, root)
+    return root
 
-    Root gets root's files; anybody else their own. Devices are left out.
-    """
+
+def _unpack(machine: str, source: Path, root: Path) -> None:
+    """Whole, or not at all. Devices are left out."""
     root.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     try:
@@ -227,32 +259,42 @@ def unpack(source: Path, root: Path) -> None:
                 found=done.stderr.strip()[-200:],
                 hint="It was removed; run the command again to build it anew.",
             )
+        _finish(temporary)
+        _compile_python(machine, temporary)
         temporary.replace(root)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def finish(root: Path, core: Core) -> None:
-    """Writes what packages' scripts and a kernel would have: accounts, a home folder, mount points, /proc and /sys."""
+def account() -> str:
+    """The line of passwd(5) for the login user."""
+    return f"{USER}:x:{USER_ID}:{USER_ID}:{USER}:/home/{USER}:/bin/bash\n"
+
+
+def _finish(root: Path) -> None:
+    """Writes what packages' scripts would have: accounts, names, the mount point of a home folder."""
     masters = root / "usr" / "share" / "base-passwd"
-    account = f"{USER}:x:{USER_ID}:{USER_ID}:{USER}:/home/{USER}:/bin/bash\n"
-    (root / "etc" / "passwd").write_text((masters / "passwd.master").read_text() + account)
+    (root / "etc" / "passwd").write_text((masters / "passwd.master").read_text() + account())
     (root / "etc" / "group").write_text((masters / "group.master").read_text() + f"{USER}:x:{USER_ID}:\n")
-    (root / "etc" / "hostname").write_text("armlet\n")
-    (root / "etc" / "hosts").write_text("127.0.0.1 localhost armlet\n")
-    home = root / "home" / USER
-    home.mkdir(mode=0o700, exist_ok=True)
-    if os.geteuid() == 0:
-        os.chown(home, USER_ID, USER_ID)
-    write_system_files(root, core)
+    (root / "etc" / "hosts").write_text("127.0.0.1 localhost\n")
+    (root / "home" / USER).mkdir(exist_ok=True)
 
 
-def write_system_files(root: Path, core: Core, *, identified: bool = True) -> None:
-    """/proc/cpuinfo and what belongs to it under /sys."""
-    for name, text in system_files(core, identified=identified).items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+def _compile_python(machine: str, root: Path) -> None:
+    """Python's bytecode, which Debian's packages leave to their scripts. Without it every start of Python on the board
+    compiles what it imports, for seconds. Any QEMU will do, and where there is none it is left out."""
+    qemu = which(f"{QEMU[machine]}-static") or which(QEMU[machine])
+    if qemu is None:
+        return
+    library = max((root / "usr" / "lib").glob("python3.*"))
+    command = [qemu, "-L", str(root), str(root / "usr/bin/python3"), "-sS"]
+    folders = [str(library), *(str(library / name) for name in COMPILED_PACKAGES)]
+    subprocess.run(
+        [*command, "-m", "compileall", "-q", "-l", "-s", str(root), "-p", "/", *folders],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        env={"LC_ALL": "C.UTF-8"},
+    )
 
 
 # -- for programs that run without a board --------------------------------------------------------------------------
@@ -270,31 +312,29 @@ def prefix(
 
     Raises BoardError where the userland cannot be built.
     """
-    source = archive(machine, cache=cache, progress=progress)
-    base = source.with_name(source.name.removesuffix(".tar.gz"))
-    root, own = base / "root", base / (core.name if identified else f"{core.name}-unidentified")
-    with _locked(source.with_name(f"{base.name}.lock")):
-        if not root.exists():
-            if progress is not None:
-                progress("unpack the userland", 0, 0)
-            unpack(source, root)
-        own.mkdir(exist_ok=True)
-        for entry in sorted(root.iterdir()):
-            link = own / entry.name
-            if entry.name not in ("proc", "sys") and not link.is_symlink():
-                link.symlink_to(Path("..") / "root" / entry.name)
-        write_system_files(own, core, identified=identified)
+    root = root_folder(machine, cache=cache, progress=progress)
+    own = root.with_name(f"{root.name}-{core.name}{'' if identified else '-unidentified'}")
+    own.mkdir(exist_ok=True)
+    for entry in root.iterdir():
+        if entry.name not in ("proc", "sys"):
+            with suppress(FileExistsError):
+                (own / entry.name).symlink_to(Path("..") / root.name / entry.name)
+    for name, text in system_files(core, identified=identified).items():
+        path = own / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
     return own
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
+    """One process at a time builds or unpacks ``path``."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open(path, "w") as file:
+    with open(path.with_name(f"{path.name}.lock"), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def guest_command(qemu: Sequence[str], root: Path, program: str) -> list[str]:
-    """Runs ``program`` of a userland under ``qemu`` (its path and options)."""
-    return [*qemu, "-L", str(root), str(root / program.lstrip("/"))]
+def short_digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,445 @@
+"""Boards without hardware: a Debian userland for ARM under QEMU's user mode, behind a real OpenSSH server.
+
+Real ARM machine code runs there, with the wheels and kernels that a Raspberry Pi gets, and OpenSSH answers as on one.
+Only its clock means nothing. The server listens on 127.0.0.1, lets in one key, and shows one board:
+
+    $XDG_DATA_HOME/armlet/boards/virtual-arm64/     (0700; ~/.local/share when the variable is not set)
+        home/           the login user's home folder on the board; all else there is read only, or gone at the end
+        ssh/            host key, user key, known_hosts
+        system/         /proc/cpuinfo and /sys as the core of the board's file has them
+        sshd_config, passwd, state.json, log
+    $XDG_CACHE_HOME/armlet/userlands/               the userland itself (sdk.emulation.userland)
+
+Starting needs root: for chroot, for namespaces, and to tell the kernel what runs ARM programs. The board's own
+processes run as a user who owns nothing else on this machine. They live in a process namespace and their mounts in a
+mount namespace, so that nothing is left behind, whether the board is stopped or killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sdk.boards import Board, load_board
+from sdk.emulation import userland
+from sdk.emulation.cores import find_core, system_files
+from sdk.errors import BoardError
+
+HOST = "127.0.0.1"
+USER = userland.USER
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+SHARED_MEMORY_BYTES = 256 << 20
+PORT_TRIES = 3
+
+_INIT = Path(__file__).parent / "emulation" / "board_init.sh"
+
+# How the kernel knows an ELF program for the machine (its header's first 20 bytes and which bits of them count; the
+# ABI byte and the lowest bit of the type, program or library, do not), as QEMU's scripts/qemu-binfmt-conf.sh says.
+_MAGIC = {"aarch64": b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xb7\x00"}
+_MAGIC["armv7l"] = b"\x7fELF\x01\x01\x01" + bytes(9) + b"\x02\x00\x28\x00"
+_MASK = b"\xff" * 7 + b"\x00" + b"\xff" * 8 + b"\xfe\xff\xff\xff"
+
+_SSHD_CONFIG = """\
+ListenAddress {host}:{port}
+HostKey /run/armlet/host_key
+AuthorizedKeysFile /run/armlet/authorized_keys
+PidFile none
+UsePAM no
+AuthenticationMethods publickey
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin no
+AllowUsers {user}
+AcceptEnv none
+SetEnv {environment}
+ChrootDirectory /run/armlet/root
+Subsystem sftp internal-sftp
+AllowTcpForwarding local
+AllowAgentForwarding no
+X11Forwarding no
+PermitUserRC no
+PrintMotd no
+UseDNS no
+MaxSessions 64
+MaxStartups 100
+"""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is known about a virtual board. ``port`` and ``pid`` are None while it does not run."""
+
+    board: str
+    running: bool
+    folder: Path
+    cpu: str
+    port: int | None = None
+    pid: int | None = None
+    #: False: the next start has to build it, which takes half a minute and the network.
+    userland_built: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.__dict__, "folder": str(self.folder), "host": HOST, "user": USER, "emulated": True}
+
+
+def start(name: str = "virtual-arm64", *, progress: userland.Progress | None = None) -> Status:
+    """Starts the board, if it does not run. It goes on running when this process ends."""
+    return VirtualBoard(name).start(progress)
+
+
+def stop(name: str = "virtual-arm64") -> bool:
+    """Stops the board and every process on it; False where it did not run. What was deployed stays."""
+    return VirtualBoard(name).stop()
+
+
+def status(name: str = "virtual-arm64") -> Status:
+    """Whether it runs, and where."""
+    return VirtualBoard(name).status()
+
+
+def login(name: str = "virtual-arm64") -> dict[str, Any]:
+    """The arguments of :func:`sdk.connection.connect` for a board that runs; BoardError where it does not."""
+    return VirtualBoard(name).login()
+
+
+class VirtualBoard:
+    """One emulated board. As a context manager it stops at the end, if it was not running before."""
+
+    def __init__(
+        self,
+        board: Board | str = "virtual-arm64",
+        folder: Path | str | None = None,
+        *,
+        cache: Path | None = None,
+    ) -> None:
+        self.board = load_board(board) if isinstance(board, str) else board
+        if self.board.transport != "virtual" or self.board.qemu_cpu is None:
+            raise BoardError(
+                f"{self.board.name} is no virtual board",
+                expected='a board file with transport = "virtual" and a qemu_cpu',
+                found=f"transport {self.board.transport!r}",
+            )
+        self.core = find_core(self.board.qemu_cpu)
+        self.machine = self.board.architecture
+        self.folder = Path(folder) if folder is not None else default_folder(self.board.name)
+        self.home = self.folder / "home"
+        self.host_key_alias = f"armlet-{self.board.name}"
+        self._cache = cache
+        self._ssh = self.folder / "ssh"
+        self._started_here = False
+
+    @property
+    def user_key(self) -> Path:
+        """The private key that the server lets in."""
+        return self._ssh / "user_key"
+
+    @property
+    def known_hosts(self) -> Path:
+        return self._ssh / "known_hosts"
+
+    def login(self) -> dict[str, Any]:
+        """The arguments of :func:`sdk.connection.connect` that reach this board. BoardError where it does not run."""
+        state = self._state()
+        if state is None:
+            raise BoardError(
+                f"the board {self.board.name} does not run",
+                hint=f"Start it: sdk board start {self.board.name}",
+            )
+        return {
+            "host": HOST,
+            "port": state["port"],
+            "user": USER,
+            "key": self.user_key,
+            "known_hosts": self.known_hosts,
+            "host_key_alias": self.host_key_alias,
+            "config": None,
+        }
+
+    def status(self) -> Status:
+        state = self._state() or {}
+        return Status(
+            board=self.board.name,
+            running=bool(state),
+            folder=self.folder,
+            cpu=self.core.name,
+            port=state.get("port"),
+            pid=state.get("pid"),
+            userland_built=userland.archive_path(self.machine, self._cache).exists(),
+        )
+
+    # -- start and stop -----------------------------------------------------------------------------------------
+
+    def start(self, progress: userland.Progress | None = None) -> Status:
+        """Starts the board, if it does not run. Raises BoardError: not root, a program missing, no userland, or
+        the reason that its server gave."""
+        if self._state() is not None:
+            return self.status()
+        self._require_root()
+        qemu = f"{userland.QEMU[self.machine]}-static"
+        userland.require(qemu, "sshd", "ssh-keygen", "tar", "unshare")
+        root = userland.root_folder(self.machine, cache=self._cache, progress=progress)
+        with self._locked():
+            if self._state() is None:
+                if progress is not None:
+                    progress("start the board", 0, 0)
+                self._prepare()
+                self._launch(root, userland.which(qemu) or qemu)
+                self._started_here = True
+        return self.status()
+
+    def stop(self) -> bool:
+        """Stops the board and every process on it; False where it did not run."""
+        if self._state() is None:
+            return False
+        self._require_root()
+        with self._locked():
+            state = self._state()
+            if state is None:
+                return False
+            # Its parent, the process that the state names, ends with the first process of the namespace.
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                for pid in (*_children(state["pid"]), *([state["pid"]] if number == signal.SIGKILL else [])):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, number)
+                if _wait_for(lambda: not _alive(state), STOP_SECONDS):
+                    break
+            self._unregister()
+            self._state_path.unlink(missing_ok=True)
+            self._started_here = False
+        return True
+
+    def __enter__(self) -> VirtualBoard:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._started_here:
+            self.stop()
+
+    def _require_root(self) -> None:
+        if os.geteuid() != 0:
+            raise BoardError(
+                f"the board {self.board.name} needs root to start and to stop; deploying to it does not",
+                expected="root, for chroot, namespaces and binfmt_misc",
+                found=f"user {os.geteuid()}",
+                hint="sudo --preserve-env=HOME,XDG_CACHE_HOME,XDG_DATA_HOME "
+                f'"$(command -v sdk)" board start {self.board.name}',
+            )
+
+    def _prepare(self) -> None:
+        """Everything of the board's own, written anew except keys and home."""
+        owner = int(os.environ.get("SUDO_UID") or 0)  # whoever asked through sudo is to read key and state
+        _make_folder(self.folder, owner)
+        for folder in (self._ssh, self.home):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        os.chown(self.home, userland.USER_ID, userland.USER_ID)
+        for key in ("host_key", "user_key"):
+            self._make_key(self._ssh / key)
+        public = (self._ssh / "host_key.pub").read_text().split()
+        self.known_hosts.write_text(f"{self.host_key_alias} {public[0]} {public[1]}\n")
+        for path in (self._ssh, *self._ssh.iterdir()):
+            os.chown(path, owner, -1)
+        shutil.rmtree(self.folder / "system", ignore_errors=True)
+        for name, text in system_files(self.core).items():
+            path = self.folder / "system" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        for path in (self.folder / "system").rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o444)
+        accounts = Path("/etc/passwd").read_text().rstrip("\n") + "\n"
+        (self.folder / "passwd").write_text(accounts + userland.account())
+        (self.folder / "passwd").chmod(0o644)
+
+    def _make_key(self, path: Path) -> None:
+        if path.exists() and path.with_suffix(".pub").exists():
+            return
+        path.unlink(missing_ok=True)
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.host_key_alias, "-f", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        if done.returncode != 0:
+            raise BoardError("no key could be made for the virtual board", found=done.stderr.strip()[:200])
+
+    def _launch(self, root: Path, qemu: str) -> None:
+        last = ""
+        for _ in range(PORT_TRIES):
+            port = _free_port()
+            (self.folder / "sshd_config").write_text(
+                _SSHD_CONFIG.format(host=HOST, port=port, user=USER, environment=f"QEMU_CPU={self.core.name}")
+            )
+            log = self.folder / "log"
+            pid = self._spawn(root, qemu, log)
+            state = {"pid": pid, "started": _start_ticks(pid), "port": port}
+            self._write_state(state)
+            if _wait_for(lambda port=port, state=state: _greets(port) or not _alive(state), START_SECONDS):
+                if _alive(state):
+                    return
+            else:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self._unregister()
+            self._state_path.unlink(missing_ok=True)
+            last = log.read_text(errors="replace").strip()
+            if "already in use" not in last:
+                break
+        raise BoardError(
+            f"the board {self.board.name} does not start",
+            expected=f"an SSH server on {HOST} within {START_SECONDS:.0f} s",
+            found=" / ".join(last.splitlines()[-3:])[-300:] or "no message",
+            hint="Namespaces and binfmt_misc need a privileged container (docker run --privileged), or no container."
+            if "ermission denied" in last or "not permitted" in last
+            else None,
+        )
+
+    def _spawn(self, root: Path, qemu: str, log: Path) -> int:
+        """Starts the board's first process, out of this one's session; gives the number of its parent."""
+        unshare = userland.which("unshare") or "unshare"
+        arguments = [unshare, "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--", "/bin/sh"]
+        arguments += [str(_INIT), str(self.folder), str(root), USER, str(SHARED_MEMORY_BYTES)]
+        arguments += [self._binfmt_name, _binfmt_rule(self._binfmt_name, self.machine, qemu)]
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        return os.posix_spawn(
+            unshare,
+            arguments,
+            {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(log), flags, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+
+    # -- the kernel's rule for ARM programs -----------------------------------------------------------------------
+
+    @property
+    def _binfmt_name(self) -> str:
+        """One name a folder, so that a board that stops does not take the rule away from another that runs."""
+        return f"armlet-{self.machine}-{userland.short_digest(str(self.folder.resolve()))}"
+
+    def _unregister(self) -> None:
+        script = (
+            "binfmt=/proc/sys/fs/binfmt_misc; [ -e $binfmt/register ] || mount -t binfmt_misc binfmt_misc $binfmt;"
+            ' if [ -e "$binfmt/$1" ]; then echo -1 > "$binfmt/$1"; fi'
+        )
+        subprocess.run(
+            ["unshare", "--mount", "/bin/sh", "-c", script, "sh", self._binfmt_name],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+        )
+
+    # -- state ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _state_path(self) -> Path:
+        return self.folder / "state.json"
+
+    def _state(self) -> dict[str, int] | None:
+        """What the last start wrote, if that board still runs: a machine that was switched off leaves it behind."""
+        try:
+            state = json.loads(self._state_path.read_bytes())
+            state = {key: int(state[key]) for key in ("pid", "started", "port")}
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return state if _alive(state) else None
+
+    def _write_state(self, state: dict[str, int]) -> None:
+        temporary = self._state_path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(state))
+        temporary.chmod(0o644)
+        temporary.replace(self._state_path)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        _make_folder(self.folder, int(os.environ.get("SUDO_UID") or 0))
+        with open(self.folder / "lock", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def default_folder(name: str) -> Path:
+    base = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return Path(base) / "armlet" / "boards" / name
+
+
+def _binfmt_rule(name: str, machine: str, qemu: str) -> str:
+    """A line for binfmt_misc's ``register`` (Linux, Documentation/admin-guide/binfmt-misc.rst).
+
+    F: QEMU is opened now, since its path does not exist inside the board. P: programs see the argv[0] they were given.
+    """
+    escaped = ["".join(f"\\x{byte:02x}" for byte in pattern) for pattern in (_MAGIC[machine], _MASK)]
+    return f":{name}:M::{escaped[0]}:{escaped[1]}:{qemu}:PF"
+
+
+def _make_folder(folder: Path, owner: int) -> None:
+    """A private folder; it and the parents that had to be made are ``owner``'s."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(mode=0o700)
+        os.chown(path, owner, -1)
+    folder.chmod(0o700)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _greets(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=2.0) as connection:
+        return connection.recv(8).startswith(b"SSH-2.0")
+    return False
+
+
+def _wait_for(condition: Any, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+# -- processes, by proc(5): a number alone may meanwhile be another process ------------------------------------------
+
+
+def _stat(pid: int) -> list[str]:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)  # where it is our own child, so that it does not stay a zombie
+    try:
+        # The second field is a name in parentheses, which may hold anything.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _start_ticks(pid: int) -> int:
+    fields = _stat(pid)
+    return int(fields[19]) if fields else 0
+
+
+def _alive(state: dict[str, int]) -> bool:
+    fields = _stat(state["pid"])
+    return bool(fields) and fields[0] != "Z" and int(fields[19]) == state["started"]
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
