@@ -119,6 +119,7 @@ def _sweep(parent: str) -> None:
 def main(arguments: Sequence[str]) -> int:
     """One JSON line: {"unpacked": bool} or {"error": ..., "what": ...}; the exit status is 0 or 2."""
     destination, sha256, size = arguments
+    os.umask(0o077)  # os.makedirs gives its mode to the last folder only
     try:
         answer = {"unpacked": unpack(sys.stdin.buffer, destination, sha256, int(size))}
     except (Refused, OSError) as error:

@@ -142,6 +142,15 @@ def server(request: pytest.FixtureRequest) -> Server:
 
 
 @pytest.fixture
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A local board of its own that has nothing of ours yet."""
+    folder = tmp_path_factory.mktemp("bare")
+    folder.chmod(0o700)
+    with LocalBoard(folder) as board:
+        yield Server("local", folder, board.home, board.login())
+
+
+@pytest.fixture
 def connection(server: Server) -> Iterator[SshConnection]:
     with server.connect() as opened:
         yield opened
@@ -166,6 +175,16 @@ def environment(request: pytest.FixtureRequest) -> wheels.Environment:
     return cached_environment(request.param)
 
 
+@pytest.fixture(scope="session")
+def any_environment() -> wheels.Environment:
+    """Whichever runtime is in the cache, for tests that are not about runtimes."""
+    for runtime in wheels.RUNTIMES.values():
+        environment = wheels.cached_environment(runtime, this_machine())
+        if wheels.why_not(runtime, this_machine()) is None and environment is not None:
+            return environment
+    pytest.skip("no runtime is in the cache: run `sdk board fetch local --all-runtimes`")
+
+
 @dataclass
 class ReadyBoard:
     """A board that was provisioned, and the connection it was done over."""
@@ -176,12 +195,6 @@ class ReadyBoard:
 
 
 @pytest.fixture(scope="session")
-def ready_local(local_server: Server) -> Iterator[ReadyBoard]:
-    """The local board with whichever runtime is in the cache, for tests that are not about runtimes."""
-    for runtime in wheels.RUNTIMES:
-        known = wheels.RUNTIMES[runtime]
-        if wheels.why_not(known, this_machine()) is None and wheels.cached_environment(known, this_machine()):
-            with local_server.connect() as opened:
-                yield ReadyBoard(local_server, opened, provision(opened, runtime=runtime))
-            return
-    pytest.skip("no runtime is in the cache: run `sdk board fetch local --all-runtimes`")
+def ready_local(local_server: Server, any_environment: wheels.Environment) -> Iterator[ReadyBoard]:
+    with local_server.connect() as opened:
+        yield ReadyBoard(local_server, opened, provision(opened, runtime=any_environment.runtime))
