@@ -1,4 +1,5 @@
-"""Fetches what a board will need while there is internet: its runtime's wheels and its decoder."""
+"""Fetches what a board will need while there is internet: its runtime's wheels and its decoder, and for a board that
+is emulated on this machine the userland that it runs."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from dataclasses import replace
 
 from sdk.boards import Board, load_board
 from sdk.connection import connect
+from sdk.emulation import userland
 from sdk.errors import BoardError, ProvisionError
 from sdk.facts import Facts
 from sdk.kernel import KernelBuildError, build
@@ -28,9 +30,11 @@ def fetch_runtimes(
 ) -> list[Fetched]:
     """One record a runtime that is now in the cache; the first that fits, or with ``all_runtimes`` each that does.
 
-    Raises ProvisionError when none fits the board's Python.
+    Raises ProvisionError when none fits the board's Python, BoardError when a virtual board cannot be built.
     """
     board = load_board(board_name)
+    if board.transport == "virtual":
+        userland.root_folder(board.architecture, progress=progress)
     if board.transport == "local":
         with LocalBoard() as local, connect(**local.login()) as connection:
             facts = read_facts(connection)
