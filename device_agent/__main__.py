@@ -8,6 +8,8 @@
     check RELEASE           the health check of one release
     run MODEL               predictions for the arrays of an .npy file
     bench MODEL...          measure models, interleaved
+    profile MODEL...        what each operator takes, by the runtime's own profiler
+    time                    time models from standard input that are not deployed
     load MODEL              one cold start: decode, load, first inference, peak memory
     smoke                   does the runtime work here?
 
@@ -75,9 +77,20 @@ def build_parser() -> argparse.ArgumentParser:
         "--emulated", action="store_true", help="say in the record that this machine is emulated"
     )
     bench.add_argument("--no-pinning", action="store_true", help="do not keep to the big cores")
+    profile = commands.add_parser("profile")
+    profile.add_argument("models", nargs="+")
+    profile.add_argument("--max-inferences", type=int, default=200)
+    profile.add_argument("--max-seconds", type=float, default=5.0, help="per model")
+    profile.add_argument("--emulated", action="store_true")
+    profile.add_argument("--no-pinning", action="store_true", help="do not keep to the big cores")
+    time_models = commands.add_parser("time")
+    time_models.add_argument("--threads", type=int, default=1)
+    time_models.add_argument("--min-samples", type=int, default=64)
+    time_models.add_argument("--max-seconds", type=float, default=0.5, help="per model")
+    time_models.add_argument("--no-pinning", action="store_true", help="do not keep to the big cores")
     load = commands.add_parser("load")
     load.add_argument("model")
-    for command in (check, run, bench, load):
+    for command in (check, run, bench, profile, load):
         command.add_argument("--threads", type=int, default=1)
         command.add_argument("--kernel", choices=("auto", "c", "numpy"), default="auto")
     return parser

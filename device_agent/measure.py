@@ -10,23 +10,18 @@ What a board answers is not trusted: ``Measurement.from_json`` checks types, ran
 from __future__ import annotations
 
 import dataclasses
-import math
-import re
 from dataclasses import dataclass
-from typing import Any, Mapping, Sequence
+from typing import Any, Sequence
 
 import numpy as np
 
+from device_agent import fields
 from device_agent.errors import AgentError
 
 SCHEMA = "armlet.measurement/1"
 
 #: More samples than this are refused: ten hours at 30 a second, and 20 MB of JSON.
 MAX_SAMPLES = 1_000_000
-#: No single time may be longer than this many seconds (a day).
-MAX_SECONDS = 86_400.0
-#: No text field may be longer than this many characters.
-MAX_TEXT = 256
 MAX_THREADS = 1024
 MAX_CPUS = 4096
 
@@ -142,34 +137,11 @@ class Measurement:
         Raises MeasurementError that names the first field that is wrong. Unknown fields are refused too: a newer
         writer must say so with a new schema.
         """
-        if not isinstance(record, Mapping):
-            raise MeasurementError(
-                "a measurement is not an object", expected="a JSON object", found=_kind(record)
+        return cls(
+            **fields.check_record(
+                record, what="a measurement", schema=SCHEMA, checks=_CHECKS, error=MeasurementError
             )
-        if record.get("schema") != SCHEMA:
-            raise MeasurementError(
-                "a measurement has a schema that is not read here",
-                expected=SCHEMA,
-                found=repr(record.get("schema"))[:80],
-            )
-        unknown = sorted(str(name)[:40] for name in set(record) - set(_CHECKS) - {"schema"})
-        if unknown:
-            raise MeasurementError(
-                "a measurement has unknown fields", expected=SCHEMA, found=", ".join(unknown[:5])
-            )
-        values = {}
-        for name, check in _CHECKS.items():
-            if name not in record:
-                raise MeasurementError("a measurement lacks a field", expected=name, found="nothing")
-            try:
-                values[name] = check(record[name])
-            except _Refused as refused:
-                raise MeasurementError(
-                    f"the field {name} of a measurement is not acceptable",
-                    expected=str(refused),
-                    found=_kind(record[name]),
-                ) from None
-        return cls(**values)
+        )
 
 
 def bootstrap_medians(samples: Sequence[float], *, resamples: int = 1000, seed: int = 0) -> np.ndarray:
@@ -225,115 +197,43 @@ def find_problems(measurement: Measurement) -> tuple[str, ...]:
     return tuple(found)
 
 
-# -- checks of single fields: each returns the value in its type, or raises _Refused(what was expected) ----------
-
-
-class _Refused(Exception):
-    pass
-
-
-def _kind(value: Any) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
-
-
-def _number(value: Any, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _Refused("a number")
-    # int() of a huge literal stays exact, so compare before float() could overflow.
-    if not low <= value <= high or not math.isfinite(value):
-        raise _Refused(f"a number from {low:g} to {high:g}")
-    return float(value)
-
-
-def _seconds(value: Any) -> float:
-    return _number(value, 0.0, MAX_SECONDS)
-
-
-def _many_seconds(value: Any, least: int) -> tuple[float, ...]:
+def _samples(value: Any, least: int) -> tuple[float, ...]:
     if not isinstance(value, (list, tuple)) or not least <= len(value) <= MAX_SAMPLES:
-        raise _Refused(f"a list of {least} to {MAX_SAMPLES} numbers")
-    return tuple(_seconds(item) for item in value)
+        raise fields.Refused(f"a list of {least} to {MAX_SAMPLES} numbers")
+    return tuple(fields.seconds(item) for item in value)
 
 
-def _integer(value: Any, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise _Refused(f"a whole number from {low} to {high}")
-    return value
-
-
-def _text(value: Any) -> str:
-    # Printable, so that a terminal which shows it cannot be driven by escape sequences.
-    if not isinstance(value, str) or len(value) > MAX_TEXT or not value.isprintable():
-        raise _Refused(f"printable text of at most {MAX_TEXT} characters")
-    return value
-
-
-def _sha256(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{64}", value):
-        raise _Refused("64 lower-case hexadecimal digits")
-    return value
-
-
-def _one_of(*allowed: str) -> Any:
-    def check(value: Any) -> str:
-        if value not in allowed:
-            raise _Refused("one of " + ", ".join(allowed))
-        return str(value)
-
-    return check
-
-
-def _boolean(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise _Refused("true or false")
-    return value
-
-
-def _optional(check: Any) -> Any:
-    return lambda value: None if value is None else check(value)
-
-
-def _list_of(check: Any, most: int) -> Any:
-    def check_all(value: Any) -> tuple:
-        if not isinstance(value, (list, tuple)) or len(value) > most:
-            raise _Refused(f"a list of at most {most}")
-        return tuple(check(item) for item in value)
-
-    return check_all
-
-
-_celsius = _optional(lambda value: _number(value, -100.0, 300.0))
-_hertz = _optional(lambda value: _number(value, 0.0, 1e12))
+_celsius = fields.optional(lambda value: fields.number(value, -100.0, 300.0))
+_hertz = fields.optional(lambda value: fields.number(value, 0.0, 1e12))
 
 _CHECKS: dict[str, Any] = {
-    "model": _text,
-    "tflite_sha256": _sha256,
-    "package_sha256": _optional(_sha256),
-    "samples_seconds": lambda value: _many_seconds(value, 1),
-    "warmup_seconds": lambda value: _many_seconds(value, 0),
-    "init_seconds": _seconds,
-    "first_seconds": _seconds,
-    "decode_seconds": _seconds,
-    "decode_kernel": _one_of("c", "numpy", "none"),
-    "threads": lambda value: _integer(value, 1, MAX_THREADS),
-    "cpus": _list_of(lambda value: _integer(value, 0, MAX_CPUS), MAX_CPUS),
-    "runtime": _text,
-    "runtime_version": _text,
-    "delegate": _one_of("xnnpack", "none", "unknown"),
-    "numpy_version": _text,
-    "python_version": _text,
-    "machine": _text,
-    "emulated": _boolean,
-    "started_unix_seconds": lambda value: _number(value, 0.0, 1e11),
+    "model": fields.text,
+    "tflite_sha256": fields.sha256,
+    "package_sha256": fields.optional(fields.sha256),
+    "samples_seconds": lambda value: _samples(value, 1),
+    "warmup_seconds": lambda value: _samples(value, 0),
+    "init_seconds": fields.seconds,
+    "first_seconds": fields.seconds,
+    "decode_seconds": fields.seconds,
+    "decode_kernel": fields.one_of("c", "numpy", "none"),
+    "threads": lambda value: fields.integer(value, 1, MAX_THREADS),
+    "cpus": fields.list_of(lambda value: fields.integer(value, 0, MAX_CPUS), MAX_CPUS),
+    "runtime": fields.text,
+    "runtime_version": fields.text,
+    "delegate": fields.one_of("xnnpack", "none", "unknown"),
+    "numpy_version": fields.text,
+    "python_version": fields.text,
+    "machine": fields.text,
+    "emulated": fields.boolean,
+    "started_unix_seconds": lambda value: fields.number(value, 0.0, 1e11),
     "temperature_before_celsius": _celsius,
     "temperature_after_celsius": _celsius,
     "temperature_max_celsius": _celsius,
     "frequency_before_hz": _hertz,
     "frequency_after_hz": _hertz,
     "frequency_min_hz": _hertz,
-    "governor": _optional(_text),
-    "throttled": _optional(_boolean),
-    "throttle_reasons": _list_of(_text, 16),
-    "peak_memory_bytes": _optional(lambda value: _integer(value, 0, 1 << 50)),
+    "governor": fields.optional(fields.text),
+    "throttled": fields.optional(fields.boolean),
+    "throttle_reasons": fields.list_of(fields.text, 16),
+    "peak_memory_bytes": fields.optional(lambda value: fields.integer(value, 0, 1 << 50)),
 }

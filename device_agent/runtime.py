@@ -109,9 +109,10 @@ class Model:
             )
         self.identity, interpreter_class = find_runtime()
         self.threads = threads
+        #: What it runs; the interpreter reads its weights from these very bytes.
+        self.tflite = data
         start = time.perf_counter()
         try:
-            # The interpreter keeps a reference to `data`, which it reads weights from while it runs.
             interpreter = interpreter_class(model_content=data, num_threads=threads)
             interpreter.allocate_tensors()
         except SystemError as error:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: No array file is read that is larger than this many bytes.
 MAX_ARRAY_BYTES = 1 << 30
+#: No more models than this are timed in one call.
+MAX_TIMED_MODELS = 4096
 
 
 def home() -> Path:
@@ -307,6 +309,50 @@ def load(options: Namespace) -> dict[str, Any]:
     }
 
 
+def profile(options: Namespace) -> dict[str, Any]:
+    from device_agent import profiler
+    from device_agent.conditions import pin_to_big_cores
+
+    cpus = tuple(sorted(os.sched_getaffinity(0))) if options.no_pinning else pin_to_big_cores()
+    plan = profiler.ProfilePlan(options.max_inferences, options.max_seconds)
+    profiles = []
+    for model in options.models:
+        with _load_one(model, options) as agent:
+            profiles.append(profiler.profile(agent, plan, cpus=cpus, emulated=options.emulated).to_json())
+    return {"profiles": profiles}
+
+
+def time_models(options: Namespace) -> dict[str, Any]:
+    """Times models that are not deployed. Standard input: a JSON list of their sizes, a line; then their bytes."""
+    from device_agent import profiler
+    from device_agent.bench import Plan
+    from device_agent.conditions import pin_to_big_cores
+    from device_agent.runtime import find_runtime
+
+    sizes = _json_line_from_stdin()
+    if not isinstance(sizes, list) or len(sizes) > MAX_TIMED_MODELS or not all(type(n) is int for n in sizes):
+        raise AgentError("`time` reads a list of sizes", expected=f"at most {MAX_TIMED_MODELS} whole numbers")
+    if any(n < 0 for n in sizes) or sum(sizes) > MAX_ARRAY_BYTES:
+        raise AgentError("the models are too large", expected=f"at most {MAX_ARRAY_BYTES} bytes in all")
+    cpus = tuple(sorted(os.sched_getaffinity(0))) if options.no_pinning else pin_to_big_cores()
+    plan = Plan(options.min_samples, options.max_seconds, options.max_seconds)
+    times = []
+    for size in sizes:
+        data = sys.stdin.buffer.read(size)
+        if len(data) != size:
+            raise AgentError("the models end early", expected=f"{size} bytes", found=f"{len(data)} bytes")
+        times.append(profiler.time_model(data, plan, threads=options.threads))
+    identity, _ = find_runtime()
+    return {
+        "times": times,
+        "threads": options.threads,
+        "cpus": list(cpus),
+        "runtime": identity.name,
+        "runtime_version": identity.version,
+        "machine": os.uname().machine,
+    }
+
+
 def smoke(options: Namespace) -> dict[str, Any]:
     from device_agent.smoke import smoke_test
 
@@ -379,6 +425,8 @@ VERBS: dict[str, Callable[[Namespace], dict[str, Any]]] = {
     "run": run,
     "bench": bench,
     "load": load,
+    "profile": profile,
+    "time": time_models,
     "smoke": smoke,
 }
 

@@ -1,0 +1,180 @@
+"""Profiles: the record that a board sends, and the runtime's own profiler behind it."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from device_agent import litert_api, profiler
+from device_agent.profile import KernelTime, Profile, ProfileError, middle_mean, quiet_mean
+
+PROFILE = Profile(
+    model="net",
+    tflite_sha256="0" * 64,
+    method="runtime",
+    kernels=(
+        KernelTime("Convolution (NCHW, F32) SPMM", 0, True, 2e-3, 1e-3),
+        KernelTime("SOFTMAX", 1, False, 1e-6, 0.0),
+    ),
+    inferences=10,
+    outside_seconds=1e-5,
+    profiled_seconds=2.1e-3,
+    unprofiled_seconds=2e-3,
+    call_seconds=0.0,
+    resolution_seconds=1e-6,
+    threads=1,
+    cpus=(0, 1),
+    runtime="ai-edge-litert",
+    runtime_version="2.3.0",
+    machine="x86_64",
+    emulated=False,
+)
+
+
+def test_a_profile_survives_json():
+    again = Profile.from_json(json.loads(json.dumps(PROFILE.to_json())))
+    assert again == PROFILE
+    assert again.kernel_seconds == pytest.approx(2.001e-3)
+    assert again.ran_sparse
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"schema": "armlet.profile/2"}, "schema"),
+        ({"kernels": [{"name": "x"}]}, "kernels"),
+        ({"kernels": [{**PROFILE.kernels[0].to_json(), "name": "\x1b[2J"}]}, "kernels"),
+        ({"kernels": [{**PROFILE.kernels[0].to_json(), "seconds": -1.0}]}, "kernels"),
+        ({"kernels": [PROFILE.kernels[0].to_json()] * 20_000}, "kernels"),
+        ({"method": "guessed"}, "method"),
+        ({"inferences": 0}, "inferences"),
+        ({"outside_seconds": "0"}, "outside_seconds"),
+        ({"unprofiled_seconds": 1e300}, "unprofiled_seconds"),
+        ({"tflite_sha256": "no"}, "tflite_sha256"),
+        ({"extra": 1}, "unknown fields"),
+    ],
+)
+def test_a_hostile_profile_is_refused_by_the_name_of_its_field(change, named):
+    with pytest.raises(ProfileError, match=named):
+        Profile.from_json({**PROFILE.to_json(), **change})
+
+
+def test_a_profile_without_a_field_is_refused():
+    record = PROFILE.to_json()
+    del record["cpus"]
+    with pytest.raises(ProfileError, match="cpus"):
+        Profile.from_json(record)
+
+
+def test_means_are_deaf_to_disturbed_samples():
+    samples = [1.0, 2.0] * 50 + [1000.0] * 20
+    assert middle_mean(samples) == pytest.approx(1.67, abs=0.1)
+    assert quiet_mean(samples) == 1.0
+    assert quiet_mean([3.0]) == 3.0
+
+
+class FakeModel:
+    """Two kernels of 5 and 7 microseconds in an inference of 20; every third inference is disturbed."""
+
+    def __init__(self, changing: bool = False) -> None:
+        self.count, self.changing, self.now = 0, changing, 0
+
+    def run(self) -> None:
+        self.now += 25_000
+
+    def start(self) -> None:
+        self.count += 1
+
+    def stop(self) -> list[litert_api.Event]:
+        disturbed = 100e-6 if self.count % 5 == 0 else 0.0
+        second = litert_api.Event("Add (ND)", litert_api.DELEGATE_OPERATOR, 1, 7e-6)
+        return [
+            litert_api.Event("Invoke", litert_api.DEFAULT, 0, 20e-6 + disturbed),
+            litert_api.Event("TfLiteXNNPackDelegate", litert_api.OPERATOR, 0, 15e-6),
+            litert_api.Event("Clamp (NC)", litert_api.DELEGATE_OPERATOR, 0, 5e-6 + disturbed),
+            *([] if self.changing and self.count % 2 else [second]),
+        ]
+
+
+def test_parts_of_an_inference_add_up_and_a_disturbance_is_left_out():
+    model = FakeModel()
+    plan = profiler.ProfilePlan(max_inferences=20, max_seconds=100.0)
+    taken = profiler.profile_inferences(model, plan, clock=lambda: model.now)
+    assert [kernel.name for kernel in taken.kernels] == ["Clamp (NC)", "Add (ND)"]
+    assert [kernel.seconds for kernel in taken.kernels] == pytest.approx([5e-6, 7e-6])
+    assert middle_mean(taken.outside) == pytest.approx(8e-6)
+    assert len(taken.profiled) == len(taken.unprofiled) == 20
+
+
+def test_inferences_that_differ_are_an_error():
+    model = FakeModel(changing=True)
+    with pytest.raises(Exception, match="differ"):
+        profiler.profile_inferences(model, profiler.ProfilePlan(4), clock=lambda: model.now)
+
+
+@pytest.mark.parametrize("memory_words", [6, 8, 12])
+def test_events_are_read_whatever_their_memory_part_measures(memory_words):
+    names = [ctypes.create_string_buffer(name) for name in (b"Invoke", b"Clamp (NC)")]
+    rows = [
+        [ctypes.addressof(name), kind, 99, 1000 + node, *[0] * memory_words, node, 0, 2]
+        for node, (name, kind) in enumerate(zip(names, (1, 8), strict=True))
+    ]
+    raw = (
+        np.array(rows, "<u8").tobytes()[:-4] + b"\xa5" * 500
+    )  # the padding behind the last field is not written
+    events = litert_api.read_events(raw, 2)
+    assert events == [
+        litert_api.Event("Invoke", 1, 0, 1000e-6),
+        litert_api.Event("Clamp (NC)", 8, 1, 1001e-6),
+    ]
+
+
+def called(*arguments: str, stdin: bytes = b"") -> tuple[int, dict]:
+    command = [sys.executable, "-m", "device_agent", *arguments]
+    done = subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=120)
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_the_stock_runtime_names_the_kernels_of_a_model(float_model, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    path = tmp_path / "net.tflite"
+    path.write_bytes(float_model)
+    status, answer = called("profile", str(path), "--max-inferences", "20")
+    assert status == 0, answer
+    profile = Profile.from_json(answer["profiles"][0])
+    assert profile.method == "runtime"
+    assert [kernel.delegated for kernel in profile.kernels] == [True]
+    assert "F32" in profile.kernels[0].name
+    assert profile.inferences == 20
+    assert 0 < profile.unprofiled_seconds < 1
+
+
+def test_models_from_standard_input_are_timed_in_their_order(float_model, int8_model):
+    pytest.importorskip("ai_edge_litert")
+    sizes = json.dumps([len(float_model), len(int8_model)]).encode() + b"\n"
+    status, answer = called("time", "--min-samples", "10", stdin=sizes + float_model + int8_model)
+    assert status == 0, answer
+    assert [time["samples"] for time in answer["times"]] == [10, 10]
+    assert all(0 < time["minimum_seconds"] <= time["seconds"] < 1 for time in answer["times"])
+
+
+@pytest.mark.parametrize(
+    ("stdin", "why"),
+    [
+        (b"{}\n", "list of sizes"),
+        (b"[-1]\n", "too large"),
+        (b"[99999999999]\n", "too large"),
+        (b"[100]\nabc", "end early"),
+        (b"[8]\nnotamodl", "not acceptable|not a|magic|package"),
+    ],
+)
+def test_what_cannot_be_timed_is_named(stdin, why):
+    status, answer = called("time", stdin=stdin)
+    assert status == 2
+    assert re.search(why, json.dumps(answer)), answer
