@@ -103,6 +103,17 @@ def split(data: bytes) -> list[bytes]:
     return [data[a:b] for a, b in itertools.pairwise(cuts) if a < b]
 
 
+def check_name(name: str) -> str:
+    """The name itself, if it can be that of a release; what begins with a dash would be an option to the agent."""
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise RemoteError(
+            "this cannot be the name of a release",
+            expected="1 to 64 letters, digits, dots, dashes and underscores, beginning with a letter or digit",
+            found=repr(name)[:80],
+        )
+    return name
+
+
 class RemoteAgent:
     """The agent of one board, called over a connection. ``command`` comes from :mod:`sdk.provision`."""
 
@@ -126,12 +137,7 @@ class RemoteAgent:
         Raises RemoteError when it does not; the release before it then still runs.
         """
         report = progress or (lambda stage, done, total: None)
-        if not NAME.fullmatch(name):
-            raise RemoteError(
-                "this cannot be the name of a release",
-                expected="1 to 64 letters, digits, dots, dashes and underscores, beginning with a letter or digit",
-                found=repr(name)[:80],
-            )
+        check_name(name)
         parts = split(data)
         if not 1 <= len(parts) <= MAX_PARTS:
             raise RemoteError(
@@ -159,7 +165,7 @@ class RemoteAgent:
         total = sum(len(blob) for blob in payload)
         header = {"release": release, "blobs": [[digest, len(blobs[digest])] for digest in missing]}
         report("push the model", 0, total)
-        answer = self._call(
+        answer = self.call(
             ["install", *(["--keep-on-trial"] if keep_on_trial else [])],
             stdin=json.dumps(header).encode() + b"\n" + b"".join(payload),
             timeout_seconds=INSTALL_SECONDS,
@@ -168,7 +174,7 @@ class RemoteAgent:
         return self._deployed(answer, name, release["package_sha256"], len(data), total)
 
     def _missing(self, digests: list[str]) -> list[str]:
-        answer = self._call(["missing"], stdin=json.dumps(digests).encode() + b"\n")
+        answer = self.call(["missing"], stdin=json.dumps(digests).encode() + b"\n")
         missing = answer.get("missing")
         if not isinstance(missing, list) or not all(isinstance(d, str) and d in digests for d in missing):
             raise _not_acceptable("missing", "missing", missing)
@@ -202,15 +208,15 @@ class RemoteAgent:
 
     def confirm(self, name: str) -> dict[str, Any]:
         """Makes the release on trial the current one; the slot as :meth:`status` lists it."""
-        return _slot(self._call(["confirm", name]), "confirm")
+        return _slot(self.call(["confirm", name]), "confirm")
 
     def rollback(self, name: str, reason: str = "asked for") -> dict[str, Any]:
         """Goes back to the release before; the slot as :meth:`status` lists it."""
-        return _slot(self._call(["rollback", name, "--reason", reason[:MAX_TEXT]]), "rollback")
+        return _slot(self.call(["rollback", name, "--reason", reason[:MAX_TEXT]]), "rollback")
 
     def status(self) -> dict[str, Any]:
         """Versions of what is installed, and ``releases``: slots of name, current, previous, trial and history."""
-        answer = self._call(["status"])
+        answer = self.call(["status"])
         releases = answer.get("releases")
         if not isinstance(releases, list):
             raise _not_acceptable("status", "releases", releases)
@@ -266,8 +272,8 @@ class RemoteAgent:
         )
 
     def _run_batch(self, model: str, inputs: np.ndarray, threads: int, kernel: str) -> RemoteRun:
-        answer = self._call(
-            ["run", model, "--threads", str(threads), "--kernel", kernel],
+        answer = self.call(
+            ["run", check_name(model), "--threads", str(threads), "--kernel", kernel],
             stdin=_npy(inputs),
             timeout_seconds=RUN_SECONDS,
             max_output_bytes=MAX_LONG_ANSWER_BYTES,
@@ -298,9 +304,9 @@ class RemoteAgent:
         """Measures deployed models, interleaved; one record for each name, in order."""
         if progress is not None:
             progress("measure", 0, 0)
-        arguments = ["bench", *models, "--threads", str(threads), "--kernel", kernel]
+        arguments = ["bench", *map(check_name, models), "--threads", str(threads), "--kernel", kernel]
         arguments += ["--min-samples", str(min_samples), "--max-seconds", repr(float(max_seconds))]
-        answer = self._call(
+        answer = self.call(
             [*arguments, *(["--emulated"] if emulated else [])],
             timeout_seconds=RUN_SECONDS,
             max_output_bytes=MAX_LONG_ANSWER_BYTES,
@@ -327,7 +333,7 @@ class RemoteAgent:
 
     # -- calling ------------------------------------------------------------------------------------------------
 
-    def _call(
+    def call(
         self,
         arguments: Sequence[str],
         *,
@@ -336,6 +342,7 @@ class RemoteAgent:
         max_output_bytes: int = MAX_ANSWER_BYTES,
         sent: Callable[[int], None] | None = None,
     ) -> dict[str, Any]:
+        """The answer to one verb, an object; what is in it is still to be checked. Raises RemoteError."""
         done = self._connection.run(
             [*self._command, *arguments],
             stdin=stdin,

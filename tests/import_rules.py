@@ -67,6 +67,7 @@ SHARED_BY_PASSES = {"sdk.compress.edit", "sdk.compress.selection"}
 
 #: Modules that are part of a stage: to the rule they are the stage.
 PART_OF = {
+    "sdk.attribution": "sdk.gap",
     "sdk.board_file": "sdk.boards",
     "sdk.coding": "sdk.pack",
     "sdk.compress.matrices": "sdk.compress.calibrate",
@@ -77,6 +78,7 @@ PART_OF = {
     "sdk.local_board_server": "sdk.local_board",
     "sdk.lz_encode": "sdk.pack",
     "sdk.macs": "sdk.theory",
+    "sdk.remote_profile": "sdk.deploy",
     "sdk.scales": "sdk.pack",
     "sdk.spans": "sdk.pack",
     "sdk.ssh_target": "sdk.connection",
@@ -91,6 +93,8 @@ WHOLE_PACKAGES = ("sdk.emulation", "sdk.models", "sdk.report")
 
 #: Edges between stages that are right, and why.
 EXCEPTIONS = {
+    ("sdk.gap", "sdk.theory"): "a gap is between the theory's costs and a profile: the record, not the work",
+    ("sdk.report", "sdk.gap"): "a report holds gaps: the record, not the work",
     ("sdk.report", "sdk.compare"): "a report holds comparisons: the record, not the work",
     ("sdk.report", "sdk.inspection"): "a report holds inspections: the record, not the work",
 }
