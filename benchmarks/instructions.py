@@ -1,6 +1,8 @@
-"""Instructions an inference on an emulated ARM core.
+"""Instructions an inference on an emulated ARM core; of a package, also instructions a decoded weight.
 
-    python -m benchmarks.instructions MODEL.tflite... [--cpu cortex-a72] [--runtime ai-edge-litert] [--unidentified]
+    python -m benchmarks.instructions MODEL... [--cpu cortex-a72] [--runtime ai-edge-litert] [--unidentified]
+
+A MODEL is a .tflite file or a .armlet package.
 
 Needs Debian's packages qemu-user and mmdebstrap, and no root. The first run builds the userland and fetches the
 runtime; later ones need no network. docs/boards.md says what the figure means and what it does not.
@@ -13,9 +15,11 @@ import json
 import sys
 from pathlib import Path
 
+from device_agent import package
+from device_agent.format import MAGIC
 from sdk.emulation.cores import CORES_BY_NAME
 from sdk.errors import ArmletError
-from sdk.instructions import INFERENCES, count_inference
+from sdk.instructions import INFERENCES, count_decoding, count_inference
 from sdk.progress import terminal_progress
 
 
@@ -23,7 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("models", nargs="+", type=Path, metavar="MODEL.tflite")
+    parser.add_argument("models", nargs="+", type=Path, metavar="MODEL")
     parser.add_argument(
         "--cpu", default="cortex-a72", choices=list(CORES_BY_NAME), help="default: cortex-a72"
     )
@@ -44,9 +48,14 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         for path in arguments.models:
+            data = path.read_bytes()
+            decoding = None
             with terminal_progress() as progress:
+                if data.startswith(MAGIC):
+                    decoding = count_decoding(data, cpu=arguments.cpu, progress=progress)
+                    data = package.unpack(data).tflite
                 count = count_inference(
-                    path.read_bytes(),
+                    data,
                     runtime=arguments.runtime,
                     version=arguments.version,
                     cpu=arguments.cpu,
@@ -55,12 +64,19 @@ def main() -> int:
                     progress=progress,
                 )
             if arguments.json:
-                print(json.dumps({"model": path.name, **count.to_json()}))
-            else:
-                core = f"{count.cpu}{'' if count.identified else ', unidentified'}"
+                decoded = {} if decoding is None else {"decoding": decoding.to_json()}
+                print(json.dumps({"model": path.name, **count.to_json(), **decoded}))
+                continue
+            core = f"{count.cpu}{'' if count.identified else ', unidentified'}"
+            print(
+                f"{count.instructions / 1e6:8.1f} M instructions  {path.name}  "
+                f"({core}, 1 thread, {count.runtime} {count.runtime_version}, emulated: not a latency)"
+            )
+            if decoding is not None:
                 print(
-                    f"{count.instructions / 1e6:8.1f} M instructions  {path.name}  "
-                    f"({core}, 1 thread, {count.runtime} {count.runtime_version}, emulated: not a latency)"
+                    f"{decoding.unpack_instructions / 1e6:8.1f} M to decode it once, of these "
+                    f"{decoding.kernel_instructions / 1e6:.1f} M in the C decoder: "
+                    f"{decoding.instructions_per_weight:.2f} a weight ({decoding.weights:,} weights)"
                 )
     except (ArmletError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

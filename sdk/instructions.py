@@ -1,4 +1,4 @@
-"""Instructions that an ARM core executes for an inference, counted under emulation.
+"""Instructions that an ARM core executes for an inference, or to decode a package, counted under emulation.
 
 The emulator's clock means nothing, but the instructions are those that the real core would execute: same machine
 code, same kernels chosen by the runtime. The count does not depend on how busy the host is, and is the same to within
@@ -9,6 +9,7 @@ instructions a core retires a cycle. What it shows is work done or saved.
 from __future__ import annotations
 
 import itertools
+import json
 import statistics
 import tarfile
 import tempfile
@@ -16,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import device_agent
 from sdk.emulation.cores import find_core
 from sdk.emulation.plugin import run_counted
 from sdk.emulation.userland import prefix
 from sdk.errors import BoardError
 from sdk.facts import Facts
+from sdk.kernel import build
 from sdk.progress import Progress, silent
 from sdk.wheels import RUNTIMES, Environment, Runtime, choose_runtime, fetch_environment
 
@@ -31,7 +34,7 @@ _XNNPACK_CREATED = "Created TensorFlow Lite XNNPACK delegate"
 #: What Debian 12 has, and so every userland that is emulated here.
 _PYTHON, _GLIBC = (3, 11, 2), (2, 36)
 _MODULES = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
-_GUEST = Path(__file__).parent / "emulation" / "guest_inference.py"
+_GUESTS = Path(__file__).parent / "emulation"
 
 
 @dataclass(frozen=True)
@@ -94,10 +97,15 @@ def count_inference(
     with tempfile.TemporaryDirectory(prefix="armlet-count-") as temporary:
         model = Path(temporary) / "model.tflite"
         model.write_bytes(tflite)
-        arguments = [str(site_packages), _MODULES[environment.runtime], str(model), str(WARM_UP + inferences)]
+        arguments = [str(_GUESTS / "guest_inference.py"), str(site_packages), _MODULES[environment.runtime]]
+        arguments += [str(model), str(WARM_UP + inferences)]
         progress(f"count instructions on {cpu}", 0, 0)
         totals, _, messages = run_counted(
-            machine, core, root, ["/usr/bin/python3", "-sS", str(_GUEST), *arguments], cache=cache
+            machine,
+            core,
+            root,
+            ["/usr/bin/python3", "-sS", str(_GUESTS / "guest_inference.py"), *arguments],
+            cache=cache,
         )
     if _XNNPACK_CREATED not in messages:
         raise BoardError(
@@ -122,6 +130,85 @@ def _per_inference(totals: list[int]) -> tuple[int, tuple[int, ...], int]:
     if not samples or min(samples) <= 0:
         raise BoardError("the emulated program did not mark its inferences", found=f"totals {totals[:8]}")
     return statistics.median_low(samples), samples, totals[0]
+
+
+@dataclass(frozen=True)
+class DecodeCount:
+    """Instructions of decoding a package with the C decoder. ``weights`` are the elements of its coded sections.
+
+    ``kernel_instructions`` are the C decoder's; ``unpack_instructions`` all of it: checks, digests and Python too.
+    """
+
+    kernel_instructions: int
+    unpack_instructions: int
+    weights: int
+    #: One a section: layout, elements, bytes, instructions.
+    sections: tuple[tuple[str, int, int, int], ...]
+    cpu: str
+
+    @property
+    def instructions_per_weight(self) -> float:
+        return self.kernel_instructions / max(1, self.weights)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **self.__dict__,
+            "sections": [list(section) for section in self.sections],
+            "instructions_per_weight": self.instructions_per_weight,
+            "emulated": True,
+        }
+
+
+def count_decoding(
+    package: bytes,
+    *,
+    cpu: str = "cortex-a72",
+    userland: Path | None = None,
+    cache: Path | None = None,
+    progress: Progress = silent,
+) -> DecodeCount:
+    """Decodes a package on an emulated core with the board's C decoder and counts.
+
+    Raises BoardError where a tool is missing or decoding fails there.
+    """
+    core = find_core(cpu)
+    machine = "aarch64" if core.bits == 64 else "armv7l"
+    # tflite-runtime's environment is the smaller one; only its numpy is used.
+    site_packages = unpacked(runtime_environment(machine, "tflite-runtime", cache=cache, progress=progress))
+    root = userland or prefix(machine, core, cache=cache and cache / "userlands", progress=progress)
+    kernel = build(machine, folder=cache and cache / "kernels")
+    with tempfile.TemporaryDirectory(prefix="armlet-count-") as temporary:
+        path = Path(temporary) / "model.armlet"
+        path.write_bytes(package)
+        agent = Path(device_agent.__file__).parent.parent
+        arguments = [str(_GUESTS / "guest_decode.py"), str(site_packages), str(agent), str(kernel), str(path)]
+        progress(f"count the decoder's instructions on {cpu}", 0, 0)
+        totals, answer, _ = run_counted(
+            machine, core, root, ["/usr/bin/python3", "-sSB", *arguments], cache=cache
+        )
+    return _per_section(totals, json.loads(answer), cpu)
+
+
+def _per_section(totals: list[int], answer: dict[str, Any], cpu: str) -> DecodeCount:
+    """Sections and sums from the running totals of guest_decode.py, without what the marks cost."""
+    mark = totals[1] - totals[0]
+    calls = answer["calls"]
+    counted = [totals[2 * i + 3] - totals[2 * i + 2] - mark for i in range(len(calls))]
+    # A byte-wise section (LZ) has its own decoder in Python; the C decoder is not called for it.
+    sections = [(str(layout), int(count), int(size)) for layout, count, size in answer["sections"]]
+    if len(sections) != len(calls):
+        sections = [section for section in sections if section[0] != "lz"]
+    if [size for _, _, size in sections] != calls:
+        raise BoardError(
+            "the emulated decoder did not decode every section once", found=f"{len(calls)} calls"
+        )
+    return DecodeCount(
+        kernel_instructions=sum(counted),
+        unpack_instructions=totals[2 * len(calls) + 3] - totals[2 * len(calls) + 2] - mark,
+        weights=sum(count for _, count, _ in sections),
+        sections=tuple((*section, n) for section, n in zip(sections, counted, strict=True)),
+        cpu=cpu,
+    )
 
 
 def runtime_environment(
