@@ -104,7 +104,7 @@ def count_inference(
             machine,
             core,
             root,
-            ["/usr/bin/python3", "-sS", str(_GUESTS / "guest_inference.py"), *arguments],
+            ["/usr/bin/python3", "-sS", *arguments],
             cache=cache,
         )
     if _XNNPACK_CREATED not in messages:
