@@ -208,11 +208,11 @@ class RemoteAgent:
 
     def confirm(self, name: str) -> dict[str, Any]:
         """Makes the release on trial the current one; the slot as :meth:`status` lists it."""
-        return _slot(self.call(["confirm", name]), "confirm")
+        return _slot(self.call(["confirm", check_name(name)]), "confirm")
 
     def rollback(self, name: str, reason: str = "asked for") -> dict[str, Any]:
         """Goes back to the release before; the slot as :meth:`status` lists it."""
-        return _slot(self.call(["rollback", name, "--reason", reason[:MAX_TEXT]]), "rollback")
+        return _slot(self.call(["rollback", check_name(name), f"--reason={printable(reason)}"]), "rollback")
 
     def status(self) -> dict[str, Any]:
         """Versions of what is installed, and ``releases``: slots of name, current, previous, trial and history."""
@@ -245,6 +245,7 @@ class RemoteAgent:
         progress: Progress | None = None,
     ) -> RemoteRun:
         """Predicts on the board: ``model`` is a deployed name, ``inputs`` (n, ...) numbers. Sent in batches."""
+        check_name(model)
         inputs = np.asarray(inputs)
         if inputs.ndim < 2 or len(inputs) == 0:
             raise DataError(
@@ -273,7 +274,7 @@ class RemoteAgent:
 
     def _run_batch(self, model: str, inputs: np.ndarray, threads: int, kernel: str) -> RemoteRun:
         answer = self.call(
-            ["run", check_name(model), "--threads", str(threads), "--kernel", kernel],
+            ["run", model, "--threads", str(threads), "--kernel", kernel],
             stdin=_npy(inputs),
             timeout_seconds=RUN_SECONDS,
             max_output_bytes=MAX_LONG_ANSWER_BYTES,
@@ -302,9 +303,10 @@ class RemoteAgent:
         progress: Progress | None = None,
     ) -> tuple[Measurement, ...]:
         """Measures deployed models, interleaved; one record for each name, in order."""
+        names = [check_name(model) for model in models]
         if progress is not None:
             progress("measure", 0, 0)
-        arguments = ["bench", *map(check_name, models), "--threads", str(threads), "--kernel", kernel]
+        arguments = ["bench", *names, "--threads", str(threads), "--kernel", kernel]
         arguments += ["--min-samples", str(min_samples), "--max-seconds", repr(float(max_seconds))]
         answer = self.call(
             [*arguments, *(["--emulated"] if emulated else [])],

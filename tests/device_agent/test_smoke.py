@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tiny_models
 
 from device_agent import smoke
 from device_agent.errors import RuntimeUnavailable
+from tests.device_agent.tiny_models import tiny_convolution
 
 
 def test_the_embedded_model_is_the_one_that_its_arrays_make():
-    assert smoke.model_bytes() == tiny_models.tiny_convolution(smoke.WEIGHTS, smoke.BIAS)
+    assert smoke.model_bytes() == tiny_convolution(smoke.WEIGHTS, smoke.BIAS)
 
 
 def test_a_working_runtime_passes_and_is_named():
