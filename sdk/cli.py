@@ -147,6 +147,29 @@ def _board_fetch(arguments: argparse.Namespace) -> None:
     _print(arguments, [f.to_json() for f in fetched], lambda terminal: terminal.fetched(fetched))
 
 
+def _board_start(arguments: argparse.Namespace) -> None:
+    from sdk import virtual_board
+
+    with _progress(arguments) as progress:
+        status = virtual_board.start(arguments.board, progress=progress)
+    _print(arguments, status.to_json(), lambda terminal: terminal.board_status(status))
+
+
+def _board_stop(arguments: argparse.Namespace) -> None:
+    from sdk import virtual_board
+
+    stopped = virtual_board.stop(arguments.board)
+    text = "stopped" if stopped else "was not running"
+    _print(arguments, {"board": arguments.board, "stopped": stopped}, lambda _: f"{arguments.board} {text}")
+
+
+def _board_status(arguments: argparse.Namespace) -> None:
+    from sdk import virtual_board
+
+    status = virtual_board.status(arguments.board)
+    _print(arguments, status.to_json(), lambda terminal: terminal.board_status(status))
+
+
 def _deploy(arguments: argparse.Namespace) -> None:
     from sdk import api
 
@@ -304,7 +327,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     command("boards", _boards, "list the boards that are known", "sdk boards")
 
-    board = commands.add_parser("board", help="prepare for a board")
+    board = commands.add_parser("board", help="fetch what a board needs; start and stop the virtual one")
     board_commands = board.add_subparsers(title="commands", metavar="COMMAND", required=True)
     sub = command(
         "fetch",
@@ -320,6 +343,14 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--all-runtimes", action="store_true", help="every runtime that fits, not just the first"
     )
+
+    for name, run, summary in (
+        ("start", _board_start, "start an emulated ARM board on this machine (needs root)"),
+        ("stop", _board_stop, "stop an emulated board"),
+        ("status", _board_status, "say whether an emulated board runs, and how to reach it"),
+    ):
+        sub = command(name, run, summary, f"sdk board {name} virtual-arm64", within=board_commands)
+        sub.add_argument("board", nargs="?", default="virtual-arm64", help="default: virtual-arm64")
 
     sub = command(
         "deploy",

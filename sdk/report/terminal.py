@@ -114,6 +114,12 @@ def fetched(results: Sequence[Any]) -> RenderableType:
     )
 
 
+def board_status(status: Any) -> RenderableType:
+    """Whether an emulated board runs, and where."""
+    facts = {key: value for key, value in status.to_json().items() if value not in (None, "", [])}
+    return _facts(*((key.replace("_", " "), str(value)) for key, value in facts.items()))
+
+
 def deployed(result: Any) -> RenderableType:
     """What runs now, what was sent for it, and how the health check came out."""
     state = {
