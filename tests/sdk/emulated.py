@@ -1,0 +1,58 @@
+"""What tests on an emulated core need to be there; without it they are skipped, in CI they fail."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import NoReturn
+
+import pytest
+
+from sdk import wheels
+from sdk.emulation import userland
+from sdk.errors import ProvisionError
+from sdk.instructions import runtime_environment
+
+FETCH = "run `sdk board fetch virtual-arm64 --all-runtimes`"
+
+
+def missing(reason: str) -> NoReturn:
+    """Skips; where CI promised all of it, an emulated test that is skipped is a failure."""
+    if os.environ.get("CI"):
+        pytest.fail(f"CI has no {reason}")
+    pytest.skip(f"no {reason}")
+
+
+def need_userland(machine: str = "aarch64") -> None:
+    """Tests do not download: the userland has to be in the cache."""
+    if not userland.archive_path(machine).exists():
+        missing(f"userland for {machine} in the cache: {FETCH}")
+
+
+def need_counting(machine: str = "aarch64") -> None:
+    need_userland(machine)
+    if shutil.which(userland.QEMU[machine]) is None:
+        missing(f"{userland.QEMU[machine]}: apt-get install qemu-user")
+
+
+def need_runtime(name: str, machine: str = "aarch64") -> None:
+    """Its wheels are in the cache."""
+
+    def refuse(*arguments: object) -> NoReturn:
+        raise ProvisionError("tests do not download")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wheels, "_download", refuse)
+        try:
+            runtime_environment(machine, name)
+        except ProvisionError:
+            missing(f"{name} for {machine} in the cache: {FETCH}")
+
+
+def need_virtual_board(machine: str = "aarch64") -> None:
+    need_userland(machine)
+    for tool in (f"{userland.QEMU[machine]}-static", "sshd", "ssh-keygen", "unshare"):
+        if userland.which(tool) is None:
+            missing(f"{tool}: apt-get install qemu-user-static openssh-server openssh-client util-linux")
+    if os.geteuid() != 0:
+        pytest.skip("a virtual board is started by root")
