@@ -260,24 +260,29 @@ def boards(known: Sequence[Any]) -> RenderableType:
 def report(result: Report) -> RenderableType:
     """Size, accuracy, latency and the gap between theory and measurement, then the conditions."""
     parts: list[RenderableType] = [Text(f"Board {result.board}: {result.board_title}", style="bold")]
-    if result.emulated:
-        parts.append(Text("emulated: not a latency", style="bold red"))
-    parts.append(_sizes(result.models))
+    parts.append(_sizes(result))
     if any(m.accuracy for m in result.models):
         parts.append(_accuracies(result.models))
-    parts.append(_latencies(result.models))
-    if result.comparisons:
-        parts.append(_gap(result))
+    if result.emulated:
+        # Its clock means nothing, so no time of it is shown where a reader would take it for a latency.
+        parts.append(
+            Text("emulated: the times of this run are not latencies, and are not shown", style="bold red")
+        )
+        parts.append(_work(result.models))
+    else:
+        parts.append(_latencies(result.models))
+        if result.comparisons:
+            parts.append(_gap(result))
     parts.append(_conditions(result))
     parts.extend(Text(f"note: {note}", style="yellow") for note in result.notes)
     return Group(*parts)
 
 
-def _sizes(models: Sequence[ModelRecord]) -> Table:
+def _sizes(result: Report) -> Table:
     table = _table(
         "Size", "model", "float32", "pruned", "clustered", "coded", "ratio", "zeros", "decode", tight=True
     )
-    for m in models:
+    for m in result.models:
         sizes = dict(m.stages)
         table.add_row(
             short_name(m.name, 20),
@@ -286,7 +291,7 @@ def _sizes(models: Sequence[ModelRecord]) -> Table:
             bytes_text(m.package_bytes),
             ratio_text(m.ratio),
             percent_text(m.sparsity, 0),
-            seconds_text(m.measurement.decode_seconds),
+            "-" if result.emulated else seconds_text(m.measurement.decode_seconds),
         )
     return table
 
@@ -311,6 +316,13 @@ def _accuracies(models: Sequence[ModelRecord]) -> RenderableType:
             agrees,
         )
     return Group(table, Text(data, style="dim"))
+
+
+def _work(models: Sequence[ModelRecord]) -> Table:
+    table = _table("Work of one inference", "model", "MACs", "by weights that are not zero")
+    for m in models:
+        table.add_row(short_name(m.name, 20), count_text(m.macs), count_text(m.effective_macs))
+    return table
 
 
 def _latencies(models: Sequence[ModelRecord]) -> Table:
