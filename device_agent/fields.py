@@ -10,7 +10,7 @@ import math
 import re
 from typing import Any, Callable, Mapping
 
-from device_agent.errors import AgentError
+from device_agent.errors import ArmletError
 
 #: No single time may be longer than this many seconds (a day).
 MAX_SECONDS = 86_400.0
@@ -25,7 +25,7 @@ class Refused(Exception):
 
 
 def check_record(
-    record: Any, *, what: str, schema: str, checks: Mapping[str, Check], error: type[AgentError]
+    record: Any, *, what: str, schema: str, checks: Mapping[str, Check], error: type[ArmletError]
 ) -> dict[str, Any]:
     """The values of ``record`` that ``checks`` names, each checked. ``what`` is the record's name with its article.
 

@@ -69,6 +69,8 @@ SHARED_BY_PASSES = {"sdk.compress.edit", "sdk.compress.selection"}
 PART_OF = {
     "sdk.attribution": "sdk.gap",
     "sdk.board_file": "sdk.boards",
+    "sdk.breakdown": "sdk.gap",
+    "sdk.causes": "sdk.gap",
     "sdk.coding": "sdk.pack",
     "sdk.compress.matrices": "sdk.compress.calibrate",
     "sdk.compress.solve": "sdk.compress.calibrate",
@@ -112,6 +114,8 @@ PURE = (
     "device_agent.sections",
     "device_agent.table",
     "sdk.attribution",
+    "sdk.breakdown",
+    "sdk.causes",
     "sdk.coding",
     "sdk.compare",
     "sdk.compress",

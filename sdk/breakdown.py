@@ -1,0 +1,167 @@
+"""The measured time of one model in parts that mean something, and that add up to it. Pure.
+
+::
+
+    arithmetic     2 x MACs / peak, of operators that multiply (zeros that a sparse kernel skips left out)
+    clock          arithmetic x (nominal clock / actual clock - 1), where both are known
+    memory         bytes / bandwidth beyond the arithmetic, of operators that multiply
+    below peak     the rest of what those operators took
+    zero-MAC       operators that theory says are free: shuffle, pad, concatenation, pooling
+    element-wise   additions and activations that stand alone
+    dispatch       an undisturbed inference minus its kernels
+    disturbance    the measured median minus an undisturbed inference: other processes, caches
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from device_agent.profile import Profile
+from sdk.attribution import OperatorTime, attribute
+from sdk.errors import DataError
+from sdk.theory import ELEMENT_WISE as ELEMENT_WISE_GROUP
+from sdk.theory import OperatorCost
+
+ARITHMETIC = "arithmetic"
+CLOCK = "clock"
+MEMORY = "memory-bound operators"
+BELOW_PEAK = "compute below peak"
+ZERO_MAC = "operators without MACs"
+ELEMENT_WISE = "element-wise operators"
+DISPATCH = "dispatch and overlap"
+DISTURBANCE = "disturbance"
+THREADS = "threads"
+
+#: In the order of the waterfall.
+PARTS = (
+    ARITHMETIC,
+    BELOW_PEAK,
+    MEMORY,
+    ZERO_MAC,
+    ELEMENT_WISE,
+    DISPATCH,
+    THREADS,
+    CLOCK,
+    DISTURBANCE,
+)
+
+#: An operator that took less than this says nothing about the peak: the profiler's clock is too coarse.
+LEAST_SECONDS_FOR_A_PEAK = 20e-6
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """What a board can do on the profiled number of threads. ``source`` says who says so.
+
+    ``memory_bytes_per_second`` counts reads and writes together; None leaves the memory out. ``clock_hz`` is the clock
+    at which the peaks hold; None where it is unknown.
+    """
+
+    flop_per_second: float
+    source: str
+    int8_per_second: float | None = None
+    memory_bytes_per_second: float | None = None
+    clock_hz: float | None = None
+
+    def of(self, dtype: str) -> float:
+        """Operations a second of this arithmetic."""
+        return self.int8_per_second or self.flop_per_second if dtype == "int8" else self.flop_per_second
+
+
+class Timed(Protocol):
+    """What a gap needs to know of a measurement; :class:`device_agent.measure.Measurement` has it."""
+
+    @property
+    def median(self) -> float: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def frequency_before_hz(self) -> float | None: ...
+    @property
+    def frequency_after_hz(self) -> float | None: ...
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model: its theory, its profile, and its measurement on as many threads as the profile was taken with.
+
+    ``parallel`` are its measurements on other numbers of threads.
+    """
+
+    name: str
+    costs: Sequence[OperatorCost]
+    profile: Profile
+    measurement: Timed
+    parallel: Sequence[Timed] = ()
+
+    def operators(self) -> tuple[OperatorTime, ...]:
+        """Every operator with its kernels."""
+        return attribute(self.costs, self.profile)
+
+    @property
+    def macs(self) -> int:
+        return sum(cost.macs for cost in self.costs)
+
+    @property
+    def effective_macs(self) -> int:
+        return sum(cost.effective_macs for cost in self.costs)
+
+
+def best_seen(subjects: Sequence[Subject]) -> Peaks:
+    """The highest rate that any operator of these profiles reached: a stand-in for a peak that nobody measured.
+
+    Raises DataError where no operator multiplies long enough to tell.
+    """
+    rates = [
+        2.0 * (time.cost.effective_macs if time.ran_sparse else time.cost.macs) / time.seconds
+        for subject in subjects
+        for time in subject.operators()
+        if time.cost.macs and time.seconds >= LEAST_SECONDS_FOR_A_PEAK
+    ]
+    if not rates:
+        raise DataError(
+            "nothing tells what this board can do",
+            expected=f"an operator that multiplies for {LEAST_SECONDS_FOR_A_PEAK * 1e6:g} microseconds or more",
+            found="none",
+            hint="Measure the board itself: sdk board calibrate",
+        )
+    return Peaks(max(rates), "the best rate of an operator in this run")
+
+
+def breakdown(subject: Subject, peaks: Peaks) -> dict[str, float]:
+    """The measured median of a subject in parts, seconds by name; they add up to it (THREADS is 0)."""
+    parts = dict.fromkeys(PARTS, 0.0)
+    slowed = _clock_ratio(subject.measurement, peaks) - 1.0
+    operators = subject.operators()
+    for time in operators:
+        cost = time.cost
+        if cost.macs:
+            macs = cost.effective_macs if time.ran_sparse else cost.macs
+            arithmetic = min(2.0 * macs / peaks.of(cost.dtype), time.seconds)
+            clock = min(arithmetic * slowed, time.seconds - arithmetic)
+            memory = 0.0
+            if peaks.memory_bytes_per_second:
+                needed = cost.bytes / peaks.memory_bytes_per_second
+                memory = min(max(0.0, needed - arithmetic - clock), time.seconds - arithmetic - clock)
+            parts[ARITHMETIC] += arithmetic
+            parts[CLOCK] += clock
+            parts[MEMORY] += memory
+            parts[BELOW_PEAK] += time.seconds - arithmetic - clock - memory
+        elif cost.group == ELEMENT_WISE_GROUP:
+            parts[ELEMENT_WISE] += time.seconds
+        else:
+            parts[ZERO_MAC] += time.seconds
+    parts[DISPATCH] = subject.profile.outside_seconds
+    undisturbed = subject.profile.kernel_seconds + subject.profile.outside_seconds
+    parts[DISTURBANCE] = subject.measurement.median - undisturbed
+    return parts
+
+
+def _clock_ratio(measurement: Timed, peaks: Peaks) -> float:
+    """Nominal clock over the clock during the run; 1 where either is unknown, or the run was faster."""
+    known = [hz for hz in (measurement.frequency_before_hz, measurement.frequency_after_hz) if hz]
+    if not known or not peaks.clock_hz:
+        return 1.0
+    return max(1.0, peaks.clock_hz / (sum(known) / len(known)))
