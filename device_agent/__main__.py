@@ -23,7 +23,9 @@ import argparse
 import contextlib
 import json
 import os
+import select
 import sys
+import threading
 import traceback
 from pathlib import Path
 from typing import Any, NoReturn, Sequence
@@ -113,6 +115,19 @@ def answer(arguments: Sequence[str]) -> tuple[dict[str, Any], int]:
         return AgentError(what, hint="This is a defect; the traceback is on standard error.").to_json(), 2
 
 
+def _end_with_the_listener(channel: int) -> None:
+    """Ends the process when nobody is left to read its answer: sshd does not, and a measurement would run on.
+
+    Blocks in the kernel until then. Ending anywhere is safe: see :mod:`device_agent.store`.
+    """
+    poll = select.poll()
+    poll.register(
+        channel, 0
+    )  # POLLERR and POLLHUP alone, which a pipe or socket gives when its reader is gone
+    poll.poll()
+    os._exit(3)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Answers on the real standard output; anything else that prints (a runtime's C++ log) goes to standard error."""
     sys.stdout.flush()
@@ -133,4 +148,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    threading.Thread(target=_end_with_the_listener, args=(os.dup(1),), daemon=True).start()
     sys.exit(main())

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from device_agent.errors import AgentError, StoreError
+from device_agent.release import MAX_PACKAGE_BYTES, NAME
 from device_agent.runtime import FILE_IDENTIFIER, Model
-from device_agent.store import MAX_PACKAGE_BYTES, NAME, Store
+from device_agent.store import Store
 
 if TYPE_CHECKING:
     from device_agent.package import Package

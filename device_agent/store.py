@@ -17,146 +17,32 @@ Every write goes temp name -> data -> fsync -> rename -> fsync of the directory.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import hashlib
-import json
 import os
-import re
 import secrets
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Iterable, Iterator, Mapping, Sequence
+from typing import BinaryIO, Iterable, Iterator, Sequence
 
 from device_agent.errors import StoreError
+from device_agent.release import (
+    MAX_BLOBS,
+    MAX_JSON_BYTES,
+    MAX_PACKAGE_BYTES,
+    NAME,
+    Release,
+    Slot,
+    check_digest,
+    check_name,
+)
 
-RELEASE_SCHEMA = "armlet.release/1"
-SLOT_SCHEMA = "armlet.slot/1"
-
-#: A name of a slot: a file name on any system, and harmless in any shell.
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-SHA256 = re.compile(r"[0-9a-f]{64}")
-
-#: No package on a board is larger than this many bytes (the package format has limits of its own).
-MAX_PACKAGE_BYTES = 1 << 30
-#: A package has at most this many parts.
-MAX_PARTS = 4096
-#: Parts and the golden pair.
-MAX_BLOBS = MAX_PARTS + 2
-#: A manifest or a slot has at most this many bytes.
-MAX_JSON_BYTES = 1 << 20
-#: Events that a slot remembers.
-MAX_HISTORY = 32
 #: Blobs are synced together once this many bytes are waiting.
 BATCH_BYTES = 8 << 20
 #: How long to wait for whoever holds the lock.
 LOCK_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Release:
-    """A manifest: the package, the parts it is joined from, and the golden pair that its health check runs."""
-
-    name: str
-    package_sha256: str
-    #: (sha256, bytes) of each part, in order.
-    parts: tuple[tuple[str, int], ...]
-    #: Blobs holding .npy arrays made on the host; None: the health check only runs the model.
-    golden_inputs_sha256: str | None = None
-    golden_outputs_sha256: str | None = None
-    #: Largest difference of an output that the health check accepts.
-    golden_tolerance: float = 0.0
-
-    @property
-    def id(self) -> str:
-        return hashlib.sha256(self.to_bytes()).hexdigest()
-
-    @property
-    def size(self) -> int:
-        return sum(size for _, size in self.parts)
-
-    @property
-    def blobs(self) -> tuple[str, ...]:
-        """Every blob that this release needs, each once."""
-        golden = (self.golden_inputs_sha256, self.golden_outputs_sha256)
-        digests = [digest for digest, _ in self.parts] + [digest for digest in golden if digest]
-        return tuple(dict.fromkeys(digests))
-
-    def to_bytes(self) -> bytes:
-        """Canonical JSON: the same release always has the same bytes, hence the same id."""
-        record = {
-            "schema": RELEASE_SCHEMA,
-            "name": self.name,
-            "package_sha256": self.package_sha256,
-            "parts": [list(part) for part in self.parts],
-            "golden_inputs_sha256": self.golden_inputs_sha256,
-            "golden_outputs_sha256": self.golden_outputs_sha256,
-            "golden_tolerance": self.golden_tolerance,
-        }
-        return json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Release:
-        """Checks everything a manifest says; raises StoreError."""
-        record = _parse(data, RELEASE_SCHEMA, "manifest of a release")
-        try:
-            parts = tuple((_digest(digest), _size(size)) for digest, size in record["parts"])
-            golden = [record["golden_inputs_sha256"], record["golden_outputs_sha256"]]
-            release = cls(
-                name=check_name(record["name"]),
-                package_sha256=_digest(record["package_sha256"]),
-                parts=parts,
-                golden_inputs_sha256=None if golden[0] is None else _digest(golden[0]),
-                golden_outputs_sha256=None if golden[1] is None else _digest(golden[1]),
-                golden_tolerance=float(record["golden_tolerance"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError("the manifest of a release is wrong", found=repr(error)[:200]) from None
-        if not 1 <= len(parts) <= MAX_PARTS or release.size > MAX_PACKAGE_BYTES:
-            raise StoreError(
-                "a release is too large",
-                expected=f"1 to {MAX_PARTS} parts, {MAX_PACKAGE_BYTES} bytes at most",
-                found=f"{len(parts)} parts, {release.size} bytes",
-            )
-        if (golden[0] is None) != (golden[1] is None) or not 0.0 <= release.golden_tolerance < float("inf"):
-            raise StoreError(
-                "the golden pair of a release is wrong", expected="inputs, outputs and a tolerance"
-            )
-        return release
-
-
-@dataclass(frozen=True)
-class Slot:
-    """What a name stands for: ids of releases, and the last events, oldest first."""
-
-    name: str
-    current: str | None = None
-    previous: str | None = None
-    trial: str | None = None
-    #: Each a dict: event ("confirmed", "reverted" or "rolled back"), release, reason, unix_seconds.
-    history: tuple[Mapping[str, Any], ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "schema": SLOT_SCHEMA,
-            "name": self.name,
-            "current": self.current,
-            "previous": self.previous,
-            "trial": self.trial,
-            "history": [dict(event) for event in self.history],
-        }
-
-
-def check_name(name: Any) -> str:
-    """The name itself, if it may name a slot."""
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise StoreError(
-            "this cannot be the name of a release",
-            expected="1 to 64 letters, digits, dots, dashes and underscores, beginning with a letter or digit",
-            found=repr(name)[:80],
-        )
-    return name
 
 
 class Store:
@@ -207,7 +93,7 @@ class Store:
 
     def missing(self, digests: Iterable[str]) -> tuple[str, ...]:
         """Which of these blobs the host has to send. A blob whose bytes have rotted counts as missing."""
-        return tuple(digest for digest in dict.fromkeys(digests) if not self._intact(_digest(digest)))
+        return tuple(digest for digest in dict.fromkeys(digests) if not self._intact(check_digest(digest)))
 
     def _intact(self, digest: str) -> bool:
         try:
@@ -238,7 +124,7 @@ class Store:
         try:
             with _named_errors("store a blob"):
                 for digest, size in blobs:
-                    batch.append((self._receive_one(stream, _digest(digest), size), digest))
+                    batch.append((self._receive_one(stream, check_digest(digest), size), digest))
                     held += size
                     if held >= BATCH_BYTES:
                         self._keep(batch)
@@ -291,7 +177,7 @@ class Store:
         """The bytes of a blob, checked against its name."""
         with _named_errors("read a blob"):
             try:
-                data = (self._blobs / _digest(digest)).read_bytes()
+                data = (self._blobs / check_digest(digest)).read_bytes()
             except FileNotFoundError:
                 raise StoreError(
                     "the store lacks a blob", expected=f"sha256 {digest}", found="nothing"
@@ -326,7 +212,9 @@ class Store:
         return release.id
 
     def release(self, release_id: str) -> Release:
-        data = self._read_json(self._releases / f"{_digest(release_id)}.json", f"release {release_id[:12]}")
+        data = self._read_json(
+            self._releases / f"{check_digest(release_id)}.json", f"release {release_id[:12]}"
+        )
         if hashlib.sha256(data).hexdigest() != release_id:
             raise StoreError("the manifest of a release is damaged", expected=release_id, found="other bytes")
         return Release.from_bytes(data)
@@ -353,22 +241,14 @@ class Store:
         path = self._slots / f"{check_name(name)}.json"
         if not path.exists():
             return Slot(name)
-        record = _parse(self._read_json(path, f"slot {name}"), SLOT_SCHEMA, f"slot {name}")
-        try:
-            pointers = {
-                key: None if record[key] is None else _digest(record[key])
-                for key in ("current", "previous", "trial")
-            }
-            return Slot(name=name, history=tuple(dict(event) for event in record["history"]), **pointers)
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"the slot {name} is damaged", found=repr(error)[:200]) from None
+        return Slot.from_bytes(self._read_json(path, f"slot {name}"), name)
 
     def slot_or_fresh(self, name: str) -> Slot:
         """As :meth:`slot`; one that cannot be read must not stand in the way of the deploy that repairs it."""
         try:
             return self.slot(name)
         except StoreError as error:
-            return Slot(name, history=_append((), "lost", None, str(error)))
+            return Slot(name).after("lost", None, str(error))
 
     def current(self, name: str) -> Release:
         """The release that runs under ``name``."""
@@ -384,12 +264,9 @@ class Store:
         """Puts a release on trial in the slot of its name; ``current`` stays what it is."""
         release = self.release(release_id)
         slot = self.slot_or_fresh(release.name)
-        history = slot.history
         if slot.trial is not None:
-            history = _append(
-                history, "reverted", slot.trial, "interrupted before its health check was finished"
-            )
-        return self._save(Slot(slot.name, slot.current, slot.previous, release_id, history))
+            slot = slot.after("reverted", slot.trial, "interrupted before its health check was finished")
+        return self._save(dataclasses.replace(slot, trial=release_id))
 
     def confirm(self, name: str) -> Slot:
         """The release on trial becomes the current one; the one before it is kept as ``previous``."""
@@ -397,16 +274,16 @@ class Store:
         if slot.trial is None:
             raise StoreError(f"nothing is on trial under the name {name}")
         previous = slot.previous if slot.trial == slot.current else slot.current
-        history = _append(slot.history, "confirmed", slot.trial, "")
-        return self._save(Slot(name, slot.trial, previous, None, history))
+        return self._save(
+            slot.after("confirmed", slot.trial, current=slot.trial, previous=previous, trial=None)
+        )
 
     def revert(self, name: str, reason: str) -> Slot:
         """Ends the trial without a change of ``current``, and keeps the reason."""
         slot = self.slot(name)
         if slot.trial is None:
             raise StoreError(f"nothing is on trial under the name {name}")
-        history = _append(slot.history, "reverted", slot.trial, reason)
-        return self._save(Slot(name, slot.current, slot.previous, None, history))
+        return self._save(slot.after("reverted", slot.trial, reason, trial=None))
 
     def rollback(self, name: str, reason: str = "asked for") -> Slot:
         """The previous release becomes the current one again."""
@@ -414,13 +291,12 @@ class Store:
         if slot.previous is None or slot.current is None:
             raise StoreError(f"there is no earlier release of {name} to go back to")
         self.release(slot.previous)  # is it there, and whole?
-        history = _append(slot.history, "rolled back", slot.current, reason)
-        return self._save(Slot(name, slot.previous, None, None, history))
+        back = {"current": slot.previous, "previous": None, "trial": None}
+        return self._save(slot.after("rolled back", slot.current, reason, **back))
 
     def _save(self, slot: Slot) -> Slot:
         with _named_errors("write a slot"):
-            data = json.dumps(slot.to_json(), sort_keys=True, indent=1).encode()
-            _write_durably(self._slots / f"{slot.name}.json", data)
+            _write_durably(self._slots / f"{slot.name}.json", slot.to_bytes())
         return slot
 
     # -- upkeep -------------------------------------------------------------------------------------------------
@@ -456,39 +332,6 @@ class Store:
         if len(data) > MAX_JSON_BYTES:
             raise StoreError(f"{what} is too large", expected=f"at most {MAX_JSON_BYTES} bytes")
         return data
-
-
-def _append(history: Sequence[Mapping[str, Any]], event: str, release: str | None, reason: str) -> tuple:
-    entry = {
-        "event": event,
-        "release": release,
-        "reason": reason[:300],
-        "unix_seconds": round(time.time(), 3),
-    }
-    return (*history, entry)[-MAX_HISTORY:]
-
-
-def _parse(data: bytes, schema: str, what: str) -> dict[str, Any]:
-    try:
-        record = json.loads(data)
-    except ValueError as error:
-        raise StoreError(f"the {what} is not JSON", found=str(error)[:200]) from None
-    if not isinstance(record, dict) or record.get("schema") != schema:
-        found = record.get("schema") if isinstance(record, dict) else type(record).__name__
-        raise StoreError(f"the {what} has another schema", expected=schema, found=repr(found)[:80])
-    return record
-
-
-def _digest(value: Any) -> str:
-    if not isinstance(value, str) or not SHA256.fullmatch(value):
-        raise StoreError("this is not a SHA-256", expected="64 hexadecimal digits", found=repr(value)[:80])
-    return value
-
-
-def _size(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{value!r} is not a size")
-    return value
 
 
 def _sha256_of_file(path: Path) -> str:

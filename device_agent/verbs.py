@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 import device_agent
 from device_agent.errors import AgentError, ArmletError, RuntimeUnavailable, StoreError
-from device_agent.store import MAX_BLOBS, MAX_JSON_BYTES, Release, Slot, Store
+from device_agent.release import MAX_BLOBS, MAX_JSON_BYTES, Release, Slot
+from device_agent.store import Store
 
 if TYPE_CHECKING:
     import numpy as np

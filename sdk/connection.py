@@ -10,22 +10,20 @@ HostName, Port, User, IdentityFile, IdentitiesOnly, ProxyJump, ProxyCommand, Hos
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
-import os
 import posixpath
 import secrets
 import shlex
-import socket
 import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from sdk.errors import ConnectionFailed, RemoteError
+from sdk.ssh_login import log_in, open_socket
 from sdk.ssh_target import Target, find_target
 
 if TYPE_CHECKING:
@@ -35,9 +33,6 @@ if TYPE_CHECKING:
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 CONNECT_SECONDS = 10.0
-#: A link that is silent for this long although something was sent is taken for dead.
-DEAD_LINK_SECONDS = 20
-KEEPALIVE_SECONDS = 5
 #: What one command may answer on each of its two streams.
 MAX_OUTPUT_BYTES = 16 << 20
 #: Writes of 1 MB, not waiting for each answer: 113-122 MB/s on loopback, where 32 KB at a time gave 1 MB/s.
@@ -142,8 +137,12 @@ class SshConnection:
                 target.jump, accept_new_host_key=accept_new_host_key, timeout_seconds=timeout_seconds
             )
         try:
-            sock = self._open_socket(timeout_seconds)
-            self._client = _authenticate(target, sock, accept_new_host_key, timeout_seconds)
+            sock = (
+                self._jump.forward(target, timeout_seconds)
+                if self._jump
+                else open_socket(target, timeout_seconds)
+            )
+            self._client = log_in(target, sock, accept_new_host_key, timeout_seconds)
         except BaseException:
             if self._jump is not None:
                 self._jump.close()
@@ -166,47 +165,13 @@ class SshConnection:
         if self._jump is not None:
             self._jump.close()
 
-    # -- opening ------------------------------------------------------------------------------------------------
-
-    def _open_socket(self, timeout_seconds: float) -> Any:
-        target = self._target
-        if self._jump is not None:
-            with self._jump._dropped_is_named("reach the board through it"):
-                return self._jump._transport.open_channel(
-                    "direct-tcpip", (target.hostname, target.port), ("127.0.0.1", 0), timeout=timeout_seconds
-                )
-        if target.proxy_command:
-            import paramiko
-
-            return paramiko.ProxyCommand(target.proxy_command)
-        try:
-            sock = socket.create_connection((target.hostname, target.port), timeout=timeout_seconds)
-        except socket.gaierror as error:
-            raise ConnectionFailed(
-                f"the name {target.hostname} cannot be resolved",
-                found=error.strerror,
-                hint="Check --host, or use the board's address.",
-            ) from None
-        except TimeoutError:
-            raise ConnectionFailed(
-                f"{target.hostname} port {target.port} does not answer",
-                expected=f"a connection within {timeout_seconds:g} s",
-                found="silence",
-                hint="Is the board on, on this network, and the port right?",
-            ) from None
-        except OSError as error:
-            refused = error.errno == errno.ECONNREFUSED
-            raise ConnectionFailed(
-                f"cannot reach {target.hostname} port {target.port}",
-                expected="an SSH server",
-                found=(error.strerror or str(error)).lower(),
-                hint="Is sshd running there, on this port?" if refused else "Check --host and the network.",
-            ) from None
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        user_timeout = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux
-        if user_timeout is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, user_timeout, DEAD_LINK_SECONDS * 1000)
-        return sock
+    def forward(self, target: Target, timeout_seconds: float) -> paramiko.Channel:
+        """A channel from here on to another machine, to be used as the socket of a connection to it."""
+        with self._dropped_is_named(f"reach {target.hostname} port {target.port}"):
+            address = (target.hostname, target.port)
+            return self._transport.open_channel(
+                "direct-tcpip", address, ("127.0.0.1", 0), timeout=timeout_seconds
+            )
 
     # -- the protocol -------------------------------------------------------------------------------------------
 
@@ -471,125 +436,3 @@ def _make_folders(sftp: paramiko.SFTPClient, folder: str) -> None:
     except FileNotFoundError:
         _make_folders(sftp, posixpath.dirname(folder))
     sftp.mkdir(folder, 0o700)
-
-
-# -- keys ---------------------------------------------------------------------------------------------------------
-
-
-def _authenticate(
-    target: Target, sock: Any, accept_new_host_key: bool, timeout_seconds: float
-) -> paramiko.SSHClient:
-    import paramiko
-
-    client = paramiko.SSHClient()
-    for path in target.known_hosts:
-        with contextlib.suppress(OSError):
-            client.load_system_host_keys(str(path))
-    client.set_missing_host_key_policy(_HostKeyPolicy(target, accept_new_host_key))
-    try:
-        _log_in(client, target, sock, timeout_seconds)
-    except BaseException:
-        client.close()
-        sock.close()
-        raise
-    transport = client.get_transport()
-    assert transport is not None
-    transport.set_keepalive(KEEPALIVE_SECONDS)
-    return client
-
-
-def _log_in(client: paramiko.SSHClient, target: Target, sock: Any, timeout_seconds: float) -> None:
-    import paramiko
-
-    try:
-        client.connect(
-            # With the socket given, this only names the entry of known_hosts that is looked up.
-            target.host_key_name,
-            port=22,
-            username=target.user,
-            key_filename=[str(path) for path in target.keys] or None,
-            sock=sock,
-            timeout=timeout_seconds,
-            banner_timeout=timeout_seconds,
-            auth_timeout=timeout_seconds,
-            allow_agent=target.use_agent,
-            look_for_keys=target.look_for_keys,
-            password=None,
-        )
-    except paramiko.BadHostKeyException as error:
-        raise ConnectionFailed(
-            f"the host key of {target.address} has changed: this may be another machine, or somebody in between",
-            expected=_fingerprint(error.expected_key),
-            found=_fingerprint(error.key),
-            hint="If you know why (a new SD card), remove the old key: "
-            f"ssh-keygen -f {shlex.quote(str(target.known_hosts[0]))} -R {shlex.quote(target.host_key_name)}",
-        ) from None
-    except paramiko.PasswordRequiredException:
-        raise ConnectionFailed(
-            f"the key for {target.address} is locked with a passphrase",
-            expected="an unlocked key",
-            hint="Unlock it once with ssh-add.",
-        ) from None
-    except paramiko.AuthenticationException as error:
-        offered = ", ".join(str(path) for path in target.keys) or "the keys of the SSH agent and ~/.ssh"
-        raise ConnectionFailed(
-            f"{target.address} refuses our key",
-            expected=f"{offered} among its authorized keys",
-            found=str(error).rstrip("."),
-            hint=f"Try: ssh-copy-id -p {target.port} {shlex.quote(target.user + '@' + target.hostname)}",
-        ) from None
-    except (paramiko.SSHException, EOFError, OSError, ValueError) as error:
-        raise _connecting_failed(target, error) from error
-
-
-def _connecting_failed(target: Target, error: Exception) -> ConnectionFailed:
-    if isinstance(error, FileNotFoundError) and error.filename:
-        return ConnectionFailed(f"there is no key {error.filename}", hint="Check --key.")
-    said = str(error) or type(error).__name__
-    if "private key file" in said and target.keys:
-        named = ", ".join(str(path) for path in target.keys)
-        return ConnectionFailed(
-            f"{named} is not a private key", expected="an OpenSSH private key", found=said
-        )
-    if "banner" in said.lower() or "protocol version" in said.lower():
-        return ConnectionFailed(
-            f"what answers at {target.hostname} port {target.port} is not an SSH server", found=said
-        )
-    if "No authentication methods available" in said:
-        return ConnectionFailed(
-            f"there is no key to log in to {target.address} with",
-            expected="a key in ~/.ssh, an SSH agent, or --key",
-            found="none",
-            hint="Make one with ssh-keygen, then ssh-copy-id.",
-        )
-    return ConnectionFailed(f"cannot log in to {target.address}", found=said)
-
-
-def _fingerprint(key: paramiko.PKey) -> str:
-    """As ssh prints it: ``ssh-ed25519 SHA256:...``."""
-    return f"{key.get_name()} {key.fingerprint}"
-
-
-class _HostKeyPolicy:
-    """What happens to a host whose key is in no known_hosts file."""
-
-    def __init__(self, target: Target, accept: bool) -> None:
-        self._target = target
-        self._accept = accept
-
-    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
-        target = self._target
-        if not self._accept:
-            raise ConnectionFailed(
-                f"the host key of {target.address} is not known yet",
-                expected=f"an entry for {target.host_key_name} in {target.known_hosts[0]}",
-                found=_fingerprint(key),
-                hint="If this fingerprint is the board's (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub there), "
-                "accept it with --accept-new-host-key.",
-            )
-        path = target.known_hosts[0]
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(
-            os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w", encoding="ascii"
-        ) as file:
-            file.write(f"{target.host_key_name} {key.get_name()} {key.get_base64()}\n")

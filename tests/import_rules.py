@@ -83,6 +83,7 @@ PART_OF = {
     "sdk.remote_profile": "sdk.deploy",
     "sdk.scales": "sdk.pack",
     "sdk.spans": "sdk.pack",
+    "sdk.ssh_login": "sdk.connection",
     "sdk.ssh_target": "sdk.connection",
     "sdk.tflite_reader": "sdk.graph",
     "sdk.tflite_writer": "sdk.graph",

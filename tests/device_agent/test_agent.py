@@ -12,7 +12,8 @@ import pytest
 
 from device_agent import Agent
 from device_agent.errors import AgentError, PackageError, StoreError
-from device_agent.store import Release, Store
+from device_agent.release import Release
+from device_agent.store import Store
 
 
 def deploy(store: Store, data: bytes, name: str = "net") -> Release:

@@ -8,8 +8,10 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -17,7 +19,8 @@ import pytest
 from device_agent import __main__ as main_module
 from device_agent import verbs
 from device_agent.measure import Measurement
-from device_agent.store import Release, Store
+from device_agent.release import Release
+from device_agent.store import Store
 
 
 class Called:
@@ -287,3 +290,22 @@ def test_what_a_runtime_prints_does_not_mix_with_the_answer(home, monkeypatch, c
     monkeypatch.setitem(verbs.VERBS, "status", chatty)
     assert main_module.main(["status"]) == 0
     assert json.loads(capfd.readouterr().out) == {"verb": "status"}
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_when_nobody_is_left_to_listen_the_agent_ends(home, float_model, tmp_path, kind):
+    (tmp_path / "m.tflite").write_bytes(float_model)
+    ours, theirs = socket.socketpair() if kind == "socket" else map(io.FileIO, os.pipe(), "rw")
+    arguments = ["bench", str(tmp_path / "m.tflite"), "--min-samples", "100000000", "--max-seconds", "60"]
+    with subprocess.Popen([sys.executable, "-m", "device_agent", *arguments], stdout=theirs) as agent:
+        theirs.close()
+        time.sleep(1.5)
+        assert agent.poll() is None
+        ours.close()
+        assert agent.wait(10) == 3
+
+
+def test_an_agent_that_writes_to_a_file_is_left_to_its_work(home, tmp_path):
+    with open(tmp_path / "answer", "wb") as file:
+        subprocess.run([sys.executable, "-m", "device_agent", "status"], stdout=file, check=True)
+    assert json.loads((tmp_path / "answer").read_text())["verb"] == "status"

@@ -16,9 +16,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from device_agent import release as release_module
 from device_agent import store as store_module
 from device_agent.errors import StoreError
-from device_agent.store import Release, Store, check_name
+from device_agent.release import Release, check_name
+from device_agent.store import Store
 
 SHARED = b"the part that both have" * 100
 
@@ -143,7 +145,7 @@ def test_what_nothing_refers_to_is_removed(store):
 
 
 def test_history_does_not_grow_for_ever(store, monkeypatch):
-    monkeypatch.setattr(store_module, "MAX_HISTORY", 4)
+    monkeypatch.setattr(release_module, "MAX_HISTORY", 4)
     for number in range(7):
         install(store, [str(number).encode()])
     assert len(store.slot("net").history) == 4
@@ -432,6 +434,6 @@ def test_the_hint_says_what_to_do_about_a_full_disk(store, monkeypatch):
 
 def test_a_clock_that_jumps_back_breaks_nothing(store, monkeypatch):
     install(store, OLD)
-    monkeypatch.setattr(store_module, "time", SimpleNamespace(time=lambda: 0.0, monotonic=time.monotonic))
+    monkeypatch.setattr(release_module, "time", SimpleNamespace(time=lambda: 0.0))
     new = install(store, NEW)
     assert store.current("net") == new
