@@ -19,8 +19,8 @@ RAW, LZ, DENSE, SPARSE, PLANES = range(5)
 LAYOUTS = {RAW: "raw", LZ: "lz", DENSE: "dense", SPARSE: "sparse", PLANES: "planes"}
 
 # --- Codecs of the lz layout ------------------------------------------------------------------------------
-DEFLATE, LZMA, DEFLATE_DICTIONARY = 1, 2, 3
-CODECS = {DEFLATE: "deflate", LZMA: "lzma", DEFLATE_DICTIONARY: "deflate_dictionary"}
+DEFLATE, LZMA = 1, 2
+CODECS = {DEFLATE: "deflate", LZMA: "lzma"}
 
 # --- Kinds of channel scales ------------------------------------------------------------------------------
 NO_SCALES, FLOAT32_SCALES, BFLOAT16_SCALES = range(3)

@@ -12,13 +12,14 @@ from sdk.coding import varint
 
 _SAMPLE = 1 << 14  # bytes of one slice of a sample
 _SLICES = 3
+_WINDOWS = 1024  # looked up to estimate how much repeats
 # LZ decodes ten times slower than the codes, and a sample's promise is not kept to the percent: a tensor must shrink
 # by more than this before it is worth the seconds of trying.
 _WORTH = 0.97
 _REPEATED = 0.02  # share of pieces that occur elsewhere: repeats at a distance, which samples do not see
 # Literal context, literal position and position bits worth trying; the first is xz's own choice.
-_ALL_PROPERTIES = ((3, 0, 2), (0, 2, 2), (0, 0, 0), (3, 0, 0), (2, 2, 2), (1, 2, 2), (0, 0, 2))
-_THOROUGH_SIZE = 1 << 18
+_ALL_PROPERTIES = ((3, 0, 2), (0, 2, 2), (0, 0, 0), (3, 0, 0), (2, 2, 2), (0, 0, 2))
+_THOROUGH_SIZE = 1 << 15  # bytes up to which all of them are tried
 
 
 def quick_size(content: bytes) -> int:
@@ -43,29 +44,46 @@ def may_win(content: bytes, width: int, size: int) -> bool:
     sample = sample[: len(sample) // width * width]
     if not sample:
         return False
-    if len(sample) < len(content) // width * width and _repeated_share(content) > _REPEATED:
+    if len(sample) < len(content) // width * width and _repeated_share(content, width, size) > _REPEATED:
         return True
     if width > 1:
         sample = _transposed(sample, width)
     coded = len(lzma.compress(sample, lzma.FORMAT_RAW, filters=[_filter(sample, (3, 0, 2), preset=2)]))
-    return coded * len(content) < size * len(sample) * (_WORTH if len(content) > _THOROUGH_SIZE else 1)
+    return coded * len(content) < size * len(sample) * (_WORTH if len(content) > _SAMPLE * _SLICES else 1)
 
 
 def may_win_whole(tflite: bytes, size: int) -> bool:
     """Whether compressing the whole file at once could beat ``size`` bytes."""
-    if len(tflite) <= 1 << 20:
+    if len(tflite) <= 1 << 16:
         return True
-    return len(zlib.compress(tflite, 1)) * 0.9 < size or _repeated_share(tflite) > _REPEATED
+    return len(zlib.compress(tflite, 1)) * 0.9 < size or _repeated_share(tflite, 4, size) > _REPEATED
 
 
-def _repeated_share(content: bytes) -> float:
-    """Share of aligned 32-byte pieces that occur more than once, zeros apart."""
-    words = np.frombuffer(content, np.uint64, len(content) // 32 * 4).reshape(-1, 4)
-    keys = words @ np.array(
-        [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5], np.uint64
+def _repeated_share(content: bytes, width: int, size: int) -> float:
+    """Share of windows that occur more than once at any distance, in units of ``width`` bytes; estimated.
+
+    A window is long enough to take 16 bytes coded (``size`` is what all of it takes), so that few-valued weights do not
+    look repeated by chance; windows of one value all over are left out.
+    """
+    units = np.frombuffer(content, f"<u{min(width, 4)}", len(content) // width * width // min(width, 4))
+    window = max(8, 16 * len(units) // max(1, size))
+    if len(units) < 2 * window:
+        return 0.0
+    # Sum of unit * r**place, all modulo 2**64; r is odd, so a window's sum can be brought back to place 0.
+    power = np.cumprod(np.full(len(units) + 1, 0x9E3779B97F4A7C15, np.uint64))
+    inverse = np.cumprod(np.full(len(units) + 1, pow(0x9E3779B97F4A7C15, -1, 1 << 64), np.uint64))
+    sums = np.concatenate(
+        [np.zeros(1, np.uint64), np.cumsum((units.astype(np.uint64) + np.uint64(1)) * power[:-1])]
     )
-    keys = keys[words.any(axis=1)]
-    return 1 - len(np.unique(keys)) / max(1, len(keys))
+    hashes = (sums[window:] - sums[:-window]) * inverse[: len(sums) - window]
+    picked = np.linspace(0, len(hashes) - 1, _WINDOWS).astype(np.int64)
+    picked = picked[units[picked] != units[picked + window // 2]]
+    wanted, times = np.unique(hashes[picked], return_counts=True)
+    if len(wanted) == 0:
+        return 0.0
+    at = np.minimum(np.searchsorted(wanted, hashes), len(wanted) - 1)
+    found = np.bincount(at[wanted[at] == hashes], minlength=len(wanted))
+    return float(times[found > 1].sum() / _WINDOWS)
 
 
 def _dictionary_log2(size: int) -> int:
@@ -84,19 +102,30 @@ def _filter(content: bytes, properties: tuple[int, int, int], preset: int) -> di
     }
 
 
+def _head(codec: int, content: bytes, width: int) -> bytes:
+    return bytes([LZ, codec, width.bit_length() - 1]) + varint(len(content) // width)
+
+
+def encode_deflate(content: bytes, width: int) -> bytes:
+    """``content`` as elements of ``width`` bytes, by deflate."""
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -15, 9)
+    flat = _transposed(content, width) if width > 1 else content
+    return _head(DEFLATE, content, width) + deflater.compress(flat) + deflater.flush()
+
+
+def encode_lzma(content: bytes, width: int, properties: tuple[int, int, int]) -> bytes:
+    """``content`` as elements of ``width`` bytes, by LZMA with these (lc, lp, pb)."""
+    literal_context, literal_position, position = properties
+    flat = _transposed(content, width) if width > 1 else content
+    fields = bytes([(position * 5 + literal_position) * 9 + literal_context, _dictionary_log2(len(flat))])
+    filters = [_filter(flat, properties, 9 | lzma.PRESET_EXTREME)]
+    return _head(LZMA, content, width) + fields + lzma.compress(flat, lzma.FORMAT_RAW, filters=filters)
+
+
 def encode(content: bytes, width: int = 1) -> bytes:
     """The smallest lz section of ``content`` as elements of ``width`` bytes."""
-    flat = _transposed(content, width) if width > 1 else content
-    head = bytes([LZ]), bytes([width.bit_length() - 1]) + varint(len(content) // width)
-    deflater = zlib.compressobj(9, zlib.DEFLATED, -15, 9)
-    candidates = [head[0] + bytes([DEFLATE]) + head[1] + deflater.compress(flat) + deflater.flush()]
-    for properties in _ALL_PROPERTIES if len(content) <= _THOROUGH_SIZE else _ALL_PROPERTIES[:2]:
-        literal_context, literal_position, position = properties
-        fields = bytes([(position * 5 + literal_position) * 9 + literal_context, _dictionary_log2(len(flat))])
-        filters = [_filter(flat, properties, 9 | lzma.PRESET_EXTREME)]
-        stream = lzma.compress(flat, lzma.FORMAT_RAW, filters=filters)
-        candidates.append(head[0] + bytes([LZMA]) + head[1] + fields + stream)
-    return min(candidates, key=len)
+    tried = _ALL_PROPERTIES if len(content) <= _THOROUGH_SIZE else _ALL_PROPERTIES[:1]
+    return min([encode_deflate(content, width), *(encode_lzma(content, width, it) for it in tried)], key=len)
 
 
 def encode_skeleton(content: bytes) -> bytes:

@@ -21,11 +21,12 @@ from device_agent.format import (
     FIXED_HEADER_SIZE,
     FORMAT_VERSION,
     MAGIC,
-    MAX_BUNDLE_SIZE,
     MAX_METADATA_SIZE,
     MAX_SECTIONS,
     MAX_SPANS,
     MAX_TFLITE_SIZE,
+    PLANES,
+    RAW,
     LimitExceeded,
 )
 from sdk import coding, lz_encode, scales
@@ -37,6 +38,9 @@ Progress = Callable[[int, int], None]
 _TABLE_COST = 32 + 4 + 8  # digest, sizes and span of one section in the table
 _SMALLEST_SECTION = 256  # bytes decoded: below, digest and table eat what a code saves
 _WHOLE_MUST_SAVE = 0.997  # a package without sections has to be sent whole whenever anything changes
+_BUNDLE_SIZE = (
+    1 << 14
+)  # decoded bytes; larger ones code no better, and one changed bias sends all of its bundle
 _BUNDLE_DTYPES = ("float32", "float16", "bfloat16", "int32")
 
 
@@ -110,12 +114,12 @@ def _pieces(
             repeats.append((span.offset, span.size, first_of[digest]))
         elif span.size >= _SMALLEST_SECTION and len(pieces) < MAX_SECTIONS // 2:
             blob = encode_buffer(content, span, hints.get(span.buffer))
-            if len(blob) + _TABLE_COST < lz_encode.quick_size(content):
+            if _bundles_well(span) and (span.size < _BUNDLE_SIZE // 2 and blob[0] in (RAW, PLANES)):
+                small.setdefault(span.dtype, []).append(span)
+            elif len(blob) + _TABLE_COST < lz_encode.quick_size(content):
                 pieces.append(_Piece(blob, ((span.offset, span.size),)))
                 first_of[digest] = span.offset
-            elif span.dtype in _BUNDLE_DTYPES and span.size % span.width == 0:
-                small.setdefault(span.dtype, []).append(span)
-        elif span.dtype in _BUNDLE_DTYPES and span.size % span.width == 0:
+        elif _bundles_well(span):
             small.setdefault(span.dtype, []).append(span)
         done += span.size
         progress(done, total)
@@ -125,17 +129,18 @@ def _pieces(
     return pieces, repeats
 
 
+def _bundles_well(span: BufferSpan) -> bool:
+    return span.dtype in _BUNDLE_DTYPES and span.size % span.width == 0
+
+
 def _bundles(tflite: bytes, members: list[BufferSpan]) -> list[_Piece]:
     """Small buffers of one type (biases, above all) coded together, where that beats leaving them in the skeleton."""
     result = []
     while members:
         taken, size = [], 0
-        while members and size + members[0].size <= MAX_BUNDLE_SIZE:
+        while members and size < _BUNDLE_SIZE:
             taken.append(members.pop(0))
             size += taken[-1].size
-        if not taken:
-            members.pop(0)
-            continue
         content = b"".join(tflite[span.offset : span.offset + span.size] for span in taken)
         blob = encode_elements(content, taken[0].width, ())
         if len(blob) + _TABLE_COST + 4 * len(taken) < lz_encode.quick_size(content):

@@ -1,0 +1,303 @@
+"""Writes the golden packages: valid ones that must decode for ever, hostile ones that must be refused by name.
+
+    python -m tests.golden.make_golden
+
+A hostile file is named ``Error--what_is_wrong.armlet``. Digests and checksums in it are right unless they are what is
+wrong: whoever forges a package also forges those.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from sdk import lz_encode
+from sdk.coding import varint
+from sdk.pack import pack
+from tests.package_samples import clustered, flatbuffer
+
+FOLDER = Path(__file__).parent
+MODEL = bytes(range(16)) + b"\x07" * 64 + bytes(range(16))  # 16 bytes, a span of 64, 16 bytes
+SPAN = (16, 64, 2)  # distance, size, source: the first bytes of section 1
+
+
+def build(
+    blobs: Iterable[bytes],
+    spans: Iterable[tuple[int, int, int]],
+    *,
+    model: bytes = MODEL,
+    metadata_size: int = 0,
+    magic: bytes = b"\x89ARMLET\n",
+    version: int = 1,
+    flags: int = 0,
+    size: int | None = None,
+    header_size: int | None = None,
+    table_end: bytes = b"",
+    metadata_field: bytes | None = None,
+    sections_field: bytes | None = None,
+    digest: bytes | None = None,
+    checksum: int = 0,
+    end: bytes = b"",
+) -> bytes:
+    """A package from its parts; every keyword makes one part wrong."""
+    blobs, spans = list(blobs), list(spans)
+    table = [metadata_field or varint(metadata_size), sections_field or varint(len(blobs))]
+    table += [varint(len(blob)) + (digest or hashlib.sha256(blob).digest()) for blob in blobs]
+    table += [varint(len(spans)), *(varint(field) for span in spans for field in span), table_end]
+    body = b"".join(table)
+    head = magic + version.to_bytes(2, "little") + flags.to_bytes(2, "little")
+    head += (header_size or 56 + len(body)).to_bytes(4, "little")
+    head += (
+        (len(model) if size is None else size).to_bytes(4, "little") + hashlib.sha256(model).digest() + body
+    )
+    return head + (zlib.crc32(head) ^ checksum).to_bytes(4, "little") + b"".join(blobs) + end
+
+
+RAW_SKELETON = b"\0" + MODEL[:16] + MODEL[80:]
+RAW_SECTION = b"\0" + MODEL[16:80]
+
+
+def package(section: bytes, size: int = 64) -> bytes:
+    """A package whose section 1 is this, for a model with a span of ``size`` bytes."""
+    return build([RAW_SKELETON, section], [(16, size, 2)], model=MODEL[:16] + bytes(size) + MODEL[80:])
+
+
+def dense(
+    *,
+    parameters: int = 0,
+    count: bytes = varint(64),
+    scales: bytes = b"",
+    code: bytes = bytes([1, 2]),
+    codebook: bytes = b"\1\2",
+    block_log2: int = 6,
+    index: bytes = varint(64) + b"\0",
+    bits: bytes = bytes(8),
+    end: bytes = b"",
+) -> bytes:
+    """A dense section: 64 one-byte elements, two codes of one bit, one block; every keyword makes a field wrong."""
+    return (
+        bytes([2, parameters]) + count + scales + code + codebook + bytes([block_log2]) + index + bits + end
+    )
+
+
+def sparse(
+    *,
+    parameters: int = 0,
+    nonzeros: bytes = varint(4),
+    scheme: int = 0x02,
+    tokens: bytes = b"\0\3",
+    lengths: bytes = varint(8) + b"\0",
+    spans: bytes = varint(10) + b"\0",
+    bits: bytes = bytes([0b00000101]),
+) -> bytes:
+    """A sparse section of 64 one-byte elements: four ones, gaps 3 3 0 0 (bits 1 0 1 0 0 0 0 0 by gap and value)."""
+    head = bytes([3, parameters]) + varint(64) + b"\0" + nonzeros + bytes([scheme])
+    return head + bytes([1, 2]) + tokens + bytes([1, 2]) + b"\1\2" + b"\6" + lengths + spans + bits
+
+
+def scaled(
+    inner: bytes, channels: bytes, values: bytes, codebook: bytes = np.float32([1, 2]).tobytes()
+) -> bytes:
+    """A dense section of 16 float32 elements with channel scales."""
+    fields = inner + channels + values
+    return dense(
+        parameters=0x12,
+        count=varint(16),
+        scales=fields,
+        codebook=codebook,
+        index=varint(16) + b"\0",
+        bits=bytes(2),
+    )
+
+
+def deflate(content: bytes, *, codec: int = 1, width_log2: int = 0, count: int | None = None) -> bytes:
+    coder = zlib.compressobj(9, zlib.DEFLATED, -15)
+    stream = coder.compress(content) + coder.flush()
+    return bytes([1, codec, width_log2]) + varint(len(content) if count is None else count) + stream
+
+
+def lzma_section(content: bytes) -> bytes:
+    """An lz section whose codec is LZMA, whatever is smaller."""
+    return lz_encode.encode_lzma(content, 1, (3, 0, 2))
+
+
+def hostile() -> dict[str, bytes]:
+    good = build([RAW_SKELETON, RAW_SECTION], [SPAN])
+    zeros = deflate(bytes(64))
+    lzma_zeros = lzma_section(bytes(64))
+    overlong = b"\xc0\x00"  # 64, in more bytes than it takes
+    one = np.float32([1]).tobytes()
+    infinite = np.float32([np.inf]).tobytes()
+    text = b"[1, 2]"
+    return {
+        "NotAPackage--empty": b"",
+        "NotAPackage--magic": build([RAW_SKELETON, RAW_SECTION], [SPAN], magic=b"\x89ARMLET\r"),
+        "NotAPackage--a_tflite": flatbuffer([]),
+        "UnsupportedVersion--2": build([RAW_SKELETON, RAW_SECTION], [SPAN], version=2),
+        "UnsupportedFlags--bit_15": build([RAW_SKELETON, RAW_SECTION], [SPAN], flags=0x8000),
+        "PackageTruncated--in_the_fixed_header": good[:40],
+        "PackageTruncated--in_the_table": good[:80],
+        "PackageTruncated--in_a_section": good[:-1],
+        "TrailingBytes--one": good + b"\0",
+        "HeaderCorrupt--crc": build([RAW_SKELETON, RAW_SECTION], [SPAN], checksum=1),
+        "HeaderCorrupt--flipped_digest_of_the_model": good[:30] + bytes([good[30] ^ 4]) + good[31:],
+        "LimitExceeded--model_of_4_gigabytes": build([RAW_SKELETON, RAW_SECTION], [SPAN], size=0xFFFFFFFF),
+        "LimitExceeded--header_of_4_gigabytes": build([RAW_SKELETON], [], header_size=0xFFFFFFFF),
+        "LimitExceeded--header_smaller_than_itself": build([RAW_SKELETON], [], header_size=20),
+        "LimitExceeded--metadata": build([RAW_SKELETON], [], metadata_field=varint(65537)),
+        "LimitExceeded--sections": build([RAW_SKELETON], [], sections_field=varint(4097)),
+        "LimitExceeded--spans": build([RAW_SKELETON], [(0, 1, 2)] * 16385, model=bytes(20000)),
+        "LimitExceeded--bundle": build(
+            [RAW_SKELETON, RAW_SECTION], [(0, 1 << 20, 2), (1, 5, 2)], model=bytes((1 << 20) + 50)
+        ),
+        "TableInvalid--no_sections": build([], []),
+        "TableInvalid--ends_early": build([], [], sections_field=varint(3)),
+        "TableInvalid--goes_on": build([RAW_SKELETON, RAW_SECTION], [SPAN], table_end=b"\0"),
+        "TableInvalid--varint_not_in_shortest_form": build([RAW_SKELETON], [], metadata_field=b"\x80\x00"),
+        "TableInvalid--varint_without_end": build([RAW_SKELETON], [], metadata_field=b"\xff" * 6),
+        "SpanInvalid--past_the_model": build([RAW_SKELETON, RAW_SECTION], [(16, 81, 2)]),
+        "SpanInvalid--starts_past_the_model": build([RAW_SKELETON, RAW_SECTION], [(97, 64, 2)]),
+        "SpanInvalid--empty": build([RAW_SKELETON, RAW_SECTION], [(16, 0, 2)]),
+        "SpanInvalid--of_the_skeleton": build([RAW_SKELETON, RAW_SECTION], [(16, 64, 0)]),
+        "SpanInvalid--of_no_section": build([RAW_SKELETON, RAW_SECTION], [(16, 64, 4)]),
+        "SpanInvalid--repeats_itself": build([RAW_SKELETON, RAW_SECTION], [(16, 64, 1)]),
+        "SpanInvalid--repeats_another_size": build([RAW_SKELETON, RAW_SECTION], [(0, 64, 2), (0, 16, 1)]),
+        "SpanInvalid--section_without_span": build([RAW_SKELETON, RAW_SECTION, RAW_SECTION], [SPAN]),
+        "SectionDigestMismatch--section": build([RAW_SKELETON, RAW_SECTION], [SPAN], digest=bytes(32)),
+        "ResultDigestMismatch--weights": build([RAW_SKELETON, b"\0" + bytes(64)], [SPAN]),
+        "MetadataInvalid--not_json": build([b"\0" + b"{'a'}" + MODEL], [], metadata_size=5),
+        "MetadataInvalid--not_an_object": build([b"\0" + text + MODEL], [], metadata_size=len(text)),
+        "MetadataInvalid--not_utf_8": build([b"\0\xff\xff" + MODEL], [], metadata_size=2),
+        "MetadataInvalid--nested_too_deep": build([b"\0" + b"[" * 60000 + MODEL], [], metadata_size=60000),
+        "SectionTruncated--empty": package(b""),
+        "SectionTruncated--in_the_codebook": package(dense()[:6]),
+        "SectionTruncated--in_the_bits": package(dense(bits=bytes(7))),
+        "SectionTruncated--index_of_a_gigabyte": package(dense(index=varint(1 << 30) + b"\0")),
+        "SectionTrailingBytes--one": package(dense(end=b"\0")),
+        "LayoutUnknown--5": package(b"\5" + bytes(64)),
+        "LayoutUnknown--codec_9": package(deflate(bytes(64), codec=9)),
+        "LayoutUnknown--skeleton_of_codes": build([dense(), RAW_SECTION], [SPAN], model=bytes(128)),
+        "LayoutUnknown--skeleton_transposed": build(
+            [deflate(bytes(64), width_log2=2, count=16)], [], model=bytes(64)
+        ),
+        "LayoutUnknown--planes_inside_planes": package(bytes([4, 2, 16]) + varint(3) + bytes([4, 1, 8])),
+        "ParameterInvalid--reserved_bit": package(dense(parameters=0x40)),
+        "ParameterInvalid--element_of_8_bytes": package(dense(parameters=3)),
+        "ParameterInvalid--word_of_8_elements": package(dense(parameters=0x0C)),
+        "ParameterInvalid--scales_of_bytes": package(dense(parameters=0x10)),
+        "ParameterInvalid--no_elements": package(dense(count=b"\0")),
+        "ParameterInvalid--word_does_not_divide": package(b"\2\4" + varint(63) + bytes(20), 63),
+        "ParameterInvalid--varint_not_in_shortest_form": package(dense(count=overlong)),
+        "ParameterInvalid--block_of_32": package(dense(block_log2=5)),
+        "ParameterInvalid--block_of_131072": package(dense(block_log2=17)),
+        "ParameterInvalid--index_of_31_bits": package(dense(index=varint(0) + bytes([31]) + bytes(4))),
+        "ParameterInvalid--more_codes_than_elements": package(sparse(nonzeros=varint(65))),
+        "ParameterInvalid--no_codes": package(sparse(nonzeros=varint(0))),
+        "ParameterInvalid--gap_split": package(sparse(scheme=0x08)),
+        "ParameterInvalid--gap_msb_above_split": package(sparse(scheme=0x21)),
+        "ParameterInvalid--words_in_sparse": package(sparse(parameters=4)),
+        "ParameterInvalid--planes_of_one_byte": package(bytes([4, 0, 64]) + bytes(65)),
+        "ParameterInvalid--lz_width": package(deflate(bytes(64), width_log2=4, count=4)),
+        "ParameterInvalid--lzma_properties": package(lzma_zeros[:4] + b"\xe1" + lzma_zeros[5:]),
+        "ParameterInvalid--lzma_dictionary_of_4_gigabytes": package(
+            lzma_zeros[:5] + b"\x20" + lzma_zeros[6:]
+        ),
+        "SizeMismatch--raw": package(b"\0" + bytes(63)),
+        "SizeMismatch--dense": package(dense(count=varint(65))),
+        "SizeMismatch--lz": package(deflate(bytes(65))),
+        "CodeInvalid--13_bits": package(dense(code=bytes([13]) + bytes(12) + varint(2))),
+        "CodeInvalid--incomplete": package(dense(code=bytes([2, 0, 3]))),
+        "CodeInvalid--oversubscribed": package(dense(code=bytes([1, 3]))),
+        "CodeInvalid--longer_than_its_codes": package(dense(code=bytes([2, 2, 0]))),
+        "LimitExceeded--symbols": package(
+            dense(code=bytes([11, 0, 0, 0, 0, 0, 0, 0, 0, 0]) + varint(1023) + varint(2))
+        ),
+        "SymbolInvalid--gap_token": package(sparse(tokens=b"\0\xff")),
+        "SymbolInvalid--word": package(
+            bytes([2, 4, 64, 1, 2])
+            + varint(2)
+            + b"\0\1\2\0"
+            + b"\1\2"
+            + b"\6"
+            + varint(32)
+            + b"\0"
+            + bytes(4)
+        ),
+        "BlockIndexInvalid--shorter_than_its_codes": package(dense(index=varint(63) + b"\0")),
+        "BlockIndexInvalid--past_the_tensor": package(sparse(spans=varint(65) + b"\0")),
+        "BlockIndexInvalid--span_below_its_codes": package(sparse(spans=varint(3) + b"\0")),
+        "BlockCorrupt--ends_before": package(dense(index=varint(65) + b"\0", bits=bytes(9))),
+        "BlockCorrupt--ends_at_another_element": package(sparse(spans=varint(11) + b"\0")),
+        "BlockCorrupt--leaves_its_span": package(sparse(spans=varint(4) + b"\0")),
+        "PaddingInvalid--bits": package(
+            dense(
+                code=bytes([2, 1, 2]), codebook=b"\1\2\3", index=varint(65) + b"\0", bits=bytes(8) + b"\x80"
+            )
+        ),
+        "PaddingInvalid--index": package(dense(index=varint(63) + b"\1\x81")),
+        "ScaleInvalid--no_channels": package(scaled(varint(16), varint(0), b"")),
+        "ScaleInvalid--channels_do_not_divide": package(scaled(varint(5), varint(1), one)),
+        "ScaleInvalid--infinite_scale": package(scaled(varint(16), varint(1), infinite)),
+        "ScaleInvalid--infinite_centroid": package(scaled(varint(16), varint(1), one, one + infinite)),
+        "StreamCorrupt--deflate_broken": package(zeros[:4] + b"\xff" * 20),
+        "StreamCorrupt--deflate_short": package(zeros[:-1]),
+        "StreamCorrupt--deflate_bomb": package(zeros[:3] + varint(64) + deflate(bytes(1 << 20))[6:]),
+        "StreamCorrupt--deflate_goes_on": package(zeros + b"\0"),
+        "StreamCorrupt--lzma_broken": package(lzma_zeros[:6] + b"\0" + b"\xff" * 30),
+        "StreamCorrupt--lzma_short": package(lzma_zeros[:-8]),
+        "StreamCorrupt--lzma_bomb": package(lzma_zeros[:3] + varint(64) + lzma_section(bytes(1 << 20))[6:]),
+        "StreamCorrupt--lzma_goes_on": package(lzma_zeros + b"\0"),
+    }
+
+
+def valid() -> dict[str, tuple[bytes, bytes]]:
+    """name -> (package, model)"""
+    rng = np.random.default_rng(20)
+    whole = rng.integers(-7, 8, (12, 100)).astype(np.float32) + np.float32(0)
+    scales = rng.uniform(0.01, 0.2, (12, 1)).astype(np.float32)
+    floats = rng.standard_normal(400).astype(np.float32)
+    models = {
+        "empty": b"",
+        "text": b"This is not a model, and it is packed all the same.",
+        "dense": flatbuffer([("w", "float32", clustered(rng, 3000, 16, 0.0))]),
+        "sparse": flatbuffer([("w", "float32", clustered(rng, 9000, 16, 0.9))]),
+        "words": flatbuffer(
+            [("w", "int8", rng.choice(np.array([-1, 0, 1], np.int8), 8000, p=[0.1, 0.8, 0.1]))]
+        ),
+        "planes_and_repeat": flatbuffer([("a", "float32", floats), ("b", "float32", floats)]),
+        "scaled": flatbuffer([("w", "float32", whole * scales)]),
+        "bundle": flatbuffer(
+            [(f"b{i}", "float32", rng.standard_normal(50).astype(np.float32)) for i in range(9)]
+        ),
+        "int8": flatbuffer(
+            [("w", "int8", np.clip(rng.normal(0, 9, 3000), -127, 127).astype(np.int8))], appended=b"!"
+        ),
+    }
+    packages = {name: (pack(model, metadata={"name": name}), model) for name, model in models.items()}
+    packages["by_hand"] = (build([RAW_SKELETON, sparse()], [SPAN], model=_by_hand()), _by_hand())
+    return packages
+
+
+def _by_hand() -> bytes:
+    elements = bytearray(64)
+    elements[3] = elements[7] = elements[8] = elements[9] = 1
+    return MODEL[:16] + bytes(elements) + MODEL[80:]
+
+
+def main() -> None:
+    for name, data in hostile().items():
+        (FOLDER / "hostile" / f"{name}.armlet").write_bytes(data)
+    digests = {}
+    for name, (data, model) in sorted(valid().items()):
+        (FOLDER / "valid" / f"{name}.armlet").write_bytes(data)
+        digests[name] = {"size": len(model), "sha256": hashlib.sha256(model).hexdigest()}
+    (FOLDER / "valid" / "models.json").write_text(json.dumps(digests, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
