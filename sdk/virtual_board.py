@@ -209,9 +209,11 @@ class VirtualBoard:
             state = self._state()
             if state is None:
                 return False
-            # Its parent, the process that the state names, ends with the first process of the namespace.
+            # The first process of the namespace takes all others of it along. Its parent, which the state names, ends
+            # after it, so that its end says that all is gone.
+            first = _children(state["pid"])
             for number in (signal.SIGTERM, signal.SIGKILL):
-                for pid in (*_children(state["pid"]), *([state["pid"]] if number == signal.SIGKILL else [])):
+                for pid in first if number == signal.SIGTERM else (*first, state["pid"]):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, number)
                 if _wait_for(lambda: not _alive(state), STOP_SECONDS):
