@@ -202,12 +202,14 @@ class VirtualBoard:
 
     def stop(self) -> bool:
         """Stops the board and every process on it; False where it did not run."""
-        if self._state() is None:
+        if not self._state_path.exists():
             return False
         self._require_root()
         with self._locked():
             state = self._state()
-            if state is None:
+            if state is None:  # killed: the kernel has taken away all but the rule
+                self._unregister()
+                self._state_path.unlink(missing_ok=True)
                 return False
             # The first process of the namespace takes all others of it along. Its parent, which the state names, ends
             # after it, so that its end says that all is gone.

@@ -12,10 +12,11 @@ folder=$1 root=$2 user=$3 shared_memory=$4 binfmt_name=$5 binfmt_rule=$6
 # found from inside the board. The rule is the whole kernel's; sdk/virtual_board.py takes it away at the end.
 binfmt=/proc/sys/fs/binfmt_misc
 [ -e $binfmt/register ] || mount -t binfmt_misc binfmt_misc $binfmt || true
-if [ ! -e "$binfmt/$binfmt_name" ]; then
-  printf '%s' "$binfmt_rule" >$binfmt/register ||
-    echo "armlet: cannot register QEMU with binfmt_misc; going on with what is registered" >&2
+if [ -e "$binfmt/$binfmt_name" ]; then # of a board that was killed; QEMU may have been replaced since
+  echo -1 >"$binfmt/$binfmt_name"
 fi
+printf '%s' "$binfmt_rule" >$binfmt/register ||
+  echo "armlet: cannot register QEMU with binfmt_misc; going on with what is registered" >&2
 
 # sshd's own place. Host accounts and a name service cache under /run are not visible from here on, except those of
 # FOLDER/passwd: the host's and the board's user.
