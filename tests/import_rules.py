@@ -46,6 +46,7 @@ COMPOSERS = {
     "sdk.api",
     "sdk.api.boards",
     "sdk.api.files",
+    "sdk.api.measuring",
     "sdk.cli",
     "sdk.demo",
     "sdk.instructions",
@@ -96,9 +97,12 @@ WHOLE_PACKAGES = ("sdk.emulation", "sdk.models", "sdk.report")
 
 #: Edges between stages that are right, and why.
 EXCEPTIONS = {
+    ("sdk.calibration", "sdk.gap"): "a calibration gives the peaks that a gap is held against: the record",
+    ("sdk.calibration", "sdk.isolate"): "both time models that hold one operator; the empty one is the same",
     ("sdk.gap", "sdk.theory"): "a gap is between the theory's costs and a profile: the record, not the work",
     ("sdk.report", "sdk.gap"): "a report holds gaps: the record, not the work",
     ("sdk.report", "sdk.compare"): "a report holds comparisons: the record, not the work",
+    ("sdk.report", "sdk.theory"): "a report holds operators' costs: the record, not the work",
     ("sdk.report", "sdk.inspection"): "a report holds inspections: the record, not the work",
 }
 
@@ -116,6 +120,7 @@ PURE = (
     "device_agent.table",
     "sdk.attribution",
     "sdk.breakdown",
+    "sdk.calibration",
     "sdk.causes",
     "sdk.coding",
     "sdk.compare",

@@ -3,7 +3,7 @@
 This is where stages are put together; they do not know each other.
 """
 
-from sdk.api.boards import bench_models, deploy_model, golden_pair, measure
+from sdk.api.boards import bench_models, deploy_model, golden_pair
 from sdk.api.files import (
     check_accuracy,
     compress_graph,
@@ -17,10 +17,12 @@ from sdk.api.files import (
     unpack_package,
     write_zoo_model,
 )
+from sdk.api.measuring import calibrate_board, measure
 from sdk.prefetch import fetch_runtimes
 
 __all__ = [
     "bench_models",
+    "calibrate_board",
     "check_accuracy",
     "compress_graph",
     "compress_model",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ import numpy as np
 
 from device_agent import package as package_format
 from device_agent.format import MAGIC
-from sdk import compare, theory
 from sdk import pack as packer
-from sdk.api.files import A_PACKAGE, PathLike, inspect_bytes, name_of
+from sdk.api.files import A_PACKAGE, PathLike, name_of
+from sdk.api.measuring import measure
 from sdk.convert import convert
 from sdk.deploy import Golden
 from sdk.errors import ModelError
@@ -21,9 +21,9 @@ from sdk.evaluate import predict
 from sdk.files import read_file
 from sdk.graph import NUMPY_DTYPES, Graph
 from sdk.progress import Progress, silent
-from sdk.report.record import Accuracy, ModelRecord, Report
+from sdk.report.record import Report
 from sdk.results import Deployment
-from sdk.session import Session, Target, open_session
+from sdk.session import Target, open_session
 
 
 def deploy_model(board: str, source: PathLike, *, progress: Progress = silent, **target: Any) -> Deployment:
@@ -55,13 +55,17 @@ def bench_models(
     board: str,
     sources: Sequence[PathLike],
     *,
-    threads: int = 1,
+    threads: int | Sequence[int] = 1,
     samples: int = 1024,
     seconds: float = 10.0,
+    profile: bool = True,
     progress: Progress = silent,
     **target: Any,
 ) -> Report:
-    """Deploys the models and measures them on the board, interleaved; the first is what others are compared with."""
+    """Deploys the models and measures them on the board, interleaved; the first is what others are compared with.
+
+    ``threads``, ``samples``, ``seconds`` and ``profile``: see :func:`sdk.api.measuring.measure`.
+    """
     packages = [_package_of(source, progress) for source in sources]
     names = [name for name, _ in packages]
     if len(set(names)) < len(names):
@@ -74,73 +78,14 @@ def bench_models(
         for name, package in packages:
             session.agent.deploy(package, name, golden=golden_pair(package), progress=progress)
         return measure(
-            session, packages, threads=threads, samples=samples, seconds=seconds, progress=progress
+            session,
+            packages,
+            threads=threads,
+            samples=samples,
+            seconds=seconds,
+            profile=profile,
+            progress=progress,
         )
-
-
-def measure(
-    session: Session,
-    packages: Sequence[tuple[str, bytes]],
-    *,
-    threads: int = 1,
-    samples: int = 1024,
-    seconds: float = 10.0,
-    accuracies: Mapping[str, Accuracy] | None = None,
-    progress: Progress = silent,
-) -> Report:
-    """Measures deployed packages (name, bytes) and puts theory beside: the report of a run."""
-    measurements = session.agent.bench(
-        [name for name, _ in packages],
-        threads=threads,
-        kernel=session.kernel,
-        min_samples=samples,
-        max_seconds=seconds,
-        emulated=session.board.emulated,
-        progress=progress,
-    )
-    records, contenders = [], []
-    for (name, data), measurement in zip(packages, measurements, strict=True):
-        decoded = package_format.unpack(data)
-        graph = Graph.read(decoded.tflite)
-        totals = theory.totals(theory.operator_costs(graph))
-        provenance = decoded.package.metadata.get("provenance", {})
-        zeros = sum(w.array.size - int(np.count_nonzero(w.array)) for w in graph.weights())
-        records.append(
-            ModelRecord(
-                name=name,
-                original_bytes=provenance.get("original_bytes", len(decoded.tflite)),
-                package_bytes=len(data),
-                parameters=theory.parameters(graph),
-                sparsity=zeros / max(1, sum(w.array.size for w in graph.weights())),
-                macs=totals.macs,
-                effective_macs=totals.effective_macs,
-                measurement=measurement,
-                accuracy=(accuracies or {}).get(name),
-                original_sha256=provenance.get("original_sha256", decoded.package.tflite_sha256),
-                stages=inspect_bytes(data).stages,
-            )
-        )
-        contenders.append(compare.Contender(name, totals, measurement))
-    return Report(
-        board=session.board.name,
-        board_title=session.board.title,
-        emulated=session.board.emulated,
-        models=tuple(records),
-        comparisons=compare.compare(contenders[0], contenders[1:]),
-        notes=_notes(records),
-    )
-
-
-def _notes(records: Sequence[ModelRecord]) -> tuple[str, ...]:
-    notes = []
-    if any(r.sparsity > 0.05 for r in records):
-        notes.append(
-            "zeros make these packages smaller; whether they make them faster depends on the runtime's sparse "
-            "kernels, which need a network prepared for them"
-        )
-    if any(r.accuracy is None for r in records):
-        notes.append("accuracy was not checked in this run")
-    return tuple(notes)
 
 
 def golden_pair(package: bytes, *, inputs: Any = None, tolerance: float = 1e-3) -> Golden:

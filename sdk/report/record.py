@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from device_agent.errors import ArmletError
 from device_agent.measure import Measurement
+from device_agent.profile import Profile
+from sdk.breakdown import Peaks, Subject
 from sdk.compare import Comparison
 from sdk.errors import DataError
+from sdk.gap import Gap
+from sdk.theory import OperatorCost
 
 SCHEMA = "armlet.report/1"
 
@@ -43,11 +49,25 @@ class ModelRecord:
     accuracy: Accuracy | None = None
     original_sha256: str = ""
     stages: tuple[tuple[str, int], ...] = ()  # bytes of the model: original, pruned, clustered, coded
+    parallel: tuple[Measurement, ...] = ()  # the same on other numbers of threads
+    costs: tuple[OperatorCost, ...] = ()  # theory, operator by operator
+    profile: Profile | None = None  # measured, kernel by kernel, on as many threads as ``measurement``
 
     @property
     def ratio(self) -> float:
         """float .tflite over package."""
         return self.original_bytes / self.package_bytes
+
+    @property
+    def measurements(self) -> tuple[Measurement, ...]:
+        """On every number of threads."""
+        return (self.measurement, *self.parallel)
+
+    def subject(self) -> Subject | None:
+        """What a gap is computed from; None without a profile."""
+        if self.profile is None:
+            return None
+        return Subject(self.name, self.costs, self.profile, self.measurement, self.parallel)
 
 
 @dataclass(frozen=True)
@@ -60,6 +80,8 @@ class Report:
     models: tuple[ModelRecord, ...]
     comparisons: tuple[Comparison, ...] = ()
     notes: tuple[str, ...] = ()  # what a reader must know before believing a number
+    peaks: Peaks | None = None  # what the gaps hold the operators against
+    gaps: tuple[Gap, ...] = ()  # where the promised speed-ups went
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready; everything that the report holds, raw samples included."""
@@ -71,6 +93,8 @@ class Report:
             "models": [_model_to_json(m) for m in self.models],
             "comparisons": [c.to_json() for c in self.comparisons],
             "notes": list(self.notes),
+            "peaks": asdict(self.peaks) if self.peaks else None,
+            "gaps": [g.to_json() for g in self.gaps],
         }
 
     @classmethod
@@ -87,9 +111,26 @@ class Report:
                 models=tuple(_model_from_json(m) for m in record["models"]),
                 comparisons=tuple(Comparison.from_json(c) for c in record["comparisons"]),
                 notes=tuple(record["notes"]),
-            )
-        except (KeyError, TypeError) as error:
-            raise DataError("this report is broken", expected=SCHEMA, found=str(error)) from error
+                peaks=Peaks(**record["peaks"]) if record["peaks"] else None,
+                gaps=tuple(Gap.from_json(g) for g in record["gaps"]),
+            )._checked()
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            what = f"{type(error).__name__}: {error}"
+            raise DataError("this report is broken", expected=SCHEMA, found=what[:200]) from error
+        except ArmletError as error:
+            raise DataError(error.what, expected=error.expected, found=error.found) from error
+
+    def _checked(self) -> Report:
+        """This report, when it is one that a page can be made of."""
+        sizes = [n for m in self.models for n in (m.original_bytes, m.package_bytes, m.parameters, m.macs)]
+        if not self.models or any(type(n) is not int or not 0 <= n < 1 << 62 for n in sizes):
+            raise ValueError("models with sizes and counts that are whole numbers")
+        figures = [n for m in self.models for c in m.costs for n in (c.macs, c.effective_macs, c.bytes)]
+        if any(type(n) is not int or not 0 <= n < 1 << 62 for n in figures):
+            raise ValueError("costs that are whole numbers")
+        if self.peaks and not (math.isfinite(self.peaks.flop_per_second) and self.peaks.flop_per_second > 0):
+            raise ValueError("a peak above 0")
+        return self
 
 
 def _model_to_json(model: ModelRecord) -> dict[str, Any]:
@@ -98,6 +139,9 @@ def _model_to_json(model: ModelRecord) -> dict[str, Any]:
     document["stages"] = [{"stage": stage, "bytes": size} for stage, size in model.stages]
     document["accuracy"] = asdict(model.accuracy) if model.accuracy else None
     document["measurement"] = model.measurement.to_json()
+    document["parallel"] = [m.to_json() for m in model.parallel]
+    document["costs"] = [c.to_json() for c in model.costs]
+    document["profile"] = model.profile.to_json() if model.profile else None
     return document
 
 
@@ -108,6 +152,11 @@ def _model_from_json(document: dict[str, Any]) -> ModelRecord:
         accuracy=Accuracy(**accuracy) if accuracy else None,
         measurement=Measurement.from_json(document["measurement"]),
         stages=tuple((s["stage"], s["bytes"]) for s in document["stages"]),
+        parallel=tuple(Measurement.from_json(m) for m in document["parallel"]),
+        costs=tuple(
+            OperatorCost(**{**c, "output_shape": tuple(c["output_shape"])}) for c in document["costs"]
+        ),
+        profile=Profile.from_json(document["profile"]) if document["profile"] else None,
     )
 
 
