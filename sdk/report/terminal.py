@@ -297,9 +297,7 @@ def _sizes(result: Report) -> Table:
 
 
 def _accuracies(models: Sequence[ModelRecord]) -> RenderableType:
-    table = _table(
-        "Accuracy", "model", "original, host", "compressed, host", "compressed, board", "same answers"
-    )
+    table = _table("Accuracy", "model", "original", "compressed", "on the board", "board = host")
     data = ""
     for m in models:
         if m.accuracy is None:
@@ -372,10 +370,9 @@ def _conditions(result: Report) -> RenderableType:
             ("threads", f"{t.threads}, on CPUs {', '.join(map(str, t.cpus))}"),
             ("samples", f"{samples}, interleaved, after {len(t.warmup_seconds)} warm-ups"),
             ("decoder", f"{t.decode_kernel} kernel"),
-            (
-                "verdict",
-                "; ".join(dict.fromkeys(p for m in result.models for p in m.measurement.problems))
-                or "trusted",
+            *(
+                ("verdict", f"{m.name}: {'; '.join(m.measurement.problems) or 'trusted'}")
+                for m in result.models
             ),
         ),
     )
