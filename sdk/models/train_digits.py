@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 
 from sdk import convert
+from sdk.evaluate import predict, top1
 from sdk.models import build, describe, digits
 from sdk.models.demo import FOLDER, OPTIONS, RECORD, network_arguments
 from sdk.models.keras_builder import load_keras
@@ -72,21 +73,10 @@ class Evaluation:
 
 def evaluate(tflite: bytes, samples: digits.Samples) -> Evaluation:
     """Run ``tflite`` on ``samples``, one at a time on one thread, as a board does."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=tflite, num_threads=1)
-    interpreter.allocate_tensors()
-    (source,) = interpreter.get_input_details()
-    (result,) = interpreter.get_output_details()
-    correct, margin = 0, np.inf
-    for image, label in zip(samples.inputs(), samples.labels, strict=True):
-        interpreter.set_tensor(source["index"], image[None])
-        interpreter.invoke()
-        probabilities = interpreter.get_tensor(result["index"])[0]
-        second, first = np.sort(probabilities)[-2:]
-        margin = min(margin, float(first - second))
-        correct += int(probabilities.argmax() == label)
-    return Evaluation(correct, len(samples), margin)
+    probabilities = predict(tflite, samples.inputs())
+    best = np.sort(probabilities, axis=-1)
+    correct = int(np.sum(top1(probabilities) == samples.labels))
+    return Evaluation(correct, len(samples), float((best[:, -1] - best[:, -2]).min()))
 
 
 def augment(small: np.ndarray, generator: np.random.RandomState, size: int) -> np.ndarray:
@@ -277,6 +267,9 @@ def record_conditions(splits: dict[str, digits.Samples], epochs: int) -> dict[st
         "training": {
             "seed": SEED,
             "epochs": epochs,
+            "dense_epochs": DENSE_EPOCHS,
+            "ramp_epochs": RAMP_EPOCHS,
+            "free_epochs": FREE_EPOCHS,
             "batch": BATCH,
             "peak_learning_rate": PEAK_LEARNING_RATE,
             "weight_decay": WEIGHT_DECAY,
