@@ -31,8 +31,9 @@ def shufflenet_v1(
 ) -> Network:
     """The network at any ``scale`` (the paper's "s x", on every channel count, the stem's too).
 
-    Channel counts are rounded to the nearest that the groups divide; at the paper's scales nothing is rounded
-    except 0.25x and 0.5x at 8 groups, where the stem takes 8 and 16 channels instead of 6 and 12.
+    Channel counts are rounded to the nearest that the groups divide, which at 1 and 3 groups leaves the paper's
+    scales (0.25, 0.5, 1, 1.5, 2) as they are.
+
     ``stem="depthwise"`` puts a stride-2 depthwise convolution in the place of the max pool, which XNNPACK's
     sparse path cannot run.
     """

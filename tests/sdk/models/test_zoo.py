@@ -11,6 +11,7 @@ import pytest
 
 from sdk import models
 from sdk.errors import ModelError
+from sdk.models.shufflenet_v1 import STAGE_CHANNELS
 
 # (network, options, what the paper says in millions, where it says so)
 PAPER_MACS = [
@@ -128,6 +129,14 @@ def test_shufflenet_v1_divides_at_any_scale(scale: float, groups: int) -> None:
     grouped = [layer for layer in network.layers if layer.kind == "conv" and layer.options["groups"] > 1]
     # All pointwise layers but the very first (section 3.2 of the paper): 2 in each of 16 units.
     assert len(grouped) == (31 if groups > 1 else 0)
+
+
+@pytest.mark.parametrize("scale", [0.25, 0.5, 1, 1.5, 2])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_shufflenet_v1_has_exactly_the_scaled_channels_of_the_table(scale: float, groups: int) -> None:
+    layers = models.describe("shufflenet_v1", scale=scale, groups=groups).layers
+    counts = [layer.channels for layer in layers if layer.name == "stem" or layer.kind == "concatenate"]
+    assert counts == [scale * count for count in (24, *STAGE_CHANNELS[groups])]
 
 
 @pytest.mark.parametrize("size", [96, 97, 224, (120, 160)])
