@@ -12,6 +12,7 @@
     time                    time models from standard input that are not deployed
     load MODEL              one cold start: decode, load, first inference, peak memory
     smoke                   does the runtime work here?
+    prune                   remove environments and agents that were replaced
 
 MODEL is the name of something deployed, or the path of a .armlet or .tflite file. An error is the line
 {"error": class, "what": ..., "expected": ..., "found": ..., "hint": ...} and exit status 2.
@@ -49,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("status")
     commands.add_parser("missing")
     commands.add_parser("smoke")
+    commands.add_parser("prune")
 
     install = commands.add_parser("install")
     install.add_argument(

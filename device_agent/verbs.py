@@ -354,6 +354,12 @@ def time_models(options: Namespace) -> dict[str, Any]:
     }
 
 
+def prune(options: Namespace) -> dict[str, Any]:
+    from device_agent import trees
+
+    return {"removed": trees.prune(home())}
+
+
 def smoke(options: Namespace) -> dict[str, Any]:
     from device_agent.smoke import smoke_test
 
@@ -429,6 +435,7 @@ VERBS: dict[str, Callable[[Namespace], dict[str, Any]]] = {
     "profile": profile,
     "time": time_models,
     "smoke": smoke,
+    "prune": prune,
 }
 
 __all__ = ["VERBS", "StoreError", "call_child", "home"]

@@ -3,7 +3,7 @@
     ~/.armlet/                      0700
         env/<digest>/               numpy and a TFLite runtime, as pip --target would lay them out
         agent/<digest>/device_agent/  the agent, with the C decoder for this processor beside it
-        accepted/<digest>.json      written when the smoke test of that pair has passed: what it answered
+        accepted/<digest>.json      written when the smoke test of a pair of the two has passed: what it answered
         python                      runs python3 with the environment that was accepted last, for edge applications
         store/                      what is deployed (device_agent.store)
 
@@ -129,9 +129,12 @@ def provision(
         sent += _push(connection, env_path, data, environment.archive_sha256, report, "push the runtime")
         sent += _push(connection, agent_path, agent.archive, agent.archive_sha256, report, "push the agent")
         report("smoke test", 0, 0)
-        proof = _smoke_test(connection, command)
+        answer = _smoke_test(connection, command)
+        proof = json.dumps({**answer, "environment": environment.digest, "agent": agent.digest}).encode()
         connection.put(_launcher(agent_path, env_path, root), posixpath.join(root, "python"), mode=0o700)
         connection.put(proof, accepted)
+        # What it says does not matter: an old tree that stays is no reason to refuse a board that works.
+        connection.run([*command, "prune"], max_output_bytes=MAX_ANSWER_BYTES)
     return _provisioned(facts, command, environment, proof, sent)
 
 
@@ -173,7 +176,7 @@ def _push(
     return len(archive)
 
 
-def _smoke_test(connection: Connection, command: Sequence[str]) -> bytes:
+def _smoke_test(connection: Connection, command: Sequence[str]) -> dict[str, Any]:
     done = connection.run(
         [*command, "smoke"], timeout_seconds=SMOKE_SECONDS, max_output_bytes=MAX_ANSWER_BYTES
     )
@@ -186,7 +189,7 @@ def _smoke_test(connection: Connection, command: Sequence[str]) -> bytes:
             found=said or done.stderr_tail() or f"exit status {done.status}",
             hint=_text(answer.get("hint")) or None,
         )
-    return json.dumps(answer).encode()
+    return answer
 
 
 def _launcher(agent_path: str, env_path: str, root: str) -> bytes:

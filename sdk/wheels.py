@@ -143,7 +143,7 @@ def choose_runtime(
         "no runtime has wheels for this board",
         expected=" or ".join(f"{r.name} {r.version}" for r in candidates),
         found="; ".join(reasons),
-        hint="Python 3.8 to 3.14 on glibc, on aarch64 or armv7l, has one." if facts.python is None else None,
+        hint="Python 3.8 to 3.14 with glibc, on aarch64 or armv7l, has one.",
     )
 
 
