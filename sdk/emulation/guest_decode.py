@@ -23,7 +23,8 @@ def mark() -> None:
 
 def main() -> None:
     site_packages, agent, library, path = sys.argv[1:]
-    sys.path[:0] = [agent, site_packages]
+    system = os.path.join(os.path.dirname(os.__file__), os.pardir, "python3", "dist-packages")
+    sys.path[:] = [agent, site_packages, *sys.path, system]
     from device_agent import kernel, package
 
     kernel.use(library)

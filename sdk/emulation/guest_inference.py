@@ -21,7 +21,9 @@ def mark() -> None:
 
 def main() -> None:
     site_packages, module, model, inferences = sys.argv[1:]
-    sys.path.insert(0, site_packages)
+    # Where wheels of numpy do not exist, the userland has Debian's. (Its path as this Python sees its own library.)
+    system = os.path.join(os.path.dirname(os.__file__), os.pardir, "python3", "dist-packages")
+    sys.path[:] = [site_packages, *sys.path, system]
     import numpy
 
     interpreter = importlib.import_module(module).Interpreter(model, num_threads=1)

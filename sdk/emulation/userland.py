@@ -29,9 +29,11 @@ from sdk.errors import BoardError
 
 Progress = Callable[[str, int, int], None]
 
-BUILD_SECONDS = 900.0
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _MERGED_USR = Path("/usr/share/mmdebstrap/hooks/merged-usr")
+
+#: The release as it is, so that two builds differ less, and two archives less have to be in order.
+_RELEASE_ONLY = 'sed -i "/-updates\\|-security/d" "$1/etc/apt/sources.list"'
 
 #: What the agent and a person who logs in need. python3 brings its whole standard library, openssh-client
 #: ssh-keygen, libstdc++6 is what the runtimes link to and every board's image has.
@@ -93,11 +95,15 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        return short_digest(repr((self, account(), COMPILED_PACKAGES)))
+        return short_digest(repr((self, account(), COMPILED_PACKAGES, _RELEASE_ONLY)))
 
 
 #: By what ``uname -m`` says there.
-RECIPES = {"aarch64": Recipe("arm64"), "armv7l": Recipe("armhf")}
+RECIPES = {
+    "aarch64": Recipe("arm64"),
+    # The package index has no numpy for 32-bit ARM, so there the board brings it, as Raspberry Pi OS does.
+    "armv7l": Recipe("armhf", packages=(*PACKAGES, "python3-numpy")),
+}
 #: The same for QEMU's program.
 QEMU = {"aarch64": "qemu-aarch64", "armv7l": "qemu-arm"}
 
@@ -182,6 +188,7 @@ def mmdebstrap_command(recipe: Recipe, output: Path) -> list[str]:
         "--variant=extract",
     ]
     command += [f"--include={','.join(recipe.packages)}", '--aptopt=Acquire::Retries "3"']
+    command.append(f"--setup-hook={_RELEASE_ONLY}")
     # dpkg's own path-exclude would filter each package through a script, which takes four times as long.
     command.append(f'--extract-hook=cd "$1" && rm -rf {" ".join(recipe.left_out)}')
     if _MERGED_USR.is_dir():
@@ -220,7 +227,7 @@ def _run_mmdebstrap(recipe: Recipe, output: Path, progress: Progress | None) -> 
         raise BoardError(
             f"mmdebstrap could not make a Debian {recipe.suite} for {recipe.architecture}",
             expected="Debian's package archive within reach",
-            found=telling[-1][:200],
+            found=telling[0][:200],
             hint="Without root it needs the packages uidmap or fakechroot; with root, neither."
             if os.geteuid() != 0
             else None,
@@ -278,6 +285,11 @@ def _finish(root: Path) -> None:
     (root / "etc" / "group").write_text((masters / "group.master").read_text() + f"{USER}:x:{USER_ID}:\n")
     (root / "etc" / "hosts").write_text("127.0.0.1 localhost\n")
     (root / "home" / USER).mkdir(exist_ok=True)
+    for library in root.glob("usr/lib/*/*/lib*.so.3"):  # numpy's: update-alternatives would choose among such
+        if library.parent.name in ("blas", "lapack"):
+            link = library.parent.parent / library.name
+            link.unlink(missing_ok=True)
+            link.symlink_to(library.relative_to(link.parent))
 
 
 def _compile_python(machine: str, root: Path) -> None:
