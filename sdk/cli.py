@@ -1,7 +1,8 @@
 """The command ``sdk``: parse, call, print.
 
 Data go to stdout, as tables for people or with ``--json`` as one document for machines; progress, notes and errors
-go to stderr.  Exit status 0 when it worked, 2 for anything that the user can put right, 130 for Ctrl-C.
+go to stderr.  Exit status 0 when it worked, 1 from `sdk compare` when a model became slower, 2
+for anything that the user can put right, 130 for Ctrl-C.
 
 Nothing heavy is imported here: every command imports what it needs when it runs, so that ``sdk --help`` is instant.
 """
@@ -19,6 +20,7 @@ from typing import Any
 
 from device_agent.errors import ArmletError
 
+EXIT_SLOWER = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
@@ -131,7 +133,9 @@ def _boards(arguments: argparse.Namespace) -> None:
     from sdk.boards import list_boards
 
     boards = list_boards()
-    _print(arguments, [dataclasses.asdict(board) for board in boards], lambda terminal: terminal.boards(boards))
+    _print(
+        arguments, [dataclasses.asdict(board) for board in boards], lambda terminal: terminal.boards(boards)
+    )
 
 
 def _board_fetch(arguments: argparse.Namespace) -> None:
@@ -189,9 +193,56 @@ def _bench(arguments: argparse.Namespace) -> None:
             threads=arguments.threads,
             samples=arguments.samples,
             seconds=arguments.seconds,
+            profile=arguments.profile,
             progress=progress,
         )
+    if arguments.output is not None:
+        api.write_run(report, arguments.output)
     _print(arguments, report.to_json(), lambda terminal: terminal.report(report))
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from sdk import api
+
+    report = api.read_run(arguments.run_file)
+    if arguments.html is not None:
+        api.write_html(report, arguments.html)
+    _print(arguments, report.to_json(), lambda terminal: terminal.report(report))
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from sdk import api
+
+    result = api.compare_runs(arguments.old, arguments.new, limit=arguments.fail_if_slower)
+    _print(arguments, result.to_json(), lambda terminal: terminal.against(result))
+    return EXIT_SLOWER if result.slower else 0
+
+
+def _eval(arguments: argparse.Namespace) -> None:
+    from sdk import api
+
+    with _progress(arguments) as progress:
+        result = api.evaluate_on_board(
+            arguments.board,
+            arguments.model,
+            arguments.data,
+            preprocess=arguments.preprocess,
+            split=arguments.split,
+            limit=arguments.limit,
+            **_target(arguments),
+            progress=progress,
+        )
+    _print(arguments, result.to_json(), lambda terminal: terminal.evaluation(result))
+
+
+def _board_calibrate(arguments: argparse.Namespace) -> None:
+    from sdk import api
+
+    with _progress(arguments) as progress:
+        result = api.calibrate_board(
+            arguments.board, threads=arguments.threads, **_target(arguments), progress=progress
+        )
+    _print(arguments, result.to_json(), lambda terminal: terminal.calibration(result))
 
 
 def _demo(arguments: argparse.Namespace) -> None:
@@ -249,7 +300,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     def command(
         name: str,
-        run: Callable[[argparse.Namespace], None],
+        run: Callable[[argparse.Namespace], int | None],
         summary: str,
         example: str,
         within: Any = commands,
@@ -353,6 +404,16 @@ def build_parser() -> argparse.ArgumentParser:
         sub.add_argument("board", nargs="?", default="virtual-arm64", help="default: virtual-arm64")
 
     sub = command(
+        "calibrate",
+        _board_calibrate,
+        "measure what a board can do through its runtime, for later reports",
+        "sdk board calibrate --board rpi4 --host raspberrypi.local",
+        within=board_commands,
+    )
+    _target_arguments(sub)
+    sub.add_argument("--threads", type=_positive, default=1, help="threads of the runtime (default: 1)")
+
+    sub = command(
         "deploy",
         _deploy,
         "push a model to a board, check it there and make it the one that runs",
@@ -369,11 +430,60 @@ def build_parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("models", nargs="+", type=Path, metavar="MODEL", help="packages or models")
     _target_arguments(sub)
-    sub.add_argument("--threads", type=_positive, default=1, help="threads of the runtime (default: 1)")
+    sub.add_argument(
+        "--threads", type=_counts, default=(1,), metavar="N[,N]", help="threads of the runtime (default: 1)"
+    )
     sub.add_argument("--samples", type=_positive, default=1024, help="inferences a model (default: 1024)")
     sub.add_argument(
         "--seconds", type=_seconds, default=10.0, help="or this long, whichever is first (default: 10)"
     )
+
+    sub.add_argument(
+        "--no-profile", dest="profile", action="store_false", help="do not time the operators, only the whole"
+    )
+    sub.add_argument(
+        "-o", "--output", type=Path, metavar="RUN.json", help="keep the run, raw samples included"
+    )
+
+    sub = command(
+        "report",
+        _report,
+        "show a kept run again, or make one HTML page of it",
+        "sdk report run.json --html run.html",
+    )
+    sub.add_argument("run_file", type=Path, metavar="RUN.json", help="what `sdk bench -o` wrote")
+    sub.add_argument("--html", type=Path, metavar="FILE", help="page to write; it needs no network")
+
+    sub = command(
+        "compare",
+        _compare,
+        "hold a new run against an old one; exit status 1 when a model became slower",
+        "sdk compare old.json new.json --fail-if-slower 5%",
+    )
+    sub.add_argument("old", type=Path, metavar="OLD.json", help="what `sdk bench -o` wrote")
+    sub.add_argument("new", type=Path, metavar="NEW.json", help="the same, later")
+    sub.add_argument(
+        "--fail-if-slower",
+        type=_share,
+        default=0.05,
+        metavar="X%",
+        help="slower counts beyond this, the whole 95 %% interval considered (default: 5%%)",
+    )
+
+    sub = command(
+        "eval",
+        _eval,
+        "count right answers on the board and on the host, on the same images",
+        "sdk eval --board rpi4 --host raspberrypi.local mobilenet.armlet --data images/",
+    )
+    sub.add_argument("model", type=Path, help=".armlet package, or any model that `sdk convert` reads")
+    _target_arguments(sub)
+    sub.add_argument("--data", type=Path, required=True, help="folder of images, or .npz with x and y")
+    sub.add_argument(
+        "--preprocess", help="tf, torch, 01, raw or mean=...:scale=... (default: as the package says)"
+    )
+    sub.add_argument("--split", choices=("train", "test"), help="where the data have both")
+    sub.add_argument("--limit", type=_positive, help="at most so many images, taken evenly")
 
     sub = command(
         "demo",
@@ -451,6 +561,17 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected a positive number, found {text}")
+    return value
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(_positive(part) for part in text.split(",")))
+
+
+def _share(text: str) -> float:
+    value = float(text[:-1]) / 100.0 if text.endswith("%") else float(text)
+    if not 0 <= value < 100:
+        raise argparse.ArgumentTypeError(f"expected a share such as 5% or 0.05, found {text}")
     return value
 
 

@@ -6,7 +6,8 @@ BoardError              the board is unknown or its file is wrong
 ConnectionFailed        the host cannot be reached, or its key or ours is refused
 RemoteError             the board answered, and the answer was an error or not acceptable
 ProvisionError          runtime, kernel or agent could not be made ready for the board
-DataError               images or labels cannot be read
+DataError               images, labels or a record cannot be read
+ReportError             a report cannot be made
 """
 
 from __future__ import annotations
@@ -39,7 +40,11 @@ class ProvisionError(ArmletError):
 
 
 class DataError(ArmletError):
-    """Images or labels cannot be read."""
+    """Images, labels or a record cannot be read."""
+
+
+class ReportError(ArmletError):
+    """A report cannot be made."""
 
 
 __all__ = [
@@ -51,5 +56,6 @@ __all__ = [
     "PackageError",
     "ProvisionError",
     "RemoteError",
+    "ReportError",
     "UnsupportedOperator",
 ]

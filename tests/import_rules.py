@@ -45,8 +45,10 @@ COMPOSERS = {
     "sdk.__main__",
     "sdk.api",
     "sdk.api.boards",
+    "sdk.api.evaluating",
     "sdk.api.files",
     "sdk.api.measuring",
+    "sdk.api.runs",
     "sdk.cli",
     "sdk.demo",
     "sdk.instructions",
@@ -54,6 +56,7 @@ COMPOSERS = {
     "sdk.results",
     "sdk.session",
     "sdk.compress.recipe",
+    "sdk.compress.specialise",
     "sdk.models.train_digits",
 }
 
@@ -64,7 +67,12 @@ EVERYWHERE = {"sdk.boards", "sdk.errors", "sdk.graph", "sdk.tflite_schema"}
 TOOLS = {"sdk.files", "sdk.progress", "sdk.quiet"}
 
 #: What the passes of sdk.compress share. (Every other module there is a pass, and a stage of its own.)
-SHARED_BY_PASSES = {"sdk.compress.edit", "sdk.compress.selection"}
+SHARED_BY_PASSES = {
+    "sdk.compress.cost",
+    "sdk.compress.edit",
+    "sdk.compress.selection",
+    "sdk.compress.structure",
+}
 
 #: Modules that are part of a stage: to the rule they are the stage.
 PART_OF = {

@@ -4,6 +4,7 @@ This is where stages are put together; they do not know each other.
 """
 
 from sdk.api.boards import bench_models, deploy_model, golden_pair
+from sdk.api.evaluating import evaluate_on_board
 from sdk.api.files import (
     check_accuracy,
     compress_graph,
@@ -18,17 +19,20 @@ from sdk.api.files import (
     write_zoo_model,
 )
 from sdk.api.measuring import calibrate_board, measure
+from sdk.api.runs import compare_runs, read_run, write_html, write_run
 from sdk.prefetch import fetch_runtimes
 
 __all__ = [
     "bench_models",
     "calibrate_board",
     "check_accuracy",
+    "compare_runs",
     "compress_graph",
     "compress_model",
     "convert_model",
     "deploy_model",
     "describe_zoo_model",
+    "evaluate_on_board",
     "fetch_runtimes",
     "golden_pair",
     "inspect_bytes",
@@ -36,6 +40,9 @@ __all__ = [
     "list_zoo",
     "measure",
     "pack_model",
+    "read_run",
     "unpack_package",
+    "write_html",
+    "write_run",
     "write_zoo_model",
 ]

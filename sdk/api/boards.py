@@ -32,7 +32,7 @@ def deploy_model(board: str, source: PathLike, *, progress: Progress = silent, *
     The board runs the host's golden input before it confirms the new release. ``target``: see
     :class:`sdk.session.Target`.
     """
-    name, package = _package_of(source, progress)
+    name, package = package_of(source, progress)
     with open_session(board, Target(**target), progress) as session:
         deployed = session.agent.deploy(package, name, golden=golden_pair(package), progress=progress)
         return Deployment(
@@ -66,7 +66,7 @@ def bench_models(
 
     ``threads``, ``samples``, ``seconds`` and ``profile``: see :func:`sdk.api.measuring.measure`.
     """
-    packages = [_package_of(source, progress) for source in sources]
+    packages = [package_of(source, progress) for source in sources]
     names = [name for name, _ in packages]
     if len(set(names)) < len(names):
         raise ModelError(
@@ -111,7 +111,7 @@ def noise_for(graph: Graph) -> np.ndarray:
     return rng.integers(bounds.min, bounds.max, entry.shape, dtype=dtype, endpoint=True)
 
 
-def _package_of(source: PathLike, progress: Progress) -> tuple[str, bytes]:
+def package_of(source: PathLike, progress: Progress) -> tuple[str, bytes]:
     """Name and package bytes of a file that is a package, or a model that becomes one without loss."""
     path = Path(source)
     if path.is_file():

@@ -12,6 +12,10 @@ from rich.text import Text
 
 from sdk.inspection import Inspection
 from sdk.report.record import Accuracy, ModelRecord, Report
+from sdk.report.terminal_gap import against as against
+from sdk.report.terminal_gap import calibration as calibration
+from sdk.report.terminal_gap import evaluation as evaluation
+from sdk.report.terminal_gap import gap
 from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, seconds_text
 
 
@@ -273,6 +277,7 @@ def report(result: Report) -> RenderableType:
         parts.append(_latencies(result.models))
         if result.comparisons:
             parts.append(_gap(result))
+        parts.extend(gap(g) for g in result.gaps)
     parts.append(_conditions(result))
     parts.extend(Text(f"note: {note}", style="yellow") for note in result.notes)
     return Group(*parts)

@@ -1,0 +1,285 @@
+"""The plots of the HTML report, as inline SVG that takes its colours from the page, light or dark. Pure.
+
+Every plot is drawn in its own units of 1 px on a canvas 720 wide and scales with the page. Shapes carry a ``<title>``,
+which a browser shows as a tooltip and a screen reader reads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+
+import numpy as np
+
+from sdk.attribution import OperatorTime
+from sdk.breakdown import Peaks
+from sdk.gap import Gap
+from sdk.report.record import ModelRecord
+from sdk.report.units import bytes_text, percent_text, seconds_text
+from sdk.theory import GROUPS
+
+WIDTH = 720
+_BINS = 60
+
+
+def _svg(height: float, body: Iterable[str], label: str) -> str:
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(label)}" '
+        f'xmlns="http://www.w3.org/2000/svg">{"".join(body)}</svg>'
+    )
+
+
+def _text(x: float, y: float, text: str, anchor: str = "start", style: str = "") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{style}">{escape(text)}</text>'
+
+
+def _bar(x: float, y: float, width: float, height: float, style: str, title: str) -> str:
+    return (
+        f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.5):.1f}" height="{height:.1f}" rx="2" '
+        f'class="{style}"><title>{escape(title)}</title></rect>'
+    )
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, style: str = "axis") -> str:
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{style}"/>'
+
+
+def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers from ``low`` to ``high``, ``most`` at the most: steps of 1, 2 or 5 times a power of ten."""
+    span = max(high - low, 1e-12)
+    step = 10.0 ** math.floor(math.log10(span / most))
+    step *= next(f for f in (1, 2, 5, 10) if span / (step * f) <= most)
+    first = math.ceil(low / step - 1e-9)
+    return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def distributions(models: Sequence[ModelRecord]) -> str:
+    """One histogram a model over a common axis of milliseconds, with the median and its interval."""
+    left, right, row = 8, 8, 96
+    # A few outliers would squeeze everything else: they are cut off, and counted in words.
+    ends = [(m.measurement.minimum, m.measurement.percentile(95.0)) for m in models]
+    first, last = min(low for low, _ in ends), max(high + 0.5 * (high - low) for low, high in ends)
+    low = max(0.0, first - 0.05 * (last - first))
+    high = last + 0.02 * (last - low)
+
+    def x(seconds: float) -> float:
+        return left + (WIDTH - left - right) * (seconds - low) / max(high - low, 1e-12)
+
+    body = []
+    for number, model in enumerate(models):
+        t = model.measurement
+        top, base = number * row + 22, number * row + row - 14
+        counts, edges = np.histogram(np.asarray(t.samples_seconds), bins=_BINS, range=(low, high))
+        tallest = max(int(counts.max()), 1)
+        beyond = sum(s > high for s in t.samples_seconds)
+        body.append(_text(left, top - 6, model.name, style="strong"))
+        note = f"median {seconds_text(t.median)}, {len(t.samples_seconds):,} samples"
+        body.append(
+            _text(WIDTH - right, top - 6, note + (f", {beyond} beyond" if beyond else ""), "end", "dim")
+        )
+        for count, start, end in zip(counts, edges[:-1], edges[1:], strict=True):
+            if count:
+                height = (base - top) * count / tallest
+                title = f"{count} inferences of {seconds_text(start)} to {seconds_text(end)}"
+                style = f"series-{number % 8}"
+                body.append(_bar(x(start), base - height, x(end) - x(start) - 1, height, style, title))
+        interval_low, interval_high = t.median_interval()
+        title = f"median between {seconds_text(interval_low)} and {seconds_text(interval_high)} (95 %)"
+        body.append(
+            _bar(x(interval_low), top, x(interval_high) - x(interval_low), base - top, "interval", title)
+        )
+        body.append(_line(x(t.median), top, x(t.median), base, "median"))
+        body.append(_line(left, base, WIDTH - right, base))
+    height = len(models) * row + 14
+    for tick in nice_ticks(low * 1e3, high * 1e3, 8):
+        body.append(_line(x(tick / 1e3), height - 28, x(tick / 1e3), height - 23))
+        body.append(_text(x(tick / 1e3), height - 11, f"{tick:.4g}", "middle", "dim"))
+    body.append(_text(WIDTH - right, height, "milliseconds", "end", "dim"))
+    return _svg(height + 4, body, "Distribution of the time of one inference, for each model")
+
+
+def waterfall(gap: Gap) -> str:
+    """From the promised time to the measured one, a bar for every part of the gap."""
+    left, right, row = 190, 92, 28
+    total = gap.promised_seconds
+    steps = [("promised by theory", 0.0, total, "promise")]
+    for part in gap.parts:
+        if abs(part.seconds) >= 0.0005 * gap.measured_seconds:
+            start, total = total, total + part.seconds
+            steps.append((part.name, start, total, "loss" if part.seconds > 0 else "gain"))
+    steps.append(("measured", 0.0, gap.measured_seconds, "measured"))
+    high = max(max(start, end) for _, start, end, _ in steps)
+    low = min(0.0, min(min(start, end) for _, start, end, _ in steps))
+
+    def x(seconds: float) -> float:
+        return left + (WIDTH - left - right) * (seconds - low) / max(high - low, 1e-12)
+
+    body = []
+    for number, (name, start, end, style) in enumerate(steps):
+        y = number * row + 4
+        whole = style in ("promise", "measured")
+        text = seconds_text(end) if whole else ("+" if end > start else "−") + seconds_text(abs(end - start))
+        body.append(_text(left - 10, y + 15, name, "end", "strong" if whole else ""))
+        body.append(
+            _bar(
+                x(min(start, end)),
+                y,
+                x(max(start, end)) - x(min(start, end)),
+                row - 8,
+                style,
+                f"{name}: {text}",
+            )
+        )
+        body.append(_text(x(max(start, end)) + 6, y + 15, text, style="strong" if whole else ""))
+        if number < len(steps) - 1:
+            body.append(_line(x(end), y + row - 8, x(end), y + row, "link"))
+    label = (
+        f"From {seconds_text(gap.promised_seconds)} promised to {seconds_text(gap.measured_seconds)} measured"
+    )
+    return _svg(len(steps) * row + 6, body, label)
+
+
+def roofline(operators: Sequence[OperatorTime], peaks: Peaks) -> str:
+    """Every operator that multiplies, as achieved GFLOP/s over arithmetic intensity, below the board's roof."""
+    left, right, top, bottom = 54, 12, 14, 44
+    height = 340
+    points = [
+        (t.cost.arithmetic_intensity, rate / 1e9, t)
+        for t in operators
+        if (rate := t.achieved_flop_per_second) and t.cost.arithmetic_intensity > 0
+    ]
+    if not points:
+        return ""
+    roof = peaks.flop_per_second / 1e9
+    x_low = 10 ** math.floor(math.log10(min(p[0] for p in points)))
+    x_high = 10 ** math.ceil(math.log10(max(p[0] for p in points) * 1.01))
+    y_low = 10 ** math.floor(math.log10(min(p[1] for p in points)))
+    y_high = 2.5 * max([roof, *(p[1] for p in points)])
+
+    def x(value: float) -> float:
+        return left + (WIDTH - left - right) * math.log(value / x_low) / math.log(x_high / x_low)
+
+    def y(value: float) -> float:
+        return height - bottom - (height - top - bottom) * math.log(value / y_low) / math.log(y_high / y_low)
+
+    body = []
+    for exponent in range(round(math.log10(x_low)), round(math.log10(x_high)) + 1):
+        body.append(_line(x(10.0**exponent), top, x(10.0**exponent), height - bottom, "grid"))
+        body.append(_text(x(10.0**exponent), height - bottom + 16, f"{10.0**exponent:g}", "middle", "dim"))
+    for exponent in range(round(math.log10(y_low)), math.floor(math.log10(y_high)) + 1):
+        body.append(_line(left, y(10.0**exponent), WIDTH - right, y(10.0**exponent), "grid"))
+        body.append(_text(left - 8, y(10.0**exponent) + 4, f"{10.0**exponent:g}", "end", "dim"))
+    body.append(_text(WIDTH - right, height - 8, "FLOP a byte (log)", "end", "dim"))
+    body.append(_text(left + 4, top + 10, "GFLOP/s (log)", "start", "dim"))
+    ridge = x_low
+    if peaks.memory_bytes_per_second:
+        slope = peaks.memory_bytes_per_second / 1e9
+        ridge = min(max(roof / slope, x_low), x_high)
+        start = max(x_low, y_low / slope)
+        body.append(
+            _line(x(start), y(min(slope * start, roof)), x(ridge), y(min(slope * ridge, roof)), "roof")
+        )
+        middle = math.sqrt(start * ridge)
+        body.append(_text(x(middle) + 10, y(slope * middle) + 16, f"{slope:.3g} GB/s", style="dim"))
+    body.append(_line(x(ridge), y(roof), WIDTH - right, y(roof), "roof"))
+    body.append(_text(WIDTH - right - 4, y(roof) - 14, f"{roof:.3g} GFLOP/s", "end", "dim"))
+    slowest = max(t.seconds for _, _, t in points)
+    for intensity, rate, t in sorted(points, key=lambda p: -p[2].seconds):
+        radius = 3 + 7 * math.sqrt(t.seconds / slowest)
+        title = (
+            f"{t.cost.index} {t.cost.kind} ({t.cost.group}): {rate:.3g} GFLOP/s at {intensity:.3g} FLOP a byte, "
+            f"{seconds_text(t.seconds)}"
+        )
+        body.append(
+            f'<circle cx="{x(intensity):.1f}" cy="{y(rate):.1f}" r="{radius:.1f}" '
+            f'class="{group_class(t.cost.group)} point"><title>{escape(title)}</title></circle>'
+        )
+    return _svg(height, body, "Roofline: what each operator reached, below what the board can do")
+
+
+def group_class(group: str) -> str:
+    """The CSS class that gives a group of operators its colour."""
+    return f"series-{GROUPS.index(group) % 8}" if group in GROUPS else "series-7"
+
+
+def groups(models: Sequence[tuple[str, Sequence[OperatorTime], float]]) -> str:
+    """One stacked bar a model: (name, operators, seconds outside of them) by group of operators."""
+    left, right, row = 8, 8, 52
+    longest = max(sum(t.seconds for t in operators) + max(outside, 0.0) for _, operators, outside in models)
+    body = []
+    for number, (name, operators, outside) in enumerate(models):
+        y, x = number * row + 20.0, float(left)
+        total = sum(t.seconds for t in operators) + max(outside, 0.0)
+        body.append(_text(left, y - 6, name, style="strong"))
+        body.append(_text(WIDTH - right, y - 6, f"{seconds_text(total)} undisturbed", "end", "dim"))
+        parts = [(group, sum(t.seconds for t in operators if t.cost.group == group)) for group in GROUPS]
+        for group, seconds in [*parts, ("dispatch and overlap", max(outside, 0.0))]:
+            width = (WIDTH - left - right) * seconds / longest
+            if seconds > 0:
+                title = f"{group}: {seconds_text(seconds)}, {percent_text(seconds / total)}"
+                style = group_class(group) if group in GROUPS else "outside"
+                body.append(_bar(x, y, width - 1, 22, style, title))
+            x += width
+    return _svg(len(models) * row, body, "Time by group of operators")
+
+
+def sizes(models: Sequence[ModelRecord]) -> str:
+    """Bytes after every stage, a bar each, for every model that was compressed."""
+    left, right, row = 190, 110, 22
+    body, y = [], 0.0
+    largest = max(size for m in models for _, size in (m.stages or (("coded", m.package_bytes),)))
+    for number, model in enumerate(models):
+        body.append(_text(8, y + 16, model.name, style="strong"))
+        y += 24
+        for stage, size in model.stages or (
+            ("original", model.original_bytes),
+            ("coded", model.package_bytes),
+        ):
+            width = (WIDTH - left - right) * size / largest
+            ratio = f"{bytes_text(size)}, {model.original_bytes / size:.3g}x" if size else bytes_text(size)
+            body.append(_text(left - 10, y + 14, stage, "end"))
+            body.append(_bar(left, y + 2, width, row - 7, f"series-{number % 8}", f"{stage}: {size} bytes"))
+            body.append(_text(left + width + 6, y + 14, ratio, style="dim"))
+            y += row
+        y += 6
+    return _svg(y + 4, body, "Size after every stage of compression")
+
+
+def accuracy_against_size(models: Sequence[ModelRecord]) -> str:
+    """Top-1 over package size, the original above it as a hollow point. "" when no accuracy was checked."""
+    checked = [m for m in models if m.accuracy is not None]
+    if not checked:
+        return ""
+    left, right, top, bottom, height = 60, 24, 12, 40, 240
+    points = []
+    for number, model in enumerate(models):
+        if (a := model.accuracy) is not None:
+            before, after = a.share(a.original_correct), a.share(a.compressed_correct)
+            points.append((model.original_bytes, before, f"{model.name}, original", number, "hollow"))
+            points.append((model.package_bytes, after, f"{model.name}, compressed", number, "point"))
+    x_low, x_high = min(p[0] for p in points) * 0.7, max(p[0] for p in points) * 1.4
+    spread = max(max(p[1] for p in points) - min(p[1] for p in points), 0.01)
+    y_low, y_high = min(p[1] for p in points) - 0.3 * spread, max(p[1] for p in points) + 0.3 * spread
+
+    def x(value: float) -> float:
+        return left + (WIDTH - left - right) * math.log(value / x_low) / math.log(x_high / x_low)
+
+    def y(value: float) -> float:
+        return height - bottom - (height - top - bottom) * (value - y_low) / (y_high - y_low)
+
+    body = []
+    for tick in nice_ticks(100 * y_low, 100 * y_high, 5):
+        body.append(_line(left, y(tick / 100), WIDTH - right, y(tick / 100), "grid"))
+        body.append(_text(left - 8, y(tick / 100) + 4, f"{tick:.4g} %", "end", "dim"))
+    body.append(_text(WIDTH - right, height - 8, "bytes (log)", "end", "dim"))
+    for first, second in zip(points[::2], points[1::2], strict=True):
+        body.append(_line(x(first[0]), y(first[1]), x(second[0]), y(second[1]), "link"))
+    for size, share, name, number, style in points:
+        title = f"{name}: {bytes_text(size)}, {percent_text(share, 2)}"
+        body.append(
+            f'<circle cx="{x(size):.1f}" cy="{y(share):.1f}" r="6" class="series-{number % 8} {style}">'
+            f"<title>{escape(title)}</title></circle>"
+        )
+        body.append(_text(x(size), height - bottom + 16, bytes_text(size), "middle", "dim"))
+    return _svg(height, body, "Accuracy against size, before and after compression")

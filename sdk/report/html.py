@@ -1,0 +1,290 @@
+"""A report as one HTML file that needs nothing else: no network, no other files. Pure: returns text.
+
+Every figure in a table stands with its raw value beside it (``data-field``, ``data-value``), so that a program can
+read the page and a test can hold it against the JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sdk.attribution import OperatorTime
+from sdk.breakdown import Peaks
+from sdk.errors import ReportError
+from sdk.gap import Gap
+from sdk.report import charts
+from sdk.report.page import SCRIPT, STYLE, TEMPLATE
+from sdk.report.record import ModelRecord, Report
+from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, seconds_text
+from sdk.theory import GROUPS
+
+HEADS = ("#", "operator", "group", "output", "MACs", "time", "share", "GFLOP/s", "FLOP/byte", "kernels")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure: which, its raw value, and the text that people read."""
+
+    field: str
+    value: Any
+    text: str
+    left: bool = False
+    wrap: bool = False
+
+
+def render(report: Report) -> str:
+    """The page of a report. Raises ReportError when Jinja2 is not installed."""
+    try:
+        from jinja2 import Environment, StrictUndefined
+        from markupsafe import Markup
+    except ImportError as error:
+        raise ReportError(
+            "HTML reports need Jinja2",
+            found=str(error),
+            hint="Install the host extra: pip install 'armlet[host]'.",
+        ) from error
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    profiled = [(m, s.operators()) for m in report.models if (s := m.subject()) is not None]
+    first = report.models[0].measurement
+    return environment.from_string(TEMPLATE).render(
+        title=f"{', '.join(m.name for m in report.models)} on {report.board}",
+        style=Markup(STYLE),
+        script=Markup(SCRIPT),
+        report=report,
+        conditions={
+            "runtime": f"{first.runtime} {first.runtime_version}",
+            "threads": _threads(first.threads),
+        },
+        problems=_problems(report),
+        # An emulator's clock means nothing, so nothing of it is shown where a reader would take it for a latency.
+        times=not report.emulated,
+        tiles=[_tiles(report, number) for number in range(len(report.comparisons))],
+        model_rows=[_model_row(m, t, not report.emulated) for m in report.models for t in m.measurements],
+        start_rows=[_start_row(m) for m in report.models],
+        comparison_rows=[_comparison_row(c) for c in report.comparisons],
+        gaps=[_gap(g, Markup) for g in report.gaps],
+        distributions=Markup(charts.distributions(report.models)),
+        operators=[_operators(m, times, report.peaks, Markup) for m, times in profiled],
+        heads=HEADS,
+        groups=Markup(
+            charts.groups([(m.name, times, m.profile.outside_seconds) for m, times in profiled if m.profile])
+        )
+        if profiled
+        else "",
+        key=_key(t for _, times in profiled for t in times),
+        sizes=Markup(charts.sizes(report.models)),
+        accuracy_plot=Markup(charts.accuracy_against_size(report.models)),
+        accuracy_rows=[_accuracy_row(m) for m in report.models if m.accuracy is not None],
+        facts=_facts(report),
+    )
+
+
+def _problems(report: Report) -> list[str]:
+    """What is wrong with the run, and with which of its models: one sentence a problem."""
+    found: dict[str, list[str]] = {}
+    for model in report.models:
+        for timed in model.measurements:
+            for problem in timed.problems:
+                found.setdefault(problem, []).append(model.name)
+    return [f"{', '.join(dict.fromkeys(names))}: {problem}" for problem, names in found.items()]
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
+def _seconds(field: str, seconds: float | None) -> Cell:
+    return Cell(
+        field, "" if seconds is None else repr(seconds), "-" if seconds is None else seconds_text(seconds)
+    )
+
+
+def _signed_seconds(field: str, seconds: float) -> Cell:
+    return Cell(field, repr(seconds), ("−" if seconds < 0 else "") + seconds_text(abs(seconds)))
+
+
+def _ratio(field: str, ratio: float | None) -> Cell:
+    return Cell(field, "" if ratio is None else repr(ratio), "-" if ratio is None else ratio_text(ratio))
+
+
+def _share(field: str, share: float | None, digits: int = 0) -> Cell:
+    text = "-" if share is None else percent_text(share, digits)
+    return Cell(field, "" if share is None else repr(share), text)
+
+
+def _tiles(report: Report, number: int) -> dict[str, Any]:
+    c = report.comparisons[number]
+    at = f"comparisons.{number}"
+    tiles = [
+        (_ratio(f"{at}.theoretical_speedup", c.theoretical_speedup), "promised by theory"),
+        (_ratio(f"{at}.measured_speedup", c.measured_speedup), "measured"),
+        (_share(f"{at}.share_realised", c.share_realised), "of the promise arrived"),
+        (_seconds(f"{at}.candidate_median_seconds", c.candidate_median_seconds), f"{c.candidate}, median"),
+        (_seconds(f"{at}.baseline_median_seconds", c.baseline_median_seconds), f"{c.baseline}, median"),
+    ]
+    return {
+        "title": f"{c.candidate} against {c.baseline}, {_threads(c.threads)}",
+        "tiles": [{"field": t.field, "value": t.value, "text": t.text, "label": label} for t, label in tiles],
+    }
+
+
+def _model_row(m: ModelRecord, t: Any, times: bool) -> dict[str, Any]:
+    seconds = [_seconds(name, getattr(t, name)) for name in ("minimum", "median", "p90", "p99")]
+    return {
+        "name": m.name,
+        "cells": [
+            Cell("threads", t.threads, str(t.threads)),
+            Cell("original_bytes", m.original_bytes, bytes_text(m.original_bytes)),
+            Cell("package_bytes", m.package_bytes, bytes_text(m.package_bytes)),
+            _ratio("ratio", m.ratio),
+            _share("sparsity", m.sparsity),
+            Cell("macs", m.macs, count_text(m.macs)),
+            *(seconds if times else []),
+        ],
+    }
+
+
+def _start_row(m: ModelRecord) -> dict[str, Any]:
+    t = m.measurement
+    memory = t.peak_memory_bytes
+    return {
+        "name": m.name,
+        "cells": [
+            _seconds("decode_seconds", t.decode_seconds),
+            _seconds("init_seconds", t.init_seconds),
+            _seconds("first_seconds", t.first_seconds),
+            Cell("peak_memory_bytes", memory or "", "-" if memory is None else bytes_text(memory)),
+            Cell("decode_kernel", t.decode_kernel, t.decode_kernel),
+        ],
+    }
+
+
+def _comparison_row(c: Any) -> dict[str, Any]:
+    return {
+        "name": c.candidate,
+        "cells": [
+            Cell("baseline", c.baseline, c.baseline),
+            Cell("threads", c.threads, str(c.threads)),
+            _ratio("theoretical_speedup", c.theoretical_speedup),
+            _ratio("measured_speedup", c.measured_speedup),
+            Cell("measured_low", repr(c.measured_low), f"{c.measured_low:.2f} to {c.measured_high:.2f}"),
+            _share("share_realised", c.share_realised),
+        ],
+    }
+
+
+def _gap(g: Gap, markup: Any) -> dict[str, Any]:
+    methods = {
+        "runtime": "timed inside whole inferences by the runtime's profiler",
+        "isolated": "timed one by one, each as a model of its own",
+    }
+    return {
+        "gap": g,
+        "threads": _threads(g.threads),
+        "waterfall": markup(charts.waterfall(g)),
+        "peak": f"{g.peak_flop_per_second / 1e9:.3g} GFLOP/s",
+        "method": methods[g.method],
+        "rows": [
+            {
+                "name": p.name,
+                "cells": [
+                    _signed_seconds("candidate_seconds", p.candidate_seconds),
+                    _signed_seconds("baseline_seconds", p.baseline_seconds),
+                    _signed_seconds("seconds", p.seconds),
+                ],
+            }
+            for p in g.parts
+        ],
+    }
+
+
+def _operators(
+    m: ModelRecord, times: tuple[OperatorTime, ...], peaks: Peaks | None, markup: Any
+) -> dict[str, Any]:
+    whole = sum(t.seconds for t in times) or 1.0
+    rows = []
+    for t in times:
+        c, rate = t.cost, t.achieved_flop_per_second
+        kernels = " + ".join(t.kernels) or "fused, or done beforehand"
+        rows.append(
+            [
+                Cell("index", c.index, str(c.index)),
+                Cell("kind", c.kind, c.kind, left=True),
+                Cell("group", c.group, c.group, left=True),
+                Cell("output_shape", "x".join(map(str, c.output_shape)), "x".join(map(str, c.output_shape))),
+                Cell("macs", c.macs, count_text(c.macs) if c.macs else "-"),
+                _seconds("seconds", t.seconds),
+                _share("share", t.seconds / whole, 1),
+                Cell("rate", repr(rate or 0.0), f"{rate / 1e9:.3g}" if rate else "-"),
+                Cell("intensity", repr(c.arithmetic_intensity), f"{c.arithmetic_intensity:.3g}"),
+                Cell("kernels", kernels, kernels, left=True, wrap=True),
+            ]
+        )
+    return {"name": m.name, "rows": rows, "roofline": markup(charts.roofline(times, peaks)) if peaks else ""}
+
+
+def _key(times: Iterable[OperatorTime]) -> list[tuple[str, str]]:
+    present = {t.cost.group for t in times}
+    return [
+        *((g, charts.group_class(g)) for g in GROUPS if g in present),
+        ("dispatch and overlap", "outside"),
+    ]
+
+
+def _accuracy_row(m: ModelRecord) -> dict[str, Any]:
+    a = m.accuracy
+    assert a is not None
+    counts = (
+        ("original_correct", a.original_correct),
+        ("compressed_correct", a.compressed_correct),
+        ("board_correct", a.board_correct),
+    )
+    cells = [
+        Cell(name, "" if n is None else n, "-" if n is None else percent_text(a.share(n), 2))
+        for name, n in counts
+    ]
+    agrees = a.board_agrees
+    cells.append(
+        Cell("board_agrees", "" if agrees is None else agrees, "-" if agrees is None else str(agrees))
+    )
+    cells.append(Cell("samples", a.samples, str(a.samples)))
+    return {"name": m.name, "cells": cells}
+
+
+def _facts(report: Report) -> list[tuple[str, str]]:
+    t = report.models[0].measurement
+    counts = sorted({m.threads for model in report.models for m in model.measurements})
+    facts = [
+        ("board", f"{report.board}: {report.board_title}"),
+        ("machine", f"{t.machine}, Python {t.python_version}, numpy {t.numpy_version}"),
+        ("runtime", f"{t.runtime} {t.runtime_version}, delegate {t.delegate}"),
+        ("threads", f"{', '.join(map(str, counts))}; CPUs {', '.join(map(str, t.cpus))}"),
+        (
+            "samples",
+            " + ".join(f"{len(m.measurement.samples_seconds):,}" for m in report.models)
+            + f", interleaved, after {len(t.warmup_seconds)} warm-ups",
+        ),
+        ("governor", t.governor or "unknown"),
+        ("clock", _range(t.frequency_before_hz, t.frequency_after_hz, 1e9, "GHz")),
+        ("temperature", _range(t.temperature_before_celsius, t.temperature_after_celsius, 1.0, "°C")),
+        ("throttled", {True: "yes", False: "no", None: "the machine does not tell"}[t.throttled]),
+    ]
+    if report.peaks is not None:
+        memory = report.peaks.memory_bytes_per_second
+        figures = f"{report.peaks.flop_per_second / 1e9:.3g} GFLOP/s" + (
+            f", {memory / 1e9:.3g} GB/s read and written" if memory else ""
+        )
+        facts.append(("what the board can do", f"{figures} ({report.peaks.source})"))
+    facts += [(f"package of {m.name}", m.measurement.package_sha256 or "none") for m in report.models]
+    return facts
+
+
+def _range(before: float | None, after: float | None, unit: float, name: str) -> str:
+    if before is None and after is None:
+        return "the machine does not tell"
+    texts = ["?" if v is None else f"{v / unit:.3g}" for v in (before, after)]
+    return f"{texts[0]} {name} before, {texts[1]} {name} after"

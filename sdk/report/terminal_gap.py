@@ -1,0 +1,145 @@
+"""The gap between theory and measurement on 80 columns: a waterfall, and its causes in words. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from sdk.gap import Gap
+from sdk.report.units import percent_text, ratio_text, seconds_text
+
+_BAR = 30
+
+
+def gap(result: Gap) -> RenderableType:
+    """From the promised time to the measured one, part by part, then the largest causes."""
+    threads = "1 thread" if result.threads == 1 else f"{result.threads} threads"
+    longest = max(result.promised_seconds, result.measured_seconds)
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column(justify="right")
+    table.add_column()
+    total = result.promised_seconds
+    table.add_row("promised by theory", seconds_text(total), "", _bar(0.0, total, longest, "dim"))
+    for part in result.parts:
+        if abs(part.seconds) < 0.0005 * result.measured_seconds:
+            continue
+        start, total = total, total + part.seconds
+        sign = "+" if part.seconds > 0 else "-"
+        table.add_row(
+            part.name,
+            sign + seconds_text(abs(part.seconds)),
+            percent_text(part.seconds / result.measured_seconds, 0),
+            _bar(min(start, total), max(start, total), longest, "yellow" if part.seconds > 0 else "green"),
+        )
+    measured = result.measured_seconds
+    table.add_row("measured", seconds_text(measured), "100 %", _bar(0.0, measured, longest, "cyan"))
+    parts: list[RenderableType] = [
+        Text(f"\nWhere it went: {result.candidate}, {threads}", style="bold"),
+        Text(
+            f"{ratio_text(result.theoretical_speedup)} in theory ({result.work}), "
+            f"{ratio_text(result.measured_speedup)} measured: {percent_text(result.share_realised, 0)} arrived"
+        ),
+        table,
+    ]
+    parts += [Padding(Text(f"{n}. {cause}"), (0, 0, 0, 2)) for n, cause in enumerate(result.causes, 1)]
+    if result.sparsity:
+        parts.append(Text(result.sparsity))
+    method = "by the runtime's profiler" if result.method == "runtime" else "each alone"
+    parts.append(
+        Text(
+            f"arithmetic at {result.peak_flop_per_second / 1e9:.3g} GFLOP/s ({result.peak_source}); operators timed "
+            f"{method}",
+            style="dim",
+        )
+    )
+    return Group(*parts)
+
+
+def _bar(start: float, end: float, longest: float, style: str) -> Text:
+    first = round(_BAR * max(start, 0.0) / longest)
+    return Text(" " * first + "█" * max(1, round(_BAR * end / longest) - first), style=style)
+
+
+def against(result: Any) -> RenderableType:
+    """Two runs of the same models: which became slower, doubt excluded."""
+    table = Table(box=None, pad_edge=False)
+    for head, justify in (("model", "left"), ("threads", "right"), ("old", "right"), ("new", "right")):
+        table.add_column(head, justify=justify)  # type: ignore[arg-type]
+    table.add_column("new / old", justify="right")
+    table.add_column("95 % interval", justify="right")
+    table.add_column("")
+    for entry in result.comparisons:
+        slow, low, high = (
+            1.0 / entry.measured_speedup,
+            1.0 / entry.measured_high,
+            1.0 / entry.measured_low,
+        )
+        verdict = Text("within the noise")
+        if entry in result.slower:
+            verdict = Text("slower", style="bold red")
+        elif entry.is_conclusive:
+            verdict = Text(
+                "a little slower" if slow > 1.0 else "faster", style="yellow" if slow > 1.0 else "green"
+            )
+        table.add_row(
+            entry.candidate,
+            str(entry.threads),
+            seconds_text(entry.baseline_median_seconds),
+            seconds_text(entry.candidate_median_seconds),
+            f"{slow:.3f}",
+            f"{low:.3f} - {high:.3f}",
+            verdict,
+        )
+    notes = [Text(f"note: {warning}", style="yellow") for warning in result.warnings]
+    limit = percent_text(result.limit)
+    said = (
+        f"{len(result.slower)} of {len(result.comparisons)} slower by more than {limit}"
+        if result.slower
+        else f"none slower by more than {limit}, doubt excluded"
+    )
+    return Group(table, *notes, Text(said, style="bold"))
+
+
+def evaluation(result: Any) -> RenderableType:
+    """Accuracy of one package on host and board."""
+    table = Table(box=None, pad_edge=False)
+    for head in ("", "top-1", "top-5"):
+        table.add_column(head, justify="right" if head else "left")
+    for place, top1, top5 in (
+        ("host", result.host_top1, result.host_top5),
+        ("board", result.board_top1, result.board_top5),
+    ):
+        if top1 is not None:
+            table.add_row(
+                place,
+                percent_text(top1 / result.samples, 2),
+                "-" if top5 is None else percent_text(top5 / result.samples, 2),
+            )
+    rows: list[RenderableType] = [
+        Text(f"{result.name} on {result.board}: {result.samples} samples of {result.data}")
+    ]
+    if result.host_top1 is not None:
+        rows.append(table)
+    rows.append(
+        Text(
+            f"same answer on host and board: {result.agree} of {result.samples}; "
+            f"{seconds_text(result.board_seconds / result.samples)} an inference on the board"
+        )
+    )
+    return Group(*rows)
+
+
+def calibration(result: Any) -> RenderableType:
+    """What the board can do through its runtime."""
+    return Text(
+        f"{result.board}, {result.threads} thread{'s' if result.threads > 1 else ''}, {result.runtime} "
+        f"{result.runtime_version}: {result.flop_per_second / 1e9:.3g} GFLOP/s float32, "
+        f"{result.int8_per_second / 1e9:.3g} GOP/s int8, {result.memory_bytes_per_second / 1e9:.3g} GB/s read and "
+        f"written; a call costs {seconds_text(result.call_seconds)}"
+    )
