@@ -1,0 +1,169 @@
+"""The form of a graph that its board runs fastest: which passes apply, in which order, and why.
+
+Every pass is exact; together they change an output by no more than float rounding.  Two forms are made and the cheaper
+one by :mod:`sdk.compress.cost` is taken:
+
+* *dense*: shuffles settled, channels rounded up to the kernel;
+* *sparse*, where the runtime has sparse kernels for the board and enough weights are zero: shuffles and groups folded
+  into block-sparse weights, pools and concatenations lowered, mirrored where TensorFlow's padding asks for it, hinted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sdk.boards import Board
+from sdk.compress.cost import instructions
+from sdk.compress.fuse import fuse
+from sdk.compress.lower import (
+    average_pools_as_depthwise,
+    concatenations_as_sums,
+    enter_channels_first,
+    explicit_padding,
+    global_pools_as_means,
+    pixel_convolutions_as_fully_connected,
+)
+from sdk.compress.mirror import mirror, pads_at_the_end
+from sdk.compress.shuffle import fold_shuffles, settle_shuffles
+from sdk.compress.sparse_hint import sparse_hint
+from sdk.compress.sparse_path import SparsePath, sparse_path
+from sdk.compress.widen import widen
+from sdk.errors import ModelError
+from sdk.graph import Graph
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """One line of the report: what a pass did, or why it was not used."""
+
+    name: str
+    applied: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Specialised:
+    """A graph for one board. ``form`` is "sparse" or "dense"; the input may have to be flipped (see ``mirror``)."""
+
+    graph: Graph
+    form: str
+    passes: tuple[PassResult, ...]
+
+    @property
+    def applied(self) -> tuple[str, ...]:
+        """The names of the passes that changed the graph."""
+        return tuple(result.name for result in self.passes if result.applied)
+
+
+def runs_sparse(board: Board, runtime: str | None = None) -> bool:
+    """True when the runtime has sparse 1x1 kernels that it uses on the board's cores.
+
+    ``ai-edge-litert`` uses them on every aarch64 core, ``tflite-runtime`` 2.14 on those with fp16 arithmetic alone; on
+    x86 XNNPACK leaves them out (``xnn_is_chw_compatible_config``).
+    """
+    if board.architecture != "aarch64":
+        return False
+    if runtime is None:
+        runtime = board.preferred_runtime.name if board.preferred_runtime else "ai-edge-litert"
+    if runtime == "ai-edge-litert":
+        return True
+    return bool(board.clusters) and all("fp16" in cluster.isa for cluster in board.clusters)
+
+
+def for_board(graph: Graph, board: Board, *, runtime: str | None = None) -> Specialised:
+    """The exact rewrite of ``graph`` for ``board`` and a runtime (the board's preferred one where None)."""
+    if board.architecture == "host":
+        fused, results = _run(graph, [("fuse", fuse)])
+        return Specialised(fused, "dense", results)
+    dense, dense_results = _run(
+        graph, [("fuse", fuse), ("settle_shuffles", settle_shuffles), ("widen", widen)]
+    )
+    if not runs_sparse(board, runtime):
+        name = runtime or (board.preferred_runtime.name if board.preferred_runtime else "the runtime")
+        why = f"{name} has no sparse kernels for the cores of {board.name}"
+        return Specialised(dense, "dense", (*dense_results, PassResult("sparse_hint", False, why)))
+
+    sparse, sparse_results, path = _sparse_form(graph)
+    if path is None or not path.sparse:
+        why = sparse_results[-1].reason if path is None else _why_not(path)
+        return Specialised(dense, "dense", (*dense_results, PassResult("sparse_hint", False, why)))
+    costs = instructions(dense), instructions(sparse, set(path.operators))
+    verdict = f"about {costs[1] / 1e6:.3g} M instructions sparse, {costs[0] / 1e6:.3g} M dense"
+    if costs[1] >= costs[0]:
+        return Specialised(dense, "dense", (*dense_results, PassResult("sparse_hint", False, verdict)))
+    return Specialised(
+        sparse_hint(sparse), "sparse", (*sparse_results, PassResult("sparse_hint", True, verdict))
+    )
+
+
+def _run(
+    graph: Graph, passes: list[tuple[str, Callable[[Graph], Graph]]]
+) -> tuple[Graph, tuple[PassResult, ...]]:
+    results = []
+    for name, one in passes:
+        before = graph
+        try:
+            graph = one(graph)
+        except ModelError as error:
+            results.append(PassResult(name, False, str(error)))
+            continue
+        changed = _form(graph) != _form(before)
+        what = f"{len(before.operators)} -> {len(graph.operators)} operators" if changed else "nothing to do"
+        results.append(PassResult(name, changed, what))
+    return graph, tuple(results)
+
+
+def _form(graph: Graph) -> list[tuple[object, ...]]:
+    return [
+        (op.kind, *(graph.tensors[t].shape for t in (*op.inputs, *op.outputs) if t >= 0))
+        for op in graph.operators
+    ]
+
+
+def _sparse_form(graph: Graph) -> tuple[Graph, tuple[PassResult, ...], SparsePath | None]:
+    graph, results = _run(
+        graph,
+        [
+            ("fuse", fuse),
+            ("global_pools_as_means", global_pools_as_means),
+            (
+                "pixel_convolutions_as_fully_connected",
+                lambda g: fuse(pixel_convolutions_as_fully_connected(g)),
+            ),
+            ("fold_shuffles", fold_shuffles),
+            ("average_pools_as_depthwise", average_pools_as_depthwise),
+        ],
+    )
+    if pads_at_the_end(graph):
+        graph, more = _run(graph, [("mirror", mirror)])
+        results += more
+    graph, more = _run(
+        graph,
+        [
+            ("explicit_padding", explicit_padding),
+            ("enter_channels_first", _enter),
+            ("concatenations_as_sums", concatenations_as_sums),
+        ],
+    )
+    results += more
+    return graph, results, sparse_path(graph)
+
+
+def _enter(graph: Graph) -> Graph:
+    """Lets what the sparse path cannot make itself enter it, where nothing else stands in its way."""
+    lowered = sparse_path(concatenations_as_sums(graph))
+    if lowered.fits or not lowered.foreign:
+        return graph
+    names = [concatenations_as_sums(graph).tensors[value].name for value in lowered.foreign]
+    for name in names:
+        number = next(n for n, tensor in enumerate(graph.tensors) if tensor.name == name)
+        graph = enter_channels_first(graph, number)
+    return graph
+
+
+def _why_not(path: SparsePath) -> str:
+    if not path.fits:
+        return "; ".join(path.obstacles[:3])
+    share = path.zeros / path.parameters if path.parameters else 0.0
+    return f"{share:.0%} of the 1x1 weights are zero, more than 67 % must be"

@@ -1,0 +1,174 @@
+"""The form that a board gets: exact, the cheaper one, and every choice with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sdk.boards import load_board
+from sdk.compress.blocks import prune_blocks
+from sdk.compress.cost import instructions
+from sdk.compress.fuse import fuse
+from sdk.compress.mirror import input_flips
+from sdk.compress.prune import prune
+from sdk.compress.shuffle import settle_shuffles
+from sdk.compress.sparse_path import sparse_path
+from sdk.compress.specialise import for_board, runs_sparse
+from sdk.compress.structure import groups_of
+from sdk.compress.widen import widen
+from sdk.graph import Graph
+from tests.sdk.compress.layered_graphs import (
+    NO_ACTIVATION,
+    Layers,
+    assert_answers_alike,
+    kinds,
+    small_mobilenet,
+    small_shufflenet,
+)
+
+
+def test_a_pruned_mobilenet_runs_sparse_on_a_raspberry_pi_4() -> None:
+    graph = prune(small_mobilenet(), 0.8)
+    made = for_board(graph, load_board("rpi4"))
+    assert made.form == "sparse"
+    assert made.applied == ("mirror", "sparse_hint")
+    assert sparse_path(made.graph).sparse
+    assert sparse_path(made.graph).hinted
+    assert input_flips(made.graph) == ("height", "width")
+    assert_answers_alike(graph, made.graph)
+
+
+def test_a_dense_mobilenet_stays_the_model_that_it_is() -> None:
+    graph = small_mobilenet()
+    made = for_board(graph, load_board("rpi4"))
+    assert made.form == "dense"
+    assert made.applied == ()
+    assert made.graph.write() == graph.write()
+    assert made.passes[-1].reason == "0% of the 1x1 weights are zero, more than 67 % must be"
+
+
+def test_a_pruned_shufflenet_is_lowered_until_it_runs_sparse() -> None:
+    graph = prune_blocks(small_shufflenet(size=64), 0.8)
+    made = for_board(graph, load_board("rpi4"))
+    assert made.form == "sparse"
+    assert {"fold_shuffles", "average_pools_as_depthwise", "mirror", "enter_channels_first"} <= set(
+        made.applied
+    )
+    assert not {"TRANSPOSE", "CONCATENATION", "AVERAGE_POOL_2D", "RELU"} & set(kinds(made.graph))
+    assert sparse_path(made.graph).sparse
+    assert_answers_alike(graph, made.graph)
+
+
+def test_a_dense_shufflenet_keeps_its_groups_and_loses_what_does_nothing() -> None:
+    graph = small_shufflenet()
+    made = for_board(graph, load_board("rpi4"))
+    assert made.form == "dense"
+    assert "settle_shuffles" in made.applied
+    assert any(groups_of(made.graph, op) == 3 for op in made.graph.operators if op.kind == "CONV_2D")
+    assert "instructions sparse" in made.passes[-1].reason
+    assert_answers_alike(graph, made.graph, tolerance=0)
+
+
+def test_on_the_host_nothing_is_done_that_only_pays_on_arm() -> None:
+    graph = prune(small_mobilenet(), 0.9)
+    made = for_board(graph, load_board("local"))
+    assert made.form == "dense"
+    assert made.graph.write() == graph.write()
+
+
+def test_a_runtime_that_ignores_the_hint_gets_none() -> None:
+    board = load_board("rpi4")
+    assert runs_sparse(board)
+    assert not runs_sparse(board, "tflite-runtime")  # Cortex-A72: no fp16 arithmetic
+    assert runs_sparse(load_board("rpi5"), "tflite-runtime")
+    assert not runs_sparse(load_board("local"))
+    assert not runs_sparse(replace(board, architecture="armv7l"))
+    made = for_board(prune(small_mobilenet(), 0.9), board, runtime="tflite-runtime")
+    assert made.form == "dense"
+    assert "tflite-runtime has no sparse kernels" in made.passes[-1].reason
+
+
+def test_what_cannot_be_mirrored_says_why_and_keeps_its_answers() -> None:
+    net = Layers(1, 32, 32, 3)
+    x = net.conv(net.image, 12, 3, stride=2)
+    x = net.append("SPACE_TO_DEPTH", (x,), (1, 8, 8, 48), "SpaceToDepthOptions", blockSize=2)
+    graph = prune(net.graph(net.mean(net.conv(net.depthwise(x, stride=2), 48))), 0.9)
+    made = for_board(graph, load_board("rpi4"))
+    assert "mirror" not in made.applied
+    assert input_flips(made.graph) == ()
+    assert_answers_alike(graph, made.graph)
+
+
+def test_channels_are_rounded_up_to_the_kernel_and_cut_off_again() -> None:
+    net = Layers(1, 8, 8, 3)
+    first = net.conv(net.image, 12, 3)
+    second = net.conv(net.depthwise(first), 20)
+    graph = net.graph(net.mean(net.add(second, net.conv(first, 20, activation=NO_ACTIVATION))))
+    widened = widen(graph)
+    outputs = {op.outputs[0]: op for op in widened.operators if op.kind == "CONV_2D"}
+    assert all(widened.tensors[t].shape[3] % 8 == 0 for t in outputs)
+    assert kinds(widened).count("SLICE") == 3  # the first is read twice, the other two by a sum
+    assert_answers_alike(graph, widened, tolerance=0)
+
+
+def test_extra_channels_end_in_the_next_convolution_where_it_can_ignore_them() -> None:
+    net = Layers(1, 8, 8, 3)
+    x = net.conv(net.depthwise(net.conv(net.image, 12, 3)), 16)
+    graph = net.graph(net.mean(x))
+    widened = widen(graph)
+    assert kinds(widened) == kinds(graph)
+    assert [widened.tensors[op.outputs[0]].shape[-1] for op in widened.operators] == [16, 16, 16, 16]
+    assert_answers_alike(graph, widened, tolerance=0)
+
+
+def test_channels_that_fit_the_kernel_and_groups_are_left_alone() -> None:
+    graph = small_mobilenet()
+    assert widen(graph).write() == graph.write()
+    net = Layers(1, 8, 8, 12)
+    grouped = net.graph(net.mean(net.conv(net.image, 12, groups=3)))
+    assert widen(grouped).write() == grouped.write()
+
+
+# Millions of instructions an inference, counted (QEMU's Cortex-A72, ai-edge-litert 2.3.0, one thread, 224x224).
+COUNTED = {
+    ("mobilenet_v1", 0.0): 210.4,
+    ("mobilenet_v1", 0.8): 73.4,
+    ("mobilenet_v1", 0.9): 47.3,
+    ("mobilenet_v2", 0.0): 123.4,
+    ("shufflenet_v1", 0.0): 63.5,
+    ("shufflenet_v1", 0.5): 50.7,
+}
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(("name", "sparsity"), COUNTED)
+def test_the_estimate_is_within_a_tenth_of_what_was_counted(
+    name: str, sparsity: float, zoo: dict[str, Graph]
+) -> None:
+    graph = zoo[name]
+    if sparsity:
+        graph = prune_blocks(graph, sparsity)
+        made = for_board(graph, load_board("rpi4"))
+        assert made.form == "sparse"
+        estimate = instructions(made.graph, set(sparse_path(made.graph).operators))
+    else:
+        estimate = instructions(widen(settle_shuffles(fuse(graph))))
+    assert estimate / 1e6 == pytest.approx(COUNTED[name, sparsity], rel=0.1)
+
+
+@pytest.fixture(scope="module")
+def zoo() -> dict[str, Graph]:
+    from sdk.convert import from_keras
+    from sdk.models import build
+
+    rng = np.random.default_rng(0)
+    graphs = {}
+    for name in ("mobilenet_v1", "mobilenet_v2", "shufflenet_v1"):
+        graph = Graph.read(from_keras(build(name)))
+        # A fresh network's weights repeat nothing and hold no zero, except biases.
+        graphs[name] = graph.with_data(
+            {w.tensor_index: rng.normal(0, 0.1, w.array.shape).astype(np.float32) for w in graph.weights()}
+        )
+    return graphs
