@@ -267,9 +267,6 @@ def record_conditions(splits: dict[str, digits.Samples], epochs: int) -> dict[st
         "training": {
             "seed": SEED,
             "epochs": epochs,
-            "dense_epochs": DENSE_EPOCHS,
-            "ramp_epochs": RAMP_EPOCHS,
-            "free_epochs": FREE_EPOCHS,
             "batch": BATCH,
             "peak_learning_rate": PEAK_LEARNING_RATE,
             "weight_decay": WEIGHT_DECAY,

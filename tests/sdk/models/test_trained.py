@@ -87,7 +87,7 @@ def test_the_record_names_the_data_and_versions_it_was_made_with(splits: dict[st
     record = training_record()
     now = record_conditions(splits, record["training"]["epochs"])
     assert record["data"] == now["data"]
-    assert record["training"].items() <= now["training"].items()
+    assert record["training"] == now["training"]
     assert set(record["versions"]) == set(now["versions"])
 
 
