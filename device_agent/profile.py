@@ -43,7 +43,7 @@ class KernelTime:
     node: int
     #: True where the delegate (XNNPACK) ran it, False where the runtime's own kernel did.
     delegated: bool
-    #: :func:`middle_mean` over the inferences, cut off to the step of the profiler's clock each time.
+    #: :func:`quiet_mean` over the inferences, cut off to the step of the profiler's clock each time.
     seconds: float
     minimum_seconds: float
 
@@ -68,12 +68,13 @@ class Profile:
     kernels: tuple[KernelTime, ...]
     #: Inferences that were profiled; of an isolated profile, the fewest that any operator got.
     inferences: int
-    #: What an inference takes outside of its kernels, :func:`middle_mean`. Below 0 where isolated operators add up to
+    #: What an inference takes outside of its kernels, :func:`quiet_mean`. Below 0 where isolated operators add up to
     #: more than the whole.
     outside_seconds: float
     #: One inference while the profiler ran, by the clock outside, :func:`quiet_mean`; the next field if isolated.
     profiled_seconds: float
-    #: One inference without the profiler, taken in turn with the profiled ones, :func:`quiet_mean`.
+    #: One inference without the profiler, taken in turn with the profiled ones, :func:`quiet_mean`; if isolated, the
+    #: fastest of the measurement.
     unprofiled_seconds: float
     #: Already taken off every isolated time: what a call costs that computes nothing. 0 for "runtime".
     call_seconds: float
@@ -117,20 +118,15 @@ class Profile:
         )
 
 
-def middle_mean(samples: Sequence[float]) -> float:
-    """The mean of the middle half of ``samples``: a quarter is left out at either end.
+def quiet_mean(samples: Sequence[float]) -> float:
+    """The mean of the faster half of ``samples``.
 
-    As deaf to disturbed samples as the median, and finer where a coarse clock gives every sample one of few values.
+    Whatever else runs on a machine only ever adds time, and the longer something takes the more often it is hit. The
+    faster half stays clean until more than half of the samples are hit, and as a mean it is finer than the coarse
+    clock that gives every sample one of a few values.
     """
     ordered = np.sort(np.asarray(samples, np.float64))
-    cut = len(ordered) // 4
-    return float(np.mean(ordered[cut : len(ordered) - cut]))
-
-
-def quiet_mean(samples: Sequence[float]) -> float:
-    """The mean of the fastest tenth of ``samples``, of three at least: whatever else runs only ever adds time."""
-    ordered = np.sort(np.asarray(samples, np.float64))
-    return float(np.mean(ordered[: max(3, len(ordered) // 10)]))
+    return float(np.mean(ordered[: -(-len(ordered) // 2)]))
 
 
 def _kernel(value: Any) -> KernelTime:

@@ -10,7 +10,7 @@ from typing import Any, Callable, Sequence
 from device_agent import litert_api
 from device_agent.bench import Plan, is_stable, set_inputs, take_samples
 from device_agent.errors import AgentError
-from device_agent.profile import KernelTime, Profile, middle_mean, quiet_mean
+from device_agent.profile import KernelTime, Profile, quiet_mean
 
 #: The interpreter lists what it handed to a delegate as one operator of its own; its parts are listed beside it.
 _DELEGATE_NODES = ("DELEGATE", "TfLiteXNNPackDelegate")
@@ -93,7 +93,7 @@ def profile_inferences(
         times = [events[number].seconds for events in seen]
         delegated = bool(first.type & litert_api.DELEGATE_OPERATOR)
         kernels.append(
-            KernelTime(_printable(first.name), first.node, delegated, middle_mean(times), min(times))
+            KernelTime(_printable(first.name), first.node, delegated, quiet_mean(times), min(times))
         )
     return Taken(tuple(kernels), tuple(outside), tuple(profiled), tuple(unprofiled))
 
@@ -112,7 +112,7 @@ def profile(agent: Any, plan: ProfilePlan, *, cpus: Sequence[int], emulated: boo
         method="runtime",
         kernels=taken.kernels,
         inferences=len(taken.profiled),
-        outside_seconds=middle_mean(taken.outside),
+        outside_seconds=quiet_mean(taken.outside),
         profiled_seconds=quiet_mean(taken.profiled),
         unprofiled_seconds=quiet_mean(taken.unprofiled),
         call_seconds=0.0,

@@ -18,7 +18,7 @@ RUNTIMES_WITH_PROFILER = frozenset({"ai-edge-litert"})
 
 @dataclass(frozen=True)
 class TimedModel:
-    """One inference of a model that was sent only to be timed: mean of the quietest tenth, and the least."""
+    """One inference of a model that was sent only to be timed: mean of the faster half, and the least."""
 
     seconds: float
     minimum_seconds: float

@@ -14,7 +14,7 @@ import numpy as np
 
 from device_agent import package as package_format
 from device_agent.measure import Measurement
-from device_agent.profile import KernelTime, Profile, quiet_mean
+from device_agent.profile import KernelTime, Profile
 from sdk import breakdown, compare, gap, isolate, theory
 from sdk.api.files import inspect_bytes
 from sdk.boards import Board, user_folder
@@ -226,7 +226,8 @@ def _profile_isolated(
         max_seconds=ISOLATED_SECONDS / len(parts),
     )
     call, *alone = timed.times
-    whole_seconds = quiet_mean(measured.samples_seconds)
+    # Alone, an operator is over before anything disturbs it; of the whole, only the fastest run is as undisturbed.
+    whole_seconds = measured.minimum
     kernels = []
     for index, position in isolated.of.items():
         time_alone = alone[position]
@@ -275,7 +276,7 @@ def calibrate_board(
         timed = time_models(
             session.agent, [e.model for e in planned], threads=threads, min_samples=200, max_seconds=1.0
         )
-        rates = best_rates(planned, [t.seconds for t in timed.times])
+        rates = best_rates(planned, [t.minimum_seconds for t in timed.times])
         calibration = Calibration(
             board=session.board.name,
             threads=threads,

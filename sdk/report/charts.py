@@ -180,8 +180,7 @@ def roofline(operators: Sequence[OperatorTime], peaks: Peaks) -> str:
         body.append(
             _line(x(start), y(min(slope * start, roof)), x(ridge), y(min(slope * ridge, roof)), "roof")
         )
-        middle = math.sqrt(start * ridge)
-        body.append(_text(x(middle) + 10, y(slope * middle) + 16, f"{slope:.3g} GB/s", style="dim"))
+        body.append(_text(x(start) + 16, height - bottom - 5, f"{slope:.3g} GB/s", style="dim"))
     body.append(_line(x(ridge), y(roof), WIDTH - right, y(roof), "roof"))
     body.append(_text(WIDTH - right - 4, y(roof) - 14, f"{roof:.3g} GFLOP/s", "end", "dim"))
     slowest = max(t.seconds for _, _, t in points)

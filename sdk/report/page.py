@@ -58,13 +58,15 @@ svg text.strong { font-weight: 600; }
 .hollow.series-0 { stroke: var(--s0); } .hollow.series-1 { stroke: var(--s1); } .hollow.series-2 { stroke: var(--s2); }
 .hollow.series-3 { stroke: var(--s3); } .hollow.series-4 { stroke: var(--s4); } .hollow.series-5 { stroke: var(--s5); }
 .key i.outside { background: var(--rule); }
-@media print { body { background: #fff; font-size: 11px; } main { max-width: none; padding: 0; }
+@media print { h2, h3 { break-after: avoid; } body { background: #fff; font-size: 11px; }
+  main { max-width: none; padding: 0; }
   .plot, .scroll, .tile { break-inside: avoid; overflow: visible; } table { font-size: 9px; }
   th, td { padding: .1rem .3rem; } }
 """
 
-#: Sorts a table by the column whose head is pressed: by data-value where there is one, else by text.
+#: Opens everything for print; sorts a table by the column whose head is pressed: by data-value, else by text.
 SCRIPT = """
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(d => { d.open = true; }));
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {

@@ -68,19 +68,19 @@ def _bar(start: float, end: float, longest: float, style: str) -> Text:
 
 def against(result: Any) -> RenderableType:
     """Two runs of the same models: which became slower, doubt excluded."""
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for head, justify in (("model", "left"), ("threads", "right"), ("old", "right"), ("new", "right")):
         table.add_column(head, justify=justify)  # type: ignore[arg-type]
     table.add_column("new / old", justify="right")
-    table.add_column("95 % interval", justify="right")
-    table.add_column("")
+    table.add_column("95 % interval", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for entry in result.comparisons:
         slow, low, high = (
             1.0 / entry.measured_speedup,
             1.0 / entry.measured_high,
             1.0 / entry.measured_low,
         )
-        verdict = Text("within the noise")
+        verdict = Text("no difference seen")
         if entry in result.slower:
             verdict = Text("slower", style="bold red")
         elif entry.is_conclusive:
@@ -92,8 +92,8 @@ def against(result: Any) -> RenderableType:
             str(entry.threads),
             seconds_text(entry.baseline_median_seconds),
             seconds_text(entry.candidate_median_seconds),
-            f"{slow:.3f}",
-            f"{low:.3f} - {high:.3f}",
+            f"{slow:.2f}",
+            f"{low:.2f} - {high:.2f}",
             verdict,
         )
     notes = [Text(f"note: {warning}", style="yellow") for warning in result.warnings]
