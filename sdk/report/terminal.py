@@ -24,7 +24,8 @@ def _table(title: str | None, *columns: str, tight: bool = False) -> Table:
 
     ``tight`` puts one space between columns instead of two, for tables that need the room.
     """
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, title_style="bold")
+    table = Table(title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, title_style="bold")
+    table.title = f"\n{title}" if title else None
     table.padding = (0, 0) if tight else (0, 1, 0, 0)
     for index, column in enumerate(columns):
         text = index == 0 or column[0] in "<~"
@@ -358,7 +359,7 @@ def _gap(result: Report) -> RenderableType:
     return Group(
         table,
         Text(
-            "in theory: ratio of MACs; measured: ratio of medians; realised: measured / in theory",
+            "in theory: ratio of MACs; measured: of medians; realised: measured / in theory",
             style="dim",
         ),
     )
