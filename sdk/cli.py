@@ -282,7 +282,14 @@ def _progress(arguments: argparse.Namespace) -> Any:
 
 # ------------------------------------------------------------------------------------------------------ parser
 
-ZOO_OPTIONS = ("width", "scale", "groups", "padding", "stem", "version")
+ZOO_OPTIONS = {
+    "width": "multiplier of the channels: MobileNet",
+    "scale": "multiplier of the channels: ShuffleNet",
+    "groups": "groups of the 1x1 convolutions: ShuffleNet V1",
+    "padding": "same (as TensorFlow) or symmetric (sparse kernels want it): MobileNet, ShuffleNet",
+    "stem": "max_pool (as the paper) or depthwise: ShuffleNet",
+    "version": "1.0 or 1.1: SqueezeNet",
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -515,13 +522,13 @@ def _recipe_arguments(sub: argparse.ArgumentParser) -> None:
 
 def _zoo_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("network", nargs="?", help="name of the network; without one, lists them all")
-    sub.add_argument("--size", type=_positive, help="height and width of the input (default: the paper's)")
+    sub.add_argument(
+        "--size", type=_size, metavar="N or HxW", help="height and width of the input (default: the paper's)"
+    )
     sub.add_argument("--classes", type=_positive, help="number of classes (default: the paper's)")
     sub.add_argument("--channels", type=_positive, help="channels of the input (default: the paper's)")
-    for name in ZOO_OPTIONS:
-        sub.add_argument(
-            f"--{name}", help=argparse.SUPPRESS if name == "version" else f"{name} of the network"
-        )
+    for name, help_text in ZOO_OPTIONS.items():
+        sub.add_argument(f"--{name}", help=help_text)
     sub.add_argument("--seed", type=int, default=0, help="seed of the weights (default: 0)")
     sub.add_argument("-o", "--output", type=Path, metavar="FILE", help=".tflite file to write")
 
@@ -580,6 +587,13 @@ def _seconds(text: str) -> float:
     if not 0 < value < 86400:
         raise argparse.ArgumentTypeError(f"expected seconds above 0 and below a day, found {text}")
     return value
+
+
+def _size(text: str) -> tuple[int, int]:
+    shape = _shape(text)
+    if len(shape) > 2:
+        raise argparse.ArgumentTypeError(f"expected a size such as 224 or 480x640, found {text!r}")
+    return shape[0], shape[-1]
 
 
 def _shape(text: str) -> tuple[int, ...]:

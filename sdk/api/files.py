@@ -226,7 +226,7 @@ def list_zoo() -> list[ZooModel]:
 def describe_zoo_model(
     name: str,
     *,
-    input_size: int | None = None,
+    input_size: int | tuple[int, int] | None = None,
     classes: int | None = None,
     channels: int | None = None,
     **options: Any,
@@ -252,7 +252,7 @@ def write_zoo_model(
     name: str,
     output: PathLike,
     *,
-    input_size: int | None = None,
+    input_size: int | tuple[int, int] | None = None,
     classes: int | None = None,
     channels: int | None = None,
     seed: int = 0,

@@ -105,6 +105,8 @@ def test_the_zoo_lists_and_describes_and_refuses(capsys: pytest.CaptureFixture[s
     assert {"mobilenet_v1", "shufflenet_v1", "alexnet", "lenet_5"} <= {n["name"] for n in listed}
     half = answer(capsys, "zoo", "mobilenet_v1", "--width", "0.5", "--size", "160", "--classes", "10")
     assert half["input_shape"] == [160, 160, 3]
+    wide = answer(capsys, "zoo", "squeezenet", "--version", "1.1", "--size", "240x320")
+    assert wide["input_shape"] == [240, 320, 3]
     assert "no network resnet" in refusal(capsys, "zoo", "resnet")
     assert "width" in refusal(capsys, "zoo", "mobilenet_v1", "--width", "-1")
 
