@@ -1,0 +1,52 @@
+"""One-operator models: each computes what its operator does, and like operators share one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sdk.evaluate import predict
+from sdk.graph import Graph, Operator, Tensor
+from sdk.isolate import isolate, null_model
+from tests.sdk.small_graphs import small_network
+
+
+def test_every_operator_alone_run_in_a_chain_computes_what_the_graph_does() -> None:
+    graph = small_network()
+    isolated = isolate(graph)
+    assert sorted(isolated.of) == list(range(len(graph.operators)))
+    image = np.random.default_rng(0).random((1, 8, 8, 3), np.float32)
+    value = image
+    for index in range(len(graph.operators)):
+        value = predict(isolated.models[isolated.of[index]], value)
+    np.testing.assert_allclose(value, predict(graph.write(), image), rtol=1e-4, atol=1e-5)
+
+
+def test_operators_that_are_alike_share_a_model() -> None:
+    shape = (1, 4, 4, 8)
+    tensors = tuple(Tensor(f"t{i}", shape, "FLOAT32") for i in range(3))
+    relus = tuple(Operator("RELU", (i,), (i + 1,)) for i in range(2))
+    isolated = isolate(Graph(tensors, relus, (0,), (2,)))
+    assert len(isolated.models) == 1
+    assert isolated.of == {0: 0, 1: 0}
+
+
+def test_what_is_done_while_preparing_has_no_model_and_its_weight_becomes_a_constant() -> None:
+    half = np.ones((4, 3), np.float16)
+    tensors = (
+        Tensor("x", (1, 3), "FLOAT32"),
+        Tensor("half", (4, 3), "FLOAT16", half),
+        Tensor("weight", (4, 3), "FLOAT32"),
+        Tensor("y", (1, 4), "FLOAT32"),
+    )
+    options = {"fusedActivationFunction": 0, "weightsFormat": 0, "keepNumDims": False}
+    operators = (
+        Operator("DEQUANTIZE", (1,), (2,), {}, "DequantizeOptions", 3),
+        Operator("FULLY_CONNECTED", (0, 2, -1), (3,), options, "FullyConnectedOptions"),
+    )
+    isolated = isolate(Graph(tensors, operators, (0,), (3,)))
+    assert list(isolated.of) == [1]
+    assert predict(isolated.models[0], np.ones((1, 3), np.float32)).shape == (1, 4)
+
+
+def test_the_null_model_adds_one() -> None:
+    assert predict(null_model(), np.full((1, 1, 1, 1), 2, np.float32)).item() == 3.0
