@@ -24,6 +24,7 @@ echo @home; printf '%s\\n' "$HOME"
 echo @machine; uname -m
 echo @system; uname -sr
 echo @python; python3 -c "{_PYTHON}" 2>/dev/null
+echo @numpy; ls -d /usr/lib/python3*/*-packages/numpy/__init__.py 2>/dev/null | head -n 1
 echo @libc; getconf GNU_LIBC_VERSION 2>/dev/null || {{ ldd --version 2>&1 | head -n 1; }}
 echo @disk; df -Pk "$HOME" 2>/dev/null
 echo @memory; head -n 3 /proc/meminfo 2>/dev/null
@@ -60,6 +61,8 @@ class Facts:
     cores: int
     cpu_features: tuple[str, ...]
     max_clocks_hz: tuple[float, ...]
+    #: The folder in which the system's own numpy is, such as /usr/lib/python3/dist-packages.
+    numpy_folder: str | None = None
 
     @property
     def wheel_architecture(self) -> str:
@@ -87,6 +90,9 @@ def parse_facts(output: str) -> Facts:
     version, implementation, bits, flags = _python(sections.get("python", ""))
     libc, glibc = _libc(sections.get("libc", ""))
     cores, features = parse_cpuinfo(sections.get("cpu", ""))
+    numpy = re.fullmatch(
+        r"(/usr/lib/python3[\d.]{0,4}/(?:dist|site)-packages)/numpy/__init__.py", sections.get("numpy", "")
+    )
     return Facts(
         home=home,
         machine=machine,
@@ -106,6 +112,7 @@ def parse_facts(output: str) -> Facts:
         max_clocks_hz=tuple(
             float(khz) * 1e3 for khz in re.findall(r"^(\d{4,9})$", sections.get("clocks", ""), re.M)
         ),
+        numpy_folder=numpy[1] if numpy else None,
     )
 
 

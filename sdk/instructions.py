@@ -241,6 +241,7 @@ def runtime_environment(
         cores=0,
         cpu_features=(),
         max_clocks_hz=(),
+        numpy_folder="/usr/lib/python3/dist-packages",
     )
     preferred = [(runtime, version or _newest(runtime).version)] if runtime in RUNTIMES else []
     chosen = choose_runtime(facts, name=runtime, preferred=preferred)

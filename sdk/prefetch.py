@@ -97,6 +97,7 @@ def _assumed_facts(board: Board, version: str) -> Facts:
         cores=board.cores,
         cpu_features=(),
         max_clocks_hz=(),
+        numpy_folder="/usr/lib/python3/dist-packages",
     )
 
 

@@ -26,7 +26,15 @@ from typing import TYPE_CHECKING, Any
 
 from sdk.errors import ProvisionError, RemoteError
 from sdk.facts import FACTS_SCRIPT, MAX_FACTS_BYTES, Facts, parse_facts
-from sdk.wheels import Environment, Progress, Tree, choose_runtime, fetch_environment, pack_tree
+from sdk.wheels import (
+    NUMPY_ARCHITECTURES,
+    Environment,
+    Progress,
+    Tree,
+    choose_runtime,
+    fetch_environment,
+    pack_tree,
+)
 
 if TYPE_CHECKING:
     from sdk.connection import Connection
@@ -109,12 +117,16 @@ def provision(
     root = posixpath.join(facts.home, ".armlet")
     env_path = posixpath.join(root, "env", environment.digest)
     agent_path = posixpath.join(root, "agent", agent.digest)
+    packages = [env_path]
+    if facts.wheel_architecture not in NUMPY_ARCHITECTURES and facts.numpy_folder is not None:
+        packages.append(facts.numpy_folder)  # after ours: nothing else is taken from there
+    python_path = ":".join([agent_path, *packages])
     command = (
         "env",
-        f"PYTHONPATH={agent_path}:{env_path}",
+        f"PYTHONPATH={python_path}",
         f"ARMLET_HOME={root}",
         "python3",
-        "-sS",  # neither the user's nor the system's packages: what runs is what was tested
+        "-sS",  # no packages but those named: what runs is what was tested
         "-m",
         "device_agent",
     )
@@ -131,7 +143,7 @@ def provision(
         report("smoke test", 0, 0)
         answer = _smoke_test(connection, command)
         proof = json.dumps({**answer, "environment": environment.digest, "agent": agent.digest}).encode()
-        connection.put(_launcher(agent_path, env_path, root), posixpath.join(root, "python"), mode=0o700)
+        connection.put(_launcher(python_path, root), posixpath.join(root, "python"), mode=0o700)
         connection.put(proof, accepted)
         # What it says does not matter: an old tree that stays is no reason to refuse a board that works.
         connection.run([*command, "prune"], max_output_bytes=MAX_ANSWER_BYTES)
@@ -192,8 +204,8 @@ def _smoke_test(connection: Connection, command: Sequence[str]) -> dict[str, Any
     return answer
 
 
-def _launcher(agent_path: str, env_path: str, root: str) -> bytes:
-    path = shlex.quote(f"{agent_path}:{env_path}")
+def _launcher(python_path: str, root: str) -> bytes:
+    path = shlex.quote(python_path)
     return (
         "#!/bin/sh\n"
         "# Written by armlet: python3 with the agent and the runtime that were tested here last.\n"

@@ -63,6 +63,9 @@ RUNTIMES: Mapping[str, Runtime] = {
     )
 }
 
+#: The package index has wheels of numpy for these. Elsewhere (32-bit ARM) the board's own numpy is used.
+NUMPY_ARCHITECTURES = ("aarch64", "x86_64")
+
 #: Left out of a board's environment, by the path inside the wheel. The interpreter imports and runs without them.
 TRIMMED = (
     "ai_edge_litert/libLiteRtWebGpuAccelerator.so",  # 19 MB; GPU through WebGPU
@@ -171,6 +174,8 @@ def why_not(runtime: Runtime, facts: Facts) -> str | None:
         return f"needs {', '.join(runtime.architectures)}, found {facts.wheel_architecture}"
     if facts.glibc is None:
         return f"needs glibc, found {facts.libc}"
+    if facts.wheel_architecture not in NUMPY_ARCHITECTURES and facts.numpy_folder is None:
+        return f"needs the system's numpy on {facts.wheel_architecture} (on the board: apt-get install python3-numpy)"
     return None
 
 
@@ -286,7 +291,9 @@ def _download(
 ) -> list[Path]:
     """Fetches the wheels of a runtime and its numpy, and nothing else: the interpreter imports with numpy alone."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    wanted = [f"{runtime.name}=={runtime.version}", runtime.numpy]
+    wanted = [f"{runtime.name}=={runtime.version}"]
+    if architecture in NUMPY_ARCHITECTURES:
+        wanted.append(runtime.numpy)
     with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder) as temporary:
         command = [
             sys.executable,
@@ -314,7 +321,7 @@ def _download(
         if done.returncode != 0:
             lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [done.stderr]
             raise ProvisionError(
-                f"pip could not fetch {runtime.name} {runtime.version} and {runtime.numpy}",
+                f"pip could not fetch {' and '.join(wanted).replace('==', ' ')}",
                 expected=f"wheels for Python {_dotted(python)}, {architecture}, glibc {_dotted(glibc)}",
                 found=" ".join(lines[-1].split())[:300],
                 hint="The first deploy to a kind of board needs the package index; `sdk board fetch` does it ahead.",

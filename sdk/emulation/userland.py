@@ -78,6 +78,9 @@ COMPILED_PACKAGES = (
     "urllib",
 )
 
+#: The same for numpy, where it is Debian's.
+COMPILED_NUMPY = ("", "compat", "core", "fft", "lib", "linalg", "ma", "matrixlib", "polynomial", "random")
+
 #: The login of an emulated board. The number is one that no host gives to anybody (Debian Policy 9.2.2: 60000-64999 is
 #: allocated on demand), so that processes of the board own nothing on the host.
 USER = "armlet"
@@ -95,7 +98,7 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        return short_digest(repr((self, account(), COMPILED_PACKAGES, _RELEASE_ONLY)))
+        return short_digest(repr((self, account(), COMPILED_PACKAGES, COMPILED_NUMPY, _RELEASE_ONLY)))
 
 
 #: By what ``uname -m`` says there.
@@ -300,9 +303,11 @@ def _compile_python(machine: str, root: Path) -> None:
         return
     library = max((root / "usr" / "lib").glob("python3.*"))
     command = [qemu, "-L", str(root), str(root / "usr/bin/python3"), "-sS"]
-    folders = [str(library), *(str(library / name) for name in COMPILED_PACKAGES)]
+    numpy = root / "usr" / "lib" / "python3" / "dist-packages" / "numpy"
+    folders = [library, *(library / name for name in COMPILED_PACKAGES)]
+    folders += [numpy / name for name in COMPILED_NUMPY if numpy.is_dir()]
     subprocess.run(
-        [*command, "-m", "compileall", "-q", "-l", "-s", str(root), "-p", "/", *folders],
+        [*command, "-m", "compileall", "-q", "-l", "-s", str(root), "-p", "/", *map(str, folders)],
         capture_output=True,
         stdin=subprocess.DEVNULL,
         env={"LC_ALL": "C.UTF-8"},

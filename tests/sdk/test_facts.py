@@ -119,6 +119,22 @@ def test_wheels_are_chosen_for_the_userland_not_for_the_kernel():
     assert parse_facts(RPI4_32_BIT).wheel_architecture == "armv7l"
 
 
+@pytest.mark.parametrize(
+    ("line", "folder"),
+    [
+        ("/usr/lib/python3/dist-packages/numpy/__init__.py", "/usr/lib/python3/dist-packages"),
+        ("/usr/lib/python3.12/site-packages/numpy/__init__.py", "/usr/lib/python3.12/site-packages"),
+        ("", None),
+        ("/usr/lib/python3/dist-packages/numpy", None),
+        ("/usr/lib/python3:/tmp/dist-packages/numpy/__init__.py", None),
+    ],
+)
+def test_the_systems_own_numpy_is_found_by_its_path(line: str, folder: str | None):
+    output = RPI4_32_BIT.replace("@libc\n", f"@numpy\n{line}\n@libc\n")
+    assert output != RPI4_32_BIT
+    assert parse_facts(output).numpy_folder == folder
+
+
 def test_a_board_without_python_is_read_too():
     facts = parse_facts(YOCTO)
     assert facts.python is None

@@ -45,7 +45,7 @@ BOOKWORM = Facts(
     cpu_features=(),
     max_clocks_hz=(),
 )
-BOOKWORM_32 = replace(BOOKWORM, pointer_bits=32)
+BOOKWORM_32 = replace(BOOKWORM, pointer_bits=32, numpy_folder="/usr/lib/python3/dist-packages")
 TRIXIE = replace(BOOKWORM, python=(3, 13, 5), glibc=(2, 41))
 
 
@@ -88,6 +88,7 @@ def test_a_runtime_that_is_named_overrides_the_order_and_keeps_its_version():
         (replace(BOOKWORM, glibc=None, libc="musl"), "found musl"),
         (replace(BOOKWORM, machine="riscv64"), "found riscv64"),
         (replace(BOOKWORM_32, python=(3, 13, 5)), "armv7l"),
+        (replace(BOOKWORM_32, numpy_folder=None), "apt-get install python3-numpy"),
         (replace(TRIXIE, python_abi_flags="t"), "ordinary CPython"),
         (replace(BOOKWORM, python_implementation="pypy"), "pypy"),
     ],
