@@ -190,7 +190,7 @@ def _fully_connected(at: Context, inputs: list[Value]) -> list[Value]:
         raise at.refused("one output row a sample", f"shape {shape}")
     rows = tf.reshape(value, (-1, at.input_shape(1)[1]))
     out = tf.matmul(rows, weight, transpose_b=True)
-    out = out if bias is None else out + tf.reshape(bias, (-1,))
+    out = out if bias is None else out + bias
     return [tf.reshape(at.activate(out), (-1, *shape[1:]))]
 
 

@@ -1,0 +1,159 @@
+"""The calibration level: every layer rounded to a codebook, one after another, against the float original's outputs.
+
+Layer by layer, in the order of execution: the student's input at that layer, with all earlier layers already
+rounded, and the teacher's; the weights that turn the one into the teacher's output as well as weights can;
+their rounding (:mod:`sdk.compress.solve`); and the bias that makes the mean of every output channel exact.
+One price, nats of loss for a bit, holds for all layers, so bits go where they count without a search over
+layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sdk.compress.matrices import SOLVED_KINDS, LayerShape
+from sdk.compress.selection import select_weights
+from sdk.compress.solve import LEVELS, Problem, Solution, solve
+from sdk.compress.statistics import Images, Moments, Runner, Streams, sensitivities
+from sdk.graph import Graph, Tensor, Weight
+
+DAMPING = 0.01  # of the mean of the covariance's diagonal, added to it
+ROUNDING = 1e-5  # of the uncentred mean square: what float32 sums may leave of a covariance that is zero
+Progress = Callable[[str, int, int], None]
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """No progress."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer that is solved: its weight, unfolding, input tensor and bias tensor."""
+
+    weight: Weight
+    shape: LayerShape
+    source: int
+    bias: int
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What calibration found, by tensor number: new weights and biases; for each weight its solution and problem."""
+
+    constants: dict[int, np.ndarray]
+    solutions: dict[int, Solution]
+    problems: dict[int, Problem]
+
+    @property
+    def bits(self) -> float:
+        """Entropy of all symbols."""
+        return sum(solution.bits for solution in self.solutions.values())
+
+    @property
+    def loss(self) -> float:
+        """Nats that the quadratic model expects to lose."""
+        return sum(solution.loss for solution in self.solutions.values())
+
+
+def with_biases(graph: Graph) -> Graph:
+    """The graph with a zero bias in every layer that can have one and has none: calibration corrects biases."""
+    tensors, operators = list(graph.tensors), list(graph.operators)
+    for weight in graph.weights():
+        operator = operators[weight.operator_index]
+        if operator.kind not in SOLVED_KINDS or (len(operator.inputs) > 2 and operator.inputs[2] >= 0):
+            continue
+        channels = weight.tensor.shape[weight.channel_axis]
+        zeros = np.zeros(channels, np.float32)
+        tensors.append(Tensor(f"{weight.tensor.name}/bias", (channels,), "FLOAT32", zeros))
+        operators[weight.operator_index] = replace(
+            operator, inputs=(*operator.inputs[:2], len(tensors) - 1, *operator.inputs[3:])
+        )
+    return replace(graph, tensors=tuple(tensors), operators=tuple(operators))
+
+
+def solved_layers(graph: Graph) -> tuple[Layer, ...]:
+    """The layers that calibration works on: float weights of a known kind, with a bias of their own."""
+    found, taken = [], set()
+    for weight in graph.weights():
+        operator = graph.operators[weight.operator_index]
+        shape = LayerShape.of(graph, weight)
+        if shape is None or not weight.tensor.is_dense_array or weight.array.dtype != np.float32:
+            continue
+        bias = operator.inputs[2] if len(operator.inputs) > 2 else -1
+        if bias >= 0 and bias not in taken and graph.tensors[bias].is_dense_array:
+            taken.add(bias)
+            found.append(Layer(weight, shape, operator.inputs[0], bias))
+    return tuple(found)
+
+
+def output_sensitivities(
+    runner: Runner, images: Images, count: int, *, seed: int = 0, progress: Progress = silent
+) -> dict[int, np.ndarray]:
+    """For each solved layer (by operator number) the sensitivity of its output channels; see ``statistics``."""
+    biases = {layer.weight.operator_index: layer.bias for layer in solved_layers(runner.graph)}
+    return sensitivities(runner, biases, images, count, seed=seed, progress=progress)
+
+
+def calibrate(
+    runner: Runner,
+    images: Images,
+    count: int,
+    price: float,
+    fisher: Mapping[int, np.ndarray],
+    *,
+    sparsity: float = 0.0,
+    levels: int = LEVELS,
+    progress: Progress = silent,
+) -> Calibrated:
+    """Rounds all layers at ``price`` nats a bit, on ``count`` images, given the sensitivities of their outputs.
+
+    ``sparsity``: the share of zeros that pruned layers (1x1, other convolutions but the first, fully connected) reach
+    at least.  ``levels``: whole numbers from -levels to levels are the most that a layer uses.
+    """
+    graph = runner.graph
+    layers = solved_layers(graph)
+    pruned = {weight.tensor_index for weight in select_weights(graph)}
+    streams = Streams(runner, images, count)
+    constants: dict[int, np.ndarray] = {}
+    solutions: dict[int, Solution] = {}
+    problems: dict[int, Problem] = {}
+    for number, layer in enumerate(layers):
+        progress("calibrate", number, len(layers))
+        tensor = layer.weight.tensor_index
+        streams.advance(layer.weight.operator_index, constants)
+        moments = streams.moments(layer.shape, layer.source)
+        weights = layer.shape.unfold(layer.weight.array).astype(np.float64)
+        covariance = _regular(moments)
+        problem = Problem(
+            _target(weights, moments, covariance),
+            covariance,
+            fisher[layer.weight.operator_index].reshape(layer.shape.groups, layer.shape.rows),
+        )
+        solution = solve(problem, price, levels=levels, sparsity=sparsity if tensor in pruned else 0.0)
+        constants[tensor] = layer.shape.fold(solution.weights)
+        wanted = (weights @ moments.teacher_mean[..., None]).reshape(-1)
+        reached = (solution.weights.astype(np.float64) @ moments.student_mean[..., None]).reshape(-1)
+        bias = graph.tensors[layer.bias].data
+        constants[layer.bias] = (bias + (wanted - reached)).astype(np.float32)
+        solutions[tensor], problems[tensor] = solution, problem
+    progress("calibrate", len(layers), len(layers))
+    return Calibrated(constants, solutions, problems)
+
+
+def _regular(moments: Moments) -> np.ndarray:
+    """The covariance without its chance correlations, and safe to invert."""
+    covariance = moments.covariance * (1 - moments.noise)[:, None, None]
+    diagonal = np.maximum(np.diagonal(moments.covariance, axis1=1, axis2=2), 0)
+    rounding = ROUNDING * moments.energy
+    damping = np.maximum(DAMPING * diagonal.mean(axis=1), np.maximum(rounding, 1e-12))
+    added = moments.noise[:, None] * diagonal + damping[:, None]
+    return covariance + added[..., None] * np.eye(diagonal.shape[1])
+
+
+def _target(weights: np.ndarray, moments: Moments, regular: np.ndarray) -> np.ndarray:
+    """The real-valued weights that come closest to the teacher's output on the student's input."""
+    difference = weights @ ((moments.cross - moments.covariance) * (1 - moments.noise)[:, None, None])
+    return weights + np.swapaxes(np.linalg.solve(regular, np.swapaxes(difference, 1, 2)), 1, 2)

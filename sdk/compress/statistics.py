@@ -1,0 +1,183 @@
+"""What calibration images say about a network: how much each output channel matters, and what each layer sees.
+
+Two networks run side by side: the teacher (the float original) and the student (whose earlier layers are
+already compressed). Both are one executor with other constants. Values are moved forward from layer to layer
+and held for as many images as the memory budget allows; where layers get smaller and more images fit, both
+start again from the images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from sdk.compress.matrices import LayerShape
+from sdk.graph import Graph
+
+BATCH = 8  # images a step: few enough for the unfolded patches of an early layer
+MEMORY_BYTES = 2 << 30  # for the values of both networks
+MAX_POSITIONS = 200_000  # of one layer; more sharpen its covariance no further
+
+Constants = Mapping[int, Any]
+
+
+class Runner(Protocol):
+    """The part of :class:`sdk.execute.Executor` that is used here."""
+
+    graph: Graph
+
+    @property
+    def scores(self) -> int:
+        """The tensor that ranks the classes."""
+
+    def __call__(self, images: Any, constants: Constants | None = None, *, wanted: int | None = None) -> Any:
+        """One tensor for these images."""
+
+    def run(self, values: Mapping[int, Any], *, wanted: Any, constants: Constants | None = None) -> Any:
+        """Several tensors from given values."""
+
+
+Images = Callable[[Sequence[int]], np.ndarray]  # sample positions -> preprocessed images
+
+
+def sensitivities(
+    runner: Runner,
+    biases: Mapping[int, int],
+    images: Images,
+    count: int,
+    *,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> dict[int, np.ndarray]:
+    """For each layer (operator number -> its bias tensor) the sensitivity of every output channel.
+
+    It is the diagonal of the Fisher information of the layer's output, summed over positions: with labels drawn
+    from the network's own answer, half of it times a squared output error is the loss in nats to second order.
+    A few images cannot tell every channel's sensitivity (of a thousand classes most were never drawn), so the
+    channels of a layer are drawn to their mean by the share of their differences that is chance.
+    """
+    import tensorflow as tf
+
+    rng = np.random.default_rng(seed)
+    graph = runner.graph
+    totals: dict[int, np.ndarray] = {}  # (2, channels): sums over images of the sensitivity and of its square
+    for start in range(0, count, BATCH):
+        progress("sensitivity", start, count)
+        batch = images(range(start, min(start + BATCH, count)))
+        # A bias for every sample and position: its gradient is that of the layer's output.
+        probes = {
+            bias: tf.zeros((len(batch), *graph.tensors[graph.operators[index].outputs[0]].shape[1:]))
+            + graph.tensors[bias].data
+            for index, bias in biases.items()
+        }
+        with tf.GradientTape() as tape:
+            tape.watch(probes)
+            scores = runner(batch, probes, wanted=runner.scores)
+            chance = np.cumsum(tf.nn.softmax(scores).numpy(), axis=-1)
+            labels = np.minimum((chance < rng.random((len(batch), 1))).sum(axis=1), chance.shape[1] - 1)
+            loss = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores))
+        gradients = tape.gradient(loss, probes)
+        for index, bias in biases.items():
+            squared = np.square(gradients[bias].numpy(), dtype=np.float64)
+            each = squared.reshape(len(batch), -1, squared.shape[-1]).sum(axis=1)
+            totals[index] = totals.get(index, np.zeros(1)) + np.stack(
+                [each.sum(axis=0), np.square(each).sum(axis=0)]
+            )
+    progress("sensitivity", count, count)
+    return {index: _shrunk(total / count, count) for index, total in totals.items()}
+
+
+def _shrunk(moments: np.ndarray, count: int) -> np.ndarray:
+    """Channel means drawn to their common mean by the share of their variance that comes from few samples."""
+    mean, second = moments
+    chance = (second - mean**2).mean() / max(count - 1, 1)
+    share = min(chance / max(mean.var(), 1e-300), 1.0)
+    return mean + share * (mean.mean() - mean)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """First and second moments of a layer's input columns, student (s) and teacher (t).
+
+    Means are (groups, columns), ``covariance`` of s and ``cross`` of t with s are (groups, columns, columns), centred.
+    ``energy`` (groups,) is the mean square of a student's column, uncentred: its rounding errors are in everything.
+    ``noise`` (groups,) is the share of the covariance's off-diagonal energy that is chance, 0 ... 1.
+    """
+
+    student_mean: np.ndarray
+    teacher_mean: np.ndarray
+    covariance: np.ndarray
+    cross: np.ndarray
+    energy: np.ndarray
+    noise: np.ndarray
+
+
+class Streams:
+    """Teacher and student at one point of the network, moved forward layer by layer."""
+
+    def __init__(self, runner: Runner, images: Images, count: int, memory_bytes: int = MEMORY_BYTES) -> None:
+        self.runner, self.images, self.count = runner, images, count
+        self.memory_bytes = memory_bytes
+        self._values: list[tuple[dict[int, Any], dict[int, Any]]] = []
+
+    def advance(self, operator_index: int, student: Constants) -> None:
+        """Brings both networks to just before an operator; every earlier layer is final in ``student``."""
+        live = live_before(self.runner.graph, operator_index)
+        size = sum(self.runner.graph.tensors[t].elements for t in live) * 4 * 2
+        count = min(self.count, max(BATCH, self.memory_bytes // size // BATCH * BATCH))
+        held = len(self._values) * BATCH
+        if not self._values or count >= 2 * held:
+            source = self.runner.graph.inputs[0]
+            starts = range(0, count, BATCH)
+            batches = [self.images(range(s, min(s + BATCH, count))) for s in starts]
+            self._values = [({source: batch}, {source: batch}) for batch in batches]
+        for number, (teacher_values, student_values) in enumerate(self._values):
+            self._values[number] = (
+                self.runner.run(teacher_values, wanted=live),
+                self.runner.run(student_values, wanted=live, constants=student),
+            )
+
+    def moments(self, shape: LayerShape, tensor: int) -> Moments:
+        """Moments of the columns that a layer with this unfolding reads from ``tensor``."""
+        keep = None
+        sums: list[np.ndarray] = []
+        total = 0
+        for number, (teacher_values, student_values) in enumerate(self._values):
+            t, s = (np.swapaxes(shape.patches(v[tensor]), 0, 1) for v in (teacher_values, student_values))
+            wanted = -(-MAX_POSITIONS // len(self._values))
+            if t.shape[1] > wanted:
+                keep = np.random.default_rng(number).choice(t.shape[1], wanted, replace=False)
+                t, s = t[:, keep], s[:, keep]
+            s_t = np.swapaxes(s, 1, 2)
+            t_t = np.swapaxes(t, 1, 2)
+            parts = [s.sum(1, np.float64), t.sum(1, np.float64), s_t @ s, t_t @ s]
+            parts.append(_energy_off_diagonal(parts[2] / s.shape[1]))
+            sums = parts if not sums else [a + b for a, b in zip(sums, parts, strict=True)]
+            total += s.shape[1]
+        student_mean, teacher_mean, second, cross = (part.astype(np.float64) / total for part in sums[:4])
+        covariance = second - student_mean[:, :, None] * student_mean[:, None, :]
+        # Ledoit and Wolf (2004): how far the batches' own second moments lie from their mean tells how far the mean
+        # lies from the truth. Batches, not positions, because the positions of an image are not independent.
+        batches = len(self._values)
+        spread = np.maximum(sums[4] / batches - _energy_off_diagonal(second), 0) / max(batches - 1, 1)
+        noise = np.minimum(spread / np.maximum(_energy_off_diagonal(covariance), 1e-30), 1.0)
+        cross_covariance = cross - teacher_mean[:, :, None] * student_mean[:, None, :]
+        energy = np.trace(second, axis1=1, axis2=2) / second.shape[1]
+        return Moments(student_mean, teacher_mean, covariance, cross_covariance, energy, noise)
+
+
+def _energy_off_diagonal(matrices: np.ndarray) -> np.ndarray:
+    squared = np.square(matrices, dtype=np.float64)
+    return squared.sum(axis=(1, 2)) - np.trace(squared, axis1=1, axis2=2)
+
+
+def live_before(graph: Graph, operator_index: int) -> tuple[int, ...]:
+    """The computed tensors that exist before an operator runs and are read by it or later."""
+    made = set(graph.inputs)
+    made.update(t for operator in graph.operators[:operator_index] for t in operator.outputs)
+    read = {t for operator in graph.operators[operator_index:] for t in operator.inputs}
+    outputs = set(graph.outputs)
+    return tuple(sorted(made & (read | outputs)))

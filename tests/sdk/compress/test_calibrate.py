@@ -1,0 +1,162 @@
+"""Calibration keeps what a network answers, where rounding alone does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sdk.compress.calibrate import Calibrated, calibrate, output_sensitivities, solved_layers, with_biases
+from sdk.compress.solve import Problem, solve
+from sdk.compress.statistics import Streams, live_before
+from sdk.execute import Executor
+from sdk.graph import Graph
+from tests.sdk.small_graphs import interpret, small_network
+
+pytestmark = pytest.mark.tensorflow
+COUNT = 96
+
+
+def images(samples: range) -> np.ndarray:
+    """Smooth random images, another for every number."""
+    coarse = [np.random.default_rng(i).normal(size=(4, 4, 3)) for i in samples]
+    return np.stack([c.repeat(2, axis=0).repeat(2, axis=1) for c in coarse]).astype(np.float32)
+
+
+def divergence(graph: Graph, constants: dict[int, np.ndarray]) -> float:
+    """Mean KL divergence (nats) of the class probabilities on images that calibration has not seen."""
+    executor = Executor(graph)
+    fresh = images(range(1000, 1256))
+    teacher, student = (_log_softmax(executor(fresh, c).numpy()) for c in ({}, constants))
+    return float((np.exp(teacher) * (teacher - student)).sum(axis=1).mean())
+
+
+def _log_softmax(scores: np.ndarray) -> np.ndarray:
+    return scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    return small_network()
+
+
+@pytest.fixture(scope="module")
+def fisher(graph: Graph) -> dict[int, np.ndarray]:
+    return output_sensitivities(Executor(graph), images, COUNT)
+
+
+@pytest.fixture(scope="module")
+def calibrated(graph: Graph, fisher: dict[int, np.ndarray]) -> Calibrated:
+    return calibrate(Executor(graph), images, COUNT, 3e-5, fisher)
+
+
+def test_it_answers_like_the_original_and_better_than_rounding_the_same_scales(
+    graph: Graph, calibrated: Calibrated
+) -> None:
+    nearest = {}
+    for layer in solved_layers(graph):
+        tensor = layer.weight.tensor_index
+        scales = calibrated.solutions[tensor].scales[..., None]
+        nearest[tensor] = layer.shape.fold(np.rint(layer.shape.unfold(layer.weight.array) / scales) * scales)
+    bits = calibrated.bits / sum(s.symbols.size for s in calibrated.solutions.values())
+    assert bits < 4.5
+    assert divergence(graph, calibrated.constants) < 0.5 * divergence(graph, nearest)
+
+
+def test_the_loss_that_it_expects_is_about_the_loss_that_comes(graph: Graph, calibrated: Calibrated) -> None:
+    assert calibrated.loss / 3 < divergence(graph, calibrated.constants) < calibrated.loss * 3
+
+
+def test_every_layers_mean_output_is_the_originals(graph: Graph, calibrated: Calibrated) -> None:
+    executor = Executor(graph)
+    batch = images(range(COUNT))
+    for layer in solved_layers(graph):
+        operator = graph.operators[layer.weight.operator_index]
+        linear = replace(
+            graph,
+            operators=tuple(
+                o.with_options(fusedActivationFunction=0) if o is operator else o for o in graph.operators
+            ),
+        )
+        output = operator.outputs[0]
+        before = Executor(linear)(batch, wanted=output).numpy()
+        after = Executor(linear)(batch, calibrated.constants, wanted=output).numpy()
+        axes = tuple(range(before.ndim - 1))
+        np.testing.assert_allclose(after.mean(axes), before.mean(axes), atol=2e-4)
+    assert executor.graph is graph
+
+
+def test_sparsity_is_reached_in_pruned_layers_alone(graph: Graph, fisher: dict[int, np.ndarray]) -> None:
+    plain, sparse = (
+        calibrate(Executor(graph), images, COUNT, 1e-6, fisher, sparsity=sparsity) for sparsity in (0.0, 0.75)
+    )
+    for weight in graph.weights():
+        before, after = (c.constants[weight.tensor_index] for c in (plain, sparse))
+        if weight.tensor.name in ("pointwise/weight", "classifier/weight"):
+            assert 0.75 <= (after == 0).mean() < 0.8
+            assert (before == 0).mean() < 0.7
+        else:
+            np.testing.assert_array_equal(after, before)
+
+
+def test_the_interpreter_answers_as_the_executor_does(graph: Graph, calibrated: Calibrated) -> None:
+    batch = images(range(3))
+    model = graph.with_data(calibrated.constants).write()
+    expected = Executor(graph)(batch, calibrated.constants).numpy()
+    answers = np.concatenate([interpret(model, image[None]) for image in batch])
+    np.testing.assert_allclose(answers, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_same_images_and_price_give_the_same_weights(
+    graph: Graph, fisher: dict[int, np.ndarray], calibrated: Calibrated
+) -> None:
+    again = calibrate(Executor(graph), images, COUNT, 3e-5, fisher)
+    for tensor, array in calibrated.constants.items():
+        np.testing.assert_array_equal(array, again.constants[tensor])
+
+
+def test_problems_can_be_solved_again_at_another_price(calibrated: Calibrated) -> None:
+    problems: list[Problem] = list(calibrated.problems.values())
+    dearer = sum(solve(problem, 3e-4).bits for problem in problems)
+    assert dearer < calibrated.bits
+
+
+def test_sensitivities_are_the_second_order_of_the_loss(graph: Graph, fisher: dict[int, np.ndarray]) -> None:
+    """A small change of one channel of the classifier's output costs half its sensitivity times the square."""
+    (classifier,) = (x for x in solved_layers(graph) if x.weight.layer == "fully connected")
+    bias = graph.tensors[classifier.bias].data
+    assert bias is not None
+    measured = []
+    for channel in range(bias.size):
+        moved = bias.copy()
+        moved[channel] += 0.1
+        measured.append(divergence(graph, {classifier.bias: moved}) / (0.5 * 0.1**2))
+    expected = fisher[classifier.weight.operator_index]
+    assert np.mean(measured) == pytest.approx(expected.mean(), rel=0.35)
+
+
+def test_layers_without_a_bias_are_given_one_of_zeros(graph: Graph) -> None:
+    operators = list(graph.operators)
+    operators[4] = replace(operators[4], inputs=(*operators[4].inputs[:2], -1))
+    bare = replace(graph, operators=tuple(operators))
+    assert len(solved_layers(bare)) == 3
+    whole = with_biases(bare)
+    assert len(solved_layers(whole)) == 4
+    image = images(range(1))
+    np.testing.assert_allclose(interpret(whole.write(), image), interpret(bare.write(), image), rtol=1e-6)
+
+
+def test_few_megabytes_hold_fewer_images_of_early_layers_and_start_again_for_later_ones(graph: Graph) -> None:
+    batches: list[range] = []
+
+    def counted(samples: range) -> np.ndarray:
+        batches.append(samples)
+        return images(samples)
+
+    per_image = sum(graph.tensors[t].elements for t in live_before(graph, 1)) * 8
+    streams = Streams(Executor(graph), counted, COUNT, memory_bytes=16 * per_image)
+    streams.advance(1, {})
+    assert len(batches) * 8 == 16
+    streams.advance(4, {})
+    assert len(batches) * 8 == 16 + COUNT
