@@ -621,18 +621,31 @@ static int decode_sparse(Cursor *c, uint64_t size, int inside_planes, uint8_t *o
 
 /* ---- raw and planes -------------------------------------------------------------------------------------------- */
 
-static int decode_raw(Cursor *c, uint64_t size, uint8_t *out, size_t stride) {
+static int decode_raw(Cursor *c, uint64_t size, uint8_t *out) {
     const uint8_t *bytes;
     REQUIRE(c->end - c->at == size, SIZE_MISMATCH);
     CHECK(take(c, size, &bytes));
-    if (stride <= 1)
-        memcpy(out, bytes, (size_t)size);
-    else
-        for (uint64_t i = 0; i < size; i++) out[i * stride] = bytes[i];
+    memcpy(out, bytes, (size_t)size);
     return OK;
 }
 
 static int decode_layout(Cursor *c, uint64_t size, int inside_planes, uint8_t *out, size_t stride);
+
+INLINE uint32_t rotated32(uint32_t word, int rotated) { return rotated ? word >> 1 | word << 31 : word; }
+
+/* Planes 0 to 2 as they are, plane 3 already in place: untouched float32, so worth a loop that vectorizes. */
+static void merge_float_planes(uint8_t *out, uint64_t count, const uint8_t *const *planes, int rotated) {
+    const uint8_t *low = planes[0], *middle = planes[1], *high = planes[2];
+    for (uint64_t i = 0; i < count; i++) {
+        uint8_t *to = out + 4 * i;
+        uint32_t word = (uint32_t)low[i] | (uint32_t)middle[i] << 8 | (uint32_t)high[i] << 16 | (uint32_t)to[3] << 24;
+        word = rotated32(word, rotated);
+        to[0] = (uint8_t)word;
+        to[1] = (uint8_t)(word >> 8);
+        to[2] = (uint8_t)(word >> 16);
+        to[3] = (uint8_t)(word >> 24);
+    }
+}
 
 static void rotate_right(uint8_t *out, uint64_t count, uint32_t width) {
     for (uint64_t i = 0; i < count; i++, out += width) {
@@ -646,8 +659,9 @@ static void rotate_right(uint8_t *out, uint64_t count, uint32_t width) {
 }
 
 static int decode_planes(Cursor *c, uint64_t size, uint8_t *out) {
-    uint32_t p, width;
+    uint32_t p, width, as_they_are = 0;
     uint64_t count, plane_size;
+    const uint8_t *planes[8];
     CHECK(read_byte(c, &p));
     width = 1u << (p & 3);
     REQUIRE(!(p & ~19u) && width > 1, PARAMETER_INVALID);
@@ -659,9 +673,21 @@ static int decode_planes(Cursor *c, uint64_t size, uint8_t *out) {
         inner.at = c->at;
         CHECK(take(c, plane_size, &bytes));
         inner.end = c->at;
-        CHECK(decode_layout(&inner, count, 1, out + plane, width));
+        if (plane_size == count + 1 && bytes[0] == RAW) {
+            as_they_are |= 1u << plane;
+            planes[plane] = bytes + 1;
+        } else {
+            CHECK(decode_layout(&inner, count, 1, out + plane, width));
+        }
     }
     REQUIRE(c->at == c->end, SECTION_TRAILING_BYTES);
+    if (width == 4 && as_they_are == 7) {
+        merge_float_planes(out, count, planes, p & 16);
+        return OK;
+    }
+    for (uint32_t plane = 0; plane < width; plane++)
+        if (as_they_are >> plane & 1)
+            for (uint64_t i = 0; i < count; i++) out[i * width + plane] = planes[plane][i];
     if (p & 16) rotate_right(out, count, width);
     return OK;
 }
@@ -669,7 +695,7 @@ static int decode_planes(Cursor *c, uint64_t size, uint8_t *out) {
 static int decode_layout(Cursor *c, uint64_t size, int inside_planes, uint8_t *out, size_t stride) {
     uint32_t layout;
     CHECK(read_byte(c, &layout));
-    if (layout == RAW) return decode_raw(c, size, out, stride);
+    if (layout == RAW) return decode_raw(c, size, out);
     if (layout == DENSE) return decode_dense(c, size, inside_planes, out, stride);
     if (layout == SPARSE) return decode_sparse(c, size, inside_planes, out, stride);
     if (layout == PLANES && !inside_planes) return decode_planes(c, size, out);

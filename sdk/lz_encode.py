@@ -81,6 +81,10 @@ def _repeated_share(content: bytes, width: int, size: int) -> float:
     wanted, times = np.unique(hashes[picked], return_counts=True)
     if len(wanted) == 0:
         return 0.0
+    # Most hashes are none of those: a table over their upper 16 bits says so before the binary search.
+    likely = np.zeros(1 << 16, bool)
+    likely[wanted >> np.uint64(48)] = True
+    hashes = hashes[likely[hashes >> np.uint64(48)]]
     at = np.minimum(np.searchsorted(wanted, hashes), len(wanted) - 1)
     found = np.bincount(at[wanted[at] == hashes], minlength=len(wanted))
     return float(times[found > 1].sum() / _WINDOWS)

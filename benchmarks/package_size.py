@@ -1,0 +1,175 @@
+"""How small is a package? Against general-purpose compressors and against the entropy of its own symbols.
+
+    python -m benchmarks.package_size MODEL.tflite|FOLDER... [--sparsity 0 0.5 0.9] [--clusters 16]
+
+For each model, as it is and pruned and clustered (see package_models.py): bytes of the .tflite, of the package,
+of xz, zstd and brotli at their strongest; the package's share of the best of them; and how much it takes beside
+its skeleton, over the order-0 entropy of every tensor (codebooks included) in the layout that suits it best.
+The last column is what an arithmetic-grade coder (constriction's ANS) reaches on the same symbols, tables left
+out.
+
+zstd, brotli and constriction come from PyPI (zstandard, brotli, constriction); a column whose module is missing
+stays empty.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import lzma
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.package_models import Variant, variants
+from device_agent import package
+from sdk.coding import Symbols, entropy_bits
+from sdk.pack import pack
+
+LARGE_WINDOW = 27  # log2; larger than any of the models, as `zstd --ultra -22` chooses for files of this size
+
+
+def xz(data: bytes) -> int:
+    return len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME))
+
+
+def zstd(data: bytes) -> int:
+    import zstandard
+
+    parameters = zstandard.ZstdCompressionParameters.from_level(22, window_log=LARGE_WINDOW)
+    return len(zstandard.ZstdCompressor(compression_params=parameters).compress(data))
+
+
+def brotli(data: bytes) -> int:
+    import brotli as module
+
+    return len(module.compress(data, quality=11, lgwin=24))
+
+
+RIVALS: dict[str, tuple[str, Callable[[bytes], int]]] = {
+    "xz": ("lzma", xz),
+    "zstd": ("zstandard", zstd),
+    "brotli": ("brotli", brotli),
+}
+
+
+def plane_entropy(elements: np.ndarray) -> float:
+    """Bits of the byte planes of float32, sign rotated to the bottom, each with its own order-0 code."""
+    rotated = elements << np.uint32(1) | elements >> np.uint32(31)
+    return sum(
+        entropy_bits(np.bincount(plane, minlength=256)) for plane in rotated.view(np.uint8).reshape(-1, 4).T
+    )
+
+
+def best_entropy(section: package.Section, tflite: bytes) -> float:
+    """Order-0 entropy in bits of the section's bytes, of the best layout: raw, planes, dense or gaps and centroids.
+
+    The values of a codebook are content and count; the code tables do not.
+    """
+    content = b"".join(tflite[offset : offset + size] for offset, size in dict(section.spans).items())
+    content = content[: section.size]
+    width = section.width if len(content) % section.width == 0 and section.width <= 4 else 1
+    elements = np.frombuffer(content, f"<u{width}")
+    found = [8.0 * len(content)]
+    if width == 4:
+        found.append(plane_entropy(elements))
+    symbols = Symbols.of(elements)
+    if symbols is not None:
+        codebook = 8.0 * symbols.values.nbytes
+        found.append(entropy_bits(symbols.counts) + codebook)
+        background = int(symbols.counts.argmax())
+        places = np.flatnonzero(symbols.numbers != background)
+        if len(places):
+            gaps = np.bincount(np.diff(places, prepend=-1) - 1)
+            found.append(entropy_bits(gaps) + entropy_bits(np.delete(symbols.counts, background)) + codebook)
+    return min(found)
+
+
+def ans_bytes(section: package.Section, tflite: bytes) -> int | None:
+    """What constriction's ANS coder takes for a section's symbols by their own histogram; None for bundles and floats."""
+    import constriction
+
+    if len(section.spans) != 1 or section.width > 4:
+        return None
+    offset, size = section.spans[0]
+    symbols = Symbols.of(np.frombuffer(tflite, f"<u{section.width}", size // section.width, offset))
+    if symbols is None or len(symbols.values) < 2:
+        return None
+    model = constriction.stream.model.Categorical(symbols.counts / symbols.counts.sum(), perfect=False)
+    coder = constriction.stream.stack.AnsCoder()
+    coder.encode_reverse(symbols.numbers.astype(np.int32), model)
+    return int(coder.get_compressed().nbytes)
+
+
+def measure(variant: Variant) -> dict[str, Any]:
+    packed = pack(variant.tflite)
+    unpacked = package.unpack(packed)
+    assert unpacked.tflite == variant.tflite
+    described = unpacked.package
+    entropy = sum(best_entropy(section, variant.tflite) for section in described.sections) / 8
+    rivals = {name: run(variant.tflite) for name, (module, run) in RIVALS.items() if find_spec(module)}
+    ans = None
+    if find_spec("constriction"):
+        coded = [(ans_bytes(section, variant.tflite), section.coded_size) for section in described.sections]
+        ans = sum(min(size, taken) if size is not None else taken for size, taken in coded)
+    codes = sum(section.coded_size for section in described.sections)
+    return {
+        "model": variant.name,
+        "tflite_sha256": variant.sha256,
+        "tflite_bytes": len(variant.tflite),
+        "package_bytes": len(packed),
+        "ratio": len(variant.tflite) / len(packed),
+        "skeleton_bytes": described.skeleton_size,
+        "header_bytes": described.header_size,
+        "sections_bytes": codes,
+        "rivals_bytes": rivals,
+        "share_of_best_rival": len(packed) / min(rivals.values()),
+        "entropy_bytes": entropy,
+        "over_entropy": (len(packed) - described.skeleton_size) / entropy - 1 if entropy else None,
+        "ans_sections_bytes": ans,
+    }
+
+
+def row(result: dict[str, Any]) -> str:
+    rivals = " ".join(f"{result['rivals_bytes'].get(name, 0):>10,}" for name in RIVALS)
+    over = "" if result["over_entropy"] is None else f"{result['over_entropy']:+.1%}"
+    ans = "" if result["ans_sections_bytes"] is None else f"{result['ans_sections_bytes']:>10,}"
+    return (
+        f"{result['model']:52} {result['tflite_bytes']:>10,} {result['package_bytes']:>10,} {result['ratio']:>6.1f} "
+        f"{rivals} {result['share_of_best_rival']:>7.1%} {result['skeleton_bytes']:>8,} {over:>7} {ans}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", nargs="+", type=Path)
+    parser.add_argument("--sparsity", nargs="*", type=float, default=[0.0, 0.5, 0.9])
+    parser.add_argument("--clusters", type=int, default=16)
+    parser.add_argument("--json", type=Path, help="also write every figure here")
+    arguments = parser.parse_args()
+    heads = [f"{name:>10}" for name in RIVALS]
+    print(
+        f"{'model':52} {'tflite':>10} {'package':>10} {'ratio':>6} {' '.join(heads)} {'of best':>7} {'skeleton':>8} "
+        f"{'over H0':>7} {'ANS':>10}"
+    )
+    results = []
+    for variant in variants(arguments.models, arguments.sparsity, arguments.clusters):
+        results.append(measure(variant))
+        print(row(results[-1]), flush=True)
+    if arguments.json:
+        conditions = {
+            "python": sys.version.split()[0],
+            "numpy": np.__version__,
+            "clusters": arguments.clusters,
+        }
+        arguments.json.write_text(json.dumps({"conditions": conditions, "results": results}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
