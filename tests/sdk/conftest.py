@@ -22,6 +22,8 @@ from sdk.local_board import LocalBoard
 from sdk.provision import Provisioned, provision
 
 SSHD = "/usr/sbin/sshd"
+#: Variables that this machine's Python and numpy may not run without; sshd gives a login none of its own.
+NEEDED_BY_LIBRARIES = ("OPENBLAS_", "LD_LIBRARY_PATH")
 
 
 def free_port() -> int:
@@ -88,7 +90,7 @@ def openssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
         make_key(folder / name)
     shutil.copy(folder / "user_key.pub", folder / "authorized_keys")
     port = free_port()
-    passed_on = "".join(f" {k}={v}" for k, v in os.environ.items() if k.startswith("OPENBLAS_"))
+    passed_on = "".join(f" {k}={v}" for k, v in os.environ.items() if k.startswith(NEEDED_BY_LIBRARIES))
     config = f"""\
         ListenAddress 127.0.0.1
         Port {port}
