@@ -50,7 +50,7 @@ def status(options: Namespace) -> dict[str, Any]:
         "runtime": None,
         "runtime_version": None,
         "numpy_version": None,
-        "releases": [slot_json(store, store.slot(name)) for name in store.names()],
+        "releases": [slot_json(store, store.slot_or_fresh(name)) for name in store.names()],
     }
     try:
         from device_agent.runtime import find_runtime
@@ -65,10 +65,13 @@ def status(options: Namespace) -> dict[str, Any]:
 
 
 def slot_json(store: Store, slot: Slot) -> dict[str, Any]:
-    """A slot with the size and digest of its current package."""
+    """A slot with the size and digest of its current package; those are None where its manifest is damaged."""
     record = slot.to_json()
     record.pop("schema")
-    current = store.release(slot.current) if slot.current else None
+    try:
+        current = store.release(slot.current) if slot.current else None
+    except StoreError:
+        current = None
     record["package_sha256"] = current.package_sha256 if current else None
     record["package_bytes"] = current.size if current else None
     return record

@@ -134,7 +134,7 @@ class LocalBoard:
         link = self.home / ".bin" / "python3"
         interpreter = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
         if not link.is_symlink() or os.readlink(link) != interpreter:
-            temporary = link.with_name(f".python3.{os.getpid()}")
+            temporary = link.with_name(f".python3.{os.getpid()}.{threading.get_ident()}")
             temporary.symlink_to(interpreter)
             temporary.replace(link)
         self._host_key = _load_or_make_key(self._ssh / "host_key")
@@ -240,18 +240,24 @@ def _load_or_make_key(path: Path) -> paramiko.PKey:
     if path.exists():
         with contextlib.suppress(paramiko.SSHException, ValueError):
             return paramiko.Ed25519Key.from_private_key_file(str(path))
+        path.unlink()
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     data = Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     )
-    _write_private(path, data)
+    mine = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.new")
+    _write_private(mine, data)
+    # Of two commands that start at once for the first time, one makes the key and both use it.
+    with contextlib.suppress(FileExistsError):
+        os.link(mine, path)
+    mine.unlink()
     return paramiko.Ed25519Key.from_private_key_file(str(path))
 
 
 def _write_private(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(data)
     temporary.replace(path)

@@ -202,6 +202,18 @@ def test_while_another_deploy_holds_the_lock_install_is_refused(home, float_mode
     assert "another deploy" in answer["what"]
 
 
+def test_a_damaged_store_still_tells_its_status(home, float_model):
+    Called("install", stdin=install_input(float_model, "one"))
+    Called("install", stdin=install_input(float_model, "two"))
+    (home / "store" / "slots" / "one.json").write_text("{")
+    for manifest in (home / "store" / "releases").iterdir():
+        manifest.write_text("{}")
+    one, two = Called("status").answer["releases"]
+    assert (one["current"], one["history"][0]["event"]) == (None, "lost")
+    assert two["current"] is not None
+    assert two["package_sha256"] is None
+
+
 # -- wrong calls -------------------------------------------------------------------------------------------------------
 
 

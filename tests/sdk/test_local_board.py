@@ -78,6 +78,35 @@ def test_two_may_run_at_once(folder):
             assert second.get("shared", max_bytes=1) == b"x"
 
 
+def test_several_that_start_for_the_first_time_at_once_agree_on_their_keys(folder):
+    boards = [LocalBoard(folder) for _ in range(6)]
+    threads = [threading.Thread(target=board.__enter__) for board in boards]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    try:
+        for board in boards:
+            with connect(**board.login()) as connection:
+                assert connection.run(["echo", "hi"]).stdout == b"hi\n"
+        assert sorted(path.name for path in (folder / "ssh").iterdir()) == [
+            "host_key",
+            "known_hosts",
+            "user_key",
+        ]
+    finally:
+        for board in boards:
+            board.stop()
+
+
+def test_a_key_that_cannot_be_read_is_made_anew(folder):
+    with LocalBoard(folder):
+        pass
+    (folder / "ssh" / "host_key").write_text("rubbish")
+    with LocalBoard(folder) as board, connect(**board.login()) as connection:
+        assert connection.run(["echo", "hi"]).stdout == b"hi\n"
+
+
 def test_it_listens_on_the_loopback_only_and_not_after_its_end(folder):
     with LocalBoard(folder) as board:
         login = board.login()
