@@ -294,6 +294,24 @@ def test_a_deploy_there_predicts_what_the_host_predicts(board: VirtualBoard, tmp
 
 
 @pytest.mark.ssh
+def test_a_32_bit_board_gets_its_own_runtime_and_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    need_virtual_board("armv7l")
+    need_runtime("tflite-runtime", "armv7l")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    tflite = small_network(size=16, channels=32).write()
+    (tmp_path / "small.armlet").write_bytes(pack(tflite, metadata={"name": "small"}))
+    with VirtualBoard("virtual-armhf"):
+        deployed = api.deploy_model("virtual-armhf", tmp_path / "small.armlet")
+        assert (deployed.runtime, deployed.state) == ("tflite-runtime", "confirmed")
+        assert deployed.decode_kernels[0] == "c"
+        with open_session("virtual-armhf", Target()) as session:
+            assert session.provisioned.facts.wheel_architecture == "armv7l"
+            image = np.random.default_rng(1).normal(0, 1, (1, 16, 16, 3)).astype(np.float32)
+            run = session.agent.run("small", image)
+    np.testing.assert_allclose(run.outputs, interpret(tflite, image), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.ssh
 def test_a_measurement_there_is_labelled_emulated(board: VirtualBoard, tmp_path: Path):
     need_runtime("ai-edge-litert")
     (tmp_path / "small.tflite").write_bytes(small_network(size=16, channels=32).write())
