@@ -26,7 +26,7 @@ from sdk.isolate import null_model
 
 SCHEMA = "armlet.calibration/1"
 
-#: (height = width, channels in and out, kernel): 4 to 180 M MACs, 0.1 to 2.4 MB of float32.
+#: (height = width, channels in and out, kernel): 4 to 116 M MACs, 64 kB to 1 MB of float32 weights.
 CONVOLUTIONS = (
     (16, 128, 1),
     (28, 128, 1),

@@ -185,6 +185,11 @@ def _deploy(arguments: argparse.Namespace) -> None:
 def _bench(arguments: argparse.Namespace) -> None:
     from sdk import api
 
+    if arguments.suite is not None or arguments.sizes is not None:
+        _bench_suite(arguments)
+        return
+    if not arguments.models:
+        raise ArmletError("there is nothing to measure", expected="a MODEL or --suite NAME")
     with _progress(arguments) as progress:
         report = api.bench_models(
             arguments.board,
@@ -199,6 +204,34 @@ def _bench(arguments: argparse.Namespace) -> None:
     if arguments.output is not None:
         api.write_run(report, arguments.output)
     _print(arguments, report.to_json(), lambda terminal: terminal.report(report))
+
+
+def _bench_suite(arguments: argparse.Namespace) -> None:
+    from sdk import api
+    from sdk.errors import ModelError
+    from sdk.files import write_file
+
+    if arguments.suite is None or arguments.models:
+        raise ModelError(
+            "a model file has one input size, and a suite its own models",
+            expected="--suite NAME, with or without --sizes",
+            found=" ".join(map(str, arguments.models)) or "no suite",
+        )
+    with _progress(arguments) as progress:
+        result = api.run_suite(
+            arguments.board,
+            arguments.suite,
+            sizes=arguments.sizes,
+            **_target(arguments),
+            threads=arguments.threads,
+            samples=arguments.samples,
+            seconds=arguments.seconds,
+            profile=False,
+            progress=progress,
+        )
+    if arguments.output is not None:
+        write_file(arguments.output, json.dumps(result.to_json()).encode() + b"\n")
+    _print(arguments, result.to_json(), lambda terminal: terminal.suite(result))
 
 
 def _report(arguments: argparse.Namespace) -> None:
@@ -435,8 +468,17 @@ def build_parser() -> argparse.ArgumentParser:
         "measure models on a board, interleaved, against theory; the first is the baseline",
         "sdk bench --board rpi4 --host raspberrypi.local mobilenet.armlet shufflenet.armlet",
     )
-    sub.add_argument("models", nargs="+", type=Path, metavar="MODEL", help="packages or models")
+    sub.add_argument("models", nargs="*", type=Path, metavar="MODEL", help="packages or models")
     _target_arguments(sub)
+    sub.add_argument(
+        "--suite", metavar="NAME", help="networks of a paper instead of MODELs: shufflenet-paper"
+    )
+    sub.add_argument(
+        "--sizes",
+        type=_sizes,
+        metavar="HxW[,HxW]",
+        help="inputs of the suite, such as 224x224 (default: all)",
+    )
     sub.add_argument(
         "--threads", type=_counts, default=(1,), metavar="N[,N]", help="threads of the runtime (default: 1)"
     )
@@ -569,6 +611,15 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected a positive number, found {text}")
     return value
+
+
+def _sizes(text: str) -> tuple[tuple[int, int], ...]:
+    from sdk.suites import parse_size
+
+    try:
+        return tuple(dict.fromkeys(parse_size(part) for part in text.split(",")))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected sizes such as 224x224,480x640, found {text!r}") from None
 
 
 def _counts(text: str) -> tuple[int, ...]:

@@ -49,6 +49,7 @@ COMPOSERS = {
     "sdk.api.files",
     "sdk.api.measuring",
     "sdk.api.runs",
+    "sdk.api.suites",
     "sdk.cli",
     "sdk.demo",
     "sdk.instructions",
@@ -142,6 +143,7 @@ PURE = (
     "sdk.report",
     "sdk.scales",
     "sdk.spans",
+    "sdk.suites",
     "sdk.theory",
 )
 

@@ -88,12 +88,14 @@ def bench_models(
         )
 
 
-def golden_pair(package: bytes, *, inputs: Any = None, tolerance: float = 1e-3) -> Golden:
+def golden_pair(model: bytes, *, inputs: Any = None, tolerance: float = 1e-3) -> Golden:
     """One input (seeded noise where none is given) and the host's answer, which the board must come close to.
+
+    ``model`` is a package or a ``.tflite``.
 
     ``tolerance`` is relative to the largest answer: runtimes and processors round differently.
     """
-    tflite = package_format.unpack(package).tflite
+    tflite = package_format.unpack(model).tflite if model.startswith(MAGIC) else model
     if inputs is None:
         inputs = noise_for(Graph.read(tflite))
     outputs = predict(tflite, inputs).astype(np.float32)

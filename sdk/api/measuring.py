@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from device_agent import package as package_format
+from device_agent.format import MAGIC
 from device_agent.measure import Measurement
 from device_agent.profile import KernelTime, Profile
 from sdk import breakdown, compare, gap, isolate, theory
@@ -34,7 +35,7 @@ ISOLATED_SAMPLES = 200
 
 @dataclass(frozen=True)
 class _Measured:
-    """A deployed package with everything that is known of it."""
+    """A deployed package (or ``.tflite``) with everything that is known of it."""
 
     name: str
     package: bytes
@@ -55,7 +56,7 @@ def measure(
     profile: bool = True,
     progress: Progress = silent,
 ) -> Report:
-    """Measures deployed packages (name, bytes) and puts theory beside: the report of a run.
+    """Measures deployed packages or ``.tflite`` models (name, bytes) and puts theory beside: the report of a run.
 
     With several numbers of ``threads`` everything is measured on each. With ``profile`` the operators are measured
     too, on the first number of threads, and the report says where a promised speed-up went. Not on emulated boards,
@@ -96,6 +97,9 @@ def measure(
 
 
 def _open(name: str, package: bytes) -> _Measured:
+    if not package.startswith(MAGIC):
+        graph = Graph.read(package)
+        return _Measured(name, package, package, {}, graph, theory.operator_costs(graph))
     decoded = package_format.unpack(package)
     graph = Graph.read(decoded.tflite)
     return _Measured(
@@ -120,7 +124,7 @@ def _record(
         measurement=runs[0],
         accuracy=accuracy,
         original_sha256=provenance.get("original_sha256", runs[0].tflite_sha256),
-        stages=inspect_bytes(model.package).stages,
+        stages=inspect_bytes(model.package).stages if model.package.startswith(MAGIC) else (),
         parallel=tuple(runs[1:]),
         costs=model.costs,
         profile=profile,
@@ -242,7 +246,7 @@ def _profile_isolated(
         )
     return Profile(
         model=model.name,
-        tflite_sha256=package_format.read(model.package).tflite_sha256,
+        tflite_sha256=measured.tflite_sha256,
         method="isolated",
         kernels=tuple(kernels),
         inferences=min(t.samples for t in alone) if alone else call.samples,

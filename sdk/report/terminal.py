@@ -16,6 +16,7 @@ from sdk.report.terminal_gap import against as against
 from sdk.report.terminal_gap import calibration as calibration
 from sdk.report.terminal_gap import evaluation as evaluation
 from sdk.report.terminal_gap import gap
+from sdk.report.terminal_gap import suite as suite
 from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, seconds_text
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sdk.gap import Gap
-from sdk.report.units import percent_text, ratio_text, seconds_text
+from sdk.report.units import count_text, percent_text, ratio_text, seconds_text
 
 _BAR = 30
 
@@ -142,4 +142,36 @@ def calibration(result: Any) -> RenderableType:
         f"{result.runtime_version}: {result.flop_per_second / 1e9:.3g} GFLOP/s float32, "
         f"{result.int8_per_second / 1e9:.3g} GOP/s int8, {result.memory_bytes_per_second / 1e9:.3g} GB/s read and "
         f"written; a call costs {seconds_text(result.call_seconds)}"
+    )
+
+
+def suite(result: Any) -> RenderableType:
+    """Theory, this board and the paper side by side."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for head in ("network", "input", "MACs", "in theory", "here", "here", "paper", "paper"):
+        table.add_column(head, justify="left" if head == "network" else "right", no_wrap=True)
+    for row in result.rows:
+        paper = (row.paper_seconds, row.paper_speedup)
+        table.add_row(
+            row.name,
+            row.size,
+            count_text(row.macs),
+            ratio_text(row.theoretical_speedup),
+            seconds_text(row.median_seconds),
+            ratio_text(row.measured_speedup),
+            "-" if paper[0] is None else seconds_text(paper[0]),
+            "-" if paper[1] is None else ratio_text(paper[1]),
+        )
+    first = result.rows[0].name if result.rows else ""
+    said = f"speed-ups against {first} at the same size" + (
+        f"; paper: {result.source}" if result.source else ""
+    )
+    problems = dict.fromkeys(
+        problem for _, report in result.runs for m in report.models for problem in m.measurement.problems
+    )
+    return Group(
+        table,
+        Text(said, style="dim"),
+        *(Text(f"left out: {name}", style="yellow") for name in result.skipped),
+        *(Text(f"note: {problem}", style="yellow") for problem in problems),
     )

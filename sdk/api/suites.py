@@ -1,0 +1,145 @@
+"""Networks of the zoo at several sizes of the input, measured on a board; beside them what a paper measured."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sdk import models
+from sdk.api.boards import golden_pair
+from sdk.api.measuring import measure
+from sdk.convert import from_keras
+from sdk.errors import ModelError
+from sdk.graph import Graph
+from sdk.progress import Progress, silent
+from sdk.quiet import quiet_tensorflow
+from sdk.report.record import Report
+from sdk.session import Session, Target, open_session
+from sdk.suites import SUITES, Member, Size, Suite, size_text
+
+SCHEMA = "armlet.suite/1"
+
+#: A network with more float32 weights than this is left out: AlexNet has 1.2 GB of them at 480x640.
+MAX_WEIGHT_BYTES = 600_000_000
+
+
+@dataclass(frozen=True)
+class SuiteRow:
+    """One network at one size. Speed-ups are against the first network at that size; the paper's are None where it did
+    not measure it.
+    """
+
+    name: str
+    size: str
+    macs: int
+    median_seconds: float
+    theoretical_speedup: float
+    measured_speedup: float
+    paper_seconds: float | None = None
+    paper_speedup: float | None = None
+
+
+@dataclass(frozen=True)
+class SuiteRun:
+    """A suite on a board: one report for each size, in which the networks were measured interleaved."""
+
+    suite: str
+    source: str
+    runs: tuple[tuple[str, Report], ...]
+    rows: tuple[SuiteRow, ...]
+    skipped: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready: the rows, and the reports with their raw samples."""
+        return {
+            "schema": SCHEMA,
+            "suite": self.suite,
+            "source": self.source,
+            "rows": [asdict(row) for row in self.rows],
+            "skipped": list(self.skipped),
+            "runs": [{"size": size, "report": report.to_json()} for size, report in self.runs],
+        }
+
+
+def run_suite(
+    board: str,
+    suite: str | Suite,
+    *,
+    sizes: Sequence[Size] | None = None,
+    threads: int | Sequence[int] = 1,
+    samples: int = 1024,
+    seconds: float = 10.0,
+    profile: bool = False,
+    progress: Progress = silent,
+    **target: Any,
+) -> SuiteRun:
+    """Builds the suite's networks with fresh weights (their times do not depend on them) and measures them.
+
+    ``target``: see :class:`sdk.session.Target`. Raises ModelError for an unknown suite.
+    """
+    chosen = _suite(suite) if isinstance(suite, str) else suite
+    runs: list[tuple[str, Report]] = []
+    rows: list[SuiteRow] = []
+    skipped: list[str] = []
+    with open_session(board, Target(**target), progress) as session:
+        for size in sizes or chosen.sizes:
+            fitting = [m for m in chosen.members if _fits(m, size, skipped)]
+            deployed = [_deploy(session, member, size, progress) for member in fitting]
+            report = measure(
+                session,
+                deployed,
+                threads=threads,
+                samples=samples,
+                seconds=seconds,
+                profile=profile,
+                progress=progress,
+            )
+            runs.append((size_text(size), report))
+            rows += _rows(fitting, size, report)
+    return SuiteRun(chosen.name, chosen.source, tuple(runs), tuple(rows), tuple(skipped))
+
+
+def _suite(name: str) -> Suite:
+    if name not in SUITES:
+        raise ModelError("unknown suite", expected=", ".join(SUITES), found=name)
+    return SUITES[name]
+
+
+def _fits(member: Member, size: Size, skipped: list[str]) -> bool:
+    needed = 4 * models.describe(member.network, input_size=size, **member.options).parameters
+    if needed > MAX_WEIGHT_BYTES:
+        skipped.append(f"{member.name} at {size_text(size)}: {needed / 1e9:.1f} GB of weights")
+    return needed <= MAX_WEIGHT_BYTES
+
+
+def _deploy(session: Session, member: Member, size: Size, progress: Progress) -> tuple[str, bytes]:
+    progress(f"build {member.name} at {size_text(size)}", 0, 0)
+    with quiet_tensorflow():
+        keras_model = models.build(member.network, input_size=size, **member.options)
+    # Written as it is: packing fresh weights would take longer than measuring them, and says nothing.
+    tflite = Graph.read(from_keras(keras_model)).write()
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{member.name}-{size_text(size)}").lower()
+    session.agent.deploy(tflite, name, golden=golden_pair(tflite), progress=progress)
+    return name, tflite
+
+
+def _rows(members: Sequence[Member], size: Size, report: Report) -> list[SuiteRow]:
+    first, first_paper = report.models[0], members[0].paper_milliseconds.get(size)
+    rows = []
+    for member, record in zip(members, report.models, strict=True):
+        paper = member.paper_milliseconds.get(size)
+        rows.append(
+            SuiteRow(
+                name=member.name,
+                size=size_text(size),
+                macs=record.macs,
+                median_seconds=record.measurement.median,
+                theoretical_speedup=first.macs / record.macs,
+                measured_speedup=first.measurement.median / record.measurement.median,
+                paper_seconds=paper / 1e3 if paper else None,
+                paper_speedup=first_paper / paper if paper and first_paper else None,
+            )
+        )
+    return rows

@@ -1,0 +1,56 @@
+"""docs/measuring.md says what the code does: its numbers are the constants, its parts the parts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from device_agent import bench, measure
+from device_agent.profile import SPARSE_KERNEL
+from sdk import breakdown, calibration, causes
+from sdk.api.evaluating import BATCH_BYTES
+from sdk.api.suites import MAX_WEIGHT_BYTES
+from sdk.gap import PRUNED_SHARE
+
+PAGE = re.sub(r"\s+", " ", (Path(__file__).parents[1] / "docs" / "measuring.md").read_text())
+
+
+def says(sentence: str) -> None:
+    assert sentence in PAGE, sentence
+
+
+def test_it_states_how_samples_are_taken() -> None:
+    plan = bench.Plan()
+    says(f"last two windows of {bench.STABLE_WINDOW} inferences")
+    says(f"differ by less than {bench.STABLE_CHANGE:.0%}".replace("%", " %"))
+    says(f"({bench.MAX_WARMUP_SECONDS:g} s at most)")
+    says(f"in blocks of {bench.BLOCK_SECONDS:g} s")
+    says(f"ends at {plan.min_samples:,} samples or {plan.max_seconds:g} s a model")
+
+
+def test_it_states_when_a_run_is_not_trusted() -> None:
+    says(f"the clock fell by more than {100 * measure.CLOCK_FALL:g} %")
+    says(f"p90 more than {100 * measure.NOISY_P90_OVER_MEDIAN:g} % above the median")
+    says(f"fewer than {measure.FEW_SAMPLES} samples")
+
+
+def test_it_has_a_formula_for_every_part_of_the_gap() -> None:
+    for part in breakdown.PARTS:
+        says(f"| {part} |")
+    says(f"three largest parts above {100 * causes.LEAST_SHARE_FOR_A_CAUSE:g} %")
+    says(f"When {100 * PRUNED_SHARE:g} % of the MACs or more are by zero")
+    says(f"`{SPARSE_KERNEL}`")
+
+
+def test_it_states_what_a_calibration_is_made_of() -> None:
+    assert len(calibration.CONVOLUTIONS) == 7
+    macs = [
+        size * size * channels * channels * kernel**2 for size, channels, kernel in calibration.CONVOLUTIONS
+    ]
+    says(f"seven convolutions ({min(macs) / 1e6:.0f} to {max(macs) / 1e6:.0f} M MACs)")
+    says(f"two tensors of {calibration.ADDED_ELEMENTS * 4 >> 20} MB")
+
+
+def test_it_states_the_sizes_of_batches_and_suites() -> None:
+    says(f"in batches of {BATCH_BYTES >> 20} MB")
+    says(f"more than {MAX_WEIGHT_BYTES / 1e6:g} MB")
