@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from sdk.compress.edit import NO_ACTIVATION, SAME, VALID, Editor, add, convolution, depthwise, multiply, pad
-from sdk.compress.structure import groups_of, same_padding, window_of, zeros
+from sdk.compress.structure import groups_of, same_padding, spatial_padding, window_of, zeros
 from sdk.errors import UnsupportedOperator
 from sdk.graph import Graph, Operator
 
@@ -111,6 +111,38 @@ def explicit_padding(graph: Graph) -> Graph:
         )
         valid = replace(operator, inputs=(padded, *operator.inputs[1:])).with_options(padding=VALID)
         editor.replace(index, [pad(source, constant, padded), valid])
+    return editor.graph()
+
+
+def flat_pads(graph: Graph) -> Graph:
+    """A PAD of space as one of rows: (1, height, width x channels) is padded and read as it was again.
+
+    XNNPACK copies one run of memory after the other, and takes the innermost axis for a run: 24 floats where a whole
+    row would do.  A PAD that only convolutions read is left alone, for it becomes part of them.
+    """
+    editor, consumers = Editor(graph), graph.consumers()
+    for index, operator in enumerate(graph.operators):
+        padding = spatial_padding(graph, operator)
+        readers = [graph.operators[reader] for reader in consumers.get(operator.outputs[0], [])]
+        if padding is None or all("CONV_2D" in reader.kind for reader in readers):
+            continue
+        source, output = operator.inputs[0], operator.outputs[0]
+        name = graph.tensors[output].name
+        (_, height, width, channels), padded = graph.tensors[source].shape, graph.tensors[output].shape
+        down, across = padding
+        rows = np.array([(0, 0), down, (across[0] * channels, across[1] * channels)], np.int32)
+        flat = editor.value(f"{name}_rows", (1, height, width * channels), like=source)
+        wider = editor.value(f"{name}_rows_padded", (1, padded[1], padded[2] * channels), like=source)
+        editor.replace(
+            index,
+            [
+                _reshape(editor, source, flat),
+                replace(
+                    operator, inputs=(flat, editor.constant(f"{name}_row_padding", rows)), outputs=(wider,)
+                ),
+                _reshape(editor, wider, output),
+            ],
+        )
     return editor.graph()
 
 

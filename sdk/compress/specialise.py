@@ -21,6 +21,7 @@ from sdk.compress.lower import (
     concatenations_as_sums,
     enter_channels_first,
     explicit_padding,
+    flat_pads,
     global_pools_as_means,
     pixel_convolutions_as_fully_connected,
 )
@@ -77,7 +78,8 @@ def for_board(graph: Graph, board: Board, *, runtime: str | None = None) -> Spec
         fused, results = _run(graph, [("fuse", fuse)])
         return Specialised(fused, "dense", results)
     dense, dense_results = _run(
-        graph, [("fuse", fuse), ("settle_shuffles", settle_shuffles), ("widen", widen)]
+        graph,
+        [("fuse", fuse), ("settle_shuffles", settle_shuffles), ("widen", widen), ("flat_pads", flat_pads)],
     )
     if not runs_sparse(board, runtime):
         name = runtime or (board.preferred_runtime.name if board.preferred_runtime else "the runtime")
@@ -144,6 +146,7 @@ def _sparse_form(graph: Graph) -> tuple[Graph, tuple[PassResult, ...], SparsePat
             ("explicit_padding", explicit_padding),
             ("enter_channels_first", _enter),
             ("concatenations_as_sums", concatenations_as_sums),
+            ("flat_pads", flat_pads),
         ],
     )
     results += more

@@ -11,6 +11,7 @@ from sdk.compress.lower import (
     concatenations_as_sums,
     enter_channels_first,
     explicit_padding,
+    flat_pads,
     global_pools_as_means,
     pixel_convolutions_as_fully_connected,
 )
@@ -119,6 +120,19 @@ def test_padding_is_written_out_for_strided_windows_only() -> None:
             assert operator.options["padding"] == VALID
     assert {spatial_padding(explicit, op) for op in explicit.operators} == {None, ((0, 1), (0, 1))}
     assert_answers_alike(graph, explicit)
+
+
+def test_a_pad_that_no_convolution_takes_in_pads_whole_rows() -> None:
+    net = Layers(1, 6, 5, 4)
+    padded = net.pad(net.image, (0, 0), (1, 2), (0, 3), (0, 0))
+    taken_in = net.pad(net.image, (0, 0), (1, 1), (1, 1), (0, 0))
+    pooled = net.pool(padded, "MAX_POOL_2D", 3, stride=2, padding=VALID)
+    graph = net.graph(pooled, net.mean(net.conv(taken_in, 8, 3, padding=VALID)))
+    flat = flat_pads(graph)
+    assert kinds(flat)[:3] == ["RESHAPE", "PAD", "RESHAPE"]
+    assert kinds(flat).count("PAD") == 2
+    assert kinds(flat).count("RESHAPE") == 2
+    assert_answers_alike(graph, flat, tolerance=0)
 
 
 def test_all_lowerings_together_keep_a_shufflenet_exact() -> None:
