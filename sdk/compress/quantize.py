@@ -1,0 +1,88 @@
+"""Post-training quantisation to int8: 8-bit weights, one scale an output channel, and 8-bit values between layers.
+
+The arithmetic is TFLite's int8 specification (Jacob et al., arXiv 1712.05877; ai.google.dev/edge/litert, "LiteRT 8-bit
+quantization specification").  Ranges are taken from example images that run through the float graph; the quantiser is
+the one inside TensorFlow's converter, which takes a ``.tflite`` as it is.  Input and output stay float32, so an int8
+model is fed and read like the float one.
+
+On cores without dot-product instructions (Cortex-A53, A72) int8 is hardly faster than float32 and a pruned float model
+beats it; with them (Cortex-A76) it is three times faster.  See docs/arm-speed.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from sdk.compress.structure import has_sparse_hint
+from sdk.errors import DataError, ModelError
+from sdk.graph import Graph
+
+
+def quantize(graph: Graph, images: Iterable[np.ndarray]) -> Graph:
+    """The int8 form of a float32 graph, its ranges taken from ``images``.
+
+    Each image has the shape of the graph's input, with or without the batch of 1, and the values that the network was
+    trained on (preprocessed; flipped, if the graph asks for that).  Some hundred images are enough.
+
+    Raises :class:`DataError` where there is no image or one of another shape; :class:`ModelError` where the graph has
+    several inputs, is not float32, carries a sparse hint, or holds what the quantiser refuses.
+    """
+    if len(graph.inputs) != 1 or graph.tensors[graph.inputs[0]].dtype != "FLOAT32":
+        raise ModelError(
+            "only a float graph of one input is quantised",
+            expected="1 input of float32",
+            found=", ".join(graph.tensors[t].dtype for t in graph.inputs) or "no input",
+        )
+    if has_sparse_hint(graph):
+        raise ModelError(
+            "a graph with a sparse hint is not quantised",
+            expected="dense weights",
+            found="a DENSIFY operator",
+            hint="Quantise the graph before it is specialised for a board: the sparse kernels compute in float.",
+        )
+    shape = graph.tensors[graph.inputs[0]].shape
+    samples = [_sample(image, shape) for image in images]
+    if not samples:
+        raise DataError("there is nothing to calibrate with", expected="1 image or more", found="none")
+    quantised = Graph.read(_quantise(graph.write(), samples))
+    # The quantiser writes a new file: what the graph says about itself is carried over.
+    kept = dict(quantised.metadata) | dict(graph.metadata)
+    return replace(quantised, metadata=tuple(kept.items()), description=graph.description)
+
+
+def _sample(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    sample = np.asarray(image, np.float32)
+    if sample.shape == shape[1:]:
+        sample = sample[None]
+    if sample.shape != shape:
+        raise DataError(
+            "a calibration image has another shape than the graph's input",
+            expected=f"{shape} or {shape[1:]}",
+            found=str(np.shape(image)),
+        )
+    return sample
+
+
+def _quantise(model: bytes, samples: list[np.ndarray]) -> bytes:
+    import tensorflow as tf
+    from tensorflow.lite.python.optimize.calibrator import Calibrator
+
+    try:
+        quantised = Calibrator(model).calibrate_and_quantize(
+            lambda: iter([[sample] for sample in samples]),
+            tf.float32,
+            tf.float32,
+            allow_float=True,
+            activations_type=tf.int8,
+            resize_input=False,
+        )
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(
+            "TensorFlow could not quantise the graph",
+            expected="operators with an int8 form",
+            found=str(error).splitlines()[0][:300] if str(error) else type(error).__name__,
+        ) from error
+    return bytes(quantised)

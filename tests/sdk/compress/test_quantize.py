@@ -1,0 +1,65 @@
+"""The int8 form answers nearly like the float graph, computes in int8, and is fed the same way."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sdk.compress.mirror import input_flips, mirror
+from sdk.compress.prune import prune
+from sdk.compress.quantize import quantize
+from sdk.compress.sparse_hint import sparse_hint
+from sdk.errors import DataError, ModelError
+from tests.sdk.compress.layered_graphs import Layers, kinds, small_mobilenet, small_shufflenet
+from tests.sdk.small_graphs import interpret
+
+pytestmark = pytest.mark.tensorflow
+
+
+def images(size: int, count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-1, 1, (count, size, size, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("make", [small_mobilenet, small_shufflenet])
+def test_the_answers_stay_within_a_few_steps_of_eight_bits(make: type[object]) -> None:
+    graph = make()
+    int8 = quantize(graph, images(32, 32, 0))
+    model, quantised = graph.write(), int8.write()
+    expected, found = (
+        np.array([interpret(m, x[None])[0] for x in images(32, 16, 1)]) for m in (model, quantised)
+    )
+    spread = expected.max() - expected.min()
+    assert np.abs(expected - found).max() < 0.1 * spread
+    assert np.corrcoef(expected.ravel(), found.ravel())[0, 1] > 0.98
+
+
+def test_every_layer_computes_in_int8_and_the_ends_stay_float() -> None:
+    int8 = quantize(small_mobilenet(), images(32, 8, 0))
+    assert kinds(int8)[0] == "QUANTIZE"
+    assert kinds(int8)[-1] == "DEQUANTIZE"
+    assert {w.tensor.dtype for w in int8.weights()} == {"INT8"}
+    assert int8.tensors[int8.inputs[0]].dtype == int8.tensors[int8.outputs[0]].dtype == "FLOAT32"
+    convolutions = [w for w in int8.weights() if w.layer == "convolution 1x1"]
+    assert all(
+        len(w.tensor.quantization.scales) == w.tensor.shape[0] for w in convolutions if w.tensor.quantization
+    )
+
+
+def test_a_mirrored_graph_still_says_so() -> None:
+    assert input_flips(quantize(mirror(small_mobilenet()), images(32, 4, 0))) == ("height", "width")
+
+
+def test_images_of_another_shape_or_none_are_refused() -> None:
+    with pytest.raises(DataError, match="nothing to calibrate with"):
+        quantize(small_mobilenet(), [])
+    with pytest.raises(DataError, match=r"expected \(1, 32, 32, 3\) or \(32, 32, 3\); found \(16, 16, 3\)"):
+        quantize(small_mobilenet(), images(16, 1, 0))
+
+
+def test_a_hinted_graph_and_one_that_is_int8_already_are_refused() -> None:
+    with pytest.raises(ModelError, match="sparse hint"):
+        quantize(sparse_hint(prune(small_mobilenet(), 0.8)), images(32, 1, 0))
+    net = Layers(1, 8)
+    net.tensors[0] = net.tensors[0].__class__("codes", (1, 8), "INT8")
+    with pytest.raises(ModelError, match="1 input of float32; found INT8"):
+        quantize(net.graph(net.image), [])
