@@ -1,0 +1,236 @@
+"""What the graph passes save: instructions an inference on an ARM core, and time on the host.
+
+    python -m benchmarks.arm_speed [--cpu cortex-a72] [--runtime ai-edge-litert] [--json results.json]
+    python -m benchmarks.arm_speed --host
+
+The first counts, for each network as converted and as ``sdk.compress.specialise`` makes it for a board with that
+core: dense, with single weights pruned by magnitude, and with pairs of output channels pruned together.  Instructions
+are counted under QEMU (see ``benchmarks/instructions.py``) and are no latency.  The second times the stock conversion
+and the specialised dense model on this machine's own CPU, interleaved in one run, and shows the ratio of the medians:
+what no pass may push above 1.02.
+
+Networks are at 224x224 with random weights and random batch norm statistics; zeros and shapes decide what is counted,
+not values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdk.boards import Board, load_board
+from sdk.compress.blocks import prune_blocks
+from sdk.compress.mirror import input_flips
+from sdk.compress.prune import prune
+from sdk.compress.specialise import Specialised, for_board
+from sdk.convert import from_keras
+from sdk.errors import ArmletError
+from sdk.graph import Graph
+from sdk.instructions import count_inference
+from sdk.models import build
+from sdk.progress import terminal_progress
+
+#: The core that is emulated, and a board that has it.
+BOARDS = {
+    "cortex-a53": "rpi3",
+    "cortex-a72": "rpi4",
+    "cortex-a76": "rpi5",
+}
+HOST_ROUNDS = 300
+HOST_WARM_UP = 20
+PRUNERS: dict[str, Callable[[Graph, float], Graph]] = {
+    "single weights": lambda graph, share: prune(graph, share, layers=("convolution 1x1",)),
+    "pairs of channels": prune_blocks,
+}
+
+
+def keras_application(name: str) -> Any:
+    """One of Keras' own networks, untrained."""
+    import keras
+
+    return getattr(keras.applications, name)(weights=None, input_shape=(224, 224, 3))
+
+
+#: Name, how it is built, and the shares of zeros in its 1x1 weights that are counted.
+NETWORKS: tuple[tuple[str, Callable[[], Any], tuple[float, ...]], ...] = (
+    ("Keras MobileNet V1 1.0", lambda: keras_application("MobileNet"), (0.8, 0.9)),
+    ("Keras MobileNet V2 1.0", lambda: keras_application("MobileNetV2"), (0.85,)),
+    ("ShuffleNet V1 1x g3", lambda: build("shufflenet_v1"), (0.5, 0.7)),
+    (
+        "ShuffleNet V1 1x g3, depthwise stem",
+        lambda: build("shufflenet_v1", stem="depthwise"),
+        (0.5, 0.7),
+    ),
+    ("ShuffleNet V2 1x", lambda: build("shufflenet_v2"), ()),
+)
+
+
+def randomised(model: Any, seed: int = 0) -> Any:
+    """Gives every batch norm statistics that are not a fresh model's, so that folding them changes the weights."""
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        if type(layer).__name__ == "BatchNormalization":
+            count = layer.gamma.shape[0]
+            layer.gamma.assign(rng.uniform(0.5, 1.5, count))
+            layer.beta.assign(rng.normal(0, 0.3, count))
+            layer.moving_mean.assign(rng.normal(0, 0.2, count))
+            layer.moving_variance.assign(rng.uniform(0.5, 1.5, count))
+    return model
+
+
+def variants(
+    graph: Graph, shares: tuple[float, ...], board: Board
+) -> Iterator[tuple[str, float, Graph, Specialised]]:
+    """(how it was pruned, share of zeros, the pruned graph, what the board gets)."""
+    yield "not pruned", 0.0, graph, for_board(graph, board)
+    for share in shares:
+        for name, pruner in PRUNERS.items():
+            pruned = pruner(graph, share)
+            yield name, share, pruned, for_board(pruned, board)
+
+
+def largest_difference(before: Graph, after: Graph) -> float:
+    """Of the outputs for one random image, relative to the largest of them; on this machine."""
+    shape = before.tensors[before.inputs[0]].shape
+    image = np.random.default_rng(1).uniform(-1, 1, shape).astype(np.float32)
+    axes = tuple({"height": 1, "width": 2}[name] for name in input_flips(after))
+    expected, found = interpret(before, image), interpret(after, np.flip(image, axes))
+    return float(np.abs(expected - found).max() / np.abs(expected).max())
+
+
+def interpret(graph: Graph, image: np.ndarray) -> np.ndarray:
+    interpreter = ready(graph, image)
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+
+def ready(graph: Graph, image: np.ndarray | None = None) -> Any:
+    """An interpreter of one thread with its input set."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=graph.write(), num_threads=1)
+    interpreter.allocate_tensors()
+    detail = interpreter.get_input_details()[0]
+    filled = np.zeros(detail["shape"], detail["dtype"]) if image is None else np.ascontiguousarray(image)
+    interpreter.set_tensor(detail["index"], filled)
+    return interpreter
+
+
+def count(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    board = load_board(BOARDS[arguments.cpu])
+    rows = []
+    print(
+        "M instructions an inference; times fewer than as converted; largest relative difference of an output"
+    )
+    for name, make, shares in NETWORKS:
+        graph = Graph.read(from_keras(randomised(make())))
+        stock = instructions(graph, arguments)
+        print(f"{name}\n  {stock['instructions'] / 1e6:8.1f}          as converted", flush=True)
+        rows.append({"network": name, "form": "as converted", "pruned": "not pruned", "zeros": 0.0, **stock})
+        for pruned, share, before, made in variants(graph, shares, board):
+            counted = instructions(made.graph, arguments)
+            difference = largest_difference(before, made.graph)
+            fewer = stock["instructions"] / counted["instructions"]
+            print(
+                f"  {counted['instructions'] / 1e6:8.1f}  {fewer:5.2f}x  {made.form}, {pruned}"
+                f"{f' {share:.0%}' if share else ''}  ({difference:.0e})",
+                flush=True,
+            )
+            rows.append(
+                {
+                    "network": name,
+                    "form": made.form,
+                    "pruned": pruned,
+                    "zeros": share,
+                    "passes": made.applied,
+                    "largest_relative_difference": difference,
+                    **counted,
+                }
+            )
+    return rows
+
+
+def instructions(graph: Graph, arguments: argparse.Namespace) -> dict[str, Any]:
+    with terminal_progress() as progress:
+        return count_inference(
+            graph.write(),
+            runtime=arguments.runtime,
+            cpu=arguments.cpu,
+            identified=not arguments.unidentified,
+            progress=progress,
+        ).to_json()
+
+
+def time_on_the_host() -> list[dict[str, Any]]:
+    """Medians of the stock model and of what the host and an ARM board get of it, A B C A B C."""
+    host, arm = load_board("local"), replace(load_board("rpi4"), runtimes=())
+    rows = []
+    print(
+        "this machine, one thread, milliseconds: as converted, for this host, for an ARM board; ratios of medians"
+    )
+    for name, make, _ in NETWORKS:
+        graph = Graph.read(from_keras(randomised(make())))
+        models = [ready(g) for g in (graph, for_board(graph, host).graph, for_board(graph, arm).graph)]
+        samples: list[list[float]] = [[] for _ in models]
+        for turn in range(HOST_WARM_UP + HOST_ROUNDS):
+            for model, taken in zip(models, samples, strict=True):
+                start = time.perf_counter()
+                model.invoke()
+                if turn >= HOST_WARM_UP:
+                    taken.append(time.perf_counter() - start)
+        medians = [statistics.median(taken) for taken in samples]
+        minima = [min(taken) for taken in samples]
+        ratios = [median / medians[0] for median in medians[1:]]
+        print(
+            f"  {'  '.join(f'{m * 1e3:7.3f}' for m in medians)}   {ratios[0]:.3f}  {ratios[1]:.3f}  {name}",
+            flush=True,
+        )
+        rows.append(
+            {
+                "network": name,
+                "median_seconds": medians,
+                "minimum_seconds": minima,
+                "rounds": HOST_ROUNDS,
+            }
+        )
+    return rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cpu", default="cortex-a72", choices=list(BOARDS), help="default: cortex-a72")
+    parser.add_argument(
+        "--runtime",
+        default="ai-edge-litert",
+        choices=("ai-edge-litert", "tflite-runtime"),
+        help="default: the first",
+    )
+    parser.add_argument(
+        "--unidentified", action="store_true", help="do not tell the runtime which core it is"
+    )
+    parser.add_argument("--host", action="store_true", help="time dense models on this machine instead")
+    parser.add_argument("--json", type=Path, help="also write the rows to this file")
+    arguments = parser.parse_args()
+    try:
+        rows = time_on_the_host() if arguments.host else count(arguments)
+    except ArmletError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
