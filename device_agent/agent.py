@@ -14,15 +14,10 @@ import numpy as np
 from device_agent.errors import AgentError, StoreError
 from device_agent.release import MAX_PACKAGE_BYTES, NAME
 from device_agent.runtime import FILE_IDENTIFIER, Model
-from device_agent.store import Store
+from device_agent.store import Store, default_home
 
 if TYPE_CHECKING:
     from device_agent.package import Package
-
-
-def default_home() -> Path:
-    """The agent's folder on the board: ``$ARMLET_HOME``, else ``~/.armlet``."""
-    return Path(os.environ.get("ARMLET_HOME") or os.path.expanduser("~/.armlet"))
 
 
 class Agent:

@@ -45,6 +45,11 @@ BATCH_BYTES = 8 << 20
 LOCK_SECONDS = 10.0
 
 
+def default_home() -> Path:
+    """The agent's folder on the board, in which the store is: ``$ARMLET_HOME``, else ``~/.armlet``."""
+    return Path(os.environ.get("ARMLET_HOME") or os.path.expanduser("~/.armlet"))
+
+
 class Store:
     """One store, in one folder, which is made when it is not there."""
 

@@ -7,17 +7,18 @@ import io
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Callable
 
 import device_agent
+from device_agent.child import call_child
 from device_agent.errors import AgentError, ArmletError, RuntimeUnavailable, StoreError
-from device_agent.release import MAX_BLOBS, MAX_JSON_BYTES, Release, Slot
-from device_agent.store import Store
+from device_agent.inputs import MAX_ARRAY_BYTES, json_line_from_stdin, parse_array, read_array
+from device_agent.release import MAX_BLOBS, Release, Slot
+from device_agent.store import Store, default_home
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,18 +28,12 @@ if TYPE_CHECKING:
 # numpy and the runtime are imported where they are needed: `missing` and `install` of what is there already
 # answer before numpy would have been imported on a slow board.
 
-#: No array file is read that is larger than this many bytes.
-MAX_ARRAY_BYTES = 1 << 30
 #: No more models than this are timed in one call.
 MAX_TIMED_MODELS = 4096
 
 
-def home() -> Path:
-    return Path(os.environ.get("ARMLET_HOME") or os.path.expanduser("~/.armlet"))
-
-
 def _store() -> Store:
-    return Store(home() / "store")
+    return Store(default_home() / "store")
 
 
 def status(options: Namespace) -> dict[str, Any]:
@@ -78,7 +73,7 @@ def slot_json(store: Store, slot: Slot) -> dict[str, Any]:
 
 
 def missing(options: Namespace) -> dict[str, Any]:
-    digests = _json_line_from_stdin()
+    digests = json_line_from_stdin()
     if not isinstance(digests, list) or len(digests) > MAX_BLOBS:
         raise AgentError("`missing` reads a list of SHA-256", found=type(digests).__name__)
     return {"missing": list(_store().missing(digests))}
@@ -89,7 +84,7 @@ def install(options: Namespace) -> dict[str, Any]:
 
     Standard input: the line {"release": manifest, "blobs": [[sha256, size], ...]}, then the bytes of those blobs.
     """
-    header = _json_line_from_stdin()
+    header = json_line_from_stdin()
     if not isinstance(header, dict) or not isinstance(header.get("blobs"), list):
         raise AgentError("`install` reads a release and a list of blobs", found=repr(header)[:80])
     release = Release.from_bytes(json.dumps(header.get("release")).encode())
@@ -129,35 +124,6 @@ def _check_in_child(release_id: str, limit_seconds: float) -> tuple[dict[str, An
     return reply, ""
 
 
-def call_child(arguments: Sequence[str], limit_seconds: float) -> dict[str, Any]:
-    """Another agent process of the same kind; its answer. Raises AgentError when it fails, crashes or hangs."""
-    flags = [flag for flag, is_set in (("-S", sys.flags.no_site), ("-s", sys.flags.no_user_site)) if is_set]
-    command = [sys.executable, *flags, "-m", "device_agent", *arguments]
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=limit_seconds
-        )
-    except subprocess.TimeoutExpired:
-        raise AgentError(
-            f"`{arguments[0]}` did not finish", expected=f"an answer in {limit_seconds:g} s"
-        ) from None
-    if done.returncode < 0:
-        raise AgentError(f"`{arguments[0]}` crashed", found=f"signal {-done.returncode}")
-    try:
-        reply = json.loads(done.stdout)
-    except ValueError:
-        raise AgentError(f"`{arguments[0]}` gave no answer", found=f"exit status {done.returncode}") from None
-    if done.returncode != 0:
-        # The child's whole sentence is in `what`; its class is told so that the reason can be looked up.
-        raise AgentError(
-            f"{reply.get('error')}: {reply.get('what')}",
-            expected=reply.get("expected"),
-            found=reply.get("found"),
-            hint=reply.get("hint"),
-        )
-    return reply
-
-
 def check(options: Namespace) -> dict[str, Any]:
     """Decodes, loads and runs a release; its golden pair, where it has one, must come out within its tolerance."""
     import numpy as np
@@ -173,8 +139,8 @@ def check(options: Namespace) -> dict[str, Any]:
     difference = None
     start = time.perf_counter()
     if release.golden_inputs_sha256 and release.golden_outputs_sha256:
-        inputs = _load_array(store.read_blob(release.golden_inputs_sha256))
-        expected = _load_array(store.read_blob(release.golden_outputs_sha256))
+        inputs = parse_array(store.read_blob(release.golden_inputs_sha256))
+        expected = parse_array(store.read_blob(release.golden_outputs_sha256))
         outputs = agent.predict(inputs)
         if outputs.shape != expected.shape:
             raise AgentError(
@@ -220,7 +186,7 @@ def run(options: Namespace) -> dict[str, Any]:
     import numpy as np
 
     agent = _load(options)
-    inputs = _load_array_file(options.inputs)
+    inputs = read_array(options.inputs)
     start = time.perf_counter()
     outputs = agent.predict(inputs)
     seconds = time.perf_counter() - start
@@ -270,7 +236,7 @@ def bench(options: Namespace) -> dict[str, Any]:
     if options.min_samples < 1 or not options.max_seconds > 0.0 or not options.max_warmup_seconds >= 0.0:
         raise AgentError("there is nothing to measure", expected="1 sample or more, and more than 0 s")
     cpus = tuple(sorted(os.sched_getaffinity(0))) if options.no_pinning else pin_to_big_cores()
-    inputs = _load_array_file(options.inputs) if options.inputs else None
+    inputs = read_array(options.inputs) if options.inputs else None
     cold_starts = [_cold_start(model, options) for model in options.models]
     agents = []
     for model in options.models:
@@ -333,7 +299,7 @@ def time_models(options: Namespace) -> dict[str, Any]:
     from device_agent.conditions import pin_to_big_cores
     from device_agent.runtime import find_runtime
 
-    sizes = _json_line_from_stdin()
+    sizes = json_line_from_stdin()
     if not isinstance(sizes, list) or len(sizes) > MAX_TIMED_MODELS or not all(type(n) is int for n in sizes):
         raise AgentError("`time` reads a list of sizes", expected=f"at most {MAX_TIMED_MODELS} whole numbers")
     if any(n < 0 for n in sizes) or sum(sizes) > MAX_ARRAY_BYTES:
@@ -360,7 +326,7 @@ def time_models(options: Namespace) -> dict[str, Any]:
 def prune(options: Namespace) -> dict[str, Any]:
     from device_agent import trees
 
-    return {"removed": trees.prune(home())}
+    return {"removed": trees.prune(default_home())}
 
 
 def smoke(options: Namespace) -> dict[str, Any]:
@@ -385,46 +351,6 @@ def _load_one(model: str, options: Namespace) -> Agent:
     return Agent.load(model, threads=options.threads, kernel=options.kernel, store=_store())
 
 
-def _load_array_file(name: str) -> np.ndarray:
-    if name == "-":
-        data = sys.stdin.buffer.read(MAX_ARRAY_BYTES + 1)
-        if len(data) > MAX_ARRAY_BYTES:
-            raise AgentError("standard input is too large", expected=f"at most {MAX_ARRAY_BYTES} bytes")
-        return _load_array(data, "standard input")
-    path = Path(name)
-    try:
-        if path.stat().st_size > MAX_ARRAY_BYTES:
-            raise AgentError(f"{path} is too large", expected=f"at most {MAX_ARRAY_BYTES} bytes")
-        return _load_array(path.read_bytes(), str(path))
-    except OSError as error:
-        raise AgentError(f"cannot read {path}", found=error.strerror or str(error)) from None
-
-
-def _load_array(data: bytes, what: str = "a golden array") -> np.ndarray:
-    import numpy as np
-
-    try:
-        # Not np.load, which takes a zip or a pickle for an array, too.
-        array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError, OverflowError, MemoryError) as error:
-        raise AgentError(f"{what} is not an .npy array", found=str(error)[:200]) from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
-        raise AgentError(
-            f"{what} is not an array of numbers", found=str(getattr(array, "dtype", type(array)))
-        )
-    return array
-
-
-def _json_line_from_stdin() -> Any:
-    data = sys.stdin.buffer.readline(MAX_JSON_BYTES + 1)
-    if len(data) > MAX_JSON_BYTES:
-        raise AgentError("too long a line on standard input", expected=f"at most {MAX_JSON_BYTES} bytes")
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise AgentError("the line on standard input is not JSON", found=str(error)[:200]) from None
-
-
 VERBS: dict[str, Callable[[Namespace], dict[str, Any]]] = {
     "status": status,
     "missing": missing,
@@ -440,5 +366,3 @@ VERBS: dict[str, Callable[[Namespace], dict[str, Any]]] = {
     "smoke": smoke,
     "prune": prune,
 }
-
-__all__ = ["VERBS", "StoreError", "call_child", "home"]

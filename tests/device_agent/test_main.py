@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from device_agent import __main__ as main_module
-from device_agent import verbs
+from device_agent import child, verbs
 from device_agent.measure import Measurement
 from device_agent.release import Release
 from device_agent.store import Store
@@ -158,13 +158,10 @@ def test_a_release_may_stay_on_trial_until_it_is_confirmed(home, float_model, ot
 
 
 def test_a_health_check_that_crashes_sends_the_release_back(home, float_model, monkeypatch):
-    monkeypatch.setattr(sys, "executable", "/bin/sh")
-    monkeypatch.setattr(verbs.sys, "flags", type("Flags", (), {"no_site": 0, "no_user_site": 0}))
-
     def crash(command, **options):
         return subprocess.CompletedProcess(command, -signal.SIGSEGV, b"", b"")
 
-    monkeypatch.setattr(verbs.subprocess, "run", crash)
+    monkeypatch.setattr(child.subprocess, "run", crash)
     stdin = io.BytesIO(install_input(float_model))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stdin))
     answer, status = main_module.answer(["install"])
@@ -177,7 +174,7 @@ def test_a_health_check_that_hangs_sends_the_release_back(home, float_model, mon
     def hang(command, **options):
         raise subprocess.TimeoutExpired(command, options["timeout"])
 
-    monkeypatch.setattr(verbs.subprocess, "run", hang)
+    monkeypatch.setattr(child.subprocess, "run", hang)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(install_input(float_model))))
     answer, _ = main_module.answer(["install", "--check-seconds", "3"])
     assert answer["state"] == "reverted"

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tarfile
+
 import numpy as np
 import pytest
 
 from device_agent import runtime
 from device_agent.errors import AgentError, RuntimeUnavailable
 from device_agent.runtime import Model, TensorInfo
+from sdk import wheels
+from sdk.facts import this_machine
 
 
 def test_a_float_model_computes_what_numpy_computes(float_model, expected):
@@ -91,3 +98,37 @@ def test_where_no_runtime_is_installed_each_import_is_told(float_model, monkeypa
         Model(float_model)
     assert "no-such" in str(caught.value)
     assert "nor-this" in str(caught.value)
+
+
+def test_tflite_runtime_under_numpy_2_says_what_to_do(tmp_path):
+    if int(np.__version__.split(".")[0]) < 2:
+        pytest.skip("this Python has numpy 1")
+    known, here = wheels.RUNTIMES["tflite-runtime"], this_machine()
+    environment = None if wheels.why_not(known, here) else wheels.cached_environment(known, here)
+    if environment is None:
+        pytest.skip(
+            "tflite-runtime for this Python is not in the cache: run `sdk board fetch local --all-runtimes`"
+        )
+    with tarfile.open(environment.archive) as archive:
+        for member in archive:
+            if member.name.startswith("tflite_runtime"):
+                target = tmp_path / member.name
+                target.parent.mkdir(exist_ok=True)
+                target.write_bytes(archive.extractfile(member).read())
+    code = """
+from device_agent import runtime, smoke
+runtime.MODULES = (("tflite_runtime", "tflite-runtime"),)
+try:
+    smoke.smoke_test()
+except runtime.RuntimeUnavailable as error:
+    print(error)
+"""
+    # The interpreter's own extensions abort with a message of their own on standard error; ours is on the other.
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.getcwd()])},
+    )
+    assert "cannot work with this numpy; expected numpy below 2; found numpy 2" in done.stdout, done.stderr

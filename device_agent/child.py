@@ -1,0 +1,39 @@
+"""Calls the agent in a process of its own: a fresh one measures a cold start, and may crash without harm."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any, Sequence
+
+from device_agent.errors import AgentError
+
+
+def call_child(arguments: Sequence[str], limit_seconds: float) -> dict[str, Any]:
+    """Another agent process of the same kind; its answer. Raises AgentError when it fails, crashes or hangs."""
+    flags = [flag for flag, is_set in (("-S", sys.flags.no_site), ("-s", sys.flags.no_user_site)) if is_set]
+    command = [sys.executable, *flags, "-m", "device_agent", *arguments]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=limit_seconds
+        )
+    except subprocess.TimeoutExpired:
+        raise AgentError(
+            f"`{arguments[0]}` did not finish", expected=f"an answer in {limit_seconds:g} s"
+        ) from None
+    if done.returncode < 0:
+        raise AgentError(f"`{arguments[0]}` crashed", found=f"signal {-done.returncode}")
+    try:
+        reply = json.loads(done.stdout)
+    except ValueError:
+        raise AgentError(f"`{arguments[0]}` gave no answer", found=f"exit status {done.returncode}") from None
+    if done.returncode != 0:
+        # The child's whole sentence is in `what`; its class is told so that the reason can be looked up.
+        raise AgentError(
+            f"{reply.get('error')}: {reply.get('what')}",
+            expected=reply.get("expected"),
+            found=reply.get("found"),
+            hint=reply.get("hint"),
+        )
+    return reply
