@@ -1,34 +1,111 @@
-"""A recipe names what is done to a graph, in order; applying the same recipe gives the same graph."""
+"""A recipe names what is done to a graph; the same recipe, graph and data give the same weights.
+
+This module composes the passes, which do not know each other; :mod:`sdk.compress.targets` looks for a recipe that
+meets a size or a loss.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from sdk.compress.calibrate import calibrate, output_sensitivities, with_biases
 from sdk.compress.cluster import cluster
 from sdk.compress.prune import prune
+from sdk.compress.solve import LEVELS
+from sdk.errors import DataError, ModelError
+from sdk.execute import Executor
 from sdk.graph import Graph
 
+if TYPE_CHECKING:
+    from sdk.data import Dataset
+
 Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
+
+EFFORTS = ("none", "calibrate")
+SENSITIVITY_SAMPLES = 512
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Pruning and weight sharing without data. ``sparsity`` 0 or ``clusters`` 0 leaves that pass out."""
+    """What is done. ``sparsity`` 0 or ``clusters`` 0 leaves that pass out.
+
+    With effort "none" weights are pruned by magnitude and shared by k-means, which needs no data.  With "calibrate"
+    the layers are solved on ``samples`` images of a data set at ``price`` nats a bit; ``sparsity`` is then the least
+    share of zeros, and ``clusters`` the most centroids, of a layer.
+    """
 
     sparsity: float = 0.7  # share of the selected weights that becomes zero
     scope: str = "layer"  # where magnitudes are compared: "layer" or "global"
     clusters: int = 32  # centroids a layer, zero included
+    effort: str = "none"
+    price: float = 0.0  # nats a bit
+    samples: int = 0  # of the data set, taken evenly
+    hold_out: int = 0  # every so many-th of them is kept back to check on; 0 keeps none
+    seed: int = 0
+    data_sha256: str = ""  # digest of the images that were calibrated on
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready fields, for the package's provenance."""
-        return asdict(self)
+        used = asdict(self)
+        if self.effort == "none":
+            for name in ("price", "samples", "hold_out", "seed", "data_sha256"):
+                del used[name]
+        return used
+
+    def to_toml(self) -> str:
+        """The recipe as a TOML file that ``from_toml`` reads back exactly."""
+        lines = [f'{k} = "{v}"' if isinstance(v, str) else f"{k} = {v!r}" for k, v in self.to_json().items()]
+        return "\n".join(
+            ["# An Armlet recipe: sdk compress MODEL --recipe THIS_FILE", "[recipe]", *lines, ""]
+        )
+
+    @classmethod
+    def from_toml(cls, text: str) -> Recipe:
+        """Reads ``to_toml``'s text. Raises :class:`ModelError` for what is not a recipe."""
+        try:
+            import tomllib  # type: ignore[import-not-found]
+        except ModuleNotFoundError:  # before Python 3.11
+            import tomli as tomllib
+        try:
+            table = tomllib.loads(text)["recipe"]
+            if unknown := sorted(set(table) - {f.name for f in fields(cls)}):
+                raise ModelError("the recipe has unknown entries", found=", ".join(unknown))
+            defaults = asdict(cls())
+            recipe = cls(**{name: type(defaults[name])(value) for name, value in table.items()})
+        except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
+            raise ModelError(
+                "this is not a recipe", expected="TOML with a table [recipe]", found=str(error)
+            ) from error
+        if recipe.effort not in EFFORTS:
+            raise ModelError("unknown effort", expected=" or ".join(EFFORTS), found=repr(recipe.effort))
+        return recipe
 
 
-def apply(graph: Graph, recipe: Recipe, progress: Progress | None = None) -> Graph:
-    """Runs the passes that the recipe names."""
+def apply(
+    graph: Graph, recipe: Recipe, progress: Progress | None = None, dataset: Dataset | None = None
+) -> Graph:
+    """Runs the passes that the recipe names.
+
+    A recipe of effort "calibrate" needs the data set that it was found on; :class:`DataError` where that is missing
+    or another one.
+    """
     report = progress or (lambda stage, done, total: None)
+    if recipe.effort == "calibrate":
+        if dataset is None:
+            raise DataError("this recipe calibrates", expected="the images it was made with", found="no data")
+        kept, _ = split(dataset, recipe.samples, recipe.hold_out)
+        workshop = Workshop(graph, kept, recipe.seed, report)
+        if recipe.data_sha256 and workshop.digest != recipe.data_sha256:
+            raise DataError(
+                "these are other images than the recipe was made with",
+                expected=recipe.data_sha256[:16],
+                found=workshop.digest[:16],
+            )
+        return workshop.run(recipe)[0]
     report("prune", 0, 2)
     if recipe.sparsity:
         graph = prune(graph, recipe.sparsity, scope=recipe.scope)
@@ -37,3 +114,51 @@ def apply(graph: Graph, recipe: Recipe, progress: Progress | None = None) -> Gra
         graph = cluster(graph, recipe.clusters)
     report("cluster", 2, 2)
     return graph
+
+
+def split(dataset: Dataset, samples: int, hold_out: int) -> tuple[Dataset, Dataset | None]:
+    """At most ``samples`` of the data set; every ``hold_out``-th of them apart, to check on."""
+    dataset = dataset.take(samples)
+    if not hold_out:
+        return dataset, None
+    numbers = np.arange(len(dataset))
+    apart = numbers % hold_out == 0
+    return dataset.subset(numbers[~apart]), dataset.subset(numbers[apart])
+
+
+class Workshop:
+    """What every calibration of one graph on the same images shares: the executor and the sensitivities."""
+
+    def __init__(self, graph: Graph, dataset: Dataset, seed: int, report: Progress) -> None:
+        self.graph = with_biases(graph)
+        self.executor = Executor(self.graph)
+        # In a mixed order, because folders are sorted by class and early layers see the first images alone.
+        order = np.random.default_rng(seed).permutation(len(dataset))
+        self.dataset = dataset.subset(order)
+        self.report = report
+        count = min(SENSITIVITY_SAMPLES, len(self.dataset))
+        self.fisher = output_sensitivities(self.executor, self.images, count, seed=seed, progress=report)
+
+    def images(self, samples: Sequence[int]) -> np.ndarray:
+        """Sample numbers -> preprocessed images."""
+        return self.dataset.images(list(samples))
+
+    @property
+    def digest(self) -> str:
+        """Digest of the samples that are used."""
+        return self.dataset.digest()
+
+    def run(self, recipe: Recipe) -> tuple[Graph, float]:
+        """The calibrated graph and the nats that it is expected to lose."""
+        levels = min(LEVELS, (recipe.clusters - 1) // 2) if recipe.clusters else LEVELS
+        result = calibrate(
+            self.executor,
+            self.images,
+            len(self.dataset),
+            recipe.price,
+            self.fisher,
+            sparsity=recipe.sparsity,
+            levels=levels,
+            progress=self.report,
+        )
+        return self.graph.with_data(result.constants), result.loss
