@@ -74,7 +74,7 @@ class Facts:
 
 def parse_facts(output: str) -> Facts:
     """The output of FACTS_SCRIPT as a record. Raises RemoteError when it is not that."""
-    sections = _sections(output)
+    sections = parse_sections(output)
     home = sections.get("home", "")
     machine = sections.get("machine", "")
     if (
@@ -116,7 +116,8 @@ def parse_facts(output: str) -> Facts:
     )
 
 
-def _sections(output: str) -> dict[str, str]:
+def parse_sections(output: str) -> dict[str, str]:
+    """Name of a section -> its text."""
     sections: dict[str, list[str]] = {}
     current: list[str] = []
     for line in output.splitlines():

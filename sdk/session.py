@@ -53,7 +53,7 @@ def open_session(board_name: str, target: Target, progress: Progress = silent) -
     board = load_board(board_name)
     with ExitStack() as stack:
         progress("connect", 0, 0)
-        connection = stack.enter_context(connect(**_login(board, target, stack)))
+        connection = stack.enter_context(connect(**login(board, target, stack)))
         provisioned = provision(
             connection,
             kernel=None if target.kernel == "numpy" else _kernel,
@@ -65,7 +65,7 @@ def open_session(board_name: str, target: Target, progress: Progress = silent) -
         yield Session(board, connection, provisioned, agent, target.kernel)
 
 
-def _login(board: Board, target: Target, stack: ExitStack) -> dict[str, Any]:
+def login(board: Board, target: Target, stack: ExitStack) -> dict[str, Any]:
     """The arguments of ``connect``; starts the board first where it lives on this machine."""
     if board.transport == "local" and target.host is None:
         from sdk.local_board import LocalBoard
