@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,10 +79,23 @@ def local_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def openssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real sshd with keys and configuration of its own, run as the current user, who is also who logs in."""
+    """A real sshd, as Debian configures it where it matters."""
+    with start_sshd(tmp_path_factory.mktemp("sshd"), "Subsystem sftp internal-sftp") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def server_without_sftp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real sshd with no SFTP, as small images have it."""
+    with start_sshd(tmp_path_factory.mktemp("no-sftp"), "") as server:
+        yield server
+
+
+@contextmanager
+def start_sshd(folder: Path, subsystem: str) -> Iterator[Server]:
+    """An sshd with keys and configuration of its own, run as the current user, who is also who logs in."""
     if not Path(SSHD).exists() or shutil.which("ssh-keygen") is None:
         pytest.skip(f"there is no OpenSSH server at {SSHD}: apt-get install openssh-server")
-    folder = tmp_path_factory.mktemp("sshd")
     folder.chmod(0o700)
     home = folder / "home"
     (home / "bin").mkdir(parents=True)
@@ -100,7 +114,7 @@ def openssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
         StrictModes no
         UsePAM no
         PasswordAuthentication no
-        Subsystem sftp internal-sftp
+        {subsystem}
         SetEnv HOME={home} PATH={home}/bin:/usr/local/bin:/usr/bin:/bin{passed_on}
     """
     (folder / "sshd_config").write_text(config)

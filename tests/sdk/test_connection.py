@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -99,6 +100,18 @@ def test_a_command_that_is_killed_is_told_apart_from_one_that_ended(connection):
     assert "was killed" in outcome or outcome == "137"
 
 
+def test_an_input_that_breaks_ends_the_command(connection):
+    class Breaks:
+        def read(self, count):
+            raise RuntimeError("broken")
+
+    start = time.monotonic()
+    with contextlib.suppress(RemoteError):  # with or without an exit status, but at once
+        connection.run(["cat"], stdin=Breaks(), timeout_seconds=30)
+    assert time.monotonic() - start < 15
+    assert connection.run(["echo", "hi"]).stdout == b"hi\n"
+
+
 def test_many_commands_share_one_connection(connection):
     answers = [b""] * 8
 
@@ -116,58 +129,80 @@ def test_many_commands_share_one_connection(connection):
 # -- put and get -------------------------------------------------------------------------------------------------------
 
 
-def test_a_file_goes_there_and_comes_back(connection, server):
+@pytest.fixture(params=["local_server", "openssh_server", "server_without_sftp"])
+def files_server(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def copying(files_server):
+    with files_server.connect() as opened:
+        yield opened
+
+
+def test_a_file_goes_there_and_comes_back(copying, files_server):
     data = os.urandom(5_000_001)
     told: list[int] = []
-    connection.put(data, "a/b/c.bin", sent=told.append)
-    assert connection.get("a/b/c.bin", max_bytes=len(data)) == data
+    copying.put(data, "a/b/c.bin", sent=told.append)
+    assert copying.get("a/b/c.bin", max_bytes=len(data)) == data
     assert told[-1] == len(data)
-    place = Path(connection.run(["sh", "-c", "pwd"]).stdout.decode().strip()) / "a"
+    place = Path(copying.run(["sh", "-c", "pwd"]).stdout.decode().strip()) / "a"
     assert stat.S_IMODE((place / "b" / "c.bin").stat().st_mode) == 0o600
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
     assert [p.name for p in (place / "b").iterdir()] == ["c.bin"]
     shutil.rmtree(place)
 
 
-def test_a_file_replaces_another_in_one_step(connection, tmp_path, server):
-    target = str(server.home / "replaced")
+def test_a_file_replaces_another_in_one_step(copying, tmp_path, files_server):
+    target = str(files_server.home / "replaced")
     (tmp_path / "new").write_bytes(b"new")
-    connection.put(b"old", target)
-    connection.put(tmp_path / "new", target, mode=0o700)
-    assert connection.get(target, max_bytes=10) == b"new"
-    assert stat.S_IMODE((server.home / "replaced").stat().st_mode) == 0o700
-    connection.remove(target)
-    connection.remove(target)
-    assert connection.get(target, max_bytes=10) is None
+    copying.put(b"old", target)
+    copying.put(tmp_path / "new", target, mode=0o700)
+    assert copying.get(target, max_bytes=10) == b"new"
+    assert stat.S_IMODE((files_server.home / "replaced").stat().st_mode) == 0o700
+    copying.remove(target)
+    copying.remove(target)
+    assert copying.get(target, max_bytes=10) is None
 
 
-def test_a_file_that_is_larger_than_asked_for_is_not_read(connection, server):
-    connection.put(bytes(1000), str(server.home / "large"))
+def test_a_file_that_is_larger_than_asked_for_is_not_read(copying, files_server):
+    copying.put(bytes(1000), str(files_server.home / "large"))
     with pytest.raises(RemoteError, match="too large"):
-        connection.get(str(server.home / "large"), max_bytes=999)
-    assert connection.get(str(server.home / "large"), max_bytes=1000) == bytes(1000)
+        copying.get(str(files_server.home / "large"), max_bytes=999)
+    assert copying.get(str(files_server.home / "large"), max_bytes=1000) == bytes(1000)
 
 
-def test_an_endless_file_is_not_read(connection):
-    if connection.run(["test", "-e", "/dev/zero"]).status == 0:
+def test_an_endless_file_is_not_read(copying):
+    if copying.run(["test", "-e", "/dev/zero"]).status == 0:
         with pytest.raises(RemoteError):
-            connection.get("/dev/zero", max_bytes=1 << 20)
+            copying.get("/dev/zero", max_bytes=1 << 20)
 
 
-def test_a_place_that_cannot_be_written_is_named(connection):
+@pytest.mark.parametrize("name", ["-rf", "a b", "$(touch pwned)", "'quoted'", "new\nline", "ünïcödé"])
+def test_a_hostile_name_of_a_file_is_only_a_name(copying, files_server, name):
+    folder = str(files_server.home)
+    copying.put(b"x", f"{folder}/{name}")
+    assert (files_server.home / name).read_bytes() == b"x"
+    assert copying.get(f"{folder}/{name}", max_bytes=1) == b"x"
+    copying.remove(f"{folder}/{name}")
+    assert not (files_server.home / name).exists()
+    assert not list(files_server.home.glob("**/pwned*"))
+
+
+def test_a_place_that_cannot_be_written_is_named(copying):
     with pytest.raises(RemoteError, match="/proc/1/nothing"):
-        connection.put(b"x", "/proc/1/nothing/x")
+        copying.put(b"x", "/proc/1/nothing/x")
 
 
-def test_nothing_is_left_of_a_transfer_that_fails(connection, server):
+def test_nothing_is_left_of_a_transfer_that_fails(copying, files_server):
     class Breaks:
         def read(self, count):
             raise OSError("the host's disk broke")
 
-    (server.home / "d").mkdir(exist_ok=True)
+    (files_server.home / "d").mkdir(exist_ok=True)
     with pytest.raises((RemoteError, OSError)):
-        connection.put(Breaks(), str(server.home / "d" / "x"))
-    assert list((server.home / "d").iterdir()) == []
+        copying.put(Breaks(), str(files_server.home / "d" / "x"))
+    assert list((files_server.home / "d").iterdir()) == []
 
 
 # -- what can be wrong with a connection -------------------------------------------------------------------------------

@@ -183,7 +183,7 @@ def test_sftp_does_not_lead_out_of_the_home_folder(folder, path):
     with LocalBoard(folder) as board, connect(**board.login()) as connection:
         (board.home / "link").symlink_to("/etc/passwd")
         (board.home / "folder").symlink_to("/etc")
-        sftp = connection._sftp()
+        sftp = paramiko.SFTPClient.from_transport(connection._transport)
         for attempt in (
             lambda: sftp.open(path).read(),
             lambda: sftp.open(path, "wb"),
@@ -212,7 +212,7 @@ def test_removing_a_link_removes_the_link(folder, tmp_path):
 
 def test_sftp_lists_renames_and_changes_what_is_inside(folder):
     with LocalBoard(folder) as board, connect(**board.login()) as connection:
-        sftp = connection._sftp()
+        sftp = paramiko.SFTPClient.from_transport(connection._transport)
         sftp.mkdir("d", 0o700)
         connection.put(b"abc", "d/x")
         assert sftp.listdir("d") == ["x"]
