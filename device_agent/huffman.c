@@ -325,88 +325,110 @@ static void apply_scales(const Scales *s, uint8_t *out, uint64_t count) {
 
 /* ---- dense ----------------------------------------------------------------------------------------------------- */
 
+enum { SLOT = 16 }; /* bytes of finished elements that one look-up can give; a word of 4 float32 fills it */
+
 typedef struct {
-    uint8_t values[1 << FAST_BITS][16]; /* finished elements of as many codes as the bits hold */
-    uint32_t steps[1 << FAST_BITS];     /* bytes of output << 8 | bits taken; 0: the code is longer than FAST_BITS */
-    uint16_t single[1 << MAX_CODE_LENGTH];
+    uint8_t values[(1 << FAST_BITS) * SLOT + SLOT]; /* finished elements of as many codes as the bits hold */
+    uint64_t steps[1 << FAST_BITS];                 /* bytes of output << 8 | bits taken; 0: a code above FAST_BITS */
+    uint8_t words[MAX_SYMBOLS * SLOT];              /* finished elements of every symbol */
+    uint16_t single[1 << MAX_CODE_LENGTH];          /* symbol << 4 | bits */
+    uint32_t mask;                                  /* of max_length bits */
+    uint32_t word_size;                             /* bytes of a word, side by side */
 } DenseTables;
-
-typedef struct {
-    uint32_t width, word_length, max_length, symbols;
-    const uint8_t *codebook, *words; /* words: numbers of centroids, absent when word_length is 1 */
-} Book;
-
-INLINE void put_word(const Book *book, uint32_t symbol, uint8_t *to, size_t stride) {
-    for (uint32_t i = 0; i < book->word_length; i++) {
-        size_t number = book->words ? book->words[symbol * book->word_length + i] : symbol;
-        memcpy(to + i * stride, book->codebook + number * book->width, book->width);
-    }
-}
-
-/* limit: elements that one look-up may give */
-static void build_fast_table(const Book *book, DenseTables *t, uint32_t limit, size_t stride) {
-    uint32_t mask = ((uint32_t)1 << book->max_length) - 1;
-    memset(t->values, 0, sizeof t->values);
-    for (uint32_t bits = 0; bits < 1u << FAST_BITS; bits++) {
-        uint32_t used = 0, elements = 0;
-        while (elements + book->word_length <= limit) {
-            uint32_t entry = t->single[bits >> used & mask], length = entry & 15;
-            if (used + length > FAST_BITS) break;
-            put_word(book, entry >> 4, t->values[bits] + elements * book->width, book->width);
-            used += length;
-            elements += book->word_length;
-        }
-        t->steps[bits] = (uint32_t)(elements * stride) << 8 | used;
-    }
-}
 
 typedef struct {
     uint64_t bit, end_bit;
     uint8_t *out, *end;
 } Lane;
 
-/* One look-up: up to 16 bytes of finished elements, or one word by the table for long codes. */
-INLINE void look_up(const Book *book, const DenseTables *t, Lane *lane, uint64_t *window, size_t stride, int strided) {
-    uint32_t at = (uint32_t)*window & ((1u << FAST_BITS) - 1), step = t->steps[at];
-    if (UNLIKELY(step == 0)) {
-        uint32_t entry = t->single[*window & (((uint32_t)1 << book->max_length) - 1)];
-        put_word(book, entry >> 4, lane->out, stride);
-        step = (uint32_t)(book->word_length * stride) << 8 | (entry & 15);
-    } else if (strided) {
-        for (int i = 0; i < 4; i++) lane->out[(size_t)i * stride] = t->values[at][i];
-    } else {
-        memcpy(lane->out, t->values[at], 16);
-    }
-    *window >>= step & 63;
-    lane->bit += step & 255;
-    lane->out += step >> 8;
+INLINE void copy_slot(uint8_t *to, const uint8_t *from) { memcpy(to, from, SLOT); }
+
+/* Elements of words, side by side: `numbers` of centroids, or one centroid a symbol where it is NULL. */
+static void build_words(const uint8_t *codebook, const uint8_t *numbers, uint32_t symbols, uint32_t word_length,
+                        uint32_t width, DenseTables *t) {
+    t->word_size = word_length * width;
+    for (uint32_t symbol = 0; symbol < symbols; symbol++)
+        for (uint32_t i = 0; i < word_length; i++) {
+            size_t number = numbers ? numbers[symbol * word_length + i] : symbol;
+            for (uint32_t k = 0; k < width; k++)
+                t->words[symbol * SLOT + i * width + k] = codebook[number * width + k];
+        }
 }
 
-INLINE int decode_lanes(const Book *book, const DenseTables *t, const Blocks *b, Lane *lanes, int count, size_t stride,
-                        int strided) {
-    /* A round of look-ups writes less than `margin` bytes and reads 8 whole bytes in every lane. */
-    size_t margin = strided ? (4 * LOOKUPS) * stride : 16 * LOOKUPS;
-    size_t word = book->word_length * stride;
+/* limit: bytes that one look-up may give; advance: bytes of output for each of them */
+static void build_fast_table(DenseTables *t, uint32_t limit, uint32_t advance) {
+    for (uint32_t bits = 0; bits < 1u << FAST_BITS; bits++) {
+        uint32_t used = 0, size = 0;
+        uint8_t *values = t->values + bits * SLOT; /* what runs over is written again with the next entry */
+        while (size + t->word_size <= limit) {
+            uint32_t entry = t->single[bits >> used & t->mask], length = entry & 15;
+            if (used + length > FAST_BITS) break;
+            copy_slot(values + size, t->words + (entry >> 4) * SLOT);
+            used += length;
+            size += t->word_size;
+        }
+        t->steps[bits] = (uint64_t)size * advance << 8 | used;
+    }
+}
+
+/* A slot to its place. It may hold less than it writes: what follows in the block is written later. */
+INLINE void put_slot(uint8_t *out, const uint8_t *slot, size_t stride, int strided) {
+    if (strided)
+        for (int i = 0; i < 4; i++) out[(size_t)i * stride] = slot[i];
+    else
+        copy_slot(out, slot);
+}
+
+/* One word to its place, and nothing beyond it. */
+INLINE void put_word(uint8_t *out, const uint8_t *word, uint32_t size, size_t stride, int strided) {
+    for (uint32_t i = 0; i < size; i++) out[strided ? i * stride : i] = word[i];
+}
+
+INLINE int decode_lanes(const DenseTables *t, const Blocks *b, Lane *lanes, const int count, size_t stride,
+                        const int strided) {
+    /* A round of look-ups stays below this many bytes, and reads 8 whole bytes, in every lane. */
+    const size_t margin = strided ? 4 * LOOKUPS * stride : SLOT * LOOKUPS;
+    const size_t advance = strided ? stride : 1;
     if (b->size >= 8) {
-        uint64_t last_bit = (uint64_t)(b->size - 8) * 8 + 7;
+        const uint64_t last_bit = (uint64_t)(b->size - 8) * 8 + 7;
+        uint64_t bits[LANES], windows[LANES];
+        uint8_t *outs[LANES];
+        for (int i = 0; i < count; i++) bits[i] = lanes[i].bit, outs[i] = lanes[i].out;
         for (;;) {
             int go = 1;
+#pragma GCC unroll 4
             for (int i = 0; i < count; i++)
-                go &= (size_t)(lanes[i].end - lanes[i].out) >= margin && lanes[i].bit <= last_bit;
+                go &= (size_t)(lanes[i].end - outs[i]) >= margin && bits[i] <= last_bit;
             if (!go) break;
-            for (int i = 0; i < count; i++) {
-                uint64_t window = load64(b->stream + (lanes[i].bit >> 3)) >> (lanes[i].bit & 7);
-                for (int n = 0; n < LOOKUPS; n++) look_up(book, t, &lanes[i], &window, stride, strided);
+#pragma GCC unroll 4
+            for (int i = 0; i < count; i++) windows[i] = load64(b->stream + (bits[i] >> 3)) >> (bits[i] & 7);
+#pragma GCC unroll 4
+            for (int n = 0; n < LOOKUPS; n++) {
+#pragma GCC unroll 4
+                for (int i = 0; i < count; i++) {
+                    size_t at = windows[i] & ((1u << FAST_BITS) - 1);
+                    uint64_t step = t->steps[at];
+                    const uint8_t *slot = t->values + at * SLOT;
+                    if (UNLIKELY(step == 0)) {
+                        uint32_t entry = t->single[windows[i] & t->mask];
+                        slot = t->words + (entry >> 4) * SLOT;
+                        step = (uint64_t)(t->word_size * advance) << 8 | (entry & 15);
+                    }
+                    put_slot(outs[i], slot, stride, strided);
+                    windows[i] >>= step & 63;
+                    bits[i] += step & 255;
+                    outs[i] += step >> 8;
+                }
             }
         }
+        for (int i = 0; i < count; i++) lanes[i].bit = bits[i], lanes[i].out = outs[i];
     }
     for (int i = 0; i < count; i++) {
         Lane *lane = &lanes[i];
         while (lane->out != lane->end) {
-            uint64_t window = window_at(b->stream, b->size, lane->bit);
-            uint32_t entry = t->single[window & (((uint32_t)1 << book->max_length) - 1)];
-            put_word(book, entry >> 4, lane->out, stride);
-            lane->out += word;
+            uint32_t entry = t->single[window_at(b->stream, b->size, lane->bit) & t->mask];
+            put_word(lane->out, t->words + (entry >> 4) * SLOT, t->word_size, stride, strided);
+            lane->out += t->word_size * advance;
             lane->bit += entry & 15;
         }
         REQUIRE(lane->bit == lane->end_bit, BLOCK_CORRUPT);
@@ -414,10 +436,9 @@ INLINE int decode_lanes(const Book *book, const DenseTables *t, const Blocks *b,
     return OK;
 }
 
-INLINE int decode_blocks(const Book *book, const DenseTables *t, const Blocks *b, uint8_t *out, size_t stride,
-                         int strided) {
+INLINE int decode_blocks(const DenseTables *t, const Blocks *b, uint8_t *out, size_t stride, const int strided) {
     uint64_t bit = 0, block = 0;
-    size_t word = book->word_length * stride;
+    const size_t word = t->word_size * (strided ? stride : 1);
     while (block < b->blocks) {
         Lane lanes[LANES];
         int count = b->blocks - block >= LANES ? LANES : 1;
@@ -430,9 +451,9 @@ INLINE int decode_blocks(const Book *book, const DenseTables *t, const Blocks *b
             lanes[i].end = out;
         }
         if (count == LANES)
-            CHECK(decode_lanes(book, t, b, lanes, LANES, stride, strided));
+            CHECK(decode_lanes(t, b, lanes, LANES, stride, strided));
         else
-            CHECK(decode_lanes(book, t, b, lanes, 1, stride, strided));
+            CHECK(decode_lanes(t, b, lanes, 1, stride, strided));
     }
     return OK;
 }
@@ -442,9 +463,8 @@ static int decode_dense(Cursor *c, uint64_t size, int inside_planes, uint8_t *ou
     Head head;
     Code code;
     Blocks blocks;
-    Book book;
     DenseTables tables;
-    const uint8_t *words = NULL;
+    const uint8_t *codebook, *words = NULL;
     uint64_t centroids;
     int strided;
     CHECK(parse_head(c, size, 0xf, inside_planes, &head));
@@ -455,28 +475,25 @@ static int decode_dense(Cursor *c, uint64_t size, int inside_planes, uint8_t *ou
         CHECK(take(c, (uint64_t)code.symbols * head.word_length, &words));
         for (uint32_t i = 0; i < code.symbols * head.word_length; i++) REQUIRE(words[i] < centroids, SYMBOL_INVALID);
     }
-    book.width = head.width;
-    book.word_length = head.word_length;
-    book.max_length = code.max_length;
-    book.symbols = code.symbols;
-    book.words = words;
-    CHECK(parse_codebook(c, centroids, &head, &book.codebook));
-    if (stride == 0) stride = head.width;
+    CHECK(parse_codebook(c, centroids, &head, &codebook));
     if (code.max_length) CHECK(parse_blocks(c, head.count >> head.word_log2, code.min_length, 0, &blocks));
     REQUIRE(c->at == c->end, SECTION_TRAILING_BYTES);
+    strided = stride > head.width;
+    build_words(codebook, words, code.symbols, head.word_length, head.width, &tables);
     if (code.max_length == 0) {
+        size_t word = tables.word_size * (strided ? stride : 1);
         for (uint64_t i = 0; i < head.count >> head.word_log2; i++)
-            put_word(&book, 0, out + (i << head.word_log2) * stride, stride);
+            put_word(out + i * word, tables.words, tables.word_size, stride, strided);
     } else {
-        strided = stride != head.width;
         build_table(&code, tables.single);
-        build_fast_table(&book, &tables, strided || head.width == 4 ? 4 : 8, stride);
-        if (strided)
-            CHECK(decode_blocks(&book, &tables, &blocks, out, stride, 1));
-        else if (head.width == 4)
-            CHECK(decode_blocks(&book, &tables, &blocks, out, 4, 0));
-        else
-            CHECK(decode_blocks(&book, &tables, &blocks, out, stride, 0));
+        tables.mask = ((uint32_t)1 << code.max_length) - 1;
+        if (strided) {
+            build_fast_table(&tables, 4, (uint32_t)stride);
+            CHECK(decode_blocks(&tables, &blocks, out, stride, 1));
+        } else {
+            build_fast_table(&tables, SLOT, 1);
+            CHECK(decode_blocks(&tables, &blocks, out, 0, 0));
+        }
     }
     if (head.scales.kind) apply_scales(&head.scales, out, head.count);
     return OK;
@@ -488,6 +505,9 @@ typedef struct {
     uint64_t gaps[1 << MAX_CODE_LENGTH];   /* smallest gap << 16 | extra bits << 8 | bits of the code */
     uint64_t values[1 << MAX_CODE_LENGTH]; /* element << 8 | bits of the code */
     uint16_t single[1 << MAX_CODE_LENGTH]; /* while the other two are built */
+    uint32_t gap_mask, value_mask;
+    uint32_t most_bits; /* of one coded element */
+    int has_extra;
 } SparseTables;
 
 typedef struct {
@@ -496,6 +516,7 @@ typedef struct {
 
 static void build_sparse_tables(const Code *gap_code, const uint8_t *tokens, uint32_t split, uint32_t msb,
                                 const Code *code, const uint8_t *codebook, uint32_t width, SparseTables *t) {
+    uint32_t most_extra = 0;
     build_table(gap_code, t->single);
     for (uint32_t i = 0; i < 1u << gap_code->max_length; i++) {
         uint32_t token = tokens[t->single[i] >> 4], length = t->single[i] & 15;
@@ -505,6 +526,7 @@ static void build_sparse_tables(const Code *gap_code, const uint8_t *tokens, uin
             uint32_t above = token - (1u << split), extra = split + (above >> msb) - msb;
             uint64_t base = (uint64_t)((1u << msb) + (above & ((1u << msb) - 1))) << extra;
             t->gaps[i] = base << 16 | extra << 8 | length;
+            if (extra > most_extra) most_extra = extra;
         }
     }
     build_table(code, t->single);
@@ -514,31 +536,67 @@ static void build_sparse_tables(const Code *gap_code, const uint8_t *tokens, uin
         for (uint32_t k = 0; k < width; k++) element |= (uint64_t)bytes[k] << (8 * k);
         t->values[i] = element << 8 | (t->single[i] & 15);
     }
+    t->gap_mask = (1u << gap_code->max_length) - 1;
+    t->value_mask = (1u << code->max_length) - 1;
+    t->most_bits = gap_code->max_length + most_extra + code->max_length;
+    t->has_extra = most_extra > 0;
 }
 
-INLINE void put_element(uint8_t *to, uint64_t element, uint32_t width) {
+INLINE void put_element(uint8_t *to, uint64_t element, const uint32_t width) {
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    memcpy(to, &element, width);
+#else
     for (uint32_t k = 0; k < width; k++) to[k] = (uint8_t)(element >> (8 * k));
+#endif
 }
 
-/* One element that is not background; false when it would fall outside its block. */
-INLINE int place_one(const SparseTables *t, SparseLane *lane, uint64_t window, uint32_t gap_mask, uint32_t value_mask,
-                     uint8_t *out, uint32_t width, size_t stride) {
-    uint64_t gap = t->gaps[window & gap_mask], value;
-    uint32_t length = (uint32_t)gap & 255, extra = (uint32_t)gap >> 8 & 255;
-    window >>= length;
-    lane->place += (gap >> 16) + (window & (((uint64_t)1 << extra) - 1));
-    if (UNLIKELY(lane->place >= lane->end)) return 0;
-    window >>= extra;
-    value = t->values[window & value_mask];
-    put_element(out + lane->place * stride, value >> 8, width);
-    lane->place++;
-    lane->bit += length + extra + (value & 255);
-    return 1;
+/* has_extra: some token has extra bits; clear of the end: 8 bytes can be read wherever a lane is */
+INLINE int decode_sparse_lanes(const SparseTables *t, const Blocks *b, SparseLane *lanes, const int count,
+                               uint64_t codes, uint8_t *out, const uint32_t width, const size_t stride,
+                               const int has_extra, const int clear_of_end) {
+    const uint64_t gap_mask = t->gap_mask, value_mask = t->value_mask;
+    uint64_t bits[LANES];
+    size_t places[LANES], ends[LANES];
+    for (int i = 0; i < count; i++) {
+        bits[i] = lanes[i].bit;
+        places[i] = (size_t)lanes[i].place;
+        ends[i] = (size_t)lanes[i].end;
+    }
+    for (; codes; codes--) {
+#pragma GCC unroll 4
+        for (int i = 0; i < count; i++) {
+            uint64_t gap, value, window;
+            if (clear_of_end)
+                window = load64(b->stream + (bits[i] >> 3)) >> (bits[i] & 7);
+            else
+                window = window_at(b->stream, b->size, bits[i]);
+            gap = t->gaps[window & gap_mask];
+            window >>= gap & 63;
+            bits[i] += gap & 255;
+            places[i] += (size_t)(gap >> 16);
+            if (has_extra) {
+                uint64_t extra = gap >> 8 & 255;
+                places[i] += (size_t)(window & (((uint64_t)1 << extra) - 1));
+                window >>= extra;
+                bits[i] += extra;
+            }
+            if (UNLIKELY(places[i] >= ends[i])) return BLOCK_CORRUPT;
+            value = t->values[window & value_mask];
+            put_element(out + places[i] * stride, value >> 8, width);
+            places[i]++;
+            bits[i] += value & 255;
+        }
+    }
+    for (int i = 0; i < count; i++)
+        REQUIRE(bits[i] == lanes[i].end_bit && places[i] == ends[i], BLOCK_CORRUPT);
+    return OK;
 }
 
-INLINE int decode_sparse_blocks(const SparseTables *t, const Blocks *b, uint32_t gap_mask, uint32_t value_mask,
-                                uint8_t *out, uint32_t width, size_t stride) {
+INLINE int decode_sparse_blocks(const SparseTables *t, const Blocks *b, uint8_t *out, const uint32_t width,
+                                const size_t stride, const int has_extra) {
     uint64_t bit = 0, place = 0, block = 0;
+    /* Most bits that a block can take: where that many are left and 8 bytes, no window needs a check. */
+    const uint64_t most = ((uint64_t)t->most_bits << b->log2) + 64;
     while (block < b->blocks) {
         SparseLane lanes[LANES];
         uint64_t codes = 0;
@@ -552,20 +610,12 @@ INLINE int decode_sparse_blocks(const SparseTables *t, const Blocks *b, uint32_t
             place += index_entry(&b->spans, block);
             lanes[i].end = place;
         }
-        if (count == LANES) {
-            for (; codes; codes--)
-                for (int i = 0; i < LANES; i++) {
-                    uint64_t window = window_at(b->stream, b->size, lanes[i].bit);
-                    REQUIRE(place_one(t, &lanes[i], window, gap_mask, value_mask, out, width, stride), BLOCK_CORRUPT);
-                }
-        } else {
-            for (; codes; codes--) {
-                uint64_t window = window_at(b->stream, b->size, lanes[0].bit);
-                REQUIRE(place_one(t, &lanes[0], window, gap_mask, value_mask, out, width, stride), BLOCK_CORRUPT);
-            }
-        }
-        for (int i = 0; i < count; i++)
-            REQUIRE(lanes[i].bit == lanes[i].end_bit && lanes[i].place == lanes[i].end, BLOCK_CORRUPT);
+        if (count == LANES && lanes[LANES - 1].bit + most <= (uint64_t)b->size * 8)
+            CHECK(decode_sparse_lanes(t, b, lanes, LANES, codes, out, width, stride, has_extra, 1));
+        else if (count == LANES)
+            CHECK(decode_sparse_lanes(t, b, lanes, LANES, codes, out, width, stride, has_extra, 0));
+        else
+            CHECK(decode_sparse_lanes(t, b, lanes, 1, codes, out, width, stride, has_extra, 0));
     }
     return OK;
 }
@@ -586,7 +636,7 @@ static int decode_sparse(Cursor *c, uint64_t size, int inside_planes, uint8_t *o
     SparseTables tables;
     const uint8_t *background, *tokens, *codebook;
     uint64_t nonzeros;
-    uint32_t scheme, split, msb, gap_mask, value_mask;
+    uint32_t scheme, split, msb;
     CHECK(parse_head(c, size, 0x3, inside_planes, &head));
     CHECK(parse_codebook(c, 1, &head, &background));
     CHECK(read_varint(c, MAX_TFLITE_SIZE, &nonzeros));
@@ -607,14 +657,16 @@ static int decode_sparse(Cursor *c, uint64_t size, int inside_planes, uint8_t *o
     if (stride == 0) stride = head.width;
     fill(out, head.count, background, head.width, stride);
     build_sparse_tables(&gap_code, tokens, split, msb, &code, codebook, head.width, &tables);
-    gap_mask = (1u << gap_code.max_length) - 1;
-    value_mask = (1u << code.max_length) - 1;
     if (head.width == 4)
-        CHECK(decode_sparse_blocks(&tables, &blocks, gap_mask, value_mask, out, 4, 4));
+        CHECK(tables.has_extra ? decode_sparse_blocks(&tables, &blocks, out, 4, 4, 1)
+                               : decode_sparse_blocks(&tables, &blocks, out, 4, 4, 0));
     else if (head.width == 2)
-        CHECK(decode_sparse_blocks(&tables, &blocks, gap_mask, value_mask, out, 2, 2));
+        CHECK(decode_sparse_blocks(&tables, &blocks, out, 2, 2, 1));
+    else if (stride == 1)
+        CHECK(tables.has_extra ? decode_sparse_blocks(&tables, &blocks, out, 1, 1, 1)
+                               : decode_sparse_blocks(&tables, &blocks, out, 1, 1, 0));
     else
-        CHECK(decode_sparse_blocks(&tables, &blocks, gap_mask, value_mask, out, 1, stride));
+        CHECK(decode_sparse_blocks(&tables, &blocks, out, 1, stride, 1));
     if (head.scales.kind) apply_scales(&head.scales, out, head.count);
     return OK;
 }
