@@ -59,8 +59,8 @@ def measure(
     """Measures deployed packages or ``.tflite`` models (name, bytes) and puts theory beside: the report of a run.
 
     With several numbers of ``threads`` everything is measured on each. With ``profile`` the operators are measured
-    too, on the first number of threads, and the report says where a promised speed-up went. Not on emulated boards,
-    whose times mean nothing.
+    too, on the first number of threads, and the report says where a promised speed-up went. Times of an emulated board
+    mean nothing: there only pruned models are profiled, to see whether sparse kernels run.
     """
     counts = [threads] if isinstance(threads, int) else list(dict.fromkeys(threads))
     models = [_open(name, data) for name, data in packages]
@@ -76,11 +76,14 @@ def measure(
         )
         for count in counts
     ]
-    profiles: Sequence[Profile | None] = [None] * len(models)
-    if profile and not session.board.emulated:
-        profiles = profile_deployed(session, models, runs[0], progress=progress)
+    profiles: dict[str, Profile] = {}
+    if profile:
+        wanted = [m for m in models if _is_worth_profiling(session, m)]
+        measured = {m.model: m for m in runs[0]}
+        taken = profile_deployed(session, wanted, [measured[m.name] for m in wanted], progress=progress)
+        profiles = {model.name: found for model, found in zip(wanted, taken, strict=True)}
     records = [
-        _record(model, [run[i] for run in runs], profiles[i], (accuracies or {}).get(model.name))
+        _record(model, [run[i] for run in runs], profiles.get(model.name), (accuracies or {}).get(model.name))
         for i, model in enumerate(models)
     ]
     peaks, gaps = _gaps(session.board, records)
@@ -94,6 +97,13 @@ def measure(
         peaks=peaks,
         gaps=gaps,
     )
+
+
+def _is_worth_profiling(session: Session, model: _Measured) -> bool:
+    """Every model on a board with a clock; where there is none, what has zeros and a runtime that names its kernels."""
+    macs, effective = (sum(getattr(c, name) for c in model.costs) for name in ("macs", "effective_macs"))
+    pruned = effective <= (1.0 - gap.PRUNED_SHARE) * macs
+    return not session.board.emulated or (pruned and session.provisioned.runtime in RUNTIMES_WITH_PROFILER)
 
 
 def _open(name: str, package: bytes) -> _Measured:
@@ -145,7 +155,7 @@ def compare_all(records: Sequence[ModelRecord]) -> tuple[compare.Comparison, ...
 def _gaps(board: Board, records: Sequence[ModelRecord]) -> tuple[breakdown.Peaks | None, tuple[gap.Gap, ...]]:
     """What the board can do, and the gap of every model against the first, where there are profiles."""
     subjects = [subject for record in records if (subject := record.subject()) is not None and record.macs]
-    if len(subjects) < len(records):
+    if board.emulated or len(subjects) < len(records):
         return None, ()
     peaks = known_peaks(board, subjects[0].profile.threads)
     if peaks is None:
@@ -205,12 +215,17 @@ def profile_deployed(
     """Profiles of deployed models, on as many threads as they were ``measured`` with: by the runtime's profiler where
     it has one, else operator by operator.
     """
-    threads = measured[0].threads
+    if not models:
+        return []
     if session.provisioned.runtime in RUNTIMES_WITH_PROFILER:
         progress("profile", 0, 0)
         return list(
             profile_models(
-                session.agent, [model.name for model in models], threads=threads, kernel=session.kernel
+                session.agent,
+                [model.name for model in models],
+                threads=measured[0].threads,
+                kernel=session.kernel,
+                emulated=session.board.emulated,
             )
         )
     return [_profile_isolated(session, model, m, progress) for model, m in zip(models, measured, strict=True)]
