@@ -91,11 +91,11 @@ def variants(
     graph: Graph, shares: tuple[float, ...], board: Board
 ) -> Iterator[tuple[str, float, Graph, Specialised]]:
     """(how it was pruned, share of zeros, the pruned graph, what the board gets)."""
-    yield "not pruned", 0.0, graph, for_board(graph, board)
+    yield "not pruned", 0.0, graph, for_board(graph, board, caller_flips=True)
     for share in shares:
         for name, pruner in PRUNERS.items():
             pruned = pruner(graph, share)
-            yield name, share, pruned, for_board(pruned, board)
+            yield name, share, pruned, for_board(pruned, board, caller_flips=True)
 
 
 def largest_difference(before: Graph, after: Graph) -> float:

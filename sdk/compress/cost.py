@@ -33,6 +33,7 @@ _DISPATCH = 2000.0  # each operator, whatever its size
 _ELEMENT_WISE = 1.05
 _MOVE = 0.7
 _TRANSPOSE = 4.2
+_REVERSE = 9.0
 _POOL = 0.7  # and of the window
 _SPARSE_BLOCK_FILL = {4: 3.6, 2: 1.8}  # non-zeros that a block must have on average (convolution-nchw.c)
 
@@ -70,6 +71,8 @@ def _cost(graph: Graph, operator: Operator, channels_first: bool) -> float:
         return output.elements * window[0] * window[1] * _POOL
     if operator.kind == "TRANSPOSE":
         return output.elements * _TRANSPOSE
+    if operator.kind == "REVERSE_V2":
+        return output.elements * _REVERSE
     if operator.kind == "PAD":
         readers = [op for op in graph.operators if output is graph.tensors[op.inputs[0]]]
         # In front of a convolution it is part of it.

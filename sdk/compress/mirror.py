@@ -7,6 +7,7 @@ more column at the right are then never read, and the padding is the same on eve
 see the difference, and a fully connected layer on a flattened value has its columns ordered alike.
 
 The graph says in its metadata (:data:`INPUT_METADATA`) that its input must be mirrored; whoever feeds it must do so.
+Where nobody would, :func:`flip_inside` lets the graph do it, for some nine instructions an element of the image.
 """
 
 from __future__ import annotations
@@ -107,6 +108,22 @@ def mirror(graph: Graph) -> Graph:
             found=", ".join(str(graph.tensors[t].shape) for t in graph.inputs) or "no input",
         )
     return _Mirror(graph).run()
+
+
+def flip_inside(graph: Graph) -> Graph:
+    """The graph flips its image itself, with a REVERSE_V2 in front; one that wants no flip stays as it is."""
+    axes = [{"height": _HEIGHT, "width": _WIDTH}[name] for name in input_flips(graph)]
+    if not axes:
+        return graph
+    editor = Editor(graph)
+    (image,) = graph.inputs
+    flipped = editor.value(f"{graph.tensors[image].name}_flipped", graph.tensors[image].shape, like=image)
+    editor.redirect(image, flipped)
+    constant = editor.constant("flipped_axes", np.array(axes, np.int32))
+    reverse = Operator("REVERSE_V2", (image, constant), (flipped,), {}, "ReverseV2Options")
+    editor.replace(0, [reverse, *editor.slot(0)])
+    del editor.metadata[INPUT_METADATA]
+    return editor.graph()
 
 
 class _Mirror:

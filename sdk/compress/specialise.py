@@ -25,7 +25,7 @@ from sdk.compress.lower import (
     global_pools_as_means,
     pixel_convolutions_as_fully_connected,
 )
-from sdk.compress.mirror import mirror, pads_at_the_end
+from sdk.compress.mirror import flip_inside, input_flips, mirror, pads_at_the_end
 from sdk.compress.shuffle import fold_shuffles, settle_shuffles
 from sdk.compress.sparse_hint import sparse_hint
 from sdk.compress.sparse_path import SparsePath, sparse_path
@@ -45,7 +45,7 @@ class PassResult:
 
 @dataclass(frozen=True)
 class Specialised:
-    """A graph for one board. ``form`` is "sparse" or "dense"; the input may have to be flipped (see ``mirror``)."""
+    """A graph for one board; ``form`` is "sparse" or "dense"; ``mirror.input_flips`` says how it wants its image."""
 
     graph: Graph
     form: str
@@ -72,8 +72,14 @@ def runs_sparse(board: Board, runtime: str | None = None) -> bool:
     return bool(board.clusters) and all("fp16" in cluster.isa for cluster in board.clusters)
 
 
-def for_board(graph: Graph, board: Board, *, runtime: str | None = None) -> Specialised:
-    """The exact rewrite of ``graph`` for ``board`` and a runtime (the board's preferred one where None)."""
+def for_board(
+    graph: Graph, board: Board, *, runtime: str | None = None, caller_flips: bool = False
+) -> Specialised:
+    """The exact rewrite of ``graph`` for ``board`` and a runtime (the board's preferred one where None).
+
+    A mirrored network wants its image flipped.  With ``caller_flips`` the graph's metadata say so and whoever feeds it
+    must; otherwise the graph flips the image itself and takes the same image as before.
+    """
     if board.architecture == "host":
         fused, results = _run(graph, [("fuse", fuse)])
         return Specialised(fused, "dense", results)
@@ -90,6 +96,10 @@ def for_board(graph: Graph, board: Board, *, runtime: str | None = None) -> Spec
     if path is None or not path.sparse:
         why = sparse_results[-1].reason if path is None else _why_not(path)
         return Specialised(dense, "dense", (*dense_results, PassResult("sparse_hint", False, why)))
+    if not caller_flips and input_flips(sparse):
+        sparse, more = _run(sparse, [("flip_inside", flip_inside)])
+        sparse_results += more
+        path = sparse_path(sparse)
     costs = instructions(dense), instructions(sparse, set(path.operators))
     verdict = f"about {costs[1] / 1e6:.3g} M instructions sparse, {costs[0] / 1e6:.3g} M dense"
     if costs[1] >= costs[0]:

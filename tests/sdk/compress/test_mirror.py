@@ -9,7 +9,7 @@ import pytest
 
 from sdk.compress.fuse import fuse
 from sdk.compress.lower import average_pools_as_depthwise
-from sdk.compress.mirror import INPUT_METADATA, input_flips, mirror, pads_at_the_end
+from sdk.compress.mirror import INPUT_METADATA, flip_inside, input_flips, mirror, pads_at_the_end
 from sdk.compress.structure import spatial_padding
 from sdk.convert import from_keras
 from sdk.errors import ModelError, UnsupportedOperator
@@ -52,6 +52,15 @@ def test_an_image_that_is_not_flipped_gets_another_answer() -> None:
     unmarked = Graph(forgotten.tensors, forgotten.operators, forgotten.inputs, forgotten.outputs)
     with pytest.raises(AssertionError):
         assert_answers_alike(graph, unmarked)
+
+
+def test_a_graph_that_flips_inside_takes_the_image_as_it_is() -> None:
+    graph = small_mobilenet()
+    inside = flip_inside(mirror(graph))
+    assert kinds(inside)[0] == "REVERSE_V2"
+    assert input_flips(inside) == ()
+    assert_answers_alike(graph, inside)
+    assert flip_inside(graph) is graph
 
 
 @pytest.mark.parametrize("size", [31, 32, 33, 34])

@@ -33,10 +33,18 @@ def test_a_pruned_mobilenet_runs_sparse_on_a_raspberry_pi_4() -> None:
     graph = prune(small_mobilenet(), 0.8)
     made = for_board(graph, load_board("rpi4"))
     assert made.form == "sparse"
-    assert made.applied == ("mirror", "sparse_hint")
+    assert made.applied == ("mirror", "flip_inside", "sparse_hint")
     assert sparse_path(made.graph).sparse
     assert sparse_path(made.graph).hinted
-    assert input_flips(made.graph) == ("height", "width")
+    assert_answers_alike(graph, made.graph)
+
+
+@pytest.mark.parametrize("caller_flips", [True, False])
+def test_the_image_is_flipped_by_the_caller_or_by_the_graph(caller_flips: bool) -> None:
+    graph = prune(small_mobilenet(), 0.8)
+    made = for_board(graph, load_board("rpi4"), caller_flips=caller_flips)
+    assert input_flips(made.graph) == (("height", "width") if caller_flips else ())
+    assert ("REVERSE_V2" in kinds(made.graph)) != caller_flips
     assert_answers_alike(graph, made.graph)
 
 
@@ -51,7 +59,7 @@ def test_a_dense_mobilenet_stays_the_model_that_it_is() -> None:
 
 def test_a_pruned_shufflenet_is_lowered_until_it_runs_sparse() -> None:
     graph = prune_blocks(small_shufflenet(size=64), 0.8)
-    made = for_board(graph, load_board("rpi4"))
+    made = for_board(graph, load_board("rpi4"), caller_flips=True)
     assert made.form == "sparse"
     assert {"fold_shuffles", "average_pools_as_depthwise", "mirror", "enter_channels_first"} <= set(
         made.applied
@@ -150,7 +158,7 @@ def test_the_estimate_is_within_a_tenth_of_what_was_counted(
     graph = zoo[name]
     if sparsity:
         graph = prune_blocks(graph, sparsity)
-        made = for_board(graph, load_board("rpi4"))
+        made = for_board(graph, load_board("rpi4"), caller_flips=True)
         assert made.form == "sparse"
         estimate = instructions(made.graph, set(sparse_path(made.graph).operators))
     else:
