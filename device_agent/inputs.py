@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,26 @@ def read_array(name: str) -> np.ndarray:
         raise AgentError(f"cannot read {path}", found=error.strerror or str(error)) from None
 
 
-def parse_array(data: bytes, what: str = "a golden array") -> np.ndarray:
+def parse_golden(data: bytes) -> np.ndarray:
+    """A golden array: an .npy file compressed by zlib, since an image of float32 is larger than many a model.
+
+    Raises AgentError, before more than ``MAX_ARRAY_BYTES`` are made of it.
+    """
+    unpacker = zlib.decompressobj()
+    try:
+        array = unpacker.decompress(data, MAX_ARRAY_BYTES)
+    except (zlib.error, MemoryError) as error:
+        raise AgentError("a golden array cannot be decompressed", found=str(error)[:200]) from None
+    if not unpacker.eof or unpacker.unused_data:
+        raise AgentError(
+            "a golden array cannot be decompressed",
+            expected=f"one whole zlib stream of at most {MAX_ARRAY_BYTES} bytes",
+            found="bytes behind it" if unpacker.eof else "no end",
+        )
+    return parse_array(array, "a golden array")
+
+
+def parse_array(data: bytes, what: str) -> np.ndarray:
     """The array in the bytes of an .npy file; pickles and zips are none. Raises AgentError."""
     import numpy as np
 

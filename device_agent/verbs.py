@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable
 import device_agent
 from device_agent.child import call_child
 from device_agent.errors import AgentError, ArmletError, RuntimeUnavailable, StoreError
-from device_agent.inputs import MAX_ARRAY_BYTES, json_line_from_stdin, parse_array, read_array
+from device_agent.inputs import MAX_ARRAY_BYTES, json_line_from_stdin, parse_golden, read_array
 from device_agent.release import MAX_BLOBS, Release, Slot
 from device_agent.store import Store, default_home
 
@@ -139,8 +139,8 @@ def check(options: Namespace) -> dict[str, Any]:
     difference = None
     start = time.perf_counter()
     if release.golden_inputs_sha256 and release.golden_outputs_sha256:
-        inputs = parse_array(store.read_blob(release.golden_inputs_sha256))
-        expected = parse_array(store.read_blob(release.golden_outputs_sha256))
+        inputs = parse_golden(store.read_blob(release.golden_inputs_sha256))
+        expected = parse_golden(store.read_blob(release.golden_outputs_sha256))
         outputs = agent.predict(inputs)
         if outputs.shape != expected.shape:
             raise AgentError(

@@ -13,6 +13,7 @@ import io
 import itertools
 import json
 import re
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -155,7 +156,7 @@ class RemoteAgent:
         }
         if golden is not None:
             for key, array in (("inputs", golden.inputs), ("outputs", golden.outputs)):
-                blob = _npy(array)
+                blob = zlib.compress(_npy(array), 9)
                 digest = hashlib.sha256(blob).hexdigest()
                 blobs[digest] = blob
                 release[f"golden_{key}_sha256"] = digest

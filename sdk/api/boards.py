@@ -103,14 +103,23 @@ def golden_pair(model: bytes, *, inputs: Any = None, tolerance: float = 1e-3) ->
 
 
 def noise_for(graph: Graph) -> np.ndarray:
-    """One seeded input of the shape and type that the graph takes."""
+    """One seeded input of the shape and type that the graph takes.
+
+    Images are 8 x 8 fields of noise: as hard for the network as any, and a few kilobytes when compressed.
+    """
     entry = graph.tensors[graph.inputs[0]]
     rng = np.random.default_rng(0)
     dtype = NUMPY_DTYPES[entry.dtype]
+    image = len(entry.shape) == 4
+    coarse = [min(n, 8) if image and axis in (1, 2) else n for axis, n in enumerate(entry.shape)]
     if dtype.kind == "f":
-        return rng.uniform(-1.0, 1.0, entry.shape).astype(dtype)
-    bounds = np.iinfo(dtype)
-    return rng.integers(bounds.min, bounds.max, entry.shape, dtype=dtype, endpoint=True)
+        values = rng.uniform(-1.0, 1.0, coarse).astype(dtype)
+    else:
+        bounds = np.iinfo(dtype)
+        values = rng.integers(bounds.min, bounds.max, coarse, dtype=dtype, endpoint=True)
+    for axis, (few, many) in enumerate(zip(coarse, entry.shape, strict=True)):
+        values = np.take(values, np.arange(many) * few // max(many, 1), axis=axis)
+    return values
 
 
 def package_of(source: PathLike, progress: Progress) -> tuple[str, bytes]:

@@ -12,12 +12,14 @@ import socket
 import subprocess
 import sys
 import time
+import zlib
 
 import numpy as np
 import pytest
 
 from device_agent import __main__ as main_module
-from device_agent import child, verbs
+from device_agent import child, inputs, verbs
+from device_agent.errors import AgentError
 from device_agent.measure import Measurement
 from device_agent.release import Release
 from device_agent.store import Store
@@ -40,10 +42,8 @@ def install_input(data: bytes, name: str = "net", golden=None, **changes) -> byt
     values = {"parts": ((hashlib.sha256(data).hexdigest(), len(data)),)}
     if golden is not None:
         for key, array in zip(("golden_inputs_sha256", "golden_outputs_sha256"), golden, strict=True):
-            buffer = io.BytesIO()
-            np.save(buffer, array)
-            blobs.append(buffer.getvalue())
-            values[key] = hashlib.sha256(buffer.getvalue()).hexdigest()
+            blobs.append(zlib.compress(npy(array)))
+            values[key] = hashlib.sha256(blobs[-1]).hexdigest()
     release = Release(name=name, package_sha256=hashlib.sha256(data).hexdigest(), **{**values, **changes})
     listed = [[hashlib.sha256(blob).hexdigest(), len(blob)] for blob in blobs]
     header = {"release": json.loads(release.to_bytes()), "blobs": listed}
@@ -54,6 +54,18 @@ def npy(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array)
     return buffer.getvalue()
+
+
+def test_a_golden_array_is_one_whole_compressed_npy_file_of_bounded_size(monkeypatch):
+    array = np.arange(12, dtype=np.float32).reshape(3, 4)
+    np.testing.assert_array_equal(inputs.parse_golden(zlib.compress(npy(array))), array)
+    whole = zlib.compress(npy(array))
+    for broken in (b"", npy(array), whole[:-5], whole + b"x", zlib.compress(b"not an array")):
+        with pytest.raises(AgentError, match="golden array"):
+            inputs.parse_golden(broken)
+    monkeypatch.setattr(inputs, "MAX_ARRAY_BYTES", 100)
+    with pytest.raises(AgentError, match="at most 100 bytes"):
+        inputs.parse_golden(zlib.compress(bytes(101)))
 
 
 def test_an_empty_board_tells_its_status(home):
