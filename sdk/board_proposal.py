@@ -50,9 +50,18 @@ class Proposal:
         return {"board": self.board, "warnings": list(self.warnings), "toml": self.toml}
 
 
-def propose(probe: Probe, boards: Sequence[Board], runtimes: Sequence[RuntimeChoice] = ()) -> Proposal:
-    """``boards`` is the catalogue; ``runtimes`` those that have wheels for the board, in order of preference."""
-    board = find_board(probe, boards)
+def propose(
+    probe: Probe,
+    boards: Sequence[Board],
+    runtimes: Sequence[RuntimeChoice] = (),
+    *,
+    board: Board | None = None,
+) -> Proposal:
+    """``boards`` is the catalogue; ``runtimes`` those that have wheels for the board, in order of preference.
+
+    ``board`` is the one that the user says it is; by default the one that the device tree names.
+    """
+    board = board or find_board(probe, boards)
     warnings = [
         *_system_warnings(probe, runtimes),
         *(_differences(probe, board) if board is not None else ()),

@@ -151,6 +151,27 @@ def _board_fetch(arguments: argparse.Namespace) -> None:
     _print(arguments, [f.to_json() for f in fetched], lambda terminal: terminal.fetched(fetched))
 
 
+def _board_probe(arguments: argparse.Namespace) -> None:
+    from sdk.api import probing
+
+    with _progress(arguments) as progress:
+        probed = probing.probe_board(arguments.board, progress=progress, **_address(arguments))
+    _print(arguments, probed.to_json(), lambda terminal: terminal.probed(probed))
+
+
+def _board_add(arguments: argparse.Namespace) -> None:
+    from sdk.api import probing
+
+    with _progress(arguments) as progress:
+        probed = probing.probe_board(progress=progress, **_address(arguments))
+    path = probing.add_board(arguments.name, probed, replace=arguments.replace)
+    _print(
+        arguments,
+        {"board": arguments.name, "path": str(path), "warnings": list(probed.proposal.warnings)},
+        lambda _: "\n".join([str(path), *(f"note: {warning}" for warning in probed.proposal.warnings)]),
+    )
+
+
 def _board_start(arguments: argparse.Namespace) -> None:
     from sdk import virtual_board
 
@@ -279,7 +300,7 @@ def _board_calibrate(arguments: argparse.Namespace) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
-    from sdk import demo
+    from sdk import api, demo
 
     with _progress(arguments) as progress:
         report = demo.run(
@@ -289,6 +310,8 @@ def _demo(arguments: argparse.Namespace) -> None:
             clusters=arguments.clusters,
             progress=progress,
         )
+    if arguments.output is not None:
+        api.write_run(report, arguments.output)
     _print(arguments, report.to_json(), lambda terminal: terminal.report(report))
 
 
@@ -435,6 +458,27 @@ def build_parser() -> argparse.ArgumentParser:
         "--all-runtimes", action="store_true", help="every runtime that fits, not just the first"
     )
 
+    sub = command(
+        "probe",
+        _board_probe,
+        "look at a board: its cores, clocks, system, and which board of the catalogue it is",
+        "sdk board probe --host raspberrypi.local",
+        within=board_commands,
+    )
+    sub.add_argument("--board", help="for boards on this machine (local, virtual-arm64), or to compare with")
+    _address_arguments(sub)
+
+    sub = command(
+        "add",
+        _board_add,
+        "look at a board and write its file to your own folder",
+        "sdk board add kitchen-pi --host kitchen.local",
+        within=board_commands,
+    )
+    sub.add_argument("name", help="what --board will call it")
+    sub.add_argument("--replace", action="store_true", help="write over a file of that name")
+    _address_arguments(sub)
+
     for name, run, summary in (
         ("start", _board_start, "start an emulated ARM board on this machine (needs root)"),
         ("stop", _board_stop, "stop an emulated board"),
@@ -542,6 +586,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _target_arguments(sub, board="local")
     _recipe_arguments(sub)
+    sub.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="RUN.json",
+        help="keep the run, for `sdk report` and `sdk compare`",
+    )
     return parser
 
 
@@ -582,6 +633,14 @@ def _target_arguments(sub: argparse.ArgumentParser, board: str | None = None) ->
         default=board,
         help="name of a board, see `sdk boards`" + (f" (default: {board})" if board else ""),
     )
+    _address_arguments(sub)
+    sub.add_argument(
+        "--runtime", choices=("tflite-runtime", "ai-edge-litert"), help="default: as the board's file says"
+    )
+    sub.add_argument("--kernel", choices=("auto", "c", "numpy"), default="auto", help="decoder on the board")
+
+
+def _address_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--host", help="address of the board, or a name of ~/.ssh/config")
     sub.add_argument("--port", type=_positive, help="port of its SSH server (default: 22)")
     sub.add_argument("--user", help="login name (default: as ~/.ssh/config or the board's file says)")
@@ -591,15 +650,15 @@ def _target_arguments(sub: argparse.ArgumentParser, board: str | None = None) ->
         action="store_true",
         help="trust the key of a host that is not in known_hosts; a changed key is always refused",
     )
-    sub.add_argument(
-        "--runtime", choices=("tflite-runtime", "ai-edge-litert"), help="default: as the board's file says"
-    )
-    sub.add_argument("--kernel", choices=("auto", "c", "numpy"), default="auto", help="decoder on the board")
+
+
+def _address(arguments: argparse.Namespace) -> dict[str, Any]:
+    names = ("host", "port", "user", "key", "accept_new_host_key")
+    return {name: getattr(arguments, name) for name in names}
 
 
 def _target(arguments: argparse.Namespace) -> dict[str, Any]:
-    names = ("host", "port", "user", "key", "accept_new_host_key", "runtime", "kernel")
-    return {name: getattr(arguments, name) for name in names}
+    return {**_address(arguments), "runtime": arguments.runtime, "kernel": arguments.kernel}
 
 
 def _output(sub: argparse.ArgumentParser, help_text: str) -> None:

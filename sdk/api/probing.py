@@ -40,16 +40,25 @@ class Probed:
 def probe_board(board: str | None = None, *, progress: Progress = silent, **target: Any) -> Probed:
     """Looks at a board: over one connection, in one round trip, with nothing needed there but a shell.
 
-    ``board`` is a name for boards on this machine; a board elsewhere needs ``host`` alone. ``target``: see
-    :class:`sdk.session.Target`. Raises BoardError, ConnectionFailed or RemoteError.
+    ``board`` is needed for boards on this machine alone; elsewhere it is the one to compare with, where the device
+    tree does not say which it is. ``target``: see :class:`sdk.session.Target`. Raises BoardError, ConnectionFailed or
+    RemoteError.
     """
+    known = load_board(board) if board is not None else None
+    if known is None and target.get("host") is None:
+        raise BoardError(
+            "which board?",
+            expected="--host with an address or a name of ~/.ssh/config, or --board with one on this machine",
+            found="neither",
+        )
     with ExitStack() as stack:
         progress("connect", 0, 0)
-        arguments = login(_ANY_BOARD if board is None else load_board(board), Target(**target), stack)
+        arguments = login(known or _ANY_BOARD, Target(**target), stack)
         connection = stack.enter_context(connect(**arguments))
         progress("look at the board", 0, 0)
         found = probe(connection)
-        return Probed(connection.address, found, propose(found, list_boards(), runtimes_for(found.facts)))
+        proposal = propose(found, list_boards(), runtimes_for(found.facts), board=known)
+        return Probed(connection.address, found, proposal)
 
 
 def runtimes_for(facts: Facts) -> tuple[RuntimeChoice, ...]:

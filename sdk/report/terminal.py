@@ -126,6 +126,35 @@ def board_status(status: Any) -> RenderableType:
     return _facts(*((key.replace("_", " "), str(value)) for key, value in facts.items()))
 
 
+def probed(result: Any) -> RenderableType:
+    """What a board is, which board of the catalogue, and what stands in the way."""
+    facts, proposal = result.probe.facts, result.proposal
+    cores = ", ".join(
+        f"{len(group)} x {group[0].core or 'unknown core'}"
+        + (f" at {group[0].max_hz / 1e9:g} GHz" if group[0].max_hz else "")
+        + (f" ({' '.join(group[0].extensions)})" if group[0].extensions else "")
+        for group in result.probe.clusters
+    )
+    known = [
+        ("board", facts.model),
+        ("chip", ", ".join(result.probe.compatible)),
+        ("cores", cores),
+        ("memory", bytes_text(facts.memory_bytes) if facts.memory_bytes else ""),
+        ("free disk", bytes_text(facts.free_disk_bytes) if facts.free_disk_bytes else ""),
+        ("system", f"{facts.os_name}, {facts.system}, {facts.wheel_architecture}"),
+        ("python", ".".join(map(str, facts.python)) if facts.python else "none"),
+        ("libc", " ".join([facts.libc, ".".join(map(str, facts.glibc or ()))]).strip()),
+        ("temperature", ", ".join(f"{zone} {degrees:.0f} C" for zone, degrees in result.probe.temperatures)),
+    ]
+    lines = [Text(f"note: {warning}") for warning in proposal.warnings]
+    if proposal.board is not None:
+        lines.append(Text(f"in the catalogue: --board {proposal.board}"))
+    else:
+        lines.append(Text("not in the catalogue; `sdk board add NAME` writes this file:\n"))
+        lines.append(Text(proposal.toml))
+    return Group(_facts(*((name, text) for name, text in known if text)), *lines)
+
+
 def deployed(result: Any) -> RenderableType:
     """What runs now, what was sent for it, and how the health check came out."""
     state = {

@@ -6,17 +6,22 @@ tree names, part numbers, clocks and cpufreq's limits as published); nobody ran 
 
 from __future__ import annotations
 
+import io
+import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from sdk.api.probing import Probed, add_board, probe_board, runtimes_for
 from sdk.board_file import parse_board
 from sdk.board_proposal import COMPATIBLE, Proposal, propose
 from sdk.boards import list_boards, load_board
+from sdk.cli import main
 from sdk.errors import BoardError, RemoteError
 from sdk.facts import FACTS_SCRIPT
 from sdk.probe import PROBE_SCRIPT, Probe, parse_cpus, parse_frequencies, parse_probe, parse_thermal
+from sdk.report import terminal
 
 OUTPUTS = Path(__file__).parent / "board_outputs"
 NAMES = sorted(path.stem for path in OUTPUTS.glob("*.txt"))
@@ -221,3 +226,29 @@ def test_a_name_that_no_file_should_have_is_refused(name: str, probed: Probed, t
     with pytest.raises(BoardError, match="cannot be the name"):
         add_board(name, probed)
     assert not list(tmp_path.iterdir())
+
+
+# -- as commands ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.ssh
+def test_probe_is_a_command_for_people_and_for_machines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert main(["board", "probe", "--board", "local"]) == 0
+    assert "python" in capsys.readouterr().out
+    assert main(["board", "probe", "--board", "local", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["facts"]["pointer_bits"] == 64
+    assert main(["board", "probe"]) == 2
+    assert "--host" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_found_is_shown(name: str):
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(terminal.probed(Probed("pi@kitchen", answer_of(name), proposed(name))))
+    text = console.export_text()
+    board = proposed(name).board
+    assert (f"in the catalogue: --board {board}" if board else "[system]") in text
+    assert f"{len(answer_of(name).clusters[0])} x {answer_of(name).clusters[0][0].core}" in text
