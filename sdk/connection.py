@@ -202,9 +202,9 @@ class SshConnection:
 
         timer = threading.Timer(timeout_seconds, expire)
         timer.daemon = True
-        out, err = _Capped(max_output_bytes), _Capped(max_output_bytes)
+        out, err, sender = _Capped(max_output_bytes), _Capped(max_output_bytes), _Sender(stdin, sent)
         threads = [
-            threading.Thread(target=_send_all, args=(channel, stdin, sent), daemon=True),
+            threading.Thread(target=sender.send, args=(channel,), daemon=True),
             threading.Thread(target=err.drain, args=(channel, channel.recv_stderr), daemon=True),
         ]
         timer.start()
@@ -223,6 +223,8 @@ class SshConnection:
                 expected=f"an end within {timeout_seconds:g} s",
                 found=_tail(err.data) or "no end",
             )
+        if sender.error is not None:
+            raise RemoteError(f"the input of `{argv[0]}` could not be read", found=str(sender.error))
         for stream in (out, err):
             if stream.overflowed:
                 raise RemoteError(
@@ -335,22 +337,33 @@ def _tail(data: bytes | bytearray) -> str:
     return Completed((), 0, b"", bytes(data)).stderr_tail()
 
 
-def _send_all(
-    channel: paramiko.Channel, source: bytes | Path | BinaryIO, sent: Callable[[int], None] | None
-) -> None:
-    try:
-        with _as_stream(source) as stream:
-            count = 0
-            while block := stream.read(WRITE_BYTES):
+class _Sender:
+    """Sends a command its standard input; ``error`` is what went wrong with our source, if anything did."""
+
+    def __init__(self, source: bytes | Path | BinaryIO, sent: Callable[[int], None] | None) -> None:
+        self.error: Exception | None = None
+        self._source = source
+        self._sent = sent
+
+    def send(self, channel: paramiko.Channel) -> None:
+        # A command that ends without reading all of its input closes the channel under us: not an error of ours,
+        # its exit status tells what happened.
+        with contextlib.suppress(OSError):
+            for block in self._blocks():
                 channel.sendall(block)
-                count += len(block)
-                if sent is not None:
-                    sent(count)
-        channel.shutdown_write()
-    except Exception:
-        # Either the command ended without reading all of its input, and its exit status tells what happened; or
-        # our source broke, and a command that waits for the rest must not wait for ever.
-        channel.close()
+            channel.shutdown_write()
+
+    def _blocks(self) -> Iterator[bytes]:
+        count = 0
+        try:
+            with _as_stream(self._source) as stream:
+                while block := stream.read(WRITE_BYTES):
+                    yield block
+                    count += len(block)
+                    if self._sent is not None:
+                        self._sent(count)
+        except Exception as error:  # the command gets the end of its input, and run() raises
+            self.error = error
 
 
 @contextlib.contextmanager

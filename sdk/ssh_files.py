@@ -143,8 +143,6 @@ class CommandFiles:
             if done.status != 0:
                 raise RemoteError(f"{remote} could not be written", found=done.stderr_tail())
             arrived = done.stdout.decode("ascii", "replace").strip()
-            if counted.error is not None:
-                raise counted.error
             if arrived != str(counted.count):
                 raise not_whole(remote, counted.count, arrived)
             moved = self._run(["mv", "-f", "--", temporary, remote])
@@ -174,19 +172,14 @@ class CommandFiles:
 
 
 class _Counted:
-    """A stream that knows how much was read from it, and what went wrong while it was."""
+    """A stream that knows how much was read from it."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self.count = 0
-        self.error: Exception | None = None
 
     def read(self, size: int) -> bytes:
-        try:
-            block = self._stream.read(size)
-        except Exception as error:
-            self.error = error
-            raise
+        block = self._stream.read(size)
         self.count += len(block)
         return block
 
