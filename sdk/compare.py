@@ -252,7 +252,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0
+    return type(value) is int and 0 <= value < 1 << 62
 
 
 def _is_positive(value: Any) -> bool:

@@ -154,7 +154,9 @@ def compare_all(records: Sequence[ModelRecord]) -> tuple[compare.Comparison, ...
 
 def _gaps(board: Board, records: Sequence[ModelRecord]) -> tuple[breakdown.Peaks | None, tuple[gap.Gap, ...]]:
     """What the board can do, and the gap of every model against the first, where there are profiles."""
-    subjects = [subject for record in records if (subject := record.subject()) is not None and record.macs]
+    subjects = [
+        subject for record in records if (subject := record.subject()) is not None and record.effective_macs
+    ]
     if board.emulated or len(subjects) < len(records):
         return None, ()
     peaks = known_peaks(board, subjects[0].profile.threads)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +15,19 @@ from sdk.gap import Gap
 from sdk.theory import OperatorCost
 
 SCHEMA = "armlet.report/1"
+
+
+def _is_count(value: Any, least: int) -> bool:
+    return type(value) is int and least <= value < 1 << 62
+
+
+def _is_text(value: Any) -> bool:
+    # Printable, so that a terminal which shows it cannot be driven by escape sequences.
+    return isinstance(value, str) and value.isprintable()
+
+
+def _is_number(value: Any, least: float) -> bool:
+    return type(value) in (int, float) and least <= value < 1e18
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,28 @@ class ModelRecord:
     def measurements(self) -> tuple[Measurement, ...]:
         """On every number of threads."""
         return (self.measurement, *self.parallel)
+
+    def check(self) -> None:
+        """Raises ValueError when a report cannot be made of this; measurements and profile check themselves."""
+        counts = (self.parameters, self.macs, self.effective_macs)
+        sizes = (self.original_bytes, self.package_bytes, *(size for _, size in self.stages))
+        if not all(_is_count(n, 0) for n in counts) or not all(_is_count(n, 1) for n in sizes):
+            raise ValueError("sizes and counts that are whole numbers")
+        if not _is_number(self.sparsity, 0.0) or not all(_is_text(stage) for stage, _ in self.stages):
+            raise ValueError("a sparsity, and stages with names")
+        if self.profile is not None and not self.costs:
+            raise ValueError("costs beside a profile")
+        for cost in self.costs:
+            figures = (cost.index, cost.macs, cost.effective_macs, cost.weight_bytes, cost.activation_bytes)
+            texts = (cost.kind, cost.name, cost.group, cost.dtype)
+            if not all(_is_count(n, 0) for n in figures) or not all(_is_text(t) for t in texts):
+                raise ValueError("costs in whole numbers, with names")
+        if (a := self.accuracy) is not None:
+            correct = (a.original_correct, a.compressed_correct, a.board_correct, a.board_agrees)
+            if not _is_count(a.samples, 1) or not all(n is None or _is_count(n, 0) for n in correct):
+                raise ValueError("right answers among samples")
+            if a.original_correct is None or a.compressed_correct is None or not _is_text(a.data):
+                raise ValueError("right answers before and after compression")
 
     def subject(self) -> Subject | None:
         """What a gap is computed from; None without a profile."""
@@ -121,15 +155,22 @@ class Report:
             raise DataError(error.what, expected=error.expected, found=error.found) from error
 
     def _checked(self) -> Report:
-        """This report, when it is one that a page can be made of."""
-        sizes = [n for m in self.models for n in (m.original_bytes, m.package_bytes, m.parameters, m.macs)]
-        if not self.models or any(type(n) is not int or not 0 <= n < 1 << 62 for n in sizes):
-            raise ValueError("models with sizes and counts that are whole numbers")
-        figures = [n for m in self.models for c in m.costs for n in (c.macs, c.effective_macs, c.bytes)]
-        if any(type(n) is not int or not 0 <= n < 1 << 62 for n in figures):
-            raise ValueError("costs that are whole numbers")
-        if self.peaks and not (math.isfinite(self.peaks.flop_per_second) and self.peaks.flop_per_second > 0):
-            raise ValueError("a peak above 0")
+        """This report, when it is one that a page can be made of; its parts have checked themselves."""
+        texts = [self.board, self.board_title, *self.notes, *(m.name for m in self.models)]
+        if not self.models or type(self.emulated) is not bool or not all(_is_text(t) for t in texts):
+            raise ValueError("a board, models and notes with names that are text")
+        for model in self.models:
+            model.check()
+        if self.peaks is not None:
+            rates = (
+                self.peaks.flop_per_second,
+                self.peaks.int8_per_second,
+                self.peaks.memory_bytes_per_second,
+            )
+            if not all(r is None or _is_number(r, 1.0) for r in rates) or not isinstance(
+                self.peaks.source, str
+            ):
+                raise ValueError("peaks of at least 1 a second, and who says so")
         return self
 
 

@@ -6,11 +6,12 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sdk.report.html import render
@@ -170,6 +171,41 @@ def test_a_broken_report_is_one_clear_error(report: Report, change: Callable[[di
         Report.from_json(document)
 
 
+def places(value: object, path: tuple = ()) -> Iterator[tuple]:
+    """Where every value of a JSON document stands."""
+    if path:
+        yield path
+    children = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    )
+    for key, child in children:
+        if not isinstance(key, int) or key < 3:  # of long lists the first are enough
+            yield from places(child, (*path, key))
+
+
+def test_whatever_a_file_holds_it_is_a_page_or_one_clear_error(report: Report) -> None:
+    """Every value of a report, replaced by wrong ones: never another exception."""
+    from sdk.errors import DataError
+
+    text = json.dumps(report.to_json())
+    everywhere = list(places(json.loads(text)))
+    rng = np.random.default_rng(0)
+    outcomes = set()
+    for number in rng.permutation(len(everywhere))[:250]:
+        *parents, last = everywhere[number]
+        document = json.loads(text)
+        where = document
+        for key in parents:
+            where = where[key]
+        where[last] = [None, -1, 0, 1e30, "x", [], {}, True, [1], 10**400][number % 10]
+        try:
+            render(Report.from_json(document))
+            outcomes.add("page")
+        except DataError:
+            outcomes.add("error")
+    assert outcomes == {"page", "error"}
+
+
 # -- in a real browser ------------------------------------------------------------------------------------------------
 
 browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
@@ -221,9 +257,7 @@ def test_pressing_a_head_sorts_the_operators_by_it(source: str, tmp_path: Path) 
 
 @browser
 def test_the_page_is_no_wider_than_a_phone(source: str, tmp_path: Path) -> None:
-    measure = (
-        "<script>document.title = `wide ${document.documentElement.scrollWidth - innerWidth}`;</script></body>"
-    )
+    measure = "<script>document.title = `wide ${document.documentElement.scrollWidth - innerWidth}`;</script></body>"
     page = tmp_path / "run.html"
     page.write_text(source.replace("</body>", measure))
     dom, _ = dump_dom(page, "--window-size=500,900")
