@@ -258,6 +258,9 @@ def unpacked(environment: Environment) -> Path:
     if not folder.is_dir():
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         with tarfile.open(environment.archive) as archive:
+            archive.extraction_filter = getattr(
+                tarfile, "data_filter", None
+            )  # where this Python has it (PEP 706)
             archive.extractall(temporary)
         try:
             temporary.replace(folder)

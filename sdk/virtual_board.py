@@ -188,15 +188,15 @@ class VirtualBoard:
         if self._state() is not None:
             return self.status()
         self._require_root()
-        qemu = f"{userland.QEMU[self.machine]}-static"
-        userland.require(qemu, "sshd", "ssh-keygen", "tar", "unshare")
+        userland.require("sshd", "ssh-keygen", "tar", "unshare")
+        qemu = userland.static_qemu(self.machine)
         root = userland.root_folder(self.machine, cache=self._cache, progress=progress)
         with self._locked():
             if self._state() is None:
                 if progress is not None:
                     progress("start the board", 0, 0)
                 self._prepare()
-                self._launch(root, userland.which(qemu) or qemu)
+                self._launch(root, qemu)
                 self._started_here = True
         return self.status()
 
@@ -247,8 +247,8 @@ class VirtualBoard:
 
     def _prepare(self) -> None:
         """Everything of the board's own, written anew except keys and home."""
-        owner = int(os.environ.get("SUDO_UID") or 0)  # whoever asked through sudo is to read key and state
-        _make_folder(self.folder, owner)
+        userland.make_folder(self.folder)
+        self.folder.chmod(0o700)
         for folder in (self._ssh, self.home):
             folder.mkdir(mode=0o700, exist_ok=True)
         os.chown(self.home, userland.USER_ID, userland.USER_ID)
@@ -257,7 +257,7 @@ class VirtualBoard:
         public = (self._ssh / "host_key.pub").read_text().split()
         self.known_hosts.write_text(f"{self.host_key_alias} {public[0]} {public[1]}\n")
         for path in (self._ssh, *self._ssh.iterdir()):
-            os.chown(path, owner, -1)
+            userland.give_to_user(path)
         shutil.rmtree(self.folder / "system", ignore_errors=True)
         for name, text in system_files(self.core).items():
             path = self.folder / "system" / name
@@ -369,7 +369,7 @@ class VirtualBoard:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        _make_folder(self.folder, int(os.environ.get("SUDO_UID") or 0))
+        userland.make_folder(self.folder)
         with open(self.folder / "lock", "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -387,15 +387,6 @@ def _binfmt_rule(name: str, machine: str, qemu: str) -> str:
     """
     escaped = ["".join(f"\\x{byte:02x}" for byte in pattern) for pattern in (_MAGIC[machine], _MASK)]
     return f":{name}:M::{escaped[0]}:{escaped[1]}:{qemu}:PF"
-
-
-def _make_folder(folder: Path, owner: int) -> None:
-    """A private folder; it and the parents that had to be made are ``owner``'s."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    for path in reversed(missing):
-        path.mkdir(mode=0o700)
-        os.chown(path, owner, -1)
-    folder.chmod(0o700)
 
 
 def _free_port() -> int:

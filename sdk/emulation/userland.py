@@ -17,6 +17,7 @@ import hashlib
 import os
 import re
 import shutil
+import struct
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from sdk.errors import BoardError
 
 Progress = Callable[[str, int, int], None]
 
+PT_INTERP = 3
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _MERGED_USR = Path("/usr/share/mmdebstrap/hooks/merged-usr")
 
@@ -153,6 +155,31 @@ _PACKAGE_OF = {
 }
 
 
+def static_qemu(machine: str) -> str:
+    """The QEMU that runs ARM programs inside a chroot, where the libraries of a dynamically linked one do not exist.
+
+    Debian 12 and Ubuntu call it ``qemu-aarch64-static``; newer Debians link ``qemu-aarch64`` itself statically. Raises
+    BoardError where there is none.
+    """
+    plain, static = which(QEMU[machine]), which(f"{QEMU[machine]}-static")
+    if static is None and plain is not None and not is_dynamic(Path(plain)):
+        return plain
+    require(f"{QEMU[machine]}-static")
+    return static or plain or f"{QEMU[machine]}-static"
+
+
+def is_dynamic(program: Path) -> bool:
+    """Whether an ELF program of 64 bits names an interpreter (elf(5): a program header of type PT_INTERP)."""
+    with open(program, "rb") as file:
+        header = file.read(64)
+        if header[:5] != b"\x7fELF\x02":
+            return True  # a script, or nothing that a kernel would start by itself in a chroot
+        offset, size, count = struct.unpack_from("<Q", header, 32)[0], *struct.unpack_from("<HH", header, 54)
+        file.seek(offset)
+        table = file.read(size * count)
+    return any(struct.unpack_from("<I", table, size * number)[0] == PT_INTERP for number in range(count))
+
+
 def which(tool: str) -> str | None:
     """The path of a program; administrators' folders are searched too, whoever asks."""
     return shutil.which(
@@ -180,6 +207,7 @@ def archive(machine: str, *, cache: Path | None = None, progress: Progress | Non
             with tempfile.TemporaryDirectory(prefix=".building-", dir=path.parent) as temporary:
                 unfinished = Path(temporary) / "userland.tar.gz"
                 _run_mmdebstrap(recipe_of(machine), unfinished, progress)
+                give_to_user(unfinished)
                 unfinished.replace(path)
     return path
 
@@ -252,7 +280,7 @@ def root_folder(machine: str, *, cache: Path | None = None, progress: Progress |
 
 def _unpack(machine: str, source: Path, root: Path) -> None:
     """Whole, or not at all. Devices are left out."""
-    root.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(root.parent)
     temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     try:
         temporary.chmod(0o755)
@@ -347,10 +375,28 @@ def prefix(
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """One process at a time builds or unpacks ``path``."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open(path.with_name(f"{path.name}.lock"), "w") as file:
+    make_folder(path.parent)
+    lock = path.with_name(f"{path.name}.lock")
+    with open(lock, "w") as file:
+        give_to_user(lock)
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def make_folder(folder: Path) -> None:
+    """A private folder; it and the parents that had to be made belong to the user, even under sudo."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(mode=0o700, exist_ok=True)
+        give_to_user(path)
+
+
+def give_to_user(path: Path) -> None:
+    """Under sudo, makes ``path`` belong to who asked: they are to use it without sudo later."""
+    if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdecimal():
+        os.chown(
+            path, int(os.environ["SUDO_UID"]), int(os.environ.get("SUDO_GID", -1)), follow_symlinks=False
+        )
 
 
 def short_digest(text: str) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -50,11 +52,30 @@ def test_missing_programs_are_named_with_the_line_that_installs_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(
-        userland, "which", lambda tool: None if "qemu" in tool or tool == "sshd" else f"/bin/{tool}"
-    )
-    with pytest.raises(BoardError, match="sudo apt-get install openssh-server qemu-user-static"):
+    monkeypatch.setattr(userland, "which", lambda tool: None if tool == "sshd" else f"/bin/{tool}")
+    with pytest.raises(BoardError, match="sudo apt-get install openssh-server"):
         VirtualBoard(folder=tmp_path / "board").start()
+
+
+def test_a_statically_linked_qemu_will_do_under_either_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    python = Path(sys.executable).resolve()
+    assert userland.is_dynamic(python)
+    data = bytearray(python.read_bytes())
+    offset, size, count = struct.unpack_from("<Q", data, 32)[0], *struct.unpack_from("<HH", data, 54)
+    for number in range(count):
+        if struct.unpack_from("<I", data, offset + size * number)[0] == 3:  # PT_INTERP
+            struct.pack_into("<I", data, offset + size * number, 0)  # PT_NULL
+    static = tmp_path / "qemu-aarch64"
+    static.write_bytes(data)
+    assert not userland.is_dynamic(static)
+    programs = {"qemu-aarch64": str(static)}
+    monkeypatch.setattr(userland, "which", programs.get)
+    assert userland.static_qemu("aarch64") == str(static)
+    programs["qemu-aarch64"] = str(python)
+    with pytest.raises(BoardError, match="qemu-user-static"):
+        userland.static_qemu("aarch64")
+    programs["qemu-aarch64-static"] = "/opt/qemu-aarch64-static"
+    assert userland.static_qemu("aarch64") == "/opt/qemu-aarch64-static"
 
 
 def test_a_board_that_does_not_run_has_no_login_and_is_not_stopped(tmp_path: Path):
