@@ -16,6 +16,7 @@ import pytest
 
 from sdk.connection import connect
 from sdk.errors import ConnectionFailed, RemoteError
+from tests.sdk.wire import Wire
 
 pytestmark = pytest.mark.ssh
 
@@ -327,38 +328,7 @@ def test_what_is_no_name_of_a_host_is_refused(host):
 
 
 def test_a_connection_that_drops_says_what_it_waited_for(server):
-    class Cutting:
-        """A wire between the two that can be cut."""
-
-        def __init__(self, port: int) -> None:
-            self.listener = socket.create_server(("127.0.0.1", 0))
-            self.port = self.listener.getsockname()[1]
-            self.ends: list[socket.socket] = []
-            threading.Thread(target=self.run, args=(port,), daemon=True).start()
-
-        def run(self, port: int) -> None:
-            client, _ = self.listener.accept()
-            server_end = socket.create_connection(("127.0.0.1", port))
-            self.ends = [client, server_end]
-            for a, b in ((client, server_end), (server_end, client)):
-                threading.Thread(target=self.pump, args=(a, b), daemon=True).start()
-
-        def pump(self, a: socket.socket, b: socket.socket) -> None:
-            try:
-                while data := a.recv(65536):
-                    b.sendall(data)
-            except OSError:
-                pass
-
-        def cut(self) -> None:
-            for end in self.ends:
-                end.shutdown(socket.SHUT_RDWR)
-                end.close()
-            self.listener.close()
-
-    wire = Cutting(server.login["port"])
-    alias = server.login.get("host_key_alias") or f"[127.0.0.1]:{server.login['port']}"
-    with server.connect(port=wire.port, host_key_alias=alias) as cuttable:
+    with Wire(server) as wire, server.connect(**wire.login()) as cuttable:
         assert cuttable.run(["echo", "hi"]).stdout == b"hi\n"
         threading.Timer(0.5, wire.cut).start()
         start = time.monotonic()

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -23,6 +24,7 @@ from sdk.errors import ConnectionFailed, DataError, RemoteError
 from sdk.pack import pack
 from sdk.provision import provision
 from tests.sdk.small_graphs import small_network
+from tests.sdk.wire import Wire
 
 ssh = pytest.mark.ssh
 
@@ -329,6 +331,43 @@ def test_a_host_that_goes_away_leaves_the_old_release(
             np.allclose(outputs, host_outputs(m, x), atol=1e-5) for m in (network, network_with_another_head)
         )
         assert agent.deploy(network, "small").state in ("confirmed", "unchanged")
+
+
+@ssh
+def test_a_connection_cut_at_many_points_of_a_deploy_leaves_a_release_that_runs(
+    local_server, local_agent, network, network_with_another_head
+):
+    old, new = pack(network), pack(network_with_another_head)
+    x = images(1)
+    models = {hashlib.sha256(model).hexdigest() for model in (network, network_with_another_head)}
+    command = local_agent._command
+
+    def deploy_over(wire: Wire) -> None:
+        with wire, local_server.connect(**wire.login()) as cuttable:
+            RemoteAgent(cuttable, command).deploy(new, "small")
+
+    def start_again() -> None:
+        shutil.rmtree(local_server.home / ".armlet" / "store", ignore_errors=True)
+        local_agent.deploy(old, "small")
+
+    start_again()
+    whole = Wire(local_server)
+    deploy_over(whole)
+    points = [whole.passed * percent // 100 for percent in (20, 40, 60, 75, 90, 97)]
+    failed = 0
+    for point in points:
+        start_again()
+        try:
+            deploy_over(Wire(local_server, cut_after=point))
+        except (ConnectionFailed, RemoteError):
+            failed += 1
+        assert local_agent.run("small", x).tflite_sha256 in models, point
+    assert failed >= len(points) - 1  # at the last point the answer may have come through already
+    assert local_agent.deploy(new, "small").state in ("confirmed", "unchanged")
+    assert not list((local_server.home / ".armlet" / "store" / "blobs").glob("*.tmp"))
+    print(
+        f"a deploy was cut after {points} bytes: {failed} did not finish, and every one left a release that runs"
+    )
 
 
 @ssh
