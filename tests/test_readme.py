@@ -106,8 +106,8 @@ def without_measurements(transcript: str) -> list[str]:
     lines = []
     for line in transcript.splitlines():
         line = re.sub(r"[\d.]+ (s|ms|µs)\b", "TIME", line)
-        if line.startswith("Conditions"):
-            break
+        if line.startswith(("Where it went", "Conditions")):
+            break  # from here on it is about this machine and this run
         if "in theory" not in line:
             # measured, interval and realised; samples
             line = re.sub(r"(\d\.\d\dx) +\d+\.\d+x +\d+\.\d+ - \d+\.\d+ +\d+ %", r"\1 MEASURED", line)
