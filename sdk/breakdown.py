@@ -47,8 +47,10 @@ PARTS = (
     DISTURBANCE,
 )
 
-#: An operator that took less than this says nothing about the peak: the profiler's clock is too coarse.
-LEAST_SECONDS_FOR_A_PEAK = 20e-6
+#: An operator that took fewer steps of the profile's clock than this, or less than the seconds, says nothing about
+#: the peak.
+LEAST_STEPS_FOR_A_PEAK = 20
+LEAST_SECONDS_FOR_A_PEAK = 2e-6
 
 
 @dataclass(frozen=True)
@@ -118,16 +120,20 @@ def best_seen(subjects: Sequence[Subject]) -> Peaks:
         2.0 * (time.cost.effective_macs if time.ran_sparse else time.cost.macs) / time.seconds
         for subject in subjects
         for time in subject.operators()
-        if time.cost.macs and time.seconds >= LEAST_SECONDS_FOR_A_PEAK
+        if time.cost.macs and time.seconds >= _least_seconds(subject.profile)
     ]
     if not rates:
         raise DataError(
             "nothing tells what this board can do",
-            expected=f"an operator that multiplies for {LEAST_SECONDS_FOR_A_PEAK * 1e6:g} microseconds or more",
+            expected="an operator that multiplies for longer than the clock is coarse",
             found="none",
             hint="Measure the board itself: sdk board calibrate",
         )
     return Peaks(max(rates), "the best rate of an operator in this run")
+
+
+def _least_seconds(profile: Profile) -> float:
+    return max(LEAST_SECONDS_FOR_A_PEAK, LEAST_STEPS_FOR_A_PEAK * profile.resolution_seconds)
 
 
 def breakdown(subject: Subject, peaks: Peaks) -> dict[str, float]:

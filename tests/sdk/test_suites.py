@@ -1,0 +1,80 @@
+"""Suites: the paper's figures, and a small suite of the zoo measured on the local board."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sdk import api, models
+from sdk.cli import main
+from sdk.suites import SHUFFLENET_PAPER, Member, Suite, parse_size, size_text
+
+
+def test_the_papers_claim_follows_from_its_table() -> None:
+    """ "Every 4x theoretical complexity reduction usually results in ~2.6x actual speedup"."""
+    by_name = {member.name: member for member in SHUFFLENET_PAPER.members}
+    twice, once = by_name["ShuffleNet V1 2x g3"], by_name["ShuffleNet V1 1x g3"]
+    theory = [models.describe(m.network, **m.options).macs for m in (twice, once)]
+    assert theory[0] / theory[1] == pytest.approx(3.8, abs=0.1)
+    for size in SHUFFLENET_PAPER.sizes:
+        assert 2.6 < twice.paper_milliseconds[size] / once.paper_milliseconds[size] < 3.0
+
+
+def test_every_member_is_in_the_zoo_with_times_at_every_size() -> None:
+    for member in SHUFFLENET_PAPER.members:
+        assert models.describe(member.network, input_size=(480, 640), **member.options).macs > 0
+        assert tuple(member.paper_milliseconds) == SHUFFLENET_PAPER.sizes
+
+
+def test_sizes_are_heights_and_widths() -> None:
+    assert parse_size("480x640") == (480, 640)
+    assert size_text(parse_size("224")) == "224x224"
+    for text in ("", "x", "0x1", "1x2x3", "99999999"):
+        with pytest.raises(ValueError, match="."):
+            parse_size(text)
+
+
+def test_what_a_suite_is_not_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--board", "local", "--suite", "no-such"]) == 2
+    assert "shufflenet-paper" in capsys.readouterr().err
+    assert main(["bench", "--board", "local", "--sizes", "224x224", "m.tflite"]) == 2
+    assert "one input size" in capsys.readouterr().err
+    assert main(["bench", "--board", "local"]) == 2
+    assert "nothing to measure" in capsys.readouterr().err
+
+
+@pytest.mark.ssh
+@pytest.mark.tensorflow
+def test_a_suite_is_built_measured_and_put_beside_the_paper(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    suite = Suite(
+        "small",
+        "nobody",
+        (
+            Member("MobileNet", "mobilenet_v1", {"width": 0.25}, {(32, 64): 20.0}),
+            Member("LeNet-5", "lenet_5", {}, {(32, 64): 5.0}),
+        ),
+        sizes=((32, 64),),
+    )
+    result = api.run_suite("local", suite, samples=20, seconds=1)
+    assert [(row.name, row.size) for row in result.rows] == [("MobileNet", "32x64"), ("LeNet-5", "32x64")]
+    first, second = result.rows
+    assert (first.measured_speedup, first.paper_speedup) == (1.0, 1.0)
+    assert second.paper_speedup == 4.0
+    assert second.theoretical_speedup == pytest.approx(first.macs / second.macs)
+    assert second.measured_speedup == pytest.approx(first.median_seconds / second.median_seconds)
+    assert json.loads(json.dumps(result.to_json()))["schema"] == "armlet.suite/1"
+
+
+def test_what_would_not_fit_is_left_out_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sdk.api import suites
+
+    skipped: list[str] = []
+    alexnet = SHUFFLENET_PAPER.members[-1]
+    assert suites._fits(alexnet, (224, 224), skipped)
+    assert not suites._fits(alexnet, (720, 1280), skipped)
+    assert skipped == ["AlexNet at 720x1280: 3.5 GB of weights"]
