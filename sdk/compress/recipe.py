@@ -16,6 +16,7 @@ from sdk.compress.calibrate import calibrate, output_sensitivities, with_biases
 from sdk.compress.cluster import cluster
 from sdk.compress.prune import prune
 from sdk.compress.solve import LEVELS
+from sdk.compress.tune import State, Tuning, tune
 from sdk.errors import DataError, ModelError
 from sdk.execute import Executor
 from sdk.graph import Graph
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 
-EFFORTS = ("none", "calibrate")
+EFFORTS = ("none", "calibrate", "train")
 SENSITIVITY_SAMPLES = 512
 
 
@@ -35,7 +36,8 @@ class Recipe:
 
     With effort "none" weights are pruned by magnitude and shared by k-means, which needs no data.  With "calibrate"
     the layers are solved on ``samples`` images of a data set at ``price`` nats a bit; ``sparsity`` is then the least
-    share of zeros, and ``clusters`` the most centroids, of a layer.
+    share of zeros, and ``clusters`` the most centroids, of a layer.  With "train" the network is trained for ``epochs``
+    on the samples, ``sparsity`` is that of all pruned layers together, and ``clusters`` counts centroids of a layer.
     """
 
     sparsity: float = 0.7  # share of the selected weights that becomes zero
@@ -46,14 +48,21 @@ class Recipe:
     samples: int = 0  # of the data set, taken evenly
     hold_out: int = 0  # every so many-th of them is kept back to check on; 0 keeps none
     seed: int = 0
-    data_sha256: str = ""  # digest of the images that were calibrated on
+    data_sha256: str = ""  # digest of the images that were calibrated or trained on
+    epochs: int = 0
+    shift: int = 0  # pixels that images are moved by, at most, while training
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready fields, for the package's provenance."""
         used = asdict(self)
-        if self.effort == "none":
-            for name in ("price", "samples", "hold_out", "seed", "data_sha256"):
-                del used[name]
+        learns = ("samples", "hold_out", "seed", "data_sha256")
+        unused = {
+            "none": ("price", "epochs", "shift", *learns),
+            "calibrate": ("epochs", "shift"),
+            "train": ("price", "scope"),
+        }
+        for name in unused[self.effort]:
+            del used[name]
         return used
 
     def to_toml(self) -> str:
@@ -86,26 +95,36 @@ class Recipe:
 
 
 def apply(
-    graph: Graph, recipe: Recipe, progress: Progress | None = None, dataset: Dataset | None = None
+    graph: Graph,
+    recipe: Recipe,
+    progress: Progress | None = None,
+    dataset: Dataset | None = None,
+    *,
+    resume: State | None = None,
+    checkpoint: Callable[[State], None] = lambda state: None,
 ) -> Graph:
     """Runs the passes that the recipe names.
 
-    A recipe of effort "calibrate" needs the data set that it was found on; :class:`DataError` where that is missing
-    or another one.
+    A recipe that calibrates or trains needs the data set that it was made with; :class:`DataError` where that is
+    missing or another one.  Training gives ``checkpoint`` its state after every epoch, and goes on from ``resume``.
     """
     report = progress or (lambda stage, done, total: None)
-    if recipe.effort == "calibrate":
+    if recipe.effort != "none":
         if dataset is None:
-            raise DataError("this recipe calibrates", expected="the images it was made with", found="no data")
+            raise DataError(
+                f"this recipe is to {recipe.effort}", expected="images to do it with", found="no data"
+            )
         kept, _ = split(dataset, recipe.samples, recipe.hold_out)
-        workshop = Workshop(graph, kept, recipe.seed, report)
-        if recipe.data_sha256 and workshop.digest != recipe.data_sha256:
+        digest = kept.digest() if recipe.data_sha256 else ""
+        if digest != recipe.data_sha256:
             raise DataError(
                 "these are other images than the recipe was made with",
                 expected=recipe.data_sha256[:16],
-                found=workshop.digest[:16],
+                found=digest[:16],
             )
-        return workshop.run(recipe)[0]
+        if recipe.effort == "calibrate":
+            return Workshop(graph, kept, recipe.seed, report).run(recipe)[0]
+        return train(graph, kept, recipe, report, resume, checkpoint)
     report("prune", 0, 2)
     if recipe.sparsity:
         graph = prune(graph, recipe.sparsity, scope=recipe.scope)
@@ -114,6 +133,27 @@ def apply(
         graph = cluster(graph, recipe.clusters)
     report("cluster", 2, 2)
     return graph
+
+
+def train(
+    graph: Graph,
+    dataset: Dataset,
+    recipe: Recipe,
+    report: Progress,
+    resume: State | None,
+    checkpoint: Callable[[State], None],
+) -> Graph:
+    """The graph after training on all of the data set."""
+    how = Tuning(
+        sparsity=recipe.sparsity,
+        clusters=recipe.clusters,
+        epochs=recipe.epochs,
+        shift=recipe.shift,
+        seed=recipe.seed,
+    )
+    executor = Executor(with_biases(graph))
+    constants = tune(executor, dataset, how, progress=report, resume=resume, checkpoint=checkpoint)
+    return executor.graph.with_data(constants)
 
 
 def split(dataset: Dataset, samples: int, hold_out: int) -> tuple[Dataset, Dataset | None]:
@@ -142,11 +182,6 @@ class Workshop:
     def images(self, samples: Sequence[int]) -> np.ndarray:
         """Sample numbers -> preprocessed images."""
         return self.dataset.images(list(samples))
-
-    @property
-    def digest(self) -> str:
-        """Digest of the samples that are used."""
-        return self.dataset.digest()
 
     def run(self, recipe: Recipe) -> tuple[Graph, float]:
         """The calibrated graph and the nats that it is expected to lose."""

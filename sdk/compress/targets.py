@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdk import pack
-from sdk.compress.recipe import EFFORTS, Progress, Recipe, Workshop, apply, split
+from sdk.compress.recipe import EFFORTS, Progress, Recipe, Workshop, apply, split, train
 from sdk.compress.solve import LEVELS
+from sdk.compress.tune import State
 from sdk.errors import DataError, ModelError
 from sdk.execute import Executor
 from sdk.graph import Graph
@@ -27,6 +28,8 @@ DEFAULT_LOSS_NATS = (
 )
 # With an ideal code and fine steps, n weights at a price p are expected to lose n p / (2 ln 2) nats.
 NATS_PER_PRICE = 1 / (2 * np.log(2))
+SAMPLES = 1000  # for calibration; more change little
+TRAINED_SPARSITY = 0.8  # where nothing else is asked
 HOLD_OUT = 5  # every fifth sample is kept from calibration, to check on
 SMALLEST_CHECK = 20  # samples; with fewer nothing is held out
 CHECK_BATCH = 32
@@ -39,7 +42,7 @@ MAX_SPARSITY = 0.98  # that a search without data goes to
 class Settings:
     """What a user asks for; None leaves it to the effort's default."""
 
-    effort: str = "auto"  # "auto": calibrate where there are data, otherwise none
+    effort: str = "auto"  # "auto": calibrate where there are data, otherwise none; "train" takes longest
     sparsity: float | None = None
     scope: str = "layer"
     clusters: int | None = None
@@ -47,8 +50,14 @@ class Settings:
     max_loss: float | None = (
         None  # points of top-1, or of agreement with the original where labels are missing
     )
-    samples: int = 1000  # at most so many images
+    samples: int | None = (
+        None  # at most so many images; by default 1,000 for calibration and all for training
+    )
     seed: int = 0
+    epochs: int = 30  # of training
+    shift: int = 0  # pixels that images are moved by, at most, while training
+    resume: State | None = None  # training goes on from here
+    checkpoint: Callable[[State], None] = lambda state: None  # gets training's state after every epoch
     seconds_left: Callable[[], float] | None = None  # of the time budget; a search stops before it is overrun
 
 
@@ -96,7 +105,9 @@ def compress(
     if effort == "none":
         return _without_data(graph, wanted, report)
     if dataset is None:
-        raise DataError("calibration needs images", expected="a data set", found="none")
+        raise DataError("calibration and training need images", expected="a data set", found="none")
+    if effort == "train":
+        return _trained(graph, dataset, check, wanted, report)
     return _calibrated(graph, dataset, check, wanted, report)
 
 
@@ -148,12 +159,8 @@ def _calibrated(
         raise ModelError(
             "the number of clusters is out of range", expected="3 to 255", found=str(wanted.clusters)
         )
-    samples = min(wanted.samples, len(dataset))
-    held_out = check is None and samples // HOLD_OUT >= SMALLEST_CHECK
-    dataset, apart = split(dataset, samples, HOLD_OUT if held_out else 0)
-    check = apart if held_out else check
+    samples, hold_out, dataset, checker = _parted(graph, dataset, check, wanted.samples or SAMPLES, report)
     workshop = Workshop(graph, dataset, wanted.seed, report)
-    checker = _Checker(graph, check, report) if check is not None else None
     if wanted.max_loss is not None and checker is None:
         raise DataError(
             "too few images to measure a loss on",
@@ -169,9 +176,9 @@ def _calibrated(
         effort="calibrate",
         price=max(nats, 1e-4) / (NATS_PER_PRICE * weights),
         samples=samples,
-        hold_out=HOLD_OUT if held_out else 0,
+        hold_out=hold_out,
         seed=wanted.seed,
-        data_sha256=workshop.digest,
+        data_sha256=dataset.digest(),
     )
     curve: list[Point] = []
     graphs: list[Graph] = []
@@ -192,18 +199,62 @@ def _calibrated(
             longest = max(longest, started - wanted.seconds_left())
         price = _next_price(curve, wanted, checker, weights)
     best, met = _choose(curve, wanted, checker)
+    return Compressed(graphs[best], curve[best].recipe, tuple(curve), _said(checker, curve[best]), met)
+
+
+def _trained(
+    graph: Graph, dataset: Dataset, check: Dataset | None, wanted: Settings, report: Progress
+) -> Compressed:
+    if wanted.target_bytes is not None or wanted.max_loss is not None:
+        raise ModelError(
+            "training has no search for a size or a loss",
+            expected="a sparsity and a number of clusters",
+            found="a target",
+            hint="Leave the target out, or use --effort calibrate.",
+        )
+    samples, hold_out, dataset, checker = _parted(
+        graph, dataset, check, wanted.samples or len(dataset), report
+    )
+    recipe = Recipe(
+        sparsity=TRAINED_SPARSITY if wanted.sparsity is None else wanted.sparsity,
+        clusters=wanted.clusters or Recipe.clusters,
+        effort="train",
+        samples=samples,
+        hold_out=hold_out,
+        seed=wanted.seed,
+        data_sha256=dataset.digest(),
+        epochs=wanted.epochs,
+        shift=wanted.shift,
+    )
+    made = train(graph, dataset, recipe, report, wanted.resume, wanted.checkpoint)
+    accuracy, agreement = checker(made) if checker is not None else (None, None)
+    size = len(pack.pack(made.write()))
+    point = Point(recipe, size, accuracy_percent=accuracy, agreement_percent=agreement)
+    return Compressed(made, recipe, (point,), _said(checker, point))
+
+
+def _parted(
+    graph: Graph, dataset: Dataset, check: Dataset | None, samples: int, report: Progress
+) -> tuple[int, int, Dataset, _Checker | None]:
+    """(samples taken, every how many-th is held out, those to learn from, what checks on the others)."""
+    samples = min(samples, len(dataset))
+    hold_out = HOLD_OUT if check is None and samples // HOLD_OUT >= SMALLEST_CHECK else 0
+    dataset, apart = split(dataset, samples, hold_out)
+    used = check if check is not None else apart
+    return samples, hold_out, dataset, None if used is None else _Checker(graph, used, report, bool(hold_out))
+
+
+def _said(checker: _Checker | None, point: Point) -> str:
     if checker is None:
-        statement = "accuracy was not checked: there were too few images to keep some back for it"
-    else:
-        statement = checker.statement(curve[best], held_out)
-    return Compressed(graphs[best], curve[best].recipe, tuple(curve), statement, met)
+        return "accuracy was not checked: there were too few images to keep some back for it"
+    return checker.statement(point)
 
 
 class _Checker:
     """Counts right answers, and answers like the original's, on images."""
 
-    def __init__(self, graph: Graph, dataset: Dataset, report: Progress) -> None:
-        self.dataset, self.report = dataset, report
+    def __init__(self, graph: Graph, dataset: Dataset, report: Progress, held_out: bool) -> None:
+        self.dataset, self.report, self.held_out = dataset, report, held_out
         self.original = self._answers(graph)
         self.accuracy = self._percent(self.original == dataset.labels) if dataset.labels is not None else None
 
@@ -220,9 +271,9 @@ class _Checker:
         assert point.agreement_percent is not None
         return 100.0 - point.agreement_percent
 
-    def statement(self, point: Point, held_out: bool) -> str:
+    def statement(self, point: Point) -> str:
         """In words, what was measured on what."""
-        kept = "kept back from calibration" if held_out else "that calibration did not see"
+        kept = "kept back for it" if self.held_out else "of their own"
         where = f"on {len(self.dataset)} images of {self.dataset.name} {kept}"
         agreement = f"{point.agreement_percent:.2f} % of the answers are the original's"
         if self.accuracy is None:

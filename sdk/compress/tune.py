@@ -1,0 +1,310 @@
+"""The training level: masks and shared centroids trained end to end, with the float original as teacher.
+
+Three phases, as in Deep Compression (arXiv 1510.00149). Pruning: the share of zeros rises along a cubic curve
+(arXiv 1710.01878) while the rest learns; which weights go is decided across layers by LAMP (arXiv
+2010.07611), a magnitude that is relative to what a layer has left. Settling: the masks are fixed, the rest
+learns on. Sharing: the weights of a layer become centroids, and a centroid learns from the summed gradients
+of its members; biases share centroids across the network.
+
+The loss is the teacher's answer (distillation, arXiv 1503.02531), and the labels' where there are some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sdk.compress.cluster import kmeans_1d, nearest
+from sdk.compress.selection import select_weights
+from sdk.errors import ModelError
+from sdk.graph import Graph
+
+if TYPE_CHECKING:
+    from sdk.data import Dataset
+    from sdk.execute import Executor
+
+Progress = Callable[[str, int, int], None]
+State = Mapping[str, np.ndarray]  # of a training between two epochs, as arrays for an .npz
+PRUNE_UNTIL, SHARE_FROM = 0.55, 0.8  # of all epochs
+MASK_EVERY = 16  # steps between two looks at which weights go
+TEMPERATURE = 3.0  # of the answers that are compared
+BIAS_CENTROIDS = 32
+# Depthwise and first layers are not pruned, and share finer; the smallest would save nothing by it.
+UNPRUNED_CENTROIDS, UNPRUNED_SIZE = 255, 1024
+SHARED_RATE = 0.2  # of the learning rate, once centroids are trained: their gradients are sums
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How to train. ``shift``: images are moved by up to so many pixels each way, where they stay what they are."""
+
+    sparsity: float
+    clusters: int  # centroids a layer, zero included
+    epochs: int = 30
+    batch: int = 128
+    rate: float = 1e-3  # Adam's
+    decay: float = 1e-5  # L2, decoupled
+    label_share: float = 0.3  # of the loss that is the labels', where there are labels
+    shift: int = 0
+    seed: int = 0
+
+
+def tune(
+    executor: Executor,
+    dataset: Dataset,
+    how: Tuning,
+    *,
+    progress: Progress = lambda stage, done, total: None,
+    resume: State | None = None,
+    checkpoint: Callable[[State], None] = lambda state: None,
+) -> dict[int, np.ndarray]:
+    """New constants by tensor number. ``checkpoint`` gets the whole state after every epoch; ``resume`` takes it back.
+
+    A run that was cut and resumed gives what an uncut run gives.
+    """
+    if not 2 <= how.clusters <= 256 or not 0 <= how.sparsity < 1 or how.epochs < 3:
+        raise ModelError(
+            "this cannot be trained",
+            expected="2 to 256 clusters, 0 <= sparsity < 1, at least 3 epochs",
+            found=f"{how.clusters} clusters, sparsity {how.sparsity}, {how.epochs} epochs",
+        )
+    student = _Student(executor, how)
+    first = 0 if resume is None else student.restore(resume)
+    for epoch in range(first, how.epochs):
+        if epoch == student.share_epoch:
+            student.share()
+        steps = -(-len(dataset) // how.batch)
+        order = np.random.default_rng((how.seed, epoch))
+        for step, (images, labels) in enumerate(_shuffled(dataset, how, order)):
+            progress("train", epoch * steps + step, how.epochs * steps)
+            student.learn(images, labels, (epoch * steps + step) / (how.epochs * steps), step)
+        checkpoint(student.state(epoch + 1))
+    progress("train", 1, 1)
+    return student.constants()
+
+
+def _shuffled(dataset: Dataset, how: Tuning, order: np.random.Generator) -> Any:
+    mixed = dataset.subset(order.permutation(len(dataset)))
+    for images, labels in mixed.batches(how.batch):
+        yield (_shifted(images, how.shift, order) if how.shift else images), labels
+
+
+def _shifted(images: np.ndarray, most: int, order: np.random.Generator) -> np.ndarray:
+    """Every image moved by whole pixels; the border value of its own corner fills in."""
+    padded = np.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
+    height, width = images.shape[1:3]
+    moves = order.integers(0, 2 * most + 1, (len(images), 2))
+    return np.stack([p[y : y + height, x : x + width] for p, (y, x) in zip(padded, moves, strict=True)])
+
+
+class _Student:
+    """Variables, masks and codebooks of the network that learns."""
+
+    def __init__(self, executor: Executor, how: Tuning) -> None:
+        import tensorflow as tf
+
+        self.executor, self.how, graph = executor, how, executor.graph
+        self.share_epoch = max(int(how.epochs * SHARE_FROM), 1)
+        self.pruned = [w.tensor_index for w in select_weights(graph, skip_first=_has_many_layers(graph))]
+        weights = [w.tensor_index for w in graph.weights() if w.array.dtype == np.float32]
+        self.unpruned = [
+            t for t in weights if t not in self.pruned and graph.tensors[t].elements >= UNPRUNED_SIZE
+        ]
+        self.biases = _biases(graph)
+        self.values = {t: tf.Variable(graph.tensors[t].data) for t in (*weights, *self.biases)}
+        self.masks = {t: tf.Variable(tf.ones(graph.tensors[t].shape)) for t in self.pruned}
+        self.codes: dict[int, np.ndarray] = {}  # number of each weight's centroid; 0 is the pruned weights'
+        self.books: dict[int, Any] = {}  # centroids of each weight
+        self.bias_codes: dict[int, np.ndarray] = {}
+        self.bias_book: Any = None
+        self._restart()
+
+    def _restart(self) -> None:
+        """Optimiser and compiled step for the variables that learn now."""
+        self.learning = [*self.values.values()] if not self.books else self._shared_variables()
+        self.adam = Adam(self.learning)
+        self.step: Any = None
+
+    def _shared_variables(self) -> list[Any]:
+        free = [v for t, v in self.values.items() if t not in self.codes and t not in self.bias_codes]
+        return [*free, *self.books.values(), self.bias_book]
+
+    def build(self) -> dict[int, Any]:
+        """Constants of the student, as functions of what learns."""
+        import tensorflow as tf
+
+        made = {t: v * self.masks[t] if t in self.masks else v for t, v in self.values.items()}
+        for tensor, codes in self.codes.items():
+            made[tensor] = tf.gather(tf.concat([[0.0], self.books[tensor]], 0), codes)
+        for tensor, codes in self.bias_codes.items():
+            made[tensor] = tf.gather(self.bias_book, codes)
+        return made
+
+    def constants(self) -> dict[int, np.ndarray]:
+        """The student's constants as arrays."""
+        return {t: np.asarray(v, np.float32) for t, v in self.build().items()}
+
+    def learn(self, images: np.ndarray, labels: np.ndarray | None, done: float, step: int) -> None:
+        """One step; ``done`` is the share of the training that is over."""
+        import tensorflow as tf
+
+        if not self.books and done <= PRUNE_UNTIL and step % MASK_EVERY == 0:
+            self.mask(self.how.sparsity * (1 - (1 - done / PRUNE_UNTIL) ** 3))
+        elif not self.books and done > PRUNE_UNTIL and step == 0:
+            self.mask(self.how.sparsity)
+        if self.step is None:
+            self.step = tf.function(self._gradients, reduce_retracing=True)
+        given = labels if labels is not None else np.zeros(len(images), np.int64)
+        share = self.how.label_share if labels is not None else 0.0
+        gradients = self.step(tf.constant(images), tf.constant(given), tf.constant(share, tf.float32))
+        rate = self.how.rate * (SHARED_RATE if self.books else 1.0) * (1 - done)
+        self.adam.update(gradients, rate, 0.0 if self.books else self.how.decay)
+
+    def _gradients(self, images: Any, labels: Any, share: Any) -> Any:
+        import tensorflow as tf
+
+        teacher = self.executor(images, wanted=self.executor.scores) / TEMPERATURE
+        with tf.GradientTape() as tape:
+            scores = self.executor(images, self.build(), wanted=self.executor.scores)
+            soft = tf.nn.softmax_cross_entropy_with_logits(tf.nn.softmax(teacher), scores / TEMPERATURE)
+            hard = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores)
+            loss = tf.reduce_mean((1 - share) * TEMPERATURE**2 * soft + share * hard)
+        return [tf.convert_to_tensor(g) for g in tape.gradient(loss, self.learning)]
+
+    def mask(self, sparsity: float) -> None:
+        """Prunes to this share of all weights that may go; what is gone stays gone."""
+        arrays = {t: np.abs(self.values[t].numpy() * self.masks[t].numpy()).ravel() for t in self.pruned}
+        scores = np.concatenate([_lamp(a) for a in arrays.values()])
+        count = int(sparsity * scores.size)
+        keep = np.ones(scores.size, np.float32)
+        keep[np.argsort(scores, kind="stable")[:count]] = 0
+        start = 0
+        for tensor, array in arrays.items():
+            mask = keep[start : start + array.size] * (array > 0)
+            self.masks[tensor].assign(mask.reshape(self.masks[tensor].shape))
+            start += array.size
+
+    def share(self) -> None:
+        """Weights become centroids; from here on the centroids learn."""
+        import tensorflow as tf
+
+        for tensor in (*self.pruned, *self.unpruned):
+            values = self.values[tensor].numpy()
+            kept = self.masks[tensor].numpy() > 0 if tensor in self.masks else np.ones(values.shape, bool)
+            if not kept.any():
+                kept.flat[0] = True
+            clusters = self.how.clusters - 1 if tensor in self.masks else UNPRUNED_CENTROIDS
+            book = kmeans_1d(values[kept], clusters).astype(np.float32)
+            codes = np.zeros(values.shape, np.int32)
+            codes[kept] = nearest(values[kept], book) + 1
+            self.codes[tensor], self.books[tensor] = codes, tf.Variable(book)
+        everything = np.concatenate([self.values[t].numpy().ravel() for t in self.biases] or [np.zeros(1)])
+        book = kmeans_1d(everything, BIAS_CENTROIDS).astype(np.float32)
+        self.bias_book = tf.Variable(book)
+        self.bias_codes = {t: nearest(self.values[t].numpy(), book).astype(np.int32) for t in self.biases}
+        self._restart()
+
+    def state(self, epoch: int) -> State:
+        """Everything that training depends on, at the start of an epoch."""
+        arrays: dict[str, np.ndarray] = {"epoch": np.array(epoch), "adam/count": np.array(self.adam.count)}
+        groups: Mapping[str, Mapping[int, Any]] = {
+            "value": self.values,
+            "mask": self.masks,
+            "code": self.codes,
+            "book": self.books,
+            "bias code": self.bias_codes,
+            "first": dict(enumerate(self.adam.first)),
+            "second": dict(enumerate(self.adam.second)),
+        }
+        for group, members in groups.items():
+            arrays.update({f"{group}/{key}": np.asarray(value) for key, value in members.items()})
+        if self.bias_book is not None:
+            arrays["bias book"] = self.bias_book.numpy()
+        return arrays
+
+    def restore(self, state: State) -> int:
+        """Takes a state back; returns the epoch that comes next."""
+        import tensorflow as tf
+
+        try:
+
+            def group(name: str) -> dict[int, np.ndarray]:
+                return {int(k.split("/")[1]): v for k, v in state.items() if k.startswith(name + "/")}
+
+            for name, variables in (("value", self.values), ("mask", self.masks)):
+                for tensor, array in group(name).items():
+                    variables[tensor].assign(array)
+            self.codes, self.bias_codes = group("code"), group("bias code")
+            self.books = {t: tf.Variable(b) for t, b in group("book").items()}
+            if self.books:
+                self.bias_book = tf.Variable(state["bias book"])
+            self._restart()
+            self.adam.count = int(state["adam/count"])
+            for name, slots in (("first", self.adam.first), ("second", self.adam.second)):
+                for number, array in group(name).items():
+                    slots[number].assign(array)
+            return int(state["epoch"])
+        except (KeyError, ValueError, IndexError) as error:
+            raise ModelError(
+                "the checkpoint is not of this training",
+                expected="the same model and settings",
+                found=str(error),
+            ) from error
+
+
+def _has_many_layers(graph: Graph) -> bool:
+    """Small networks of some fully connected layers prune the first, too: it holds most of their weights."""
+    return sum(1 for _ in graph.weights()) > 4
+
+
+def _biases(graph: Graph) -> list[int]:
+    found = []
+    for weight in graph.weights():
+        inputs = graph.operators[weight.operator_index].inputs
+        if len(inputs) > 2 and inputs[2] >= 0 and graph.tensors[inputs[2]].is_dense_array:
+            found.append(inputs[2])
+    return list(dict.fromkeys(found))
+
+
+def _lamp(magnitudes: np.ndarray) -> np.ndarray:
+    """Square over the sum of the squares of all that are at least as large: comparable between layers."""
+    squares = magnitudes.astype(np.float64) ** 2
+    order = np.argsort(squares, kind="stable")
+    sums = np.cumsum(squares[order][::-1])[::-1]
+    scores = np.empty_like(squares)
+    scores[order] = squares[order] / np.maximum(sums, 1e-300)
+    return scores
+
+
+class Adam:
+    """Adam (arXiv 1412.6980) with decoupled decay (arXiv 1711.05101), at a rate that the caller sets each step."""
+
+    def __init__(self, variables: list[Any], beta_1: float = 0.9, beta_2: float = 0.999) -> None:
+        import tensorflow as tf
+
+        self.variables, self.betas, self.count = variables, (beta_1, beta_2), 0
+        self.first = [tf.Variable(tf.zeros_like(v)) for v in variables]
+        self.second = [tf.Variable(tf.zeros_like(v)) for v in variables]
+        self._apply = tf.function(self._update)
+
+    def update(self, gradients: list[Any], rate: float, decay: float) -> None:
+        """One step of all variables."""
+        import tensorflow as tf
+
+        self.count += 1
+        b1, b2 = self.betas
+        factor = rate * np.sqrt(1 - b2**self.count) / (1 - b1**self.count)
+        self._apply(gradients, tf.constant(factor, tf.float32), tf.constant(rate * decay, tf.float32))
+
+    def _update(self, gradients: list[Any], factor: Any, decay: Any) -> None:
+        import tensorflow as tf
+
+        b1, b2 = self.betas
+        slots = zip(self.variables, gradients, self.first, self.second, strict=True)
+        for variable, gradient, first, second in slots:
+            first.assign(b1 * first + (1 - b1) * gradient)
+            second.assign(b2 * second + (1 - b2) * tf.square(gradient))
+            variable.assign(variable * (1 - decay) - factor * first / (tf.sqrt(second) + 1e-8))

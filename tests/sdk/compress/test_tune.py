@@ -1,0 +1,130 @@
+"""Training keeps what pruning and sharing would lose, and a run that was cut goes on as if it had not been."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sdk.compress.cluster import cluster
+from sdk.compress.prune import prune
+from sdk.compress.targets import Settings, compress
+from sdk.compress.tune import State, Tuning, _lamp, _shifted, tune
+from sdk.data import Dataset, load_dataset
+from sdk.errors import ModelError
+from sdk.execute import Executor
+from sdk.graph import Graph
+from tests.sdk.small_graphs import small_network
+
+pytestmark = pytest.mark.tensorflow
+HOW = Tuning(sparsity=0.8, clusters=8, epochs=10, batch=64, rate=1e-2)
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    return small_network()
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory, graph: Graph) -> Dataset:
+    """Smooth noise, labelled with what the network answers."""
+    path = tmp_path_factory.mktemp("data") / "noise.npz"
+    coarse = np.random.default_rng(0).integers(0, 255, (640, 4, 4, 3))
+    images = coarse.repeat(2, axis=1).repeat(2, axis=2).astype(np.uint8)
+    labels = Executor(graph)(images.astype(np.float32) / 127.5 - 1).numpy().argmax(axis=1)
+    np.savez(path, x=images, y=labels)
+    return load_dataset(path, input_shape=(8, 8, 3), preprocess="tf")
+
+
+@pytest.fixture(scope="module")
+def trained(graph: Graph, dataset: Dataset) -> tuple[dict[int, np.ndarray], list[State]]:
+    states: list[State] = []
+    constants = tune(Executor(graph), dataset, HOW, checkpoint=states.append)
+    return constants, states
+
+
+def agreement(graph: Graph, constants: dict[int, np.ndarray], dataset: Dataset) -> float:
+    executor = Executor(graph)
+    images = dataset.images()
+    before, after = (executor(images, c).numpy().argmax(axis=1) for c in ({}, constants))
+    return float((before == after).mean())
+
+
+def test_it_answers_like_the_original_where_pruning_and_sharing_alone_do_not(
+    graph: Graph, dataset: Dataset, trained: tuple[dict[int, np.ndarray], list[State]]
+) -> None:
+    alone = cluster(prune(graph, HOW.sparsity), HOW.clusters)
+    untrained = {w.tensor_index: w.array for w in alone.weights()}
+    reached = agreement(graph, trained[0], dataset)
+    assert reached > 0.6
+    assert reached > agreement(graph, untrained, dataset) + 0.15
+
+
+def test_zeros_and_centroids_are_as_many_as_asked(
+    graph: Graph, trained: tuple[dict[int, np.ndarray], list[State]]
+) -> None:
+    arrays = {w.tensor.name: trained[0][w.tensor_index] for w in graph.weights()}
+    pruned = [arrays["pointwise/weight"], arrays["classifier/weight"], arrays["stem/weight"]]
+    zeros, count = sum((a == 0).sum() for a in pruned), sum(a.size for a in pruned)
+    assert zeros == int(HOW.sparsity * count)
+    assert all(np.unique(a).size <= HOW.clusters for a in pruned)
+    assert (arrays["depthwise/weight"] == 0).mean() < 0.1
+
+
+def test_a_run_that_is_resumed_ends_like_one_that_was_not_cut(
+    graph: Graph, dataset: Dataset, trained: tuple[dict[int, np.ndarray], list[State]]
+) -> None:
+    uncut, states = trained
+    assert len(states) == HOW.epochs
+    for epoch in (3, 9):  # before weights are shared, and after
+        resumed = tune(Executor(graph), dataset, HOW, resume=states[epoch - 1])
+        for tensor, array in uncut.items():
+            np.testing.assert_array_equal(array, resumed[tensor])
+
+
+def test_a_checkpoint_of_something_else_is_refused(graph: Graph, dataset: Dataset) -> None:
+    with pytest.raises(ModelError, match="checkpoint"):
+        tune(Executor(graph), dataset, HOW, resume={"value/1": np.zeros(3)})
+    other = small_network(channels=24)
+    states: list[State] = []
+    few = replace(HOW, epochs=3)
+    tune(Executor(other), dataset.take(64), few, checkpoint=states.append)
+    with pytest.raises(ModelError, match="checkpoint"):
+        tune(Executor(graph), dataset, few, resume=states[0])
+
+
+def test_labels_are_not_needed(graph: Graph, dataset: Dataset) -> None:
+    unlabelled = replace(dataset, all_labels=None)
+    constants = tune(Executor(graph), unlabelled, replace(HOW, epochs=6, sparsity=0.3, clusters=32))
+    assert agreement(graph, constants, dataset) > 0.8
+
+
+@pytest.mark.parametrize("change", [{"clusters": 1}, {"clusters": 300}, {"sparsity": 1.0}, {"epochs": 2}])
+def test_settings_out_of_range_are_refused(graph: Graph, dataset: Dataset, change: dict[str, float]) -> None:
+    with pytest.raises(ModelError, match="trained"):
+        tune(Executor(graph), dataset, replace(HOW, **change))  # type: ignore[arg-type]
+
+
+def test_the_search_trains_when_asked_and_the_recipe_names_it(graph: Graph, dataset: Dataset) -> None:
+    settings = Settings(effort="train", sparsity=0.5, clusters=16, epochs=4)
+    result = compress(graph, dataset, settings)
+    assert result.recipe.effort == "train"
+    assert result.recipe.hold_out == 5
+    assert "checked on 128 images" in result.statement
+    with pytest.raises(ModelError, match="no search"):
+        compress(graph, dataset, replace(settings, target_bytes=1000))
+
+
+def test_lamp_is_the_square_over_what_is_left() -> None:
+    np.testing.assert_allclose(_lamp(np.array([3.0, 1.0, 2.0])), [1.0, 1 / 14, 4 / 13])
+
+
+def test_shifted_images_keep_their_pixels() -> None:
+    images = np.zeros((50, 9, 9, 1), np.float32)
+    images[:, 4, 4] = 1
+    moved = _shifted(images, 2, np.random.default_rng(0))
+    assert (moved.sum(axis=(1, 2, 3)) == 1).all()
+    rows = moved.sum(axis=(0, 2, 3))
+    assert (rows[2:7] > 0).all()
+    assert rows.sum() == 50
