@@ -103,10 +103,17 @@ def _memory(_: Subject, candidate: Subject) -> str:
 
 
 def _dispatch(_: Subject, candidate: Subject) -> str:
-    count = len(candidate.profile.kernels)
-    rounding = count * candidate.profile.resolution_seconds / 2.0
+    profile = candidate.profile
+    count = len(profile.kernels)
+    if profile.method == "isolated":
+        return (
+            f"its {count} operators, each alone, take {_ms(profile.kernel_seconds)}, the whole "
+            f"{_ms(profile.unprofiled_seconds)}: together they leave the caches to each other, and start one after the "
+            "other. Fewer, larger operators help."
+        )
     text = f"{count} kernels, started one after the other. Fewer, larger operators help, or a larger input."
-    if rounding > 0.1 * candidate.profile.outside_seconds:
+    rounding = count * profile.resolution_seconds / 2.0
+    if rounding > 0.1 * profile.outside_seconds:
         text += f" (Of it, up to {_ms(rounding)} is the profiler's clock, which cuts times off.)"
     return text
 

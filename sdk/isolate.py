@@ -1,18 +1,22 @@
 """Every operator of a graph as a graph of its own: for runtimes without a profiler. Pure.
 
 Alone, an operator runs with its inputs, weights and output warm in the caches, and without what the runtime does across
-operators (fusing padding, sparse kernels, one layout for a whole cluster). So isolated times are what the operators
-*can* do; that they add up to something else than the whole is part of the finding, and is shown as such.
+operators (sparse kernels, one layout for a whole cluster). So isolated times are what the operators *can* do; that they
+add up to something else than the whole is part of the finding, and is shown as such. Only padding stays with the
+convolution behind it, since every runtime fuses the two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sdk.graph import Graph, Operator, Tensor
+
+_FUSE_PADDING = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D"})
+_VALID = 1  # schema.fbs, Padding
 
 #: Done once, while the runtime prepares, where their input is a constant.
 _PREPARED_ONCE = frozenset({"DENSIFY", "DEQUANTIZE"})
@@ -20,7 +24,7 @@ _PREPARED_ONCE = frozenset({"DENSIFY", "DEQUANTIZE"})
 
 @dataclass(frozen=True)
 class Isolated:
-    """Models to time: ``models[of[i]]`` is operator ``i`` alone. Operators that are alike share one."""
+    """Models to time: ``models[of[i]]`` is operator ``i`` alone, with its padding; like operators share one."""
 
     models: tuple[bytes, ...]
     of: Mapping[int, int]
@@ -30,13 +34,34 @@ def isolate(graph: Graph) -> Isolated:
     """One-operator models of every operator that computes something from computed values."""
     models: dict[bytes, int] = {}
     of: dict[int, int] = {}
+    padded = _fused_pads(graph)
     for index, operator in enumerate(graph.operators):
+        if index in padded.values():
+            continue
         computed = [t for t in dict.fromkeys(operator.inputs) if t >= 0 and graph.tensors[t].data is None]
         if not computed or all(_is_prepared(graph, tensor) for tensor in computed):
             continue  # the runtime does it once, while it prepares
-        model = _alone(graph, operator).write()
+        together = [graph.operators[padded[index]], operator] if index in padded else [operator]
+        model = _alone(graph, together).write()
         of[index] = models.setdefault(model, len(models))
     return Isolated(tuple(models), of)
+
+
+def _fused_pads(graph: Graph) -> dict[int, int]:
+    """Convolution -> the PAD before it, where the runtime makes one of the two: nobody else reads the padded tensor,
+    the convolution pads nothing itself, and only height and width are padded, with zeros.
+    """
+    producers, consumers = graph.producers(), graph.consumers()
+    found = {}
+    for index, operator in enumerate(graph.operators):
+        pad = producers.get(operator.inputs[0]) if operator.kind in _FUSE_PADDING else None
+        if pad is None or graph.operators[pad].kind != "PAD" or operator.options.get("padding") != _VALID:
+            continue
+        amounts = graph.tensors[graph.operators[pad].inputs[1]].data
+        alone = consumers[operator.inputs[0]] == [index] and operator.inputs[0] not in graph.outputs
+        if alone and amounts is not None and amounts.shape == (4, 2) and not amounts[[0, 3]].any():
+            found[index] = pad
+    return found
 
 
 def _is_prepared(graph: Graph, tensor: int) -> bool:
@@ -48,11 +73,14 @@ def _is_prepared(graph: Graph, tensor: int) -> bool:
     return operator.kind in _PREPARED_ONCE and graph.tensors[operator.inputs[0]].data is not None
 
 
-def _alone(graph: Graph, operator: Operator) -> Graph:
-    """``operator`` with its tensors and nothing else. Weights behind DENSIFY or DEQUANTIZE become plain constants."""
+def _alone(graph: Graph, operators: Sequence[Operator]) -> Graph:
+    """``operators``, a chain, with their tensors and nothing else. Weights behind DENSIFY or DEQUANTIZE become plain
+    constants.
+    """
     numbers: dict[int, int] = {}
     tensors: list[Tensor] = []
     inputs: list[int] = []
+    made = {t for operator in operators for t in operator.outputs}
 
     def number(index: int) -> int:
         if index < 0:
@@ -64,16 +92,21 @@ def _alone(graph: Graph, operator: Operator) -> Graph:
                 # What it holds does not matter for its time; zeros could, where a kernel skips them.
                 values = np.random.default_rng(0).standard_normal(tensor.shape).astype(np.float32)
                 tensor = replace(tensor, data=values, dtype="FLOAT32", sparsity=None)
-            elif tensor.data is None and index in operator.inputs:
+            elif tensor.data is None and index not in made:
                 inputs.append(numbers[index])
             # The name must not tell like operators apart.
             tensors.append(replace(tensor, name=f"t{len(tensors)}"))
         return numbers[index]
 
-    new_inputs = tuple(number(t) for t in operator.inputs)
-    new_outputs = tuple(number(t) for t in operator.outputs)
-    alone = replace(operator, inputs=new_inputs, outputs=new_outputs)
-    return Graph(tuple(tensors), (alone,), tuple(inputs), new_outputs)
+    chain = tuple(
+        replace(
+            operator,
+            inputs=tuple(number(t) for t in operator.inputs),
+            outputs=tuple(number(t) for t in operator.outputs),
+        )
+        for operator in operators
+    )
+    return Graph(tuple(tensors), chain, tuple(inputs), chain[-1].outputs)
 
 
 def null_model() -> bytes:

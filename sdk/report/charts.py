@@ -58,8 +58,11 @@ def distributions(models: Sequence[ModelRecord]) -> str:
     """One histogram a model over a common axis of milliseconds, with the median and its interval."""
     left, right, row = 8, 8, 96
     # A few outliers would squeeze everything else: they are cut off, and counted in words.
-    ends = [(m.measurement.minimum, m.measurement.percentile(95.0)) for m in models]
-    first, last = min(low for low, _ in ends), max(high + 0.5 * (high - low) for low, high in ends)
+    times = [m.measurement for m in models]
+    first = min(t.minimum for t in times)
+    last = max(
+        min(t.percentile(95.0) + 0.5 * (t.percentile(95.0) - t.minimum), 2.0 * t.median) for t in times
+    )
     low = max(0.0, first - 0.05 * (last - first))
     high = last + 0.02 * (last - low)
 

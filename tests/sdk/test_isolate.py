@@ -50,3 +50,34 @@ def test_what_is_done_while_preparing_has_no_model_and_its_weight_becomes_a_cons
 
 def test_the_null_model_adds_one() -> None:
     assert predict(null_model(), np.full((1, 1, 1, 1), 2, np.float32)).item() == 3.0
+
+
+def test_padding_stays_with_the_convolution_that_the_runtime_fuses_it_into() -> None:
+    rng = np.random.default_rng(0)
+    amounts = np.array([[0, 0], [1, 1], [1, 1], [0, 0]], np.int32)
+    tensors = (
+        Tensor("x", (1, 4, 4, 2), "FLOAT32"),
+        Tensor("amounts", (4, 2), "INT32", amounts),
+        Tensor("padded", (1, 6, 6, 2), "FLOAT32"),
+        Tensor("w", (3, 3, 3, 2), "FLOAT32", rng.random((3, 3, 3, 2), np.float32)),
+        Tensor("b", (3,), "FLOAT32", np.zeros(3, np.float32)),
+        Tensor("y", (1, 4, 4, 3), "FLOAT32"),
+    )
+    one = {
+        "strideW": 1,
+        "strideH": 1,
+        "dilationWFactor": 1,
+        "dilationHFactor": 1,
+        "fusedActivationFunction": 0,
+    }
+    pad = Operator("PAD", (0, 1), (2,), {}, "PadOptions")
+    convolution = Operator("CONV_2D", (2, 3, 4), (5,), {**one, "padding": 1}, "Conv2DOptions")
+    graph = Graph(tensors, (pad, convolution), (0,), (5,))
+    isolated = isolate(graph)
+    assert isolated.of == {1: 0}
+    image = rng.random((1, 4, 4, 2), np.float32)
+    np.testing.assert_allclose(predict(isolated.models[0], image), predict(graph.write(), image), rtol=1e-5)
+    shown = Graph(
+        tensors, (pad, convolution), (0,), (2, 5)
+    )  # the padded tensor is an output: nothing is fused
+    assert sorted(isolate(shown).of) == [0, 1]
