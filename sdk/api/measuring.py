@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ from device_agent import package as package_format
 from device_agent.format import MAGIC
 from device_agent.measure import Measurement
 from device_agent.profile import KernelTime, Profile
-from sdk import breakdown, compare, gap, isolate, theory
+from sdk import breakdown, compare, gap, instructions, isolate, theory
 from sdk.api.files import inspect_bytes
 from sdk.boards import Board, user_folder
 from sdk.calibration import Calibration, best_rates, experiments
-from sdk.errors import DataError
+from sdk.errors import BoardError, DataError, ProvisionError
 from sdk.files import read_file, write_file
 from sdk.graph import Graph
 from sdk.progress import Progress, silent
@@ -86,6 +86,9 @@ def measure(
         _record(model, [run[i] for run in runs], profiles.get(model.name), (accuracies or {}).get(model.name))
         for i, model in enumerate(models)
     ]
+    counting: list[str] = []
+    if session.board.emulated:
+        records, counting = _count_instructions(session, models, records, progress)
     peaks, gaps = _gaps(session.board, records)
     return Report(
         board=session.board.name,
@@ -93,10 +96,37 @@ def measure(
         emulated=session.board.emulated,
         models=tuple(records),
         comparisons=compare_all(records),
-        notes=_notes(records),
+        notes=(*_notes(records), *counting),
         peaks=peaks,
         gaps=gaps,
     )
+
+
+def _count_instructions(
+    session: Session, models: Sequence[_Measured], records: Sequence[ModelRecord], progress: Progress
+) -> tuple[list[ModelRecord], list[str]]:
+    """The records with what the emulated core executed, and notes; where nothing can count, a note says why."""
+    cpu = session.board.qemu_cpu or ""
+    counted = []
+    try:
+        for model, record in zip(models, records, strict=True):
+            count = instructions.count_inference(
+                model.tflite,
+                runtime=session.provisioned.runtime,
+                version=session.provisioned.runtime_version,
+                cpu=cpu,
+                progress=progress,
+            )
+            a_weight = None
+            if model.package.startswith(MAGIC) and "c" in session.provisioned.decode_kernels:
+                decoding = instructions.count_decoding(model.package, cpu=cpu, progress=progress)
+                a_weight = decoding.instructions_per_weight
+            counted.append(
+                replace(record, instructions=count.instructions, decode_instructions_per_weight=a_weight)
+            )
+    except (BoardError, ProvisionError) as error:
+        return list(records), [f"instructions were not counted: {error}"]
+    return counted, [f"instructions are those of an emulated {cpu}, one thread: work done, not time"]
 
 
 def _is_worth_profiling(session: Session, model: _Measured) -> bool:

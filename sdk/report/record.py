@@ -64,6 +64,10 @@ class ModelRecord:
     parallel: tuple[Measurement, ...] = ()  # the same on other numbers of threads
     costs: tuple[OperatorCost, ...] = ()  # theory, operator by operator
     profile: Profile | None = None  # measured, kernel by kernel, on as many threads as ``measurement``
+    instructions: int | None = (
+        None  # executed for one inference on one thread; counted where a clock means nothing
+    )
+    decode_instructions_per_weight: float | None = None  # by the C decoder, counted in the same way
 
     @property
     def ratio(self) -> float:
@@ -83,6 +87,12 @@ class ModelRecord:
             raise ValueError("sizes and counts that are whole numbers")
         if not _is_number(self.sparsity, 0.0) or not all(_is_text(stage) for stage, _ in self.stages):
             raise ValueError("a sparsity, and stages with names")
+        if self.instructions is not None and not _is_count(self.instructions, 1):
+            raise ValueError("instructions in whole numbers")
+        if self.decode_instructions_per_weight is not None and not _is_number(
+            self.decode_instructions_per_weight, 0.0
+        ):
+            raise ValueError("instructions a weight")
         if self.profile is not None and not self.costs:
             raise ValueError("costs beside a profile")
         for cost in self.costs:
@@ -183,6 +193,9 @@ def _model_to_json(model: ModelRecord) -> dict[str, Any]:
     document["parallel"] = [m.to_json() for m in model.parallel]
     document["costs"] = [c.to_json() for c in model.costs]
     document["profile"] = model.profile.to_json() if model.profile else None
+    # Not in every run, and not in runs of earlier versions.
+    document["instructions"] = model.instructions
+    document["decode_instructions_per_weight"] = model.decode_instructions_per_weight
     return document
 
 
@@ -198,6 +211,8 @@ def _model_from_json(document: dict[str, Any]) -> ModelRecord:
             OperatorCost(**{**c, "output_shape": tuple(c["output_shape"])}) for c in document["costs"]
         ),
         profile=Profile.from_json(document["profile"]) if document["profile"] else None,
+        instructions=document.get("instructions"),
+        decode_instructions_per_weight=document.get("decode_instructions_per_weight"),
     )
 
 

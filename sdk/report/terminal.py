@@ -353,9 +353,17 @@ def _accuracies(models: Sequence[ModelRecord]) -> RenderableType:
 
 
 def _work(models: Sequence[ModelRecord]) -> Table:
-    table = _table("Work of one inference", "model", "MACs", "by weights that are not zero")
+    counted = models[0].instructions
+    headings = ["instructions", "fewer", "to decode a weight"] if counted else []
+    table = _table("Work of one inference", "model", "MACs", "by weights that are not zero", *headings)
     for m in models:
-        table.add_row(short_name(m.name, 20), count_text(m.macs), count_text(m.effective_macs))
+        row = [short_name(m.name, 20), count_text(m.macs), count_text(m.effective_macs)]
+        if counted:
+            a_weight = m.decode_instructions_per_weight
+            row.append("-" if m.instructions is None else count_text(m.instructions))
+            row.append("-" if m.instructions is None else ratio_text(counted / m.instructions))
+            row.append("-" if a_weight is None else f"{a_weight:.1f}")
+        table.add_row(*row)
     return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from sdk import api, virtual_board
 from sdk.boards import load_board
@@ -24,6 +26,8 @@ from sdk.emulation import userland
 from sdk.emulation.userland import Recipe
 from sdk.errors import BoardError, ConnectionFailed
 from sdk.pack import pack
+from sdk.report import terminal
+from sdk.report.record import Report
 from sdk.session import Target, open_session
 from sdk.virtual_board import VirtualBoard
 from tests.sdk.emulated import need_runtime, need_virtual_board
@@ -340,6 +344,15 @@ def test_a_measurement_there_is_labelled_emulated(board: VirtualBoard, tmp_path:
     assert report.emulated
     assert report.models[0].measurement.emulated
     assert report.models[0].measurement.machine == "aarch64"
+    model = report.models[0]
+    assert model.macs / 4 < model.instructions < 20 * model.macs  # a small network is mostly overhead
+    assert any("not time" in note for note in report.notes)
+    assert Report.from_json(report.to_json()).models[0].instructions == model.instructions
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(terminal.report(report))
+    text = console.export_text()
+    assert "instructions" in text
+    assert "Latency of one inference" not in text
 
 
 @pytest.mark.ssh
