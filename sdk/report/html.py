@@ -65,6 +65,7 @@ def render(report: Report) -> str:
         tiles=[_tiles(report, number) for number in range(len(report.comparisons))],
         model_rows=[_model_row(m, t, not report.emulated) for m in report.models for t in m.measurements],
         start_rows=[_start_row(m) for m in report.models],
+        work_rows=[_work_row(m, report.models[0]) for m in report.models if m.instructions is not None],
         comparison_rows=[_comparison_row(c) for c in report.comparisons],
         gaps=[_gap(g, Markup) for g in report.gaps],
         distributions=Markup(charts.distributions(report.models)),
@@ -144,6 +145,24 @@ def _model_row(m: ModelRecord, t: Any, times: bool) -> dict[str, Any]:
             _share("sparsity", m.sparsity),
             Cell("macs", m.macs, count_text(m.macs)),
             *(seconds if times else []),
+        ],
+    }
+
+
+def _work_row(m: ModelRecord, first: ModelRecord) -> dict[str, Any]:
+    fewer = first.instructions / m.instructions if first.instructions and m.instructions else None
+    a_weight = m.decode_instructions_per_weight
+    return {
+        "name": m.name,
+        "cells": [
+            Cell("effective_macs", m.effective_macs, count_text(m.effective_macs)),
+            Cell("instructions", m.instructions, count_text(m.instructions or 0)),
+            _ratio("fewer_instructions", fewer),
+            Cell(
+                "decode_instructions_per_weight",
+                "" if a_weight is None else repr(a_weight),
+                "-" if a_weight is None else f"{a_weight:.1f}",
+            ),
         ],
     }
 

@@ -145,6 +145,14 @@ inference.</p>
 {% endif %}
 </section>
 
+{% if work_rows %}
+<section>
+<h2>Work of one inference</h2>
+{{ table(["model", "MACs not by zero", "instructions", "fewer", "to decode a weight"], work_rows) }}
+<p class="dim">Instructions that the emulated core executes, on one thread: work done, not time.</p>
+</section>
+{% endif %}
+
 {% if report.comparisons and times %}
 <section>
 <h2>Theory against measurement</h2>

@@ -130,7 +130,14 @@ def report(names: tuple[str, str] = ("wide", "narrow"), factor: float = 1.0, see
 def emulated(of: Report) -> Report:
     """The same on an emulated board, as its record would say it."""
     models = tuple(
-        replace(m, measurement=replace(m.measurement, emulated=True), profile=None, parallel=())
+        replace(
+            m,
+            measurement=replace(m.measurement, emulated=True),
+            profile=None,
+            parallel=(),
+            instructions=3 * m.macs // 5,
+            decode_instructions_per_weight=9.5,
+        )
         for m in of.models
     )
     return replace(of, emulated=True, models=models, gaps=(), peaks=None)

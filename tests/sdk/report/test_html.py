@@ -142,8 +142,11 @@ def test_a_run_without_profile_and_accuracy_makes_a_page_too(report: Report) -> 
 
 
 def test_no_time_of_an_emulated_run_is_shown(report: Report) -> None:
-    page = Page(render(made_up_runs.emulated(report)))
+    emulated = made_up_runs.emulated(report)
+    page = Page(render(emulated))
     assert "Emulated" in page.words
+    assert [int(v) for v in page.values("instructions")] == [m.instructions for m in emulated.models]
+    assert page.values("decode_instructions_per_weight") == ["9.5", "9.5"]
     assert not [f for f, _, _ in page.figures if f in ("median", "measured_speedup", "init_seconds")]
 
 
