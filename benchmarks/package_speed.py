@@ -7,7 +7,7 @@ machine's other work). "decode" is the kernel alone, "unpack" is everything: che
 and of the result. Weights are counted as elements of the sections, over the same for every row; zstd and the
 others are given the size of the output.
 
-zstd and brotli come from PyPI (zstandard, brotli); columns whose module is missing stay empty. Instructions an
+zstd and brotli come from PyPI (zstandard, brotli); a rival whose module is missing is left out. Instructions an
 output weight, which do not depend on the machine's load: ``python -m benchmarks.instructions PACKAGE``
 (aarch64, emulated), or ``--callgrind`` here (x86, needs valgrind).
 """
@@ -37,18 +37,20 @@ from sdk import kernel as kernel_builder
 from sdk.pack import pack
 
 
-def rivals(tflite: bytes) -> dict[str, Callable[[], object]]:
+def rivals(tflite: bytes, names: list[str]) -> dict[str, Callable[[], object]]:
     """Name -> a call that decompresses this model, compressed beforehand at the strongest setting."""
-    stream = lzma.compress(tflite, preset=9 | lzma.PRESET_EXTREME)
-    found: dict[str, Callable[[], object]] = {"xz": lambda: lzma.decompress(stream)}
-    if find_spec("zstandard"):
+    found: dict[str, Callable[[], object]] = {}
+    if "xz" in names:
+        stream = lzma.compress(tflite, preset=9 | lzma.PRESET_EXTREME)
+        found["xz"] = lambda: lzma.decompress(stream)
+    if "zstd" in names and find_spec("zstandard"):
         import zstandard
 
         parameters = zstandard.ZstdCompressionParameters.from_level(22, window_log=27)
         frame = zstandard.ZstdCompressor(compression_params=parameters).compress(tflite)
         decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
         found["zstd"] = lambda: decompressor.decompress(frame, max_output_size=len(tflite))
-    if find_spec("brotli"):
+    if "brotli" in names and find_spec("brotli"):
         import brotli
 
         coded = brotli.compress(tflite, quality=11, lgwin=24)
@@ -76,26 +78,26 @@ def decode_sections(packed: bytes, out: np.ndarray) -> Callable[[], object]:
 
 
 def fastest(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Seconds of the fastest of ``rounds`` runs of each call; the calls take turns."""
+    """Processor seconds of the fastest of ``rounds`` runs of each call; the calls take turns."""
     best = dict.fromkeys(calls, float("inf"))
     for _ in range(rounds):
         for name, call in calls.items():
-            started = time.perf_counter()
+            started = time.thread_time()
             call()
-            best[name] = min(best[name], time.perf_counter() - started)
+            best[name] = min(best[name], time.thread_time() - started)
     return best
 
 
-def measure(variant: Variant, rounds: int) -> dict[str, Any]:
-    started = time.perf_counter()
+def measure(variant: Variant, rounds: int, names: list[str]) -> dict[str, Any]:
+    started = time.thread_time()
     packed = pack(variant.tflite)
-    pack_seconds = time.perf_counter() - started
+    pack_seconds = time.thread_time() - started
     out = np.zeros(len(variant.tflite), np.uint8)
     calls: dict[str, Callable[[], object]] = {
         "c decode": decode_sections(packed, out),
         "c unpack": lambda: package.unpack_into(packed, out, kernel="c"),
         "numpy unpack": lambda: package.unpack_into(packed, out, kernel="numpy"),
-        **rivals(variant.tflite),
+        **rivals(variant.tflite, names),
     }
     seconds = fastest(calls, rounds)
     assert out.tobytes() == variant.tflite
@@ -167,6 +169,7 @@ def main() -> None:
     parser.add_argument("--sparsity", nargs="*", type=float, default=[0.0, 0.5, 0.9])
     parser.add_argument("--clusters", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rivals", nargs="*", default=["zstd"], choices=["zstd", "xz", "brotli"])
     parser.add_argument("--callgrind", action="store_true", help="count instructions instead of time")
     parser.add_argument("--json", type=Path, help="also write every figure here")
     arguments = parser.parse_args()
@@ -181,7 +184,7 @@ def main() -> None:
             )
             results.append({"model": variant.name, "instructions_per_weight": counts})
             continue
-        results.append(measure(variant, arguments.rounds))
+        results.append(measure(variant, arguments.rounds, arguments.rivals))
         speeds = " ".join(
             f"{name} {value / 1e6:.0f}" for name, value in results[-1]["weights_per_second"].items()
         )

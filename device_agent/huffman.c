@@ -329,10 +329,10 @@ enum { SLOT = 16 }; /* bytes of finished elements that one look-up can give; a w
 
 typedef struct {
     uint8_t values[(1 << FAST_BITS) * SLOT + SLOT]; /* finished elements of as many codes as the bits hold */
-    uint64_t steps[1 << FAST_BITS];                 /* bytes of output << 8 | bits taken; 0: a code above FAST_BITS */
+    uint64_t steps[1 << FAST_BITS];                 /* bytes of output << 8 | bits taken; 0: a longer code */
     uint8_t words[MAX_SYMBOLS * SLOT];              /* finished elements of every symbol */
     uint16_t single[1 << MAX_CODE_LENGTH];          /* symbol << 4 | bits */
-    uint32_t mask;                                  /* of max_length bits */
+    uint32_t mask, fast_mask;                       /* of max_length bits; of those that the fast tables take */
     uint32_t word_size;                             /* bytes of a word, side by side */
 } DenseTables;
 
@@ -356,13 +356,14 @@ static void build_words(const uint8_t *codebook, const uint8_t *numbers, uint32_
 }
 
 /* limit: bytes that one look-up may give; advance: bytes of output for each of them */
-static void build_fast_table(DenseTables *t, uint32_t limit, uint32_t advance) {
-    for (uint32_t bits = 0; bits < 1u << FAST_BITS; bits++) {
+static void build_fast_table(DenseTables *t, uint32_t fast_bits, uint32_t limit, uint32_t advance) {
+    t->fast_mask = (1u << fast_bits) - 1;
+    for (uint32_t bits = 0; bits < 1u << fast_bits; bits++) {
         uint32_t used = 0, size = 0;
         uint8_t *values = t->values + bits * SLOT; /* what runs over is written again with the next entry */
         while (size + t->word_size <= limit) {
             uint32_t entry = t->single[bits >> used & t->mask], length = entry & 15;
-            if (used + length > FAST_BITS) break;
+            if (used + length > fast_bits) break;
             copy_slot(values + size, t->words + (entry >> 4) * SLOT);
             used += length;
             size += t->word_size;
@@ -389,6 +390,7 @@ INLINE int decode_lanes(const DenseTables *t, const Blocks *b, Lane *lanes, cons
     /* A round of look-ups stays below this many bytes, and reads 8 whole bytes, in every lane. */
     const size_t margin = strided ? 4 * LOOKUPS * stride : SLOT * LOOKUPS;
     const size_t advance = strided ? stride : 1;
+    const uint64_t fast_mask = t->fast_mask;
     if (b->size >= 8) {
         const uint64_t last_bit = (uint64_t)(b->size - 8) * 8 + 7;
         uint64_t bits[LANES], windows[LANES];
@@ -406,7 +408,7 @@ INLINE int decode_lanes(const DenseTables *t, const Blocks *b, Lane *lanes, cons
             for (int n = 0; n < LOOKUPS; n++) {
 #pragma GCC unroll 4
                 for (int i = 0; i < count; i++) {
-                    size_t at = windows[i] & ((1u << FAST_BITS) - 1);
+                    size_t at = windows[i] & fast_mask;
                     uint64_t step = t->steps[at];
                     const uint8_t *slot = t->values + at * SLOT;
                     if (UNLIKELY(step == 0)) {
@@ -466,6 +468,7 @@ static int decode_dense(Cursor *c, uint64_t size, int inside_planes, uint8_t *ou
     DenseTables tables;
     const uint8_t *codebook, *words = NULL;
     uint64_t centroids;
+    uint32_t fast_bits;
     int strided;
     CHECK(parse_head(c, size, 0xf, inside_planes, &head));
     CHECK(parse_code(c, &code));
@@ -487,11 +490,13 @@ static int decode_dense(Cursor *c, uint64_t size, int inside_planes, uint8_t *ou
     } else {
         build_table(&code, tables.single);
         tables.mask = ((uint32_t)1 << code.max_length) - 1;
+        /* A small section does not earn back large tables. */
+        fast_bits = head.count >> 16 ? FAST_BITS : FAST_BITS - 2;
         if (strided) {
-            build_fast_table(&tables, 4, (uint32_t)stride);
+            build_fast_table(&tables, fast_bits, 4, (uint32_t)stride);
             CHECK(decode_blocks(&tables, &blocks, out, stride, 1));
         } else {
-            build_fast_table(&tables, SLOT, 1);
+            build_fast_table(&tables, fast_bits, SLOT, 1);
             CHECK(decode_blocks(&tables, &blocks, out, 0, 0));
         }
     }
@@ -550,6 +555,16 @@ INLINE void put_element(uint8_t *to, uint64_t element, const uint32_t width) {
 #endif
 }
 
+/* Elements that are all the background. */
+static void fill(uint8_t *out, uint64_t count, const uint8_t *element, uint32_t width, size_t stride) {
+    int same = stride == width;
+    for (uint32_t k = 1; k < width; k++) same &= element[k] == element[0];
+    if (same)
+        memset(out, element[0], (size_t)(count * width));
+    else
+        for (uint64_t i = 0; i < count; i++) memcpy(out + i * stride, element, width);
+}
+
 /* has_extra: some token has extra bits; clear of the end: 8 bytes can be read wherever a lane is */
 INLINE int decode_sparse_lanes(const SparseTables *t, const Blocks *b, SparseLane *lanes, const int count,
                                uint64_t codes, uint8_t *out, const uint32_t width, const size_t stride,
@@ -592,9 +607,9 @@ INLINE int decode_sparse_lanes(const SparseTables *t, const Blocks *b, SparseLan
     return OK;
 }
 
-INLINE int decode_sparse_blocks(const SparseTables *t, const Blocks *b, uint8_t *out, const uint32_t width,
-                                const size_t stride, const int has_extra) {
-    uint64_t bit = 0, place = 0, block = 0;
+INLINE int decode_sparse_blocks(const SparseTables *t, const Blocks *b, const uint8_t *background, uint64_t elements,
+                                uint8_t *out, const uint32_t width, const size_t stride, const int has_extra) {
+    uint64_t bit = 0, place = 0, block = 0, filled = 0;
     /* Most bits that a block can take: where that many are left and 8 bytes, no window needs a check. */
     const uint64_t most = ((uint64_t)t->most_bits << b->log2) + 64;
     while (block < b->blocks) {
@@ -610,6 +625,9 @@ INLINE int decode_sparse_blocks(const SparseTables *t, const Blocks *b, uint8_t 
             place += index_entry(&b->spans, block);
             lanes[i].end = place;
         }
+        /* Just before it is written to, so that it is still in the cache. */
+        fill(out + filled * stride, place - filled, background, width, stride);
+        filled = place;
         if (count == LANES && lanes[LANES - 1].bit + most <= (uint64_t)b->size * 8)
             CHECK(decode_sparse_lanes(t, b, lanes, LANES, codes, out, width, stride, has_extra, 1));
         else if (count == LANES)
@@ -617,16 +635,8 @@ INLINE int decode_sparse_blocks(const SparseTables *t, const Blocks *b, uint8_t 
         else
             CHECK(decode_sparse_lanes(t, b, lanes, 1, codes, out, width, stride, has_extra, 0));
     }
+    fill(out + filled * stride, elements - filled, background, width, stride);
     return OK;
-}
-
-static void fill(uint8_t *out, uint64_t count, const uint8_t *element, uint32_t width, size_t stride) {
-    int same = stride == width;
-    for (uint32_t k = 1; k < width; k++) same &= element[k] == element[0];
-    if (same)
-        memset(out, element[0], (size_t)(count * width));
-    else
-        for (uint64_t i = 0; i < count; i++) memcpy(out + i * stride, element, width);
 }
 
 static int decode_sparse(Cursor *c, uint64_t size, int inside_planes, uint8_t *out, size_t stride) {
@@ -655,18 +665,17 @@ static int decode_sparse(Cursor *c, uint64_t size, int inside_planes, uint8_t *o
     REQUIRE(c->at == c->end, SECTION_TRAILING_BYTES);
 
     if (stride == 0) stride = head.width;
-    fill(out, head.count, background, head.width, stride);
     build_sparse_tables(&gap_code, tokens, split, msb, &code, codebook, head.width, &tables);
     if (head.width == 4)
-        CHECK(tables.has_extra ? decode_sparse_blocks(&tables, &blocks, out, 4, 4, 1)
-                               : decode_sparse_blocks(&tables, &blocks, out, 4, 4, 0));
+        CHECK(tables.has_extra ? decode_sparse_blocks(&tables, &blocks, background, head.count, out, 4, 4, 1)
+                               : decode_sparse_blocks(&tables, &blocks, background, head.count, out, 4, 4, 0));
     else if (head.width == 2)
-        CHECK(decode_sparse_blocks(&tables, &blocks, out, 2, 2, 1));
+        CHECK(decode_sparse_blocks(&tables, &blocks, background, head.count, out, 2, 2, 1));
     else if (stride == 1)
-        CHECK(tables.has_extra ? decode_sparse_blocks(&tables, &blocks, out, 1, 1, 1)
-                               : decode_sparse_blocks(&tables, &blocks, out, 1, 1, 0));
+        CHECK(tables.has_extra ? decode_sparse_blocks(&tables, &blocks, background, head.count, out, 1, 1, 1)
+                               : decode_sparse_blocks(&tables, &blocks, background, head.count, out, 1, 1, 0));
     else
-        CHECK(decode_sparse_blocks(&tables, &blocks, out, 1, stride, 1));
+        CHECK(decode_sparse_blocks(&tables, &blocks, background, head.count, out, 1, stride, 1));
     if (head.scales.kind) apply_scales(&head.scales, out, head.count);
     return OK;
 }
