@@ -30,6 +30,7 @@ _PUBLIC = {
     "list_zoo": "sdk.api",
     "pack_model": "sdk.api",
     "read_run": "sdk.api",
+    "run_size_suite": "sdk.api",
     "run_suite": "sdk.api",
     "unpack_package": "sdk.api",
     "write_html": "sdk.api",

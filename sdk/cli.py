@@ -211,6 +211,7 @@ def _bench(arguments: argparse.Namespace) -> None:
         return
     if not arguments.models:
         raise ArmletError("there is nothing to measure", expected="a MODEL or --suite NAME")
+    _need_board(arguments)
     with _progress(arguments) as progress:
         report = api.bench_models(
             arguments.board,
@@ -227,17 +228,31 @@ def _bench(arguments: argparse.Namespace) -> None:
     _print(arguments, report.to_json(), lambda terminal: terminal.report(report))
 
 
+def _need_board(arguments: argparse.Namespace) -> None:
+    if arguments.board is None:
+        raise ArmletError("on which board?", expected="--board NAME", hint="`sdk boards` lists them.")
+
+
 def _bench_suite(arguments: argparse.Namespace) -> None:
     from sdk import api
     from sdk.errors import ModelError
     from sdk.files import write_file
+    from sdk.suites import DEEP_COMPRESSION
 
-    if arguments.suite is None or arguments.models:
+    if arguments.suite == DEEP_COMPRESSION.name and not arguments.models and arguments.sizes is None:
+        with _progress(arguments) as progress:
+            table = api.run_size_suite(progress=progress)
+        if arguments.output is not None:
+            write_file(arguments.output, json.dumps(table.to_json()).encode() + b"\n")
+        _print(arguments, table.to_json(), lambda terminal: terminal.size_suite(table))
+        return
+    if arguments.suite in (None, DEEP_COMPRESSION.name) or arguments.models:
         raise ModelError(
             "a model file has one input size, and a suite its own models",
-            expected="--suite NAME, with or without --sizes",
+            expected="--suite NAME; --sizes belongs to suites that are measured",
             found=" ".join(map(str, arguments.models)) or "no suite",
         )
+    _need_board(arguments)
     with _progress(arguments) as progress:
         result = api.run_suite(
             arguments.board,
@@ -513,9 +528,11 @@ def build_parser() -> argparse.ArgumentParser:
         "sdk bench --board rpi4 --host raspberrypi.local mobilenet.armlet shufflenet.armlet",
     )
     sub.add_argument("models", nargs="*", type=Path, metavar="MODEL", help="packages or models")
-    _target_arguments(sub)
+    _target_arguments(sub, required=False)  # a table of sizes needs none
     sub.add_argument(
-        "--suite", metavar="NAME", help="networks of a paper instead of MODELs: shufflenet-paper"
+        "--suite",
+        metavar="NAME",
+        help="networks of a paper instead of MODELs: shufflenet-paper, or deep-compression (sizes; uses no board)",
     )
     sub.add_argument(
         "--sizes",
@@ -626,10 +643,12 @@ def _zoo_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("-o", "--output", type=Path, metavar="FILE", help=".tflite file to write")
 
 
-def _target_arguments(sub: argparse.ArgumentParser, board: str | None = None) -> None:
+def _target_arguments(
+    sub: argparse.ArgumentParser, board: str | None = None, *, required: bool = True
+) -> None:
     sub.add_argument(
         "--board",
-        required=board is None,
+        required=required and board is None,
         default=board,
         help="name of a board, see `sdk boards`" + (f" (default: {board})" if board else ""),
     )

@@ -1,5 +1,9 @@
 """Sets of networks that papers measured, and what they found. Pure data.
 
+Deep Compression (arXiv 1510.00149v5): sizes of table 1; shares of weights that are kept, layer by layer, of its tables
+2 to 5 (first in arXiv 1506.02626); 256 centroids for convolutions and 32 for fully connected layers, 64 in
+LeNet-300-100.
+
 ShuffleNet V1 (arXiv 1707.01083v2), table 8: one thread of a Snapdragon 820, milliseconds an inference at three sizes of
 the input. The paper's "MFLOPs" are multiply-accumulates.
 """
@@ -22,6 +26,28 @@ class Member:
     network: str
     options: Mapping[str, Any] = field(default_factory=dict)
     paper_milliseconds: Mapping[Size, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SizeMember:
+    """One network of Deep Compression: shares of weights kept by layer, in order; centroids; the paper's bytes."""
+
+    name: str
+    network: str
+    kept: tuple[float, ...]
+    convolution_centroids: int
+    fully_connected_centroids: int
+    paper_original_bytes: int
+    paper_bytes: int
+
+
+@dataclass(frozen=True)
+class SizeSuite:
+    """Networks whose size is compared; nothing runs on a board."""
+
+    name: str
+    source: str
+    members: tuple[SizeMember, ...]
 
 
 @dataclass(frozen=True)
@@ -60,7 +86,32 @@ SHUFFLENET_PAPER = Suite(
     sizes=_SIZES,
 )
 
-SUITES: Mapping[str, Suite] = MappingProxyType({SHUFFLENET_PAPER.name: SHUFFLENET_PAPER})
+_VGG16_CONVOLUTIONS = (0.58, 0.22, 0.34, 0.36, 0.53, 0.24, 0.42, 0.32, 0.27, 0.34, 0.35, 0.29, 0.36)
+
+DEEP_COMPRESSION = SizeSuite(
+    name="deep-compression",
+    source="Deep Compression (arXiv 1510.00149, table 1)",
+    members=(
+        SizeMember("LeNet-300-100", "lenet_300_100", (0.08, 0.09, 0.26), 64, 64, 1_070_000, 27_000),
+        SizeMember("LeNet-5", "lenet_5", (0.66, 0.12, 0.08, 0.19), 256, 32, 1_720_000, 44_000),
+        SizeMember(
+            "AlexNet",
+            "alexnet",
+            (0.84, 0.38, 0.35, 0.37, 0.37, 0.09, 0.09, 0.25),
+            256,
+            32,
+            240_000_000,
+            6_900_000,
+        ),
+        SizeMember(
+            "VGG-16", "vgg16", (*_VGG16_CONVOLUTIONS, 0.04, 0.04, 0.23), 256, 32, 552_000_000, 11_300_000
+        ),
+    ),
+)
+
+SUITES: Mapping[str, Suite | SizeSuite] = MappingProxyType(
+    {suite.name: suite for suite in (SHUFFLENET_PAPER, DEEP_COMPRESSION)}
+)
 
 
 def parse_size(text: str) -> Size:

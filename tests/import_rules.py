@@ -50,6 +50,7 @@ COMPOSERS = {
     "sdk.api.measuring",
     "sdk.api.probing",
     "sdk.api.runs",
+    "sdk.api.size_suite",
     "sdk.api.suites",
     "sdk.cli",
     "sdk.demo",

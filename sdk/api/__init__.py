@@ -20,6 +20,7 @@ from sdk.api.files import (
 )
 from sdk.api.measuring import calibrate_board, measure
 from sdk.api.runs import compare_runs, read_run, write_html, write_run
+from sdk.api.size_suite import run_size_suite
 from sdk.api.suites import run_suite
 from sdk.prefetch import fetch_runtimes
 
@@ -42,6 +43,7 @@ __all__ = [
     "measure",
     "pack_model",
     "read_run",
+    "run_size_suite",
     "run_suite",
     "unpack_package",
     "write_html",

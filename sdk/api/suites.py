@@ -102,9 +102,11 @@ def run_suite(
 
 
 def _suite(name: str) -> Suite:
-    if name not in SUITES:
-        raise ModelError("unknown suite", expected=", ".join(SUITES), found=name)
-    return SUITES[name]
+    suite = SUITES.get(name)
+    if not isinstance(suite, Suite):
+        latency = ", ".join(name for name, suite in SUITES.items() if isinstance(suite, Suite))
+        raise ModelError("unknown suite", expected=latency, found=name)
+    return suite
 
 
 def _fits(member: Member, size: Size, skipped: list[str]) -> bool:

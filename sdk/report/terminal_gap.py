@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sdk.gap import Gap
-from sdk.report.units import count_text, percent_text, ratio_text, seconds_text
+from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, seconds_text
 
 _BAR = 30
 
@@ -175,3 +175,22 @@ def suite(result: Any) -> RenderableType:
         *(Text(f"left out: {name}", style="yellow") for name in result.skipped),
         *(Text(f"note: {problem}", style="yellow") for problem in problems),
     )
+
+
+def size_suite(result: Any) -> RenderableType:
+    """Bytes by stage, and the paper's beside."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for head in ("network", "float32", "pruned", "clustered", "coded", "ratio", "paper", "ratio"):
+        table.add_column(head, justify="left" if head == "network" else "right", no_wrap=True)
+    for row in result.rows:
+        stages = dict(row.stages)
+        table.add_row(
+            row.name,
+            bytes_text(row.original_bytes),
+            *(bytes_text(stages[stage]) if stage in stages else "-" for stage in ("pruned", "clustered")),
+            bytes_text(row.package_bytes),
+            ratio_text(row.ratio),
+            bytes_text(row.paper_bytes),
+            ratio_text(row.paper_ratio),
+        )
+    return Group(table, Text(f"paper: {result.source}; {result.note}", style="dim"))

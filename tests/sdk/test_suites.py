@@ -9,7 +9,7 @@ import pytest
 
 from sdk import api, models
 from sdk.cli import main
-from sdk.suites import SHUFFLENET_PAPER, Member, Suite, parse_size, size_text
+from sdk.suites import DEEP_COMPRESSION, SHUFFLENET_PAPER, Member, Suite, parse_size, size_text
 
 
 def test_the_papers_claim_follows_from_its_table() -> None:
@@ -28,6 +28,28 @@ def test_every_member_is_in_the_zoo_with_times_at_every_size() -> None:
         assert tuple(member.paper_milliseconds) == SHUFFLENET_PAPER.sizes
 
 
+def test_the_shares_of_deep_compression_come_to_the_papers_totals() -> None:
+    """ "From 61 million to 6.7 million" weights in AlexNet, "from 138 million to 10.3 million" in VGG-16."""
+    totals = {"alexnet": 6.7e6, "vgg16": 10.3e6}
+    for member in DEEP_COMPRESSION.members:
+        layers = [layer for layer in models.describe(member.network).layers if layer.weights]
+        assert len(layers) == len(member.kept), member.name
+        if member.network in totals:
+            left = sum(layer.weights * kept for layer, kept in zip(layers, member.kept, strict=True))
+            assert left == pytest.approx(totals[member.network], rel=0.03)
+
+
+@pytest.mark.tensorflow
+def test_the_lenets_of_deep_compression_come_out_no_larger_than_the_papers() -> None:
+    result = api.run_size_suite(networks=("lenet_300_100", "lenet_5"))
+    for row in result.rows:
+        assert row.original_bytes == pytest.approx(row.paper_original_bytes, rel=0.02)
+        assert row.package_bytes <= row.paper_bytes
+        assert dict(row.stages)["coded"] == row.package_bytes
+        assert row.ratio >= row.paper_ratio
+    assert "no accuracy" in result.to_json()["note"]
+
+
 def test_sizes_are_heights_and_widths() -> None:
     assert parse_size("480x640") == (480, 640)
     assert size_text(parse_size("224")) == "224x224"
@@ -43,6 +65,10 @@ def test_what_a_suite_is_not_is_said_in_one_line(capsys: pytest.CaptureFixture[s
     assert "one input size" in capsys.readouterr().err
     assert main(["bench", "--board", "local"]) == 2
     assert "nothing to measure" in capsys.readouterr().err
+    assert main(["bench", "m.tflite"]) == 2
+    assert "on which board?" in capsys.readouterr().err
+    assert main(["bench", "--suite", "deep-compression", "--sizes", "224x224"]) == 2
+    assert "one input size" in capsys.readouterr().err
 
 
 @pytest.mark.ssh

@@ -1,0 +1,113 @@
+"""The size table of Deep Compression: the paper's pruning and weight sharing, packed as Armlet packs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sdk import models
+from sdk import pack as packer
+from sdk.api.files import inspect_bytes
+from sdk.compress.cluster import cluster_array
+from sdk.compress.prune import prune_array
+from sdk.convert import from_keras
+from sdk.errors import ModelError
+from sdk.graph import Graph
+from sdk.progress import Progress, silent
+from sdk.quiet import quiet_tensorflow
+from sdk.suites import DEEP_COMPRESSION, SizeMember, SizeSuite
+
+SCHEMA = "armlet.size-suite/1"
+
+
+@dataclass(frozen=True)
+class SizeRow:
+    """One network: bytes after every stage, and the paper's."""
+
+    name: str
+    stages: tuple[tuple[str, int], ...]
+    package_bytes: int
+    original_bytes: int
+    paper_original_bytes: int
+    paper_bytes: int
+
+    @property
+    def ratio(self) -> float:
+        """float32 over package."""
+        return self.original_bytes / self.package_bytes
+
+    @property
+    def paper_ratio(self) -> float:
+        return self.paper_original_bytes / self.paper_bytes
+
+
+@dataclass(frozen=True)
+class SizeRun:
+    """The table. ``note`` says what it does not show."""
+
+    suite: str
+    source: str
+    rows: tuple[SizeRow, ...]
+    note: str
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        rows = [{**asdict(r), "ratio": r.ratio, "paper_ratio": r.paper_ratio} for r in self.rows]
+        return {"schema": SCHEMA, "suite": self.suite, "source": self.source, "rows": rows, "note": self.note}
+
+
+NOTE = (
+    "fresh weights, pruned by magnitude to the paper's share in every layer: sizes depend on those shares, not on "
+    "what a network has learned, so there is no accuracy here"
+)
+
+
+def run_size_suite(
+    suite: SizeSuite = DEEP_COMPRESSION, *, networks: Sequence[str] | None = None, progress: Progress = silent
+) -> SizeRun:
+    """Builds every network of the suite (or those of ``networks``, by their names in the zoo) and packs it."""
+    chosen = [m for m in suite.members if networks is None or m.network in networks]
+    return SizeRun(suite.name, suite.source, tuple(_row(member, progress) for member in chosen), NOTE)
+
+
+def _row(member: SizeMember, progress: Progress) -> SizeRow:
+    progress(f"build {member.name}", 0, 0)
+    with quiet_tensorflow():
+        keras_model = models.build(member.network)
+    graph = Graph.read(from_keras(keras_model))
+    original = len(graph.write())
+    package = packer.pack(
+        compress_as_the_paper(graph, member, progress).write(),
+        metadata={"name": member.network, "provenance": {"original_bytes": original}},
+        progress=lambda done, total: progress(f"pack {member.name}", done, total),
+    )
+    return SizeRow(
+        member.name,
+        inspect_bytes(package).stages,
+        len(package),
+        original,
+        member.paper_original_bytes,
+        member.paper_bytes,
+    )
+
+
+def compress_as_the_paper(graph: Graph, member: SizeMember, progress: Progress = silent) -> Graph:
+    """Every layer pruned to the share that the paper keeps, then shared among as many centroids as it has there.
+
+    Raises ModelError when the network has another number of layers than the paper's.
+    """
+    weights = list(graph.weights())
+    if len(weights) != len(member.kept):
+        raise ModelError(
+            f"{member.name} has other layers than the paper's",
+            expected=str(len(member.kept)),
+            found=str(len(weights)),
+        )
+    changed = {}
+    for number, (weight, kept) in enumerate(zip(weights, member.kept, strict=True)):
+        progress(f"compress {member.name}", number, len(weights))
+        dense = weight.layer == "fully connected"
+        centroids = member.fully_connected_centroids if dense else member.convolution_centroids
+        changed[weight.tensor_index] = cluster_array(prune_array(weight.array, 1.0 - kept), centroids)
+    return graph.with_data(changed)
