@@ -33,8 +33,9 @@ from types import TracebackType
 from typing import Any
 
 from sdk.boards import Board, load_board
-from sdk.emulation import userland
+from sdk.emulation import binfmt, tools, userland
 from sdk.emulation.cores import find_core, system_files
+from sdk.emulation.processes import alive, children, start_ticks
 from sdk.errors import BoardError
 
 HOST = "127.0.0.1"
@@ -43,14 +44,11 @@ START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 SHARED_MEMORY_BYTES = 256 << 20
 PORT_TRIES = 3
+PRIVILEGED = (
+    "Namespaces and binfmt_misc need a privileged container (docker run --privileged), or no container."
+)
 
 _INIT = Path(__file__).parent / "emulation" / "board_init.sh"
-
-# How the kernel knows an ELF program for the machine (its header's first 20 bytes and which bits of them count; the
-# ABI byte and the lowest bit of the type, program or library, do not), as QEMU's scripts/qemu-binfmt-conf.sh says.
-_MAGIC = {"aarch64": b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xb7\x00"}
-_MAGIC["armv7l"] = b"\x7fELF\x01\x01\x01" + bytes(9) + b"\x02\x00\x28\x00"
-_MASK = b"\xff" * 7 + b"\x00" + b"\xff" * 8 + b"\xfe\xff\xff\xff"
 
 _SSHD_CONFIG = """\
 ListenAddress {host}:{port}
@@ -188,14 +186,22 @@ class VirtualBoard:
         if self._state() is not None:
             return self.status()
         self._require_root()
-        userland.require("sshd", "ssh-keygen", "tar", "unshare")
-        qemu = userland.static_qemu(self.machine)
+        tools.require("sshd", "ssh-keygen", "tar", "unshare")
+        qemu = tools.static_qemu(self.machine)
         root = userland.root_folder(self.machine, cache=self._cache, progress=progress)
         with self._locked():
             if self._state() is None:
                 if progress is not None:
                     progress("start the board", 0, 0)
-                self._prepare()
+                try:
+                    self._prepare()
+                except OSError as error:
+                    raise BoardError(
+                        f"the board {self.board.name} cannot be set up",
+                        expected=f"a folder of our own at {self.folder}, and the right to give it away",
+                        found=str(error),
+                        hint=PRIVILEGED,
+                    ) from None
                 self._launch(root, qemu)
                 self._started_here = True
         return self.status()
@@ -208,19 +214,19 @@ class VirtualBoard:
         with self._locked():
             state = self._state()
             if state is None:  # killed: the kernel has taken away all but the rule
-                self._unregister()
+                binfmt.unregister(self._binfmt_name)
                 self._state_path.unlink(missing_ok=True)
                 return False
             # The first process of the namespace takes all others of it along. Its parent, which the state names, ends
             # after it, so that its end says that all is gone.
-            first = _children(state["pid"])
+            first = children(state["pid"])
             for number in (signal.SIGTERM, signal.SIGKILL):
                 for pid in first if number == signal.SIGTERM else (*first, state["pid"]):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, number)
-                if _wait_for(lambda: not _alive(state), STOP_SECONDS):
+                if _wait_for(lambda: not alive(state), STOP_SECONDS):
                     break
-            self._unregister()
+            binfmt.unregister(self._binfmt_name)
             self._state_path.unlink(missing_ok=True)
             self._started_here = False
         return True
@@ -287,15 +293,15 @@ class VirtualBoard:
             )
             log = self.folder / "log"
             pid = self._spawn(root, qemu, log)
-            state = {"pid": pid, "started": _start_ticks(pid), "port": port}
+            state = {"pid": pid, "started": start_ticks(pid), "port": port}
             self._write_state(state)
-            if _wait_for(lambda port=port, state=state: _greets(port) or not _alive(state), START_SECONDS):
-                if _alive(state):
+            if _wait_for(lambda port=port, state=state: _greets(port) or not alive(state), START_SECONDS):
+                if alive(state):
                     return
             else:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            self._unregister()
+            binfmt.unregister(self._binfmt_name)
             self._state_path.unlink(missing_ok=True)
             last = log.read_text(errors="replace").strip()
             if "already in use" not in last:
@@ -304,17 +310,15 @@ class VirtualBoard:
             f"the board {self.board.name} does not start",
             expected=f"an SSH server on {HOST} within {START_SECONDS:.0f} s",
             found=" / ".join(last.splitlines()[-3:])[-300:] or "no message",
-            hint="Namespaces and binfmt_misc need a privileged container (docker run --privileged), or no container."
-            if "ermission denied" in last or "not permitted" in last
-            else None,
+            hint=PRIVILEGED if "ermission denied" in last or "not permitted" in last else None,
         )
 
     def _spawn(self, root: Path, qemu: str, log: Path) -> int:
         """Starts the board's first process, out of this one's session; gives the number of its parent."""
-        unshare = userland.which("unshare") or "unshare"
+        unshare = tools.which("unshare") or "unshare"
         arguments = [unshare, "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--", "/bin/sh"]
         arguments += [str(_INIT), str(self.folder), str(root), USER, str(SHARED_MEMORY_BYTES)]
-        arguments += [self._binfmt_name, _binfmt_rule(self._binfmt_name, self.machine, qemu)]
+        arguments += [self._binfmt_name, binfmt.rule(self._binfmt_name, self.machine, qemu)]
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         return os.posix_spawn(
             unshare,
@@ -328,23 +332,10 @@ class VirtualBoard:
             setsid=True,
         )
 
-    # -- the kernel's rule for ARM programs -----------------------------------------------------------------------
-
     @property
     def _binfmt_name(self) -> str:
         """One name a folder, so that a board that stops does not take the rule away from another that runs."""
         return f"armlet-{self.machine}-{userland.short_digest(str(self.folder.resolve()))}"
-
-    def _unregister(self) -> None:
-        script = (
-            "binfmt=/proc/sys/fs/binfmt_misc; [ -e $binfmt/register ] || mount -t binfmt_misc binfmt_misc $binfmt;"
-            ' if [ -e "$binfmt/$1" ]; then echo -1 > "$binfmt/$1"; fi'
-        )
-        subprocess.run(
-            ["unshare", "--mount", "/bin/sh", "-c", script, "sh", self._binfmt_name],
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-        )
 
     # -- state ----------------------------------------------------------------------------------------------------
 
@@ -359,7 +350,7 @@ class VirtualBoard:
             state = {key: int(state[key]) for key in ("pid", "started", "port")}
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return state if _alive(state) else None
+        return state if alive(state) else None
 
     def _write_state(self, state: dict[str, int]) -> None:
         temporary = self._state_path.with_suffix(".tmp")
@@ -378,15 +369,6 @@ class VirtualBoard:
 def default_folder(name: str) -> Path:
     base = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
     return Path(base) / "armlet" / "boards" / name
-
-
-def _binfmt_rule(name: str, machine: str, qemu: str) -> str:
-    """A line for binfmt_misc's ``register`` (Linux, Documentation/admin-guide/binfmt-misc.rst).
-
-    F: QEMU is opened now, since its path does not exist inside the board. P: programs see the argv[0] they were given.
-    """
-    escaped = ["".join(f"\\x{byte:02x}" for byte in pattern) for pattern in (_MAGIC[machine], _MASK)]
-    return f":{name}:M::{escaped[0]}:{escaped[1]}:{qemu}:PF"
 
 
 def _free_port() -> int:
@@ -408,33 +390,3 @@ def _wait_for(condition: Any, seconds: float) -> bool:
             return False
         time.sleep(0.05)
     return True
-
-
-# -- processes, by proc(5): a number alone may meanwhile be another process ------------------------------------------
-
-
-def _stat(pid: int) -> list[str]:
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)  # where it is our own child, so that it does not stay a zombie
-    try:
-        # The second field is a name in parentheses, which may hold anything.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
-
-
-def _start_ticks(pid: int) -> int:
-    fields = _stat(pid)
-    return int(fields[19]) if fields else 0
-
-
-def _alive(state: dict[str, int]) -> bool:
-    fields = _stat(state["pid"])
-    return bool(fields) and fields[0] != "Z" and int(fields[19]) == state["started"]
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []

@@ -17,7 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from sdk.emulation.cores import Core
-from sdk.emulation.userland import QEMU, cache_folder, require, which
+from sdk.emulation.tools import QEMU, require, which
+from sdk.emulation.userland import cache_folder
 from sdk.errors import BoardError
 
 SOURCE = Path(__file__).with_name("count_instructions.c")

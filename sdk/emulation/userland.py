@@ -17,7 +17,6 @@ import hashlib
 import os
 import re
 import shutil
-import struct
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -26,12 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdk.emulation.cores import Core, system_files
+from sdk.emulation.tools import QEMU, require, which
 from sdk.errors import BoardError
 
 Progress = Callable[[str, int, int], None]
 
-PT_INTERP = 3
-_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _MERGED_USR = Path("/usr/share/mmdebstrap/hooks/merged-usr")
 
 #: The release as it is, so that two builds differ less, and two archives less have to be in order.
@@ -109,8 +107,6 @@ RECIPES = {
     # The package index has no numpy for 32-bit ARM, so there the board brings it, as Raspberry Pi OS does.
     "armv7l": Recipe("armhf", packages=(*PACKAGES, "python3-numpy")),
 }
-#: The same for QEMU's program.
-QEMU = {"aarch64": "qemu-aarch64", "armv7l": "qemu-arm"}
 
 
 def cache_folder() -> Path:
@@ -123,68 +119,6 @@ def recipe_of(machine: str) -> Recipe:
     if machine not in RECIPES:
         raise BoardError("no userland for this architecture", expected=" or ".join(RECIPES), found=machine)
     return RECIPES[machine]
-
-
-def require(*tools: str) -> None:
-    """Raises BoardError, with the line that installs them, where programs are not there.
-
-    ``tools`` are names of programs; those in sbin are found without it being in the PATH.
-    """
-    missing = sorted({_PACKAGE_OF[tool] for tool in tools if which(tool) is None})
-    if "mmdebstrap" in tools and not _KEYRING.exists():
-        missing.append("debian-archive-keyring")
-    if missing:
-        raise BoardError(
-            "the virtual board needs programs that are not installed",
-            expected=", ".join(tools),
-            found=f"nothing of the package{'s' * (len(missing) > 1)} {', '.join(missing)}",
-            hint=f"On Debian and Ubuntu: sudo apt-get install {' '.join(missing)}",
-        )
-
-
-_PACKAGE_OF = {
-    "mmdebstrap": "mmdebstrap",
-    "qemu-aarch64": "qemu-user",
-    "qemu-arm": "qemu-user",
-    "qemu-aarch64-static": "qemu-user-static",
-    "qemu-arm-static": "qemu-user-static",
-    "sshd": "openssh-server",
-    "ssh-keygen": "openssh-client",
-    "tar": "tar",
-    "unshare": "util-linux",
-}
-
-
-def static_qemu(machine: str) -> str:
-    """The QEMU that runs ARM programs inside a chroot, where the libraries of a dynamically linked one do not exist.
-
-    Debian 12 and Ubuntu call it ``qemu-aarch64-static``; newer Debians link ``qemu-aarch64`` itself statically. Raises
-    BoardError where there is none.
-    """
-    plain, static = which(QEMU[machine]), which(f"{QEMU[machine]}-static")
-    if static is None and plain is not None and not is_dynamic(Path(plain)):
-        return plain
-    require(f"{QEMU[machine]}-static")
-    return static or plain or f"{QEMU[machine]}-static"
-
-
-def is_dynamic(program: Path) -> bool:
-    """Whether an ELF program of 64 bits names an interpreter (elf(5): a program header of type PT_INTERP)."""
-    with open(program, "rb") as file:
-        header = file.read(64)
-        if header[:5] != b"\x7fELF\x02":
-            return True  # a script, or nothing that a kernel would start by itself in a chroot
-        offset, size, count = struct.unpack_from("<Q", header, 32)[0], *struct.unpack_from("<HH", header, 54)
-        file.seek(offset)
-        table = file.read(size * count)
-    return any(struct.unpack_from("<I", table, size * number)[0] == PT_INTERP for number in range(count))
-
-
-def which(tool: str) -> str | None:
-    """The path of a program; administrators' folders are searched too, whoever asks."""
-    return shutil.which(
-        tool, path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
-    )
 
 
 # -- building -------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import NoReturn
 import pytest
 
 from sdk import wheels
-from sdk.emulation import userland
+from sdk.emulation import tools, userland
 from sdk.errors import ProvisionError
 from sdk.instructions import runtime_environment
 
@@ -34,8 +34,8 @@ def need_userland(machine: str = "aarch64") -> None:
 
 def need_counting(machine: str = "aarch64") -> None:
     need_userland(machine)
-    if shutil.which(userland.QEMU[machine]) is None:
-        missing(f"{userland.QEMU[machine]}: apt-get install qemu-user", machine)
+    if shutil.which(tools.QEMU[machine]) is None:
+        missing(f"{tools.QEMU[machine]}: apt-get install qemu-user", machine)
 
 
 def need_runtime(name: str, machine: str = "aarch64") -> None:
@@ -54,8 +54,8 @@ def need_runtime(name: str, machine: str = "aarch64") -> None:
 
 def need_virtual_board(machine: str = "aarch64") -> None:
     need_userland(machine)
-    for tool in (f"{userland.QEMU[machine]}-static", "sshd", "ssh-keygen", "unshare"):
-        if userland.which(tool) is None:
+    for tool in (f"{tools.QEMU[machine]}-static", "sshd", "ssh-keygen", "unshare"):
+        if tools.which(tool) is None:
             missing(
                 f"{tool}: apt-get install qemu-user-static openssh-server openssh-client util-linux", machine
             )

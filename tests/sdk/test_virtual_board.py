@@ -22,7 +22,7 @@ from rich.console import Console
 from sdk import api, virtual_board
 from sdk.boards import load_board
 from sdk.connection import SshConnection, connect
-from sdk.emulation import userland
+from sdk.emulation import binfmt, tools, userland
 from sdk.emulation.userland import Recipe
 from sdk.errors import BoardError, ConnectionFailed
 from sdk.pack import pack
@@ -56,14 +56,14 @@ def test_missing_programs_are_named_with_the_line_that_installs_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(userland, "which", lambda tool: None if tool == "sshd" else f"/bin/{tool}")
+    monkeypatch.setattr(tools, "which", lambda tool: None if tool == "sshd" else f"/bin/{tool}")
     with pytest.raises(BoardError, match="sudo apt-get install openssh-server"):
         VirtualBoard(folder=tmp_path / "board").start()
 
 
 def test_a_statically_linked_qemu_will_do_under_either_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     python = Path(sys.executable).resolve()
-    assert userland.is_dynamic(python)
+    assert tools.is_dynamic(python)
     data = bytearray(python.read_bytes())
     offset, size, count = struct.unpack_from("<Q", data, 32)[0], *struct.unpack_from("<HH", data, 54)
     for number in range(count):
@@ -71,15 +71,15 @@ def test_a_statically_linked_qemu_will_do_under_either_name(tmp_path: Path, monk
             struct.pack_into("<I", data, offset + size * number, 0)  # PT_NULL
     static = tmp_path / "qemu-aarch64"
     static.write_bytes(data)
-    assert not userland.is_dynamic(static)
+    assert not tools.is_dynamic(static)
     programs = {"qemu-aarch64": str(static)}
-    monkeypatch.setattr(userland, "which", programs.get)
-    assert userland.static_qemu("aarch64") == str(static)
+    monkeypatch.setattr(tools, "which", programs.get)
+    assert tools.static_qemu("aarch64") == str(static)
     programs["qemu-aarch64"] = str(python)
     with pytest.raises(BoardError, match="qemu-user-static"):
-        userland.static_qemu("aarch64")
+        tools.static_qemu("aarch64")
     programs["qemu-aarch64-static"] = "/opt/qemu-aarch64-static"
-    assert userland.static_qemu("aarch64") == "/opt/qemu-aarch64-static"
+    assert tools.static_qemu("aarch64") == "/opt/qemu-aarch64-static"
 
 
 def test_a_board_that_does_not_run_has_no_login_and_is_not_stopped(tmp_path: Path):
@@ -101,19 +101,24 @@ def test_a_board_that_does_not_run_has_no_login_and_is_not_stopped(tmp_path: Pat
         json.dumps({"pid": 2**22 + 1, "started": 1, "port": 22}),
     ],
 )
-def test_state_that_a_power_cut_left_behind_is_no_running_board(tmp_path: Path, left_behind: str):
+def test_state_that_a_power_cut_left_behind_is_no_running_board(
+    tmp_path: Path, left_behind: str, monkeypatch: pytest.MonkeyPatch
+):
     (tmp_path / "state.json").write_text(left_behind)
     board = VirtualBoard(folder=tmp_path)
     assert not board.status().running
-    board._unregister = lambda: None  # type: ignore[method-assign]
-    if os.geteuid() == 0:
-        assert board.stop() is False
-        assert not (tmp_path / "state.json").exists()
+    unregistered: list[str] = []
+    monkeypatch.setattr(binfmt, "unregister", unregistered.append)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(userland, "give_to_user", lambda path: None)
+    assert board.stop() is False
+    assert not (tmp_path / "state.json").exists()
+    assert unregistered == [board._binfmt_name]
 
 
 def test_the_kernel_is_told_what_debian_tells_it():
     """The rule of Debian's qemu-user-static for AArch64, but for its name and QEMU's path."""
-    rule = virtual_board._binfmt_rule("x", "aarch64", "/usr/bin/qemu-aarch64-static")
+    rule = binfmt.rule("x", "aarch64", "/usr/bin/qemu-aarch64-static")
     magic = r"\x7f\x45\x4c\x46\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00"
     mask = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
     assert rule == f":x:M::{magic}:{mask}:/usr/bin/qemu-aarch64-static:PF"
@@ -135,7 +140,7 @@ def mmdebstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script.write_text("#!/bin/sh\nexit 1\n")
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr(userland, "_KEYRING", script)
+    monkeypatch.setattr(tools, "KEYRING", script)
     return script
 
 
