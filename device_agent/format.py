@@ -25,6 +25,9 @@ CODECS = {DEFLATE: "deflate", LZMA: "lzma"}
 # --- Kinds of channel scales ------------------------------------------------------------------------------
 NO_SCALES, FLOAT32_SCALES, BFLOAT16_SCALES = range(3)
 
+# --- In the list of gap codes: the token is the only one, and its code has no bits ------------------------
+ONLY_TOKEN = 15
+
 # --- Limits: a package that needs more is refused before anything is allocated for it ----------------------
 MAX_TFLITE_SIZE = 1 << 30  # bytes
 MAX_HEADER_SIZE = 1 << 20  # bytes, fixed part and table

@@ -32,6 +32,8 @@ enum {
     MAX_GAP_EXPONENT = 29
 };
 
+enum { ONLY_TOKEN = 15 }; /* stated as the length of a code without bits */
+
 /* minus (position in KERNEL_ERRORS of format.py + 1) */
 enum {
     OK = 0,
@@ -143,6 +145,44 @@ static int parse_code(Cursor *c, Code *code) {
     code->symbols = (uint32_t)symbols;
     if (code->max_length)
         REQUIRE(kraft == (uint64_t)1 << code->max_length && code->counts[code->max_length], CODE_INVALID);
+    return OK;
+}
+
+/* Lengths by token, 4 bits each -> the code, and the token of each of its symbols. */
+static int parse_gap_code(Cursor *c, uint32_t existing, Code *code, uint8_t *tokens) {
+    const uint8_t *packed;
+    uint32_t listed, last, symbols = 0, longest = 0;
+    uint64_t kraft = 0;
+    CHECK(read_byte(c, &listed));
+    REQUIRE(listed >= 1 && listed <= existing, SYMBOL_INVALID);
+    CHECK(take(c, (listed + 1) >> 1, &packed));
+    if (listed & 1) REQUIRE(packed[listed >> 1] >> 4 == 0, PADDING_INVALID);
+    for (uint32_t length = 0; length <= MAX_CODE_LENGTH; length++) code->counts[length] = 0;
+    last = packed[(listed - 1) >> 1] >> ((listed - 1) & 1) * 4 & 15;
+    code->max_length = code->min_length = 0;
+    if (last == ONLY_TOKEN) {
+        for (uint32_t i = 0; i + 1 < listed; i++) REQUIRE((packed[i >> 1] >> (i & 1) * 4 & 15) == 0, CODE_INVALID);
+        tokens[0] = (uint8_t)(listed - 1);
+        code->symbols = 1;
+        return OK;
+    }
+    REQUIRE(last, CODE_INVALID);
+    for (uint32_t i = 0; i < listed; i++) {
+        uint32_t length = packed[i >> 1] >> (i & 1) * 4 & 15u;
+        REQUIRE(length <= MAX_CODE_LENGTH, CODE_INVALID);
+        code->counts[length]++;
+        if (length > longest) longest = length;
+    }
+    for (uint32_t length = longest; length; length--) {
+        kraft += (uint64_t)code->counts[length] << (longest - length);
+        if (code->counts[length]) code->min_length = length;
+    }
+    REQUIRE(kraft == (uint64_t)1 << longest, CODE_INVALID);
+    for (uint32_t length = 1; length <= longest; length++)
+        for (uint32_t i = 0; i < listed; i++)
+            if ((packed[i >> 1] >> (i & 1) * 4 & 15u) == length) tokens[symbols++] = (uint8_t)i;
+    code->max_length = longest;
+    code->symbols = symbols;
     return OK;
 }
 
@@ -644,7 +684,8 @@ static int decode_sparse(Cursor *c, uint64_t size, int inside_planes, uint8_t *o
     Code gap_code, code;
     Blocks blocks;
     SparseTables tables;
-    const uint8_t *background, *tokens, *codebook;
+    const uint8_t *background, *codebook;
+    uint8_t tokens[256];
     uint64_t nonzeros;
     uint32_t scheme, split, msb;
     CHECK(parse_head(c, size, 0x3, inside_planes, &head));
@@ -655,10 +696,7 @@ static int decode_sparse(Cursor *c, uint64_t size, int inside_planes, uint8_t *o
     split = scheme & 15;
     msb = scheme >> 4;
     REQUIRE(split <= MAX_GAP_SPLIT && msb <= MAX_GAP_MSB && msb <= split, PARAMETER_INVALID);
-    CHECK(parse_code(c, &gap_code));
-    CHECK(take(c, gap_code.symbols, &tokens));
-    for (uint32_t i = 0; i < gap_code.symbols; i++)
-        REQUIRE(tokens[i] < (1u << split) + ((MAX_GAP_EXPONENT + 1 - split) << msb), SYMBOL_INVALID);
+    CHECK(parse_gap_code(c, (1u << split) + ((MAX_GAP_EXPONENT + 1 - split) << msb), &gap_code, tokens));
     CHECK(parse_code(c, &code));
     CHECK(parse_codebook(c, code.symbols, &head, &codebook));
     CHECK(parse_blocks(c, nonzeros, gap_code.min_length + code.min_length, head.count, &blocks));

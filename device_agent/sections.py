@@ -7,6 +7,7 @@ which makes the same checks in the same order. PACKAGE_FORMAT.md is the authorit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Union
 
@@ -29,6 +30,7 @@ from device_agent.format import (
     MAX_TFLITE_SIZE,
     MIN_BLOCK_LOG2,
     NO_SCALES,
+    ONLY_TOKEN,
     PLANES,
     RAW,
     SPARSE,
@@ -233,8 +235,8 @@ def _parse_sparse(cursor: Cursor, size: int, inside_planes: bool) -> Sparse:
     if not 1 <= nonzeros <= count:
         raise ParameterInvalid("more codes than elements", expected=f"1 to {count}", found=str(nonzeros))
     split, msb = _parse_gap_scheme(cursor.byte("gap scheme"))
-    gap_code = _parse_code(cursor)
-    gaps = _parse_gaps(cursor, gap_code.symbols, split, msb)
+    gap_code, tokens = _parse_gap_code(cursor, split, msb)
+    gaps = gap_values(tokens, split, msb)
     code = _parse_code(cursor)
     codebook = _parse_codebook(cursor, code.symbols, width, scales)
     blocks = _parse_blocks(cursor, nonzeros, gap_code.min_length + code.min_length, count)
@@ -312,10 +314,16 @@ def _parse_code(cursor: Cursor) -> Code:
             "a code has too many symbols", expected=f"at most {MAX_SYMBOLS}", found=str(code.symbols)
         )
     if max_length:
-        kraft = sum(count << (max_length - length) for length, count in enumerate(counts, 1))
-        if kraft != 1 << max_length or counts[-1] == 0:
-            raise CodeInvalid("code lengths are not those of a complete prefix code", found=str(counts))
+        _expect_complete(counts)
     return code
+
+
+def _expect_complete(counts: Sequence[int]) -> None:
+    """``counts[i]`` codes of ``i + 1`` bits: Kraft's sum is 1, and the last count is not 0."""
+    longest = len(counts)
+    kraft = sum(count << (longest - length) for length, count in enumerate(counts, 1))
+    if kraft != 1 << longest or counts[-1] == 0:
+        raise CodeInvalid("code lengths are not those of a complete prefix code", found=str(counts))
 
 
 def _parse_codebook(cursor: Cursor, count: int, width: int, scales: Scales | None) -> Array:
@@ -332,17 +340,36 @@ def _parse_gap_scheme(scheme: int) -> tuple[int, int]:
     return split, msb
 
 
-def _parse_gaps(cursor: Cursor, tokens: int, split: int, msb: int) -> Array:
-    """Tokens of the gap code -> (tokens, 2): smallest gap, extra bits (see "Gaps" in the specification)."""
-    listed = np.frombuffer(cursor.take(tokens, "gap tokens"), np.uint8).astype(np.int64)
-    if int(listed.max()) >= (1 << split) + ((MAX_GAP_EXPONENT + 1 - split) << msb):
-        raise SymbolInvalid("a gap token does not exist", found=str(int(listed.max())))
-    above = np.maximum(listed - (1 << split), 0)
-    exponent = split + (above >> msb)
-    extra = exponent - msb
-    base = (((1 << msb) + (above & ((1 << msb) - 1))) << extra).astype(np.int64)
-    direct = listed < (1 << split)
-    return np.stack([np.where(direct, listed, base), np.where(direct, 0, extra)], axis=1)
+def _parse_gap_code(cursor: Cursor, split: int, msb: int) -> tuple[Code, Array]:
+    """-> the code of the gap tokens, and the token of each of its symbols, (n,) int64."""
+    listed = cursor.byte("number of gap tokens")
+    existing = (1 << split) + ((MAX_GAP_EXPONENT + 1 - split) << msb)
+    if not 1 <= listed <= existing:
+        raise SymbolInvalid(
+            "a gap token does not exist", expected=f"1 to {existing} tokens", found=str(listed)
+        )
+    packed = np.frombuffer(cursor.take((listed + 1) >> 1, "lengths of the gap codes"), np.uint8)
+    nibbles = np.stack([packed & 15, packed >> 4], axis=1).reshape(-1).astype(np.int64)
+    if nibbles[listed:].any():
+        raise PaddingInvalid("the unused half of a byte is set")
+    lengths = nibbles[:listed]
+    tokens = np.flatnonzero(lengths)
+    if len(tokens) == 1 and tokens[0] == listed - 1 and lengths[-1] == ONLY_TOKEN:
+        return Code(), tokens
+    if lengths[-1] == 0 or int(lengths.max()) > MAX_CODE_LENGTH:
+        raise CodeInvalid("lengths of the gap codes", found=str(lengths.tolist()))
+    counts = np.bincount(lengths[tokens], minlength=2)[1:].tolist()
+    _expect_complete(counts)
+    return Code(tuple(counts)), tokens[np.argsort(lengths[tokens], kind="stable")]
+
+
+def gap_values(tokens: Array, split: int, msb: int) -> Array:
+    """Gap tokens -> (n, 2): smallest gap, extra bits (see "Gaps" in the specification)."""
+    above = np.maximum(tokens - (1 << split), 0)
+    extra = split + (above >> msb) - msb
+    base = ((1 << msb) + (above & ((1 << msb) - 1))) << extra
+    direct = tokens < (1 << split)
+    return np.stack([np.where(direct, tokens, base), np.where(direct, 0, extra)], axis=1)
 
 
 def _parse_blocks(cursor: Cursor, codes: int, min_bits: int, elements: int | None) -> Blocks:

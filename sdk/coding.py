@@ -20,6 +20,7 @@ from device_agent.format import (
     MAX_GAP_SPLIT,
     MAX_SYMBOLS,
     NO_SCALES,
+    ONLY_TOKEN,
     PLANES,
     RAW,
     SPARSE,
@@ -130,8 +131,8 @@ def pack_bits(values: np.ndarray, lengths: np.ndarray) -> bytes:
 
 
 def block_log2(codes: int) -> int:
-    """Codes of a block: enough lanes for the decoders, and an index below half a percent of the bits."""
-    return 9 if codes < 1 << 19 else 10
+    """Codes of a block: few blocks where every byte counts, many where numpy needs lanes to be quick."""
+    return 9 if 20_000 <= codes < 1 << 19 else 10
 
 
 def _index(values: np.ndarray) -> bytes:
@@ -267,7 +268,7 @@ def gap_tokens(gaps: np.ndarray, split: int, msb: int) -> tuple[np.ndarray, np.n
 
 
 def best_gap_scheme(gaps: np.ndarray) -> tuple[float, tuple[int, int]]:
-    """The (split, msb) whose entropy, extra bits and token list together are smallest, after that cost in bits."""
+    """The (split, msb) whose entropy, extra bits and list of lengths together are smallest, after that cost in bits."""
     histogram = np.bincount(gaps)
     distinct = np.flatnonzero(histogram)
     weights = histogram[distinct]
@@ -276,11 +277,17 @@ def best_gap_scheme(gaps: np.ndarray) -> tuple[float, tuple[int, int]]:
         for msb in range(min(split, MAX_GAP_MSB) + 1):
             token, _, extra = gap_tokens(distinct, split, msb)
             counts = np.bincount(token, weights)
-            used = int((counts > 0).sum())
-            cost = entropy_bits(counts) + float((extra * weights).sum()) + 8 * used
-            if used <= MAX_SYMBOLS:
+            if len(counts) < 256:
+                cost = entropy_bits(counts) + float((extra * weights).sum()) + 4 * len(counts)
                 best = min(best, (cost, (split, msb)))
     return best
+
+
+def _gap_code_field(tokens: np.ndarray, lengths: np.ndarray) -> bytes:
+    """The lengths of the codes of ``tokens`` (ascending), by token and 4 bits each."""
+    by_token = np.zeros((int(tokens[-1]) + 2) // 2 * 2, np.int64)
+    by_token[tokens] = lengths if len(tokens) > 1 else ONLY_TOKEN
+    return bytes([int(tokens[-1]) + 1]) + (by_token[::2] | by_token[1::2] << 4).astype(np.uint8).tobytes()
 
 
 def encode_sparse(symbols: Symbols, scales: Scales | None = None, below: int | None = None) -> bytes | None:
@@ -320,8 +327,7 @@ def encode_sparse(symbols: Symbols, scales: Scales | None = None, below: int | N
             symbols.values[background : background + 1].tobytes(),
             varint(len(places)),
             bytes([split | msb << 4]),
-            gap_encoder.table(),
-            listed[gap_encoder.order].astype(np.uint8).tobytes(),
+            _gap_code_field(listed, gap_encoder.length_of),
             value_encoder.table(),
             kept[value_encoder.order].tobytes(),
             bytes([log2]),

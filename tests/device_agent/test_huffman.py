@@ -92,8 +92,7 @@ def test_bits_are_packed_lowest_first(fields: list[tuple[int, int]]) -> None:
 def test_gap_tokens_give_the_gap_back(gaps: list[int], split: int, msb: int) -> None:
     msb = min(msb, split)
     token, extra, extra_bits = coding.gap_tokens(np.array(gaps), split, msb)
-    cursor = sections.Cursor(memoryview(token.astype(np.uint8).tobytes()), 0, len(gaps))
-    table = sections._parse_gaps(cursor, len(gaps), split, msb)
+    table = sections.gap_values(token, split, msb)
     assert (table[:, 0] + extra).tolist() == gaps
     assert table[:, 1].tolist() == extra_bits.tolist()
 

@@ -90,14 +90,14 @@ def sparse(
     parameters: int = 0,
     nonzeros: bytes = varint(4),
     scheme: int = 0x02,
-    tokens: bytes = b"\0\3",
+    tokens: bytes = b"\4\x01\x10",
     lengths: bytes = varint(8) + b"\0",
     spans: bytes = varint(10) + b"\0",
     bits: bytes = bytes([0b00000101]),
 ) -> bytes:
     """A sparse section of 64 one-byte elements: four ones, gaps 3 3 0 0 (bits 1 0 1 0 0 0 0 0 by gap and value)."""
     head = bytes([3, parameters]) + varint(64) + b"\0" + nonzeros + bytes([scheme])
-    return head + bytes([1, 2]) + tokens + bytes([1, 2]) + b"\1\2" + b"\6" + lengths + spans + bits
+    return head + tokens + bytes([1, 2]) + b"\1\2" + b"\6" + lengths + spans + bits
 
 
 def scaled(
@@ -217,7 +217,15 @@ def hostile() -> dict[str, bytes]:
         "LimitExceeded--symbols": package(
             dense(code=bytes([11, 0, 0, 0, 0, 0, 0, 0, 0, 0]) + varint(1023) + varint(2))
         ),
-        "SymbolInvalid--gap_token": package(sparse(tokens=b"\0\xff")),
+        "SymbolInvalid--gap_tokens_beyond_those_that_exist": package(
+            sparse(tokens=b"\x21" + bytes(16) + b"\1")
+        ),
+        "SymbolInvalid--no_gap_tokens": package(sparse(tokens=b"\0")),
+        "CodeInvalid--gap_code_of_13_bits": package(sparse(tokens=b"\2\xd1")),
+        "CodeInvalid--gap_code_incomplete": package(sparse(tokens=b"\3\x22\2")),
+        "CodeInvalid--last_gap_token_does_not_occur": package(sparse(tokens=b"\3\x11\0")),
+        "CodeInvalid--only_gap_token_is_not_alone": package(sparse(tokens=b"\2\xf1")),
+        "PaddingInvalid--gap_lengths": package(sparse(tokens=b"\3\x21\x12")),
         "SymbolInvalid--word": package(
             bytes([2, 4, 64, 1, 2])
             + varint(2)

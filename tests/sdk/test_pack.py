@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from device_agent import package
+from device_agent import package, sections
 from device_agent.format import LimitExceeded
 from sdk.pack import ChannelScales, pack, weight_buffers
 from tests.package_samples import clustered, flatbuffer
@@ -225,3 +225,29 @@ def test_buffers_are_described_as_the_tensors_that_use_them() -> None:
     assert [(span.buffer, span.dtype, span.shape, span.size, span.name) for span in spans] == [
         (1, "int8", (2, 3, 4), 24, "conv/kernel")
     ]
+
+
+def test_a_model_of_the_size_of_lenet_is_not_mostly_header() -> None:
+    rng = np.random.default_rng(16)
+    # LeNet-300-100 as in Deep Compression: 8, 9 and 26 % of the weights kept, 64 centroids (6 bits).
+    layers = [((300, 784), 0.92), ((100, 300), 0.91), ((10, 100), 0.74)]
+    tensors = []
+    for index, (shape, sparsity) in enumerate(layers):
+        weights = clustered(rng, shape[0] * shape[1], 64, sparsity).reshape(shape)
+        tensors += [(f"w{index}", "float32", weights), (f"b{index}", "float32", float32(rng, shape[0]))]
+    packed = pack(flatbuffer(tensors))
+    table = package.read_table(packed)
+    codes = 0
+    for entry in table.sections[1:]:
+        content = sections.parse(
+            memoryview(packed)[entry.offset : entry.offset + entry.coded_size], entry.size
+        )
+        parts = content.planes if isinstance(content, sections.Planes) else (content,)
+        for part in parts:
+            if isinstance(part, sections.Raw):
+                codes += part.count
+            elif part.blocks is not None:
+                codes += len(part.blocks.stream)
+            codes += part.codebook.nbytes if isinstance(part, sections.Sparse) else 0
+    skeleton = table.sections[0].coded_size
+    assert 0 < len(packed) - skeleton - codes < 600
