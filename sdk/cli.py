@@ -71,11 +71,21 @@ def _compress(arguments: argparse.Namespace) -> None:
         result = api.compress_model(
             arguments.model,
             arguments.output,
+            effort=arguments.effort,
             sparsity=arguments.sparsity,
             clusters=arguments.clusters,
             scope=arguments.scope,
             data=arguments.data,
+            check=arguments.check,
             preprocess=arguments.preprocess,
+            target_bytes=arguments.target_size,
+            max_loss=arguments.max_loss,
+            samples=arguments.samples,
+            epochs=arguments.epochs,
+            seconds=arguments.time_budget,
+            recipe=arguments.recipe,
+            save_recipe=arguments.save_recipe,
+            save_tflite=arguments.save_tflite,
             input_shape=arguments.input_shape,
             progress=progress,
         )
@@ -411,14 +421,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _model_arguments(sub)
     _output(sub, ".armlet file to write")
-    _recipe_arguments(sub)
-    sub.add_argument(
-        "--scope", choices=("layer", "global"), default="layer", help="where magnitudes are compared"
-    )
-    sub.add_argument("--data", type=Path, help="images to check the accuracy on: a folder or an .npz")
-    sub.add_argument(
-        "--preprocess", default="tf", help="tf, torch, 01, raw or mean=...:scale=... (default: tf)"
-    )
+    _compress_arguments(sub)
 
     sub = command(
         "pack", _pack, "pack any .tflite exactly as it is", "sdk pack mobilenet.tflite -o mobilenet.armlet"
@@ -623,6 +626,41 @@ def _model_arguments(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def _compress_arguments(sub: argparse.ArgumentParser) -> None:
+    group = sub.add_argument_group("what to learn from")
+    group.add_argument("--data", type=Path, help="images, labels optional: a folder or an .npz")
+    group.add_argument("--check", type=Path, metavar="DATA", help="other images to check the accuracy on")
+    group.add_argument(
+        "--preprocess", default="tf", help="tf, torch, 01, raw or mean=...:scale=... (default: tf)"
+    )
+    group.add_argument(
+        "--effort",
+        choices=("auto", "none", "calibrate", "train"),
+        default="auto",
+        help="none: by magnitude; calibrate: layer by layer on images; train: end to end on images "
+        "(default: calibrate where there are images)",
+    )
+    group.add_argument("--samples", type=_positive, metavar="N", help="at most so many of the images")
+    group.add_argument("--epochs", type=_positive, default=30, help="of training (default: 30)")
+
+    group = sub.add_argument_group("what to reach")
+    group.add_argument("--target-size", type=_bytes, metavar="SIZE", help="of the package, such as 500KB")
+    group.add_argument("--max-loss", type=float, metavar="POINTS", help="of accuracy, or of equal answers")
+    group.add_argument(
+        "--time-budget", type=_duration, metavar="TIME", help="end a search after so long, such as 20m"
+    )
+    group.add_argument("--sparsity", type=float, help="share of weights that becomes zero (default: 0.7)")
+    group.add_argument("--clusters", type=int, help="centroids a layer, 0 for none (default: 32)")
+    group.add_argument(
+        "--scope", choices=("layer", "global"), default="layer", help="where magnitudes are compared"
+    )
+
+    group = sub.add_argument_group("to do it again")
+    group.add_argument("--recipe", type=Path, metavar="FILE", help="replay a recipe, to the same bytes")
+    group.add_argument("--save-recipe", type=Path, metavar="FILE", help="write the recipe as TOML")
+    group.add_argument("--save-tflite", type=Path, metavar="FILE", help="write the compressed .tflite too")
+
+
 def _recipe_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--sparsity", type=float, default=0.7, help="share of weights that becomes zero (default: 0.7)"
@@ -716,6 +754,23 @@ def _seconds(text: str) -> float:
     if not 0 < value < 86400:
         raise argparse.ArgumentTypeError(f"expected seconds above 0 and below a day, found {text}")
     return value
+
+
+def _bytes(text: str) -> int:
+    number = text.strip().upper().removesuffix("B").strip()
+    factor = {"K": 1e3, "M": 1e6, "G": 1e9}.get(number[-1:], 1)
+    try:
+        size = int(float(number.rstrip("KMG")) * factor)
+    except (ValueError, OverflowError):
+        size = 0
+    if size < 1:
+        raise argparse.ArgumentTypeError(f"expected a size such as 500KB or 1.8MB, found {text!r}")
+    return size
+
+
+def _duration(text: str) -> float:
+    factor = {"s": 1, "m": 60, "h": 3600}.get(text[-1:], 0)
+    return _seconds(text) if not factor else _seconds(text[:-1]) * factor
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -72,15 +72,22 @@ class Unpacked:
 
 @dataclass(frozen=True)
 class Compressed:
-    """A model was pruned, clustered and packed. ``accuracy`` is None where no data were given to check it on."""
+    """A model was compressed and packed; how its accuracy was checked is in ``accuracy``, or in words.
+
+    ``curve`` holds what a search tried: package bytes, accuracy and agreement in percent, recipe.
+    """
 
     source: str
     output: Path
     original_bytes: int
-    sparsity: float
+    effort: str  # "none", "calibrate" or "train"
+    sparsity: float  # as the recipe has it
     clusters: int
     inspection: Inspection
     accuracy: Accuracy | None
+    statement: str = ""
+    target_met: bool = True
+    curve: tuple[dict[str, Any], ...] = ()
 
     @property
     def package_bytes(self) -> int:
@@ -100,8 +107,12 @@ class Compressed:
             "original_bytes": self.original_bytes,
             "package_bytes": self.package_bytes,
             "ratio": self.ratio,
+            "effort": self.effort,
             "sparsity": self.sparsity,
             "clusters": self.clusters,
+            "statement": self.statement,
+            "target_met": self.target_met,
+            "curve": list(self.curve),
             "accuracy": asdict(self.accuracy) if self.accuracy else None,
             "inspection": self.inspection.to_json(),
         }

@@ -45,6 +45,7 @@ COMPOSERS = {
     "sdk.__main__",
     "sdk.api",
     "sdk.api.boards",
+    "sdk.api.compressing",
     "sdk.api.evaluating",
     "sdk.api.files",
     "sdk.api.measuring",

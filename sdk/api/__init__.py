@@ -4,11 +4,9 @@ This is where stages are put together; they do not know each other.
 """
 
 from sdk.api.boards import bench_models, deploy_model, golden_pair
+from sdk.api.compressing import check_accuracy, compress_graph, compress_model
 from sdk.api.evaluating import evaluate_on_board
 from sdk.api.files import (
-    check_accuracy,
-    compress_graph,
-    compress_model,
     convert_model,
     describe_zoo_model,
     inspect_bytes,

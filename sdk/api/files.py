@@ -1,37 +1,27 @@
-"""Functions on files: convert, compress, pack, unpack, inspect, and the zoo."""
+"""Functions on files: convert, pack, unpack, inspect, and the zoo."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from device_agent import kernel as kernels
 from device_agent import package as package_format
 from sdk import inspection, theory
 from sdk import pack as packer
-from sdk.compress.recipe import Recipe
-from sdk.compress.recipe import apply as apply_recipe
 from sdk.convert import convert, from_keras
 from sdk.errors import ModelError
-from sdk.evaluate import predict, top1
 from sdk.files import read_file, write_file
 from sdk.graph import Graph
 from sdk.kernel import KernelBuildError, build
 from sdk.progress import Progress, silent
 from sdk.quiet import quiet_tensorflow
-from sdk.report.record import Accuracy
-from sdk.results import Compressed, Converted, Packed, Unpacked, ZooModel
+from sdk.results import Converted, Packed, Unpacked, ZooModel
 from sdk.tflite_schema import FILE_IDENTIFIER
-
-if TYPE_CHECKING:
-    from sdk.data import Dataset
 
 PathLike = str | os.PathLike[str]
 
@@ -97,83 +87,6 @@ def use_host_kernel() -> None:
         kernels.use(str(build()))
     except KernelBuildError:
         return
-
-
-def compress_model(
-    source: PathLike,
-    output: PathLike,
-    *,
-    sparsity: float = 0.7,
-    clusters: int = 32,
-    scope: str = "layer",
-    data: PathLike | None = None,
-    preprocess: str = "tf",
-    input_shape: Sequence[int] | None = None,
-    progress: Progress = silent,
-) -> Compressed:
-    """Any model that :func:`convert_model` reads -> pruned, clustered and packed at ``output``.
-
-    With ``data`` (a folder of images or an ``.npz``) the accuracy before and after is measured on it.
-    """
-    progress("convert", 0, 0)
-    graph = convert(source, input_shape=input_shape)
-    original = graph.write()
-    recipe = Recipe(sparsity=sparsity, scope=scope, clusters=clusters)
-    package = compress_graph(graph, recipe, name=name_of(source), progress=progress)
-    accuracy = None
-    if data is not None:
-        accuracy = check_accuracy(
-            original,
-            package_format.unpack(package).tflite,
-            _dataset(graph, data, preprocess),
-            progress=progress,
-        )
-    write_file(Path(output), package)
-    return Compressed(
-        source=str(source),
-        output=Path(output),
-        original_bytes=len(original),
-        sparsity=sparsity,
-        clusters=clusters,
-        inspection=inspect_bytes(package),
-        accuracy=accuracy,
-    )
-
-
-def compress_graph(
-    graph: Graph,
-    recipe: Recipe,
-    *,
-    name: str,
-    metadata: dict[str, Any] | None = None,
-    progress: Progress = silent,
-) -> bytes:
-    """A graph -> package bytes, whose metadata name the recipe and the original that they came from."""
-    original = graph.write()
-    compressed = apply_recipe(graph, recipe, progress)
-    provenance = {
-        "recipe": recipe.to_json(),
-        "original_sha256": hashlib.sha256(original).hexdigest(),
-        "original_bytes": len(original),
-    }
-    return packer.pack(
-        compressed.write(),
-        metadata={"name": name, **(metadata or {}), "provenance": provenance},
-        progress=lambda done, total: progress("pack", done, total),
-    )
-
-
-def check_accuracy(
-    original: bytes, compressed: bytes, dataset: Dataset, *, progress: Progress = silent
-) -> Accuracy:
-    """Top-1 of two ``.tflite`` models on the host. Without labels, the original's answers count as right."""
-    images = dataset.images()
-    count = len(images)
-    before = top1(predict(original, images, progress=lambda i, n: progress("check the original", i, n)))
-    after = top1(predict(compressed, images, progress=lambda i, n: progress("check the compressed", i, n)))
-    right = before if dataset.labels is None else dataset.labels
-    what = dataset.name if dataset.labels is not None else f"{dataset.name}, agreement with the original"
-    return Accuracy(what, count, int(np.sum(before == right)), int(np.sum(after == right)))
 
 
 def inspect_package(source: PathLike) -> inspection.Inspection:
@@ -285,17 +198,6 @@ def _write_graph(graph: Graph, source: str, output: Path) -> Converted:
         macs=theory.totals(theory.operator_costs(graph)).macs,
         input_shape=graph.tensors[graph.inputs[0]].shape,
         output_shape=graph.tensors[graph.outputs[0]].shape,
-    )
-
-
-def _dataset(graph: Graph, path: PathLike, preprocess: str) -> Dataset:
-    from sdk.data import has_splits, load_dataset
-
-    return load_dataset(
-        path,
-        input_shape=graph.tensors[graph.inputs[0]].shape[1:],
-        preprocess=preprocess,
-        split="test" if has_splits(path) else None,
     )
 
 

@@ -85,17 +85,25 @@ def unpacked(result: Any) -> RenderableType:
 
 def compressed(result: Any) -> RenderableType:
     """Sizes by stage, and how the accuracy was checked."""
-    accuracy = (
-        _accuracy_line(result.accuracy)
-        if result.accuracy
-        else "not checked: no data were given, so nothing is known of what the model still can do (--data)"
-    )
+    accuracy = _accuracy_line(result.accuracy) if result.accuracy else result.statement
+    parts: list[RenderableType] = []
+    if len(result.curve) > 1:
+        table = _table("Tried", "package", "top-1", "answers like the original's")
+        for point in result.curve:
+            shares = (point["accuracy_percent"], point["agreement_percent"])
+            table.add_row(
+                bytes_text(point["package_bytes"]), *("-" if s is None else f"{s:.2f} %" for s in shares)
+            )
+        parts.append(table)
+    if not result.target_met:
+        parts.append(Text("the target was not met; this is the nearest that was found", style="bold yellow"))
     return Group(
         Text(
             f"{result.output}: {bytes_text(result.package_bytes)} from {bytes_text(result.original_bytes)}, "
             f"{ratio_text(result.ratio)} smaller"
         ),
-        _facts(("accuracy", accuracy)),
+        _facts(("effort", result.effort), ("accuracy", accuracy)),
+        *parts,
         stages(result.inspection),
     )
 

@@ -1,0 +1,180 @@
+"""Compressing a model: with no data, with calibration on images, or with training on them."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from device_agent import package as package_format
+from sdk import pack as packer
+from sdk.api.files import PathLike, inspect_bytes, name_of
+from sdk.compress import targets
+from sdk.compress.recipe import Recipe
+from sdk.compress.recipe import apply as apply_recipe
+from sdk.convert import convert
+from sdk.data import has_splits, load_dataset
+from sdk.evaluate import predict, top1
+from sdk.files import read_file, write_file
+from sdk.graph import Graph
+from sdk.progress import Progress, silent
+from sdk.report.record import Accuracy
+from sdk.results import Compressed
+
+if TYPE_CHECKING:
+    from sdk.data import Dataset
+
+
+def compress_model(
+    source: PathLike,
+    output: PathLike,
+    *,
+    effort: str = "auto",
+    sparsity: float | None = None,
+    clusters: int | None = None,
+    scope: str = "layer",
+    data: PathLike | None = None,
+    check: PathLike | None = None,
+    preprocess: str = "tf",
+    target_bytes: int | None = None,
+    max_loss: float | None = None,
+    samples: int | None = None,
+    epochs: int = 30,
+    seconds: float | None = None,
+    recipe: PathLike | None = None,
+    save_recipe: PathLike | None = None,
+    save_tflite: PathLike | None = None,
+    input_shape: Sequence[int] | None = None,
+    progress: Progress = silent,
+) -> Compressed:
+    """Any model that :func:`convert_model` reads -> pruned, clustered and packed at ``output``.
+
+    ``data`` (a folder of images or an ``.npz``) is calibrated or trained on, as ``effort`` says: "none", "calibrate",
+    "train", or "auto" for calibration where there are data.  Accuracy is checked on ``check``, else on the test split
+    of ``data``, else on images kept back.  ``target_bytes`` or ``max_loss`` (points) is met by a search that stops
+    after ``seconds``.  ``recipe`` replays a file that ``save_recipe`` wrote, to the same bytes.
+    """
+    progress("convert", 0, 0)
+    graph = convert(source, input_shape=input_shape)
+    original = graph.write()
+    splits = data is not None and has_splits(data)
+    learn = _dataset(graph, data, preprocess, "train" if splits else None)
+    checked = _dataset(graph, check, preprocess, None)
+    if checked is None and splits:
+        checked = _dataset(graph, data, preprocess, "test")
+
+    if recipe is not None:
+        text = read_file(Path(recipe), "a recipe that sdk compress wrote").decode("utf-8", "replace")
+        used = Recipe.from_toml(text)
+        statement = "accuracy was not checked: a recipe was replayed"
+        made = targets.Compressed(apply_recipe(graph, used, progress, learn), used, (), statement)
+    else:
+        deadline = None if seconds is None else time.monotonic() + seconds
+        settings = targets.Settings(
+            effort=effort,
+            sparsity=sparsity,
+            scope=scope,
+            clusters=clusters,
+            target_bytes=target_bytes,
+            max_loss=max_loss,
+            samples=samples,
+            epochs=epochs,
+            seconds_left=None if deadline is None else lambda: deadline - time.monotonic(),
+        )
+        made = targets.compress(graph, learn, settings, progress, check=checked)
+    package = _packed(made.graph, made.recipe, original, name=name_of(source), progress=progress)
+    accuracy = None
+    on = checked if checked is not None else learn
+    if made.recipe.effort == "none" and on is not None:
+        accuracy = check_accuracy(original, package_format.unpack(package).tflite, on, progress=progress)
+    write_file(Path(output), package)
+    if save_recipe is not None:
+        write_file(Path(save_recipe), made.recipe.to_toml().encode())
+    if save_tflite is not None:
+        write_file(Path(save_tflite), made.graph.write())
+    return Compressed(
+        source=str(source),
+        output=Path(output),
+        original_bytes=len(original),
+        effort=made.recipe.effort,
+        sparsity=made.recipe.sparsity,
+        clusters=made.recipe.clusters,
+        inspection=inspect_bytes(package),
+        accuracy=accuracy,
+        statement=made.statement,
+        target_met=made.target_met,
+        curve=tuple(
+            {
+                "package_bytes": point.package_bytes,
+                "accuracy_percent": point.accuracy_percent,
+                "agreement_percent": point.agreement_percent,
+                "recipe": point.recipe.to_json(),
+            }
+            for point in made.curve
+        ),
+    )
+
+
+def compress_graph(
+    graph: Graph,
+    recipe: Recipe,
+    *,
+    name: str,
+    metadata: dict[str, Any] | None = None,
+    progress: Progress = silent,
+) -> bytes:
+    """A graph -> package bytes, by a recipe that needs no data."""
+    return _packed(
+        apply_recipe(graph, recipe, progress),
+        recipe,
+        graph.write(),
+        name=name,
+        metadata=metadata,
+        progress=progress,
+    )
+
+
+def _packed(
+    graph: Graph,
+    recipe: Recipe,
+    original: bytes,
+    *,
+    name: str,
+    metadata: dict[str, Any] | None = None,
+    progress: Progress = silent,
+) -> bytes:
+    """Package bytes, whose metadata name the recipe and the original that they came from."""
+    provenance = {
+        "recipe": recipe.to_json(),
+        "original_sha256": hashlib.sha256(original).hexdigest(),
+        "original_bytes": len(original),
+    }
+    return packer.pack(
+        graph.write(),
+        metadata={"name": name, **(metadata or {}), "provenance": provenance},
+        progress=lambda done, total: progress("pack", done, total),
+    )
+
+
+def check_accuracy(
+    original: bytes, compressed: bytes, dataset: Dataset, *, progress: Progress = silent
+) -> Accuracy:
+    """Top-1 of two ``.tflite`` models on the host. Without labels, the original's answers count as right."""
+    images = dataset.images()
+    count = len(images)
+    before = top1(predict(original, images, progress=lambda i, n: progress("check the original", i, n)))
+    after = top1(predict(compressed, images, progress=lambda i, n: progress("check the compressed", i, n)))
+    right = before if dataset.labels is None else dataset.labels
+    what = dataset.name if dataset.labels is not None else f"{dataset.name}, agreement with the original"
+    return Accuracy(what, count, int(np.sum(before == right)), int(np.sum(after == right)))
+
+
+def _dataset(graph: Graph, path: PathLike | None, preprocess: str, split: str | None) -> Dataset | None:
+    if path is None:
+        return None
+    shape = graph.tensors[graph.inputs[0]].shape[1:]
+    return load_dataset(path, input_shape=shape, preprocess=preprocess, split=split)
