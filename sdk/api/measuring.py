@@ -20,7 +20,7 @@ from sdk import breakdown, compare, gap, instructions, isolate, theory
 from sdk.api.files import inspect_bytes
 from sdk.boards import Board, user_folder
 from sdk.calibration import Calibration, best_rates, experiments
-from sdk.errors import BoardError, DataError, ProvisionError
+from sdk.errors import BoardError, DataError, ProvisionError, RemoteError
 from sdk.files import read_file, write_file
 from sdk.graph import Graph
 from sdk.progress import Progress, silent
@@ -77,11 +77,15 @@ def measure(
         for count in counts
     ]
     profiles: dict[str, Profile] = {}
+    remarks: list[str] = []
     if profile:
         wanted = [m for m in models if _is_worth_profiling(session, m)]
         measured = {m.model: m for m in runs[0]}
-        taken = profile_deployed(session, wanted, [measured[m.name] for m in wanted], progress=progress)
-        profiles = {model.name: found for model, found in zip(wanted, taken, strict=True)}
+        try:
+            taken = profile_deployed(session, wanted, [measured[m.name] for m in wanted], progress=progress)
+            profiles = {model.name: found for model, found in zip(wanted, taken, strict=True)}
+        except RemoteError as error:  # the measurement stands all the same
+            remarks.append(f"operators were not timed: {error}")
     records = [
         _record(model, [run[i] for run in runs], profiles.get(model.name), (accuracies or {}).get(model.name))
         for i, model in enumerate(models)
@@ -96,7 +100,7 @@ def measure(
         emulated=session.board.emulated,
         models=tuple(records),
         comparisons=compare_all(records),
-        notes=(*_notes(records), *counting),
+        notes=(*_notes(records), *remarks, *counting),
         peaks=peaks,
         gaps=gaps,
     )
@@ -251,15 +255,21 @@ def profile_deployed(
         return []
     if session.provisioned.runtime in RUNTIMES_WITH_PROFILER:
         progress("profile", 0, 0)
-        return list(
-            profile_models(
-                session.agent,
-                [model.name for model in models],
-                threads=measured[0].threads,
-                kernel=session.kernel,
-                emulated=session.board.emulated,
+        try:
+            return list(
+                profile_models(
+                    session.agent,
+                    [model.name for model in models],
+                    threads=measured[0].threads,
+                    kernel=session.kernel,
+                    emulated=session.board.emulated,
+                )
             )
-        )
+        except RemoteError:
+            # A version without that profiler, or a model that it does not take. One by one they may still be timed;
+            # the profile says how it was taken.
+            if session.board.emulated:
+                raise
     return [_profile_isolated(session, model, m, progress) for model, m in zip(models, measured, strict=True)]
 
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from sdk import api, wheels
+from sdk.api import measuring
 from sdk.api.evaluating import hits
 from sdk.api.measuring import calibration_path, known_peaks, load_calibration
 from sdk.boards import load_board
 from sdk.cli import main
-from sdk.errors import DataError
+from sdk.errors import DataError, RemoteError
 from sdk.facts import this_machine
 from sdk.report.record import Report
 from tests.sdk.small_graphs import small_network
@@ -149,3 +150,23 @@ def test_hits_counts_labels_among_the_best() -> None:
     labels = np.array([1, 1, 0])
     assert hits(scores, labels, 1) == 2
     assert hits(scores, labels, 2) == 3
+
+
+@ssh
+def test_a_runtime_without_its_profiler_is_timed_operator_by_operator(
+    models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("ai-edge-litert")
+
+    def no_profiler(*_, **__):
+        raise RemoteError("the agent could not profile: this runtime has no profiler")
+
+    monkeypatch.setattr(measuring, "profile_models", no_profiler)
+    report = api.bench_models("local", models, runtime="ai-edge-litert", samples=30, seconds=1)
+    assert [model.profile.method for model in report.models if model.profile] == ["isolated", "isolated"]
+
+    monkeypatch.setattr(measuring, "time_models", no_profiler)
+    report = api.bench_models("local", models, runtime="ai-edge-litert", samples=30, seconds=1)
+    assert [model.profile for model in report.models] == [None, None]
+    assert any(note.startswith("operators were not timed") for note in report.notes)
+    assert len(report.comparisons) == 1
