@@ -148,9 +148,8 @@ class ProfiledModel:
 
     def _compile(self, size: int, threads: int) -> None:
         environment = self._made("LiteRtDestroyEnvironment", "LiteRtCreateEnvironment", 0, None)
-        model = self._made(
-            "LiteRtDestroyModel", "LiteRtCreateModelFromBuffer", environment, self._bytes, size
-        )
+        start = ctypes.cast(ctypes.c_char_p(self._bytes), c_void_p)
+        model = self._made("LiteRtDestroyModel", "LiteRtCreateModelFromBuffer", environment, start, size)
         options = self._made("LiteRtDestroyOptions", "LiteRtCreateOptions")
         self._call("LiteRtSetOptionsHardwareAccelerators", options, CPU)
         # Their payload is TOML that the runtime frees.
