@@ -137,9 +137,7 @@ class ProfiledModel:
         self._libc = ctypes.CDLL(None)
         self._libc.strdup.restype, self._libc.strdup.argtypes = c_void_p, (ctypes.c_char_p,)
         self._owned: list[tuple[str, c_void_p]] = []
-        self._bytes = ctypes.create_string_buffer(
-            tflite, len(tflite)
-        )  # the model reads from it while it lives
+        self._bytes = tflite  # the model reads its weights from these very bytes while it lives
         try:
             self._compile(len(tflite), threads)
         except BaseException:
