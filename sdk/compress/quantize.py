@@ -20,6 +20,11 @@ from sdk.compress.structure import has_sparse_hint
 from sdk.errors import DataError, ModelError
 from sdk.graph import Graph
 
+#: What an output channel without weights gets as its only one, as a share of the layer's largest weight. A channel of
+#: zeros alone would get the scale 0, on which XNNPACK's ARM kernels crash (seen with ai-edge-litert 2.3.0); this is
+#: less than half a step of the largest channel.
+EMPTY_CHANNEL = 1e-3
+
 
 def quantize(graph: Graph, images: Iterable[np.ndarray]) -> Graph:
     """The int8 form of a float32 graph, its ranges taken from ``images``.
@@ -47,10 +52,26 @@ def quantize(graph: Graph, images: Iterable[np.ndarray]) -> Graph:
     samples = [_sample(image, shape) for image in images]
     if not samples:
         raise DataError("there is nothing to calibrate with", expected="1 image or more", found="none")
-    quantised = Graph.read(_quantise(graph.write(), samples))
+    quantised = Graph.read(_quantise(_without_empty_channels(graph).write(), samples))
     # The quantiser writes a new file: what the graph says about itself is carried over.
     kept = dict(quantised.metadata) | dict(graph.metadata)
     return replace(quantised, metadata=tuple(kept.items()), description=graph.description)
+
+
+def _without_empty_channels(graph: Graph) -> Graph:
+    changes = {}
+    for weight in graph.weights():
+        if not weight.tensor.is_dense_array or weight.array.dtype != np.float32:
+            continue
+        channels = np.moveaxis(weight.array, weight.channel_axis, 0)
+        empty = ~channels.reshape(len(channels), -1).any(axis=1)
+        if empty.any():
+            filled = channels.copy()
+            filled.reshape(len(channels), -1)[empty, 0] = EMPTY_CHANNEL * max(
+                float(np.abs(channels).max()), 1e-6
+            )
+            changes[weight.tensor_index] = np.ascontiguousarray(np.moveaxis(filled, 0, weight.channel_axis))
+    return graph.with_data(changes)
 
 
 def _sample(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from sdk.compress.prune import prune
 from sdk.compress.quantize import quantize
 from sdk.compress.sparse_hint import sparse_hint
 from sdk.errors import DataError, ModelError
+from sdk.graph import Graph
 from tests.sdk.compress.layered_graphs import Layers, kinds, small_mobilenet, small_shufflenet
 from tests.sdk.small_graphs import interpret
 
@@ -21,7 +24,7 @@ def images(size: int, count: int, seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("make", [small_mobilenet, small_shufflenet])
-def test_the_answers_stay_within_a_few_steps_of_eight_bits(make: type[object]) -> None:
+def test_the_answers_stay_within_a_few_steps_of_eight_bits(make: Callable[[], Graph]) -> None:
     graph = make()
     int8 = quantize(graph, images(32, 32, 0))
     model, quantised = graph.write(), int8.write()
@@ -43,6 +46,19 @@ def test_every_layer_computes_in_int8_and_the_ends_stay_float() -> None:
     assert all(
         len(w.tensor.quantization.scales) == w.tensor.shape[0] for w in convolutions if w.tensor.quantization
     )
+
+
+def test_a_channel_without_weights_gets_a_scale_all_the_same() -> None:
+    graph = small_mobilenet()
+    (weight, *_) = [w for w in graph.weights() if w.layer == "convolution 1x1"]
+    (kernel, *_) = [w for w in graph.weights() if w.layer == "depthwise"]
+    emptied = {weight.tensor_index: weight.array.copy(), kernel.tensor_index: kernel.array.copy()}
+    emptied[weight.tensor_index][3] = 0
+    emptied[kernel.tensor_index][..., 5] = 0
+    int8 = quantize(graph.with_data(emptied), images(32, 8, 0))
+    for found in int8.weights():
+        assert found.tensor.quantization is not None
+        assert (found.tensor.quantization.scales > 0).all()
 
 
 def test_a_mirrored_graph_still_says_so() -> None:
