@@ -34,6 +34,10 @@ from sdk.errors import ModelError
 from sdk.graph import Graph
 
 
+#: The sparse form must cost less than this share of the dense one: the estimates are good to a tenth.
+MARGIN = 0.95
+
+
 @dataclass(frozen=True)
 class PassResult:
     """One line of the report: what a pass did, or why it was not used."""
@@ -102,7 +106,7 @@ def for_board(
         path = sparse_path(sparse)
     costs = instructions(dense), instructions(sparse, set(path.operators))
     verdict = f"about {costs[1] / 1e6:.3g} M instructions sparse, {costs[0] / 1e6:.3g} M dense"
-    if costs[1] >= costs[0]:
+    if costs[1] >= MARGIN * costs[0]:
         return Specialised(dense, "dense", (*dense_results, PassResult("sparse_hint", False, verdict)))
     return Specialised(
         sparse_hint(sparse), "sparse", (*sparse_results, PassResult("sparse_hint", True, verdict))
