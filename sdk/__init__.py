@@ -18,9 +18,11 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "bench_models": "sdk.api",
+    "board_status": "sdk.api",
     "calibrate_board": "sdk.api",
     "compare_runs": "sdk.api",
     "compress_model": "sdk.api",
+    "confirm_model": "sdk.api",
     "convert_model": "sdk.api",
     "deploy_model": "sdk.api",
     "describe_zoo_model": "sdk.api",
@@ -30,6 +32,7 @@ _PUBLIC = {
     "list_zoo": "sdk.api",
     "pack_model": "sdk.api",
     "read_run": "sdk.api",
+    "rollback_model": "sdk.api",
     "run_size_suite": "sdk.api",
     "run_suite": "sdk.api",
     "unpack_package": "sdk.api",

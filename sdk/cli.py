@@ -209,8 +209,61 @@ def _deploy(arguments: argparse.Namespace) -> None:
     from sdk import api
 
     with _progress(arguments) as progress:
-        result = api.deploy_model(arguments.board, arguments.model, **_target(arguments), progress=progress)
+        result = api.deploy_model(
+            arguments.board,
+            arguments.model,
+            keep_on_trial=arguments.keep_on_trial,
+            **_target(arguments),
+            progress=progress,
+        )
     _print(arguments, result.to_json(), lambda terminal: terminal.deployed(result))
+
+
+def _status(arguments: argparse.Namespace) -> None:
+    from sdk.api import releases
+
+    with _progress(arguments) as progress:
+        result = releases.board_status(arguments.board, progress=progress, **_address(arguments))
+    _print(arguments, result.to_json(), lambda terminal: terminal.board_overview(result))
+
+
+def _releases(arguments: argparse.Namespace) -> None:
+    from sdk.api import releases
+
+    with _progress(arguments) as progress:
+        slots = releases.board_status(arguments.board, progress=progress, **_address(arguments)).slots
+    if arguments.name is not None:
+        known = ", ".join(slot.name for slot in slots)
+        slots = tuple(slot for slot in slots if slot.name == arguments.name)
+        if not slots:
+            raise ArmletError(
+                f"nothing is deployed under the name {arguments.name}", found=known or "nothing"
+            )
+    _print(arguments, [slot.to_json() for slot in slots], lambda terminal: terminal.releases(slots))
+
+
+def _rollback(arguments: argparse.Namespace) -> None:
+    from sdk.api import releases
+
+    with _progress(arguments) as progress:
+        slot = releases.rollback_model(
+            arguments.board,
+            arguments.name,
+            reason=arguments.reason,
+            progress=progress,
+            **_address(arguments),
+        )
+    _print(arguments, slot.to_json(), lambda terminal: terminal.slot_changed(slot))
+
+
+def _confirm(arguments: argparse.Namespace) -> None:
+    from sdk.api import releases
+
+    with _progress(arguments) as progress:
+        slot = releases.confirm_model(
+            arguments.board, arguments.name, progress=progress, **_address(arguments)
+        )
+    _print(arguments, slot.to_json(), lambda terminal: terminal.slot_changed(slot))
 
 
 def _bench(arguments: argparse.Namespace) -> None:
@@ -524,6 +577,48 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("model", type=Path, help=".armlet package, or any model that `sdk convert` reads")
     _target_arguments(sub)
 
+    sub.add_argument(
+        "--keep-on-trial",
+        action="store_true",
+        help="check it, but leave the old one running until `sdk confirm`",
+    )
+
+    sub = command(
+        "status",
+        _status,
+        "say what is installed and deployed on a board, and what was sent back",
+        "sdk status --board rpi4 --host raspberrypi.local",
+    )
+    _board_arguments(sub)
+
+    sub = command(
+        "releases",
+        _releases,
+        "show what happened to the models of a board: confirmed, sent back and why, rolled back",
+        "sdk releases --board rpi4 --host raspberrypi.local mobilenet",
+    )
+    sub.add_argument("name", nargs="?", help="name of a deployed model (default: all of them)")
+    _board_arguments(sub)
+
+    sub = command(
+        "rollback",
+        _rollback,
+        "make the release before the current one run again",
+        "sdk rollback --board rpi4 --host raspberrypi.local mobilenet",
+    )
+    sub.add_argument("name", help="name of a deployed model")
+    sub.add_argument("--reason", default="asked for", metavar="TEXT", help="kept in the history on the board")
+    _board_arguments(sub)
+
+    sub = command(
+        "confirm",
+        _confirm,
+        "make the release on trial the one that runs",
+        "sdk confirm --board rpi4 --host raspberrypi.local mobilenet",
+    )
+    sub.add_argument("name", help="name of a deployed model")
+    _board_arguments(sub)
+
     sub = command(
         "bench",
         _bench,
@@ -681,7 +776,7 @@ def _zoo_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("-o", "--output", type=Path, metavar="FILE", help=".tflite file to write")
 
 
-def _target_arguments(
+def _board_arguments(
     sub: argparse.ArgumentParser, board: str | None = None, *, required: bool = True
 ) -> None:
     sub.add_argument(
@@ -691,6 +786,12 @@ def _target_arguments(
         help="name of a board, see `sdk boards`" + (f" (default: {board})" if board else ""),
     )
     _address_arguments(sub)
+
+
+def _target_arguments(
+    sub: argparse.ArgumentParser, board: str | None = None, *, required: bool = True
+) -> None:
+    _board_arguments(sub, board, required=required)
     sub.add_argument(
         "--runtime", choices=("tflite-runtime", "ai-edge-litert"), help="default: as the board's file says"
     )

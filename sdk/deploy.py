@@ -406,6 +406,11 @@ def _optional_number(answer: dict[str, Any], verb: str, key: str) -> float | Non
     return None if answer.get(key) is None else _number(answer, verb, key)
 
 
+def _optional_size(answer: dict[str, Any], verb: str, key: str) -> int | None:
+    value = _optional_number(answer, verb, key)
+    return None if value is None else int(value)
+
+
 def _sha256(answer: dict[str, Any], verb: str, key: str) -> str:
     value = answer.get(key)
     if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{64}", value):
@@ -433,7 +438,7 @@ def _slot(record: Any, verb: str) -> dict[str, Any]:
     return {
         "name": record["name"],
         **ids,
-        "package_bytes": _optional_number(record, verb, "package_bytes"),
+        "package_bytes": _optional_size(record, verb, "package_bytes"),
         "history": [
             {
                 "event": printable(event.get("event")),

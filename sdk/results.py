@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ class Deployment:
     address: str
     name: str
     release: str
-    state: str  # "confirmed", or "unchanged" when the very same release ran already
+    state: str  # "confirmed", "unchanged" when the very same release ran already, or "trial"
     package_bytes: int
     sent_bytes: int
     provisioned_bytes: int
@@ -150,6 +151,86 @@ class Deployment:
     runtime: str
     runtime_version: str
     decode_kernels: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return _plain(self)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a name on a board. ``unix_seconds`` is the board's clock, which may be wrong."""
+
+    event: str  # "confirmed", "reverted", "rolled back" or "lost"
+    release: str | None
+    reason: str
+    unix_seconds: float
+
+    @property
+    def when(self) -> str:
+        """The time in UTC, to the minute; "?" where the board's clock said something impossible."""
+        try:
+            return datetime.fromtimestamp(self.unix_seconds, tz=timezone.utc).strftime("%Y-%m-%d %H:%M")
+        except (ValueError, OverflowError, OSError):
+            return "?"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What a name stands for on a board: ids of releases, and the last events, oldest first."""
+
+    name: str
+    current: str | None
+    previous: str | None
+    trial: str | None
+    package_sha256: str | None  # of the current release, as package_bytes; None where its manifest is damaged
+    package_bytes: int | None
+    history: tuple[Event, ...]
+
+    @property
+    def since(self) -> str | None:
+        """When what runs now began to: it was confirmed, or another was rolled back."""
+        for event in reversed(self.history):
+            if event.event == "rolled back" or (event.event == "confirmed" and event.release == self.current):
+                return event.when
+        return None
+
+    @classmethod
+    def from_answer(cls, answer: dict[str, Any]) -> Slot:
+        """From what :class:`sdk.deploy.RemoteAgent` has checked."""
+        return cls(**{**answer, "history": tuple(Event(**event) for event in answer["history"])})
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return _plain(self)
+
+
+@dataclass(frozen=True)
+class BoardStatus:
+    """What is on a board. Versions are None where nothing was ever deployed; runtime too where it does not work."""
+
+    board: str
+    address: str
+    agent_version: str | None
+    python_version: str | None
+    machine: str | None
+    runtime: str | None
+    runtime_version: str | None
+    numpy_version: str | None
+    slots: tuple[Slot, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return _plain(self)
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A signature was written, or is right: whose it is, as ssh-keygen names them."""
+
+    package: Path
+    signature: Path
+    signer: str
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""

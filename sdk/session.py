@@ -44,16 +44,28 @@ class Session:
     kernel: str
 
 
+#: Begins a call of the agent that was accepted last on a board, relative to the login folder (:mod:`sdk.provision`).
+LAUNCHED = (".armlet/python", "-sS", "-m", "device_agent")
+
+
+@contextmanager
+def open_connection(
+    board_name: str, target: Target, progress: Progress = silent
+) -> Iterator[tuple[Board, Connection]]:
+    """Connects to a board as it is and sends nothing. Raises BoardError or ConnectionFailed."""
+    board = load_board(board_name)
+    with ExitStack() as stack:
+        progress("connect", 0, 0)
+        yield board, stack.enter_context(connect(**login(board, target, stack)))
+
+
 @contextmanager
 def open_session(board_name: str, target: Target, progress: Progress = silent) -> Iterator[Session]:
     """Connects to a board and makes it ready; the first time sends runtime and agent, later nothing.
 
     Raises BoardError, ConnectionFailed or ProvisionError.
     """
-    board = load_board(board_name)
-    with ExitStack() as stack:
-        progress("connect", 0, 0)
-        connection = stack.enter_context(connect(**login(board, target, stack)))
+    with open_connection(board_name, target, progress) as (board, connection):
         provisioned = provision(
             connection,
             kernel=None if target.kernel == "numpy" else _kernel,

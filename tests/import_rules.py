@@ -50,6 +50,7 @@ COMPOSERS = {
     "sdk.api.files",
     "sdk.api.measuring",
     "sdk.api.probing",
+    "sdk.api.releases",
     "sdk.api.runs",
     "sdk.api.size_suite",
     "sdk.api.suites",

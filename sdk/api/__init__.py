@@ -17,6 +17,7 @@ from sdk.api.files import (
     write_zoo_model,
 )
 from sdk.api.measuring import calibrate_board, measure
+from sdk.api.releases import board_status, confirm_model, rollback_model
 from sdk.api.runs import compare_runs, read_run, write_html, write_run
 from sdk.api.size_suite import run_size_suite
 from sdk.api.suites import run_suite
@@ -24,11 +25,13 @@ from sdk.prefetch import fetch_runtimes
 
 __all__ = [
     "bench_models",
+    "board_status",
     "calibrate_board",
     "check_accuracy",
     "compare_runs",
     "compress_graph",
     "compress_model",
+    "confirm_model",
     "convert_model",
     "deploy_model",
     "describe_zoo_model",
@@ -41,6 +44,7 @@ __all__ = [
     "measure",
     "pack_model",
     "read_run",
+    "rollback_model",
     "run_size_suite",
     "run_suite",
     "unpack_package",

@@ -26,15 +26,24 @@ from sdk.results import Deployment
 from sdk.session import Target, open_session
 
 
-def deploy_model(board: str, source: PathLike, *, progress: Progress = silent, **target: Any) -> Deployment:
+def deploy_model(
+    board: str,
+    source: PathLike,
+    *,
+    keep_on_trial: bool = False,
+    progress: Progress = silent,
+    **target: Any,
+) -> Deployment:
     """Pushes a package (or any model, packed on the way) and makes it what runs on the board under its name.
 
-    The board runs the host's golden input before it confirms the new release. ``target``: see
-    :class:`sdk.session.Target`.
+    The board runs the host's golden input before it confirms the new release; with ``keep_on_trial`` it leaves the
+    old one running until :func:`sdk.confirm_model`. ``target``: see :class:`sdk.session.Target`.
     """
     name, package = package_of(source, progress)
     with open_session(board, Target(**target), progress) as session:
-        deployed = session.agent.deploy(package, name, golden=golden_pair(package), progress=progress)
+        deployed = session.agent.deploy(
+            package, name, golden=golden_pair(package), keep_on_trial=keep_on_trial, progress=progress
+        )
         return Deployment(
             board=session.board.name,
             address=session.connection.address,

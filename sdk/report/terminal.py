@@ -18,6 +18,11 @@ from sdk.report.terminal_gap import evaluation as evaluation
 from sdk.report.terminal_gap import gap
 from sdk.report.terminal_gap import size_suite as size_suite
 from sdk.report.terminal_gap import suite as suite
+from sdk.report.terminal_releases import board_overview as board_overview
+from sdk.report.terminal_releases import releases as releases
+from sdk.report.terminal_releases import signed as signed
+from sdk.report.terminal_releases import slot_changed as slot_changed
+from sdk.report.terminal_releases import verified as verified
 from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, seconds_text
 
 
