@@ -33,7 +33,6 @@ from sdk.compress.widen import widen
 from sdk.errors import ModelError
 from sdk.graph import Graph
 
-
 #: The sparse form must cost less than this share of the dense one: the estimates are good to a tenth.
 MARGIN = 0.95
 
