@@ -43,8 +43,9 @@ class KernelTime:
     node: int
     #: True where the delegate (XNNPACK) ran it, False where the runtime's own kernel did.
     delegated: bool
-    #: :func:`quiet_mean` over the inferences, cut off to the step of the profiler's clock each time.
+    #: :func:`quiet_mean` over the inferences, with half a step of the profiler's clock added back.
     seconds: float
+    #: The least, as the profiler's clock told it.
     minimum_seconds: float
 
     @property
@@ -68,13 +69,12 @@ class Profile:
     kernels: tuple[KernelTime, ...]
     #: Inferences that were profiled; of an isolated profile, the fewest that any operator got.
     inferences: int
-    #: What an inference takes outside of its kernels, :func:`quiet_mean`. Below 0 where isolated operators add up to
-    #: more than the whole.
+    #: What a profiled inference takes outside of its kernels, :func:`quiet_mean`; the profiler's own work is in it.
+    #: Below 0 where isolated operators add up to more than the whole.
     outside_seconds: float
-    #: One inference while the profiler ran, by the clock outside, :func:`quiet_mean`; the next field if isolated.
+    #: The fastest inference while the profiler ran, by the clock outside; of an isolated profile as the next field.
     profiled_seconds: float
-    #: One inference without the profiler, taken in turn with the profiled ones, :func:`quiet_mean`; if isolated, the
-    #: fastest of the measurement.
+    #: The fastest inference without the profiler, taken in turn with the profiled ones (isolated: of the measurement).
     unprofiled_seconds: float
     #: Already taken off every isolated time: what a call costs that computes nothing. 0 for "runtime".
     call_seconds: float
@@ -87,6 +87,11 @@ class Profile:
     #: ``uname -m``.
     machine: str
     emulated: bool
+
+    @property
+    def dispatch_seconds(self) -> float:
+        """What an inference takes outside of its kernels, without what the profiler adds."""
+        return self.outside_seconds - max(0.0, self.profiled_seconds - self.unprofiled_seconds)
 
     @property
     def kernel_seconds(self) -> float:

@@ -159,8 +159,8 @@ def breakdown(subject: Subject, peaks: Peaks) -> dict[str, float]:
             parts[ELEMENT_WISE] += time.seconds
         else:
             parts[ZERO_MAC] += time.seconds
-    parts[DISPATCH] = subject.profile.outside_seconds
-    undisturbed = subject.profile.kernel_seconds + subject.profile.outside_seconds
+    parts[DISPATCH] = subject.profile.dispatch_seconds
+    undisturbed = subject.profile.kernel_seconds + subject.profile.dispatch_seconds
     parts[DISTURBANCE] = subject.measurement.median - undisturbed
     return parts
 

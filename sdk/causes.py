@@ -111,11 +111,7 @@ def _dispatch(_: Subject, candidate: Subject) -> str:
             f"{_ms(profile.unprofiled_seconds)}: together they leave the caches to each other, and start one after the "
             "other. Fewer, larger operators help."
         )
-    text = f"{count} kernels, started one after the other. Fewer, larger operators help, or a larger input."
-    rounding = count * profile.resolution_seconds / 2.0
-    if rounding > 0.1 * profile.outside_seconds:
-        text += f" (Of it, up to {_ms(rounding)} is the profiler's clock, which cuts times off.)"
-    return text
+    return f"{count} kernels, started one after the other. Fewer, larger operators help, or a larger input."
 
 
 def _disturbance(_: Subject, __: Subject) -> str:

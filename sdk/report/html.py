@@ -72,7 +72,7 @@ def render(report: Report) -> str:
         operators=[_operators(m, times, report.peaks, Markup) for m, times in profiled],
         heads=HEADS,
         groups=Markup(
-            charts.groups([(m.name, times, m.profile.outside_seconds) for m, times in profiled if m.profile])
+            charts.groups([(m.name, times, m.profile.dispatch_seconds) for m, times in profiled if m.profile])
         )
         if profiled
         else "",
