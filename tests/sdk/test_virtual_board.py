@@ -22,7 +22,7 @@ from rich.console import Console
 from sdk import api, virtual_board
 from sdk.boards import load_board
 from sdk.connection import SshConnection, connect
-from sdk.emulation import binfmt, tools, userland
+from sdk.emulation import binfmt, processes, tools, userland
 from sdk.emulation.userland import Recipe
 from sdk.errors import BoardError, ConnectionFailed
 from sdk.pack import pack
@@ -218,16 +218,27 @@ def test_an_architecture_without_a_userland_is_refused():
 # -- the real one ---------------------------------------------------------------------------------------------------
 
 
-def board_processes() -> list[str]:
-    """Processes of any emulated board on this machine."""
+def namespace_of(board: VirtualBoard) -> str:
+    """The process namespace that a running board lives in, by the kernel's name for it."""
+    (first,) = processes.children(board.status().pid)
+    return os.readlink(f"/proc/{first}/ns/pid")
+
+
+def processes_in(namespace: str) -> list[str]:
     found = []
-    for status in Path("/proc").glob("[0-9]*/status"):
+    for link in Path("/proc").glob("[0-9]*/ns/pid"):
         try:
-            if f"\nUid:\t{userland.USER_ID}\t" in status.read_text():
-                found.append(status.parent.name)
+            if os.readlink(link) == namespace:
+                found.append(link.parts[2])
         except OSError:
             continue
     return found
+
+
+def mounts_of(folder: Path) -> list[str]:
+    """Mounts that this process sees on or of ``folder``, and those that boards make."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [line for line in lines if str(folder) in line or line.split(" - ")[1].split()[1] == "armlet"]
 
 
 def rules() -> set[str]:
@@ -360,54 +371,58 @@ def test_a_measurement_there_is_labelled_emulated(board: VirtualBoard, tmp_path:
     assert "Latency of one inference" not in text
 
 
-@pytest.mark.ssh
-def test_stopped_or_killed_it_leaves_no_process_no_mount_and_no_rule(tmp_path: Path):
+@pytest.fixture
+def own_board(tmp_path: Path) -> Iterator[VirtualBoard]:
+    """A board that a test may kill."""
     need_virtual_board()
-    others, mounts, known = set(board_processes()), Path("/proc/mounts").read_text(), rules()
     board = VirtualBoard(folder=tmp_path / "board")
-    key = None
+    yield board
+    board.stop()
+
+
+@pytest.mark.ssh
+def test_stopped_or_killed_it_leaves_no_process_no_mount_and_no_rule(own_board: VirtualBoard):
+    board, key = own_board, b""
     for how in (signal.SIGTERM, signal.SIGKILL):
         status = board.start()
-        assert status.running
-        assert status.pid is not None
-        assert Path("/proc/mounts").read_text() == mounts
+        namespace = namespace_of(board)
+        assert board._binfmt_name in rules()
+        assert mounts_of(board.folder) == []
         with connect(**board.login()) as connection:
             key = key or board.user_key.read_bytes()
             # A child that outlives the login: what a killed benchmark might leave.
             says(connection, "touch stays; setsid sleep 300 >/dev/null 2>&1 </dev/null &")
-            assert set(board_processes()) - others
+            assert len(processes_in(namespace)) > 2
             if how == signal.SIGKILL:
+                assert status.pid is not None
                 os.kill(status.pid, how)
                 # Nobody waits for this one, so the kernel is given a moment.
                 end = time.monotonic() + 10
-                while set(board_processes()) - others and time.monotonic() < end:
+                while processes_in(namespace) and time.monotonic() < end:
                     time.sleep(0.05)
             else:
                 assert board.stop() is True
         assert not board.status().running
-        assert set(board_processes()) <= others
+        assert processes_in(namespace) == []
         assert (board.home / "stays").exists()
     assert board.stop() is False  # it was killed; what only we can take away goes now
-    assert rules() == known
+    assert board._binfmt_name not in rules()
     assert board.start().running  # after a kill as after a stop, with the same keys
     assert board.user_key.read_bytes() == key
     assert board.stop() is True
     assert board.stop() is False
-    assert Path("/proc/mounts").read_text() == mounts
-    assert rules() == known
+    assert board._binfmt_name not in rules()
+    assert mounts_of(board.folder) == []
 
 
 @pytest.mark.ssh
 def test_a_server_that_does_not_start_says_why_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_board: VirtualBoard, monkeypatch: pytest.MonkeyPatch
 ):
-    need_virtual_board()
-    known = rules()
     monkeypatch.setattr(
         virtual_board, "_SSHD_CONFIG", virtual_board._SSHD_CONFIG + "NoSuchOption {environment}\n"
     )
-    board = VirtualBoard(folder=tmp_path / "board")
     with pytest.raises(BoardError, match=r"does not start.*NoSuchOption"):
-        board.start()
-    assert not board.status().running
-    assert rules() == known
+        own_board.start()
+    assert not own_board.status().running
+    assert own_board._binfmt_name not in rules()
