@@ -89,11 +89,6 @@ class Profile:
     emulated: bool
 
     @property
-    def dispatch_seconds(self) -> float:
-        """What an inference takes outside of its kernels, without what the profiler adds."""
-        return self.outside_seconds - max(0.0, self.profiled_seconds - self.unprofiled_seconds)
-
-    @property
     def kernel_seconds(self) -> float:
         """All kernels together."""
         return sum(kernel.seconds for kernel in self.kernels)

@@ -8,7 +8,7 @@
     below peak     the rest of what those operators took
     zero-MAC       operators that theory says are free: shuffle, pad, concatenation, pooling
     element-wise   additions and activations that stand alone
-    dispatch       an undisturbed inference minus its kernels
+    dispatch       an undisturbed inference minus its kernels, see :func:`dispatch_seconds`
     disturbance    the measured median minus an undisturbed inference: other processes, caches
 """
 
@@ -76,6 +76,8 @@ class Timed(Protocol):
     """What a gap needs to know of a measurement; :class:`device_agent.measure.Measurement` has it."""
 
     @property
+    def minimum(self) -> float: ...
+    @property
     def median(self) -> float: ...
     @property
     def threads(self) -> int: ...
@@ -132,6 +134,16 @@ def best_seen(subjects: Sequence[Subject]) -> Peaks:
     return Peaks(max(rates), "the best rate of an operator in this run")
 
 
+def dispatch_seconds(subject: Subject) -> float:
+    """What an undisturbed inference takes outside of its kernels; below 0 where they overlap, or add up to too much.
+
+    The smaller of two estimates that err upwards: what the profile saw outside of the kernels, which holds the
+    profiler's own work, and the fastest measured inference minus the kernels, which may have been disturbed.
+    """
+    profile = subject.profile
+    return min(profile.outside_seconds, subject.measurement.minimum - profile.kernel_seconds)
+
+
 def _least_seconds(profile: Profile) -> float:
     return max(LEAST_SECONDS_FOR_A_PEAK, LEAST_STEPS_FOR_A_PEAK * profile.resolution_seconds)
 
@@ -159,8 +171,8 @@ def breakdown(subject: Subject, peaks: Peaks) -> dict[str, float]:
             parts[ELEMENT_WISE] += time.seconds
         else:
             parts[ZERO_MAC] += time.seconds
-    parts[DISPATCH] = subject.profile.dispatch_seconds
-    undisturbed = subject.profile.kernel_seconds + subject.profile.dispatch_seconds
+    parts[DISPATCH] = dispatch_seconds(subject)
+    undisturbed = subject.profile.kernel_seconds + parts[DISPATCH]
     parts[DISTURBANCE] = subject.measurement.median - undisturbed
     return parts
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sdk.attribution import OperatorTime
-from sdk.breakdown import Peaks
+from sdk.breakdown import Peaks, dispatch_seconds
 from sdk.errors import ReportError
 from sdk.gap import Gap
 from sdk.report import charts
@@ -48,7 +48,8 @@ def render(report: Report) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    profiled = [(m, s.operators()) for m in report.models if (s := m.subject()) is not None]
+    subjects = [(m, s) for m in report.models if (s := m.subject()) is not None]
+    profiled = [(m, s.operators()) for m, s in subjects]
     first = report.models[0].measurement
     return environment.from_string(TEMPLATE).render(
         title=f"{', '.join(m.name for m in report.models)} on {report.board}",
@@ -71,10 +72,8 @@ def render(report: Report) -> str:
         distributions=Markup(charts.distributions(report.models)),
         operators=[_operators(m, times, report.peaks, Markup) for m, times in profiled],
         heads=HEADS,
-        groups=Markup(
-            charts.groups([(m.name, times, m.profile.dispatch_seconds) for m, times in profiled if m.profile])
-        )
-        if profiled
+        groups=Markup(charts.groups([(m.name, s.operators(), dispatch_seconds(s)) for m, s in subjects]))
+        if subjects
         else "",
         key=_key(t for _, times in profiled for t in times),
         sizes=Markup(charts.sizes(report.models)),

@@ -42,7 +42,6 @@ def test_a_profile_survives_json():
     assert again == PROFILE
     assert again.kernel_seconds == pytest.approx(2.001e-3)
     assert again.ran_sparse
-    assert again.dispatch_seconds == pytest.approx(1e-5 - 1e-4)
 
 
 @pytest.mark.parametrize(
