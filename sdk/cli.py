@@ -210,16 +210,48 @@ def _board_status(arguments: argparse.Namespace) -> None:
 
 def _deploy(arguments: argparse.Namespace) -> None:
     from sdk import api
+    from sdk.deploy import Limits
 
     with _progress(arguments) as progress:
         result = api.deploy_model(
             arguments.board,
             arguments.model,
             keep_on_trial=arguments.keep_on_trial,
+            limits=Limits(arguments.max_latency, arguments.max_memory),
             **_target(arguments),
             progress=progress,
         )
     _print(arguments, result.to_json(), lambda terminal: terminal.deployed(result))
+
+
+def _sign(arguments: argparse.Namespace) -> None:
+    from sdk.api import signatures
+
+    result = signatures.sign_package(arguments.package, arguments.key)
+    _print(arguments, result.to_json(), lambda terminal: terminal.signed(result))
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    from sdk.api import signatures
+
+    result = signatures.verify_package(arguments.package, arguments.allowed_signers, arguments.signature)
+    _print(arguments, result.to_json(), lambda terminal: terminal.verified(result))
+
+
+def _board_require_signatures(arguments: argparse.Namespace) -> None:
+    from sdk.api import releases
+
+    with _progress(arguments) as progress:
+        releases.require_signatures(
+            arguments.board, arguments.allowed_signers, progress=progress, **_address(arguments)
+        )
+    required = arguments.allowed_signers is not None
+    text = "takes packages only that are signed by one of them" if required else "takes packages from anyone"
+    _print(
+        arguments,
+        {"board": arguments.board, "requires_signatures": required},
+        lambda _: f"{arguments.board} {text}",
+    )
 
 
 def _status(arguments: argparse.Namespace) -> None:
@@ -562,6 +594,23 @@ def build_parser() -> argparse.ArgumentParser:
         sub.add_argument("board", nargs="?", default="virtual-arm64", help="default: virtual-arm64")
 
     sub = command(
+        "require-signatures",
+        _board_require_signatures,
+        "let a board take packages only that are signed by who may",
+        "sdk board require-signatures --board rpi4 --host raspberrypi.local --allowed-signers allowed_signers",
+        within=board_commands,
+    )
+    _board_arguments(sub)
+    who = sub.add_mutually_exclusive_group(required=True)
+    who.add_argument(
+        "--allowed-signers",
+        type=Path,
+        metavar="FILE",
+        help="lines of a name and a public key, see ssh-keygen(1)",
+    )
+    who.add_argument("--off", action="store_true", help="take packages from anyone again")
+
+    sub = command(
         "calibrate",
         _board_calibrate,
         "measure what a board can do through its runtime, for later reports",
@@ -585,6 +634,46 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="check it, but leave the old one running until `sdk confirm`",
     )
+
+    sub.add_argument(
+        "--max-latency",
+        type=_duration,
+        metavar="TIME",
+        help="send it back when an inference takes longer, such as 50ms (default: 10 times the release before)",
+    )
+    sub.add_argument(
+        "--max-memory",
+        type=_bytes,
+        metavar="SIZE",
+        help="send it back when it needs more memory, such as 200MB (default: what is free there)",
+    )
+
+    sub = command(
+        "sign",
+        _sign,
+        "sign a package with your SSH key, for boards that take signed packages only",
+        "sdk sign mobilenet.armlet --key ~/.ssh/id_ed25519",
+    )
+    sub.add_argument("package", type=Path, help=".armlet file; its signature becomes FILE.armlet.sig")
+    sub.add_argument(
+        "--key", type=Path, help="private key, or .pub of one in the SSH agent (default: as ssh's)"
+    )
+
+    sub = command(
+        "verify",
+        _verify,
+        "say who signed a package",
+        "sdk verify mobilenet.armlet --allowed-signers allowed_signers",
+    )
+    sub.add_argument("package", type=Path, help=".armlet file")
+    sub.add_argument(
+        "--allowed-signers",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="lines of a name and a public key, see ssh-keygen(1)",
+    )
+    sub.add_argument("--signature", type=Path, metavar="FILE", help="default: PACKAGE.sig")
 
     sub = command(
         "status",
@@ -875,6 +964,19 @@ def _bytes(text: str) -> int:
 def _duration(text: str) -> float:
     factor = {"s": 1, "m": 60, "h": 3600}.get(text[-1:], 0)
     return _seconds(text) if not factor else _seconds(text[:-1]) * factor
+
+
+def _duration(text: str) -> float:
+    for unit, factor in (("us", 1e-6), ("ms", 1e-3), ("s", 1.0)):
+        if text.endswith(unit):
+            return _seconds(repr(float(text[: -len(unit)]) * factor))
+    return _seconds(text)
+
+
+def _bytes(text: str) -> int:
+    units = {"kB": 1e3, "MB": 1e6, "GB": 1e9}
+    factor = units.get(text[-2:])
+    return _positive(str(round(float(text[:-2]) * factor) if factor else int(text)))
 
 
 def _size(text: str) -> tuple[int, int]:
