@@ -28,9 +28,6 @@ EXIT_INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
     arguments = build_parser().parse_args(argv)
-    os.environ.setdefault(
-        "TF_CPP_MIN_LOG_LEVEL", "3"
-    )  # TensorFlow, where a command needs it, says much at start
     try:
         return int(arguments.run(arguments) or 0)
     except ArmletError as error:

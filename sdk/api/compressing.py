@@ -22,6 +22,7 @@ from sdk.evaluate import predict, top1
 from sdk.files import read_file, write_file
 from sdk.graph import Graph
 from sdk.progress import Progress, silent
+from sdk.quiet import quiet_tensorflow
 from sdk.report.record import Accuracy
 from sdk.results import Compressed
 
@@ -61,6 +62,9 @@ def compress_model(
     progress("convert", 0, 0)
     graph = convert(source, input_shape=input_shape)
     original = graph.write()
+    if data is not None:
+        with quiet_tensorflow():  # its first import talks
+            import tensorflow  # noqa: F401
     splits = data is not None and has_splits(data)
     learn = _dataset(graph, data, preprocess, "train" if splits else None)
     checked = _dataset(graph, check, preprocess, None)
