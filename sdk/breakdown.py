@@ -49,7 +49,7 @@ PARTS = (
 
 #: An operator that took fewer steps of the profile's clock than this, or less than the seconds, says nothing about
 #: the peak.
-LEAST_STEPS_FOR_A_PEAK = 20
+LEAST_STEPS_FOR_A_PEAK = 5
 LEAST_SECONDS_FOR_A_PEAK = 2e-6
 
 
