@@ -134,8 +134,8 @@ def _clock(_: Subject, __: Subject) -> str:
 
 def _arithmetic(_: Subject, __: Subject) -> str:
     return (
-        "the baseline had less to compute than theory counts: its kernels skipped zeros, used int8, or were faster than "
-        "the peak that is assumed."
+        "the baseline had less to compute than theory counts: its kernels skipped zeros, used int8, or were faster "
+        "than the peak that is assumed."
     )
 
 
