@@ -58,10 +58,14 @@ class Solution:
         return self.symbols.astype(np.float32) * self.scales[..., None]
 
 
-def solve(problem: Problem, price: float, *, levels: int = LEVELS, sparsity: float = 0.0) -> Solution:
+def solve(
+    problem: Problem, price: float, *, levels: int = LEVELS, sparsity: float = 0.0, block: int = 1
+) -> Solution:
     """The rounding with the least loss plus ``price`` nats per bit, and at least this share of zeros.
 
-    ``problem.covariance`` must be positive definite.  ``levels`` bounds the whole numbers that are used.
+    ``problem.covariance`` must be positive definite.  ``levels`` bounds the whole numbers that are used.  ``block``
+    neighbouring rows of a group share their zeros, which is what sparse kernels take at once
+    (:mod:`sdk.compress.blocks`); rows that are left over at the end decide for themselves.
     """
     factor, diagonal, order = _factor(problem.covariance)
     weights = np.take_along_axis(problem.weights.astype(np.float64), order[:, None, :], axis=2)
@@ -75,7 +79,7 @@ def solve(problem: Problem, price: float, *, levels: int = LEVELS, sparsity: flo
         for _ in range(PASSES):
             prices = price * lengths
             prices[levels] -= bonus
-            symbols, loss = _sweep(weights, factor, diagonal, unit, prices, levels)
+            symbols, loss = _sweep(weights, factor, diagonal, unit, prices, levels, block)
             lengths = code_lengths(symbols, levels)
         return symbols, loss
 
@@ -147,6 +151,7 @@ def _sweep(
     unit: np.ndarray,
     prices: np.ndarray,
     levels: int,
+    block: int,
 ) -> tuple[np.ndarray, float]:
     """One pass over all columns; weights are in units of their row's scale."""
     work = weights.copy()
@@ -159,7 +164,7 @@ def _sweep(
         for column in range(start, stop):
             value = work[:, :, column]
             cost = unit * diagonal[:, column : column + 1]
-            chosen, paid = _choose(value, cost, prices, levels)
+            chosen, paid = _choose(value, cost, prices, levels, block)
             error = value - chosen
             symbols[:, :, column] = chosen
             errors[:, :, column - start] = error
@@ -170,16 +175,35 @@ def _sweep(
     return symbols, loss
 
 
-def _choose(value: np.ndarray, cost: np.ndarray, prices: np.ndarray, levels: int) -> tuple[np.ndarray, float]:
-    """For each value the whole number of least ``cost * error^2 + price``, and the error part, summed."""
+def _choose(
+    value: np.ndarray, cost: np.ndarray, prices: np.ndarray, levels: int, block: int
+) -> tuple[np.ndarray, float]:
+    """For each value the whole number of least ``cost * error^2 + price``, and the error part, summed.
+
+    ``value`` and ``cost`` are (groups, rows); a block of rows takes zero together or not at all.
+    """
     nearest = np.clip(np.rint(value), -levels, levels)
-    best = np.zeros_like(nearest)
-    best_total = cost * value**2 + prices[levels]
     toward_zero = np.sign(nearest)
-    for candidate in (nearest, nearest - toward_zero, nearest - 2 * toward_zero, nearest + toward_zero):
+    zero_total = cost * value**2 + prices[levels]
+    best, best_total = np.zeros_like(nearest), np.full_like(value, np.inf)
+    smallest = np.where(value < 0, -1.0, 1.0)  # where the nearest is zero and the block is kept
+    for candidate in (
+        nearest,
+        nearest - toward_zero,
+        nearest - 2 * toward_zero,
+        nearest + toward_zero,
+        smallest,
+    ):
         candidate = np.clip(candidate, -levels, levels)
         total = cost * (value - candidate) ** 2 + prices[candidate.astype(np.int64) + levels]
-        better = total < best_total
+        better = (total < best_total) & (candidate != 0)
         best = np.where(better, candidate, best)
         best_total = np.where(better, total, best_total)
+    gain = zero_total - best_total  # of keeping a weight
+    rows = gain.shape[1] // block * block if block > 1 else 0
+    together = gain[:, :rows].reshape(len(gain), -1, block).sum(axis=2)
+    # By itself a value nearest to zero takes zero.
+    gain = np.where(nearest == 0, -1.0, gain)
+    gain[:, :rows] = np.repeat(together, block, axis=1)
+    best = np.where(gain > 0, best, 0.0)
     return best, float((cost * (value - best) ** 2).sum())

@@ -83,6 +83,25 @@ def test_the_share_of_zeros_is_reached_and_hardly_exceeded(sparsity: float) -> N
     assert sparsity <= share < sparsity + 0.03
 
 
+@pytest.mark.parametrize("block", [2, 4])
+def test_rows_of_a_block_share_their_zeros_and_rows_left_over_do_not(block: int) -> None:
+    problem = correlated_problem(rows=4 * block + 1)
+    solution = solve(problem, 1e-2, sparsity=0.6, block=block)
+    blocks = solution.symbols[0, : 4 * block].reshape(4, block, -1) != 0
+    assert (blocks.any(axis=1) == blocks.all(axis=1)).all()
+    assert (solution.symbols == 0).mean() >= 0.6
+    free = solve(problem, 1e-2, sparsity=0.6)
+    assert loss(problem, free.weights.astype(np.float64)) < loss(problem, solution.weights.astype(np.float64))
+
+
+def test_solved_blocks_beat_blocks_pruned_by_magnitude() -> None:
+    problem = correlated_problem(rows=32)
+    solution = solve(problem, 1e-4, sparsity=0.5, block=2)
+    energy = (problem.weights**2).reshape(1, 16, 2, 64).sum(axis=2)
+    kept = np.repeat(energy > np.median(energy), 2, axis=1)
+    assert loss(problem, solution.weights.astype(np.float64)) < 0.7 * loss(problem, problem.weights * kept)
+
+
 def test_pruning_by_second_order_beats_pruning_by_magnitude() -> None:
     problem = correlated_problem()
     solution = solve(problem, 1e-4, sparsity=0.7)
