@@ -33,6 +33,8 @@ SHARED_WITH_THE_HOST = {
     "device_agent.lz",
     "device_agent.sections",
     "device_agent.table",
+    # How a signature is verified: the host asks as the board does.
+    "device_agent.signature",
     # Which C decoder this process uses: the host builds its own.
     "device_agent.kernel",
 }
@@ -51,10 +53,19 @@ COMPOSERS = {
     "sdk.api.measuring",
     "sdk.api.probing",
     "sdk.api.releases",
+    "sdk.api.signatures",
     "sdk.api.runs",
     "sdk.api.size_suite",
     "sdk.api.suites",
     "sdk.cli",
+    "sdk.commands",
+    "sdk.commands.arguments",
+    "sdk.commands.boards",
+    "sdk.commands.models",
+    "sdk.commands.output",
+    "sdk.commands.register",
+    "sdk.commands.releases",
+    "sdk.commands.runs",
     "sdk.demo",
     "sdk.instructions",
     "sdk.prefetch",

@@ -1,0 +1,191 @@
+"""Commands about boards: the catalogue, what a board needs, what it is, what it can do."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from sdk.commands.arguments import (
+    address,
+    address_arguments,
+    board_arguments,
+    positive,
+    target,
+    target_arguments,
+)
+from sdk.commands.output import print_result, progress_bar
+from sdk.commands.register import add_command
+
+
+def register(commands: Any) -> None:
+    """Adds the commands to the parser's group."""
+    add_command(commands, "boards", _boards, "list the boards that are known", "sdk boards")
+
+    board = commands.add_parser("board", help="fetch what a board needs; start and stop the virtual one")
+    board_commands = board.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    sub = add_command(
+        board_commands,
+        "fetch",
+        _board_fetch,
+        "fetch the runtime for a board now, so that a later deploy needs no internet",
+        "sdk board fetch rpi4",
+    )
+    sub.add_argument("board", help="name of a board, see `sdk boards`")
+    sub.add_argument(
+        "--python-version", metavar="X.Y", help="Python on the board (default: as its file says)"
+    )
+    sub.add_argument(
+        "--all-runtimes", action="store_true", help="every runtime that fits, not just the first"
+    )
+
+    sub = add_command(
+        board_commands,
+        "probe",
+        _board_probe,
+        "look at a board: its cores, clocks, system, and which board of the catalogue it is",
+        "sdk board probe --host raspberrypi.local",
+    )
+    sub.add_argument("--board", help="for boards on this machine (local, virtual-arm64), or to compare with")
+    address_arguments(sub)
+
+    sub = add_command(
+        board_commands,
+        "add",
+        _board_add,
+        "look at a board and write its file to your own folder",
+        "sdk board add kitchen-pi --host kitchen.local",
+    )
+    sub.add_argument("name", help="what --board will call it")
+    sub.add_argument("--replace", action="store_true", help="write over a file of that name")
+    address_arguments(sub)
+
+    for name, run, summary in (
+        ("start", _board_start, "start an emulated ARM board on this machine (needs root)"),
+        ("stop", _board_stop, "stop an emulated board"),
+        ("status", _board_status, "say whether an emulated board runs, and how to reach it"),
+    ):
+        sub = add_command(board_commands, name, run, summary, f"sdk board {name} virtual-arm64")
+        sub.add_argument("board", nargs="?", default="virtual-arm64", help="default: virtual-arm64")
+
+    sub = add_command(
+        board_commands,
+        "require-signatures",
+        _board_require_signatures,
+        "let a board take packages only that are signed by who may",
+        "sdk board require-signatures --board rpi4 --host raspberrypi.local --allowed-signers allowed_signers",
+    )
+    board_arguments(sub)
+    who = sub.add_mutually_exclusive_group(required=True)
+    who.add_argument(
+        "--allowed-signers",
+        type=Path,
+        metavar="FILE",
+        help="lines of a name and a public key, see ssh-keygen(1)",
+    )
+    who.add_argument("--off", action="store_true", help="take packages from anyone again")
+
+    sub = add_command(
+        board_commands,
+        "calibrate",
+        _board_calibrate,
+        "measure what a board can do through its runtime, for later reports",
+        "sdk board calibrate --board rpi4 --host raspberrypi.local",
+    )
+    target_arguments(sub)
+    sub.add_argument("--threads", type=positive, default=1, help="threads of the runtime (default: 1)")
+
+
+def _boards(arguments: argparse.Namespace) -> None:
+    from sdk.boards import list_boards
+
+    boards = list_boards()
+    print_result(
+        arguments, [dataclasses.asdict(board) for board in boards], lambda terminal: terminal.boards(boards)
+    )
+
+
+def _board_fetch(arguments: argparse.Namespace) -> None:
+    from sdk import api
+
+    with progress_bar(arguments) as progress:
+        fetched = api.fetch_runtimes(
+            arguments.board,
+            python_version=arguments.python_version,
+            all_runtimes=arguments.all_runtimes,
+            progress=progress,
+        )
+    print_result(arguments, [f.to_json() for f in fetched], lambda terminal: terminal.fetched(fetched))
+
+
+def _board_probe(arguments: argparse.Namespace) -> None:
+    from sdk.api import probing
+
+    with progress_bar(arguments) as progress:
+        probed = probing.probe_board(arguments.board, progress=progress, **address(arguments))
+    print_result(arguments, probed.to_json(), lambda terminal: terminal.probed(probed))
+
+
+def _board_add(arguments: argparse.Namespace) -> None:
+    from sdk.api import probing
+
+    with progress_bar(arguments) as progress:
+        probed = probing.probe_board(progress=progress, **address(arguments))
+    path = probing.add_board(arguments.name, probed, replace=arguments.replace)
+    print_result(
+        arguments,
+        {"board": arguments.name, "path": str(path), "warnings": list(probed.proposal.warnings)},
+        lambda _: "\n".join([str(path), *(f"note: {warning}" for warning in probed.proposal.warnings)]),
+    )
+
+
+def _board_start(arguments: argparse.Namespace) -> None:
+    from sdk import virtual_board
+
+    with progress_bar(arguments) as progress:
+        status = virtual_board.start(arguments.board, progress=progress)
+    print_result(arguments, status.to_json(), lambda terminal: terminal.board_status(status))
+
+
+def _board_stop(arguments: argparse.Namespace) -> None:
+    from sdk import virtual_board
+
+    stopped = virtual_board.stop(arguments.board)
+    text = "stopped" if stopped else "was not running"
+    print_result(
+        arguments, {"board": arguments.board, "stopped": stopped}, lambda _: f"{arguments.board} {text}"
+    )
+
+
+def _board_status(arguments: argparse.Namespace) -> None:
+    from sdk import virtual_board
+
+    status = virtual_board.status(arguments.board)
+    print_result(arguments, status.to_json(), lambda terminal: terminal.board_status(status))
+
+
+def _board_require_signatures(arguments: argparse.Namespace) -> None:
+    from sdk.api import releases
+
+    with progress_bar(arguments) as progress:
+        releases.require_signatures(
+            arguments.board, arguments.allowed_signers, progress=progress, **address(arguments)
+        )
+    required = arguments.allowed_signers is not None
+    text = "takes packages only that are signed by one of them" if required else "takes packages from anyone"
+    print_result(
+        arguments,
+        {"board": arguments.board, "requires_signatures": required},
+        lambda _: f"{arguments.board} {text}",
+    )
+
+
+def _board_calibrate(arguments: argparse.Namespace) -> None:
+    from sdk import api
+
+    with progress_bar(arguments) as progress:
+        result = api.calibrate_board(
+            arguments.board, threads=arguments.threads, **target(arguments), progress=progress
+        )
+    print_result(arguments, result.to_json(), lambda terminal: terminal.calibration(result))

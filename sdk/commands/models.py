@@ -1,0 +1,268 @@
+"""Commands on files: convert, compress, pack, unpack, inspect, compare, sign, and the zoo."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from sdk.commands.arguments import (
+    byte_count,
+    duration,
+    model_arguments,
+    output_argument,
+    positive,
+    size,
+)
+from sdk.commands.output import print_result, progress_bar
+from sdk.commands.register import add_command
+
+ZOO_OPTIONS = {
+    "width": "multiplier of the channels: MobileNet",
+    "scale": "multiplier of the channels: ShuffleNet",
+    "groups": "groups of the 1x1 convolutions: ShuffleNet V1",
+    "padding": "same (as TensorFlow) or symmetric (sparse kernels want it): MobileNet, ShuffleNet",
+    "stem": "max_pool (as the paper) or depthwise: ShuffleNet",
+    "version": "1.0 or 1.1: SqueezeNet",
+}
+
+
+def register(commands: Any) -> None:
+    """Adds the commands to the parser's group."""
+    sub = add_command(
+        commands,
+        "convert",
+        _convert,
+        "convert a Keras file, a SavedModel folder or a .tflite to a float .tflite of batch 1",
+        "sdk convert mobilenet.keras -o mobilenet.tflite",
+    )
+    model_arguments(sub)
+    output_argument(sub, ".tflite file to write")
+
+    sub = add_command(
+        commands,
+        "compress",
+        _compress,
+        "prune and cluster a model and pack it into one .armlet file",
+        "sdk compress mobilenet.tflite -o mobilenet.armlet --sparsity 0.7 --clusters 32",
+    )
+    model_arguments(sub)
+    output_argument(sub, ".armlet file to write")
+    _compress_arguments(sub)
+
+    sub = add_command(
+        commands,
+        "pack",
+        _pack,
+        "pack any .tflite exactly as it is",
+        "sdk pack mobilenet.tflite -o mobilenet.armlet",
+    )
+    sub.add_argument("model", type=Path, help=".tflite file")
+    output_argument(sub, ".armlet file to write")
+
+    sub = add_command(
+        commands,
+        "unpack",
+        _unpack,
+        "decode a package to the very .tflite that was packed",
+        "sdk unpack mobilenet.armlet -o mobilenet.tflite",
+    )
+    sub.add_argument("package", type=Path, help=".armlet file")
+    output_argument(sub, ".tflite file to write")
+    sub.add_argument(
+        "--kernel", choices=("auto", "c", "numpy"), default="auto", help="decoder (default: auto)"
+    )
+
+    sub = add_command(
+        commands,
+        "inspect",
+        _inspect,
+        "show a package layer by layer and stage by stage",
+        "sdk inspect mobilenet.armlet",
+    )
+    sub.add_argument("package", type=Path, help=".armlet file")
+
+    sub = add_command(
+        commands,
+        "zoo",
+        _zoo,
+        "list the networks of the zoo, or write one as .tflite with fresh weights",
+        "sdk zoo mobilenet_v1 --width 0.5 --size 224 -o m.tflite",
+    )
+    _zoo_arguments(sub)
+
+    sub = add_command(
+        commands,
+        "sign",
+        _sign,
+        "sign a package with your SSH key, for boards that take signed packages only",
+        "sdk sign mobilenet.armlet --key ~/.ssh/id_ed25519",
+    )
+    sub.add_argument("package", type=Path, help=".armlet file; its signature becomes FILE.armlet.sig")
+    sub.add_argument(
+        "--key", type=Path, help="private key, or .pub of one in the SSH agent (default: as ssh's)"
+    )
+
+    sub = add_command(
+        commands,
+        "verify",
+        _verify,
+        "say who signed a package",
+        "sdk verify mobilenet.armlet --allowed-signers allowed_signers",
+    )
+    sub.add_argument("package", type=Path, help=".armlet file")
+    sub.add_argument(
+        "--allowed-signers",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="lines of a name and a public key, see ssh-keygen(1)",
+    )
+    sub.add_argument("--signature", type=Path, metavar="FILE", help="default: PACKAGE.sig")
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    from sdk import api
+
+    with progress_bar(arguments) as progress:
+        result = api.convert_model(
+            arguments.model, arguments.output, input_shape=arguments.input_shape, progress=progress
+        )
+    print_result(arguments, result.to_json(), lambda terminal: terminal.converted(result))
+
+
+def _compress(arguments: argparse.Namespace) -> None:
+    from sdk import api
+
+    with progress_bar(arguments) as progress:
+        result = api.compress_model(
+            arguments.model,
+            arguments.output,
+            effort=arguments.effort,
+            sparsity=arguments.sparsity,
+            clusters=arguments.clusters,
+            scope=arguments.scope,
+            data=arguments.data,
+            check=arguments.check,
+            preprocess=arguments.preprocess,
+            target_bytes=arguments.target_size,
+            max_loss=arguments.max_loss,
+            samples=arguments.samples,
+            epochs=arguments.epochs,
+            seconds=arguments.time_budget,
+            recipe=arguments.recipe,
+            save_recipe=arguments.save_recipe,
+            save_tflite=arguments.save_tflite,
+            input_shape=arguments.input_shape,
+            progress=progress,
+        )
+    print_result(arguments, result.to_json(), lambda terminal: terminal.compressed(result))
+
+
+def _pack(arguments: argparse.Namespace) -> None:
+    from sdk import api
+
+    with progress_bar(arguments) as progress:
+        result = api.pack_model(arguments.model, arguments.output, progress=progress)
+    print_result(arguments, result.to_json(), lambda terminal: terminal.packed(result))
+
+
+def _unpack(arguments: argparse.Namespace) -> None:
+    from sdk import api
+
+    result = api.unpack_package(arguments.package, arguments.output, kernel=arguments.kernel)
+    print_result(arguments, result.to_json(), lambda terminal: terminal.unpacked(result))
+
+
+def _inspect(arguments: argparse.Namespace) -> None:
+    from sdk import api
+
+    result = api.inspect_package(arguments.package)
+    print_result(arguments, result.to_json(), lambda terminal: terminal.inspection(result))
+
+
+def _zoo(arguments: argparse.Namespace) -> None:
+    from sdk import api
+
+    given = {name: getattr(arguments, name) for name in ZOO_OPTIONS}
+    options = {name: value for name, value in given.items() if value is not None}
+    common = {
+        "input_size": arguments.size,
+        "classes": arguments.classes,
+        "channels": arguments.channels,
+    }
+    if arguments.network is None:
+        networks = api.list_zoo()
+        print_result(arguments, [n.to_json() for n in networks], lambda terminal: terminal.zoo(networks))
+        return
+    if arguments.output is None:
+        network = api.describe_zoo_model(arguments.network, **common, **options)
+        print_result(arguments, network.to_json(), lambda terminal: terminal.zoo([network]))
+        return
+    with progress_bar(arguments) as progress:
+        result = api.write_zoo_model(
+            arguments.network, arguments.output, **common, seed=arguments.seed, progress=progress, **options
+        )
+    print_result(arguments, result.to_json(), lambda terminal: terminal.converted(result))
+
+
+def _sign(arguments: argparse.Namespace) -> None:
+    from sdk.api import signatures
+
+    result = signatures.sign_package(arguments.package, arguments.key)
+    print_result(arguments, result.to_json(), lambda terminal: terminal.signed(result))
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    from sdk.api import signatures
+
+    result = signatures.verify_package(arguments.package, arguments.allowed_signers, arguments.signature)
+    print_result(arguments, result.to_json(), lambda terminal: terminal.verified(result))
+
+
+def _compress_arguments(sub: argparse.ArgumentParser) -> None:
+    group = sub.add_argument_group("what to learn from")
+    group.add_argument("--data", type=Path, help="images, labels optional: a folder or an .npz")
+    group.add_argument("--check", type=Path, metavar="DATA", help="other images to check the accuracy on")
+    group.add_argument(
+        "--preprocess", default="tf", help="tf, torch, 01, raw or mean=...:scale=... (default: tf)"
+    )
+    group.add_argument(
+        "--effort",
+        choices=("auto", "none", "calibrate", "train"),
+        default="auto",
+        help="none: by magnitude; calibrate: layer by layer on images; train: end to end on images "
+        "(default: calibrate where there are images)",
+    )
+    group.add_argument("--samples", type=positive, metavar="N", help="at most so many of the images")
+    group.add_argument("--epochs", type=positive, default=30, help="of training (default: 30)")
+
+    group = sub.add_argument_group("what to reach")
+    group.add_argument("--target-size", type=byte_count, metavar="SIZE", help="of the package, such as 500KB")
+    group.add_argument("--max-loss", type=float, metavar="POINTS", help="of accuracy, or of equal answers")
+    group.add_argument(
+        "--time-budget", type=duration, metavar="TIME", help="end a search after so long, such as 20m"
+    )
+    group.add_argument("--sparsity", type=float, help="share of weights that becomes zero (default: 0.7)")
+    group.add_argument("--clusters", type=int, help="centroids a layer, 0 for none (default: 32)")
+    group.add_argument(
+        "--scope", choices=("layer", "global"), default="layer", help="where magnitudes are compared"
+    )
+
+    group = sub.add_argument_group("to do it again")
+    group.add_argument("--recipe", type=Path, metavar="FILE", help="replay a recipe, to the same bytes")
+    group.add_argument("--save-recipe", type=Path, metavar="FILE", help="write the recipe as TOML")
+    group.add_argument("--save-tflite", type=Path, metavar="FILE", help="write the compressed .tflite too")
+
+
+def _zoo_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("network", nargs="?", help="name of the network; without one, lists them all")
+    sub.add_argument(
+        "--size", type=size, metavar="N or HxW", help="height and width of the input (default: the paper's)"
+    )
+    sub.add_argument("--classes", type=positive, help="number of classes (default: the paper's)")
+    sub.add_argument("--channels", type=positive, help="channels of the input (default: the paper's)")
+    for name, help_text in ZOO_OPTIONS.items():
+        sub.add_argument(f"--{name}", help=help_text)
+    sub.add_argument("--seed", type=int, default=0, help="seed of the weights (default: 0)")
+    sub.add_argument("-o", "--output", type=Path, metavar="FILE", help=".tflite file to write")

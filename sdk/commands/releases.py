@@ -1,0 +1,152 @@
+"""Commands about what runs on a board: deploy, see, confirm, go back."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from device_agent.errors import ArmletError
+from sdk.commands.arguments import (
+    address,
+    board_arguments,
+    byte_count,
+    duration,
+    target,
+    target_arguments,
+)
+from sdk.commands.output import print_result, progress_bar
+from sdk.commands.register import add_command
+
+
+def register(commands: Any) -> None:
+    """Adds the commands to the parser's group."""
+    sub = add_command(
+        commands,
+        "deploy",
+        _deploy,
+        "push a model to a board, check it there and make it the one that runs",
+        "sdk deploy --board rpi4 --host raspberrypi.local mobilenet.armlet",
+    )
+    sub.add_argument("model", type=Path, help=".armlet package, or any model that `sdk convert` reads")
+    target_arguments(sub)
+    sub.add_argument(
+        "--keep-on-trial",
+        action="store_true",
+        help="check it, but leave the old one running until `sdk confirm`",
+    )
+    sub.add_argument(
+        "--max-latency",
+        type=duration,
+        metavar="TIME",
+        help="send it back when an inference takes longer, such as 50ms (default: 10 times the release before)",
+    )
+    sub.add_argument(
+        "--max-memory",
+        type=byte_count,
+        metavar="SIZE",
+        help="send it back when it needs more memory, such as 200MB (default: what is free there)",
+    )
+
+    sub = add_command(
+        commands,
+        "status",
+        _status,
+        "say what is installed and deployed on a board, and what was sent back",
+        "sdk status --board rpi4 --host raspberrypi.local",
+    )
+    board_arguments(sub)
+
+    sub = add_command(
+        commands,
+        "releases",
+        _releases,
+        "show what happened to the models of a board: confirmed, sent back and why, rolled back",
+        "sdk releases --board rpi4 --host raspberrypi.local mobilenet",
+    )
+    sub.add_argument("name", nargs="?", help="name of a deployed model (default: all of them)")
+    board_arguments(sub)
+
+    sub = add_command(
+        commands,
+        "rollback",
+        _rollback,
+        "make the release before the current one run again",
+        "sdk rollback --board rpi4 --host raspberrypi.local mobilenet",
+    )
+    sub.add_argument("name", help="name of a deployed model")
+    sub.add_argument("--reason", default="asked for", metavar="TEXT", help="kept in the history on the board")
+    board_arguments(sub)
+
+    sub = add_command(
+        commands,
+        "confirm",
+        _confirm,
+        "make the release on trial the one that runs",
+        "sdk confirm --board rpi4 --host raspberrypi.local mobilenet",
+    )
+    sub.add_argument("name", help="name of a deployed model")
+    board_arguments(sub)
+
+
+def _deploy(arguments: argparse.Namespace) -> None:
+    from sdk import api
+    from sdk.deploy import Limits
+
+    with progress_bar(arguments) as progress:
+        result = api.deploy_model(
+            arguments.board,
+            arguments.model,
+            keep_on_trial=arguments.keep_on_trial,
+            limits=Limits(arguments.max_latency, arguments.max_memory),
+            **target(arguments),
+            progress=progress,
+        )
+    print_result(arguments, result.to_json(), lambda terminal: terminal.deployed(result))
+
+
+def _status(arguments: argparse.Namespace) -> None:
+    from sdk.api import releases
+
+    with progress_bar(arguments) as progress:
+        result = releases.board_status(arguments.board, progress=progress, **address(arguments))
+    print_result(arguments, result.to_json(), lambda terminal: terminal.board_overview(result))
+
+
+def _releases(arguments: argparse.Namespace) -> None:
+    from sdk.api import releases
+
+    with progress_bar(arguments) as progress:
+        slots = releases.board_status(arguments.board, progress=progress, **address(arguments)).slots
+    if arguments.name is not None:
+        known = ", ".join(slot.name for slot in slots)
+        slots = tuple(slot for slot in slots if slot.name == arguments.name)
+        if not slots:
+            raise ArmletError(
+                f"nothing is deployed under the name {arguments.name}", found=known or "nothing"
+            )
+    print_result(arguments, [slot.to_json() for slot in slots], lambda terminal: terminal.releases(slots))
+
+
+def _rollback(arguments: argparse.Namespace) -> None:
+    from sdk.api import releases
+
+    with progress_bar(arguments) as progress:
+        slot = releases.rollback_model(
+            arguments.board,
+            arguments.name,
+            reason=arguments.reason,
+            progress=progress,
+            **address(arguments),
+        )
+    print_result(arguments, slot.to_json(), lambda terminal: terminal.slot_changed(slot))
+
+
+def _confirm(arguments: argparse.Namespace) -> None:
+    from sdk.api import releases
+
+    with progress_bar(arguments) as progress:
+        slot = releases.confirm_model(
+            arguments.board, arguments.name, progress=progress, **address(arguments)
+        )
+    print_result(arguments, slot.to_json(), lambda terminal: terminal.slot_changed(slot))
