@@ -9,6 +9,7 @@ from sdk.api.evaluating import evaluate_on_board
 from sdk.api.files import (
     convert_model,
     describe_zoo_model,
+    diff_packages,
     inspect_bytes,
     inspect_package,
     list_zoo,
@@ -17,8 +18,9 @@ from sdk.api.files import (
     write_zoo_model,
 )
 from sdk.api.measuring import calibrate_board, measure
-from sdk.api.releases import board_status, confirm_model, rollback_model
+from sdk.api.releases import board_status, confirm_model, require_signatures, rollback_model
 from sdk.api.runs import compare_runs, read_run, write_html, write_run
+from sdk.api.signatures import sign_package, verify_package
 from sdk.api.size_suite import run_size_suite
 from sdk.api.suites import run_suite
 from sdk.prefetch import fetch_runtimes
@@ -35,6 +37,7 @@ __all__ = [
     "convert_model",
     "deploy_model",
     "describe_zoo_model",
+    "diff_packages",
     "evaluate_on_board",
     "fetch_runtimes",
     "golden_pair",
@@ -44,10 +47,13 @@ __all__ = [
     "measure",
     "pack_model",
     "read_run",
+    "require_signatures",
     "rollback_model",
     "run_size_suite",
     "run_suite",
+    "sign_package",
     "unpack_package",
+    "verify_package",
     "write_html",
     "write_run",
     "write_zoo_model",

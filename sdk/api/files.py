@@ -14,6 +14,7 @@ from device_agent import package as package_format
 from sdk import inspection, theory
 from sdk import pack as packer
 from sdk.convert import convert, from_keras
+from sdk.diff import PackageDiff, compare_packages
 from sdk.errors import ModelError
 from sdk.files import read_file, write_file
 from sdk.graph import Graph
@@ -92,6 +93,11 @@ def use_host_kernel() -> None:
 def inspect_package(source: PathLike) -> inspection.Inspection:
     """The per-layer table of a package."""
     return inspect_bytes(read_file(Path(source), A_PACKAGE))
+
+
+def diff_packages(before: PathLike, after: PathLike) -> PackageDiff:
+    """Which sections differ between two packages, and how many bytes a push of the second would send."""
+    return compare_packages(read_file(Path(before), A_PACKAGE), read_file(Path(after), A_PACKAGE))
 
 
 def inspect_bytes(data: bytes) -> inspection.Inspection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,16 @@ def register(commands: Any) -> None:
         "sdk inspect mobilenet.armlet",
     )
     sub.add_argument("package", type=Path, help=".armlet file")
+
+    sub = add_command(
+        commands,
+        "diff",
+        _diff,
+        "say which sections of two packages differ, and what a push would send",
+        "sdk diff old.armlet new.armlet",
+    )
+    sub.add_argument("before", type=Path, help=".armlet file that a board has")
+    sub.add_argument("after", type=Path, help=".armlet file to push")
 
     sub = add_command(
         commands,
@@ -179,6 +190,13 @@ def _inspect(arguments: argparse.Namespace) -> None:
 
     result = api.inspect_package(arguments.package)
     print_result(arguments, result.to_json(), lambda terminal: terminal.inspection(result))
+
+
+def _diff(arguments: argparse.Namespace) -> None:
+    from sdk import api
+
+    result = api.diff_packages(arguments.before, arguments.after)
+    print_result(arguments, dataclasses.asdict(result), lambda terminal: terminal.package_diff(result))
 
 
 def _zoo(arguments: argparse.Namespace) -> None:

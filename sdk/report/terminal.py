@@ -258,6 +258,29 @@ def inspection(result: Inspection) -> RenderableType:
     )
 
 
+def package_diff(result: Any) -> RenderableType:
+    """What differs, and what a push would send."""
+    changes = [c for c in result.changes if c.kind != "same"]
+    same = len(result.changes) - len(changes)
+    if result.same_model and not changes and not result.metadata_changed and not result.skeleton_changed:
+        return Text("the same model, section by section; a push would send nothing")
+    table = _table(None, "section", "<change", "<layout", "before", "after")
+    for c in changes:
+        layouts = dict.fromkeys(x for x in (c.layout_before, c.layout_after) if x)
+        sizes = ("-" if size is None else bytes_text(size) for size in (c.size_before, c.size_after))
+        table.add_row(str(c.index), c.kind, " -> ".join(layouts), *sizes)
+    what = [
+        name
+        for name, changed in (("structure", result.skeleton_changed), ("metadata", result.metadata_changed))
+        if changed
+    ]
+    return Group(
+        *([table] if changes else []),
+        Text(f"{same} sections are the same{', ' + ' and '.join(what) + ' differ' if what else ''}"),
+        Text(f"a push would send {bytes_text(result.sent_size)} of {bytes_text(result.size_after)}"),
+    )
+
+
 def short_name(name: str, width: int = 14) -> str:
     """The end of a converter's long tensor name, which is where layers differ."""
     last = name.split(";")[0]

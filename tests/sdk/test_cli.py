@@ -75,6 +75,25 @@ def test_compress_then_inspect_shows_the_sparsity_that_was_asked_for(
     )
 
 
+def test_diff_says_what_a_push_would_send(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, model: Path
+) -> None:
+    graph = small_network(size=16, channels=32)
+    head = list(graph.weights())[-1]
+    changed = tmp_path / "changed.tflite"
+    changed.write_bytes(graph.with_data({head.tensor_index: head.array + 1}).write())
+    for path in (model, changed):
+        answer(capsys, "pack", path, "-o", path.with_suffix(".armlet"))
+    old, new = model.with_suffix(".armlet"), changed.with_suffix(".armlet")
+    difference = answer(capsys, "diff", old, new)
+    assert [c["kind"] for c in difference["changes"]].count("changed") >= 1
+    assert 0 < difference["sent_size"] < new.stat().st_size
+    assert difference["sent_size"] + difference["kept_size"] == new.stat().st_size
+    assert answer(capsys, "diff", old, old)["sent_size"] == 0
+    assert main(["diff", str(old), str(old)]) == 0
+    assert "would send nothing" in capsys.readouterr().out
+
+
 def test_compress_with_data_says_what_it_did_to_the_accuracy(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, model: Path
 ) -> None:
