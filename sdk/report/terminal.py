@@ -90,7 +90,9 @@ def unpacked(result: Any) -> RenderableType:
 
 def compressed(result: Any) -> RenderableType:
     """Sizes by stage, and how the accuracy was checked."""
-    accuracy = _accuracy_line(result.accuracy) if result.accuracy else result.statement
+    accuracy = (
+        _accuracy_line(result.accuracy) if result.accuracy else result.statement.removeprefix("accuracy was ")
+    )
     parts: list[RenderableType] = []
     if len(result.curve) > 1:
         table = _table("Tried", "package", "top-1", "answers like the original's")
