@@ -30,6 +30,8 @@ from device_agent.huffman import Code
 # A longer limit than needed makes the decoder's tables larger than its first-level cache: spend this share of the
 # bits to stay below.
 _LIMIT_TOLERANCE = 1.001
+# With few zeros the sparse layout decodes at a third of the speed of the dense one: below this it is not worth it.
+_SPARSE_MUST_SAVE = 0.99
 
 
 @dataclass(frozen=True)
@@ -344,12 +346,15 @@ def encode_codes(symbols: Symbols, scales: Scales | None = None) -> bytes:
     assert best is not None
     share = symbols.counts.max() / len(symbols.numbers)
     # Words pay where a code of one element wastes part of its bits: few symbols, or one that is very common.
-    for candidate in (
-        encode_sparse(symbols, scales, len(best)) if share >= 0.2 else None,
-        encode_dense(symbols, 2, scales, len(best)) if len(symbols.values) <= 64 else None,
-        encode_dense(symbols, 4, scales, len(best)) if len(symbols.values) <= 16 else None,
+    for candidate, must_save in (
+        (encode_dense(symbols, 2, scales, len(best)) if len(symbols.values) <= 64 else None, 1.0),
+        (encode_dense(symbols, 4, scales, len(best)) if len(symbols.values) <= 16 else None, 1.0),
+        (
+            encode_sparse(symbols, scales, len(best)) if share >= 0.2 else None,
+            _SPARSE_MUST_SAVE if share < 0.8 else 1.0,
+        ),
     ):
-        if candidate is not None and len(candidate) < len(best):
+        if candidate is not None and len(candidate) < must_save * len(best):
             best = candidate
     return best
 
