@@ -1,0 +1,89 @@
+"""How small does calibration make an ImageNet network, and what does it lose?
+
+    python -m benchmarks.compression_imagenet MODEL.tflite --calibrate FOLDER --check FOLDER --preprocess tf \
+        [--target-size BYTES] [--json FILE]
+
+Both folders hold one subfolder a class, named by the class number. Calibration uses no labels. The package is
+unpacked again and its model run by the TFLite interpreter on every image of the check folder, which
+calibration has not seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from device_agent import package
+from sdk.compress.targets import Settings, compress
+from sdk.convert import convert
+from sdk.data import load_dataset
+from sdk.evaluate import predict, top1
+from sdk.pack import pack
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--calibrate", type=Path, required=True)
+    parser.add_argument("--check", type=Path, required=True)
+    parser.add_argument("--preprocess", default="tf")
+    parser.add_argument("--target-size", type=int)
+    parser.add_argument("--samples", type=int, default=1000)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+
+    graph = convert(arguments.model)
+    shape = graph.tensors[graph.inputs[0]].shape[1:]
+    calibration, check = (
+        load_dataset(folder, input_shape=shape, preprocess=arguments.preprocess)
+        for folder in (arguments.calibrate, arguments.check)
+    )
+    # A tenth of the check images guides the search (and is stated in the curve); all of them are measured below.
+    settings = Settings(effort="calibrate", target_bytes=arguments.target_size, samples=arguments.samples)
+    started = time.perf_counter()
+    result = compress(graph, calibration, settings, _progress(), check=check.take(len(check) // 10))
+    seconds = time.perf_counter() - started
+    packed = pack(result.graph.write())
+
+    labels, images = check.labels, check.images()
+    assert labels is not None
+    before = top1(predict(graph.write(), images, threads=2))
+    after = top1(predict(package.unpack(packed).tflite, images, threads=2))
+    record = {
+        "model": arguments.model.name,
+        "original_bytes": len(graph.write()),
+        "package_bytes": len(packed),
+        "top1_percent": [float(100 * np.mean(a == labels)) for a in (before, after)],
+        "agreement_percent": float(100 * np.mean(before == after)),
+        "check_images": len(labels),
+        "recipe": result.recipe.to_json(),
+        "curve": [(p.recipe.price, p.package_bytes, p.expected_loss_nats) for p in result.curve],
+        "seconds": round(seconds),
+        "machine": platform.machine(),
+    }
+    print(json.dumps(record, indent=1))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _progress():  # type: ignore[no-untyped-def]
+    last = ""
+
+    def report(stage: str, done: int, total: int) -> None:
+        nonlocal last
+        text = f"{stage} {100 * done // max(total, 1)} %"
+        if text != last and (done * 10 // max(total, 1)) != (done - 1) * 10 // max(total, 1):
+            print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr)
+        last = text
+
+    return report
+
+
+if __name__ == "__main__":
+    main()
