@@ -56,6 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
     install.add_argument(
         "--keep-on-trial", action="store_true", help="leave confirming to the verb `confirm`"
     )
+    install.add_argument("--max-inference-seconds", type=float, help="longest inference of a release")
+    install.add_argument("--max-memory-bytes", type=int, help="most memory (default: what is free)")
     install.add_argument("--check-seconds", type=float, default=120.0, help="longest health check")
 
     confirm = commands.add_parser("confirm")

@@ -157,6 +157,11 @@ def read_throttle_count(root: Path = Path("/")) -> int | None:
     return sum(counts) if counts else None
 
 
+def read_available_memory(root: Path = Path("/")) -> int | None:
+    """Bytes that programs can still take without swapping, as the kernel estimates them."""
+    return parse_status_kilobytes(_text(root / "proc/meminfo"), "MemAvailable")
+
+
 def read_peak_memory(root: Path = Path("/")) -> int | None:
     """Peak resident bytes of this process so far."""
     return parse_status_kilobytes(_text(root / "proc/self/status"), "VmHWM")

@@ -4,6 +4,7 @@
     ├── PackageError            the bytes of a .armlet package are not acceptable (device_agent.package)
     ├── RuntimeUnavailable      no TFLite runtime that works is installed where the agent runs
     ├── StoreError              the board's store cannot do what was asked (device_agent.store)
+    ├── SignatureError          a package is not signed as it has to be (device_agent.signature)
     ├── AgentError              a verb of the agent was called wrongly or could not finish
     └── sdk.errors.*            errors of the host
 
@@ -56,6 +57,10 @@ class RuntimeUnavailable(ArmletError):
 
 class StoreError(ArmletError):
     """The store on the board cannot do what was asked."""
+
+
+class SignatureError(ArmletError):
+    """A package is not signed, or not by whom it has to be, or was changed after it was."""
 
 
 class AgentError(ArmletError):

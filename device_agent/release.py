@@ -26,8 +26,8 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 MAX_PACKAGE_BYTES = 1 << 30
 #: A package has at most this many parts.
 MAX_PARTS = 4096
-#: Parts and the golden pair.
-MAX_BLOBS = MAX_PARTS + 2
+#: Parts, the golden pair and the signature.
+MAX_BLOBS = MAX_PARTS + 3
 #: A manifest or a slot has at most this many bytes.
 MAX_JSON_BYTES = 1 << 20
 #: Events that a slot remembers.
@@ -47,6 +47,8 @@ class Release:
     golden_outputs_sha256: str | None = None
     #: Largest difference of an output that the health check accepts.
     golden_tolerance: float = 0.0
+    #: Blob holding a signature of the package (device_agent.signature).
+    signature_sha256: str | None = None
 
     @property
     def id(self) -> str:
@@ -59,8 +61,8 @@ class Release:
     @property
     def blobs(self) -> tuple[str, ...]:
         """Every blob that this release needs, each once."""
-        golden = (self.golden_inputs_sha256, self.golden_outputs_sha256)
-        digests = [digest for digest, _ in self.parts] + [digest for digest in golden if digest]
+        others = (self.golden_inputs_sha256, self.golden_outputs_sha256, self.signature_sha256)
+        digests = [digest for digest, _ in self.parts] + [digest for digest in others if digest]
         return tuple(dict.fromkeys(digests))
 
     def to_bytes(self) -> bytes:
@@ -74,6 +76,8 @@ class Release:
             "golden_outputs_sha256": self.golden_outputs_sha256,
             "golden_tolerance": self.golden_tolerance,
         }
+        if self.signature_sha256 is not None:
+            record["signature_sha256"] = self.signature_sha256
         return json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
 
     @classmethod
@@ -90,6 +94,9 @@ class Release:
                 golden_inputs_sha256=None if golden[0] is None else check_digest(golden[0]),
                 golden_outputs_sha256=None if golden[1] is None else check_digest(golden[1]),
                 golden_tolerance=float(record["golden_tolerance"]),
+                signature_sha256=None
+                if record.get("signature_sha256") is None
+                else check_digest(record["signature_sha256"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError("the manifest of a release is wrong", found=repr(error)[:200]) from None
@@ -114,6 +121,8 @@ class Slot:
     current: str | None = None
     previous: str | None = None
     trial: str | None = None
+    #: What an inference took when a release was checked, for those that the slot names.
+    inference_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     #: Each a dict: event ("confirmed", "reverted", "rolled back" or "lost"), release, reason, unix_seconds.
     history: tuple[Mapping[str, Any], ...] = ()
 
@@ -127,13 +136,21 @@ class Slot:
         }
         return dataclasses.replace(self, history=(*self.history, entry)[-MAX_HISTORY:], **pointers)
 
+    def timed(self, release: str, seconds: float | None) -> Slot:
+        """The slot, knowing what an inference of a release takes."""
+        if seconds is None:
+            return self
+        return dataclasses.replace(self, inference_seconds={**self.inference_seconds, release: seconds})
+
     def to_json(self) -> dict[str, Any]:
+        named = {self.current, self.previous, self.trial}
         return {
             "schema": SLOT_SCHEMA,
             "name": self.name,
             "current": self.current,
             "previous": self.previous,
             "trial": self.trial,
+            "inference_seconds": {r: s for r, s in self.inference_seconds.items() if r in named},
             "history": [dict(event) for event in self.history],
         }
 
@@ -149,8 +166,16 @@ class Slot:
                 key: None if record[key] is None else check_digest(record[key])
                 for key in ("current", "previous", "trial")
             }
-            return cls(name=name, history=tuple(dict(event) for event in record["history"]), **pointers)
-        except (KeyError, TypeError, ValueError) as error:
+            return cls(
+                name=name,
+                history=tuple(dict(event) for event in record["history"]),
+                inference_seconds={
+                    check_digest(release): float(seconds)
+                    for release, seconds in record.get("inference_seconds", {}).items()
+                },
+                **pointers,
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise StoreError(f"the slot {name} is damaged", found=repr(error)[:200]) from None
 
 

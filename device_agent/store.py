@@ -224,6 +224,11 @@ class Store:
             raise StoreError("the manifest of a release is damaged", expected=release_id, found="other bytes")
         return Release.from_bytes(data)
 
+    def blob_path(self, digest: str) -> Path:
+        """Where a blob is, if it is there and whole; raises StoreError otherwise."""
+        self.read_blob(digest)
+        return self._blobs / digest
+
     def read_package(self, release: Release) -> bytes:
         """The package of a release: its parts joined, every digest checked."""
         data = b"".join(self.read_blob(digest) for digest, _ in release.parts)
@@ -273,11 +278,15 @@ class Store:
             slot = slot.after("reverted", slot.trial, "interrupted before its health check was finished")
         return self._save(dataclasses.replace(slot, trial=release_id))
 
-    def confirm(self, name: str) -> Slot:
+    def passed(self, name: str, inference_seconds: float) -> Slot:
+        """The release on trial stays there, its health check passed; remembers what an inference of it took."""
+        slot = self._on_trial(name)
+        return self._save(slot.timed(str(slot.trial), inference_seconds))
+
+    def confirm(self, name: str, inference_seconds: float | None = None) -> Slot:
         """The release on trial becomes the current one; the one before it is kept as ``previous``."""
-        slot = self.slot(name)
-        if slot.trial is None:
-            raise StoreError(f"nothing is on trial under the name {name}")
+        slot = self._on_trial(name)
+        slot = slot.timed(str(slot.trial), inference_seconds)
         previous = slot.previous if slot.trial == slot.current else slot.current
         return self._save(
             slot.after("confirmed", slot.trial, current=slot.trial, previous=previous, trial=None)
@@ -285,10 +294,14 @@ class Store:
 
     def revert(self, name: str, reason: str) -> Slot:
         """Ends the trial without a change of ``current``, and keeps the reason."""
+        slot = self._on_trial(name)
+        return self._save(slot.after("reverted", slot.trial, reason, trial=None))
+
+    def _on_trial(self, name: str) -> Slot:
         slot = self.slot(name)
         if slot.trial is None:
             raise StoreError(f"nothing is on trial under the name {name}")
-        return self._save(slot.after("reverted", slot.trial, reason, trial=None))
+        return slot
 
     def rollback(self, name: str, reason: str = "asked for") -> Slot:
         """The previous release becomes the current one again."""

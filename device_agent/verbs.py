@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 import device_agent
+from device_agent import signature
 from device_agent.child import call_child
-from device_agent.errors import AgentError, ArmletError, RuntimeUnavailable, StoreError
-from device_agent.inputs import MAX_ARRAY_BYTES, json_line_from_stdin, parse_golden, read_array
+from device_agent.errors import AgentError, ArmletError, RuntimeUnavailable, SignatureError, StoreError
+from device_agent.health import unfit
+from device_agent.inputs import MAX_ARRAY_BYTES, json_line_from_stdin, read_array
 from device_agent.release import MAX_BLOBS, Release, Slot
 from device_agent.store import Store, default_home
 
@@ -45,6 +47,7 @@ def status(options: Namespace) -> dict[str, Any]:
         "runtime": None,
         "runtime_version": None,
         "numpy_version": None,
+        "requires_signatures": signature.policy_of(default_home()) is not None,
         "releases": [slot_json(store, store.slot_or_fresh(name)) for name in store.names()],
     }
     try:
@@ -97,22 +100,50 @@ def install(options: Namespace) -> dict[str, Any]:
     answer: dict[str, Any] = {"name": release.name, "release": release.id, "check": None, "reason": ""}
     with store.locked():
         store.receive(sys.stdin.buffer, blobs)
+        try:
+            require_signature(store, release)
+        except SignatureError:
+            store.collect()  # what was sent for nothing
+            raise
         slot = store.slot_or_fresh(release.name)
         if slot.current == release.id and slot.trial is None and not store.missing(release.blobs):
             return {**answer, "state": "unchanged"}
         store.add_release(release)
         store.begin_trial(release.id)
         answer["check"], answer["reason"] = _check_in_child(release.id, options.check_seconds)
+        if answer["check"] is not None:
+            answer["reason"] = unfit(
+                answer["check"],
+                old_seconds=slot.inference_seconds.get(slot.current or ""),
+                max_seconds=options.max_inference_seconds,
+                max_memory_bytes=options.max_memory_bytes,
+            )
         if answer["reason"]:
             store.revert(release.name, answer["reason"])
             state = "reverted"
         elif options.keep_on_trial:
+            store.passed(release.name, answer["check"]["inference_seconds"])
             state = "trial"
         else:
-            store.confirm(release.name)
+            store.confirm(release.name, answer["check"]["inference_seconds"])
             state = "confirmed"
         store.collect()
     return {**answer, "state": state}
+
+
+def require_signature(store: Store, release: Release) -> None:
+    """Raises SignatureError unless the package of a release is signed as this board wants it, if it does."""
+    allowed_signers = signature.policy_of(default_home())
+    if allowed_signers is None:
+        return
+    if release.signature_sha256 is None:
+        raise SignatureError(
+            "this board takes signed packages only",
+            expected=f"a signature by a key of its {signature.ALLOWED_SIGNERS}",
+            found="none",
+            hint="`sdk sign PACKAGE` makes one; then deploy again.",
+        )
+    signature.verify(store.read_package(release), store.blob_path(release.signature_sha256), allowed_signers)
 
 
 def _check_in_child(release_id: str, limit_seconds: float) -> tuple[dict[str, Any] | None, str]:
@@ -125,60 +156,27 @@ def _check_in_child(release_id: str, limit_seconds: float) -> tuple[dict[str, An
 
 
 def check(options: Namespace) -> dict[str, Any]:
-    """Decodes, loads and runs a release; its golden pair, where it has one, must come out within its tolerance."""
-    import numpy as np
-
-    from device_agent.agent import Agent
-    from device_agent.bench import set_inputs
+    from device_agent import health
 
     store = _store()
-    release = store.release(options.release)
-    agent = Agent(
-        store.read_package(release), name=release.name, threads=options.threads, kernel=options.kernel
-    )
-    difference = None
-    start = time.perf_counter()
-    if release.golden_inputs_sha256 and release.golden_outputs_sha256:
-        inputs = parse_golden(store.read_blob(release.golden_inputs_sha256))
-        expected = parse_golden(store.read_blob(release.golden_outputs_sha256))
-        outputs = agent.predict(inputs)
-        if outputs.shape != expected.shape:
-            raise AgentError(
-                "the golden outputs have another shape",
-                expected=str(expected.shape),
-                found=str(outputs.shape),
-            )
-        difference = float(np.max(np.abs(outputs.astype(np.float64) - expected), initial=0.0))
-        if not difference <= release.golden_tolerance:
-            raise AgentError(
-                "the golden outputs do not come out",
-                expected=f"a difference of at most {release.golden_tolerance:g}",
-                found=f"{difference:g}",
-            )
-    else:
-        set_inputs(agent)
-        agent.model.invoke()
-    seconds = time.perf_counter() - start
-    return {
-        "release": release.id,
-        "seconds": seconds,
-        "largest_difference": difference,
-        "decode_seconds": agent.decode_seconds,
-        "decode_kernel": agent.kernel,
-        "init_seconds": agent.model.init_seconds,
-        "delegate": agent.model.delegate,
-    }
+    return health.check(store, store.release(options.release), threads=options.threads, kernel=options.kernel)
 
 
 def confirm(options: Namespace) -> dict[str, Any]:
     store = _store()
     with store.locked():
+        slot = store.slot(options.name)
+        if slot.trial is not None:
+            require_signature(store, store.release(slot.trial))
         return slot_json(store, store.confirm(options.name))
 
 
 def rollback(options: Namespace) -> dict[str, Any]:
     store = _store()
     with store.locked():
+        slot = store.slot(options.name)
+        if slot.previous is not None:
+            require_signature(store, store.release(slot.previous))
         return slot_json(store, store.rollback(options.name, options.reason))
 
 

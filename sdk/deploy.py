@@ -59,6 +59,19 @@ class Golden:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What a release may need on the board beyond giving the right outputs. None: as the agent sees fit, which is
+    generous: ten times as slow as the release before, and as much memory as is free.
+    """
+
+    inference_seconds: float | None = None
+    memory_bytes: int | None = None
+
+
+NO_LIMITS = Limits()
+
+
+@dataclass(frozen=True)
 class Deployed:
     """How a deploy ended."""
 
@@ -130,12 +143,15 @@ class RemoteAgent:
         name: str,
         *,
         golden: Golden | None = None,
+        signature: bytes | None = None,
+        limits: Limits = NO_LIMITS,
         keep_on_trial: bool = False,
         progress: Progress | None = None,
     ) -> Deployed:
         """Sends a package (or .tflite) and makes it what runs under ``name``, if its health check passes.
 
-        Raises RemoteError when it does not; the release before it then still runs.
+        ``signature`` is for boards that take signed packages only (:mod:`sdk.signing`). Raises RemoteError when the
+        check does not pass; the release before it then still runs.
         """
         report = progress or (lambda stage, done, total: None)
         check_name(name)
@@ -161,13 +177,22 @@ class RemoteAgent:
                 blobs[digest] = blob
                 release[f"golden_{key}_sha256"] = digest
             release["golden_tolerance"] = float(golden.tolerance)
+        if signature is not None:
+            digest = hashlib.sha256(signature).hexdigest()
+            blobs[digest] = signature
+            release["signature_sha256"] = digest
         missing = self._missing(list(blobs))
         payload = [blobs[digest] for digest in missing]
         total = sum(len(blob) for blob in payload)
         header = {"release": release, "blobs": [[digest, len(blobs[digest])] for digest in missing]}
         report("push the model", 0, total)
+        options = ["--keep-on-trial"] if keep_on_trial else []
+        if limits.inference_seconds is not None:
+            options.append(f"--max-inference-seconds={limits.inference_seconds!r}")
+        if limits.memory_bytes is not None:
+            options.append(f"--max-memory-bytes={limits.memory_bytes}")
         answer = self.call(
-            ["install", *(["--keep-on-trial"] if keep_on_trial else [])],
+            ["install", *options],
             stdin=json.dumps(header).encode() + b"\n" + b"".join(payload),
             timeout_seconds=INSTALL_SECONDS,
             sent=lambda count: report("push the model", min(count, total), total),
@@ -232,7 +257,12 @@ class RemoteAgent:
                 "numpy_version",
             )
         }
-        return {**versions, "releases": [_slot(release, "status") for release in releases]}
+        signed_only = answer.get("requires_signatures") is True
+        return {
+            **versions,
+            "requires_signatures": signed_only,
+            "releases": [_slot(release, "status") for release in releases],
+        }
 
     # -- running ------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ ReportError             a report cannot be made
 
 from __future__ import annotations
 
-from device_agent.errors import ArmletError, PackageError
+from device_agent.errors import ArmletError, PackageError, SignatureError
 
 
 class ModelError(ArmletError):
@@ -57,5 +57,6 @@ __all__ = [
     "ProvisionError",
     "RemoteError",
     "ReportError",
+    "SignatureError",
     "UnsupportedOperator",
 ]

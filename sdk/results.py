@@ -217,6 +217,7 @@ class BoardStatus:
     runtime: str | None
     runtime_version: str | None
     numpy_version: str | None
+    requires_signatures: bool
     slots: tuple[Slot, ...]
 
     def to_json(self) -> dict[str, Any]:

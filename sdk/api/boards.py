@@ -12,10 +12,11 @@ import numpy as np
 from device_agent import package as package_format
 from device_agent.format import MAGIC
 from sdk import pack as packer
+from sdk import signing
 from sdk.api.files import A_PACKAGE, PathLike, name_of
 from sdk.api.measuring import measure
 from sdk.convert import convert
-from sdk.deploy import Golden
+from sdk.deploy import NO_LIMITS, Golden, Limits
 from sdk.errors import ModelError
 from sdk.evaluate import predict
 from sdk.files import read_file
@@ -31,18 +32,27 @@ def deploy_model(
     source: PathLike,
     *,
     keep_on_trial: bool = False,
+    limits: Limits = NO_LIMITS,
     progress: Progress = silent,
     **target: Any,
 ) -> Deployment:
     """Pushes a package (or any model, packed on the way) and makes it what runs on the board under its name.
 
     The board runs the host's golden input before it confirms the new release; with ``keep_on_trial`` it leaves the
-    old one running until :func:`sdk.confirm_model`. ``target``: see :class:`sdk.session.Target`.
+    old one running until :func:`sdk.confirm_model`. A signature beside the package (``sdk sign``) goes with it.
+    ``limits``: what the new release may need there. ``target``: see :class:`sdk.session.Target`.
     """
     name, package = package_of(source, progress)
+    signature = signing.signature_of(source, package)
     with open_session(board, Target(**target), progress) as session:
         deployed = session.agent.deploy(
-            package, name, golden=golden_pair(package), keep_on_trial=keep_on_trial, progress=progress
+            package,
+            name,
+            golden=golden_pair(package),
+            signature=signature,
+            limits=limits,
+            keep_on_trial=keep_on_trial,
+            progress=progress,
         )
         return Deployment(
             board=session.board.name,
@@ -83,9 +93,14 @@ def bench_models(
             expected="different file names",
             found=", ".join(names),
         )
+    signatures = [
+        signing.signature_of(source, package) for source, (_, package) in zip(sources, packages, strict=True)
+    ]
     with open_session(board, Target(**target), progress) as session:
-        for name, package in packages:
-            session.agent.deploy(package, name, golden=golden_pair(package), progress=progress)
+        for (name, package), signature in zip(packages, signatures, strict=True):
+            session.agent.deploy(
+                package, name, golden=golden_pair(package), signature=signature, progress=progress
+            )
         return measure(
             session,
             packages,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from device_agent import package as package_format
+from sdk import signing
 from sdk.api.boards import golden_pair, package_of
 from sdk.api.files import PathLike
 from sdk.data import load_dataset
@@ -75,7 +76,13 @@ def evaluate_on_board(
     counts = {"agree": 0, "host_top1": 0, "host_top5": 0, "board_top1": 0, "board_top5": 0}
     seconds, classes, done = 0.0, 0, 0
     with open_session(board, Target(**target), progress) as session:
-        session.agent.deploy(package, name, golden=golden_pair(package), progress=progress)
+        session.agent.deploy(
+            package,
+            name,
+            golden=golden_pair(package),
+            signature=signing.signature_of(source, package),
+            progress=progress,
+        )
         for images, labels in dataset.batches(size):
             progress("evaluate", done, len(dataset))
             here = predict(decoded.tflite, images).reshape(len(images), -1)

@@ -7,13 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from device_agent.signature import ALLOWED_SIGNERS as ALLOWED_SIGNERS_FILE
+from sdk import signing
+from sdk.api.files import PathLike
 from sdk.deploy import RemoteAgent
 from sdk.errors import RemoteError
 from sdk.progress import Progress, silent
 from sdk.results import BoardStatus, Slot
 from sdk.session import LAUNCHED, Target, open_connection
+
+#: Relative to the login folder.
+ALLOWED_SIGNERS = f".armlet/{ALLOWED_SIGNERS_FILE}"
 
 
 def board_status(board: str, *, progress: Progress = silent, **target: Any) -> BoardStatus:
@@ -26,12 +33,19 @@ def board_status(board: str, *, progress: Progress = silent, **target: Any) -> B
             ("agent_version", "python_version", "machine", "runtime", "runtime_version", "numpy_version")
         )
         slots: tuple[Slot, ...] = ()
+        signed_only = connection.run(["test", "-e", ALLOWED_SIGNERS]).status == 0
         if connection.run(["test", "-x", LAUNCHED[0]]).status == 0:
             progress("ask the board", 0, 0)
             answer = RemoteAgent(connection, LAUNCHED).status()
             versions = {key: answer[key] for key in versions}
             slots = tuple(Slot.from_answer(slot) for slot in answer["releases"])
-        return BoardStatus(board=known.name, address=connection.address, **versions, slots=slots)
+        return BoardStatus(
+            board=known.name,
+            address=connection.address,
+            **versions,
+            requires_signatures=signed_only,
+            slots=slots,
+        )
 
 
 def rollback_model(
@@ -46,6 +60,29 @@ def confirm_model(board: str, name: str, *, progress: Progress = silent, **targe
     """Makes the release on trial the one that runs; raises RemoteError where none is on trial."""
     with _agent(board, target, progress) as agent:
         return Slot.from_answer(agent.confirm(name))
+
+
+def require_signatures(
+    board: str, allowed_signers: PathLike | None, *, progress: Progress = silent, **target: Any
+) -> None:
+    """From now on the board takes packages only that are signed by a key of this file; by anyone, with None.
+
+    The file is as ssh-keygen(1) describes it under "ALLOWED SIGNERS". Raises SignatureError when it names nobody, and
+    RemoteError on a board without ssh-keygen, which could not verify anything.
+    """
+    signers = None if allowed_signers is None else signing.read_allowed_signers(Path(allowed_signers))
+    with open_connection(board, Target(**target), progress) as (known, connection):
+        if signers is None:
+            connection.remove(ALLOWED_SIGNERS)
+            return
+        if connection.run(["sh", "-c", "command -v ssh-keygen"]).status != 0:
+            raise RemoteError(
+                f"{known.name} at {connection.address} could not verify a signature, and would refuse every package",
+                expected="ssh-keygen on the board",
+                found="none",
+                hint="On Debian and its kin: sudo apt-get install openssh-client",
+            )
+        connection.put(signers, ALLOWED_SIGNERS)
 
 
 @contextmanager

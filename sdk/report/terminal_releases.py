@@ -28,6 +28,8 @@ def board_overview(result: Any) -> RenderableType:
             f"numpy {result.numpy_version or 'none'}, agent {result.agent_version}"
         ),
     ]
+    if result.requires_signatures:
+        lines.append(Text("takes signed packages only"))
     if not result.slots:
         return Group(*lines, Text("nothing is deployed"))
     table = _table(("model", "left"), ("current", "left"), ("size", "right"), ("since", "left"), ("", "left"))

@@ -163,7 +163,7 @@ def test_a_model_that_does_not_load_is_sent_back(home, float_model):
 
 
 def test_a_release_may_stay_on_trial_until_it_is_confirmed(home, float_model, other_model):
-    Called("install", stdin=install_input(float_model))
+    assert Called("install", stdin=install_input(float_model)).answer["state"] == "confirmed"
     assert Called("install", "--keep-on-trial", stdin=install_input(other_model)).answer["state"] == "trial"
     assert Called("status").answer["releases"][0]["package_sha256"] == hashlib.sha256(float_model).hexdigest()
     assert Called("confirm", "net").answer["package_sha256"] == hashlib.sha256(other_model).hexdigest()
