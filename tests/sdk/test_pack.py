@@ -248,6 +248,9 @@ def test_a_model_of_the_size_of_lenet_is_not_mostly_header() -> None:
                 codes += part.count
             elif part.blocks is not None:
                 codes += len(part.blocks.stream)
-            codes += part.codebook.nbytes if isinstance(part, sections.Sparse) else 0
+            if isinstance(part, sections.Sparse):
+                codes += part.codebook.nbytes
+            elif isinstance(part, sections.Dense):
+                codes += part.centroids * part.width
     skeleton = table.sections[0].coded_size
     assert 0 < len(packed) - skeleton - codes < 600
