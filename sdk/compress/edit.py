@@ -130,7 +130,7 @@ def _live(operators: Sequence[Operator], outputs: Iterable[int]) -> list[Operato
     wanted = set(outputs)
     kept = []
     for operator in reversed(operators):
-        if wanted.isdisjoint(operator.outputs):
+        if operator.outputs and wanted.isdisjoint(operator.outputs):
             continue
         wanted.update(operator.inputs)
         kept.append(operator)

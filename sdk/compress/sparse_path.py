@@ -123,7 +123,7 @@ def sparse_path(graph: Graph) -> SparsePath:
     return SparsePath(
         tuple(sorted(inside)),
         tuple(sorted(i for i, role in inside.items() if role == _ENTRY)),
-        tuple(obstacles),
+        tuple(dict.fromkeys(obstacles)),
         tuple(dict.fromkeys(foreign)),
         zeros,
         parameters,
