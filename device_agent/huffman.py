@@ -66,6 +66,11 @@ def _windows(stream: Any) -> Array:
     return np.ndarray((len(stream) + 1,), "<i8", padded, strides=(1,)).astype(np.int64)
 
 
+def _index(values: Array) -> Array:
+    """Indices as take wants them: on a 32-bit board it refuses those of 64 bits. Elsewhere nothing is copied."""
+    return values.astype(np.intp, copy=False)
+
+
 def _lanes(blocks: Blocks) -> Any:
     """Yields (first block, first bits, last bits, codes of the last of these blocks), some blocks at a time."""
     starts = np.concatenate([[0], blocks.ends[:-1]])
@@ -91,8 +96,8 @@ def _decode_dense(content: Dense, blocks: Blocks, elements: Array) -> None:
             if step == tail:  # the last block is shorter: from here on its lane runs on zeros and is ignored
                 tail_end = int(position[-1])
             if step % per_window == 0:
-                window = windows.take(position >> 3, mode="clip") >> (position & 7)
-            entry = table.take(window & mask)
+                window = windows.take(_index(position >> 3), mode="clip") >> (position & 7)
+            entry = table.take(_index(window & mask))
             taken[step] = entry
             entry &= 15
             window >>= entry
@@ -128,19 +133,19 @@ def _decode_sparse(content: Sparse, elements: Array) -> None:
         for step in range(steps):
             if step == tail:
                 tail_end = int(position[-1])
-            window = windows.take(position >> 3, mode="clip") >> (position & 7)
-            entry = gap_table.take(window & gap_mask)
+            window = windows.take(_index(position >> 3), mode="clip") >> (position & 7)
+            entry = gap_table.take(_index(window & gap_mask))
             used = entry & 31
             window >>= used
             if has_extra:
                 extra = entry >> 5 & 31
-                np.add(entry >> 10, window & low_bits.take(extra), out=gaps[step])
+                np.add(entry >> 10, window & low_bits.take(_index(extra)), out=gaps[step])
                 window >>= extra
                 position += extra
             else:
                 gaps[step] = entry >> 10
             position += used
-            entry = value_table.take(window & value_mask)
+            entry = value_table.take(_index(window & value_mask))
             values[step] = entry >> 4
             position += entry & 15
         if tail < steps:

@@ -72,9 +72,9 @@ class Code:
         return sum(self.counts) if self.counts else 1
 
     def lengths(self) -> Array:
-        """Bits of each symbol's code, (n,) int64, ascending."""
+        """Bits of each symbol's code, (n,) integers, ascending."""
         if not self.counts:
-            return np.zeros(1, np.int64)
+            return np.zeros(1, np.intp)
         return np.repeat(np.arange(1, len(self.counts) + 1), self.counts)
 
     def codewords(self) -> Array:
@@ -358,13 +358,15 @@ def _parse_gap_code(cursor: Cursor, split: int, msb: int) -> tuple[Code, Array]:
         return Code(), tokens
     if lengths[-1] == 0 or int(lengths.max()) > MAX_CODE_LENGTH:
         raise CodeInvalid("lengths of the gap codes", found=str(lengths.tolist()))
-    counts = np.bincount(lengths[tokens], minlength=2)[1:].tolist()
+    # bincount and flatnonzero speak intp, which has 32 bits on a 32-bit board.
+    counts = np.bincount(lengths[tokens].astype(np.intp), minlength=2)[1:].tolist()
     _expect_complete(counts)
     return Code(tuple(counts)), tokens[np.argsort(lengths[tokens], kind="stable")]
 
 
 def gap_values(tokens: Array, split: int, msb: int) -> Array:
-    """Gap tokens -> (n, 2): smallest gap, extra bits (see "Gaps" in the specification)."""
+    """Gap tokens -> (n, 2) int64: smallest gap, extra bits (see "Gaps" in the specification)."""
+    tokens = tokens.astype(np.int64)
     above = np.maximum(tokens - (1 << split), 0)
     extra = split + (above >> msb) - msb
     base = ((1 << msb) + (above & ((1 << msb) - 1))) << extra

@@ -34,6 +34,12 @@ def test_the_valid_packages_hold_every_layout() -> None:
             for section in package.read((GOLDEN / "valid" / f"{name}.armlet").read_bytes()).sections
         }
     assert seen >= {"dense", "sparse", "planes"}
+    words = package.read((GOLDEN / "valid" / "words.armlet").read_bytes()).sections[0]
+    assert words.layout == "dense"
+    assert words.coded_size * 8 < 1.25 * words.count  # single codes take 1.3 bits, the entropy is 1.18
+    assert (
+        len(package.read((GOLDEN / "valid" / "planes_and_repeat.armlet").read_bytes()).sections[0].spans) == 2
+    )
 
 
 @pytest.mark.parametrize("name", HOSTILE)

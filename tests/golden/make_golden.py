@@ -268,14 +268,14 @@ def valid() -> dict[str, tuple[bytes, bytes]]:
     rng = np.random.default_rng(20)
     whole = rng.integers(-7, 8, (12, 100)).astype(np.float32) + np.float32(0)
     scales = rng.uniform(0.01, 0.2, (12, 1)).astype(np.float32)
-    floats = rng.standard_normal(400).astype(np.float32)
+    floats = rng.standard_normal(3000).astype(np.float32)
     models = {
         "empty": b"",
         "text": b"This is not a model, and it is packed all the same.",
         "dense": flatbuffer([("w", "float32", clustered(rng, 3000, 16, 0.0))]),
         "sparse": flatbuffer([("w", "float32", clustered(rng, 9000, 16, 0.9))]),
         "words": flatbuffer(
-            [("w", "int8", rng.choice(np.array([-1, 0, 1], np.int8), 8000, p=[0.1, 0.8, 0.1]))]
+            [("w", "int8", rng.choice(np.array([-1, 0, 1], np.int8), 8000, p=[0.15, 0.7, 0.15]))]
         ),
         "planes_and_repeat": flatbuffer([("a", "float32", floats), ("b", "float32", floats)]),
         "scaled": flatbuffer([("w", "float32", whole * scales)]),
