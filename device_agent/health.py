@@ -87,8 +87,8 @@ def _golden_difference(store: Store, release: Release, agent: Agent) -> float | 
 
     if not (release.golden_inputs_sha256 and release.golden_outputs_sha256):
         return None
-    inputs = parse_golden(store.read_blob(release.golden_inputs_sha256))
-    expected = parse_golden(store.read_blob(release.golden_outputs_sha256))
+    inputs = parse_golden(store.blobs.read(release.golden_inputs_sha256))
+    expected = parse_golden(store.blobs.read(release.golden_outputs_sha256))
     outputs = agent.predict(inputs)
     if outputs.shape != expected.shape:
         raise AgentError(

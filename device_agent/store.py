@@ -18,20 +18,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import fcntl
 import hashlib
 import os
-import secrets
 import time
 from pathlib import Path
-from typing import BinaryIO, Iterable, Iterator, Sequence
+from typing import Iterator
 
+from device_agent.blobs import Blobs
+from device_agent.durable import named_errors, write_durably
 from device_agent.errors import StoreError
 from device_agent.release import (
-    MAX_BLOBS,
     MAX_JSON_BYTES,
-    MAX_PACKAGE_BYTES,
     NAME,
     Release,
     Slot,
@@ -39,8 +37,6 @@ from device_agent.release import (
     check_name,
 )
 
-#: Blobs are synced together once this many bytes are waiting.
-BATCH_BYTES = 8 << 20
 #: How long to wait for whoever holds the lock.
 LOCK_SECONDS = 10.0
 
@@ -55,22 +51,23 @@ class Store:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
-        self._blobs = self.folder / "blobs"
+        self.blobs = Blobs(self.folder / "blobs")
         self._releases = self.folder / "releases"
         self._slots = self.folder / "slots"
-        with _named_errors("make the store"):
+        with named_errors("make the store"):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for folder in (self._blobs, self._releases, self._slots):
+            for folder in (self.blobs.folder, self._releases, self._slots):
                 folder.mkdir(mode=0o700, exist_ok=True)
 
     # -- the lock -----------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def locked(self, wait_seconds: float = LOCK_SECONDS) -> Iterator[None]:
+    def locked(self, wait_seconds: float | None = None) -> Iterator[None]:
         """Holds the store's lock; whoever changes anything does it inside. The kernel drops it with the process."""
-        with _named_errors("lock the store"):
+        with named_errors("lock the store"):
             descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            wait_seconds = LOCK_SECONDS if wait_seconds is None else wait_seconds
             deadline = time.monotonic() + wait_seconds
             while True:
                 try:
@@ -94,114 +91,11 @@ class Store:
         finally:
             os.close(descriptor)
 
-    # -- blobs --------------------------------------------------------------------------------------------------
-
-    def missing(self, digests: Iterable[str]) -> tuple[str, ...]:
-        """Which of these blobs the host has to send. A blob whose bytes have rotted counts as missing."""
-        return tuple(digest for digest in dict.fromkeys(digests) if not self._intact(check_digest(digest)))
-
-    def _intact(self, digest: str) -> bool:
-        try:
-            return _sha256_of_file(self._blobs / digest) == digest
-        except OSError:
-            return False
-
-    def put_blob(self, data: bytes) -> str:
-        """Stores bytes; their SHA-256."""
-        digest = hashlib.sha256(data).hexdigest()
-        if not self._intact(digest):
-            with _named_errors("store a blob"):
-                _write_durably(self._blobs / digest, data)
-        return digest
-
-    def receive(self, stream: BinaryIO, blobs: Sequence[tuple[str, int]]) -> None:
-        """Stores the blobs (sha256, size) that stand one after the other in ``stream``.
-
-        They are written, synced and renamed in batches: where the stream is cut, what came before stays, and the next
-        transfer need not send it again; a sync for every small blob alone would take seconds on an SD card.
-        """
-        if sum(size for _, size in blobs) > MAX_PACKAGE_BYTES or len(blobs) > MAX_BLOBS:
-            raise StoreError(
-                "too much is sent at once", expected=f"at most {MAX_BLOBS} blobs, {MAX_PACKAGE_BYTES} bytes"
-            )
-        batch: list[tuple[Path, str]] = []
-        held = 0
-        try:
-            with _named_errors("store a blob"):
-                for digest, size in blobs:
-                    batch.append((self._receive_one(stream, check_digest(digest), size), digest))
-                    held += size
-                    if held >= BATCH_BYTES:
-                        self._keep(batch)
-                        batch, held = [], 0
-        finally:
-            with _named_errors("store a blob"):
-                self._keep(batch)
-
-    def _receive_one(self, stream: BinaryIO, digest: str, size: int) -> Path:
-        """One blob under a temporary name, its digest checked."""
-        temporary = self._blobs / f"{digest}.{secrets.token_hex(4)}.tmp"
-        found = hashlib.sha256()
-        left = size
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                while left:
-                    block = stream.read(min(left, 1 << 20))
-                    if not block:
-                        raise StoreError(
-                            "the transfer was cut",
-                            expected=f"{size} bytes of {digest}",
-                            found=f"{size - left}",
-                        )
-                    file.write(block)
-                    found.update(block)
-                    left -= len(block)
-            if found.hexdigest() != digest:
-                raise StoreError(
-                    "a part of the package arrived damaged",
-                    expected=f"sha256 {digest}",
-                    found=f"sha256 {found.hexdigest()}",
-                    hint="Deploy again.",
-                )
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-        return temporary
-
-    def _keep(self, batch: Sequence[tuple[Path, str]]) -> None:
-        for temporary, _ in batch:
-            _fsync(temporary)
-        for temporary, digest in batch:
-            os.replace(temporary, self._blobs / digest)
-        if batch:
-            _fsync(self._blobs)
-
-    def read_blob(self, digest: str) -> bytes:
-        """The bytes of a blob, checked against its name."""
-        with _named_errors("read a blob"):
-            try:
-                data = (self._blobs / check_digest(digest)).read_bytes()
-            except FileNotFoundError:
-                raise StoreError(
-                    "the store lacks a blob", expected=f"sha256 {digest}", found="nothing"
-                ) from None
-        found = hashlib.sha256(data).hexdigest()
-        if found != digest:
-            raise StoreError(
-                "a blob on the board is damaged",
-                expected=f"sha256 {digest}",
-                found=f"sha256 {found}",
-                hint="Deploy again: a damaged blob is sent anew.",
-            )
-        return data
-
     # -- releases -----------------------------------------------------------------------------------------------
 
     def add_release(self, release: Release) -> str:
         """Stores the manifest of a release, all of whose blobs are here; its id."""
-        lacking = self.missing(release.blobs)
+        lacking = self.blobs.missing(release.blobs)
         if lacking:
             raise StoreError(
                 "a release lacks blobs",
@@ -210,11 +104,18 @@ class Store:
             )
         data = release.to_bytes()
         Release.from_bytes(data)  # nothing is written that would be refused when it is read
-        path = self._releases / f"{release.id}.json"
-        if not path.exists():
-            with _named_errors("store a release"):
-                _write_durably(path, data)
+        if not self.has_release(release.id):
+            with named_errors("store a release"):
+                write_durably(self._releases / f"{release.id}.json", data)
         return release.id
+
+    def has_release(self, release_id: str) -> bool:
+        """Whether the manifest of a release is here and whole."""
+        try:
+            self.release(release_id)
+        except StoreError:
+            return False
+        return True
 
     def release(self, release_id: str) -> Release:
         data = self._read_json(
@@ -224,14 +125,9 @@ class Store:
             raise StoreError("the manifest of a release is damaged", expected=release_id, found="other bytes")
         return Release.from_bytes(data)
 
-    def blob_path(self, digest: str) -> Path:
-        """Where a blob is, if it is there and whole; raises StoreError otherwise."""
-        self.read_blob(digest)
-        return self._blobs / digest
-
     def read_package(self, release: Release) -> bytes:
         """The package of a release: its parts joined, every digest checked."""
-        data = b"".join(self.read_blob(digest) for digest, _ in release.parts)
+        data = b"".join(self.blobs.read(digest) for digest, _ in release.parts)
         found = hashlib.sha256(data).hexdigest()
         if found != release.package_sha256:
             raise StoreError(
@@ -288,6 +184,10 @@ class Store:
         slot = self._on_trial(name)
         slot = slot.timed(str(slot.trial), inference_seconds)
         previous = slot.previous if slot.trial == slot.current else slot.current
+        if previous is not None and not self.has_release(previous):
+            previous = (
+                None  # damaged: there is no way back to it, and it must not keep others from being removed
+            )
         return self._save(
             slot.after("confirmed", slot.trial, current=slot.trial, previous=previous, trial=None)
         )
@@ -313,8 +213,8 @@ class Store:
         return self._save(slot.after("rolled back", slot.current, reason, **back))
 
     def _save(self, slot: Slot) -> Slot:
-        with _named_errors("write a slot"):
-            _write_durably(self._slots / f"{slot.name}.json", slot.to_bytes())
+        with named_errors("write a slot"):
+            write_durably(self._slots / f"{slot.name}.json", slot.to_bytes())
         return slot
 
     # -- upkeep -------------------------------------------------------------------------------------------------
@@ -330,10 +230,10 @@ class Store:
         doomed = [
             path for path in self._releases.iterdir() if path.suffix != ".json" or path.stem not in kept
         ]
-        doomed += [path for path in self._blobs.iterdir() if path.name not in blobs]
+        doomed += [path for path in self.blobs.folder.iterdir() if path.name not in blobs]
         doomed += [path for path in self._slots.iterdir() if path.suffix != ".json"]
         freed = 0
-        with _named_errors("clean up the store"):
+        with named_errors("clean up the store"):
             for path in doomed:
                 size = path.lstat().st_size
                 os.unlink(path)
@@ -341,7 +241,7 @@ class Store:
         return freed
 
     def _read_json(self, path: Path, what: str) -> bytes:
-        with _named_errors(f"read {what}"):
+        with named_errors(f"read {what}"):
             try:
                 with open(path, "rb") as file:
                     data = file.read(MAX_JSON_BYTES + 1)
@@ -350,55 +250,3 @@ class Store:
         if len(data) > MAX_JSON_BYTES:
             raise StoreError(f"{what} is too large", expected=f"at most {MAX_JSON_BYTES} bytes")
         return data
-
-
-def _sha256_of_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while True:
-            block = file.read(1 << 20)
-            if not block:
-                return digest.hexdigest()
-            digest.update(block)
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(descriptor, view) :]
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    _fsync(path.parent)
-
-
-def _fsync(path: Path) -> None:
-    """Of a file or of a folder: what was renamed into a folder is safe once the folder is synced."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _named_errors(doing: str) -> Iterator[None]:
-    """An OSError on the way becomes a StoreError that says what to do about it."""
-    hints = {
-        errno.ENOSPC: "The board's disk is full: free some space, then deploy again.",
-        errno.EROFS: "The board's file system is read-only: remount it or repair it.",
-        errno.EACCES: "Check who owns the folder.",
-    }
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(f"could not {doing}", found=str(error), hint=hints.get(error.errno or 0)) from error

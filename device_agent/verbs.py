@@ -11,7 +11,7 @@ import sys
 import time
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, cast
 
 import device_agent
 from device_agent import signature
@@ -79,13 +79,16 @@ def missing(options: Namespace) -> dict[str, Any]:
     digests = json_line_from_stdin()
     if not isinstance(digests, list) or len(digests) > MAX_BLOBS:
         raise AgentError("`missing` reads a list of SHA-256", found=type(digests).__name__)
-    return {"missing": list(_store().missing(digests))}
+    store = _store()
+    lacking = store.blobs.missing(digests)
+    return {"missing": list(lacking), "partial": store.blobs.partial(lacking)}
 
 
 def install(options: Namespace) -> dict[str, Any]:
     """One lock around all of it, so that two deploys cannot mix; the old release answers the whole time.
 
-    Standard input: the line {"release": manifest, "blobs": [[sha256, size], ...]}, then the bytes of those blobs.
+    Standard input: the line {"release": manifest, "blobs": [[sha256, size, offset], ...]}, then the bytes of those
+    blobs, each from its offset on (what `missing` said had arrived of it).
     """
     header = json_line_from_stdin()
     if not isinstance(header, dict) or not isinstance(header.get("blobs"), list):
@@ -93,20 +96,24 @@ def install(options: Namespace) -> dict[str, Any]:
     release = Release.from_bytes(json.dumps(header.get("release")).encode())
     blobs = []
     for blob in header["blobs"]:
-        if not isinstance(blob, list) or len(blob) != 2 or type(blob[1]) is not int or blob[1] < 0:
-            raise AgentError("a blob is a SHA-256 and a size", found=repr(blob)[:80])
-        blobs.append((blob[0], blob[1]))
+        if not isinstance(blob, list) or len(blob) != 3 or not all(type(n) is int for n in blob[1:]):
+            raise AgentError("a blob is a SHA-256, a size and an offset", found=repr(blob)[:80])
+        if not 0 <= blob[2] <= blob[1]:
+            raise AgentError("a blob begins before its end", found=repr(blob)[:120])
+        blobs.append((blob[0], blob[1], blob[2]))
     store = _store()
     answer: dict[str, Any] = {"name": release.name, "release": release.id, "check": None, "reason": ""}
     with store.locked():
-        store.receive(sys.stdin.buffer, blobs)
+        store.blobs.receive(cast(io.BufferedIOBase, sys.stdin.buffer), blobs)
         try:
             require_signature(store, release)
         except SignatureError:
             store.collect()  # what was sent for nothing
             raise
         slot = store.slot_or_fresh(release.name)
-        if slot.current == release.id and slot.trial is None and not store.missing(release.blobs):
+        runs_already = slot.current == release.id and slot.trial is None and store.has_release(release.id)
+        if runs_already and not store.blobs.missing(release.blobs):
+            store.collect()  # a deploy that was cut after it confirmed has not done so
             return {**answer, "state": "unchanged"}
         store.add_release(release)
         store.begin_trial(release.id)
@@ -143,7 +150,7 @@ def require_signature(store: Store, release: Release) -> None:
             found="none",
             hint="`sdk sign PACKAGE` makes one; then deploy again.",
         )
-    signature.verify(store.read_package(release), store.blob_path(release.signature_sha256), allowed_signers)
+    signature.verify(store.read_package(release), store.blobs.path(release.signature_sha256), allowed_signers)
 
 
 def _check_in_child(release_id: str, limit_seconds: float) -> tuple[dict[str, Any] | None, str]:

@@ -14,7 +14,7 @@ import itertools
 import json
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -181,10 +181,10 @@ class RemoteAgent:
             digest = hashlib.sha256(signature).hexdigest()
             blobs[digest] = signature
             release["signature_sha256"] = digest
-        missing = self._missing(list(blobs))
-        payload = [blobs[digest] for digest in missing]
+        missing = self._missing(blobs)
+        payload = [blobs[digest][offset:] for digest, offset in missing.items()]
         total = sum(len(blob) for blob in payload)
-        header = {"release": release, "blobs": [[digest, len(blobs[digest])] for digest in missing]}
+        header = {"release": release, "blobs": [[d, len(blobs[d]), offset] for d, offset in missing.items()]}
         report("push the model", 0, total)
         options = ["--keep-on-trial"] if keep_on_trial else []
         if limits.inference_seconds is not None:
@@ -199,12 +199,15 @@ class RemoteAgent:
         )
         return self._deployed(answer, name, release["package_sha256"], len(data), total)
 
-    def _missing(self, digests: list[str]) -> list[str]:
-        answer = self.call(["missing"], stdin=json.dumps(digests).encode() + b"\n")
-        missing = answer.get("missing")
-        if not isinstance(missing, list) or not all(isinstance(d, str) and d in digests for d in missing):
+    def _missing(self, blobs: Mapping[str, bytes]) -> dict[str, int]:
+        """Which blobs the board lacks, and from which byte on: a transfer that was cut left the beginning there."""
+        answer = self.call(["missing"], stdin=json.dumps(list(blobs)).encode() + b"\n")
+        missing, partial = answer.get("missing"), answer.get("partial", {})
+        if not isinstance(missing, list) or not all(isinstance(d, str) and d in blobs for d in missing):
             raise _not_acceptable("missing", "missing", missing)
-        return list(dict.fromkeys(missing))
+        if not isinstance(partial, dict):
+            raise _not_acceptable("missing", "partial", partial)
+        return {digest: _arrived(blobs[digest], partial.get(digest)) for digest in missing}
 
     def _deployed(
         self, answer: dict[str, Any], name: str, package_sha256: str, package_bytes: int, sent: int
@@ -423,6 +426,18 @@ def _not_acceptable(verb: str, key: str, value: Any) -> RemoteError:
     return RemoteError(
         f"the agent's answer to `{verb}` is not acceptable", found=f"{key}: {printable(value)!r}"
     )
+
+
+def _arrived(blob: bytes, said: Any) -> int:
+    """How much of a blob the board has: [bytes, sha256], where these are the very bytes that the blob begins with."""
+    if (
+        not isinstance(said, list)
+        or len(said) != 2
+        or type(said[0]) is not int
+        or not 0 < said[0] <= len(blob)
+    ):
+        return 0
+    return said[0] if hashlib.sha256(blob[: said[0]]).hexdigest() == said[1] else 0
 
 
 def _number(answer: dict[str, Any], verb: str, key: str) -> float:

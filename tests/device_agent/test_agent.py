@@ -17,7 +17,7 @@ from device_agent.store import Store
 
 
 def deploy(store: Store, data: bytes, name: str = "net") -> Release:
-    digest = store.put_blob(data)
+    digest = store.blobs.put(data)
     release = Release(name=name, package_sha256=digest, parts=((digest, len(data)),))
     store.begin_trial(store.add_release(release))
     store.confirm(name)
@@ -145,7 +145,7 @@ def test_importing_the_package_does_not_import_numpy():
 def test_a_package_in_parts_is_joined(store, float_model):
     parts = [float_model[:100], float_model[100:]]
     blobs = [(hashlib.sha256(part).hexdigest(), len(part)) for part in parts]
-    store.receive(io.BytesIO(float_model), blobs)
+    store.blobs.receive(io.BytesIO(float_model), [(*blob, 0) for blob in blobs])
     whole = hashlib.sha256(float_model).hexdigest()
     store.begin_trial(store.add_release(Release("net", whole, tuple(blobs))))
     store.confirm("net")

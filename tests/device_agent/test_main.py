@@ -45,7 +45,7 @@ def install_input(data: bytes, name: str = "net", golden=None, **changes) -> byt
             blobs.append(zlib.compress(npy(array)))
             values[key] = hashlib.sha256(blobs[-1]).hexdigest()
     release = Release(name=name, package_sha256=hashlib.sha256(data).hexdigest(), **{**values, **changes})
-    listed = [[hashlib.sha256(blob).hexdigest(), len(blob)] for blob in blobs]
+    listed = [[hashlib.sha256(blob).hexdigest(), len(blob), 0] for blob in blobs]
     header = {"release": json.loads(release.to_bytes()), "blobs": listed}
     return json.dumps(header).encode() + b"\n" + b"".join(blobs)
 

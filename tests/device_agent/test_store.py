@@ -16,8 +16,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from device_agent import durable
 from device_agent import release as release_module
-from device_agent import store as store_module
+from device_agent.blobs import WORTH_KEEPING_BYTES
 from device_agent.errors import StoreError
 from device_agent.release import Release, check_name
 from device_agent.store import Store
@@ -43,8 +44,10 @@ def install(store: Store, parts: list[bytes], name: str = "net", confirm: bool =
     release = release_of(parts, name)
     with store.locked():
         sent = {sha(part): part for part in parts}
-        missing = store.missing(release.blobs)
-        store.receive(io.BytesIO(b"".join(sent[d] for d in missing)), [(d, len(sent[d])) for d in missing])
+        missing = store.blobs.missing(release.blobs)
+        store.blobs.receive(
+            io.BytesIO(b"".join(sent[d] for d in missing)), [(d, len(sent[d]), 0) for d in missing]
+        )
         store.begin_trial(store.add_release(release))
         if confirm:
             store.confirm(name)
@@ -83,7 +86,7 @@ def test_a_release_is_joined_from_its_parts(store):
 
 def test_only_parts_that_are_not_there_are_missing(store):
     install(store, [SHARED, b"old head"])
-    assert store.missing(release_of([SHARED, b"new head"]).blobs) == (sha(b"new head"),)
+    assert store.blobs.missing(release_of([SHARED, b"new head"]).blobs) == (sha(b"new head"),)
 
 
 def test_files_are_private(store):
@@ -169,22 +172,22 @@ def test_an_ordinary_name_is_taken(name):
 
 def test_a_blob_that_arrives_damaged_is_refused(store):
     with pytest.raises(StoreError, match="arrived damaged"):
-        store.receive(io.BytesIO(b"xyz"), [(sha(b"abc"), 3)])
+        store.blobs.receive(io.BytesIO(b"xyz"), [(sha(b"abc"), 3, 0)])
     assert everything_in(store.folder) == set()
 
 
 def test_of_a_cut_transfer_the_whole_blobs_stay(store):
-    blobs = [(sha(data), len(data)) for data in (b"first", b"second", b"third")]
+    blobs = [(sha(data), len(data), 0) for data in (b"first", b"second", b"third")]
     with pytest.raises(StoreError, match="cut"):
-        store.receive(io.BytesIO(b"firstsecondth"), blobs)
-    assert store.missing([digest for digest, _ in blobs]) == (sha(b"third"),)
-    assert all(not name.endswith(".tmp") for name in everything_in(store.folder))
+        store.blobs.receive(io.BytesIO(b"firstsecondth"), blobs)
+    assert store.blobs.missing([digest for digest, _, _ in blobs]) == (sha(b"third"),)
+    assert all(not name.endswith((".tmp", ".part")) for name in everything_in(store.folder))
 
 
 def test_a_blob_that_has_rotted_counts_as_missing_and_is_not_read(store):
     install(store, [b"one", b"two"])
     (store.folder / "blobs" / sha(b"two")).write_bytes(b"twO")
-    assert store.missing([sha(b"one"), sha(b"two")]) == (sha(b"two"),)
+    assert store.blobs.missing([sha(b"one"), sha(b"two")]) == (sha(b"two"),)
     with pytest.raises(StoreError, match="damaged"):
         store.read_package(store.current("net"))
     install(store, [b"one", b"two"])
@@ -197,7 +200,7 @@ def test_a_release_whose_blobs_are_not_there_is_refused(store):
 
 
 def test_parts_that_do_not_make_the_package_are_refused(store):
-    store.put_blob(b"one")
+    store.blobs.put(b"one")
     release = release_of([b"one"], package_sha256=sha(b"other"))
     store.add_release(release)
     with pytest.raises(StoreError, match="do not make its package"):
@@ -299,141 +302,62 @@ def test_the_lock_of_a_process_that_was_killed_is_free(store):
         pass
 
 
-# -- cut anywhere ------------------------------------------------------------------------------------------------------
-
-
-class Cut(BaseException):
-    """The power goes, or the process is killed: nothing after it runs."""
-
-
-class FailingOs:
-    """``os``, whose call number ``fail_at`` of those that change the disk does not happen; with ``error`` it
-    fails and life goes on, without it is a cut, after which no call happens any more.
-
-    ``lose_unsynced``: what was written and not synced is gone, as after a power cut.
-    """
-
-    CHANGES = ("open", "write", "fsync", "replace", "unlink", "pwrite", "ftruncate")
-
-    def __init__(self, fail_at: int | None, error: int | None = None, lose_unsynced: bool = False) -> None:
-        self.calls = 0
-        self._fail_at = fail_at
-        self._error = error
-        self._lose = lose_unsynced
-        self._dead = False
-        self._unsynced: set[str] = set()
-        self._paths: dict[int, str] = {}
-
-    def __getattr__(self, name: str):
-        real = getattr(os, name)
-        if name not in self.CHANGES:
-            return real
-
-        def call(*arguments, **options):
-            number, self.calls = self.calls, self.calls + 1
-            if self._dead:
-                raise Cut
-            if number == self._fail_at:
-                if self._error is not None:
-                    raise OSError(self._error, os.strerror(self._error))
-                self._dead = True
-                if self._lose:
-                    for path in self._unsynced:
-                        if os.path.exists(path):
-                            os.truncate(path, 0)
-                raise Cut
-            return self._note(name, arguments, real(*arguments, **options))
-
-        return call
-
-    def _note(self, name, arguments, answer):
-        if name == "open":
-            self._paths[answer] = str(arguments[0])
-            if arguments[1] & os.O_CREAT and not str(arguments[0]).endswith("lock"):
-                self._unsynced.add(str(arguments[0]))
-        elif name == "fsync":
-            self._unsynced.discard(self._paths[arguments[0]])
-        elif name == "replace" and str(arguments[0]) in self._unsynced:
-            self._unsynced.remove(str(arguments[0]))
-            self._unsynced.add(str(arguments[1]))
-        return answer
-
-
-OLD, NEW = [SHARED, b"old head"], [SHARED, b"new head", b"another part"]
-
-
-def count_calls(folder: Path, monkeypatch) -> int:
-    store = Store(folder)
-    install(store, OLD)
-    counting = FailingOs(None)
-    with monkeypatch.context() as patch:
-        patch.setattr(store_module, "os", counting)
-        install(store, NEW)
-    return counting.calls
-
-
-@pytest.mark.parametrize("lose_unsynced", [False, True], ids=["killed", "power cut"])
-def test_cut_at_every_step_the_old_or_the_new_release_runs(folder, monkeypatch, lose_unsynced):
-    steps = count_calls(folder / "count", monkeypatch)
-    assert steps > 20
-    outcomes = {"old": 0, "new": 0}
-    for step in range(steps):
-        store = Store(folder / str(step))
-        old = install(store, OLD)
-        with monkeypatch.context() as patch:
-            patch.setattr(store_module, "os", FailingOs(step, lose_unsynced=lose_unsynced))
-            with pytest.raises(Cut):
-                install(store, NEW)
-        again = Store(folder / str(step))
-        current = again.current("net")
-        package = again.read_package(current)
-        assert package in (b"".join(OLD), b"".join(NEW)), step
-        outcomes["old" if current == old else "new"] += 1
-        # The next deploy succeeds, and after it nothing is left that does not belong.
-        new = install(again, NEW)
-        assert again.current("net") == new
-        assert everything_in(again.folder) == {
-            f"releases/{new.id}.json",
-            *([f"releases/{old.id}.json"] if again.slot("net").previous else []),
-            *(
-                f"blobs/{digest}"
-                for digest in (new.blobs if not again.slot("net").previous else new.blobs + old.blobs)
-            ),
-            "slots/net.json",
-        }
-        assert again.slot("net").previous in (old.id, None)
-    assert outcomes["old"] > outcomes["new"] > 0
-    print(f"{steps} points of a deploy were cut: {outcomes}")
-
-
-@pytest.mark.parametrize("error", [28, 30, 5], ids=["ENOSPC", "EROFS", "EIO"])
-def test_an_error_of_the_disk_at_every_step_is_named_and_harmless(folder, monkeypatch, error):
-    steps = count_calls(folder / "count", monkeypatch)
-    failures: list[str] = []
-    for step in range(steps):
-        store = Store(folder / str(step))
-        install(store, OLD)
-        with monkeypatch.context() as patch:
-            patch.setattr(store_module, "os", FailingOs(step, error=error))
-            try:
-                install(store, NEW)
-            except StoreError as failure:
-                failures.append(str(failure))
-        assert store.read_package(store.current("net")) in (b"".join(OLD), b"".join(NEW))
-        new = install(store, NEW)
-        assert store.current("net") == new
-    assert all(os.strerror(error) in failure for failure in failures)
-    assert len(failures) >= steps - 2  # noting who holds the lock may fail
-
-
 def test_the_hint_says_what_to_do_about_a_full_disk(store, monkeypatch):
-    monkeypatch.setattr(store_module, "os", FailingOs(0, error=28))
+    def full(*_: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(durable, "os", SimpleNamespace(**{**vars(os), "write": full}))
     with pytest.raises(StoreError, match="free some space"):
-        store.put_blob(b"x")
+        store.blobs.put(b"x")
+    assert everything_in(store.folder) == set()
 
 
-def test_a_clock_that_jumps_back_breaks_nothing(store, monkeypatch):
-    install(store, OLD)
-    monkeypatch.setattr(release_module, "time", SimpleNamespace(time=lambda: 0.0))
-    new = install(store, NEW)
-    assert store.current("net") == new
+# -- in several goes ---------------------------------------------------------------------------------------------------
+
+LARGE = bytes(range(256)) * 1024
+
+
+@pytest.mark.parametrize("arrived", [1, 1 << 14, 100_000, len(LARGE) - 1])
+def test_a_cut_transfer_goes_on_inside_a_blob(store, arrived):
+    digest = sha(LARGE)
+    with pytest.raises(StoreError, match="cut"):
+        store.blobs.receive(io.BytesIO(LARGE[:arrived]), [(digest, len(LARGE), 0)])
+    assert store.blobs.missing([digest]) == (digest,)
+    (offset, beginning) = store.blobs.partial([digest]).get(digest, (0, sha(b"")))
+    assert offset == (arrived if arrived >= WORTH_KEEPING_BYTES else 0)
+    assert beginning == sha(LARGE[:offset])
+    store.blobs.receive(io.BytesIO(LARGE[offset:]), [(digest, len(LARGE), offset)])
+    assert store.blobs.read(digest) == LARGE
+    assert everything_in(store.folder) == {f"blobs/{digest}"}
+
+
+def test_a_beginning_that_has_rotted_is_not_built_on(store):
+    digest = sha(LARGE)
+    with pytest.raises(StoreError, match="cut"):
+        store.blobs.receive(io.BytesIO(LARGE[:100_000]), [(digest, len(LARGE), 0)])
+    part = store.folder / "blobs" / f"{digest}.part"
+    part.write_bytes(b"X" + part.read_bytes()[1:])
+    assert store.blobs.partial([digest])[digest] != (100_000, sha(LARGE[:100_000]))
+    with pytest.raises(StoreError, match="arrived damaged"):
+        store.blobs.receive(io.BytesIO(LARGE[100_000:]), [(digest, len(LARGE), 100_000)])
+    assert everything_in(store.folder) == set()
+    store.blobs.receive(io.BytesIO(LARGE), [(digest, len(LARGE), 0)])
+    assert store.blobs.read(digest) == LARGE
+
+
+def test_a_beginning_that_is_gone_is_told(store):
+    digest = sha(LARGE)
+    with pytest.raises(StoreError, match="is gone"):
+        store.blobs.receive(io.BytesIO(LARGE[10:]), [(digest, len(LARGE), 10)])
+
+
+def test_what_was_begun_and_is_not_needed_any_more_is_removed(store):
+    with pytest.raises(StoreError, match="cut"):
+        store.blobs.receive(io.BytesIO(LARGE[:100_000]), [(sha(LARGE), len(LARGE), 0)])
+    install(store, [b"something else"])
+    assert not [name for name in everything_in(store.folder) if name.endswith(".part")]
+
+
+def test_a_blob_that_is_sent_twice_is_refused(store):
+    with pytest.raises(StoreError, match="sent twice"):
+        store.blobs.receive(io.BytesIO(b"xx"), [(sha(b"x"), 1, 0)] * 2)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import hashlib
 import io
 import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -333,41 +336,127 @@ def test_a_host_that_goes_away_leaves_the_old_release(
         assert agent.deploy(network, "small").state in ("confirmed", "unchanged")
 
 
+def processes_of(home: Path) -> list[int]:
+    """Agents that run for the board at ``home``."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            is_agent = b"device_agent" in (entry / "cmdline").read_bytes().split(b"\0")
+            if is_agent and str(home).encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
+def is_clean(home: Path) -> None:
+    """No agent runs there, nobody holds the lock, and every blob is one that a release needs."""
+    end = time.monotonic() + 10
+    while processes_of(home) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not processes_of(home)
+    store = home / ".armlet" / "store"
+    with open(store / "lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert not [p.name for p in store.rglob("*") if p.suffix in (".tmp", ".part")]
+
+
 @ssh
-def test_a_connection_cut_at_many_points_of_a_deploy_leaves_a_release_that_runs(
+def test_a_connection_cut_at_each_message_of_a_deploy_leaves_a_release_that_runs(
     local_server, local_agent, network, network_with_another_head
 ):
     old, new = pack(network), pack(network_with_another_head)
-    x = images(1)
-    models = {hashlib.sha256(model).hexdigest() for model in (network, network_with_another_head)}
-    command = local_agent._command
+    current = {hashlib.sha256(package).hexdigest() for package in (old, new)}
+    command, store = local_agent._command, local_server.home / ".armlet" / "store"
+    local_agent.deploy(old, "small")
+    kept = store.with_name("store-before")
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(store, kept)
 
     def deploy_over(wire: Wire) -> None:
         with wire, local_server.connect(**wire.login()) as cuttable:
+            wire.count_from_here()
             RemoteAgent(cuttable, command).deploy(new, "small")
 
-    def start_again() -> None:
-        shutil.rmtree(local_server.home / ".armlet" / "store", ignore_errors=True)
-        local_agent.deploy(old, "small")
-
-    start_again()
     whole = Wire(local_server)
     deploy_over(whole)
-    points = [whole.passed * percent // 100 for percent in (20, 40, 60, 75, 90, 97)]
     failed = 0
-    for point in points:
-        start_again()
+    for message in range(whole.messages):
+        # The agent of the connection before notices that nobody listens, and ends.
+        end = time.monotonic() + 10
+        while processes_of(local_server.home) and time.monotonic() < end:
+            time.sleep(0.02)
+        shutil.rmtree(store)
+        shutil.copytree(kept, store)
         try:
-            deploy_over(Wire(local_server, cut_after=point))
+            deploy_over(Wire(local_server, cut_at_message=message))
         except (ConnectionFailed, RemoteError):
             failed += 1
-        assert local_agent.run("small", x).tflite_sha256 in models, point
-    assert failed >= len(points) - 1  # at the last point the answer may have come through already
-    assert local_agent.deploy(new, "small").state in ("confirmed", "unchanged")
-    assert not list((local_server.home / ".armlet" / "store" / "blobs").glob("*.tmp"))
-    print(
-        f"a deploy was cut after {points} bytes: {failed} did not finish, and every one left a release that runs"
+        (slot,) = local_agent.status()["releases"]
+        assert slot["package_sha256"] in current, message
+        if message % 4 == 0:
+            assert local_agent.deploy(new, "small").state in ("confirmed", "unchanged"), message
+            is_clean(local_server.home)
+    shutil.rmtree(kept)
+    assert failed >= whole.messages * 0.8  # the goodbyes need not arrive
+    assert (
+        local_agent.run("small", images(1)).tflite_sha256
+        == hashlib.sha256(network_with_another_head).hexdigest()
     )
+    print(f"a deploy was cut at each of {whole.messages} messages: {failed} did not finish")
+
+
+@ssh
+def test_a_cut_transfer_goes_on_inside_a_part(local_server, local_agent):
+    noise = np.random.default_rng(0).bytes(
+        900_000
+    )  # one part, of no model: the board sends it back in the end
+    command = local_agent._command
+    wire = Wire(local_server, cut_after=600_000)
+    with (
+        wire,
+        local_server.connect(**wire.login()) as cuttable,
+        pytest.raises((ConnectionFailed, RemoteError)),
+    ):
+        RemoteAgent(cuttable, command).deploy(noise, "noise")
+    told: list[int] = []
+    with pytest.raises(RemoteError, match="went back"):
+        local_agent.deploy(noise, "noise", progress=lambda stage, done, total: told.append(total))
+    assert 200_000 < told[0] < 600_000
+    is_clean(local_server.home)
+
+
+DEPLOY_AND_SAY_SO = """
+import sys
+from sdk.connection import connect
+from sdk.deploy import RemoteAgent
+host, port, user, key, known_hosts, alias, package, *command = sys.argv[1:]
+with connect(host, port=int(port), user=user, key=key, known_hosts=known_hosts, host_key_alias=alias, config=None) as c:
+    print("connected", flush=True)
+    RemoteAgent(c, command).deploy(open(package, "rb").read(), "small")
+"""
+
+
+@ssh
+@pytest.mark.parametrize("delay", [0.0, 0.1, 0.3, 0.5, 0.8])
+def test_a_host_that_is_killed_leaves_a_release_that_runs_and_nothing_else(
+    local_server, local_agent, network, network_with_another_head, tmp_path, delay
+):
+    local_agent.deploy(network, "small")
+    (tmp_path / "new").write_bytes(network_with_another_head)
+    login = local_server.login
+    names = ("host", "port", "user", "key", "known_hosts", "host_key_alias")
+    arguments = [*(str(login[name]) for name in names), str(tmp_path / "new"), *local_agent._command]
+    with subprocess.Popen(
+        [sys.executable, "-c", DEPLOY_AND_SAY_SO, *arguments], stdout=subprocess.PIPE
+    ) as host:
+        assert host.stdout.readline() == b"connected\n"
+        time.sleep(delay)
+        host.kill()
+    (slot,) = local_agent.status()["releases"]
+    assert slot["package_sha256"] in {
+        hashlib.sha256(m).hexdigest() for m in (network, network_with_another_head)
+    }
+    assert local_agent.deploy(network_with_another_head, "small").state in ("confirmed", "unchanged")
+    is_clean(local_server.home)
 
 
 @ssh

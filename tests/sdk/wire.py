@@ -9,14 +9,20 @@ from typing import Any
 
 
 class Wire:
-    """Passes on what either side sends. ``cut_after``: how many bytes of the client's get through before the cut.
+    """Passes on what either side sends. ``cut_after``: how many bytes of the client's get through before the cut;
+    ``cut_at_message``: which message of either side does not, counted from :meth:`count_from_here` on.
 
-    ``server`` is a Server of conftest.py. A context manager; ``passed`` counts the client's bytes.
+    ``server`` is a Server of conftest.py. A context manager; ``passed`` counts the client's bytes, ``messages`` what
+    either side sent in one go.
     """
 
-    def __init__(self, server: Any, cut_after: int | None = None) -> None:
+    def __init__(self, server: Any, cut_after: int | None = None, cut_at_message: int | None = None) -> None:
         self._server = server
         self._cut_after = cut_after
+        self._cut_at_message = cut_at_message
+        self._counting = False
+        self._lock = threading.Lock()
+        self.messages = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._ends: list[socket.socket] = []
         self.passed = 0
@@ -33,6 +39,16 @@ class Wire:
         login = self._server.login
         alias = login.get("host_key_alias") or f"[127.0.0.1]:{login['port']}"
         return {"port": self._listener.getsockname()[1], "host_key_alias": alias}
+
+    def count_from_here(self) -> None:
+        """What was said so far, the handshake and the login, is no message."""
+        self._counting = True
+
+    def _is_the_one(self) -> bool:
+        with self._lock:
+            number = self.messages
+            self.messages += self._counting
+            return self._counting and number == self._cut_at_message
 
     def cut(self) -> None:
         for end in (*self._ends, self._listener):
@@ -51,6 +67,9 @@ class Wire:
     def _pump(self, source: socket.socket, target: socket.socket, counted: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(4096):
+                if self._is_the_one():
+                    self.cut()
+                    return
                 if counted and self._cut_after is not None and self.passed + len(data) >= self._cut_after:
                     target.sendall(data[: self._cut_after - self.passed])
                     self.cut()
