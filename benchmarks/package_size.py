@@ -90,7 +90,7 @@ def best_entropy(section: package.Section, tflite: bytes) -> float:
 
 
 def ans_bytes(section: package.Section, tflite: bytes) -> int | None:
-    """What constriction's ANS coder takes for a section's symbols by their own histogram; None for bundles and floats."""
+    """What constriction's ANS coder takes for a section's symbols by their histogram; None for bundles and floats."""
     import constriction
 
     if len(section.spans) != 1 or section.width > 4:
