@@ -15,7 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from sdk.compress.edit import SAME
-from sdk.compress.structure import groups_of, has_sparse_hint, same_padding, spatial_padding, window_of
+from sdk.compress.structure import (
+    groups_of,
+    has_sparse_hint,
+    last_mean,
+    same_padding,
+    spatial_padding,
+    window_of,
+)
 from sdk.graph import Graph, Operator
 
 # xnn_node_type_unary_elementwise, as far as TFLite's delegate makes nodes of them.
@@ -59,9 +66,14 @@ class SparsePath:
         return not self.obstacles
 
     @property
+    def missing_zeros(self) -> int:
+        """Weights of zero that the cluster would need besides, to hold more than two thirds; 0 where it does."""
+        return max(0, 2 * self.parameters - 3 * self.zeros + 1)
+
+    @property
     def sparse(self) -> bool:
         """True when XNNPACK will run the cluster sparse, given the hint."""
-        return self.fits and self.zeros * 3 > self.parameters * 2
+        return self.fits and self.missing_zeros == 0
 
 
 def sparse_path(graph: Graph) -> SparsePath:
@@ -71,7 +83,7 @@ def sparse_path(graph: Graph) -> SparsePath:
     foreign: list[int] = []
     inside: dict[int, str] = {}
     passed: set[int] = set()  # PAD operators that become part of the convolution behind them
-    last = _last_mean(graph)
+    last = last_mean(graph)
     if last is None:
         return SparsePath(
             (), (), ("the graph has no mean over space (MEAN)",), (), 0, 0, has_sparse_hint(graph)
@@ -129,16 +141,6 @@ def sparse_path(graph: Graph) -> SparsePath:
         parameters,
         has_sparse_hint(graph),
     )
-
-
-def _last_mean(graph: Graph) -> int | None:
-    for index in reversed(range(len(graph.operators))):
-        operator = graph.operators[index]
-        if operator.kind in ("MEAN", "SUM") and len(graph.tensors[operator.inputs[0]].shape) == 4:
-            axes = graph.tensors[operator.inputs[1]].data
-            if axes is not None and {int(a) % 4 for a in axes.ravel()} == {1, 2}:
-                return index
-    return None
 
 
 def _stored(graph: Graph, tensor: int) -> np.ndarray:

@@ -30,6 +30,7 @@ from sdk.compress.shuffle import fold_shuffles, settle_shuffles
 from sdk.compress.sparse_hint import sparse_hint
 from sdk.compress.sparse_path import SparsePath, sparse_path
 from sdk.compress.widen import widen
+from sdk.compress.zero_branch import zero_branch
 from sdk.errors import ModelError
 from sdk.graph import Graph
 
@@ -163,6 +164,11 @@ def _sparse_form(graph: Graph) -> tuple[Graph, tuple[PassResult, ...], SparsePat
         ],
     )
     results += more
+    path = sparse_path(graph)
+    # A network without any zeros is not meant to run sparse.
+    if path.fits and path.zeros and not path.sparse:
+        graph, more = _run(graph, [("zero_branch", lambda g: zero_branch(g, path.missing_zeros))])
+        results += more
     return graph, results, sparse_path(graph)
 
 

@@ -146,6 +146,17 @@ def never_negative(graph: Graph) -> set[int]:
     return found
 
 
+def last_mean(graph: Graph) -> int | None:
+    """The number of the last MEAN or SUM over height and width; None where there is none."""
+    for index in reversed(range(len(graph.operators))):
+        operator = graph.operators[index]
+        if operator.kind in ("MEAN", "SUM") and len(graph.tensors[operator.inputs[0]].shape) == 4:
+            axes = graph.tensors[operator.inputs[1]].data
+            if axes is not None and {int(a) % 4 for a in axes.ravel()} == {1, 2}:
+                return index
+    return None
+
+
 def has_sparse_hint(graph: Graph) -> bool:
     """True when the graph holds a DENSIFY operator."""
     return any(operator.kind == "DENSIFY" for operator in graph.operators)
