@@ -62,8 +62,8 @@ def keras_application(name: str) -> Any:
 
 #: Name, how it is built, and the shares of zeros in its 1x1 weights that are counted.
 NETWORKS: tuple[tuple[str, Callable[[], Any], tuple[float, ...]], ...] = (
-    ("Keras MobileNet V1 1.0", lambda: keras_application("MobileNet"), (0.8, 0.9)),
-    ("Keras MobileNet V2 1.0", lambda: keras_application("MobileNetV2"), (0.85,)),
+    ("Keras MobileNet V1 1.0", lambda: keras_application("MobileNet"), (0.5, 0.8, 0.9)),
+    ("Keras MobileNet V2 1.0", lambda: keras_application("MobileNetV2"), (0.5, 0.85)),
     ("ShuffleNet V1 1x g3", lambda: build("shufflenet_v1"), (0.5, 0.7)),
     (
         "ShuffleNet V1 1x g3, depthwise stem",
