@@ -106,12 +106,14 @@ def calibrate(
     *,
     sparsity: float = 0.0,
     levels: int = LEVELS,
+    block: int = 1,
     progress: Progress = silent,
 ) -> Calibrated:
     """Rounds all layers at ``price`` nats a bit, on ``count`` images, given the sensitivities of their outputs.
 
     ``sparsity``: the share of zeros that pruned layers (1x1, other convolutions but the first, fully connected) reach
-    at least.  ``levels``: whole numbers from -levels to levels are the most that a layer uses.
+    at least.  ``levels``: whole numbers from -levels to levels are the most that a layer uses.  ``block``: output
+    channels of a 1x1 convolution that share their zeros (:mod:`sdk.compress.blocks`).
     """
     graph = runner.graph
     layers = solved_layers(graph)
@@ -132,7 +134,13 @@ def calibrate(
             covariance,
             fisher[layer.weight.operator_index].reshape(layer.shape.groups, layer.shape.rows),
         )
-        solution = solve(problem, price, levels=levels, sparsity=sparsity if tensor in pruned else 0.0)
+        solution = solve(
+            problem,
+            price,
+            levels=levels,
+            sparsity=sparsity if tensor in pruned else 0.0,
+            block=block if layer.weight.layer == "convolution 1x1" else 1,
+        )
         constants[tensor] = layer.shape.fold(solution.weights)
         wanted = (weights @ moments.teacher_mean[..., None]).reshape(-1)
         reached = (solution.weights.astype(np.float64) @ moments.student_mean[..., None]).reshape(-1)

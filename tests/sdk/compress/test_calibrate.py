@@ -160,3 +160,16 @@ def test_few_megabytes_hold_fewer_images_of_early_layers_and_start_again_for_lat
     assert len(batches) * 8 == 16
     streams.advance(4, {})
     assert len(batches) * 8 == 16 + COUNT
+
+
+def test_channels_of_a_block_share_their_zeros_in_1x1_convolutions_alone(
+    graph: Graph, fisher: dict[int, np.ndarray]
+) -> None:
+    blocks = calibrate(Executor(graph), images, COUNT, 3e-5, fisher, sparsity=0.6, block=2)
+    for layer in solved_layers(graph):
+        used = layer.shape.unfold(blocks.constants[layer.weight.tensor_index]) != 0
+        pairs = used[:, : used.shape[1] // 2 * 2].reshape(len(used), -1, 2, used.shape[2])
+        shared = bool((pairs.any(axis=2) == pairs.all(axis=2)).all())
+        assert shared or layer.weight.layer != "convolution 1x1"
+    pointwise = [w for w in graph.weights() if w.layer == "convolution 1x1"]
+    assert all((blocks.constants[w.tensor_index] == 0).mean() >= 0.6 for w in pointwise)
