@@ -116,20 +116,29 @@ class Encoder:
         return bytes([self.code.max_length]) + b"".join(varint(count) for count in self.code.counts)
 
 
+_FIELDS_AT_ONCE = 1 << 20
+
+
 def pack_bits(values: np.ndarray, lengths: np.ndarray) -> bytes:
     """Concatenates bit fields, first bit lowest; ``values[i] < 2**lengths[i]``, ``lengths`` at most 32."""
-    if len(values) == 0:
-        return b""
-    ends = np.cumsum(lengths)
-    total = int(ends[-1])
-    starts = ends - lengths
-    shifted = values.astype(np.uint64) << (starts & 31).astype(np.uint64)
-    word = starts >> 5
-    words = (total >> 5) + 2
-    # Fields never overlap, so adding is or-ing; sums stay below 2**32, exact in bincount's float64.
-    low = np.bincount(word, (shifted & np.uint64(0xFFFFFFFF)).astype(np.float64), words)
-    high = np.bincount(word + 1, (shifted >> np.uint64(32)).astype(np.float64), words)
-    return (low + high).astype("<u4").tobytes()[: (total + 7) >> 3]
+    total = int(lengths.sum())
+    packed = np.zeros((total >> 5) + 2, "<u4")
+    done = 0  # bits
+    # Some at a time: the steps below need seventy bytes for every field, and a tensor may have a hundred million.
+    for start in range(0, len(values), _FIELDS_AT_ONCE):
+        few = lengths[start : start + _FIELDS_AT_ONCE]
+        ends = done + np.cumsum(few)
+        starts = ends - few
+        shifted = values[start : start + _FIELDS_AT_ONCE].astype(np.uint64) << (starts & 31).astype(np.uint64)
+        first = done >> 5
+        word = (starts >> 5) - first
+        words = (int(ends[-1]) >> 5) - first + 2
+        # Fields never overlap, so adding is or-ing; sums stay below 2**32, exact in bincount's float64.
+        low = np.bincount(word, (shifted & np.uint64(0xFFFFFFFF)).astype(np.float64), words)
+        high = np.bincount(word + 1, (shifted >> np.uint64(32)).astype(np.float64), words)
+        packed[first : first + words] |= (low + high).astype(np.uint32)
+        done = int(ends[-1])
+    return packed.tobytes()[: (total + 7) >> 3]
 
 
 def block_log2(codes: int) -> int:
@@ -163,7 +172,7 @@ class Symbols:
     """A tensor as numbers of the distinct values it holds: ``values[numbers]`` are its elements."""
 
     values: np.ndarray  # (n,) unsigned, ascending
-    numbers: np.ndarray  # (count,) int64
+    numbers: np.ndarray  # (count,) uint16: there are at most MAX_SYMBOLS values
     counts: np.ndarray  # (n,)
 
     @property
@@ -181,12 +190,13 @@ class Symbols:
             present = np.flatnonzero(counts)
             renumber = np.zeros(len(counts), np.int64)
             renumber[present] = np.arange(len(present))
-            values, numbers, counts = present.astype(elements.dtype), renumber[elements], counts[present]
+            values, counts = present.astype(elements.dtype), counts[present]
+            numbers = renumber.astype(np.uint16)[elements]
         else:
             values = np.unique(elements)
             if len(values) > limit:
                 return None
-            numbers = np.searchsorted(values, elements)
+            numbers = np.searchsorted(values, elements).astype(np.uint16)
             counts = np.bincount(numbers, minlength=len(values))
         return cls(values, numbers, counts) if len(values) <= limit else None
 

@@ -52,6 +52,9 @@ def may_win(content: bytes, width: int, size: int) -> bool:
     return coded * len(content) < size * len(sample) * (_WORTH if len(content) > _SAMPLE * _SLICES else 1)
 
 
+_LOOK_CLOSE = 1 << 24  # bytes
+
+
 def may_win_whole(tflite: bytes, size: int) -> bool:
     """Whether compressing the whole file at once could beat ``size`` bytes."""
     if len(tflite) <= 1 << 16:
@@ -65,6 +68,9 @@ def _repeated_share(content: bytes, width: int, size: int) -> float:
     A window is long enough to take 16 bytes coded (``size`` is what all of it takes), so that few-valued weights do not
     look repeated by chance; windows of one value all over are left out.
     """
+    if len(content) > _LOOK_CLOSE:
+        # Forty bytes of memory for each unit: of a large tensor the part that a dictionary spans, in large units.
+        content, width = content[: 1 << MAX_DICTIONARY_LOG2], max(width, 4)
     units = np.frombuffer(content, f"<u{min(width, 4)}", len(content) // width * width // min(width, 4))
     window = max(8, 16 * len(units) // max(1, size))
     if len(units) < 2 * window:
