@@ -89,6 +89,8 @@ class Compressed:
     statement: str = ""
     target_met: bool = True
     curve: tuple[dict[str, Any], ...] = ()
+    form: str = ""  # "sparse" or "dense" where the graph was put into the form for a board
+    passes: tuple[dict[str, Any], ...] = ()  # name, applied, reason, of the passes that did that
 
     @property
     def package_bytes(self) -> int:
@@ -114,6 +116,8 @@ class Compressed:
             "statement": self.statement,
             "target_met": self.target_met,
             "curve": list(self.curve),
+            "form": self.form,
+            "passes": list(self.passes),
             "accuracy": asdict(self.accuracy) if self.accuracy else None,
             "inspection": self.inspection.to_json(),
         }

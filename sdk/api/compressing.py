@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,10 @@ import numpy as np
 
 from device_agent import package as package_format
 from sdk import pack as packer
+from sdk import theory
 from sdk.api.files import PathLike, inspect_bytes, name_of
-from sdk.compress import targets
+from sdk.boards import load_board
+from sdk.compress import specialise, targets
 from sdk.compress.recipe import Recipe
 from sdk.compress.recipe import apply as apply_recipe
 from sdk.convert import convert
@@ -49,6 +52,7 @@ def compress_model(
     recipe: PathLike | None = None,
     save_recipe: PathLike | None = None,
     save_tflite: PathLike | None = None,
+    board: str | None = None,
     input_shape: Sequence[int] | None = None,
     progress: Progress = silent,
 ) -> Compressed:
@@ -57,7 +61,8 @@ def compress_model(
     ``data`` (a folder of images or an ``.npz``) is calibrated or trained on, as ``effort`` says: "none", "calibrate",
     "train", or "auto" for calibration where there are data.  Accuracy is checked on ``check``, else on the test split
     of ``data``, else on images kept back.  ``target_bytes`` or ``max_loss`` (points) is met by a search that stops
-    after ``seconds``.  ``recipe`` replays a file that ``save_recipe`` wrote, to the same bytes.
+    after ``seconds``.  ``recipe`` replays a file that ``save_recipe`` wrote, to the same bytes.  ``board`` names the
+    board that the graph is put into the fastest form for, exactly (docs/arm-speed.md).
     """
     progress("convert", 0, 0)
     graph = convert(source, input_shape=input_shape)
@@ -90,7 +95,16 @@ def compress_model(
             seconds_left=None if deadline is None else lambda: deadline - time.monotonic(),
         )
         made = targets.compress(graph, learn, settings, progress, check=checked)
-    package = _packed(made.graph, made.recipe, original, name=name_of(source), progress=progress)
+    special = None if board is None else specialise.for_board(made.graph, load_board(board))
+    final = made.graph if special is None else special.graph
+    package = _packed(
+        final,
+        made.recipe,
+        original,
+        name=name_of(source),
+        more={} if special is None else {"board": board, "original_macs": _macs(graph)},
+        progress=progress,
+    )
     accuracy = None
     on = checked if checked is not None else learn
     if made.recipe.effort == "none" and on is not None:
@@ -99,7 +113,7 @@ def compress_model(
     if save_recipe is not None:
         write_file(Path(save_recipe), made.recipe.to_toml().encode())
     if save_tflite is not None:
-        write_file(Path(save_tflite), made.graph.write())
+        write_file(Path(save_tflite), final.write())
     return Compressed(
         source=str(source),
         output=Path(output),
@@ -111,6 +125,8 @@ def compress_model(
         accuracy=accuracy,
         statement=made.statement,
         target_met=made.target_met,
+        form="" if special is None else special.form,
+        passes=() if special is None else tuple(asdict(p) for p in special.passes),
         curve=tuple(
             {
                 "package_bytes": point.package_bytes,
@@ -149,19 +165,25 @@ def _packed(
     *,
     name: str,
     metadata: dict[str, Any] | None = None,
+    more: dict[str, Any] | None = None,
     progress: Progress = silent,
 ) -> bytes:
-    """Package bytes, whose metadata name the recipe and the original that they came from."""
+    """Package bytes, whose metadata name the recipe and the original that they came from, and ``more`` of the like."""
     provenance = {
         "recipe": recipe.to_json(),
         "original_sha256": hashlib.sha256(original).hexdigest(),
         "original_bytes": len(original),
+        **(more or {}),
     }
     return packer.pack(
         graph.write(),
         metadata={"name": name, **(metadata or {}), "provenance": provenance},
         progress=lambda done, total: progress("pack", done, total),
     )
+
+
+def _macs(graph: Graph) -> int:
+    return theory.totals(theory.operator_costs(graph)).macs
 
 
 def check_accuracy(

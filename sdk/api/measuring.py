@@ -163,7 +163,8 @@ def _record(
         package_bytes=len(model.package),
         parameters=theory.parameters(model.graph),
         sparsity=zeros / max(1, sum(w.array.size for w in model.graph.weights())),
-        macs=totals.macs,
+        # What the network computes, not what the form for its board does: folded groups are zeros that are multiplied.
+        macs=int(provenance.get("original_macs", totals.macs)),
         effective_macs=totals.effective_macs,
         measurement=runs[0],
         accuracy=accuracy,

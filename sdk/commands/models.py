@@ -164,6 +164,7 @@ def _compress(arguments: argparse.Namespace) -> None:
             recipe=arguments.recipe,
             save_recipe=arguments.save_recipe,
             save_tflite=arguments.save_tflite,
+            board=arguments.for_board,
             input_shape=arguments.input_shape,
             progress=progress,
         )
@@ -265,6 +266,13 @@ def _compress_arguments(sub: argparse.ArgumentParser) -> None:
     group.add_argument("--clusters", type=int, help="centroids a layer, 0 for none (default: 32)")
     group.add_argument(
         "--scope", choices=("layer", "global"), default="layer", help="where magnitudes are compared"
+    )
+
+    group.add_argument(
+        "--for",
+        dest="for_board",
+        metavar="BOARD",
+        help="put the graph into the form that runs fastest there, exactly; see `sdk boards`",
     )
 
     group = sub.add_argument_group("to do it again")

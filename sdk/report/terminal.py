@@ -102,6 +102,11 @@ def compressed(result: Any) -> RenderableType:
                 bytes_text(point["package_bytes"]), *("-" if s is None else f"{s:.2f} %" for s in shares)
             )
         parts.append(table)
+    if result.passes:
+        table = _table(f"For the board: {result.form}", "pass", "<done", "~what, or why not")
+        for one in result.passes:
+            table.add_row(one["name"], "yes" if one["applied"] else "no", one["reason"])
+        parts.append(table)
     if not result.target_met:
         parts.append(Text("the target was not met; this is the nearest that was found", style="bold yellow"))
     return Group(

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 from sdk.cli import build_parser, main
+from sdk.evaluate import predict
+from sdk.models import digits
+from sdk.models.demo import demo_models
 from tests.sdk.small_graphs import small_network
 
 
@@ -73,6 +76,42 @@ def test_compress_then_inspect_shows_the_sparsity_that_was_asked_for(
     assert sum(layer["coded_bytes"] for layer in inspected["layers"]) + inspected["other_bytes"] == (
         package.stat().st_size
     )
+
+
+def test_compress_for_a_board_says_what_each_pass_did(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    network = next(m for m in demo_models() if m.name == "mobilenet_v1")
+    arguments = [
+        "compress",
+        network.path,
+        "-o",
+        tmp_path / "m.armlet",
+        "--sparsity",
+        "0.9",
+        "--clusters",
+        "32",
+    ]
+    plain = answer(capsys, *arguments)
+    assert plain["form"] == ""
+    for_pi = answer(capsys, *arguments, "--for", "rpi4", "--save-tflite", tmp_path / "m.tflite")
+    assert for_pi["form"] == "sparse"
+    assert {p["name"] for p in for_pi["passes"] if p["applied"]} >= {"sparse_hint"}
+    images = digits.load_splits()["test"].inputs()[:8]
+    answer(
+        capsys,
+        "compress",
+        network.path,
+        "-o",
+        tmp_path / "p.armlet",
+        "--sparsity",
+        "0.9",
+        "--save-tflite",
+        tmp_path / "p.tflite",
+    )
+    both = [predict((tmp_path / name).read_bytes(), images) for name in ("m.tflite", "p.tflite")]
+    np.testing.assert_allclose(*both, atol=1e-5)
+    assert "rpi4" in refusal(capsys, *arguments, "--for", "rpi44")
 
 
 def test_diff_says_what_a_push_would_send(
