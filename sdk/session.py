@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sdk.boards import Board, load_board
 from sdk.connection import connect
 from sdk.deploy import RemoteAgent
-from sdk.errors import BoardError
+from sdk.errors import BoardError, RemoteError
 from sdk.kernel import KernelBuildError, build
 from sdk.progress import Progress, silent
 from sdk.provision import Provisioned, provision
@@ -44,8 +45,25 @@ class Session:
     kernel: str
 
 
-#: Begins a call of the agent that was accepted last on a board, relative to the login folder (:mod:`sdk.provision`).
-LAUNCHED = (".armlet/python", "-sS", "-m", "device_agent")
+def agent_folder(connection: Connection) -> str:
+    """Where the agent keeps everything on a board: ``~/.armlet``, which need not be there yet."""
+    done = connection.run(["sh", "-c", 'printf %s "$HOME"'], max_output_bytes=1 << 12)
+    home = done.stdout.decode("utf-8", "replace")
+    if done.status != 0 or not home.startswith("/") or not home.isprintable():
+        raise RemoteError(
+            f"{connection.address} has no home folder for who logs in",
+            expected="$HOME, a path from the root",
+            found=repr(home)[:80],
+        )
+    return posixpath.join(home, ".armlet")
+
+
+def accepted_agent(connection: Connection) -> RemoteAgent | None:
+    """The agent that was accepted last on a board, by :mod:`sdk.provision`; None where there never was one."""
+    launcher = posixpath.join(agent_folder(connection), "python")
+    if connection.run(["test", "-x", launcher]).status != 0:
+        return None
+    return RemoteAgent(connection, (launcher, "-sS", "-m", "device_agent"))
 
 
 @contextmanager

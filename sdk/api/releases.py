@@ -5,22 +5,23 @@ None of them sends anything to the board: they ask the agent that was accepted t
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from device_agent.signature import ALLOWED_SIGNERS as ALLOWED_SIGNERS_FILE
+from device_agent.signature import ALLOWED_SIGNERS
 from sdk import signing
 from sdk.api.files import PathLike
 from sdk.deploy import RemoteAgent
 from sdk.errors import RemoteError
 from sdk.progress import Progress, silent
 from sdk.results import BoardStatus, Slot
-from sdk.session import LAUNCHED, Target, open_connection
+from sdk.session import Target, accepted_agent, agent_folder, open_connection
 
-#: Relative to the login folder.
-ALLOWED_SIGNERS = f".armlet/{ALLOWED_SIGNERS_FILE}"
+if TYPE_CHECKING:
+    from sdk.connection import Connection
 
 
 def board_status(board: str, *, progress: Progress = silent, **target: Any) -> BoardStatus:
@@ -33,10 +34,11 @@ def board_status(board: str, *, progress: Progress = silent, **target: Any) -> B
             ("agent_version", "python_version", "machine", "runtime", "runtime_version", "numpy_version")
         )
         slots: tuple[Slot, ...] = ()
-        signed_only = connection.run(["test", "-e", ALLOWED_SIGNERS]).status == 0
-        if connection.run(["test", "-x", LAUNCHED[0]]).status == 0:
+        signed_only = connection.run(["test", "-e", _policy(connection)]).status == 0
+        agent = accepted_agent(connection)
+        if agent is not None:
             progress("ask the board", 0, 0)
-            answer = RemoteAgent(connection, LAUNCHED).status()
+            answer = agent.status()
             versions = {key: answer[key] for key in versions}
             slots = tuple(Slot.from_answer(slot) for slot in answer["releases"])
         return BoardStatus(
@@ -73,7 +75,7 @@ def require_signatures(
     signers = None if allowed_signers is None else signing.read_allowed_signers(Path(allowed_signers))
     with open_connection(board, Target(**target), progress) as (known, connection):
         if signers is None:
-            connection.remove(ALLOWED_SIGNERS)
+            connection.remove(_policy(connection))
             return
         if connection.run(["sh", "-c", "command -v ssh-keygen"]).status != 0:
             raise RemoteError(
@@ -82,16 +84,21 @@ def require_signatures(
                 found="none",
                 hint="On Debian and its kin: sudo apt-get install openssh-client",
             )
-        connection.put(signers, ALLOWED_SIGNERS)
+        connection.put(signers, _policy(connection))
+
+
+def _policy(connection: Connection) -> str:
+    return posixpath.join(agent_folder(connection), ALLOWED_SIGNERS)
 
 
 @contextmanager
 def _agent(board: str, target: dict[str, Any], progress: Progress) -> Iterator[RemoteAgent]:
     with open_connection(board, Target(**target), progress) as (known, connection):
-        if connection.run(["test", "-x", LAUNCHED[0]]).status != 0:
+        agent = accepted_agent(connection)
+        if agent is None:
             raise RemoteError(
                 f"nothing was ever deployed to {known.name} at {connection.address}",
                 hint="`sdk deploy` does that.",
             )
         progress("ask the board", 0, 0)
-        yield RemoteAgent(connection, LAUNCHED)
+        yield agent

@@ -14,6 +14,7 @@ import pytest
 import sdk
 from sdk.cli import main
 from sdk.errors import RemoteError, SignatureError
+from sdk.session import Target, accepted_agent, open_connection
 from tests.sdk.small_graphs import small_network
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="there is no ssh-keygen")
@@ -211,11 +212,8 @@ def test_a_package_that_was_changed_on_the_way_is_refused_and_leaves_nothing(boa
     # The host sees it; and the board, were the host made not to look.
     with pytest.raises(SignatureError, match="not a signature of what is deployed"):
         sdk.deploy_model("local", other)
-    from sdk.deploy import RemoteAgent
-    from sdk.session import LAUNCHED, Target, open_connection
-
     with open_connection("local", Target()) as (_, connection):
-        agent = RemoteAgent(connection, LAUNCHED)
+        agent = accepted_agent(connection)
         with pytest.raises(RemoteError, match="signature is not of this package"):
             agent.deploy(other.read_bytes(), "net", signature=Path(f"{other}.sig").read_bytes())
         assert agent.run("net", np.zeros((1, 16, 16, 3), np.float32)).count == 1
