@@ -48,7 +48,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="verb", required=True, parser_class=_Parser)
 
     commands.add_parser("status")
-    commands.add_parser("missing")
+    missing = commands.add_parser("missing")
+    missing.add_argument("--name", default="", help="of the release that is to come")
+    missing.add_argument("--release", default="", help="its id: does it run already?")
     commands.add_parser("smoke")
     commands.add_parser("prune")
 

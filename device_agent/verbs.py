@@ -81,7 +81,26 @@ def missing(options: Namespace) -> dict[str, Any]:
         raise AgentError("`missing` reads a list of SHA-256", found=type(digests).__name__)
     store = _store()
     lacking = store.blobs.missing(digests)
-    return {"missing": list(lacking), "partial": store.blobs.partial(lacking)}
+    current = False
+    if options.release and not lacking:
+        with store.locked():
+            current = _runs_as_it_should(store, options.name, options.release)
+            if current:
+                store.collect()  # a deploy that was cut after it confirmed has not done so
+    return {"missing": list(lacking), "partial": store.blobs.partial(lacking), "current": current}
+
+
+def _runs_as_it_should(store: Store, name: str, release_id: str) -> bool:
+    """Whether a release is current, whole, and signed as this board wants it: then there is nothing to do."""
+    slot = store.slot_or_fresh(name)
+    if slot.current != release_id or slot.trial is not None or not store.has_release(release_id):
+        return False
+    release = store.release(release_id)
+    try:
+        require_signature(store, release)
+    except SignatureError:
+        return False  # `install` says so
+    return not store.blobs.missing(release.blobs)
 
 
 def install(options: Namespace) -> dict[str, Any]:
@@ -110,11 +129,10 @@ def install(options: Namespace) -> dict[str, Any]:
         except SignatureError:
             store.collect()  # what was sent for nothing
             raise
-        slot = store.slot_or_fresh(release.name)
-        runs_already = slot.current == release.id and slot.trial is None and store.has_release(release.id)
-        if runs_already and not store.blobs.missing(release.blobs):
-            store.collect()  # a deploy that was cut after it confirmed has not done so
+        if _runs_as_it_should(store, release.name, release.id):
+            store.collect()
             return {**answer, "state": "unchanged"}
+        slot = store.slot_or_fresh(release.name)
         store.add_release(release)
         store.begin_trial(release.id)
         answer["check"], answer["reason"] = _check_in_child(release.id, options.check_seconds)

@@ -347,8 +347,8 @@ class _Sender:
 
     def send(self, channel: paramiko.Channel) -> None:
         # A command that ends without reading all of its input closes the channel under us: not an error of ours,
-        # its exit status tells what happened.
-        with contextlib.suppress(OSError):
+        # its exit status tells what happened. (EOFError is how paramiko says that the connection has gone.)
+        with contextlib.suppress(OSError, EOFError):
             for block in self._blocks():
                 channel.sendall(block)
             channel.shutdown_write()

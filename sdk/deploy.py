@@ -181,7 +181,15 @@ class RemoteAgent:
             digest = hashlib.sha256(signature).hexdigest()
             blobs[digest] = signature
             release["signature_sha256"] = digest
-        missing = self._missing(blobs)
+        manifest = json.dumps(release, sort_keys=True, separators=(",", ":")).encode()
+        release_id = hashlib.sha256(
+            manifest
+        ).hexdigest()  # the agent's own; were it another, nothing would be current
+        missing = self._missing(blobs, name, release_id)
+        if missing is None:
+            return Deployed(
+                name, release_id, release["package_sha256"], "unchanged", len(data), 0, None, None
+            )
         payload = [blobs[digest][offset:] for digest, offset in missing.items()]
         total = sum(len(blob) for blob in payload)
         header = {"release": release, "blobs": [[d, len(blobs[d]), offset] for d, offset in missing.items()]}
@@ -199,14 +207,20 @@ class RemoteAgent:
         )
         return self._deployed(answer, name, release["package_sha256"], len(data), total)
 
-    def _missing(self, blobs: Mapping[str, bytes]) -> dict[str, int]:
-        """Which blobs the board lacks, and from which byte on: a transfer that was cut left the beginning there."""
-        answer = self.call(["missing"], stdin=json.dumps(list(blobs)).encode() + b"\n")
+    def _missing(self, blobs: Mapping[str, bytes], name: str, release_id: str) -> dict[str, int] | None:
+        """Which blobs the board lacks, and from which byte on: a transfer that was cut left the beginning there.
+
+        None when it lacks none and the release is the one that runs: then there is nothing to do.
+        """
+        arguments = ["missing", "--name", name, "--release", release_id]
+        answer = self.call(arguments, stdin=json.dumps(list(blobs)).encode() + b"\n")
         missing, partial = answer.get("missing"), answer.get("partial", {})
         if not isinstance(missing, list) or not all(isinstance(d, str) and d in blobs for d in missing):
             raise _not_acceptable("missing", "missing", missing)
         if not isinstance(partial, dict):
             raise _not_acceptable("missing", "partial", partial)
+        if answer.get("current") is True and not missing:
+            return None
         return {digest: _arrived(blobs[digest], partial.get(digest)) for digest in missing}
 
     def _deployed(

@@ -227,7 +227,7 @@ def _pump_out(stream: Any, send: Any) -> None:
         while block := stream.read1(BLOCK_BYTES):
             try:
                 send(block)
-            except OSError:
+            except (OSError, EOFError):
                 return  # nobody listens any more
 
 

@@ -128,6 +128,26 @@ def test_the_same_again_sends_nothing(agent, package):
 
 
 @ssh
+def test_the_same_again_costs_one_call_and_less_than_4_kb(agent, monkeypatch):
+    many = pack(small_network(channels=64, classes=40).write())
+    x = images(1)
+    golden = Golden(x, host_outputs(package_format.unpack(many).tflite, x), 1e-4)
+    agent.deploy(many, "small", golden=golden)
+    calls: list[tuple[str, int]] = []
+    run = agent._connection.run
+
+    def counting(argv, *, stdin=b"", **options):
+        calls.append((argv[-5], sum(map(len, argv)) + len(stdin)))
+        return run(argv, stdin=stdin, **options)
+
+    monkeypatch.setattr(agent._connection, "run", counting)
+    assert agent.deploy(many, "small", golden=golden).state == "unchanged"
+    ((verb, sent),) = calls
+    assert verb == "missing"
+    assert sent < 4096
+
+
+@ssh
 def test_a_retrained_head_sends_the_head(agent, network, network_with_another_head):
     first, second = pack(network), pack(network_with_another_head)
     agent.deploy(first, "small")
