@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from device_agent import package as package_format
+from sdk import checkpoint, theory
 from sdk import pack as packer
-from sdk import theory
 from sdk.api.files import PathLike, inspect_bytes, name_of
 from sdk.boards import load_board
 from sdk.compress import specialise, targets
@@ -62,9 +62,12 @@ def compress_model(
     "train", or "auto" for calibration where there are data.  Accuracy is checked on ``check``, else on the test split
     of ``data``, else on images kept back.  ``target_bytes`` or ``max_loss`` (points) is met by a search that stops
     after ``seconds``.  ``recipe`` replays a file that ``save_recipe`` wrote, to the same bytes.  ``board`` names the
-    board that the graph is put into the fastest form for, exactly (docs/arm-speed.md).
+    board that the graph is put into the fastest form for, exactly (docs/arm-speed.md).  Training keeps its state in
+    ``output`` + ".checkpoint" after every epoch, and a run that was cut goes on from there.
     """
     progress("convert", 0, 0)
+    # A training that was killed goes on from here; the file goes when the package is written.
+    state = Path(output).with_name(Path(output).name + ".checkpoint")
     graph = convert(source, input_shape=input_shape)
     original = graph.write()
     if data is not None:
@@ -93,6 +96,8 @@ def compress_model(
             samples=samples,
             epochs=epochs,
             seconds_left=None if deadline is None else lambda: deadline - time.monotonic(),
+            resume=checkpoint.load(state),
+            checkpoint=lambda arrays: checkpoint.save(state, arrays),
         )
         made = targets.compress(graph, learn, settings, progress, check=checked)
     special = None if board is None else specialise.for_board(made.graph, load_board(board))
@@ -110,6 +115,7 @@ def compress_model(
     if made.recipe.effort == "none" and on is not None:
         accuracy = check_accuracy(original, package_format.unpack(package).tflite, on, progress=progress)
     write_file(Path(output), package)
+    state.unlink(missing_ok=True)
     if save_recipe is not None:
         write_file(Path(save_recipe), made.recipe.to_toml().encode())
     if save_tflite is not None:
