@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from sdk.compress.recipe import Recipe
 from sdk.compress.recipe import apply as apply_recipe
 from sdk.convert import convert
 from sdk.data import has_splits, load_dataset
+from sdk.errors import DataError
 from sdk.evaluate import predict, top1
 from sdk.files import read_file, write_file
 from sdk.graph import Graph
@@ -96,9 +97,9 @@ def compress_model(
             samples=samples,
             epochs=epochs,
             seconds_left=None if deadline is None else lambda: deadline - time.monotonic(),
-            resume=checkpoint.load(state),
-            checkpoint=lambda arrays: checkpoint.save(state, arrays),
         )
+        if effort == "train" and learn is not None:
+            settings = _resumable(settings, state, original, learn)
         made = targets.compress(graph, learn, settings, progress, check=checked)
     special = None if board is None else specialise.for_board(made.graph, load_board(board))
     final = made.graph if special is None else special.graph
@@ -142,6 +143,31 @@ def compress_model(
             }
             for point in made.curve
         ),
+    )
+
+
+def _resumable(settings: targets.Settings, path: Path, original: bytes, data: Dataset) -> targets.Settings:
+    """The same settings, with a checkpoint at ``path``; a checkpoint of another run is refused, not gone on from."""
+    what = (
+        settings.sparsity,
+        settings.clusters,
+        settings.samples,
+        settings.epochs,
+        settings.seed,
+        settings.shift,
+    )
+    text = f"{what} {hashlib.sha256(original).hexdigest()} {data.digest()}"
+    run = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
+    found = checkpoint.load(path)
+    if found is not None and not np.array_equal(found.pop("run", np.empty(0)), run):
+        raise DataError(
+            f"{path} is of another training",
+            expected="the same model, images and settings as when it was cut",
+            found="others",
+            hint="Repeat that command to go on, or remove the file to start again.",
+        )
+    return replace(
+        settings, resume=found, checkpoint=lambda arrays: checkpoint.save(path, {**arrays, "run": run})
     )
 
 
