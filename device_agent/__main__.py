@@ -139,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout.flush()
     channel = os.dup(1)
     os.dup2(2, 1)
-    os.umask(0o077)
+    umask = os.umask(0o077)
     try:
         with contextlib.redirect_stdout(sys.stderr):
             reply, status = answer(sys.argv[1:] if arguments is None else arguments)
@@ -148,6 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             out.write(line)
         return status
     finally:
+        os.umask(umask)
         sys.stdout.flush()
         os.dup2(channel, 1)
         os.close(channel)

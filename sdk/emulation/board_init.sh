@@ -6,6 +6,7 @@
 #
 # FOLDER holds what is the board's own (see sdk/virtual_board.py); ROOT is the userland, which stays read only.
 set -eu
+umask 022 # whatever the caller's is: the board's user reads what is made here
 folder=$1 root=$2 user=$3 shared_memory=$4 binfmt_name=$5 binfmt_rule=$6
 
 # The kernel hands ARM programs to QEMU. A rule's interpreter is opened when it is registered (flag F), so that it is
@@ -26,6 +27,7 @@ cp "$folder/sshd_config" "$folder/ssh/host_key" /run/armlet/
 cp "$folder/ssh/user_key.pub" /run/armlet/authorized_keys
 chown 0:0 /run/armlet/*
 chmod 600 /run/armlet/host_key
+chmod 644 /run/armlet/authorized_keys /run/armlet/sshd_config
 mount --bind "$folder/passwd" /etc/passwd
 
 # The board's file system.

@@ -430,7 +430,7 @@ def test_a_cut_transfer_goes_on_inside_a_part(local_server, local_agent):
         900_000
     )  # one part, of no model: the board sends it back in the end
     command = local_agent._command
-    wire = Wire(local_server, cut_after=600_000)
+    wire = Wire(local_server, cut_after=600_000, hold_seconds=2.0)
     with (
         wire,
         local_server.connect(**wire.login()) as cuttable,

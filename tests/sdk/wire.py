@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from typing import Any
 
 
@@ -16,8 +17,15 @@ class Wire:
     either side sent in one go.
     """
 
-    def __init__(self, server: Any, cut_after: int | None = None, cut_at_message: int | None = None) -> None:
+    def __init__(
+        self,
+        server: Any,
+        cut_after: int | None = None,
+        cut_at_message: int | None = None,
+        hold_seconds: float = 0.0,
+    ) -> None:
         self._server = server
+        self._hold_seconds = hold_seconds
         self._cut_after = cut_after
         self._cut_at_message = cut_at_message
         self._counting = False
@@ -72,6 +80,8 @@ class Wire:
                     return
                 if counted and self._cut_after is not None and self.passed + len(data) >= self._cut_after:
                     target.sendall(data[: self._cut_after - self.passed])
+                    # What was sent has arrived by then, as over a slow link; it may still stand in buffers otherwise.
+                    time.sleep(self._hold_seconds)
                     self.cut()
                     return
                 target.sendall(data)
