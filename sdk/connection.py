@@ -351,7 +351,7 @@ class _Sender:
         with contextlib.suppress(OSError, EOFError):
             for block in self._blocks():
                 channel.sendall(block)
-            channel.shutdown_write()
+            _end_input(channel)
 
     def _blocks(self) -> Iterator[bytes]:
         count = 0
@@ -364,6 +364,23 @@ class _Sender:
                         self._sent(count)
         except Exception as error:  # the command gets the end of its input, and run() raises
             self.error = error
+
+
+def _end_input(channel: paramiko.Channel) -> None:
+    """What ``channel.shutdown_write()`` does, in one step with the channel's own lock.
+
+    paramiko makes the end-of-file message under that lock and sends it afterwards. When a short command ends just then,
+    the answer to its close overtakes the message, and OpenSSH drops the whole connection over a message for a
+    channel that is gone. While keys are exchanged anew nothing may be sent under the lock, so then it is as it was.
+    """
+    transport = channel.transport
+    with channel.lock:
+        message = channel._send_eof()
+        if message is not None and transport.clear_to_send.is_set():
+            transport._send_user_message(message)
+            return
+    if message is not None:
+        transport._send_user_message(message)
 
 
 @contextlib.contextmanager
