@@ -23,6 +23,7 @@ import numpy as np
 from device_agent import package as package_format
 from device_agent.measure import Measurement, MeasurementError
 from sdk.errors import DataError, PackageError, RemoteError
+from sdk.printable import printable_text
 
 if TYPE_CHECKING:
     from sdk.connection import Connection
@@ -428,8 +429,7 @@ class RemoteAgent:
 
 def printable(value: Any) -> str:
     """A board's words: short, and unable to drive a terminal."""
-    text = "" if value is None else str(value)
-    return "".join(c if c.isprintable() else " " for c in text)[:MAX_TEXT]
+    return printable_text(value, MAX_TEXT)
 
 
 def _no_constant(name: str) -> float:

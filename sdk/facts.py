@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 
 from sdk.errors import RemoteError
+from sdk.printable import printable_text
 
 #: Prints: version, implementation, bits of a pointer, flags of the ABI.
 _PYTHON = (
@@ -129,7 +130,7 @@ def parse_sections(output: str) -> dict[str, str]:
 
 
 def _clean(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)[:120].strip()
+    return printable_text(text, 120).strip()
 
 
 def _python(text: str) -> tuple[tuple[int, int, int] | None, str, int | None, str]:

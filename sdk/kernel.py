@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import device_agent
+from sdk import folders
 from sdk.errors import ArmletError
 
 # `uname -m` of the board -> target of zig cc, and the processor's baseline
@@ -50,7 +51,7 @@ class KernelBuildError(ArmletError):
 
 def cache_folder() -> Path:
     """Where built kernels are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "armlet" / "kernels"
+    return folders.cache_folder("kernels")
 
 
 def source_path() -> Path:

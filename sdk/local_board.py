@@ -29,6 +29,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import BoardError
+from sdk.folders import data_folder
 
 if TYPE_CHECKING:
     import paramiko
@@ -49,8 +50,7 @@ LOGIN_SECONDS = 20.0
 
 
 def default_folder() -> Path:
-    base = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
-    return Path(base) / "armlet" / "boards" / "local"
+    return data_folder("boards", "local")
 
 
 class LocalBoard:

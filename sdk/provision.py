@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdk.errors import ProvisionError, RemoteError
 from sdk.facts import FACTS_SCRIPT, MAX_FACTS_BYTES, Facts, parse_facts
+from sdk.printable import printable_text
 from sdk.wheels import (
     NUMPY_ARCHITECTURES,
     Environment,
@@ -252,8 +253,7 @@ def _json_line(data: bytes) -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     """A board's words, printable and short."""
-    text = "" if value is None else str(value)
-    return "".join(c if c.isprintable() else " " for c in text)[:MAX_TEXT]
+    return printable_text(value, MAX_TEXT)
 
 
 def fetch_runtime(

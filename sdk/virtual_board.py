@@ -37,6 +37,7 @@ from sdk.emulation import binfmt, tools, userland
 from sdk.emulation.cores import find_core, system_files
 from sdk.emulation.processes import alive, children, start_ticks
 from sdk.errors import BoardError
+from sdk.folders import data_folder
 
 HOST = "127.0.0.1"
 USER = userland.USER
@@ -132,7 +133,7 @@ class VirtualBoard:
             )
         self.core = find_core(self.board.qemu_cpu)
         self.machine = self.board.architecture
-        self.folder = Path(folder) if folder is not None else default_folder(self.board.name)
+        self.folder = Path(folder) if folder is not None else data_folder("boards", self.board.name)
         self.home = self.folder / "home"
         self.host_key_alias = f"armlet-{self.board.name}"
         self._cache = cache
@@ -364,11 +365,6 @@ class VirtualBoard:
         with open(self.folder / "lock", "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
-
-
-def default_folder(name: str) -> Path:
-    base = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
-    return Path(base) / "armlet" / "boards" / name
 
 
 def _free_port() -> int:

@@ -28,6 +28,7 @@ from typing import Any
 
 from sdk.errors import ProvisionError
 from sdk.facts import Facts
+from sdk.folders import cache_folder
 
 #: (stage, done, total): ``total`` may be 0 while it is unknown.
 Progress = Callable[[str, int, int], None]
@@ -118,11 +119,6 @@ class Tree:
     @property
     def archive_sha256(self) -> str:
         return hashlib.sha256(self.archive).hexdigest()
-
-
-def cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(base) / "armlet"
 
 
 # -- choosing -------------------------------------------------------------------------------------------------------

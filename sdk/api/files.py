@@ -103,16 +103,19 @@ def diff_packages(before: PathLike, after: PathLike) -> PackageDiff:
 def inspect_bytes(data: bytes) -> inspection.Inspection:
     """The per-layer table of package bytes."""
     decoded = package_format.unpack(data)
+    return inspect_decoded(decoded, Graph.read(decoded.tflite))
+
+
+def inspect_decoded(decoded: package_format.Unpacked, graph: Graph) -> inspection.Inspection:
+    """The same of a package that is decoded and read already."""
     package = decoded.package
-    graph = Graph.read(decoded.tflite)
-    coded = _coded_weights(graph, decoded.tflite, package.sections)
-    rows = inspection.layer_rows(graph, coded)
+    rows = inspection.layer_rows(graph, _coded_weights(graph, decoded.tflite, package.sections))
     return inspection.Inspection(
         name=str(package.metadata.get("name", "")),
         rows=rows,
-        package_bytes=len(data),
+        package_bytes=package.package_size,
         tflite_bytes=package.tflite_size,
-        other_bytes=len(data) - sum(r.coded_bytes for r in rows),
+        other_bytes=package.package_size - sum(r.coded_bytes for r in rows),
         original_other_bytes=package.tflite_size - sum(r.original_bytes for r in rows),
         format_version=package.format_version,
         package_sha256=package.package_sha256,

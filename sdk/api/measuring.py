@@ -17,7 +17,7 @@ from device_agent.format import MAGIC
 from device_agent.measure import Measurement
 from device_agent.profile import KernelTime, Profile
 from sdk import breakdown, compare, gap, instructions, isolate, theory
-from sdk.api.files import inspect_bytes
+from sdk.api.files import inspect_decoded
 from sdk.boards import Board, user_folder
 from sdk.calibration import Calibration, best_rates, experiments
 from sdk.errors import BoardError, DataError, ProvisionError, RemoteError
@@ -43,6 +43,7 @@ class _Measured:
     metadata: Mapping[str, Any]
     graph: Graph
     costs: tuple[theory.OperatorCost, ...]
+    stages: tuple[tuple[str, int], ...] = ()
 
 
 def measure(
@@ -147,7 +148,13 @@ def _open(name: str, package: bytes) -> _Measured:
     decoded = package_format.unpack(package)
     graph = Graph.read(decoded.tflite)
     return _Measured(
-        name, package, decoded.tflite, decoded.package.metadata, graph, theory.operator_costs(graph)
+        name,
+        package,
+        decoded.tflite,
+        decoded.package.metadata,
+        graph,
+        theory.operator_costs(graph),
+        inspect_decoded(decoded, graph).stages,
     )
 
 
@@ -169,7 +176,7 @@ def _record(
         measurement=runs[0],
         accuracy=accuracy,
         original_sha256=provenance.get("original_sha256", runs[0].tflite_sha256),
-        stages=inspect_bytes(model.package).stages if model.package.startswith(MAGIC) else (),
+        stages=model.stages,
         parallel=tuple(runs[1:]),
         costs=model.costs,
         profile=profile,

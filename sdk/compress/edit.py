@@ -63,13 +63,6 @@ class Editor:
         """The shape of a tensor."""
         return self.tensors[tensor].shape
 
-    def set_data(self, tensor: int, array: np.ndarray) -> None:
-        """Puts another constant, of any shape, in the place of one that has a single reader."""
-        array = np.ascontiguousarray(array)
-        self.tensors[tensor] = replace(
-            self.tensors[tensor], data=array, shape=array.shape, shape_signature=None
-        )
-
     def _append(self, tensor: Tensor) -> int:
         self.tensors.append(tensor)
         return len(self.tensors) - 1

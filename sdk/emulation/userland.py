@@ -24,6 +24,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from sdk import folders
 from sdk.emulation.cores import Core, system_files
 from sdk.emulation.tools import QEMU, require, which
 from sdk.errors import BoardError
@@ -110,8 +111,7 @@ RECIPES = {
 
 
 def cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(base) / "armlet" / "userlands"
+    return folders.cache_folder("userlands")
 
 
 def recipe_of(machine: str) -> Recipe:

@@ -65,11 +65,6 @@ class Entry:
     default_channels: int = 3
     default_classes: int = 1000
 
-    @property
-    def default_options(self) -> dict[str, float | int | str]:
-        """Option name to default."""
-        return {option.name: option.default for option in self.options}
-
     def resolve(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Every option of the network: ``options`` where given, parsed and checked, and the defaults.
 
