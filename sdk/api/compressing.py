@@ -71,7 +71,7 @@ def compress_model(
     state = Path(output).with_name(Path(output).name + ".checkpoint")
     graph = convert(source, input_shape=input_shape)
     original = graph.write()
-    if data is not None:
+    if data is not None and effort != "none":
         with quiet_tensorflow():  # its first import talks
             import tensorflow  # noqa: F401
     splits = data is not None and has_splits(data)
@@ -116,7 +116,8 @@ def compress_model(
     if made.recipe.effort == "none" and on is not None:
         accuracy = check_accuracy(original, package_format.unpack(package).tflite, on, progress=progress)
     write_file(Path(output), package)
-    state.unlink(missing_ok=True)
+    if recipe is None and made.recipe.effort == "train":
+        state.unlink(missing_ok=True)
     if save_recipe is not None:
         write_file(Path(save_recipe), made.recipe.to_toml().encode())
     if save_tflite is not None:

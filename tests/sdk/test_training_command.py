@@ -49,6 +49,10 @@ def test_a_training_that_was_cut_goes_on_to_the_same_package(
     assert (tmp_path / "cut.armlet.checkpoint").exists()
     assert not (tmp_path / "cut.armlet").exists()
 
+    # What does not train leaves it alone.
+    sdk.compress_model(model, tmp_path / "cut.armlet", effort="none")
+    assert (tmp_path / "cut.armlet.checkpoint").exists()
+
     with pytest.raises(sdk.ArmletError, match="is of another training"):
         train("cut.armlet", sparsity=0.6)
     assert train("cut.armlet") == whole
