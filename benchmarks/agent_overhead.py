@@ -4,7 +4,7 @@
 
 Both time one addition of two numbers in the same process, interleaved. ``bench`` is what a measurement holds, ``bare``
 the loop, and their difference is what measuring adds to every latency. ``predict`` is what an application pays for
-``Agent.predict`` on top: checks, a copy in and a copy out.
+``LoadedModel.predict`` on top: checks, a copy in and a copy out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from device_agent import bench
-from device_agent.agent import Agent
+from device_agent.loaded import LoadedModel
 from device_agent.measure import bootstrap_median_interval
 from sdk.isolate import null_model
 
@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the result")
     arguments = parser.parse_args()
     taken: dict[str, list[float]] = {"bench": [], "bare": [], "predict": []}
-    with Agent(null_model()) as agent, Agent(null_model()) as other:
+    with LoadedModel(null_model()) as agent, LoadedModel(null_model()) as other:
         for each in (agent, other):
             bench.set_inputs(each)
         invoke, one = other.model.invoke, np.ones(other.model.inputs[0].shape, np.float32)

@@ -12,8 +12,8 @@ from typing import Callable, Iterator, Sequence
 
 import numpy as np
 
-from device_agent.agent import Agent
 from device_agent.conditions import Conditions, read_conditions
+from device_agent.loaded import LoadedModel
 from device_agent.measure import Measurement
 
 #: A block is one model's turn: about this long, and at least this many samples.
@@ -126,7 +126,7 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def set_inputs(agent: Agent, array: np.ndarray | None = None, seed: int = 0) -> None:
+def set_inputs(agent: LoadedModel, array: np.ndarray | None = None, seed: int = 0) -> None:
     """Puts an input in place: ``array`` (the first one of a batch), else seeded noise in [0, 1)."""
     model = agent.model
     rng = np.random.default_rng(seed)
@@ -141,7 +141,7 @@ def set_inputs(agent: Agent, array: np.ndarray | None = None, seed: int = 0) -> 
 
 
 def measure(
-    agents: Sequence[Agent],
+    agents: Sequence[LoadedModel],
     cold_starts: Sequence[ColdStart],
     plan: Plan,
     *,

@@ -12,7 +12,7 @@ from device_agent.errors import AgentError
 from device_agent.inputs import parse_golden
 
 if TYPE_CHECKING:
-    from device_agent.agent import Agent
+    from device_agent.loaded import LoadedModel
     from device_agent.release import Release
     from device_agent.store import Store
 
@@ -28,13 +28,13 @@ TIMED_SECONDS = 1.0
 
 def check(store: Store, release: Release, *, threads: int, kernel: str) -> dict[str, Any]:
     """Decodes, loads and runs a release. Raises AgentError when the golden outputs do not come out."""
-    from device_agent.agent import Agent
     from device_agent.bench import set_inputs
     from device_agent.conditions import read_available_memory, read_peak_memory
+    from device_agent.loaded import LoadedModel
 
     _offer_to_be_killed_first()
     available = read_available_memory()
-    agent = Agent(store.read_package(release), name=release.name, threads=threads, kernel=kernel)
+    agent = LoadedModel(store.read_package(release), name=release.name, threads=threads, kernel=kernel)
     start = time.perf_counter()
     difference = _golden_difference(store, release, agent)
     if difference is None:
@@ -81,7 +81,7 @@ def unfit(
     return ""
 
 
-def _golden_difference(store: Store, release: Release, agent: Agent) -> float | None:
+def _golden_difference(store: Store, release: Release, agent: LoadedModel) -> float | None:
     """The largest difference from the golden outputs; None where the release has none."""
     import numpy as np
 
@@ -104,7 +104,7 @@ def _golden_difference(store: Store, release: Release, agent: Agent) -> float | 
     return difference
 
 
-def _fastest_seconds(agent: Agent) -> float:
+def _fastest_seconds(agent: LoadedModel) -> float:
     fastest = float("inf")
     begun = time.perf_counter()
     for _ in range(TIMED_INFERENCES):

@@ -106,7 +106,7 @@ def profile_inferences(
 
 
 def profile(agent: Any, plan: ProfilePlan, *, cpus: Sequence[int], emulated: bool) -> Profile:
-    """The profile of a loaded :class:`device_agent.agent.Agent` by its runtime's own profiler.
+    """The profile of a loaded :class:`device_agent.loaded.LoadedModel` by its runtime's own profiler.
 
     Raises RuntimeUnavailable where the runtime has none.
     """
@@ -135,9 +135,9 @@ def profile(agent: Any, plan: ProfilePlan, *, cpus: Sequence[int], emulated: boo
 
 def time_model(tflite: bytes, plan: Plan, *, threads: int) -> dict[str, Any]:
     """How long one inference of a model takes: ``seconds`` (quiet mean), ``minimum_seconds`` and ``samples``."""
-    from device_agent.agent import Agent
+    from device_agent.loaded import LoadedModel
 
-    with Agent(tflite, threads=threads) as agent:
+    with LoadedModel(tflite, threads=threads) as agent:
         set_inputs(agent)
         (taken,) = take_samples([agent.model.invoke], plan)
         samples = taken.samples_seconds

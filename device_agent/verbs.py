@@ -25,7 +25,7 @@ from device_agent.store import Store, default_home
 if TYPE_CHECKING:
     import numpy as np
 
-    from device_agent.agent import Agent
+    from device_agent.loaded import LoadedModel
 
 # numpy and the runtime are imported where they are needed: `missing` and `install` of what is there already
 # answer before numpy would have been imported on a slow board.
@@ -236,13 +236,13 @@ def run(options: Namespace) -> dict[str, Any]:
     }
 
 
-def inferences(inputs: np.ndarray, agent: Agent) -> int:
+def inferences(inputs: np.ndarray, agent: LoadedModel) -> int:
     """How many inferences ``agent.predict(inputs)`` takes."""
     shape = agent.model.inputs[0].shape
     return 1 if inputs.ndim < len(shape) else inputs.shape[0] // shape[0]
 
 
-def _runtime_json(agent: Agent) -> dict[str, Any]:
+def _runtime_json(agent: LoadedModel) -> dict[str, Any]:
     model = agent.model
     return {
         "threads": model.threads,
@@ -364,14 +364,14 @@ def _decode_kernels() -> list[str]:
     return list(kernel.kernels())
 
 
-def _load(options: Namespace) -> Agent:
+def _load(options: Namespace) -> LoadedModel:
     return _load_one(options.model, options)
 
 
-def _load_one(model: str, options: Namespace) -> Agent:
-    from device_agent.agent import Agent
+def _load_one(model: str, options: Namespace) -> LoadedModel:
+    from device_agent.loaded import LoadedModel
 
-    return Agent.load(model, threads=options.threads, kernel=options.kernel, store=_store())
+    return LoadedModel.load(model, threads=options.threads, kernel=options.kernel, store=_store())
 
 
 VERBS: dict[str, Callable[[Namespace], dict[str, Any]]] = {

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from device_agent import bench
-from device_agent.agent import Agent
 from device_agent.bench import ColdStart, Plan, judge_throttling, measure, set_inputs, take_samples
 from device_agent.conditions import Conditions
 from device_agent.errors import AgentError
+from device_agent.loaded import LoadedModel
 
 QUIET = Conditions(40.0, 1.8e9, "performance", (), None)
 
@@ -98,7 +98,7 @@ def test_the_inference_after_a_change_of_models_is_not_a_sample():
 def test_inputs_are_the_same_noise_every_time(float_model):
     outputs = []
     for _ in range(2):
-        agent = Agent(float_model)
+        agent = LoadedModel(float_model)
         set_inputs(agent)
         agent.model.invoke()
         outputs.append(agent.model.get_output())
@@ -107,7 +107,7 @@ def test_inputs_are_the_same_noise_every_time(float_model):
 
 def test_a_given_input_is_used_and_of_a_batch_the_first(float_model, expected):
     batch = np.random.default_rng(0).random((5, 2, 2, 3), np.float32)
-    agent = Agent(float_model)
+    agent = LoadedModel(float_model)
     set_inputs(agent, batch)
     agent.model.invoke()
     np.testing.assert_allclose(agent.model.get_output(), expected(batch[:1]), rtol=1e-6)
@@ -116,7 +116,7 @@ def test_a_given_input_is_used_and_of_a_batch_the_first(float_model, expected):
 
 
 def test_a_record_says_what_ran_and_under_which_conditions(float_model):
-    agent = Agent(float_model, name="tiny")
+    agent = LoadedModel(float_model, name="tiny")
     set_inputs(agent)
     seen = iter([QUIET, *[Conditions(55.0, 1.5e9, "performance", ("throttled",), None)] * 100])
     cold = ColdStart(0.0, 0.01, 0.02, 1 << 25)

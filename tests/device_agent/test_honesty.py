@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from device_agent import bench
-from device_agent.agent import Agent
+from device_agent.loaded import LoadedModel
 from device_agent.measure import bootstrap_medians
 from sdk.isolate import null_model
 from tests.sdk.small_graphs import small_network
@@ -20,7 +20,7 @@ ROUND = 60
 COLD = bench.ColdStart(0.0, 0.0, 0.0, None)
 
 
-def agents_median(agent: Agent, samples: int) -> float:
+def agents_median(agent: LoadedModel, samples: int) -> float:
     """As the verb ``bench`` measures it."""
     plan = bench.Plan(min_samples=samples, max_seconds=60.0, max_warmup_seconds=0.0)
     (record,) = bench.measure([agent], [COLD], plan, cpus=(0,), emulated=False)
@@ -55,7 +55,7 @@ def test_the_median_agrees_within_3_percent_with_a_loop_written_by_hand():
     ratios: list[float] = []
     deadline = time.monotonic() + 60.0
     low, high = 0.0, 9.9
-    with Agent(tflite) as agent:
+    with LoadedModel(tflite) as agent:
         bench.set_inputs(agent)
         # Interleaved, with the order turned round each time, so that drift and warmth favour neither.
         while len(ratios) < 20 or (high - low > AGREES and time.monotonic() < deadline):
@@ -75,7 +75,7 @@ def test_the_median_agrees_within_3_percent_with_a_loop_written_by_hand():
 def test_the_agent_adds_microseconds_to_a_model_that_computes_nothing():
     tflite = null_model()
     interpreter = bare_interpreter(tflite)
-    with Agent(tflite) as agent:
+    with LoadedModel(tflite) as agent:
         bench.set_inputs(agent)
         added = min(agents_median(agent, 500) - bare_median(interpreter, 500) for _ in range(10))
     assert added < 20e-6

@@ -1,4 +1,4 @@
-"""What an edge application embeds: ``Agent.load(path_or_name).predict(array)``."""
+"""A model in memory, decoded and ready to run: what the agent's verbs, and an embedded Agent, work with."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from device_agent.package import Package
 
 
-class Agent:
+class LoadedModel:
     """One model, decoded and ready to run.
 
     ``package`` is its package record, None for a plain .tflite file; ``kernel`` the decoder that ran ("c", "numpy" or
@@ -51,7 +51,7 @@ class Agent:
         threads: int = 1,
         kernel: str = "auto",
         store: Store | None = None,
-    ) -> Agent:
+    ) -> LoadedModel:
         """Loads a ``.armlet`` or ``.tflite`` file, or by its name what was deployed to this board.
 
         A string with a slash, or the name of a file that exists, is a path; anything else a name in the store
@@ -103,7 +103,7 @@ class Agent:
         """Lets go of the interpreter and its memory."""
         self._model = None
 
-    def __enter__(self) -> Agent:
+    def __enter__(self) -> LoadedModel:
         return self
 
     def __exit__(self, *_: object) -> None:

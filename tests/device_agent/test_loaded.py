@@ -1,4 +1,4 @@
-"""What an edge application embeds."""
+"""A model in memory, decoded and ready to run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from device_agent import Agent
 from device_agent.errors import AgentError, PackageError, StoreError
+from device_agent.loaded import LoadedModel
 from device_agent.release import Release
 from device_agent.store import Store
 
@@ -40,7 +40,7 @@ def test_a_tflite_file_is_loaded_and_predicts(float_model, expected, tmp_path):
     path = tmp_path / "tiny.tflite"
     path.write_bytes(float_model)
     x = np.random.default_rng(0).random((1, 2, 2, 3), np.float32)
-    with Agent.load(path) as agent:
+    with LoadedModel.load(path) as agent:
         np.testing.assert_allclose(agent.predict(x), expected(x), rtol=1e-6)
         assert (agent.name, agent.package, agent.kernel, agent.decode_seconds) == (
             "tiny.tflite",
@@ -54,12 +54,12 @@ def test_a_package_is_decoded_to_the_model_that_was_packed(package, float_model,
     path = tmp_path / "tiny.armlet"
     path.write_bytes(package)
     x = np.random.default_rng(0).random((1, 2, 2, 3), np.float32)
-    agent = Agent.load(path, kernel="numpy")
-    np.testing.assert_array_equal(agent.predict(x), Agent(float_model).predict(x))
+    agent = LoadedModel.load(path, kernel="numpy")
+    np.testing.assert_array_equal(agent.predict(x), LoadedModel(float_model).predict(x))
     assert agent.kernel == "numpy"
     assert agent.decode_seconds > 0
     assert agent.package.metadata["name"] == "tiny"
-    assert agent.tflite_sha256 == agent.package.tflite_sha256 == Agent(float_model).tflite_sha256
+    assert agent.tflite_sha256 == agent.package.tflite_sha256 == LoadedModel(float_model).tflite_sha256
 
 
 def test_a_damaged_package_is_refused_by_name(package):
@@ -67,25 +67,25 @@ def test_a_damaged_package_is_refused_by_name(package):
         damaged = bytearray(package)
         damaged[position] ^= 4
         with pytest.raises((PackageError, AgentError)):
-            Agent(bytes(damaged), kernel="numpy")
+            LoadedModel(bytes(damaged), kernel="numpy")
 
 
 def test_what_was_deployed_is_loaded_by_its_name(store, float_model):
     deploy(store, float_model)
-    agent = Agent.load("net")
+    agent = LoadedModel.load("net")
     assert agent.name == "net"
     assert agent.predict(np.zeros((1, 2, 2, 3))).shape == (1, 2, 2, 2)
 
 
 def test_a_name_that_is_not_deployed_is_refused(store):
     with pytest.raises(StoreError, match="nothing is deployed under the name net"):
-        Agent.load("net")
+        LoadedModel.load("net")
 
 
 @pytest.mark.parametrize("path", ["/nowhere/net.armlet", "./net.armlet", "a b"])
 def test_a_file_that_is_not_there_is_refused(path):
     with pytest.raises(AgentError, match="cannot read"):
-        Agent.load(path)
+        LoadedModel.load(path)
 
 
 def test_where_the_current_release_is_damaged_the_previous_one_runs_with_a_warning(
@@ -94,30 +94,30 @@ def test_where_the_current_release_is_damaged_the_previous_one_runs_with_a_warni
     deploy(store, float_model)
     new = deploy(store, other_model)
     x = np.ones((1, 2, 2, 3), np.float32)
-    np.testing.assert_array_equal(Agent.load("net").predict(x), expected(x, 2))
+    np.testing.assert_array_equal(LoadedModel.load("net").predict(x), expected(x, 2))
     blob = store.folder / "blobs" / new.parts[0][0]
     blob.write_bytes(blob.read_bytes()[:-1] + b"?")
     with pytest.warns(UserWarning, match="running the previous one"):
-        agent = Agent.load("net")
+        agent = LoadedModel.load("net")
     np.testing.assert_array_equal(agent.predict(x), expected(x))
 
 
 def test_one_input_may_come_without_its_batch(float_model, expected):
     x = np.random.default_rng(0).random((2, 2, 3), np.float32)
-    np.testing.assert_allclose(Agent(float_model).predict(x), expected(x), rtol=1e-6)
+    np.testing.assert_allclose(LoadedModel(float_model).predict(x), expected(x), rtol=1e-6)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7])
 def test_a_batch_of_any_size_is_predicted_row_by_row(float_model, expected, count):
     x = np.random.default_rng(0).random((count, 2, 2, 3), np.float32)
-    outputs = Agent(float_model).predict(x)
+    outputs = LoadedModel(float_model).predict(x)
     assert outputs.shape == (count, 2, 2, 2)
     np.testing.assert_allclose(outputs, expected(x), rtol=1e-6)
 
 
 def test_an_integer_model_gives_real_values(int8_model, expected):
     x = np.arange(12, dtype=np.float64).reshape(1, 2, 2, 3)
-    agent = Agent(int8_model)
+    agent = LoadedModel(int8_model)
     outputs = agent.predict(x)
     assert outputs.dtype == np.float32
     np.testing.assert_allclose(outputs, expected(x), atol=1.0)
@@ -126,11 +126,11 @@ def test_an_integer_model_gives_real_values(int8_model, expected):
 
 def test_a_wrong_shape_says_what_was_expected(float_model):
     with pytest.raises(AgentError, match="expected 1x2x2x3"):
-        Agent(float_model).predict(np.zeros((5, 5)))
+        LoadedModel(float_model).predict(np.zeros((5, 5)))
 
 
 def test_a_closed_agent_says_so(float_model):
-    with Agent(float_model) as agent:
+    with LoadedModel(float_model) as agent:
         pass
     with pytest.raises(AgentError, match="closed"):
         agent.predict(np.zeros((1, 2, 2, 3)))
@@ -149,4 +149,4 @@ def test_a_package_in_parts_is_joined(store, float_model):
     whole = hashlib.sha256(float_model).hexdigest()
     store.begin_trial(store.add_release(Release("net", whole, tuple(blobs))))
     store.confirm("net")
-    assert Agent.load("net").tflite_sha256 == whole
+    assert LoadedModel.load("net").tflite_sha256 == whole
