@@ -29,12 +29,11 @@ import numpy as np
 
 from sdk.boards import Board, load_board
 from sdk.compress.blocks import prune_blocks
-from sdk.compress.mirror import input_flips
 from sdk.compress.prune import prune
 from sdk.compress.specialise import Specialised, for_board
 from sdk.convert import from_keras
 from sdk.errors import ArmletError
-from sdk.graph import Graph
+from sdk.graph import FLIP_AXES, Graph
 from sdk.instructions import count_inference
 from sdk.models import build
 from sdk.progress import terminal_progress
@@ -102,7 +101,7 @@ def largest_difference(before: Graph, after: Graph) -> float:
     """Of the outputs for one random image, relative to the largest of them; on this machine."""
     shape = before.tensors[before.inputs[0]].shape
     image = np.random.default_rng(1).uniform(-1, 1, shape).astype(np.float32)
-    axes = tuple({"height": 1, "width": 2}[name] for name in input_flips(after))
+    axes = tuple(FLIP_AXES[name] for name in after.input_flips)
     expected, found = interpret(before, image), interpret(after, np.flip(image, axes))
     return float(np.abs(expected - found).max() / np.abs(expected).max())
 

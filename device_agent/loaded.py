@@ -7,7 +7,7 @@ import os
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Mapping
 
 import numpy as np
 
@@ -19,9 +19,15 @@ from device_agent.store import Store, default_home
 if TYPE_CHECKING:
     from device_agent.package import Package
 
+#: What an image can be flipped along, as an axis counted from the end.
+FLIP_AXES = {"height": -3, "width": -2}
+
 
 class LoadedModel:
     """One model, decoded and ready to run.
+
+    A package may say that images are flipped before they enter (``"input": {"flip": ["height", "width"]}``), for
+    networks that were mirrored to suit the runtime's kernels; the agent does that.
 
     ``package`` is its package record, None for a plain .tflite file; ``kernel`` the decoder that ran ("c", "numpy" or
     "none"); ``decode_seconds`` the time from package bytes to .tflite bytes; ``tflite_sha256`` of what runs.
@@ -40,6 +46,7 @@ class LoadedModel:
             unpacked = package.unpack(data, kernel=kernel)
             self.decode_seconds = time.perf_counter() - start
             self.package, self.kernel, tflite = unpacked.package, unpacked.kernel, unpacked.tflite
+        self._flips = () if self.package is None else _flips(self.package.metadata)
         self.tflite_sha256 = hashlib.sha256(tflite).hexdigest()
         self._model: Model | None = Model(tflite, threads=threads)
 
@@ -89,6 +96,8 @@ class LoadedModel:
         shape = self.model.inputs[0].shape
         if array.dtype == np.float64:
             array = array.astype(np.float32)
+        if self._flips and array.ndim in (len(shape), len(shape) - 1):
+            array = np.flip(array, self._flips)
         if array.shape == shape:
             return self.model.run(array)
         if shape[0] == 1 and array.shape == shape[1:]:
@@ -108,6 +117,19 @@ class LoadedModel:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _flips(metadata: Mapping[str, Any]) -> tuple[int, ...]:
+    """The axes that the package wants flipped, counted from the end of (..., height, width, channels)."""
+    stated = metadata.get("input")
+    flips = stated.get("flip", []) if isinstance(stated, dict) else []
+    if not isinstance(flips, list) or not all(isinstance(f, str) and f in FLIP_AXES for f in flips):
+        raise AgentError(
+            "the package asks for a flip that there is not",
+            expected="height, width or both",
+            found=repr(flips)[:80],
+        )
+    return tuple(FLIP_AXES[name] for name in dict.fromkeys(flips))
 
 
 def read_file(path: Path) -> bytes:

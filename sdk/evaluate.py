@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sdk.errors import ModelError
+from sdk.graph import FLIP_AXES, INPUT_METADATA, Graph
 from sdk.quiet import quiet
 
 
@@ -19,6 +20,7 @@ def predict(
 ) -> np.ndarray:
     """The first output for each image: (n, ...) from ``images`` (n, height, width, channels), one at a time.
 
+    A mirrored model (``sdk/compress/mirror.py``) gets every image flipped, as the agent on a board does.
     Raises :class:`ModelError` when the interpreter refuses the model or the images do not fit it.
     """
     try:
@@ -46,14 +48,22 @@ def predict(
             expected="x".join(map(str, shape)),
             found="x".join(map(str, images.shape[1:])),
         )
+    flips = _flips(tflite)
     outputs = []
     for done, image in enumerate(images):
-        interpreter.set_tensor(entry["index"], image[None].astype(entry["dtype"], copy=False))
+        interpreter.set_tensor(entry["index"], np.flip(image, flips)[None].astype(entry["dtype"], copy=False))
         interpreter.invoke()
         outputs.append(interpreter.get_tensor(answer["index"])[0])
         if progress:
             progress(done + 1, len(images))
     return np.stack(outputs) if outputs else np.empty((0, *answer["shape"][1:]), answer["dtype"])
+
+
+def _flips(tflite: bytes) -> tuple[int, ...]:
+    """The axes of one image (height, width, channels) that the model wants flipped."""
+    if INPUT_METADATA.encode() not in tflite:  # most have none, and reading a graph takes time
+        return ()
+    return tuple(FLIP_AXES[name] - 1 for name in Graph.read(tflite).input_flips)
 
 
 def top1(scores: np.ndarray) -> np.ndarray:

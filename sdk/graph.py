@@ -13,6 +13,7 @@ This module holds the records; :mod:`sdk.tflite_reader` and :mod:`sdk.tflite_wri
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -117,6 +118,12 @@ class Signature:
     outputs: tuple[tuple[str, int], ...]
 
 
+#: Name of the metadata buffer that says what is done to an image before it enters the graph: JSON.
+INPUT_METADATA = "armlet.input"
+#: What an image (batch, height, width, channels) may be flipped along, and which axis that is.
+FLIP_AXES = {"height": 1, "width": 2}
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
     """A model of one subgraph. Immutable: every edit returns a new graph that shares what did not change."""
@@ -129,6 +136,27 @@ class Graph:
     description: str = ""
     metadata: tuple[tuple[str, bytes], ...] = ()
     signatures: tuple[Signature, ...] = ()
+
+    @property
+    def input_flips(self) -> tuple[str, ...]:
+        """The axes ("height", "width") along which an image is flipped before it enters: ``compress/mirror.py``.
+
+        Raises :class:`ModelError` where the metadata say something else than that.
+        """
+        raw = dict(self.metadata).get(INPUT_METADATA)
+        if raw is None:
+            return ()
+        try:
+            flips = json.loads(raw.rstrip(b"\0")).get("flip", [])
+        except (ValueError, AttributeError):
+            flips = None
+        if not isinstance(flips, list) or not set(map(str, flips)) <= set(FLIP_AXES):
+            raise ModelError(
+                f"the model's metadata {INPUT_METADATA} cannot be read",
+                expected='JSON such as {"flip": ["height", "width"]}',
+                found=repr(raw[:60]),
+            )
+        return tuple(flips)
 
     @classmethod
     def read(cls, data: bytes) -> Graph:

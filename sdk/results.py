@@ -89,6 +89,8 @@ class Compressed:
     statement: str = ""
     target_met: bool = True
     curve: tuple[dict[str, Any], ...] = ()
+    block: int = 1  # output channels of 1x1 convolutions that were pruned together
+    int8: bool = False  # weights and values are 8-bit numbers
     form: str = ""  # "sparse" or "dense" where the graph was put into the form for a board
     passes: tuple[dict[str, Any], ...] = ()  # name, applied, reason, of the passes that did that
 
@@ -116,6 +118,8 @@ class Compressed:
             "statement": self.statement,
             "target_met": self.target_met,
             "curve": list(self.curve),
+            "block": self.block,
+            "int8": self.int8,
             "form": self.form,
             "passes": list(self.passes),
             "accuracy": asdict(self.accuracy) if self.accuracy else None,

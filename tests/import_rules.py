@@ -85,6 +85,7 @@ TOOLS = {"sdk.files", "sdk.folders", "sdk.printable", "sdk.progress", "sdk.quiet
 
 #: What the passes of sdk.compress share. (Every other module there is a pass, and a stage of its own.)
 SHARED_BY_PASSES = {
+    "sdk.compress.blocks",
     "sdk.compress.cost",
     "sdk.compress.edit",
     "sdk.compress.selection",

@@ -13,7 +13,7 @@ from device_agent import package as package_format
 from device_agent.format import MAGIC
 from sdk import pack as packer
 from sdk import signing
-from sdk.api.files import A_PACKAGE, PathLike, name_of
+from sdk.api.files import A_PACKAGE, PathLike, name_of, package_metadata
 from sdk.api.measuring import measure
 from sdk.convert import convert
 from sdk.deploy import NO_LIMITS, Golden, Limits
@@ -158,7 +158,9 @@ def package_of(source: PathLike, progress: Progress) -> tuple[str, bytes]:
     tflite = convert(path).write()
     name = _release_name(name_of(path))
     return name, packer.pack(
-        tflite, metadata={"name": name}, progress=lambda done, total: progress("pack", done, total)
+        tflite,
+        metadata=package_metadata(name, tflite),
+        progress=lambda done, total: progress("pack", done, total),
     )
 
 

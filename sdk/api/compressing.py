@@ -14,14 +14,16 @@ import numpy as np
 from device_agent import package as package_format
 from sdk import checkpoint, theory
 from sdk import pack as packer
-from sdk.api.files import PathLike, inspect_bytes, name_of
-from sdk.boards import load_board
+from sdk.api.files import PathLike, inspect_bytes, name_of, package_metadata
+from sdk.boards import Board, load_board
 from sdk.compress import specialise, targets
-from sdk.compress.recipe import Recipe
+from sdk.compress.fuse import fuse
+from sdk.compress.mirror import flip_inside
+from sdk.compress.recipe import Recipe, learned_from, to_int8
 from sdk.compress.recipe import apply as apply_recipe
 from sdk.convert import convert
 from sdk.data import has_splits, load_dataset
-from sdk.errors import DataError
+from sdk.errors import DataError, ModelError
 from sdk.evaluate import predict, top1
 from sdk.files import read_file, write_file
 from sdk.graph import Graph
@@ -54,6 +56,8 @@ def compress_model(
     save_recipe: PathLike | None = None,
     save_tflite: PathLike | None = None,
     board: str | None = None,
+    block: int | None = None,
+    int8: bool = False,
     input_shape: Sequence[int] | None = None,
     progress: Progress = silent,
 ) -> Compressed:
@@ -63,7 +67,9 @@ def compress_model(
     "train", or "auto" for calibration where there are data.  Accuracy is checked on ``check``, else on the test split
     of ``data``, else on images kept back.  ``target_bytes`` or ``max_loss`` (points) is met by a search that stops
     after ``seconds``.  ``recipe`` replays a file that ``save_recipe`` wrote, to the same bytes.  ``board`` names the
-    board that the graph is put into the fastest form for, exactly (docs/arm-speed.md).  Training keeps its state in
+    board that the graph is put into the fastest form for, exactly (docs/arm-speed.md); ``block`` how many output
+    channels of a 1x1 convolution are pruned together (None: two where that board runs them sparse, else one).  With
+    ``int8`` weights and values become 8-bit numbers, their ranges taken from ``data``.  Training keeps its state in
     ``output`` + ".checkpoint" after every epoch, and a run that was cut goes on from there.
     """
     progress("convert", 0, 0)
@@ -71,6 +77,13 @@ def compress_model(
     state = Path(output).with_name(Path(output).name + ".checkpoint")
     graph = convert(source, input_shape=input_shape)
     original = graph.write()
+    special_board = None if board is None else load_board(board)
+    if graph.input_flips and data is not None:
+        raise ModelError(
+            f"{source} was mirrored for a board already",
+            expected="the model that it was made from, which takes images as they are",
+            found="one whose images must be flipped",
+        )
     if data is not None and effort != "none":
         with quiet_tensorflow():  # its first import talks
             import tensorflow  # noqa: F401
@@ -96,13 +109,25 @@ def compress_model(
             max_loss=max_loss,
             samples=samples,
             epochs=epochs,
+            block=block
+            if block is not None
+            else _block(graph, special_board, effort, sparsity, data is not None, int8),
+            int8=int8,
             seconds_left=None if deadline is None else lambda: deadline - time.monotonic(),
         )
         if effort == "train" and learn is not None:
             settings = _resumable(settings, state, original, learn)
         made = targets.compress(graph, learn, settings, progress, check=checked)
-    special = None if board is None else specialise.for_board(made.graph, load_board(board))
+    special = None
+    if special_board is not None:
+        special = specialise.for_board(
+            made.graph, special_board, caller_flips=True, allow_sparse=not made.recipe.int8
+        )
     final = made.graph if special is None else special.graph
+    if made.recipe.int8:
+        progress("quantise", 0, 0)
+        with quiet_tensorflow():
+            final = to_int8(final if special is not None else fuse(final), made.recipe, learn)
     package = _packed(
         final,
         made.recipe,
@@ -112,16 +137,19 @@ def compress_model(
         progress=progress,
     )
     accuracy = None
-    on = checked if checked is not None else learn
+    on = checked if checked is not None else _unseen(learn, made.recipe)
     if made.recipe.effort == "none" and on is not None:
         accuracy = check_accuracy(original, package_format.unpack(package).tflite, on, progress=progress)
+        if int8 and max_loss is not None:
+            made = replace(made, target_met=accuracy.points_lost <= max_loss)
     write_file(Path(output), package)
     if recipe is None and made.recipe.effort == "train":
         state.unlink(missing_ok=True)
     if save_recipe is not None:
         write_file(Path(save_recipe), made.recipe.to_toml().encode())
     if save_tflite is not None:
-        write_file(Path(save_tflite), final.write())
+        # For other runtimes, which do not know that the image is to be flipped.
+        write_file(Path(save_tflite), flip_inside(final).write())
     return Compressed(
         source=str(source),
         output=Path(output),
@@ -133,6 +161,8 @@ def compress_model(
         accuracy=accuracy,
         statement=made.statement,
         target_met=made.target_met,
+        block=made.recipe.block,
+        int8=made.recipe.int8,
         form="" if special is None else special.form,
         passes=() if special is None else tuple(asdict(p) for p in special.passes),
         curve=tuple(
@@ -208,11 +238,35 @@ def _packed(
         "original_bytes": len(original),
         **(more or {}),
     }
+    tflite = graph.write()
     return packer.pack(
-        graph.write(),
-        metadata={"name": name, **(metadata or {}), "provenance": provenance},
+        tflite,
+        metadata=package_metadata(name, tflite, {**(metadata or {}), "provenance": provenance}),
         progress=lambda done, total: progress("pack", done, total),
     )
+
+
+def _block(
+    graph: Graph, board: Board | None, effort: str, sparsity: float | None, has_data: bool, int8: bool
+) -> int:
+    """Output channels that are pruned together, where the user leaves it open."""
+    if board is None or int8:
+        return 1
+    if sparsity is None:
+        if effort == "calibrate" or (effort == "auto" and has_data):
+            return 1  # zeros are then a by-product, too few to run sparse
+        sparsity = targets.TRAINED_SPARSITY if effort == "train" else Recipe.sparsity
+    return specialise.block_for(graph, board, sparsity)
+
+
+def _unseen(learn: Dataset | None, recipe: Recipe) -> Dataset | None:
+    """Of the images that were learned from, some that the recipe did not use, to check on; all where it used none."""
+    if learn is None or not recipe.int8:
+        return learn
+    rest = np.setdiff1d(learn.indices, learned_from(learn, recipe).indices)
+    if rest.size == 0:
+        return learn
+    return replace(learn, indices=rest).take(targets.SAMPLES)
 
 
 def _macs(graph: Graph) -> int:

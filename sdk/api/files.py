@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from sdk.convert import convert, from_keras
 from sdk.diff import PackageDiff, compare_packages
 from sdk.errors import ModelError
 from sdk.files import read_file, write_file
-from sdk.graph import Graph
+from sdk.graph import INPUT_METADATA, Graph
 from sdk.kernel import KernelBuildError, build
 from sdk.progress import Progress, silent
 from sdk.quiet import quiet_tensorflow
@@ -55,11 +55,24 @@ def pack_model(source: PathLike, output: PathLike, *, progress: Progress = silen
             hint="Other kinds go through `sdk convert` or `sdk compress`.",
         )
     started = time.perf_counter()
-    data = packer.pack(tflite, metadata={"name": source.stem}, progress=lambda i, n: progress("pack", i, n))
+    data = packer.pack(
+        tflite, metadata=package_metadata(source.stem, tflite), progress=lambda i, n: progress("pack", i, n)
+    )
     seconds = time.perf_counter() - started
     package = package_format.read(data)
     write_file(output, data)
     return Packed(str(source), output, len(tflite), len(data), len(package.sections), seconds)
+
+
+def package_metadata(name: str, tflite: bytes, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a package says about itself: its name, ``more``, and what the agent does to an image first.
+
+    A mirrored model says in its own metadata that its image is flipped; the agent reads that from the package's.
+    """
+    metadata = {"name": name, **(more or {})}
+    if INPUT_METADATA.encode() in tflite and (flips := Graph.read(tflite).input_flips):
+        metadata["input"] = {**metadata.get("input", {}), "flip": list(flips)}
+    return metadata
 
 
 def unpack_package(source: PathLike, output: PathLike, *, kernel: str = "auto") -> Unpacked:

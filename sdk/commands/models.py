@@ -165,6 +165,8 @@ def _compress(arguments: argparse.Namespace) -> None:
             save_recipe=arguments.save_recipe,
             save_tflite=arguments.save_tflite,
             board=arguments.for_board,
+            block=arguments.block,
+            int8=arguments.int8,
             input_shape=arguments.input_shape,
             progress=progress,
         )
@@ -273,6 +275,17 @@ def _compress_arguments(sub: argparse.ArgumentParser) -> None:
         dest="for_board",
         metavar="BOARD",
         help="put the graph into the form that runs fastest there, exactly; see `sdk boards`",
+    )
+
+    group.add_argument(
+        "--block",
+        type=int,
+        choices=(1, 2, 4),
+        help="output channels of a 1x1 convolution that become zero together, which sparse kernels like "
+        "(default: 2 where the board of --for runs them sparse, else 1)",
+    )
+    group.add_argument(
+        "--int8", action="store_true", help="8-bit weights and values; ranges are taken from --data"
     )
 
     group = sub.add_argument_group("to do it again")

@@ -6,8 +6,9 @@ side.  Mirror image and kernels and the padding comes first, at the top and left
 more column at the right are then never read, and the padding is the same on every side.  A mean over space does not
 see the difference, and a fully connected layer on a flattened value has its columns ordered alike.
 
-The graph says in its metadata (:data:`INPUT_METADATA`) that its input must be mirrored; whoever feeds it must do so.
-Where nobody would, :func:`flip_inside` lets the graph do it, for some nine instructions an element of the image.
+The graph says in its metadata (:data:`sdk.graph.INPUT_METADATA`) that its input must be mirrored; whoever feeds it
+must do so: :mod:`sdk.evaluate` on the host, and on the board the agent, to which the package says so.  Where nobody
+would, :func:`flip_inside` lets the graph do it, for some nine instructions an element of the image.
 """
 
 from __future__ import annotations
@@ -28,10 +29,8 @@ from sdk.compress.structure import (
     window_of,
 )
 from sdk.errors import ModelError, UnsupportedOperator
-from sdk.graph import Graph, Operator
+from sdk.graph import FLIP_AXES, INPUT_METADATA, Graph, Operator
 
-#: Name of the metadata buffer that says what is done to an image before it enters the graph: JSON.
-INPUT_METADATA = "armlet.input"
 _FLIPPED = {"flip": ["height", "width"]}
 
 _HEIGHT, _WIDTH, _CHANNELS = 1, 2, 3
@@ -73,12 +72,6 @@ _POOLS = frozenset({"MAX_POOL_2D", "AVERAGE_POOL_2D"})
 Amounts = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right))
 
 
-def input_flips(graph: Graph) -> tuple[str, ...]:
-    """The axes ("height", "width") along which the image must be flipped before it enters the graph."""
-    raw = dict(graph.metadata).get(INPUT_METADATA)
-    return tuple(json.loads(raw.rstrip(b"\0")).get("flip", ())) if raw else ()
-
-
 def pads_at_the_end(graph: Graph) -> bool:
     """True when some window pads more after the value than before it, which mirroring turns round."""
     for operator in graph.operators:
@@ -97,7 +90,7 @@ def mirror(graph: Graph) -> Graph:
     something that a mirrored value does not pass through mirrored; :class:`ModelError` where the graph has several
     inputs, no image, or is mirrored already.
     """
-    if input_flips(graph):
+    if graph.input_flips:
         raise ModelError(
             "the graph is mirrored already", expected="an input that is not flipped", found="flipped"
         )
@@ -112,7 +105,7 @@ def mirror(graph: Graph) -> Graph:
 
 def flip_inside(graph: Graph) -> Graph:
     """The graph flips its image itself, with a REVERSE_V2 in front; one that wants no flip stays as it is."""
-    axes = [{"height": _HEIGHT, "width": _WIDTH}[name] for name in input_flips(graph)]
+    axes = [FLIP_AXES[name] for name in graph.input_flips]
     if not axes:
         return graph
     editor = Editor(graph)

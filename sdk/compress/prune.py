@@ -9,6 +9,7 @@ from collections.abc import Collection
 
 import numpy as np
 
+from sdk.compress.blocks import block_of, check_block, energies, sizes, smallest, spread
 from sdk.compress.selection import PRUNED_LAYERS, select_weights
 from sdk.errors import ModelError
 from sdk.graph import Graph
@@ -21,37 +22,50 @@ def prune(
     scope: str = "layer",
     layers: Collection[str] = PRUNED_LAYERS,
     skip_first: bool = True,
+    block: int = 1,
 ) -> Graph:
     """Sets the ``floor(sparsity * n)`` weights of smallest magnitude to zero.
 
     ``scope`` "layer" counts in each layer by itself; "global" compares all of them, so that layers with small
     weights lose more.  Ties are broken by position, so the count is exact and the result the same every time.
-    Raises :class:`ModelError` for a sparsity outside [0, 1) or an unknown scope.
+    ``block`` neighbouring output channels of a 1x1 convolution share their zeros and are judged by their mean square
+    (:mod:`sdk.compress.blocks`); the count is then exact to within a block.
+    Raises :class:`ModelError` for a sparsity outside [0, 1), a block below 1 or an unknown scope.
     """
     if not 0.0 <= sparsity < 1.0:
         raise ModelError("the sparsity is out of range", expected="0 <= sparsity < 1", found=str(sparsity))
     if scope not in ("layer", "global"):
         raise ModelError("unknown pruning scope", expected="'layer' or 'global'", found=repr(scope))
+    check_block(block)
     selected = select_weights(graph, layers, skip_first=skip_first)
     if not selected:
         return graph
     if scope == "layer":
-        return graph.with_data({w.tensor_index: prune_array(w.array, sparsity) for w in selected})
+        return graph.with_data(
+            {w.tensor_index: prune_array(w.array, sparsity, block_of(w, block)) for w in selected}
+        )
 
-    flat = np.concatenate([w.array.ravel() for w in selected])
-    flat = prune_array(flat, sparsity)
-    changes, start = {}, 0
-    for weight in selected:
-        end = start + weight.array.size
-        changes[weight.tensor_index] = flat[start:end].reshape(weight.array.shape)
-        start = end
-    return graph.with_data(changes)
+    scores = [energies(w.array, block_of(w, block)) for w in selected]
+    unit_sizes = [sizes(w.array.shape, block_of(w, block)) for w in selected]
+    count = int(np.floor(sparsity * sum(w.array.size for w in selected)))
+    gone = smallest(np.concatenate(scores), np.concatenate(unit_sizes), count)
+    starts = np.cumsum([0, *(s.size for s in scores)])
+    return graph.with_data(
+        {
+            w.tensor_index: _without(w.array, gone[start : start + s.size], block_of(w, block))
+            for w, s, start in zip(selected, scores, starts, strict=False)
+        }
+    )
 
 
-def prune_array(array: np.ndarray, sparsity: float) -> np.ndarray:
+def prune_array(array: np.ndarray, sparsity: float, block: int = 1) -> np.ndarray:
     """A copy with the ``floor(sparsity * size)`` elements of smallest magnitude at zero; ties go by position."""
-    pruned = array.copy()
     count = int(np.floor(sparsity * array.size))
-    order = np.argsort(np.abs(array), axis=None, kind="stable")
-    pruned.reshape(-1)[order[:count]] = 0.0
+    gone = smallest(energies(array, block), sizes(array.shape, block), count)
+    return _without(array, gone, block)
+
+
+def _without(array: np.ndarray, gone: np.ndarray, block: int) -> np.ndarray:
+    pruned = array.copy()
+    pruned[spread(gone, array.shape, block)] = 0.0
     return pruned

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sdk.compress.blocks import check_block
 from sdk.compress.calibrate import calibrate, output_sensitivities, with_biases
 from sdk.compress.cluster import cluster
 from sdk.compress.prune import prune
+from sdk.compress.quantize import quantize
 from sdk.compress.solve import LEVELS
 from sdk.compress.tune import State, Tuning, tune
 from sdk.errors import DataError, ModelError
@@ -34,10 +36,11 @@ SENSITIVITY_SAMPLES = 512
 class Recipe:
     """What is done. ``sparsity`` 0 or ``clusters`` 0 leaves that pass out.
 
-    With effort "none" weights are pruned by magnitude and shared by k-means, which needs no data.  With "calibrate"
-    the layers are solved on ``samples`` images of a data set at ``price`` nats a bit; ``sparsity`` is then the least
-    share of zeros, and ``clusters`` the most centroids, of a layer.  With "train" the network is trained for ``epochs``
-    on the samples, ``sparsity`` is that of all pruned layers together, and ``clusters`` counts centroids of a layer.
+    With effort "none" weights are pruned by magnitude and shared by k-means, which needs no data but for ``int8``.
+    With "calibrate" the layers are solved on ``samples`` images of a data set at ``price`` nats a bit; ``sparsity`` is
+    then the least share of zeros, and ``clusters`` the most centroids, of a layer.  With "train" the network is trained
+    for ``epochs`` on the samples, ``sparsity`` is that of all pruned layers together, and ``clusters`` counts centroids
+    of a layer.
     """
 
     sparsity: float = 0.7  # share of the selected weights that becomes zero
@@ -51,23 +54,29 @@ class Recipe:
     data_sha256: str = ""  # digest of the images that were calibrated or trained on
     epochs: int = 0
     shift: int = 0  # pixels that images are moved by, at most, while training
+    block: int = 1  # output channels of a 1x1 convolution that share their zeros: sdk.compress.blocks
+    int8: bool = False  # quantised last, after everything that is done to a float graph: see ``to_int8``
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready fields, for the package's provenance."""
         used = asdict(self)
         learns = ("samples", "hold_out", "seed", "data_sha256")
         unused = {
-            "none": ("price", "epochs", "shift", *learns),
+            "none": ("price", "epochs", "shift", *(("seed",) if self.int8 else learns)),
             "calibrate": ("epochs", "shift"),
             "train": ("price", "scope"),
         }
         for name in unused[self.effort]:
             del used[name]
+        if self.block == 1:  # as recipes were before there were blocks
+            del used["block"]
+        if not self.int8:
+            del used["int8"]
         return used
 
     def to_toml(self) -> str:
         """The recipe as a TOML file that ``from_toml`` reads back exactly."""
-        lines = [f'{k} = "{v}"' if isinstance(v, str) else f"{k} = {v!r}" for k, v in self.to_json().items()]
+        lines = [f"{name} = {_toml(value)}" for name, value in self.to_json().items()]
         return "\n".join(
             ["# An Armlet recipe: sdk compress MODEL --recipe THIS_FILE", "[recipe]", *lines, ""]
         )
@@ -91,6 +100,7 @@ class Recipe:
             ) from error
         if recipe.effort not in EFFORTS:
             raise ModelError("unknown effort", expected=" or ".join(EFFORTS), found=repr(recipe.effort))
+        check_block(recipe.block)
         return recipe
 
 
@@ -103,7 +113,7 @@ def apply(
     resume: State | None = None,
     checkpoint: Callable[[State], None] = lambda state: None,
 ) -> Graph:
-    """Runs the passes that the recipe names.
+    """Runs the passes that the recipe names, on the float graph: :func:`to_int8` comes after all of them.
 
     A recipe that calibrates or trains needs the data set that it was made with; :class:`DataError` where that is
     missing or another one.  Training gives ``checkpoint`` its state after every epoch, and goes on from ``resume``.
@@ -114,25 +124,48 @@ def apply(
             raise DataError(
                 f"this recipe is to {recipe.effort}", expected="images to do it with", found="no data"
             )
-        kept, _ = split(dataset, recipe.samples, recipe.hold_out)
-        digest = kept.digest() if recipe.data_sha256 else ""
-        if digest != recipe.data_sha256:
-            raise DataError(
-                "these are other images than the recipe was made with",
-                expected=recipe.data_sha256[:16],
-                found=digest[:16],
-            )
+        kept = learned_from(dataset, recipe)
         if recipe.effort == "calibrate":
             return Workshop(graph, kept, recipe.seed, report).run(recipe)[0]
         return train(graph, kept, recipe, report, resume, checkpoint)
     report("prune", 0, 2)
     if recipe.sparsity:
-        graph = prune(graph, recipe.sparsity, scope=recipe.scope)
+        graph = prune(graph, recipe.sparsity, scope=recipe.scope, block=recipe.block)
     report("cluster", 1, 2)
     if recipe.clusters:
         graph = cluster(graph, recipe.clusters)
     report("cluster", 2, 2)
     return graph
+
+
+def to_int8(graph: Graph, recipe: Recipe, dataset: Dataset | None) -> Graph:
+    """The int8 form, its ranges taken from the recipe's own samples.
+
+    Last of all: the graph has its board's form already, because the quantiser keeps what a pass would have merged.
+    :class:`DataError` where the data set is missing or another one than the recipe was made with.
+    """
+    if dataset is None:
+        raise DataError("an int8 model needs images to find its ranges with", found="no data")
+    return quantize(graph, learned_from(dataset, recipe).images())
+
+
+def learned_from(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """The samples that a recipe was made with; :class:`DataError` where these are others."""
+    kept, _ = split(dataset, recipe.samples, recipe.hold_out)
+    digest = kept.digest() if recipe.data_sha256 else ""
+    if digest != recipe.data_sha256:
+        raise DataError(
+            "these are other images than the recipe was made with",
+            expected=recipe.data_sha256[:16],
+            found=digest[:16],
+        )
+    return kept
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
 def train(
@@ -150,6 +183,7 @@ def train(
         epochs=recipe.epochs,
         shift=recipe.shift,
         seed=recipe.seed,
+        block=recipe.block,
     )
     executor = Executor(with_biases(graph))
     constants = tune(executor, dataset, how, progress=report, resume=resume, checkpoint=checkpoint)
@@ -194,6 +228,7 @@ class Workshop:
             self.fisher,
             sparsity=recipe.sparsity,
             levels=levels,
+            block=recipe.block,
             progress=self.report,
         )
         return self.graph.with_data(result.constants), result.loss

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sdk.boards import Board
+from sdk.compress.blocks import PAIR
 from sdk.compress.cost import instructions
 from sdk.compress.fuse import fuse
 from sdk.compress.lower import (
@@ -25,7 +26,8 @@ from sdk.compress.lower import (
     global_pools_as_means,
     pixel_convolutions_as_fully_connected,
 )
-from sdk.compress.mirror import flip_inside, input_flips, mirror, pads_at_the_end
+from sdk.compress.mirror import flip_inside, mirror, pads_at_the_end
+from sdk.compress.prune import prune
 from sdk.compress.shuffle import fold_shuffles, settle_shuffles
 from sdk.compress.sparse_hint import sparse_hint
 from sdk.compress.sparse_path import SparsePath, sparse_path
@@ -49,7 +51,7 @@ class PassResult:
 
 @dataclass(frozen=True)
 class Specialised:
-    """A graph for one board; ``form`` is "sparse" or "dense"; ``mirror.input_flips`` says how it wants its image."""
+    """A graph for one board; ``form`` is "sparse" or "dense"; its ``input_flips`` say how it wants its image."""
 
     graph: Graph
     form: str
@@ -76,13 +78,29 @@ def runs_sparse(board: Board, runtime: str | None = None) -> bool:
     return bool(board.clusters) and all("fp16" in cluster.isa for cluster in board.clusters)
 
 
+def block_for(graph: Graph, board: Board, sparsity: float) -> int:
+    """How many output channels are best pruned together for ``board``: two where the graph, pruned so, would run
+    sparse there, else one, which costs less accuracy.
+    """
+    if not runs_sparse(board):
+        return 1
+    pruned = prune(graph, sparsity, block=PAIR)
+    return PAIR if for_board(pruned, board, caller_flips=True).form == "sparse" else 1
+
+
 def for_board(
-    graph: Graph, board: Board, *, runtime: str | None = None, caller_flips: bool = False
+    graph: Graph,
+    board: Board,
+    *,
+    runtime: str | None = None,
+    caller_flips: bool = False,
+    allow_sparse: bool = True,
 ) -> Specialised:
     """The exact rewrite of ``graph`` for ``board`` and a runtime (the board's preferred one where None).
 
     A mirrored network wants its image flipped.  With ``caller_flips`` the graph's metadata say so and whoever feeds it
-    must; otherwise the graph flips the image itself and takes the same image as before.
+    must; otherwise the graph flips the image itself and takes the same image as before.  Without ``allow_sparse`` the
+    dense form is made, which is what can be quantised.
     """
     if board.architecture == "host":
         fused, results = _run(graph, [("fuse", fuse)])
@@ -91,6 +109,8 @@ def for_board(
         graph,
         [("fuse", fuse), ("settle_shuffles", settle_shuffles), ("widen", widen), ("flat_pads", flat_pads)],
     )
+    if not allow_sparse:
+        return Specialised(dense, "dense", dense_results)
     if not runs_sparse(board, runtime):
         name = runtime or (board.preferred_runtime.name if board.preferred_runtime else "the runtime")
         why = f"{name} has no sparse kernels for the cores of {board.name}"
@@ -100,7 +120,7 @@ def for_board(
     if path is None or not path.sparse:
         why = sparse_results[-1].reason if path is None else _why_not(path)
         return Specialised(dense, "dense", (*dense_results, PassResult("sparse_hint", False, why)))
-    if not caller_flips and input_flips(sparse):
+    if not caller_flips and sparse.input_flips:
         sparse, more = _run(sparse, [("flip_inside", flip_inside)])
         sparse_results += more
         path = sparse_path(sparse)

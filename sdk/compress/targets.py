@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdk import pack
+from sdk.compress.blocks import check_block
 from sdk.compress.recipe import EFFORTS, Progress, Recipe, Workshop, apply, split, train
 from sdk.compress.solve import LEVELS
 from sdk.compress.tune import State
@@ -28,6 +29,7 @@ DEFAULT_LOSS_NATS = 0.007
 # With an ideal code and fine steps, n weights at a price p are expected to lose n p / (2 ln 2) nats.
 NATS_PER_PRICE = 1 / (2 * np.log(2))
 SAMPLES = 1000  # for calibration; more change little
+INT8_SAMPLES = 250  # to find ranges with; four fifths of them where the rest is checked on
 TRAINED_SPARSITY = 0.8  # where nothing else is asked
 HOLD_OUT = 5  # every fifth sample is kept from calibration, to check on
 SMALLEST_CHECK = 20  # samples; with fewer nothing is held out
@@ -55,6 +57,8 @@ class Settings:
     seed: int = 0
     epochs: int = 30  # of training
     shift: int = 0  # pixels that images are moved by, at most, while training
+    block: int = 1  # output channels of a 1x1 convolution that share their zeros
+    int8: bool = False  # the caller quantises last (``recipe.to_int8``); weights keep effort "none"
     resume: State | None = None  # training goes on from here
     checkpoint: Callable[[State], None] = lambda state: None  # gets training's state after every epoch
     seconds_left: Callable[[], float] | None = None  # of the time budget; a search stops before it is overrun
@@ -97,6 +101,9 @@ def compress(
     wanted = settings or Settings()
     report = progress or (lambda stage, done, total: None)
     effort = wanted.effort
+    check_block(wanted.block)
+    if wanted.int8:
+        return _for_int8(graph, dataset, check, wanted, report)
     if effort == "auto":
         effort = "none" if dataset is None else "calibrate"
     if effort not in EFFORTS:
@@ -121,7 +128,7 @@ def _without_data(graph: Graph, wanted: Settings, report: Progress) -> Compresse
             found="no data",
             hint="Name some: --data FOLDER.",
         )
-    first = Recipe(scope=wanted.scope)
+    first = Recipe(scope=wanted.scope, block=wanted.block)
     if wanted.sparsity is not None:
         first = replace(first, sparsity=wanted.sparsity)
     if wanted.clusters is not None:
@@ -151,6 +158,39 @@ def _without_data(graph: Graph, wanted: Settings, report: Progress) -> Compresse
     return Compressed(made, recipe, tuple(curve), "accuracy was not checked: no data were given", met)
 
 
+def _for_int8(
+    graph: Graph, dataset: Dataset | None, check: Dataset | None, wanted: Settings, report: Progress
+) -> Compressed:
+    """The float graph that becomes int8, and the recipe that names the images to do it with."""
+    if dataset is None:
+        raise DataError(
+            "an int8 model needs images to find its ranges with",
+            expected="some hundred images",
+            found="no data",
+            hint="Name some: --data FOLDER.",
+        )
+    if wanted.effort not in ("auto", "none") or wanted.target_bytes is not None:
+        raise ModelError(
+            "int8 has no search and no training",
+            expected="a sparsity at most",
+            found="a target size" if wanted.target_bytes is not None else f"effort {wanted.effort}",
+            hint="Compress first with --save-tflite, then make that file int8: its zeros stay zeros.",
+        )
+    samples = min(wanted.samples or INT8_SAMPLES, len(dataset))
+    hold_out = HOLD_OUT if check is None and samples // HOLD_OUT >= SMALLEST_CHECK else 0
+    recipe = Recipe(
+        sparsity=wanted.sparsity or 0.0,
+        scope=wanted.scope,
+        clusters=wanted.clusters or 0,
+        samples=samples,
+        hold_out=hold_out,
+        data_sha256=split(dataset, samples, hold_out)[0].digest(),
+        block=wanted.block,
+        int8=True,
+    )
+    return Compressed(apply(graph, recipe, report), recipe, (), "accuracy was not checked")
+
+
 def _calibrated(
     graph: Graph, dataset: Dataset, check: Dataset | None, wanted: Settings, report: Progress
 ) -> Compressed:
@@ -178,6 +218,7 @@ def _calibrated(
         hold_out=hold_out,
         seed=wanted.seed,
         data_sha256=dataset.digest(),
+        block=wanted.block,
     )
     curve: list[Point] = []
     graphs: list[Graph] = []
@@ -224,6 +265,7 @@ def _trained(
         data_sha256=dataset.digest(),
         epochs=wanted.epochs,
         shift=wanted.shift,
+        block=wanted.block,
     )
     made = train(graph, dataset, recipe, report, wanted.resume, wanted.checkpoint)
     accuracy, agreement = checker(made) if checker is not None else (None, None)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sdk.compress.blocks import block_of, energies, sizes, smallest, spread
 from sdk.compress.cluster import kmeans_1d, nearest
 from sdk.compress.selection import select_weights
 from sdk.errors import ModelError
@@ -50,6 +51,7 @@ class Tuning:
     label_share: float = 0.3  # of the loss that is the labels', where there are labels
     shift: int = 0
     seed: int = 0
+    block: int = 1  # output channels of a 1x1 convolution that share their zeros
 
 
 def tune(
@@ -108,7 +110,9 @@ class _Student:
 
         self.executor, self.how, graph = executor, how, executor.graph
         self.share_epoch = max(int(how.epochs * SHARE_FROM), 1)
-        self.pruned = [w.tensor_index for w in select_weights(graph, skip_first=_has_many_layers(graph))]
+        chosen = select_weights(graph, skip_first=_has_many_layers(graph))
+        self.pruned = [w.tensor_index for w in chosen]
+        self.blocks = {w.tensor_index: block_of(w, how.block) for w in chosen}
         weights = [w.tensor_index for w in graph.weights() if w.array.dtype == np.float32]
         self.unpruned = [
             t for t in weights if t not in self.pruned and graph.tensors[t].elements >= UNPRUNED_SIZE
@@ -176,16 +180,18 @@ class _Student:
 
     def mask(self, sparsity: float) -> None:
         """Prunes to this share of all weights that may go; what is gone stays gone."""
-        arrays = {t: np.abs(self.values[t].numpy() * self.masks[t].numpy()).ravel() for t in self.pruned}
-        scores = np.concatenate([_lamp(a) for a in arrays.values()])
-        count = int(sparsity * scores.size)
-        keep = np.ones(scores.size, np.float32)
-        keep[np.argsort(scores, kind="stable")[:count]] = 0
+        shapes = {t: tuple(self.masks[t].shape) for t in self.pruned}
+        found = {
+            t: energies(self.values[t].numpy() * self.masks[t].numpy(), self.blocks[t]) for t in self.pruned
+        }
+        unit_sizes = np.concatenate([sizes(shapes[t], self.blocks[t]) for t in self.pruned])
+        scores = np.concatenate([_lamp(found[t], sizes(shapes[t], self.blocks[t])) for t in self.pruned])
+        keep = ~smallest(scores, unit_sizes, int(sparsity * unit_sizes.sum()))
         start = 0
-        for tensor, array in arrays.items():
-            mask = keep[start : start + array.size] * (array > 0)
-            self.masks[tensor].assign(mask.reshape(self.masks[tensor].shape))
-            start += array.size
+        for tensor, squares in found.items():
+            units = keep[start : start + squares.size] & (squares > 0)
+            self.masks[tensor].assign(spread(units, shapes[tensor], self.blocks[tensor]).astype(np.float32))
+            start += squares.size
 
     def share(self) -> None:
         """Weights become centroids; from here on the centroids learn."""
@@ -269,11 +275,10 @@ def _biases(graph: Graph) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-def _lamp(magnitudes: np.ndarray) -> np.ndarray:
-    """Square over the sum of the squares of all that are at least as large: comparable between layers."""
-    squares = magnitudes.astype(np.float64) ** 2
+def _lamp(squares: np.ndarray, unit_sizes: np.ndarray) -> np.ndarray:
+    """A unit's mean square over the sum of the squares of all weights at least as large: comparable between layers."""
     order = np.argsort(squares, kind="stable")
-    sums = np.cumsum(squares[order][::-1])[::-1]
+    sums = np.cumsum((squares * unit_sizes)[order][::-1])[::-1]
     scores = np.empty_like(squares)
     scores[order] = squares[order] / np.maximum(sums, 1e-300)
     return scores

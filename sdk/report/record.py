@@ -45,6 +45,11 @@ class Accuracy:
         """``correct`` as a share of the samples."""
         return correct / self.samples
 
+    @property
+    def points_lost(self) -> float:
+        """Percentage points between the model as it came and the compressed one, on the host."""
+        return 100.0 * (self.original_correct - self.compressed_correct) / self.samples
+
 
 @dataclass(frozen=True)
 class ModelRecord:

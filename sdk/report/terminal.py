@@ -114,10 +114,19 @@ def compressed(result: Any) -> RenderableType:
             f"{result.output}: {bytes_text(result.package_bytes)} from {bytes_text(result.original_bytes)}, "
             f"{ratio_text(result.ratio)} smaller"
         ),
-        _facts(("effort", result.effort), ("accuracy", accuracy)),
+        _facts(("effort", _how(result)), ("accuracy", accuracy)),
         *parts,
         stages(result.inspection),
     )
+
+
+def _how(result: Any) -> str:
+    parts = [result.effort]
+    if result.block > 1:
+        parts.append(f"{result.block} output channels pruned together")
+    if result.int8:
+        parts.append("8-bit weights and values")
+    return ", ".join(parts)
 
 
 def _accuracy_line(accuracy: Accuracy) -> str:

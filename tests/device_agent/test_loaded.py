@@ -150,3 +150,23 @@ def test_a_package_in_parts_is_joined(store, float_model):
     store.begin_trial(store.add_release(Release("net", whole, tuple(blobs))))
     store.confirm("net")
     assert LoadedModel.load("net").tflite_sha256 == whole
+
+
+def test_images_are_flipped_where_the_package_says_so(float_model):
+    from sdk.pack import pack
+
+    x = np.random.default_rng(0).random((3, 2, 2, 3), np.float32)
+    plain = LoadedModel(float_model).predict(x)
+    for flip, axes in ((["height", "width"], (1, 2)), (["width"], (2,)), ([], ())):
+        agent = LoadedModel(pack(float_model, metadata={"input": {"flip": flip}}))
+        # The model is one 1x1 convolution: a flipped image gives a flipped answer.
+        np.testing.assert_array_equal(agent.predict(x), np.flip(plain, axes))
+        np.testing.assert_array_equal(agent.predict(x[0]), np.flip(plain, axes)[0])
+
+
+@pytest.mark.parametrize("flip", ["height", ["depth"], [["height"]], 1])
+def test_a_flip_that_there_is_not_is_refused(float_model, flip):
+    from sdk.pack import pack
+
+    with pytest.raises(AgentError, match="flip"):
+        LoadedModel(pack(float_model, metadata={"input": {"flip": flip}}))

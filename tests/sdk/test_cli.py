@@ -94,7 +94,9 @@ def test_compress_for_a_board_says_what_each_pass_did(
     ]
     plain = answer(capsys, *arguments)
     assert plain["form"] == ""
-    for_pi = answer(capsys, *arguments, "--for", "rpi4", "--save-tflite", tmp_path / "m.tflite")
+    for_pi = answer(
+        capsys, *arguments, "--for", "rpi4", "--block", "1", "--save-tflite", tmp_path / "m.tflite"
+    )
     assert for_pi["form"] == "sparse"
     assert {p["name"] for p in for_pi["passes"] if p["applied"]} >= {"sparse_hint"}
     images = digits.load_splits()["test"].inputs()[:8]

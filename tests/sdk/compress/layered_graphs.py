@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from sdk.compress.mirror import input_flips
-from sdk.graph import Graph, Operator, Tensor
+from sdk.compress.prune import prune
+from sdk.graph import FLIP_AXES, Graph, Operator, Tensor
 from tests.sdk.small_graphs import SAME, VALID, interpret
 
 NO_ACTIVATION, RELU, RELU6 = 0, 1, 3
@@ -205,7 +205,7 @@ def assert_answers_alike(before: Graph, after: Graph, *, seed: int = 7, toleranc
     """Both give the same output for a random image, within float rounding; ``after`` may want its image flipped."""
     shape = before.tensors[before.inputs[0]].shape
     image = np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
-    axes = tuple({"height": 1, "width": 2}[name] for name in input_flips(after))
+    axes = tuple(FLIP_AXES[name] for name in after.input_flips)
     expected = interpret(before.write(), image)
     found = interpret(after.write(), np.ascontiguousarray(np.flip(image, axes)))
     scale = max(float(np.abs(expected).max()), 1e-6)
@@ -224,3 +224,8 @@ __all__ = [
     "small_mobilenet",
     "small_shufflenet",
 ]
+
+
+def prune_pointwise(graph: Graph, sparsity: float, block: int = 2) -> Graph:
+    """The share of every 1x1 convolution that is smallest at zero, ``block`` output channels together."""
+    return prune(graph, sparsity, layers=("convolution 1x1",), skip_first=False, block=block)

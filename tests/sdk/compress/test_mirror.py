@@ -9,11 +9,11 @@ import pytest
 
 from sdk.compress.fuse import fuse
 from sdk.compress.lower import average_pools_as_depthwise
-from sdk.compress.mirror import INPUT_METADATA, flip_inside, input_flips, mirror, pads_at_the_end
+from sdk.compress.mirror import flip_inside, mirror, pads_at_the_end
 from sdk.compress.structure import spatial_padding
 from sdk.convert import from_keras
 from sdk.errors import ModelError, UnsupportedOperator
-from sdk.graph import Graph
+from sdk.graph import INPUT_METADATA, Graph
 from tests.sdk.compress.layered_graphs import (
     NO_ACTIVATION,
     SAME,
@@ -41,9 +41,9 @@ def test_padding_at_the_end_becomes_padding_on_every_side() -> None:
 
 def test_the_graph_says_that_its_image_must_be_flipped_and_a_file_keeps_it() -> None:
     mirrored = mirror(small_mobilenet())
-    assert input_flips(small_mobilenet()) == ()
+    assert small_mobilenet().input_flips == ()
     assert dict(mirrored.metadata)[INPUT_METADATA] == b'{"flip": ["height", "width"]}'
-    assert input_flips(Graph.read(mirrored.write())) == ("height", "width")
+    assert Graph.read(mirrored.write()).input_flips == ("height", "width")
 
 
 def test_an_image_that_is_not_flipped_gets_another_answer() -> None:
@@ -58,7 +58,7 @@ def test_a_graph_that_flips_inside_takes_the_image_as_it_is() -> None:
     graph = small_mobilenet()
     inside = flip_inside(mirror(graph))
     assert kinds(inside)[0] == "REVERSE_V2"
-    assert input_flips(inside) == ()
+    assert inside.input_flips == ()
     assert_answers_alike(graph, inside)
     assert flip_inside(graph) is graph
 

@@ -110,3 +110,21 @@ def test_a_sparsity_out_of_range_is_refused(sparsity: float) -> None:
 def test_an_unknown_scope_is_refused() -> None:
     with pytest.raises(ModelError, match="scope"):
         prune(small_network(), 0.5, scope="block")
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+@pytest.mark.parametrize("block", [2, 4])
+def test_blocks_of_1x1_weights_go_together_and_other_layers_go_by_single_weights(
+    scope: str, block: int
+) -> None:
+    graph = prune(small_network(channels=15), 0.6, scope=scope, block=block)
+    layers = arrays_by_layer(graph)
+    pointwise = layers["pointwise/weight"]
+    whole = len(pointwise) // block * block  # channels that are left over stay by themselves
+    used = pointwise[:whole].reshape(-1, block, pointwise.shape[-1]) != 0
+    assert (used.any(axis=1) == used.all(axis=1)).all()
+    classifier = layers["classifier/weight"]
+    used = classifier.reshape(-1, 2, classifier.shape[-1]) != 0
+    assert (used.any(axis=1) != used.all(axis=1)).any()
+    both = np.concatenate([pointwise.ravel(), classifier.ravel()])
+    assert (both == 0).mean() == pytest.approx(0.6, abs=block / both.size + 0.005)

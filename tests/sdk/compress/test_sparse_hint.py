@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sdk.compress.blocks import prune_blocks
 from sdk.compress.cost import kernel_block
 from sdk.compress.lower import explicit_padding
 from sdk.compress.mirror import mirror
@@ -20,6 +19,7 @@ from tests.sdk.compress.layered_graphs import (
     Layers,
     assert_answers_alike,
     kinds,
+    prune_pointwise,
     small_mobilenet,
 )
 
@@ -128,7 +128,7 @@ def test_a_graph_without_a_mean_has_no_path() -> None:
 
 @pytest.mark.parametrize("block", [1, 2, 4])
 def test_blocks_of_channels_share_their_zeros_and_the_share_is_exact(block: int) -> None:
-    graph = prune_blocks(small_mobilenet(), 0.75, block=block)
+    graph = prune_pointwise(small_mobilenet(), 0.75, block=block)
     for weight in graph.weights():
         if weight.layer != "convolution 1x1":
             assert np.count_nonzero(weight.array) == weight.array.size
@@ -144,7 +144,7 @@ def test_pairs_get_the_kernel_for_pairs() -> None:
     net = Layers(1, 4, 4, 64)
     net.conv(net.image, 64)
     graph = net.graph(net.mean(net.image)).with_data({1: weight})
-    chosen = {b: kernel_block(prune_blocks(graph, 0.8, block=b).tensors[1].data) for b in (1, 2, 4)}
+    chosen = {b: kernel_block(prune_pointwise(graph, 0.8, block=b).tensors[1].data) for b in (1, 2, 4)}
     assert chosen == {1: 1, 2: 2, 4: 4}
     assert kernel_block(weight) == 4  # dense: every block is full
 
@@ -154,11 +154,11 @@ def test_a_block_goes_by_the_sum_of_its_squares() -> None:
     net.conv(net.image, 2)
     weight = np.array([[3.0, 2.0], [0.0, 2.5]], np.float32).reshape(2, 1, 1, 2)
     graph = net.graph(net.mean(net.image)).with_data({1: weight})
-    kept = prune_blocks(graph, 0.5, block=2).tensors[1].data
+    kept = prune_pointwise(graph, 0.5, block=2).tensors[1].data
     assert kept.reshape(2, 2).tolist() == [[0.0, 2.0], [0.0, 2.5]]  # 9 < 10.25
 
 
 @pytest.mark.parametrize(("sparsity", "block"), [(1.0, 2), (-0.1, 2), (0.5, 0)])
 def test_a_sparsity_or_a_block_out_of_range_is_refused(sparsity: float, block: int) -> None:
     with pytest.raises(ModelError, match="out of range"):
-        prune_blocks(small_mobilenet(), sparsity, block=block)
+        prune_pointwise(small_mobilenet(), sparsity, block=block)

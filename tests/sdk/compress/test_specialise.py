@@ -7,15 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sdk.boards import load_board
-from sdk.compress.blocks import prune_blocks
+from sdk.boards import list_boards, load_board
 from sdk.compress.cost import instructions
 from sdk.compress.fuse import fuse
-from sdk.compress.mirror import input_flips
 from sdk.compress.prune import prune
 from sdk.compress.shuffle import settle_shuffles
 from sdk.compress.sparse_path import sparse_path
-from sdk.compress.specialise import for_board, runs_sparse
+from sdk.compress.specialise import block_for, for_board, runs_sparse
 from sdk.compress.structure import groups_of
 from sdk.compress.widen import widen
 from sdk.graph import Graph
@@ -24,6 +22,7 @@ from tests.sdk.compress.layered_graphs import (
     Layers,
     assert_answers_alike,
     kinds,
+    prune_pointwise,
     small_mobilenet,
     small_shufflenet,
 )
@@ -43,7 +42,7 @@ def test_a_pruned_mobilenet_runs_sparse_on_a_raspberry_pi_4() -> None:
 def test_the_image_is_flipped_by_the_caller_or_by_the_graph(caller_flips: bool) -> None:
     graph = prune(small_mobilenet(), 0.8)
     made = for_board(graph, load_board("rpi4"), caller_flips=caller_flips)
-    assert input_flips(made.graph) == (("height", "width") if caller_flips else ())
+    assert made.graph.input_flips == (("height", "width") if caller_flips else ())
     assert ("REVERSE_V2" in kinds(made.graph)) != caller_flips
     assert_answers_alike(graph, made.graph)
 
@@ -58,7 +57,7 @@ def test_a_dense_mobilenet_stays_the_model_that_it_is() -> None:
 
 
 def test_a_pruned_shufflenet_is_lowered_until_it_runs_sparse() -> None:
-    graph = prune_blocks(small_shufflenet(size=64), 0.8)
+    graph = prune_pointwise(small_shufflenet(size=64), 0.8)
     made = for_board(graph, load_board("rpi4"), caller_flips=True)
     assert made.form == "sparse"
     assert {"fold_shuffles", "average_pools_as_depthwise", "mirror", "enter_channels_first"} <= set(
@@ -98,6 +97,21 @@ def test_a_runtime_that_ignores_the_hint_gets_none() -> None:
     assert "tflite-runtime has no sparse kernels" in made.passes[-1].reason
 
 
+def test_every_64_bit_board_of_the_catalogue_prefers_a_runtime_that_takes_the_hint() -> None:
+    boards = [board for board in list_boards() if board.architecture == "aarch64"]
+    assert len(boards) > 5
+    assert [board.name for board in boards if not runs_sparse(board)] == []
+
+
+def test_pairs_are_for_what_would_run_sparse() -> None:
+    graph = small_mobilenet()
+    assert block_for(graph, load_board("rpi4"), 0.8) == 2
+    assert block_for(graph, load_board("rpi4"), 0.0) == 1
+    assert block_for(graph, load_board("local"), 0.8) == 1
+    net = Layers(1, 32, 32, 3)  # no mean: nothing to run sparse
+    assert block_for(net.graph(net.conv(net.conv(net.image, 12, 3), 48)), load_board("rpi4"), 0.8) == 1
+
+
 def test_what_cannot_be_mirrored_says_why_and_keeps_its_answers() -> None:
     net = Layers(1, 32, 32, 3)
     x = net.conv(net.image, 12, 3, stride=2)
@@ -105,7 +119,7 @@ def test_what_cannot_be_mirrored_says_why_and_keeps_its_answers() -> None:
     graph = prune(net.graph(net.mean(net.conv(net.depthwise(x, stride=2), 48))), 0.9)
     made = for_board(graph, load_board("rpi4"))
     assert "mirror" not in made.applied
-    assert input_flips(made.graph) == ()
+    assert made.graph.input_flips == ()
     assert_answers_alike(graph, made.graph)
 
 
@@ -157,7 +171,7 @@ def test_the_estimate_is_within_a_tenth_of_what_was_counted(
 ) -> None:
     graph = zoo[name]
     if sparsity:
-        graph = prune_blocks(graph, sparsity)
+        graph = prune_pointwise(graph, sparsity)
         made = for_board(graph, load_board("rpi4"), caller_flips=True)
         assert made.form == "sparse"
         estimate = instructions(made.graph, set(sparse_path(made.graph).operators))

@@ -117,7 +117,9 @@ def test_the_search_trains_when_asked_and_the_recipe_names_it(graph: Graph, data
 
 
 def test_lamp_is_the_square_over_what_is_left() -> None:
-    np.testing.assert_allclose(_lamp(np.array([3.0, 1.0, 2.0])), [1.0, 1 / 14, 4 / 13])
+    np.testing.assert_allclose(_lamp(np.array([9.0, 1.0, 4.0]), np.ones(3)), [1.0, 1 / 14, 4 / 13])
+    # A pair counts twice among what is left, and once for itself.
+    np.testing.assert_allclose(_lamp(np.array([9.0, 4.0]), np.array([1, 2])), [1.0, 4 / 17])
 
 
 def test_shifted_images_keep_their_pixels() -> None:

@@ -6,18 +6,23 @@ import numpy as np
 import pytest
 
 from sdk.boards import load_board
-from sdk.compress.blocks import prune_blocks
 from sdk.compress.mirror import mirror
 from sdk.compress.sparse_hint import sparse_hint
 from sdk.compress.sparse_path import sparse_path
 from sdk.compress.specialise import for_board
 from sdk.compress.zero_branch import zero_branch
 from sdk.errors import UnsupportedOperator
-from tests.sdk.compress.layered_graphs import Layers, assert_answers_alike, kinds, small_mobilenet
+from tests.sdk.compress.layered_graphs import (
+    Layers,
+    assert_answers_alike,
+    kinds,
+    prune_pointwise,
+    small_mobilenet,
+)
 
 
 def test_a_network_pruned_by_half_gets_the_zeros_that_it_lacks_and_no_more() -> None:
-    graph = prune_blocks(small_mobilenet(), 0.5)
+    graph = prune_pointwise(small_mobilenet(), 0.5)
     mirrored = mirror(graph)
     lacking = sparse_path(mirrored)
     assert lacking.fits
@@ -40,7 +45,7 @@ def test_the_branch_computes_nothing_whatever_its_size(count: int) -> None:
 
 
 def test_the_hint_is_not_given_by_a_weight_of_the_branch() -> None:
-    hinted = sparse_hint(zero_branch(prune_blocks(small_mobilenet(), 0.5), 100))
+    hinted = sparse_hint(zero_branch(prune_pointwise(small_mobilenet(), 0.5), 100))
     (carrier,) = [t for t in hinted.tensors if t.sparsity is not None]
     assert carrier.data is not None
     assert np.any(carrier.data)
@@ -59,9 +64,9 @@ def test_half_of_the_weights_in_pairs_are_enough_on_a_board_and_none_are_not() -
         x = net.conv(net.depthwise(x), 128)
     graph = net.graph(net.dense(net.mean(x), 10))
     board = load_board("rpi4")
-    made = for_board(prune_blocks(graph, 0.5), board)
+    made = for_board(prune_pointwise(graph, 0.5), board)
     assert made.form == "sparse"
     assert "zero_branch" in made.applied
     assert sparse_path(made.graph).sparse
-    assert_answers_alike(prune_blocks(graph, 0.5), made.graph)
+    assert_answers_alike(prune_pointwise(graph, 0.5), made.graph)
     assert "zero_branch" not in for_board(graph, board).applied
