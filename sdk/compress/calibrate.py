@@ -40,6 +40,15 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Wish:
+    """What one layer gets that others do not: ``price`` times as dear a bit, zeros at least, levels at most."""
+
+    price: float = 1.0
+    sparsity: float | None = None
+    levels: int | None = None
+
+
+@dataclass(frozen=True)
 class Calibrated:
     """What calibration found, by tensor number: new weights and biases; for each weight its solution and problem."""
 
@@ -107,17 +116,22 @@ def calibrate(
     sparsity: float = 0.0,
     levels: int = LEVELS,
     block: int = 1,
+    wishes: Mapping[int, Wish] | None = None,
     progress: Progress = silent,
+    watch: Callable[[float], None] = lambda bits: None,
 ) -> Calibrated:
     """Rounds all layers at ``price`` nats a bit, on ``count`` images, given the sensitivities of their outputs.
 
     ``sparsity``: the share of zeros that pruned layers (1x1, other convolutions but the first, fully connected) reach
     at least.  ``levels``: whole numbers from -levels to levels are the most that a layer uses.  ``block``: output
-    channels of a 1x1 convolution that share their zeros (:mod:`sdk.compress.blocks`).
+    channels of a 1x1 convolution that share their zeros (:mod:`sdk.compress.blocks`).  ``wishes``: what single layers
+    get, by their weight's tensor number.  ``watch`` is told after every layer how many bits all until then take, and
+    may raise to end a run that leads nowhere.
     """
     graph = runner.graph
     layers = solved_layers(graph)
     pruned = {weight.tensor_index for weight in select_weights(graph)}
+    wished = wishes or {}
     streams = Streams(runner, images, count)
     constants: dict[int, np.ndarray] = {}
     solutions: dict[int, Solution] = {}
@@ -134,11 +148,13 @@ def calibrate(
             covariance,
             fisher[layer.weight.operator_index].reshape(layer.shape.groups, layer.shape.rows),
         )
+        wish = wished.get(tensor, Wish())
+        least = sparsity if tensor in pruned else 0.0
         solution = solve(
             problem,
-            price,
-            levels=levels,
-            sparsity=sparsity if tensor in pruned else 0.0,
+            price * wish.price,
+            levels=levels if wish.levels is None else wish.levels,
+            sparsity=least if wish.sparsity is None else wish.sparsity,
             block=block if layer.weight.layer == "convolution 1x1" else 1,
         )
         constants[tensor] = layer.shape.fold(solution.weights)
@@ -147,6 +163,7 @@ def calibrate(
         bias = graph.tensors[layer.bias].data
         constants[layer.bias] = (bias + (wanted - reached)).astype(np.float32)
         solutions[tensor], problems[tensor] = solution, problem
+        watch(sum(solved.bits for solved in solutions.values()))
     progress("calibrate", len(layers), len(layers))
     return Calibrated(constants, solutions, problems)
 

@@ -11,8 +11,8 @@ The loss is the teacher's answer (distillation, arXiv 1503.02531), and the label
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +52,9 @@ class Tuning:
     shift: int = 0
     seed: int = 0
     block: int = 1  # output channels of a 1x1 convolution that share their zeros
+    # Of weights that LAMP does not decide about, and of weights with a number of their own.
+    layer_sparsity: Mapping[int, float] = field(default_factory=dict)
+    layer_clusters: Mapping[int, int] = field(default_factory=dict)
 
 
 def tune(
@@ -62,8 +65,12 @@ def tune(
     progress: Progress = lambda stage, done, total: None,
     resume: State | None = None,
     checkpoint: Callable[[State], None] = lambda state: None,
+    due: Callable[[], bool] = lambda: False,
+    watch: Callable[[int, Callable[[], dict[int, np.ndarray]]], None] = lambda epochs, constants: None,
 ) -> dict[int, np.ndarray]:
-    """New constants by tensor number. ``checkpoint`` gets the whole state after every epoch; ``resume`` takes it back.
+    """New constants by tensor number. ``checkpoint`` gets the whole state after every epoch, and after every step at
+    which ``due`` says so; ``resume`` takes it back.  ``watch`` is told how many epochs are over, with the constants
+    of then at hand, and may raise to end a run that leads nowhere.
 
     A run that was cut and resumed gives what an uncut run gives.
     """
@@ -74,31 +81,40 @@ def tune(
             found=f"{how.clusters} clusters, sparsity {how.sparsity}, {how.epochs} epochs",
         )
     student = _Student(executor, how)
-    first = 0 if resume is None else student.restore(resume)
+    first, skip = (0, 0) if resume is None else student.restore(resume)
+    steps = -(-len(dataset) // how.batch)
     for epoch in range(first, how.epochs):
-        if epoch == student.share_epoch:
+        if epoch == student.share_epoch and not skip:
             student.share()
-        steps = -(-len(dataset) // how.batch)
-        order = np.random.default_rng((how.seed, epoch))
-        for step, (images, labels) in enumerate(_shuffled(dataset, how, order)):
+        for step, images, labels in _shuffled(dataset, how, np.random.default_rng((how.seed, epoch)), skip):
             progress("train", epoch * steps + step, how.epochs * steps)
             student.learn(images, labels, (epoch * steps + step) / (how.epochs * steps), step)
+            if step + 1 < steps and due():
+                checkpoint(student.state(epoch, step + 1))
+        skip = 0
         checkpoint(student.state(epoch + 1))
-    progress("train", 1, 1)
+        watch(epoch + 1, student.constants)
+    progress("train", how.epochs * steps, how.epochs * steps)
     return student.constants()
 
 
-def _shuffled(dataset: Dataset, how: Tuning, order: np.random.Generator) -> Any:
-    mixed = dataset.subset(order.permutation(len(dataset)))
-    for images, labels in mixed.batches(how.batch):
-        yield (_shifted(images, how.shift, order) if how.shift else images), labels
+def _shuffled(dataset: Dataset, how: Tuning, order: np.random.Generator, skip: int) -> Any:
+    """(step, images, labels) of an epoch but its first ``skip`` steps, whose random moves are drawn all the same."""
+    numbers = order.permutation(len(dataset))
+    for step, start in enumerate(range(0, len(dataset), how.batch)):
+        chosen = numbers[start : start + how.batch]
+        moves = order.integers(0, 2 * how.shift + 1, (len(chosen), 2)) if how.shift else None
+        if step < skip:
+            continue
+        batch = dataset.subset(chosen)
+        images = batch.images()
+        yield step, images if moves is None else _shifted(images, how.shift, moves), batch.labels
 
 
-def _shifted(images: np.ndarray, most: int, order: np.random.Generator) -> np.ndarray:
-    """Every image moved by whole pixels; the border value of its own corner fills in."""
+def _shifted(images: np.ndarray, most: int, moves: np.ndarray) -> np.ndarray:
+    """Every image moved by whole pixels (rows and columns, 0 ... 2 * ``most``); its own border fills in."""
     padded = np.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
     height, width = images.shape[1:3]
-    moves = order.integers(0, 2 * most + 1, (len(images), 2))
     return np.stack([p[y : y + height, x : x + width] for p, (y, x) in zip(padded, moves, strict=True)])
 
 
@@ -180,12 +196,18 @@ class _Student:
 
     def mask(self, sparsity: float) -> None:
         """Prunes to this share of all weights that may go; what is gone stays gone."""
-        shapes = {t: tuple(self.masks[t].shape) for t in self.pruned}
-        found = {
-            t: energies(self.values[t].numpy() * self.masks[t].numpy(), self.blocks[t]) for t in self.pruned
-        }
-        unit_sizes = np.concatenate([sizes(shapes[t], self.blocks[t]) for t in self.pruned])
-        scores = np.concatenate([_lamp(found[t], sizes(shapes[t], self.blocks[t])) for t in self.pruned])
+        grown = sparsity / self.how.sparsity if self.how.sparsity else 1.0
+        for tensor, final in self.how.layer_sparsity.items():
+            self._mask((tensor,), final * grown)
+        self._mask([t for t in self.pruned if t not in self.how.layer_sparsity], sparsity)
+
+    def _mask(self, tensors: Sequence[int], sparsity: float) -> None:
+        if not tensors:
+            return
+        shapes = {t: tuple(self.masks[t].shape) for t in tensors}
+        found = {t: energies(self.values[t].numpy() * self.masks[t].numpy(), self.blocks[t]) for t in tensors}
+        unit_sizes = np.concatenate([sizes(shapes[t], self.blocks[t]) for t in tensors])
+        scores = np.concatenate([_lamp(found[t], sizes(shapes[t], self.blocks[t])) for t in tensors])
         keep = ~smallest(scores, unit_sizes, int(sparsity * unit_sizes.sum()))
         start = 0
         for tensor, squares in found.items():
@@ -202,7 +224,8 @@ class _Student:
             kept = self.masks[tensor].numpy() > 0 if tensor in self.masks else np.ones(values.shape, bool)
             if not kept.any():
                 kept.flat[0] = True
-            clusters = self.how.clusters - 1 if tensor in self.masks else UNPRUNED_CENTROIDS
+            usual = self.how.clusters - 1 if tensor in self.masks else UNPRUNED_CENTROIDS
+            clusters = self.how.layer_clusters.get(tensor, usual + 1) - 1
             book = kmeans_1d(values[kept], clusters).astype(np.float32)
             codes = np.zeros(values.shape, np.int32)
             codes[kept] = nearest(values[kept], book) + 1
@@ -213,9 +236,13 @@ class _Student:
         self.bias_codes = {t: nearest(self.values[t].numpy(), book).astype(np.int32) for t in self.biases}
         self._restart()
 
-    def state(self, epoch: int) -> State:
-        """Everything that training depends on, at the start of an epoch."""
-        arrays: dict[str, np.ndarray] = {"epoch": np.array(epoch), "adam/count": np.array(self.adam.count)}
+    def state(self, epoch: int, step: int = 0) -> State:
+        """Everything that training depends on, before a step of an epoch."""
+        arrays: dict[str, np.ndarray] = {
+            "epoch": np.array(epoch),
+            "step": np.array(step),
+            "adam/count": np.array(self.adam.count),
+        }
         groups: Mapping[str, Mapping[int, Any]] = {
             "value": self.values,
             "mask": self.masks,
@@ -231,8 +258,8 @@ class _Student:
             arrays["bias book"] = self.bias_book.numpy()
         return arrays
 
-    def restore(self, state: State) -> int:
-        """Takes a state back; returns the epoch that comes next."""
+    def restore(self, state: State) -> tuple[int, int]:
+        """Takes a state back; returns the epoch and the step that come next."""
         import tensorflow as tf
 
         try:
@@ -252,7 +279,7 @@ class _Student:
             for name, slots in (("first", self.adam.first), ("second", self.adam.second)):
                 for number, array in group(name).items():
                     slots[number].assign(array)
-            return int(state["epoch"])
+            return int(state["epoch"]), int(state["step"])
         except (KeyError, ValueError, IndexError) as error:
             raise ModelError(
                 "the checkpoint is not of this training",

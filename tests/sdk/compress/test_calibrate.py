@@ -7,7 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sdk.compress.calibrate import Calibrated, calibrate, output_sensitivities, solved_layers, with_biases
+from sdk.compress.calibrate import (
+    Calibrated,
+    Wish,
+    calibrate,
+    output_sensitivities,
+    solved_layers,
+    with_biases,
+)
 from sdk.compress.solve import Problem, solve
 from sdk.compress.statistics import Streams, live_before
 from sdk.execute import Executor
@@ -98,6 +105,23 @@ def test_sparsity_is_reached_in_pruned_layers_alone(graph: Graph, fisher: dict[i
             assert (before == 0).mean() < 0.7
         else:
             np.testing.assert_array_equal(after, before)
+
+
+def test_a_single_layer_gets_a_price_zeros_and_levels_of_its_own(
+    graph: Graph, fisher: dict[int, np.ndarray]
+) -> None:
+    numbers = {w.tensor.name: w.tensor_index for w in graph.weights()}
+    dear, coarse = numbers["pointwise/weight"], numbers["classifier/weight"]
+    wishes = {dear: Wish(price=8.0, sparsity=0.6), coarse: Wish(levels=1)}
+    seen: list[float] = []
+    plain = calibrate(Executor(graph), images, COUNT, 1e-6, fisher)
+    result = calibrate(Executor(graph), images, COUNT, 1e-6, fisher, wishes=wishes, watch=seen.append)
+    assert result.solutions[dear].bits < 0.8 * plain.solutions[dear].bits
+    assert (result.constants[dear] == 0).mean() >= 0.6
+    assert set(np.unique(result.solutions[coarse].symbols)) == {-1, 0, 1}
+    assert seen == sorted(seen)
+    assert len(seen) == len(result.solutions)
+    assert seen[-1] == result.bits
 
 
 def test_the_interpreter_answers_as_the_executor_does(graph: Graph, calibrated: Calibrated) -> None:

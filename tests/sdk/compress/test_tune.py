@@ -83,6 +83,36 @@ def test_a_run_that_is_resumed_ends_like_one_that_was_not_cut(
             np.testing.assert_array_equal(array, resumed[tensor])
 
 
+@pytest.mark.parametrize("shift", [0, 1])
+def test_a_run_that_is_resumed_in_the_middle_of_an_epoch_ends_like_one_that_was_not_cut(
+    graph: Graph, dataset: Dataset, shift: int
+) -> None:
+    how = replace(HOW, epochs=5, shift=shift)
+    few, states = dataset.take(320), []
+    uncut = tune(Executor(graph), few, how, checkpoint=states.append, due=lambda: True)
+    assert len(states) == 25
+    for number in (7, 23):  # before weights are shared, and after
+        assert int(states[number]["step"]) > 0
+        resumed = tune(Executor(graph), few, how, resume=states[number])
+        for tensor, array in uncut.items():
+            np.testing.assert_array_equal(array, resumed[tensor])
+
+
+def test_single_layers_get_zeros_and_centroids_of_their_own(graph: Graph, dataset: Dataset) -> None:
+    numbers = {w.tensor.name: w.tensor_index for w in graph.weights()}
+    how = replace(
+        HOW,
+        epochs=5,
+        layer_sparsity={numbers["pointwise/weight"]: 0.9},
+        layer_clusters={numbers["classifier/weight"]: 4},
+    )
+    constants = tune(Executor(graph), dataset.take(128), how)
+    pointwise, classifier = (constants[numbers[n]] for n in ("pointwise/weight", "classifier/weight"))
+    assert (pointwise == 0).sum() == int(0.9 * pointwise.size)
+    assert np.unique(classifier).size <= 4
+    assert np.unique(pointwise).size > 4
+
+
 def test_a_checkpoint_of_something_else_is_refused(graph: Graph, dataset: Dataset) -> None:
     with pytest.raises(ModelError, match="checkpoint"):
         tune(Executor(graph), dataset, HOW, resume={"value/1": np.zeros(3)})
@@ -125,7 +155,7 @@ def test_lamp_is_the_square_over_what_is_left() -> None:
 def test_shifted_images_keep_their_pixels() -> None:
     images = np.zeros((50, 9, 9, 1), np.float32)
     images[:, 4, 4] = 1
-    moved = _shifted(images, 2, np.random.default_rng(0))
+    moved = _shifted(images, 2, np.random.default_rng(0).integers(0, 5, (50, 2)))
     assert (moved.sum(axis=(1, 2, 3)) == 1).all()
     rows = moved.sum(axis=(0, 2, 3))
     assert (rows[2:7] > 0).all()
