@@ -67,6 +67,12 @@ def build_parser() -> argparse.ArgumentParser:
     rollback = commands.add_parser("rollback")
     rollback.add_argument("name")
     rollback.add_argument("--reason", default="asked for")
+    rollback.add_argument("--only-from", default="", help="id of a release: only if that is the current one")
+    rollback.add_argument(
+        "--or-to-nothing",
+        action="store_true",
+        help="where there is no release before, the name stands for none",
+    )
 
     check = commands.add_parser("check")
     check.add_argument("release")

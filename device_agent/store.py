@@ -203,12 +203,30 @@ class Store:
             raise StoreError(f"nothing is on trial under the name {name}")
         return slot
 
-    def rollback(self, name: str, reason: str = "asked for") -> Slot:
-        """The previous release becomes the current one again."""
+    def rollback(
+        self,
+        name: str,
+        reason: str = "asked for",
+        *,
+        only_from: str | None = None,
+        or_to_nothing: bool = False,
+    ) -> Slot:
+        """The previous release becomes the current one again.
+
+        With ``only_from`` only where that release is current. With ``or_to_nothing`` a name that has no previous
+        release stands for nothing again, as before its first deploy.
+        """
         slot = self.slot(name)
-        if slot.previous is None or slot.current is None:
+        if only_from is not None and slot.current != check_digest(only_from):
+            raise StoreError(
+                f"another release of {name} runs now, and is left alone",
+                expected=only_from,
+                found=slot.current or "nothing",
+            )
+        if slot.current is None or (slot.previous is None and not or_to_nothing):
             raise StoreError(f"there is no earlier release of {name} to go back to")
-        self.release(slot.previous)  # is it there, and whole?
+        if slot.previous is not None:
+            self.release(slot.previous)  # is it there, and whole?
         back = {"current": slot.previous, "previous": None, "trial": None}
         return self._save(slot.after("rolled back", slot.current, reason, **back))
 

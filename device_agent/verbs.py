@@ -202,7 +202,13 @@ def rollback(options: Namespace) -> dict[str, Any]:
         slot = store.slot(options.name)
         if slot.previous is not None:
             require_signature(store, store.release(slot.previous))
-        return slot_json(store, store.rollback(options.name, options.reason))
+        slot = store.rollback(
+            options.name,
+            options.reason,
+            only_from=options.only_from or None,
+            or_to_nothing=options.or_to_nothing,
+        )
+        return slot_json(store, slot)
 
 
 def run(options: Namespace) -> dict[str, Any]:

@@ -10,19 +10,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import itertools
 import json
 import re
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from device_agent import package as package_format
 from device_agent.measure import Measurement, MeasurementError
-from sdk.errors import DataError, PackageError, RemoteError
+from sdk.errors import DataError, RemoteError
+from sdk.prepared import NAME, Golden, PreparedRelease, check_name, npy_bytes, prepare
 from sdk.printable import printable_text
 
 if TYPE_CHECKING:
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
 #: (stage, done, total): ``total`` may be 0 while it is unknown.
 Progress = Callable[[str, int, int], None]
 
-#: A file that is not a package is cut into parts of this size.
-PART_BYTES = 1 << 20
 #: Inputs go to the board in batches of about this many bytes.
 BATCH_BYTES = 16 << 20
 #: What any verb but `bench` and `run` may answer.
@@ -43,20 +39,6 @@ MAX_TEXT = 300
 ANSWER_SECONDS = 60.0
 INSTALL_SECONDS = 900.0
 RUN_SECONDS = 3600.0
-
-#: As device_agent.store has them; the host reaches that module only over a connection.
-RELEASE_SCHEMA = "armlet.release/1"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-MAX_PARTS = 4096
-
-
-@dataclass(frozen=True)
-class Golden:
-    """Inputs and the outputs that the host got for them; the board must come within ``tolerance`` of each output."""
-
-    inputs: np.ndarray
-    outputs: np.ndarray
-    tolerance: float
 
 
 @dataclass(frozen=True)
@@ -108,27 +90,6 @@ class RemoteRun:
     threads: int
 
 
-def split(data: bytes) -> list[bytes]:
-    """The parts of a package or a .tflite; joined they are ``data``."""
-    try:
-        table = package_format.read_table(data)
-    except PackageError:
-        return [data[i : i + PART_BYTES] for i in range(0, len(data), PART_BYTES)]
-    cuts = sorted({0, table.header_size, *(section.offset for section in table.sections), len(data)})
-    return [data[a:b] for a, b in itertools.pairwise(cuts) if a < b]
-
-
-def check_name(name: str) -> str:
-    """The name itself, if it can be that of a release; what begins with a dash would be an option to the agent."""
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise RemoteError(
-            "this cannot be the name of a release",
-            expected="1 to 64 letters, digits, dots, dashes and underscores, beginning with a letter or digit",
-            found=repr(name)[:80],
-        )
-    return name
-
-
 class RemoteAgent:
     """The agent of one board, called over a connection. ``command`` comes from :mod:`sdk.provision`."""
 
@@ -154,46 +115,41 @@ class RemoteAgent:
         ``signature`` is for boards that take signed packages only (:mod:`sdk.signing`). Raises RemoteError when the
         check does not pass; the release before it then still runs.
         """
+        return self.install(
+            prepare(data, name, golden=golden, signature=signature),
+            limits=limits,
+            keep_on_trial=keep_on_trial,
+            progress=progress,
+        )
+
+    def install(
+        self,
+        prepared: PreparedRelease,
+        *,
+        limits: Limits = NO_LIMITS,
+        keep_on_trial: bool = False,
+        before_install: Callable[[], None] | None = None,
+        progress: Progress | None = None,
+    ) -> Deployed:
+        """As :meth:`deploy`, with a release that was made ready before, once for many boards.
+
+        ``before_install`` is called when the board turns out to run something else, before it is sent anything.
+        """
         report = progress or (lambda stage, done, total: None)
-        check_name(name)
-        parts = split(data)
-        if not 1 <= len(parts) <= MAX_PARTS:
-            raise RemoteError(
-                "this cannot be deployed", expected=f"1 to {MAX_PARTS} parts", found=str(len(parts))
-            )
-        blobs = {hashlib.sha256(part).hexdigest(): part for part in parts}
-        release: dict[str, Any] = {
-            "schema": RELEASE_SCHEMA,
-            "name": name,
-            "package_sha256": hashlib.sha256(data).hexdigest(),
-            "parts": [[hashlib.sha256(part).hexdigest(), len(part)] for part in parts],
-            "golden_inputs_sha256": None,
-            "golden_outputs_sha256": None,
-            "golden_tolerance": 0.0,
-        }
-        if golden is not None:
-            for key, array in (("inputs", golden.inputs), ("outputs", golden.outputs)):
-                blob = zlib.compress(_npy(array), 9)
-                digest = hashlib.sha256(blob).hexdigest()
-                blobs[digest] = blob
-                release[f"golden_{key}_sha256"] = digest
-            release["golden_tolerance"] = float(golden.tolerance)
-        if signature is not None:
-            digest = hashlib.sha256(signature).hexdigest()
-            blobs[digest] = signature
-            release["signature_sha256"] = digest
-        manifest = json.dumps(release, sort_keys=True, separators=(",", ":")).encode()
-        release_id = hashlib.sha256(
-            manifest
-        ).hexdigest()  # the agent's own; were it another, nothing would be current
-        missing = self._missing(blobs, name, release_id)
+        name, blobs = prepared.name, prepared.blobs
+        missing = self._missing(blobs, name, prepared.id)
         if missing is None:
             return Deployed(
-                name, release_id, release["package_sha256"], "unchanged", len(data), 0, None, None
+                name, prepared.id, prepared.package_sha256, "unchanged", prepared.package_bytes, 0, None, None
             )
+        if before_install is not None:
+            before_install()
         payload = [blobs[digest][offset:] for digest, offset in missing.items()]
         total = sum(len(blob) for blob in payload)
-        header = {"release": release, "blobs": [[d, len(blobs[d]), offset] for d, offset in missing.items()]}
+        header = {
+            "release": prepared.record,
+            "blobs": [[d, len(blobs[d]), offset] for d, offset in missing.items()],
+        }
         report("push the model", 0, total)
         options = ["--keep-on-trial"] if keep_on_trial else []
         if limits.inference_seconds is not None:
@@ -206,7 +162,7 @@ class RemoteAgent:
             timeout_seconds=INSTALL_SECONDS,
             sent=lambda count: report("push the model", min(count, total), total),
         )
-        return self._deployed(answer, name, release["package_sha256"], len(data), total)
+        return self._deployed(answer, name, prepared.package_sha256, prepared.package_bytes, total)
 
     def _missing(self, blobs: Mapping[str, bytes], name: str, release_id: str) -> dict[str, int] | None:
         """Which blobs the board lacks, and from which byte on: a transfer that was cut left the beginning there.
@@ -254,9 +210,25 @@ class RemoteAgent:
         """Makes the release on trial the current one; the slot as :meth:`status` lists it."""
         return _slot(self.call(["confirm", check_name(name)]), "confirm")
 
-    def rollback(self, name: str, reason: str = "asked for") -> dict[str, Any]:
-        """Goes back to the release before; the slot as :meth:`status` lists it."""
-        return _slot(self.call(["rollback", check_name(name), f"--reason={printable(reason)}"]), "rollback")
+    def rollback(
+        self,
+        name: str,
+        reason: str = "asked for",
+        *,
+        only_from: str | None = None,
+        or_to_nothing: bool = False,
+    ) -> dict[str, Any]:
+        """Goes back to the release before; the slot as :meth:`status` lists it.
+
+        With ``only_from`` only where that release is the current one, so that what somebody else deployed since stays.
+        With ``or_to_nothing`` a name that had no release before stands for nothing again.
+        """
+        options = [f"--reason={printable(reason)}"]
+        if only_from is not None:
+            options.append(f"--only-from={only_from}")
+        if or_to_nothing:
+            options.append("--or-to-nothing")
+        return _slot(self.call(["rollback", check_name(name), *options]), "rollback")
 
     def status(self) -> dict[str, Any]:
         """Versions of what is installed, and ``releases``: slots of name, current, previous, trial and history."""
@@ -324,7 +296,7 @@ class RemoteAgent:
     def _run_batch(self, model: str, inputs: np.ndarray, threads: int, kernel: str) -> RemoteRun:
         answer = self.call(
             ["run", model, "--threads", str(threads), "--kernel", kernel],
-            stdin=_npy(inputs),
+            stdin=npy_bytes(inputs),
             timeout_seconds=RUN_SECONDS,
             max_output_bytes=MAX_LONG_ANSWER_BYTES,
         )
@@ -508,12 +480,6 @@ def _slot(record: Any, verb: str) -> dict[str, Any]:
             for event in history
         ],
     }
-
-
-def _npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
-    return buffer.getvalue()
 
 
 def _outputs(answer: dict[str, Any], count: int) -> np.ndarray:

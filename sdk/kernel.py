@@ -13,6 +13,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -43,6 +44,8 @@ FLAGS = (
     "-Wl,-s",
 )
 _SECONDS = 120
+#: Of many boards that are made ready at once, the first has the decoder built that all of them need.
+_BUILDING = threading.Lock()
 
 
 class KernelBuildError(ArmletError):
@@ -83,18 +86,19 @@ def build(machine: str | None = None, *, folder: Path | None = None) -> Path:
     digest = hashlib.sha256(source.read_bytes() + repr((TARGETS[target], FLAGS)).encode()).hexdigest()
     folder = folder or cache_folder()
     result = folder / f"huffman-{target}-{digest[:16]}.so"
-    if result.is_file():
-        return result
-    if find_spec("ziglang") is None:
-        raise KernelBuildError(
-            "the ziglang wheel is not installed", hint="pip install 'armlet[host]', or ziglang alone."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        # Built aside and renamed, so that two builds at once, or one cut short, leave no half library.
-        output = Path(scratch) / "kernel.so"
-        _compile(target, source, output, folder)
-        output.replace(result)
+    with _BUILDING:
+        if result.is_file():
+            return result
+        if find_spec("ziglang") is None:
+            raise KernelBuildError(
+                "the ziglang wheel is not installed", hint="pip install 'armlet[host]', or ziglang alone."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            # Built aside and renamed, so that two builds at once, or one cut short, leave no half library.
+            output = Path(scratch) / "kernel.so"
+            _compile(target, source, output, folder)
+            output.replace(result)
     return result
 
 

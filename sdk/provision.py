@@ -137,9 +137,9 @@ def provision(
     sent = 0
     if proof is None:
         _check_disk(facts, environment, agent)
-        with open(environment.archive, "rb") as file:
-            data = file.read()
-        sent += _push(connection, env_path, data, environment.archive_sha256, report, "push the runtime")
+        sent += _push(
+            connection, env_path, environment.archive, environment.archive_sha256, report, "push the runtime"
+        )
         sent += _push(connection, agent_path, agent.archive, agent.archive_sha256, report, "push the agent")
         report("smoke test", 0, 0)
         answer = _smoke_test(connection, command)
@@ -164,21 +164,22 @@ def _check_disk(facts: Facts, environment: Environment, agent: Tree) -> None:
 def _push(
     connection: Connection,
     destination: str,
-    archive: bytes,
+    archive: bytes | Path,
     sha256: str,
     report: Progress,
     stage: str,
 ) -> int:
-    """Sends a tree unless it is there; the bytes sent."""
+    """Sends a tree unless it is there; the bytes sent. A file is streamed: many boards may be served at once."""
     if connection.run(["test", "-d", destination], timeout_seconds=30).status == 0:
         return 0
-    report(stage, 0, len(archive))
+    size = archive.stat().st_size if isinstance(archive, Path) else len(archive)
+    report(stage, 0, size)
     done = connection.run(
-        ["python3", "-sS", "-c", bootstrap_source(), destination, sha256, str(len(archive))],
+        ["python3", "-sS", "-c", bootstrap_source(), destination, sha256, str(size)],
         stdin=archive,
         timeout_seconds=PUSH_SECONDS,
         max_output_bytes=MAX_ANSWER_BYTES,
-        sent=lambda count: report(stage, count, len(archive)),
+        sent=lambda count: report(stage, count, size),
     )
     answer = _json_line(done.stdout)
     if done.status != 0 or not isinstance(answer.get("unpacked"), bool):
@@ -186,7 +187,7 @@ def _push(
             "the board could not unpack what was pushed",
             found=_text(answer.get("what")) or done.stderr_tail() or f"exit status {done.status}",
         )
-    return len(archive)
+    return size
 
 
 def _smoke_test(connection: Connection, command: Sequence[str]) -> dict[str, Any]:

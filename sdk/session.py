@@ -30,6 +30,7 @@ class Target:
     user: str | None = None
     key: Path | None = None
     accept_new_host_key: bool = False
+    known_hosts: Path | None = None
     runtime: str | None = None
     kernel: str = "auto"  # decoder on the board: "auto", "c" or "numpy"
 
@@ -118,6 +119,7 @@ def login(board: Board, target: Target, stack: ExitStack) -> dict[str, Any]:
         "user": target.user,
         "default_user": board.user,
         "key": target.key,
+        "known_hosts": target.known_hosts,
         "accept_new_host_key": target.accept_new_host_key,
     }
 

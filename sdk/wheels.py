@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -38,6 +39,8 @@ PIP_SECONDS = 600.0
 MAX_WHEEL_BYTES = 1 << 30
 
 _ENVIRONMENT_SCHEMA = "armlet.environment/1"
+#: Of many boards that are made ready at once, the first fetches what all of them need.
+_FETCHING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -192,10 +195,12 @@ def fetch_environment(
     reason = why_not(runtime, facts)
     if reason is not None:
         raise ProvisionError(f"{runtime.name} {runtime.version} cannot run on this board", found=reason)
-    assert facts.python is not None and facts.glibc is not None  # noqa: PT018 - both follow from why_not
-    cached = cached_environment(runtime, facts, cache=cache)
-    if cached is not None:
-        return cached
+    with _FETCHING:
+        return cached_environment(runtime, facts, cache=cache) or _fetch(runtime, facts, cache, progress)
+
+
+def _fetch(runtime: Runtime, facts: Facts, cache: Path | None, progress: Progress | None) -> Environment:
+    assert facts.python is not None and facts.glibc is not None  # noqa: PT018 - why_not has seen to it
     folder = cache if cache is not None else cache_folder()
     python = facts.python[:2]
     if progress is not None:

@@ -16,11 +16,12 @@ from sdk import signing
 from sdk.api.files import A_PACKAGE, PathLike, name_of, package_metadata
 from sdk.api.measuring import measure
 from sdk.convert import convert
-from sdk.deploy import NO_LIMITS, Golden, Limits
+from sdk.deploy import NO_LIMITS, Limits
 from sdk.errors import ModelError
 from sdk.evaluate import predict
 from sdk.files import read_file
 from sdk.graph import NUMPY_DTYPES, Graph
+from sdk.prepared import Golden
 from sdk.progress import Progress, silent
 from sdk.report.record import Report
 from sdk.results import Deployment

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from sdk.connection import SshConnection, connect
-from sdk.deploy import Golden, RemoteAgent
+from sdk.deploy import RemoteAgent
 from sdk.evaluate import predict
 from sdk.kernel import build
 from sdk.pack import pack
+from sdk.prepared import Golden
 from sdk.provision import Provisioned, provision
 from tests.sdk.small_graphs import small_network
 

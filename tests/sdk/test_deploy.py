@@ -22,9 +22,10 @@ import pytest
 
 from device_agent import package as package_format
 from sdk.connection import Completed, SshConnection
-from sdk.deploy import Golden, RemoteAgent, split
+from sdk.deploy import RemoteAgent
 from sdk.errors import ConnectionFailed, DataError, RemoteError
 from sdk.pack import pack
+from sdk.prepared import Golden, split
 from sdk.provision import provision
 from tests.sdk.small_graphs import small_network
 from tests.sdk.wire import Wire

@@ -10,8 +10,8 @@ import pytest
 import sdk
 from sdk.api.boards import golden_pair
 from sdk.cli import main
-from sdk.deploy import Golden
 from sdk.errors import RemoteError
+from sdk.prepared import Golden
 from sdk.results import Event, Slot
 from tests.sdk.small_graphs import small_network
 
