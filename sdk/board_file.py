@@ -9,8 +9,7 @@ was found.
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from sdk.boards import (
@@ -25,119 +24,21 @@ from sdk.boards import (
     RuntimeChoice,
 )
 from sdk.errors import BoardError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from sdk.toml_table import TomlTable, read_table
 
 _PYTHON = re.compile(r"3\.[0-9]+")
-_ADDRESS_KEYS = frozenset(
-    {"host", "hostname", "address", "ip", "port", "password", "key", "identity", "token"}
+_HINTS = dict.fromkeys(
+    ("host", "hostname", "address", "ip", "port", "password", "key", "identity", "token"),
+    "a board file holds no addresses and no credentials: use --host, --port, or ~/.ssh/config",
 )
 
 
 def parse_board(text: str, *, name: str, origin: str) -> Board:
     """The board that the TOML ``text`` describes. ``origin`` is what errors call the file. Raises BoardError."""
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise BoardError(f"{origin} is not TOML", expected="a TOML file", found=str(error)) from None
-    return _board(_Table(raw, origin), name)
+    return _board(read_table(text, origin, BoardError, hints=_HINTS), name)
 
 
-class _Table:
-    """A TOML table that is read key by key; :meth:`finish` refuses whatever was not asked for."""
-
-    def __init__(self, raw: Mapping[str, Any], where: str) -> None:
-        self._raw = dict(raw)
-        self._known: set[str] = set()
-        self.where = where
-
-    def wrong(self, key: str, expected: str, found: object, hint: str | None = None) -> BoardError:
-        return BoardError(f"{self.where}: {key}", expected=expected, found=_show(found), hint=hint)
-
-    def has(self, key: str) -> bool:
-        self._known.add(key)
-        return key in self._raw
-
-    def take(self, key: str, expected: str) -> Any:
-        if not self.has(key):
-            raise self.wrong(key, expected, "nothing")
-        return self._raw[key]
-
-    def text(self, key: str, choices: tuple[str, ...] = ()) -> str:
-        expected = f"one of {', '.join(choices)}" if choices else "a text"
-        value = self.take(key, expected)
-        if not isinstance(value, str) or not value.strip() or (choices and value not in choices):
-            raise self.wrong(key, expected, value)
-        return value
-
-    def optional_text(self, key: str) -> str | None:
-        return self.text(key) if self.has(key) else None
-
-    def texts(self, key: str, pattern: re.Pattern[str] | None = None) -> tuple[str, ...]:
-        value = self.take(key, "a list of texts") if self.has(key) else []
-        if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
-            raise self.wrong(key, "a list of texts", value)
-        for item in value:
-            if pattern and not pattern.fullmatch(item):
-                raise self.wrong(key, f"texts like {pattern.pattern}", item)
-        return tuple(value)
-
-    def flag(self, key: str) -> bool:
-        value = self.take(key, "true or false") if self.has(key) else False
-        if not isinstance(value, bool):
-            raise self.wrong(key, "true or false", value)
-        return value
-
-    def number(self, key: str) -> float:
-        value = self.take(key, "a number above 0")
-        # bool is an int in Python; nan and inf are floats in TOML.
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-            raise self.wrong(key, "a number above 0", value)
-        return float(value)
-
-    def count(self, key: str) -> int:
-        value = self.take(key, "a whole number above 0")
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise self.wrong(key, "a whole number above 0", value)
-        return value
-
-    def table(self, key: str) -> _Table:
-        value = self.take(key, "a table")
-        if not isinstance(value, dict):
-            raise self.wrong(key, "a table", value)
-        return _Table(value, f"{self.where}: {key}")
-
-    def tables(self, key: str) -> Iterator[_Table]:
-        value = self.take(key, f"a list of tables, [[{key}]]") if self.has(key) else []
-        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-            raise self.wrong(key, f"a list of tables, [[{key}]]", value)
-        for number, item in enumerate(value, start=1):
-            yield _Table(item, f"{self.where}: {key} {number}")
-
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._raw)
-
-    def finish(self) -> None:
-        for key, value in self._raw.items():
-            if key in self._known:
-                continue
-            hint = None
-            if key in _ADDRESS_KEYS:
-                hint = (
-                    "a board file holds no addresses and no credentials: use --host, --port, or ~/.ssh/config"
-                )
-            raise self.wrong(key, f"only {', '.join(sorted(self._known))}", value, hint)
-
-
-def _show(value: object) -> str:
-    text = value if value == "nothing" else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _board(table: _Table, name: str) -> Board:
+def _board(table: TomlTable, name: str) -> Board:
     title = table.text("title")
     architecture = table.text("architecture", ARCHITECTURES)
     transport = table.text("transport", TRANSPORTS)
@@ -178,7 +79,7 @@ def _board(table: _Table, name: str) -> Board:
     return board
 
 
-def _figure(parent: _Table, key: str, unit: str) -> Figure:
+def _figure(parent: TomlTable, key: str, unit: str) -> Figure:
     table = parent.table(key)
     value = table.number("value")
     low = table.number("low") if table.has("low") else None
@@ -190,7 +91,7 @@ def _figure(parent: _Table, key: str, unit: str) -> Figure:
     return figure
 
 
-def _cluster(table: _Table) -> CoreCluster:
+def _cluster(table: TomlTable) -> CoreCluster:
     cpus = table.take("cpus", "a list of CPU numbers")
     if not isinstance(cpus, list) or not cpus or not all(type(cpu) is int and cpu >= 0 for cpu in cpus):
         raise table.wrong("cpus", "a list of CPU numbers", cpus)
@@ -209,13 +110,13 @@ def _cluster(table: _Table) -> CoreCluster:
     return cluster
 
 
-def _runtime(table: _Table) -> RuntimeChoice:
+def _runtime(table: TomlTable) -> RuntimeChoice:
     choice = RuntimeChoice(table.text("name"), table.text("version"), table.text("source"))
     table.finish()
     return choice
 
 
-def _published(table: _Table) -> Iterator[PublishedLatency]:
+def _published(table: TomlTable) -> Iterator[PublishedLatency]:
     framework, dtype, source = table.text("framework"), table.text("dtype", DTYPES), table.text("source")
     threads = table.count("threads") if table.has("threads") else None
     macs, latencies = table.table("million_macs"), table.table("latency_milliseconds")

@@ -3,6 +3,8 @@
 ModelError              the model file is missing, broken or of a kind that is not read
 ├── UnsupportedOperator the graph holds something that this stage cannot carry; it is named
 BoardError              the board is unknown or its file is wrong
+InventoryError          the list of a fleet's boards is wrong
+RolloutError            a rollout cannot begin
 ConnectionFailed        the host cannot be reached, or its key or ours is refused
 RemoteError             the board answered, and the answer was an error or not acceptable
 ProvisionError          runtime, kernel or agent could not be made ready for the board
@@ -25,6 +27,14 @@ class UnsupportedOperator(ModelError):
 
 class BoardError(ArmletError):
     """The board is unknown or its file is wrong."""
+
+
+class InventoryError(ArmletError):
+    """The list of a fleet's boards is wrong."""
+
+
+class RolloutError(ArmletError):
+    """A rollout cannot begin: another one runs, or what it would deploy is not acceptable."""
 
 
 class ConnectionFailed(ArmletError):
@@ -52,11 +62,13 @@ __all__ = [
     "BoardError",
     "ConnectionFailed",
     "DataError",
+    "InventoryError",
     "ModelError",
     "PackageError",
     "ProvisionError",
     "RemoteError",
     "ReportError",
+    "RolloutError",
     "SignatureError",
     "UnsupportedOperator",
 ]

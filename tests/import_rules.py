@@ -81,7 +81,7 @@ COMPOSERS = {
 EVERYWHERE = {"sdk.boards", "sdk.errors", "sdk.graph", "sdk.tflite_schema"}
 
 #: Small tools that are no stage: files, progress bars, the chatter of libraries. Not for pure modules.
-TOOLS = {"sdk.files", "sdk.folders", "sdk.printable", "sdk.progress", "sdk.quiet"}
+TOOLS = {"sdk.files", "sdk.folders", "sdk.printable", "sdk.progress", "sdk.quiet", "sdk.toml_table"}
 
 #: What the passes of sdk.compress share. (Every other module there is a pass, and a stage of its own.)
 SHARED_BY_PASSES = {
@@ -106,6 +106,7 @@ PART_OF = {
     "sdk.board_proposal": "sdk.provision",
     "sdk.facts": "sdk.provision",
     "sdk.probe": "sdk.provision",
+    "sdk.inventory_ansible": "sdk.inventory",
     "sdk.local_board_server": "sdk.local_board",
     "sdk.lz_encode": "sdk.pack",
     "sdk.macs": "sdk.theory",

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from sdk.board_file import parse_board, tomllib
+from sdk.board_file import parse_board
 from sdk.boards import Board, CoreCluster, Figure, catalogue_folder, list_boards, load_board, user_folder
 from sdk.errors import BoardError
+from sdk.toml_table import tomllib
 
 CATALOGUE = sorted(catalogue_folder().glob("*.toml"))
 NAMES = [path.stem for path in CATALOGUE]
