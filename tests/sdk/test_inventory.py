@@ -223,7 +223,7 @@ def test_boards_without_a_type_take_the_one_of_the_command_line(tmp_path):
 @pytest.mark.parametrize(
     ("text", "name", "says"),
     [
-        ("[a\nx", "hosts.ini", "line 1; expected [group]"),
+        ("[a\nx", "hosts.ini", "a range such as"),
         ("[a:childs]\nx", "hosts.ini", "line 1; expected [group]"),
         ("[a]\nx y", "hosts.ini", "line 2; expected key=value"),
         ("[a:vars]\nx", "hosts.ini", "line 2; expected key=value"),
