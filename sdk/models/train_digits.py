@@ -121,7 +121,7 @@ def train(name: str, samples: digits.Samples, epochs: int = EPOCHS) -> bytes:
     keras.utils.set_random_seed(SEED)
     tf.config.experimental.enable_op_determinism()
     deployed = build(name, seed=SEED, **network_arguments(name))
-    model = _trainable_twin(keras, tf, deployed)
+    model = trainable_twin(keras, tf, deployed)
     steps = len(samples) // BATCH
     optimizer = _optimizer(keras, model, steps, epochs)
     shrink = _shrinker(keras, tf, model)
@@ -159,12 +159,12 @@ def train(name: str, samples: digits.Samples, epochs: int = EPOCHS) -> bytes:
         print(line, file=sys.stderr, flush=True)
     order = [batch for _ in range(STATISTICS_EPOCHS) for batch in batches()]
     images_of = (augment(samples.small[batch], generator, digits.SIZE) for batch in order)
-    _retake_statistics(keras, model, images_of)
+    retake_statistics(keras, model, images_of)
     deployed.set_weights(model.get_weights())
     return convert.from_keras(deployed)
 
 
-def _trainable_twin(keras: Any, tf: Any, model: Any) -> Any:
+def trainable_twin(keras: Any, tf: Any, model: Any) -> Any:
     """The same network with every grouped convolution as several ordinary ones, same weights in the same order.
 
     TensorFlow has no gradient of grouped convolutions on a CPU outside XLA, and XLA's convolutions are several
@@ -188,7 +188,7 @@ def _trainable_twin(keras: Any, tf: Any, model: Any) -> Any:
     return twin
 
 
-def _retake_statistics(keras: Any, model: Any, batches: Iterable[np.ndarray]) -> None:
+def retake_statistics(keras: Any, model: Any, batches: Iterable[np.ndarray]) -> None:
     """Set the mean and variance of every batch norm to their plain averages over ``batches``."""
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     for number, images in enumerate(batches):

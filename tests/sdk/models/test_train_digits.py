@@ -29,7 +29,7 @@ def small_shufflenet() -> Any:
 @pytest.mark.tensorflow
 def test_the_twin_that_is_trained_computes_what_the_deployed_network_does(tensorflow: Any) -> None:
     deployed = small_shufflenet()
-    twin = train_digits._trainable_twin(*tensorflow, deployed)
+    twin = train_digits.trainable_twin(*tensorflow, deployed)
     images = np.random.RandomState(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
     assert np.allclose(deployed(images).numpy(), twin(images).numpy(), atol=1e-5)
 
@@ -37,7 +37,7 @@ def test_the_twin_that_is_trained_computes_what_the_deployed_network_does(tensor
 @pytest.mark.tensorflow
 def test_the_twin_can_be_trained_where_grouped_convolutions_cannot(tensorflow: Any) -> None:
     keras, tf = tensorflow
-    twin = train_digits._trainable_twin(keras, tf, small_shufflenet())
+    twin = train_digits.trainable_twin(keras, tf, small_shufflenet())
     images = np.zeros((2, 32, 32, 3), np.float32)
 
     @tf.function
@@ -79,7 +79,7 @@ def test_retaken_statistics_are_plain_averages_over_the_batches(tensorflow: Any)
     model = keras_builder.to_keras(net)
     model.get_layer("conv").set_weights([np.ones((1, 1, 1, 1), np.float32)])
     batches = np.random.RandomState(0).normal(3, 2, (5, 8, 4, 4, 1)).astype(np.float32)
-    train_digits._retake_statistics(keras, model, batches)
+    train_digits.retake_statistics(keras, model, batches)
     norm = model.get_layer("conv_norm")
     assert norm.moving_mean.numpy() == pytest.approx(batches.mean(), abs=1e-4)
     assert norm.moving_variance.numpy() == pytest.approx(

@@ -1,0 +1,102 @@
+"""Trains the float networks of ``compression_cifar``: a network of the zoo on images of 32x32, with batch norm.
+
+Random flips, shifts by up to four pixels and a square cut out; AdamW with a cosine rate. Everything is seeded,
+and the state is kept after each epoch, so that a run that was cut goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdk import checkpoint
+from sdk.convert import from_keras
+from sdk.data import Dataset
+from sdk.models import build
+from sdk.models.keras_builder import load_keras
+from sdk.models.train_digits import retake_statistics, trainable_twin
+
+SIZE, CLASSES = 32, 10
+BATCH = 128
+PEAK_RATE, DECAY, SMOOTHING = 3e-3, 0.05, 0.1
+WARM_UP = 0.1  # of all steps
+SHIFT, HOLE = 4, 8  # pixels
+STATISTICS_BATCHES = 32
+OPTIONS: dict[str, dict[str, float]] = {"mobilenet_v1": {"width": 0.5}, "shufflenet_v1": {}}
+
+
+def augment(images: np.ndarray, order: np.random.Generator) -> np.ndarray:
+    """Flipped, moved (zeros fill in) and with a hole of zeros, each image by itself; zero is about the mean."""
+    count = len(images)
+    flip = order.random(count) < 0.5
+    images = np.where(flip[:, None, None, None], images[:, :, ::-1], images)
+    padded = np.pad(images, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)))
+    starts = order.integers(0, 2 * SHIFT + 1, (2, count, 1))
+    rows, columns = starts + np.arange(SIZE)
+    moved = padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    middle = order.integers(0, SIZE, (2, count, 1))
+    down, across = np.abs(np.arange(SIZE) - middle) <= HOLE // 2
+    return moved * ~(down[:, :, None] & across[:, None, :])[..., None]
+
+
+def train_float(name: str, data: Dataset, epochs: int, state: Path) -> bytes:
+    """The float network as ``.tflite`` bytes; ``state`` is the checkpoint."""
+    keras = load_keras()
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(1)
+    deployed = build(name, input_size=SIZE, classes=CLASSES, **OPTIONS[name])
+    model = trainable_twin(keras, tf, deployed)
+    optimizer = keras.optimizers.AdamW(PEAK_RATE, weight_decay=DECAY)
+    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    optimizer.build(model.trainable_variables)
+    variables = [*model.weights, *optimizer.variables]
+
+    @tf.function
+    def step(batch: Any, targets: Any) -> Any:
+        with tf.GradientTape() as tape:
+            losses = keras.losses.categorical_crossentropy(
+                targets, model(batch, training=True), label_smoothing=SMOOTHING
+            )
+            loss = tf.reduce_mean(losses)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        return loss
+
+    images, labels = data.images(), data.labels
+    assert labels is not None
+    steps = len(images) // BATCH
+    one_hot = np.eye(CLASSES, dtype=np.float32)
+    for epoch in range(_restore(state, variables), epochs):
+        started, total = time.monotonic(), 0.0
+        order = np.random.default_rng((1, epoch))
+        mixed = order.permutation(len(images))
+        for number in range(steps):
+            chosen = mixed[number * BATCH : (number + 1) * BATCH]
+            done = (epoch * steps + number) / (epochs * steps)
+            optimizer.learning_rate = PEAK_RATE * min(done / WARM_UP + 0.01, (1 + np.cos(np.pi * done)) / 2)
+            total += float(step(augment(images[chosen], order), one_hot[labels[chosen]]))
+        arrays = {str(n): np.asarray(v) for n, v in enumerate(variables)}
+        checkpoint.save(state, {**arrays, "epoch": np.array(epoch + 1)})
+        text = f"{name}: float epoch {epoch + 1}/{epochs}, loss {total / steps:.3f}"
+        print(f"{text}, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    order = np.random.default_rng(1)
+    batches = order.permutation(len(images))[: STATISTICS_BATCHES * BATCH].reshape(-1, BATCH)
+    retake_statistics(keras, model, (augment(images[batch], order) for batch in batches))
+    deployed.set_weights(model.get_weights())
+    state.unlink(missing_ok=True)
+    return from_keras(deployed)
+
+
+def _restore(state: Path, variables: list[Any]) -> int:
+    """Takes a checkpoint back where there is one; the epoch that comes next."""
+    saved = checkpoint.load(state)
+    if saved is None:
+        return 0
+    for number, variable in enumerate(variables):
+        variable.assign(saved[str(number)])
+    return int(saved["epoch"])
