@@ -8,7 +8,7 @@ a fifth of its units at 98 % zeros.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -119,11 +119,18 @@ def _fold_constants(graph: Graph, links: list[_Link]) -> Graph:
         maker, reader = graph.operators[link.maker], graph.operators[link.reader]
         weight, bias = (graph.tensors[t].data for t in maker.inputs[1:3])
         next_weight, next_bias = (graph.tensors[t].data for t in reader.inputs[1:3])
-        assert weight is not None and bias is not None and next_weight is not None and next_bias is not None
+        assert weight is not None
+        assert bias is not None
+        assert next_weight is not None
+        assert next_bias is not None
         constant = ~weight.reshape(len(weight), -1).any(axis=1)
         value = _value(graph, link, bias)
         # Padding would put zeros where the constant is expected.
-        pads = reader.kind == "CONV_2D" and max(next_weight.shape[1:3]) > 1 and reader.options["padding"] != VALID
+        pads = (
+            reader.kind == "CONV_2D"
+            and max(next_weight.shape[1:3]) > 1
+            and reader.options["padding"] != VALID
+        )
         if value is None or pads:
             constant &= False if value is None else value == 0
         if not constant.any():
@@ -142,7 +149,7 @@ def _fold_constants(graph: Graph, links: list[_Link]) -> Graph:
 
 
 def _value(graph: Graph, link: _Link, bias: np.ndarray) -> np.ndarray | None:
-    """What the reader sees of each channel where its maker adds nothing to the bias; None where that is not constant."""
+    """What the reader sees of each channel where its maker adds nothing to the bias; None where nothing constant."""
     value = bias
     for operator in (graph.operators[i] for i in (link.maker, *link.between)):
         if operator.kind not in _KEEP_A_CONSTANT and operator is not graph.operators[link.maker]:
@@ -180,7 +187,9 @@ def _without(graph: Graph, links: list[tuple[_Link, np.ndarray]]) -> Graph:
                 for tensor in operator.inputs[1:3]:
                     data[tensor] = constant(tensor)[..., used]
             if operator.kind == "RESHAPE":
-                before, after = (graph.tensors[t].shape[-1] for t in (operator.inputs[0], operator.outputs[0]))
+                before, after = (
+                    graph.tensors[t].shape[-1] for t in (operator.inputs[0], operator.outputs[0])
+                )
                 size *= after // before  # a flattening puts every position's channels side by side
             _resize(editor, operator.outputs[0], size)
             if operator.kind == "RESHAPE":

@@ -15,6 +15,7 @@ import numpy as np
 from sdk.compress.blocks import check_block
 from sdk.compress.calibrate import calibrate, output_sensitivities, with_biases
 from sdk.compress.cluster import cluster
+from sdk.compress.dead_channels import drop_dead_channels
 from sdk.compress.prune import prune
 from sdk.compress.quantize import quantize
 from sdk.compress.solve import LEVELS
@@ -54,6 +55,7 @@ class Recipe:
     data_sha256: str = ""  # digest of the images that were calibrated or trained on
     epochs: int = 0
     shift: int = 0  # pixels that images are moved by, at most, while training
+    flip: bool = False  # half of the images are mirrored while training
     block: int = 1  # output channels of a 1x1 convolution that share their zeros: sdk.compress.blocks
     int8: bool = False  # quantised last, after everything that is done to a float graph: see ``to_int8``
 
@@ -70,8 +72,9 @@ class Recipe:
             del used[name]
         if self.block == 1:  # as recipes were before there were blocks
             del used["block"]
-        if not self.int8:
-            del used["int8"]
+        for name in ("int8", "flip"):
+            if not used[name]:
+                del used[name]
         return used
 
     def to_toml(self) -> str:
@@ -182,12 +185,15 @@ def train(
         clusters=recipe.clusters,
         epochs=recipe.epochs,
         shift=recipe.shift,
+        flip=recipe.flip,
         seed=recipe.seed,
         block=recipe.block,
     )
     executor = Executor(with_biases(graph))
     constants = tune(executor, dataset, how, progress=report, resume=resume, checkpoint=checkpoint)
-    return executor.graph.with_data(constants)
+    trained = executor.graph.with_data(constants)
+    # Channels that share their zeros in pairs must stay side by side.
+    return drop_dead_channels(trained) if recipe.block == 1 else trained
 
 
 def split(dataset: Dataset, samples: int, hold_out: int) -> tuple[Dataset, Dataset | None]:

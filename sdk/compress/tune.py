@@ -1,10 +1,12 @@
 """The training level: masks and shared centroids trained end to end, with the float original as teacher.
 
-Three phases, as in Deep Compression (arXiv 1510.00149). Pruning: the share of zeros rises along a cubic curve
-(arXiv 1710.01878) while the rest learns; which weights go is decided across layers by LAMP (arXiv
-2010.07611), a magnitude that is relative to what a layer has left. Settling: the masks are fixed, the rest
-learns on. Sharing: the weights of a layer become centroids, and a centroid learns from the summed gradients
-of its members; biases share centroids across the network.
+Four phases, the outline that of Deep Compression (arXiv 1510.00149). Pruning: the share of zeros rises along a cubic
+curve (arXiv 1710.01878) while the rest learns; which weights go is decided across layers by what their removal costs,
+w^2 F / 2 (Optimal Brain Damage), with F the mean squared gradient that Adam keeps anyway. A weight that is masked
+still learns from the gradient of its place (straight through, as in Dynamic Network Surgery, arXiv 1608.04493), and
+comes back when it is worth more than another. Settling: the masks are fixed, the rest learns on. Sharing: the weights
+of a layer become centroids, and a centroid learns from the summed gradients of its members; biases share centroids
+across the network.
 
 The loss is the teacher's answer (distillation, arXiv 1503.02531), and the labels' where there are some.
 """
@@ -29,18 +31,23 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 State = Mapping[str, np.ndarray]  # of a training between two epochs, as arrays for an .npz
-PRUNE_UNTIL, SHARE_FROM = 0.55, 0.8  # of all epochs
+PRUNE_UNTIL, FIX_FROM, SHARE_FROM = 0.5, 0.65, 0.8  # of all epochs
 MASK_EVERY = 16  # steps between two looks at which weights go
 TEMPERATURE = 3.0  # of the answers that are compared
 BIAS_CENTROIDS = 32
 # Depthwise and first layers are not pruned, and share finer; the smallest would save nothing by it.
 UNPRUNED_CENTROIDS, UNPRUNED_SIZE = 255, 1024
 SHARED_RATE = 0.2  # of the learning rate, once centroids are trained: their gradients are sums
+HELD_BYTES = 1 << 30  # images are preprocessed once where all of them fit
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """How to train. ``shift``: images are moved by up to so many pixels each way, where they stay what they are."""
+    """How to train.
+
+    ``shift``: images are moved by up to so many pixels each way, and with ``flip`` half of them are mirrored, where
+    they stay what they are.
+    """
 
     sparsity: float
     clusters: int  # centroids a layer, zero included
@@ -50,9 +57,10 @@ class Tuning:
     decay: float = 1e-5  # L2, decoupled
     label_share: float = 0.3  # of the loss that is the labels', where there are labels
     shift: int = 0
+    flip: bool = False
     seed: int = 0
     block: int = 1  # output channels of a 1x1 convolution that share their zeros
-    # Of weights that LAMP does not decide about, and of weights with a number of their own.
+    # Of weights that are not compared with others, and of weights with a number of their own.
     layer_sparsity: Mapping[int, float] = field(default_factory=dict)
     layer_clusters: Mapping[int, int] = field(default_factory=dict)
 
@@ -83,12 +91,15 @@ def tune(
     student = _Student(executor, how)
     first, skip = (0, 0) if resume is None else student.restore(resume)
     steps = -(-len(dataset) // how.batch)
+    held = len(dataset) * int(np.prod(dataset.input_shape)) * 4 <= HELD_BYTES
+    images = dataset.images() if held else None
     for epoch in range(first, how.epochs):
-        if epoch == student.share_epoch and not skip:
-            student.share()
-        for step, images, labels in _shuffled(dataset, how, np.random.default_rng((how.seed, epoch)), skip):
+        if not skip:
+            student.begin(epoch)
+        order = np.random.default_rng((how.seed, epoch))
+        for step, batch, labels in _shuffled(dataset, images, how, order, skip):
             progress("train", epoch * steps + step, how.epochs * steps)
-            student.learn(images, labels, (epoch * steps + step) / (how.epochs * steps), step)
+            student.learn(batch, labels, (epoch * steps + step) / (how.epochs * steps), step)
             if step + 1 < steps and due():
                 checkpoint(student.state(epoch, step + 1))
         skip = 0
@@ -98,24 +109,35 @@ def tune(
     return student.constants()
 
 
-def _shuffled(dataset: Dataset, how: Tuning, order: np.random.Generator, skip: int) -> Any:
-    """(step, images, labels) of an epoch but its first ``skip`` steps, whose random moves are drawn all the same."""
+def _shuffled(
+    dataset: Dataset, images: np.ndarray | None, how: Tuning, order: np.random.Generator, skip: int
+) -> Any:
+    """(step, images, labels) of an epoch but its first ``skip`` steps, whose random moves are drawn all the same.
+
+    ``images`` are those of the whole data set, where they are held.
+    """
     numbers = order.permutation(len(dataset))
+    labels = dataset.labels
     for step, start in enumerate(range(0, len(dataset), how.batch)):
         chosen = numbers[start : start + how.batch]
         moves = order.integers(0, 2 * how.shift + 1, (len(chosen), 2)) if how.shift else None
+        mirrored = order.random(len(chosen)) < 0.5 if how.flip else None
         if step < skip:
             continue
-        batch = dataset.subset(chosen)
-        images = batch.images()
-        yield step, images if moves is None else _shifted(images, how.shift, moves), batch.labels
+        batch = dataset.images(chosen) if images is None else images[chosen]
+        if mirrored is not None:
+            batch = np.where(mirrored[:, None, None, None], batch[:, :, ::-1], batch)
+        if moves is not None:
+            batch = _shifted(batch, how.shift, moves)
+        yield step, batch, None if labels is None else labels[chosen]
 
 
 def _shifted(images: np.ndarray, most: int, moves: np.ndarray) -> np.ndarray:
     """Every image moved by whole pixels (rows and columns, 0 ... 2 * ``most``); its own border fills in."""
     padded = np.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
-    height, width = images.shape[1:3]
-    return np.stack([p[y : y + height, x : x + width] for p, (y, x) in zip(padded, moves, strict=True)])
+    count, height, width = images.shape[:3]
+    rows, columns = moves[:, :1] + np.arange(height), moves[:, 1:] + np.arange(width)
+    return padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
 class _Student:
@@ -126,6 +148,8 @@ class _Student:
 
         self.executor, self.how, graph = executor, how, executor.graph
         self.share_epoch = max(int(how.epochs * SHARE_FROM), 1)
+        self.fix_epoch = min(max(int(how.epochs * FIX_FROM), 1), self.share_epoch)
+        self.fixed = False  # whether masks stay as they are
         chosen = select_weights(graph, skip_first=_has_many_layers(graph))
         self.pruned = [w.tensor_index for w in chosen]
         self.blocks = {w.tensor_index: block_of(w, how.block) for w in chosen}
@@ -146,7 +170,14 @@ class _Student:
         """Optimiser and compiled step for the variables that learn now."""
         self.learning = [*self.values.values()] if not self.books else self._shared_variables()
         self.adam = Adam(self.learning)
-        self.step: Any = None
+        self._compile()
+
+    def _compile(self) -> None:
+        import tensorflow as tf
+
+        # XLA makes fully connected networks three times as fast; its convolutions on a CPU are slow.
+        windows = any("CONV" in operator.kind for operator in self.executor.graph.operators)
+        self.step = tf.function(self._step, reduce_retracing=True, jit_compile=not windows)
 
     def _shared_variables(self) -> list[Any]:
         free = [v for t, v in self.values.items() if t not in self.codes and t not in self.bias_codes]
@@ -156,7 +187,11 @@ class _Student:
         """Constants of the student, as functions of what learns."""
         import tensorflow as tf
 
-        made = {t: v * self.masks[t] if t in self.masks else v for t, v in self.values.items()}
+        made = dict(self.values)
+        for tensor, mask in self.masks.items():
+            value = self.values[tensor]
+            masked = value * mask
+            made[tensor] = masked if self.fixed else value + tf.stop_gradient(masked - value)
         for tensor, codes in self.codes.items():
             made[tensor] = tf.gather(tf.concat([[0.0], self.books[tensor]], 0), codes)
         for tensor, codes in self.bias_codes.items():
@@ -167,23 +202,33 @@ class _Student:
         """The student's constants as arrays."""
         return {t: np.asarray(v, np.float32) for t, v in self.build().items()}
 
+    def begin(self, epoch: int) -> None:
+        """What happens at the start of an epoch: masks are fixed, weights become shared."""
+        if epoch == self.fix_epoch:
+            self.mask(self.how.sparsity)
+            self.fix()
+        if epoch == self.share_epoch:
+            self.share()
+
+    def fix(self) -> None:
+        """Masks stay as they are from here on."""
+        self.fixed = True
+        self._compile()
+
     def learn(self, images: np.ndarray, labels: np.ndarray | None, done: float, step: int) -> None:
         """One step; ``done`` is the share of the training that is over."""
         import tensorflow as tf
 
-        if not self.books and done <= PRUNE_UNTIL and step % MASK_EVERY == 0:
-            self.mask(self.how.sparsity * (1 - (1 - done / PRUNE_UNTIL) ** 3))
-        elif not self.books and done > PRUNE_UNTIL and step == 0:
-            self.mask(self.how.sparsity)
-        if self.step is None:
-            self.step = tf.function(self._gradients, reduce_retracing=True)
+        if not self.fixed and step % MASK_EVERY == 0:
+            self.mask(self.how.sparsity * (1 - (1 - min(done / PRUNE_UNTIL, 1.0)) ** 3))
         given = labels if labels is not None else np.zeros(len(images), np.int64)
         share = self.how.label_share if labels is not None else 0.0
-        gradients = self.step(tf.constant(images), tf.constant(given), tf.constant(share, tf.float32))
         rate = self.how.rate * (SHARED_RATE if self.books else 1.0) * (1 - done)
-        self.adam.update(gradients, rate, 0.0 if self.books else self.how.decay)
+        decay = 0.0 if self.books else rate * self.how.decay
+        numbers = (share, self.adam.next_factor() * rate, decay)
+        self.step(tf.constant(images), tf.constant(given), *(tf.constant(n, tf.float32) for n in numbers))
 
-    def _gradients(self, images: Any, labels: Any, share: Any) -> Any:
+    def _step(self, images: Any, labels: Any, share: Any, factor: Any, decay: Any) -> None:
         import tensorflow as tf
 
         teacher = self.executor(images, wanted=self.executor.scores) / TEMPERATURE
@@ -192,10 +237,11 @@ class _Student:
             soft = tf.nn.softmax_cross_entropy_with_logits(tf.nn.softmax(teacher), scores / TEMPERATURE)
             hard = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores)
             loss = tf.reduce_mean((1 - share) * TEMPERATURE**2 * soft + share * hard)
-        return [tf.convert_to_tensor(g) for g in tape.gradient(loss, self.learning)]
+        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, self.learning)]
+        self.adam.update(gradients, factor, decay)
 
     def mask(self, sparsity: float) -> None:
-        """Prunes to this share of all weights that may go; what is gone stays gone."""
+        """Masks this share of all weights that may go, those whose removal costs least."""
         grown = sparsity / self.how.sparsity if self.how.sparsity else 1.0
         for tensor, final in self.how.layer_sparsity.items():
             self._mask((tensor,), final * grown)
@@ -205,13 +251,17 @@ class _Student:
         if not tensors:
             return
         shapes = {t: tuple(self.masks[t].shape) for t in tensors}
-        found = {t: energies(self.values[t].numpy() * self.masks[t].numpy(), self.blocks[t]) for t in tensors}
+        place = {t: number for number, t in enumerate(self.values)}
+        found = {}
+        for tensor in tensors:
+            importance = _factored(self.adam.second[place[tensor]].numpy())
+            found[tensor] = energies(self.values[tensor].numpy() * np.sqrt(importance), self.blocks[tensor])
         unit_sizes = np.concatenate([sizes(shapes[t], self.blocks[t]) for t in tensors])
-        scores = np.concatenate([_lamp(found[t], sizes(shapes[t], self.blocks[t])) for t in tensors])
+        scores = np.concatenate([*found.values()])
         keep = ~smallest(scores, unit_sizes, int(sparsity * unit_sizes.sum()))
         start = 0
         for tensor, squares in found.items():
-            units = keep[start : start + squares.size] & (squares > 0)
+            units = keep[start : start + squares.size]
             self.masks[tensor].assign(spread(units, shapes[tensor], self.blocks[tensor]).astype(np.float32))
             start += squares.size
 
@@ -274,12 +324,14 @@ class _Student:
             self.books = {t: tf.Variable(b) for t, b in group("book").items()}
             if self.books:
                 self.bias_book = tf.Variable(state["bias book"])
+            epoch, step = int(state["epoch"]), int(state["step"])
+            self.fixed = epoch + bool(step) > self.fix_epoch
             self._restart()
             self.adam.count = int(state["adam/count"])
             for name, slots in (("first", self.adam.first), ("second", self.adam.second)):
                 for number, array in group(name).items():
                     slots[number].assign(array)
-            return int(state["epoch"]), int(state["step"])
+            return epoch, step
         except (KeyError, ValueError, IndexError) as error:
             raise ModelError(
                 "the checkpoint is not of this training",
@@ -302,13 +354,16 @@ def _biases(graph: Graph) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-def _lamp(squares: np.ndarray, unit_sizes: np.ndarray) -> np.ndarray:
-    """A unit's mean square over the sum of the squares of all weights at least as large: comparable between layers."""
-    order = np.argsort(squares, kind="stable")
-    sums = np.cumsum((squares * unit_sizes)[order][::-1])[::-1]
-    scores = np.empty_like(squares)
-    scores[order] = squares[order] / np.maximum(sums, 1e-300)
-    return scores
+def _factored(second: np.ndarray) -> np.ndarray:
+    """The best product of a row's and a column's part for mean squared gradients (out, ...): less noisy than they are.
+
+    As in Adafactor (arXiv 1804.04235).  All ones where nothing is known yet.
+    """
+    flat = second.reshape(len(second), -1).astype(np.float64)
+    mean = flat.mean()
+    if mean == 0:
+        return np.ones(second.shape)
+    return (flat.mean(axis=1, keepdims=True) * flat.mean(axis=0, keepdims=True) / mean).reshape(second.shape)
 
 
 class Adam:
@@ -320,18 +375,15 @@ class Adam:
         self.variables, self.betas, self.count = variables, (beta_1, beta_2), 0
         self.first = [tf.Variable(tf.zeros_like(v)) for v in variables]
         self.second = [tf.Variable(tf.zeros_like(v)) for v in variables]
-        self._apply = tf.function(self._update)
 
-    def update(self, gradients: list[Any], rate: float, decay: float) -> None:
-        """One step of all variables."""
-        import tensorflow as tf
-
+    def next_factor(self) -> float:
+        """Counts a step; what the rate is multiplied by because the means start from zero."""
         self.count += 1
         b1, b2 = self.betas
-        factor = rate * np.sqrt(1 - b2**self.count) / (1 - b1**self.count)
-        self._apply(gradients, tf.constant(factor, tf.float32), tf.constant(rate * decay, tf.float32))
+        return float(np.sqrt(1 - b2**self.count) / (1 - b1**self.count))
 
-    def _update(self, gradients: list[Any], factor: Any, decay: Any) -> None:
+    def update(self, gradients: list[Any], factor: Any, decay: Any) -> None:
+        """One step of all variables; to be called in a ``tf.function``."""
         import tensorflow as tf
 
         b1, b2 = self.betas

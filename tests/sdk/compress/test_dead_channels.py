@@ -51,9 +51,7 @@ def lenet(seed: int = 0, classes: int = 4) -> Graph:
         Operator("CONV_2D", (0, 1, 2), (3,), convolution, "Conv2DOptions"),
         Operator("MAX_POOL_2D", (3,), (4,), pool, "Pool2DOptions"),
         Operator("RESHAPE", (4, 5), (6,), {"newShape": [1, 54]}, "ReshapeOptions"),
-        Operator(
-            "FULLY_CONNECTED", (6, 7, 8), (9,), {"fusedActivationFunction": 1}, "FullyConnectedOptions"
-        ),
+        Operator("FULLY_CONNECTED", (6, 7, 8), (9,), {"fusedActivationFunction": 1}, "FullyConnectedOptions"),
         Operator(
             "FULLY_CONNECTED", (9, 10, 11), (12,), {"fusedActivationFunction": 0}, "FullyConnectedOptions"
         ),
@@ -130,8 +128,6 @@ def test_a_value_that_leaves_the_graph_keeps_its_channels(output: int) -> None:
     scores, scores_weight = weight(graph, "scores/weight")
     hidden_weight.reshape(10, 9, 6)[:, :, 2] = 0
     scores_weight[:, 7] = 0
-    pruned = replace(
-        graph.with_data({hidden: hidden_weight, scores: scores_weight}), outputs=(12, output)
-    )
+    pruned = replace(graph.with_data({hidden: hidden_weight, scores: scores_weight}), outputs=(12, output))
     smaller = drop_dead_channels(pruned)
     assert smaller.tensors[smaller.outputs[1]].shape == graph.tensors[output].shape

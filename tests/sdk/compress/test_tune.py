@@ -10,7 +10,7 @@ import pytest
 from sdk.compress.cluster import cluster
 from sdk.compress.prune import prune
 from sdk.compress.targets import Settings, compress
-from sdk.compress.tune import State, Tuning, _lamp, _shifted, tune
+from sdk.compress.tune import State, Tuning, _factored, _shifted, _Student, tune
 from sdk.data import Dataset, load_dataset
 from sdk.errors import ModelError
 from sdk.execute import Executor
@@ -146,10 +146,24 @@ def test_the_search_trains_when_asked_and_the_recipe_names_it(graph: Graph, data
         compress(graph, dataset, replace(settings, target_bytes=1000))
 
 
-def test_lamp_is_the_square_over_what_is_left() -> None:
-    np.testing.assert_allclose(_lamp(np.array([9.0, 1.0, 4.0]), np.ones(3)), [1.0, 1 / 14, 4 / 13])
-    # A pair counts twice among what is left, and once for itself.
-    np.testing.assert_allclose(_lamp(np.array([9.0, 4.0]), np.array([1, 2])), [1.0, 4 / 17])
+def test_importance_is_a_row_times_a_column_of_the_mean_squared_gradient() -> None:
+    rows, columns = np.array([1.0, 3.0]), np.array([2.0, 4.0, 6.0])
+    second = (rows[:, None] * columns).reshape(2, 3, 1, 1).astype(np.float32)
+    np.testing.assert_allclose(_factored(second), second)
+    np.testing.assert_array_equal(_factored(np.zeros((2, 3))), np.ones((2, 3)))
+
+
+def test_a_masked_weight_comes_back_when_it_is_worth_more_than_another(graph: Graph) -> None:
+    student = _Student(Executor(graph), replace(HOW, sparsity=0.5))
+    student.mask(0.5)
+    tensor = student.pruned[-1]
+    values = student.values[tensor].numpy()
+    gone = np.argwhere(student.masks[tensor].numpy() == 0)[0]
+    values[tuple(gone)] = 100.0
+    student.values[tensor].assign(values)
+    student.mask(0.5)
+    assert student.masks[tensor].numpy()[tuple(gone)] == 1
+    assert student.constants()[tensor][tuple(gone)] == 100.0
 
 
 def test_shifted_images_keep_their_pixels() -> None:
