@@ -47,7 +47,7 @@ def drop_dead_channels(graph: Graph) -> Graph:
     # From the last to the first: a channel that is gone reads nothing either.
     for number, link in reversed(list(enumerate(links))):
         maker, reader = graph.operators[link.maker], graph.operators[link.reader]
-        used = _columns(graph, link, data[reader.inputs[1]]).any(axis=(0, 1))
+        used = np.asarray(_columns(graph, link, data[reader.inputs[1]]).any(axis=(0, 1)))
         if not used.any():
             used[0] = True
         kept[number] = used
