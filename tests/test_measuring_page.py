@@ -9,7 +9,6 @@ from device_agent import bench, measure
 from device_agent.profile import SPARSE_KERNEL
 from sdk import breakdown, calibration, causes
 from sdk.api.evaluating import BATCH_BYTES
-from sdk.api.suites import MAX_WEIGHT_BYTES
 from sdk.gap import PRUNED_SHARE
 
 PAGE = re.sub(r"\s+", " ", (Path(__file__).parents[1] / "docs" / "measuring.md").read_text())
@@ -53,4 +52,3 @@ def test_it_states_what_a_calibration_is_made_of() -> None:
 
 def test_it_states_the_sizes_of_batches_and_suites() -> None:
     says(f"in batches of {BATCH_BYTES >> 20} MB")
-    says(f"more than {MAX_WEIGHT_BYTES / 1e6:g} MB")

@@ -21,18 +21,16 @@ from sdk.suites import SUITES, Member, Size, Suite, size_text
 
 SCHEMA = "armlet.suite/1"
 
-#: A network with more float32 weights than this is left out: AlexNet has 1.2 GB of them at 480x640.
-MAX_WEIGHT_BYTES = 600_000_000
-
 
 @dataclass(frozen=True)
 class SuiteRow:
-    """One network at one size. Speed-ups are against the first network at that size; the paper's are None where it did
-    not measure it.
+    """One network at one size, on a number of threads. Speed-ups are against the first network there; the paper's are
+    None where it did not measure that.
     """
 
     name: str
     size: str
+    threads: int
     macs: int
     median_seconds: float
     theoretical_speedup: float
@@ -49,7 +47,6 @@ class SuiteRun:
     source: str
     runs: tuple[tuple[str, Report], ...]
     rows: tuple[SuiteRow, ...]
-    skipped: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready: the rows, and the reports with their raw samples."""
@@ -58,7 +55,6 @@ class SuiteRun:
             "suite": self.suite,
             "source": self.source,
             "rows": [asdict(row) for row in self.rows],
-            "skipped": list(self.skipped),
             "runs": [{"size": size, "report": report.to_json()} for size, report in self.runs],
         }
 
@@ -82,11 +78,9 @@ def run_suite(
     chosen = _suite(suite) if isinstance(suite, str) else suite
     runs: list[tuple[str, Report]] = []
     rows: list[SuiteRow] = []
-    skipped: list[str] = []
     with open_session(board, Target(**target), progress) as session:
         for size in sizes or chosen.sizes:
-            fitting = [m for m in chosen.members if _fits(m, size, skipped)]
-            deployed = [_deploy(session, member, size, progress) for member in fitting]
+            deployed = [_deploy(session, member, size, progress) for member in chosen.members]
             report = measure(
                 session,
                 deployed,
@@ -97,8 +91,8 @@ def run_suite(
                 progress=progress,
             )
             runs.append((size_text(size), report))
-            rows += _rows(fitting, size, report)
-    return SuiteRun(chosen.name, chosen.source, tuple(runs), tuple(rows), tuple(skipped))
+            rows += suite_rows(chosen, size, report)
+    return SuiteRun(chosen.name, chosen.source, tuple(runs), tuple(rows))
 
 
 def _suite(name: str) -> Suite:
@@ -107,13 +101,6 @@ def _suite(name: str) -> Suite:
         latency = ", ".join(name for name, suite in SUITES.items() if isinstance(suite, Suite))
         raise ModelError("unknown suite", expected=latency, found=name)
     return suite
-
-
-def _fits(member: Member, size: Size, skipped: list[str]) -> bool:
-    needed = 4 * models.describe(member.network, input_size=size, **member.options).parameters
-    if needed > MAX_WEIGHT_BYTES:
-        skipped.append(f"{member.name} at {size_text(size)}: {needed / 1e9:.1f} GB of weights")
-    return needed <= MAX_WEIGHT_BYTES
 
 
 def _deploy(session: Session, member: Member, size: Size, progress: Progress) -> tuple[str, bytes]:
@@ -127,21 +114,29 @@ def _deploy(session: Session, member: Member, size: Size, progress: Progress) ->
     return name, tflite
 
 
-def _rows(members: Sequence[Member], size: Size, report: Report) -> list[SuiteRow]:
-    first, first_paper = report.models[0], members[0].paper_milliseconds.get(size)
+def suite_rows(suite: Suite, size: Size, report: Report) -> list[SuiteRow]:
+    """The networks of one size, on the first number of threads, then on the next. A paper measured one thread."""
     rows = []
-    for member, record in zip(members, report.models, strict=True):
-        paper = member.paper_milliseconds.get(size)
-        rows.append(
-            SuiteRow(
-                name=member.name,
-                size=size_text(size),
-                macs=record.macs,
-                median_seconds=record.measurement.median,
-                theoretical_speedup=first.macs / record.macs,
-                measured_speedup=first.measurement.median / record.measurement.median,
-                paper_seconds=paper / 1e3 if paper else None,
-                paper_speedup=first_paper / paper if paper and first_paper else None,
+    for number in range(len(report.models[0].measurements)):
+        first = report.models[0]
+        first_median = first.measurements[number].median
+        for member, record in zip(suite.members, report.models, strict=True):
+            timed = record.measurements[number]
+            paper, first_paper = (
+                m.paper_milliseconds.get(size) if timed.threads == 1 else None
+                for m in (member, suite.members[0])
             )
-        )
+            rows.append(
+                SuiteRow(
+                    name=member.name,
+                    size=size_text(size),
+                    threads=timed.threads,
+                    macs=record.macs,
+                    median_seconds=timed.median,
+                    theoretical_speedup=first.macs / record.macs,
+                    measured_speedup=first_median / timed.median,
+                    paper_seconds=paper / 1e3 if paper else None,
+                    paper_speedup=first_paper / paper if paper and first_paper else None,
+                )
+            )
     return rows

@@ -222,6 +222,31 @@ class Network:
             padding=padding,
         )
 
+    def average_pool_to(self, source: Layer, size: int, *, name: str) -> Layer:
+        """The mean over ``size`` x ``size`` windows that cover the map: what PyTorch calls adaptive average pooling.
+
+        As one ordinary pool with equal windows, so where ``size`` does not divide a side, windows overlap by as much
+        on every place. A map that is no larger than that stays as it is.
+        """
+        height, width, channels = source.shape
+        if max(height, width) <= size:
+            return source
+        stride = (max(1, height // size), max(1, width // size))
+        kernel = tuple(max(1, side - (size - 1) * step) for side, step in zip((height, width), stride, strict=True))
+        shape = tuple(
+            (side - window) // step + 1
+            for side, window, step in zip((height, width), kernel, stride, strict=True)
+        )
+        return self._append(
+            name,
+            "average_pool",
+            (source,),
+            (*shape, channels),
+            kernel=kernel,
+            stride=stride,
+            padding="valid",
+        )
+
     def global_average_pool(self, source: Layer, *, name: str = "pool") -> Layer:
         """The mean over space: ``(height, width, channels)`` to ``(channels,)``."""
         return self._append(name, "global_average_pool", (source,), (source.channels,))

@@ -146,34 +146,39 @@ def calibration(result: Any) -> RenderableType:
 
 
 def suite(result: Any) -> RenderableType:
-    """Theory, this board and the paper side by side."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for head in ("network", "input", "MACs", "in theory", "here", "here", "paper", "paper"):
-        table.add_column(head, justify="left" if head == "network" else "right", no_wrap=True)
-    for row in result.rows:
-        paper = (row.paper_seconds, row.paper_speedup)
-        table.add_row(
-            row.name,
-            row.size,
-            count_text(row.macs),
-            ratio_text(row.theoretical_speedup),
-            seconds_text(row.median_seconds),
-            ratio_text(row.measured_speedup),
-            "-" if paper[0] is None else seconds_text(paper[0]),
-            "-" if paper[1] is None else ratio_text(paper[1]),
-        )
-    first = result.rows[0].name if result.rows else ""
-    said = f"speed-ups against {first} at the same size" + (
-        f"; paper: {result.source}" if result.source else ""
-    )
-    problems = dict.fromkeys(
-        problem for _, report in result.runs for m in report.models for problem in m.measurement.problems
-    )
+    """Theory, this board and the paper side by side, a table for every number of threads."""
+    parts: list[RenderableType] = []
+    for threads in dict.fromkeys(row.threads for row in result.rows):
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        for head in ("network", "input", "MACs", "in theory", "here", "here", "paper", "paper"):
+            table.add_column(head, justify="left" if head == "network" else "right", no_wrap=True)
+        for row in result.rows:
+            if row.threads == threads:
+                table.add_row(
+                    row.name,
+                    row.size,
+                    count_text(row.macs),
+                    ratio_text(row.theoretical_speedup),
+                    seconds_text(row.median_seconds),
+                    ratio_text(row.measured_speedup),
+                    "-" if row.paper_seconds is None else seconds_text(row.paper_seconds),
+                    "-" if row.paper_speedup is None else ratio_text(row.paper_speedup),
+                )
+        parts += [Text(f"{'1 thread' if threads == 1 else f'{threads} threads'}", style="bold"), table, Text("")]
+    said = f"speed-ups against {result.rows[0].name} at the same size; paper: {result.source}"
+    problems: dict[str, list[str]] = {}
+    for _, report in result.runs:
+        for model in report.models:
+            for timed in model.measurements:
+                for problem in timed.problems:
+                    problems.setdefault(problem, []).append(model.name)
     return Group(
-        table,
+        *parts,
         Text(said, style="dim"),
-        *(Text(f"left out: {name}", style="yellow") for name in result.skipped),
-        *(Text(f"note: {problem}", style="yellow") for problem in problems),
+        *(
+            Text(f"note: {', '.join(dict.fromkeys(names))}: {problem}", style="yellow")
+            for problem, names in problems.items()
+        ),
     )
 
 

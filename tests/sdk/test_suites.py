@@ -96,11 +96,16 @@ def test_a_suite_is_built_measured_and_put_beside_the_paper(
     assert json.loads(json.dumps(result.to_json()))["schema"] == "armlet.suite/1"
 
 
-def test_what_would_not_fit_is_left_out_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sdk.api import suites
-
-    skipped: list[str] = []
+def test_alexnet_keeps_its_61_million_weights_at_every_size_of_the_paper() -> None:
+    """Its last map is averaged to 6x6 before the fully connected layers, as PyTorch does."""
     alexnet = SHUFFLENET_PAPER.members[-1]
-    assert suites._fits(alexnet, (224, 224), skipped)
-    assert not suites._fits(alexnet, (720, 1280), skipped)
-    assert skipped == ["AlexNet at 720x1280: 3.5 GB of weights"]
+    original = models.describe(alexnet.network)
+    assert [layer.shape for layer in original.layers if layer.kind == "average_pool"] == []
+    for size in SHUFFLENET_PAPER.sizes[1:]:
+        larger = models.describe(alexnet.network, input_size=size)
+        assert larger.parameters == original.parameters
+        (pool,) = [layer for layer in larger.layers if layer.kind == "average_pool"]
+        assert pool.shape == (6, 6, 256)
+        # The paper's times grow like this too: 6.3 and 19.7 times 224x224.
+        grown = alexnet.paper_milliseconds[size] / alexnet.paper_milliseconds[(224, 224)]
+        assert larger.macs / original.macs == pytest.approx(grown, rel=0.1)
