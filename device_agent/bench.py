@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import platform
+import resource
 import time
 from dataclasses import dataclass
 from typing import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 
 from device_agent.conditions import Conditions, read_conditions
 from device_agent.loaded import LoadedModel
-from device_agent.measure import Measurement
+from device_agent.measure import MAX_MOMENTS, Measurement, Moment
 
 #: A block is one model's turn: about this long, and at least this many samples.
 BLOCK_SECONDS = 0.1
@@ -47,10 +48,11 @@ class ColdStart:
 
 @dataclass(frozen=True)
 class Taken:
-    """The times of one model in seconds: warm-ups and samples."""
+    """The times of one model in seconds: warm-ups and samples; how often its core was taken away meanwhile."""
 
     warmup_seconds: tuple[float, ...]
     samples_seconds: tuple[float, ...]
+    preemptions: int = 0
 
 
 def is_stable(seconds: Sequence[float]) -> bool:
@@ -78,6 +80,7 @@ def take_samples(
     warmups = [_warm_up(invoke, plan, clock) for invoke in invokes]
     samples: list[list[float]] = [[] for _ in invokes]
     spent = [0.0] * len(invokes)
+    preemptions = [0] * len(invokes)
     wanted = []
     for warmup in warmups:
         typical = float(np.median(warmup[-STABLE_WINDOW:]))
@@ -87,6 +90,7 @@ def take_samples(
         while unfinished:
             for i in sorted(unfinished):
                 invoke = invokes[i]
+                taken_away = _preemptions()
                 if len(invokes) > 1:
                     spent[i] += _time_one(invoke, clock)
                 for _ in range(min(wanted[i], plan.min_samples - len(samples[i]))):
@@ -95,10 +99,16 @@ def take_samples(
                     spent[i] += seconds
                     if spent[i] >= plan.max_seconds:
                         break
+                preemptions[i] += _preemptions() - taken_away
                 if len(samples[i]) >= plan.min_samples or spent[i] >= plan.max_seconds:
                     unfinished.discard(i)
             between()
-    return tuple(Taken(tuple(w), tuple(s)) for w, s in zip(warmups, samples))
+    return tuple(Taken(tuple(w), tuple(s), p) for w, s, p in zip(warmups, samples, preemptions))
+
+
+def _preemptions() -> int:
+    """Involuntary context switches of this process so far, its threads included (``getrusage(2)``)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
 def _time_one(invoke: Callable[[], None], clock: Callable[[], int]) -> float:
@@ -150,14 +160,16 @@ def measure(
     conditions: Callable[[Sequence[int]], Conditions] = read_conditions,
 ) -> tuple[Measurement, ...]:
     """Measures agents whose inputs are set, interleaved; one record each, with the shared conditions of the run."""
-    during: list[Conditions] = []
+    during: list[tuple[float, Conditions]] = []
     before = conditions(cpus)
-    started = time.time()
+    started, clock = time.time(), time.monotonic()
     taken = take_samples(
-        [agent.model.invoke for agent in agents], plan, between=lambda: during.append(conditions(cpus))
+        [agent.model.invoke for agent in agents],
+        plan,
+        between=lambda: during.append((time.monotonic() - clock, conditions(cpus))),
     )
     after = conditions(cpus)
-    seen = [before, *during, after]
+    seen = [before, *(found for _, found in during), after]
     throttled, reasons = judge_throttling(seen)
     records = []
     for agent, cold, times in zip(agents, cold_starts, taken):
@@ -193,9 +205,18 @@ def measure(
                 throttled=throttled,
                 throttle_reasons=reasons,
                 peak_memory_bytes=cold.peak_memory_bytes,
+                during=thin_out(during),
+                preemptions=times.preemptions,
             )
         )
     return tuple(records)
+
+
+def thin_out(during: Sequence[tuple[float, Conditions]], most: int = MAX_MOMENTS) -> tuple[Moment, ...]:
+    """At most so many moments, evenly over the run, the first and the last among them; () where none tells anything."""
+    told = [(s, c) for s, c in during if c.frequency_hz is not None or c.temperature_celsius is not None]
+    kept = np.linspace(0, len(told) - 1, min(len(told), most)).round().astype(int)
+    return tuple(Moment(told[i][0], told[i][1].frequency_hz, told[i][1].temperature_celsius) for i in kept)
 
 
 def _known(values: Iterator[float | None] | Sequence[float | None]) -> list[float]:

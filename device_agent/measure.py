@@ -11,30 +11,45 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 
 from device_agent import fields
 from device_agent.errors import AgentError
 
-SCHEMA = "armlet.measurement/1"
+SCHEMA = "armlet.measurement/2"
+#: Without ``during`` and ``preemptions``; still read.
+SCHEMA_1 = "armlet.measurement/1"
 
 #: More samples than this are refused: ten hours at 30 a second, and 20 MB of JSON.
 MAX_SAMPLES = 1_000_000
 MAX_THREADS = 1024
 MAX_CPUS = 4096
+#: Moments that a record keeps of a run; of more, evenly many are left out.
+MAX_MOMENTS = 64
 
 #: A run is called noisy when its 90th percentile is more than this far above its median.
 NOISY_P90_OVER_MEDIAN = 0.15
 #: A clock that fell by more than this between before and after is called throttling.
 CLOCK_FALL = 0.10
+#: A run is disturbed by other processes when they took its core away more often than once in so many samples.
+SAMPLES_A_PREEMPTION = 20
 #: Fewer samples than this say little about a 99th percentile.
 FEW_SAMPLES = 100
 
 
 class MeasurementError(AgentError):
     """A record of a measurement is not acceptable: a field is missing, of a wrong type or out of range."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What the machine said while models ran: ``seconds`` after the first sample; None where it does not tell."""
+
+    seconds: float
+    frequency_hz: float | None
+    temperature_celsius: float | None
 
 
 @dataclass(frozen=True)
@@ -84,6 +99,10 @@ class Measurement:
     throttle_reasons: tuple[str, ...] = ()
     #: Peak resident memory of a fresh process that decodes, loads and runs this model alone, Python included.
     peak_memory_bytes: int | None = None
+    #: Between the rounds of the run, in order of time, shared by the models that were measured together.
+    during: tuple[Moment, ...] = ()
+    #: How often the kernel gave this model's core to another process while samples were taken.
+    preemptions: int | None = None
 
     # -- statistics ---------------------------------------------------------------------------------------------
 
@@ -116,6 +135,15 @@ class Measurement:
         return bootstrap_median_interval(self.samples_seconds, confidence)
 
     @property
+    def clock_hz(self) -> float | None:
+        """The median clock while models ran; where no moment tells it, the mean of before and after."""
+        during = [m.frequency_hz for m in self.during if m.frequency_hz]
+        if during:
+            return float(np.median(during))
+        around = [hz for hz in (self.frequency_before_hz, self.frequency_after_hz) if hz]
+        return sum(around) / len(around) if around else None
+
+    @property
     def problems(self) -> tuple[str, ...]:
         """Why these numbers should not be taken at face value, worst first; () for a run to be trusted."""
         return find_problems(self)
@@ -128,6 +156,7 @@ class Measurement:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             record[field.name] = list(value) if isinstance(value, tuple) else value
+        record["during"] = [dict(vars(moment)) for moment in self.during]
         return record
 
     @classmethod
@@ -135,8 +164,10 @@ class Measurement:
         """Checks ``record`` (a parsed JSON value from anywhere) and makes the record of it.
 
         Raises MeasurementError that names the first field that is wrong. Unknown fields are refused too: a newer
-        writer must say so with a new schema.
+        writer must say so with a new schema. Records of the schema before lack what it did not have.
         """
+        if isinstance(record, Mapping) and record.get("schema") == SCHEMA_1:
+            record = {**record, "schema": SCHEMA, "during": [], "preemptions": None}
         return cls(
             **fields.check_record(
                 record, what="a measurement", schema=SCHEMA, checks=_CHECKS, error=MeasurementError
@@ -181,20 +212,57 @@ def find_problems(measurement: Measurement) -> tuple[str, ...]:
         found.append("emulated: these times are not latencies of a board")
     if m.throttled:
         found.append("throttled: " + (", ".join(m.throttle_reasons) or "the clock was lowered"))
-    elif m.frequency_before_hz and m.frequency_after_hz:
-        fall = 1.0 - m.frequency_after_hz / m.frequency_before_hz
+    else:
+        fall = _clock_fall(m)
         if fall > CLOCK_FALL:
             found.append(f"the clock fell by {fall:.0%} during the run: let the board cool down, and repeat")
     spread = m.p90 / m.median - 1.0 if m.median > 0.0 else 0.0
     if spread > NOISY_P90_OVER_MEDIAN:
-        found.append(
-            f"noisy: the 90th percentile is {spread:.0%} above the median; stop what else runs there"
-        )
+        found.append(f"noisy: the 90th percentile is {spread:.0%} above the median; {_why_noisy(m)}")
     if len(m.samples_seconds) < FEW_SAMPLES:
         found.append(f"few samples ({len(m.samples_seconds)}): the 99th percentile means little")
     if m.delegate == "none":
         found.append("the runtime did not use XNNPACK: expect several times these speeds where it does")
     return tuple(found)
+
+
+def _clock_fall(m: Measurement) -> float:
+    """The share by which the clock sank from the beginning of the run to its end; 0 where it is not known.
+
+    Between rounds the core is warm from work; before the first it may idle at a lower clock.
+    """
+    during = [moment.frequency_hz for moment in m.during if moment.frequency_hz]
+    first = during[0] if during else m.frequency_before_hz
+    last = during[-1] if during else m.frequency_after_hz
+    return 1.0 - last / first if first and last else 0.0
+
+
+def _why_noisy(m: Measurement) -> str:
+    """The likeliest cause that the record shows, and what to do about it."""
+    if m.preemptions is not None and m.preemptions * SAMPLES_A_PREEMPTION > len(m.samples_seconds):
+        return (
+            f"other processes took the core {m.preemptions} times in {len(m.samples_seconds)} samples: stop what "
+            "else runs there"
+        )
+    clocks = [moment.frequency_hz for moment in m.during if moment.frequency_hz]
+    if clocks and min(clocks) < (1.0 - CLOCK_FALL) * max(clocks):
+        return (
+            f"the clock moved between {min(clocks) / 1e9:.2f} and {max(clocks) / 1e9:.2f} GHz: choose the governor "
+            '"performance"'
+        )
+    if m.preemptions is None:
+        return "stop what else runs there"
+    return "no process of this machine took the core, so look at its host, its interrupts, its memory"
+
+
+def _moment(value: Any) -> Moment:
+    if not isinstance(value, Mapping) or set(value) != {"seconds", "frequency_hz", "temperature_celsius"}:
+        raise fields.Refused("moments with seconds, frequency_hz and temperature_celsius")
+    return Moment(
+        fields.seconds(value["seconds"]),
+        _hertz(value["frequency_hz"]),
+        _celsius(value["temperature_celsius"]),
+    )
 
 
 def _samples(value: Any, least: int) -> tuple[float, ...]:
@@ -236,4 +304,6 @@ _CHECKS: dict[str, Any] = {
     "throttled": fields.optional(fields.boolean),
     "throttle_reasons": fields.list_of(fields.text, 16),
     "peak_memory_bytes": fields.optional(lambda value: fields.integer(value, 0, 1 << 50)),
+    "during": fields.list_of(_moment, MAX_MOMENTS),
+    "preemptions": fields.optional(lambda value: fields.integer(value, 0, 1 << 50)),
 }

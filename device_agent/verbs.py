@@ -265,6 +265,7 @@ def bench(options: Namespace) -> dict[str, Any]:
     if options.min_samples < 1 or not options.max_seconds > 0.0 or not options.max_warmup_seconds >= 0.0:
         raise AgentError("there is nothing to measure", expected="1 sample or more, and more than 0 s")
     cpus = tuple(sorted(os.sched_getaffinity(0))) if options.no_pinning else pin_to_big_cores()
+    options.threads = options.threads or len(cpus)
     inputs = read_array(options.inputs) if options.inputs else None
     cold_starts = [_cold_start(model, options) for model in options.models]
     agents = []

@@ -160,11 +160,6 @@ class Board:
         )
 
     @property
-    def has_roofline(self) -> bool:
-        """True when both peak and memory bandwidth are known."""
-        return bool(self.clusters) and self.memcpy_gigabytes_per_second is not None
-
-    @property
     def memory_bytes_per_second(self) -> float | None:
         """Bytes that cross the memory bus in a second, reads and writes together: twice the memcpy figure, since
         copying a byte reads one and writes one (STREAM counts both, memcpy benchmarks count one). None if unknown.

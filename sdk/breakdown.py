@@ -22,7 +22,7 @@ from device_agent.profile import Profile
 from sdk.attribution import OperatorTime, attribute
 from sdk.errors import DataError
 from sdk.theory import ELEMENT_WISE as ELEMENT_WISE_GROUP
-from sdk.theory import OperatorCost
+from sdk.theory import OperatorCost, roofline
 
 ARITHMETIC = "arithmetic"
 CLOCK = "clock"
@@ -82,9 +82,7 @@ class Timed(Protocol):
     @property
     def threads(self) -> int: ...
     @property
-    def frequency_before_hz(self) -> float | None: ...
-    @property
-    def frequency_after_hz(self) -> float | None: ...
+    def clock_hz(self) -> float | None: ...
 
 
 @dataclass(frozen=True)
@@ -144,6 +142,14 @@ def dispatch_seconds(subject: Subject) -> float:
     return min(profile.outside_seconds, subject.measurement.minimum - profile.kernel_seconds)
 
 
+def roofline_seconds(subject: Subject, peaks: Peaks | None) -> dict[int, float]:
+    """The least time of every operator by its index, where sparse kernels ran without its zeros; {} without peaks."""
+    if peaks is None:
+        return {}
+    sparse = {time.cost.index for time in subject.operators() if time.ran_sparse}
+    return {r.index: r.seconds for r in roofline(subject.costs, peaks, skips_zeros=sparse).operators}
+
+
 def _least_seconds(profile: Profile) -> float:
     return max(LEAST_SECONDS_FOR_A_PEAK, LEAST_STEPS_FOR_A_PEAK * profile.resolution_seconds)
 
@@ -179,7 +185,6 @@ def breakdown(subject: Subject, peaks: Peaks) -> dict[str, float]:
 
 def _clock_ratio(measurement: Timed, peaks: Peaks) -> float:
     """Nominal clock over the clock during the run; 1 where either is unknown, or the run was faster."""
-    known = [hz for hz in (measurement.frequency_before_hz, measurement.frequency_after_hz) if hz]
-    if not known or not peaks.clock_hz:
+    if not measurement.clock_hz or not peaks.clock_hz:
         return 1.0
-    return max(1.0, peaks.clock_hz / (sum(known) / len(known)))
+    return max(1.0, peaks.clock_hz / measurement.clock_hz)

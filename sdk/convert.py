@@ -7,6 +7,7 @@ batch norm is folded by the converter, and nothing is quantised: later passes st
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,6 +78,15 @@ def from_keras(model: Any, *, input_shape: Sequence[int] | None = None) -> bytes
         signature = tf.TensorSpec([BATCH, *shape], tf.as_dtype(model.inputs[0].dtype), name="input")
         function = tf.function(call).get_concrete_function(signature)
         return _run_converter(function, model.name)
+
+
+def forget_keras_models() -> None:
+    """Lets go of what Keras keeps of models that nobody uses any more: of several large ones, gigabytes."""
+    with quiet_tensorflow():
+        import keras
+
+        keras.utils.clear_session()
+    gc.collect()
 
 
 def _from_saved_model(path: Path, input_shape: Sequence[int] | None) -> bytes:

@@ -40,6 +40,9 @@ ANSWER_SECONDS = 60.0
 INSTALL_SECONDS = 900.0
 RUN_SECONDS = 3600.0
 
+#: What `bench` takes for as many threads as there are CPUs to measure on: the big cores where a board has such.
+ALL_THREADS = 0
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -323,7 +326,10 @@ class RemoteAgent:
         emulated: bool = False,
         progress: Progress | None = None,
     ) -> tuple[Measurement, ...]:
-        """Measures deployed models, interleaved; one record for each name, in order."""
+        """Measures deployed models, interleaved; one record for each name, in order.
+
+        ``threads`` of :data:`ALL_THREADS` are as many as there are CPUs that the agent measures on.
+        """
         names = [check_name(model) for model in models]
         if progress is not None:
             progress("measure", 0, 0)
@@ -346,10 +352,10 @@ class RemoteAgent:
         except MeasurementError as error:
             raise RemoteError(error.what, expected=error.expected, found=error.found) from None
         for measurement, model in zip(measurements, models, strict=True):
-            if measurement.model != model or measurement.threads != threads:
+            if measurement.model != model or threads not in (measurement.threads, ALL_THREADS):
                 raise RemoteError(
                     "the agent measured something else",
-                    expected=f"{model} on {threads} threads",
+                    expected=f"{model} on {threads or 'all'} threads",
                     found=f"{measurement.model} on {measurement.threads}",
                 )
         return measurements

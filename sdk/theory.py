@@ -10,14 +10,13 @@ the operator reads and writes if nothing stays in a cache, so small operators ca
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from sdk.boards import Board
-from sdk.errors import BoardError, ModelError
+from sdk.errors import ModelError
 from sdk.graph import NUMPY_DTYPES, Graph, Operator, Tensor
 from sdk.macs import MULTIPLYING_KINDS, NOT_COUNTED, count_macs
 
@@ -142,6 +141,15 @@ class Totals:
         return {**record, "groups": list(record["groups"]), "not_counted": list(self.not_counted)}
 
 
+class Rates(Protocol):
+    """What a board can do; :class:`sdk.breakdown.Peaks` has it."""
+
+    @property
+    def memory_bytes_per_second(self) -> float | None: ...
+    def of(self, dtype: str) -> float:
+        """Operations a second of this arithmetic."""
+
+
 @dataclass(frozen=True)
 class RooflineTime:
     """The least time one operator needs on a board: the larger of computing and moving its bytes."""
@@ -164,9 +172,6 @@ class RooflineTime:
 class Roofline:
     """A graph on a board: ``operators`` in the order of the costs they were made from."""
 
-    board: str
-    threads: int
-    sparse: bool
     operators: tuple[RooflineTime, ...]
 
     @property
@@ -234,39 +239,18 @@ def parameters(graph: Graph) -> int:
     return sum(graph.tensors[index].elements for index in learned)
 
 
-def roofline(
-    costs: Iterable[OperatorCost],
-    board: Board,
-    threads: int = 1,
-    *,
-    dtype: str | None = None,
-    sparse: bool = False,
-) -> Roofline:
-    """The least time of every operator on the ``threads`` fastest cores of ``board``.
+def roofline(costs: Iterable[OperatorCost], rates: Rates, *, skips_zeros: Container[int] = ()) -> Roofline:
+    """The least time of every operator on a board that can do as much as ``rates`` say.
 
-    ``dtype`` replaces the operators' own arithmetic ("float16" for a runtime told to compute in it). With ``sparse``
-    the zeros of constant weights cost no computing, as in kernels that skip them.
-
-    Raises BoardError when the board's file has no peak or no bandwidth (``board.has_roofline`` tells beforehand).
+    Operators whose index is in ``skips_zeros`` compute nothing for the zeros of constant weights, as sparse kernels do.
+    Where the bandwidth is unknown, memory takes no time.
     """
-    if threads < 1:
-        raise BoardError("a roofline needs threads", expected="at least 1", found=str(threads))
-    bandwidth = board.memory_bytes_per_second
-    if not board.clusters or bandwidth is None:
-        missing = "memory bandwidth" if board.clusters else "peak"
-        raise BoardError(
-            f"no roofline for board {board.name!r}",
-            expected="a peak and a memory bandwidth in its file",
-            found=f"no {missing}",
-            hint="A real board's own figures go into a board file (docs/add-a-board.md)",
-        )
     times = []
     for cost in costs:
-        peak = board.peak_operations_per_second(threads, dtype or cost.dtype)
-        assert peak is not None  # the board has cores
-        macs = cost.effective_macs if sparse else cost.macs
-        times.append(RooflineTime(cost.index, 2.0 * macs / peak, cost.bytes / bandwidth))
-    return Roofline(board.name, threads, sparse, tuple(times))
+        macs = cost.effective_macs if cost.index in skips_zeros else cost.macs
+        moving = cost.bytes / rates.memory_bytes_per_second if rates.memory_bytes_per_second else 0.0
+        times.append(RooflineTime(cost.index, 2.0 * macs / rates.of(cost.dtype), moving))
+    return Roofline(tuple(times))
 
 
 class _Counter:

@@ -14,7 +14,7 @@ from device_agent.format import MAGIC
 from sdk import pack as packer
 from sdk import signing
 from sdk.api.files import A_PACKAGE, PathLike, name_of, package_metadata
-from sdk.api.measuring import measure
+from sdk.api.measuring import Threads, measure
 from sdk.convert import convert
 from sdk.deploy import NO_LIMITS, Limits
 from sdk.errors import ModelError
@@ -75,7 +75,7 @@ def bench_models(
     board: str,
     sources: Sequence[PathLike],
     *,
-    threads: int | Sequence[int] = 1,
+    threads: Threads | Sequence[Threads] = 1,
     samples: int = 1024,
     seconds: float = 10.0,
     profile: bool = True,

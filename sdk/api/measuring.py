@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from sdk import breakdown, compare, gap, instructions, isolate, theory
 from sdk.api.files import inspect_decoded
 from sdk.boards import Board, user_folder
 from sdk.calibration import Calibration, best_rates, experiments
+from sdk.deploy import ALL_THREADS
 from sdk.errors import BoardError, DataError, ProvisionError, RemoteError
 from sdk.files import read_file, write_file
 from sdk.graph import Graph
@@ -31,6 +32,9 @@ from sdk.session import Session, Target, open_session
 #: All isolated operators of one model together get about this long.
 ISOLATED_SECONDS = 12.0
 ISOLATED_SAMPLES = 200
+
+#: A number of threads, or "all".
+Threads = int | Literal["all"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def measure(
     session: Session,
     packages: Sequence[tuple[str, bytes]],
     *,
-    threads: int | Sequence[int] = 1,
+    threads: Threads | Sequence[Threads] = 1,
     samples: int = 1024,
     seconds: float = 10.0,
     accuracies: Mapping[str, Accuracy] | None = None,
@@ -59,32 +63,34 @@ def measure(
 ) -> Report:
     """Measures deployed packages or ``.tflite`` models (name, bytes) and puts theory beside: the report of a run.
 
-    With several numbers of ``threads`` everything is measured on each. With ``profile`` the operators are measured
+    With several numbers of ``threads`` everything is measured on each; "all" is as many as there are cores to measure
+    on. With ``profile`` the operators are measured
     too, on the first number of threads, and the report says where a promised speed-up went. Times of an emulated board
     mean nothing: there only pruned models are profiled, to see whether sparse kernels run.
     """
-    counts = [threads] if isinstance(threads, int) else list(dict.fromkeys(threads))
     models = [_open(name, data) for name, data in packages]
-    runs = [
-        session.agent.bench(
-            [model.name for model in models],
-            threads=count,
-            kernel=session.kernel,
-            min_samples=samples,
-            max_seconds=seconds,
-            emulated=session.board.emulated,
-            progress=progress,
-        )
-        for count in counts
-    ]
+    runs: list[tuple[Measurement, ...]] = []
+    for wanted in [threads] if isinstance(threads, (int, str)) else threads:
+        count = wanted if isinstance(wanted, int) else _all_threads(runs)
+        if count not in [run[0].threads for run in runs]:
+            run = session.agent.bench(
+                [model.name for model in models],
+                threads=count,
+                kernel=session.kernel,
+                min_samples=samples,
+                max_seconds=seconds,
+                emulated=session.board.emulated,
+                progress=progress,
+            )
+            runs.append(run)
     profiles: dict[str, Profile] = {}
     remarks: list[str] = []
     if profile:
-        wanted = [m for m in models if _is_worth_profiling(session, m)]
+        worth = [m for m in models if _is_worth_profiling(session, m)]
         measured = {m.model: m for m in runs[0]}
         try:
-            taken = profile_deployed(session, wanted, [measured[m.name] for m in wanted], progress=progress)
-            profiles = {model.name: found for model, found in zip(wanted, taken, strict=True)}
+            taken = profile_deployed(session, worth, [measured[m.name] for m in worth], progress=progress)
+            profiles = {model.name: found for model, found in zip(worth, taken, strict=True)}
         except RemoteError as error:  # the measurement stands all the same
             remarks.append(f"operators were not timed: {error}")
     records = [
@@ -105,6 +111,11 @@ def measure(
         peaks=peaks,
         gaps=gaps,
     )
+
+
+def _all_threads(runs: Sequence[Sequence[Measurement]]) -> int:
+    """How many threads are all: the CPUs of an earlier run; before the first, the agent is asked to choose."""
+    return len(runs[0][0].cpus) if runs else ALL_THREADS
 
 
 def _count_instructions(

@@ -11,7 +11,7 @@ from sdk import pack as packer
 from sdk.api.files import inspect_bytes
 from sdk.compress.cluster import cluster_array
 from sdk.compress.prune import prune_array
-from sdk.convert import from_keras
+from sdk.convert import forget_keras_models, from_keras
 from sdk.errors import ModelError
 from sdk.graph import Graph
 from sdk.progress import Progress, silent
@@ -86,6 +86,8 @@ def _row(member: SizeMember, progress: Progress) -> SizeRow:
     with quiet_tensorflow():
         keras_model = models.build(member.network)
     graph = Graph.read(from_keras(keras_model))
+    del keras_model
+    forget_keras_models()
     original = len(graph.write())
     package = packer.pack(
         compress_as_the_paper(graph, member, progress).write(),

@@ -9,8 +9,8 @@ from typing import Any
 
 from sdk import models
 from sdk.api.boards import golden_pair
-from sdk.api.measuring import measure
-from sdk.convert import from_keras
+from sdk.api.measuring import Threads, measure
+from sdk.convert import forget_keras_models, from_keras
 from sdk.errors import ModelError
 from sdk.graph import Graph
 from sdk.progress import Progress, silent
@@ -64,7 +64,7 @@ def run_suite(
     suite: str | Suite,
     *,
     sizes: Sequence[Size] | None = None,
-    threads: int | Sequence[int] = 1,
+    threads: Threads | Sequence[Threads] = 1,
     samples: int = 1024,
     seconds: float = 10.0,
     profile: bool = False,
@@ -109,6 +109,8 @@ def _deploy(session: Session, member: Member, size: Size, progress: Progress) ->
         keras_model = models.build(member.network, input_size=size, **member.options)
     # Written as it is: packing fresh weights would take longer than measuring them, and says nothing.
     tflite = Graph.read(from_keras(keras_model)).write()
+    del keras_model
+    forget_keras_models()
     name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{member.name}-{size_text(size)}").lower()
     session.agent.deploy(tflite, name, golden=golden_pair(tflite), progress=progress)
     return name, tflite

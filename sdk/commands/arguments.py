@@ -85,8 +85,14 @@ def sizes(text: str) -> tuple[tuple[int, int], ...]:
         raise argparse.ArgumentTypeError(f"expected sizes such as 224x224,480x640, found {text!r}") from None
 
 
-def counts(text: str) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(positive(part) for part in text.split(",")))
+def counts(text: str) -> tuple[int | str, ...]:
+    """``1,all`` as (1, "all")."""
+    try:
+        return tuple(dict.fromkeys(part if part == "all" else positive(part) for part in text.split(",")))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected numbers of threads such as 1,4,all, found {text!r}"
+        ) from None
 
 
 def share(text: str) -> float:

@@ -47,7 +47,11 @@ def register(commands: Any) -> None:
         help="inputs of the suite, such as 224x224 (default: all)",
     )
     sub.add_argument(
-        "--threads", type=counts, default=(1,), metavar="N[,N]", help="threads of the runtime (default: 1)"
+        "--threads",
+        type=counts,
+        default=(1, "all"),
+        metavar="N[,N]",
+        help="threads of the runtime, a number or all (default: 1,all: two answers)",
     )
     sub.add_argument("--samples", type=positive, default=1024, help="inferences a model (default: 1024)")
     sub.add_argument(
@@ -69,6 +73,7 @@ def register(commands: Any) -> None:
     )
     sub.add_argument("run_file", type=Path, metavar="RUN.json", help="what `sdk bench -o` wrote")
     sub.add_argument("--html", type=Path, metavar="FILE", help="page to write; it needs no network")
+    sub.add_argument("--operators", action="store_true", help="every single operator too")
 
     sub = add_command(
         commands,
@@ -194,7 +199,11 @@ def _report(arguments: argparse.Namespace) -> None:
     report = api.read_run(arguments.run_file)
     if arguments.html is not None:
         api.write_html(report, arguments.html)
-    print_result(arguments, report.to_json(), lambda terminal: terminal.report(report))
+    print_result(
+        arguments,
+        report.to_json(),
+        lambda terminal: terminal.report(report, operators=arguments.operators),
+    )
 
 
 def _compare(arguments: argparse.Namespace) -> int:

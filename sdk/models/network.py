@@ -232,7 +232,9 @@ class Network:
         if max(height, width) <= size:
             return source
         stride = (max(1, height // size), max(1, width // size))
-        kernel = tuple(max(1, side - (size - 1) * step) for side, step in zip((height, width), stride, strict=True))
+        kernel = tuple(
+            max(1, side - (size - 1) * step) for side, step in zip((height, width), stride, strict=True)
+        )
         shape = tuple(
             (side - window) // step + 1
             for side, window, step in zip((height, width), kernel, stride, strict=True)

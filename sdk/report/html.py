@@ -11,16 +11,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from sdk.attribution import OperatorTime
-from sdk.breakdown import Peaks, dispatch_seconds
+from sdk.breakdown import Peaks, dispatch_seconds, roofline_seconds
 from sdk.errors import ReportError
 from sdk.gap import Gap
 from sdk.report import charts
+from sdk.report.conditions import facts_of_run
 from sdk.report.page import SCRIPT, STYLE, TEMPLATE
 from sdk.report.record import ModelRecord, Report
-from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, seconds_text
+from sdk.report.units import (
+    bytes_text,
+    count_text,
+    percent_text,
+    ratio_text,
+    seconds_text,
+    threads_text,
+)
 from sdk.theory import GROUPS
 
-HEADS = ("#", "operator", "group", "output", "MACs", "time", "share", "GFLOP/s", "FLOP/byte", "kernels")
+HEADS = (
+    *("#", "operator", "group", "output", "MACs", "time", "share", "roofline", "GFLOP/s", "FLOP/byte"),
+    "kernels",
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,7 @@ def render(report: Report) -> str:
         report=report,
         conditions={
             "runtime": f"{first.runtime} {first.runtime_version}",
-            "threads": _threads(first.threads),
+            "threads": threads_text(first.threads),
         },
         problems=_problems(report),
         # An emulator's clock means nothing, so nothing of it is shown where a reader would take it for a latency.
@@ -93,10 +104,6 @@ def _problems(report: Report) -> list[str]:
     return [f"{', '.join(dict.fromkeys(names))}: {problem}" for problem, names in found.items()]
 
 
-def _threads(count: int) -> str:
-    return "1 thread" if count == 1 else f"{count} threads"
-
-
 def _seconds(field: str, seconds: float | None) -> Cell:
     return Cell(
         field, "" if seconds is None else repr(seconds), "-" if seconds is None else seconds_text(seconds)
@@ -127,7 +134,7 @@ def _tiles(report: Report, number: int) -> dict[str, Any]:
         (_seconds(f"{at}.baseline_median_seconds", c.baseline_median_seconds), f"{c.baseline}, median"),
     ]
     return {
-        "title": f"{c.candidate} against {c.baseline}, {_threads(c.threads)}",
+        "title": f"{c.candidate} against {c.baseline}, {threads_text(c.threads)}",
         "tiles": [{"field": t.field, "value": t.value, "text": t.text, "label": label} for t, label in tiles],
     }
 
@@ -202,7 +209,7 @@ def _gap(g: Gap, markup: Any) -> dict[str, Any]:
     }
     return {
         "gap": g,
-        "threads": _threads(g.threads),
+        "threads": threads_text(g.threads),
         "waterfall": markup(charts.waterfall(g)),
         "peak": f"{g.peak_flop_per_second / 1e9:.3g} GFLOP/s",
         "method": methods[g.method],
@@ -224,6 +231,8 @@ def _operators(
     m: ModelRecord, times: tuple[OperatorTime, ...], peaks: Peaks | None, markup: Any
 ) -> dict[str, Any]:
     whole = sum(t.seconds for t in times) or 1.0
+    subject = m.subject()
+    least = roofline_seconds(subject, peaks) if subject is not None else {}
     rows = []
     for t in times:
         c, rate = t.cost, t.achieved_flop_per_second
@@ -237,6 +246,7 @@ def _operators(
                 Cell("macs", c.macs, count_text(c.macs) if c.macs else "-"),
                 _seconds("seconds", t.seconds),
                 _share("share", t.seconds / whole, 1),
+                _seconds("roofline_seconds", least.get(c.index)),
                 Cell("rate", repr(rate or 0.0), f"{rate / 1e9:.3g}" if rate else "-"),
                 Cell("intensity", repr(c.arithmetic_intensity), f"{c.arithmetic_intensity:.3g}"),
                 Cell("kernels", kernels, kernels, left=True, wrap=True),
@@ -274,35 +284,8 @@ def _accuracy_row(m: ModelRecord) -> dict[str, Any]:
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:
-    t = report.models[0].measurement
-    counts = sorted({m.threads for model in report.models for m in model.measurements})
-    facts = [
+    return [
         ("board", f"{report.board}: {report.board_title}"),
-        ("machine", f"{t.machine}, Python {t.python_version}, numpy {t.numpy_version}"),
-        ("runtime", f"{t.runtime} {t.runtime_version}, delegate {t.delegate}"),
-        ("threads", f"{', '.join(map(str, counts))}; CPUs {', '.join(map(str, t.cpus))}"),
-        (
-            "samples",
-            " + ".join(f"{len(m.measurement.samples_seconds):,}" for m in report.models)
-            + f", interleaved, after {len(t.warmup_seconds)} warm-ups",
-        ),
-        ("governor", t.governor or "unknown"),
-        ("clock", _range(t.frequency_before_hz, t.frequency_after_hz, 1e9, "GHz")),
-        ("temperature", _range(t.temperature_before_celsius, t.temperature_after_celsius, 1.0, "°C")),
-        ("throttled", {True: "yes", False: "no", None: "the machine does not tell"}[t.throttled]),
+        *facts_of_run(report),
+        *((f"package of {m.name}", m.measurement.package_sha256 or "none") for m in report.models),
     ]
-    if report.peaks is not None:
-        memory = report.peaks.memory_bytes_per_second
-        figures = f"{report.peaks.flop_per_second / 1e9:.3g} GFLOP/s" + (
-            f", {memory / 1e9:.3g} GB/s read and written" if memory else ""
-        )
-        facts.append(("what the board can do", f"{figures} ({report.peaks.source})"))
-    facts += [(f"package of {m.name}", m.measurement.package_sha256 or "none") for m in report.models]
-    return facts
-
-
-def _range(before: float | None, after: float | None, unit: float, name: str) -> str:
-    if before is None and after is None:
-        return "the machine does not tell"
-    texts = ["?" if v is None else f"{v / unit:.3g}" for v in (before, after)]
-    return f"{texts[0]} {name} before, {texts[1]} {name} after"

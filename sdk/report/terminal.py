@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from sdk.inspection import Inspection
-from sdk.report.record import Accuracy, ModelRecord, Report
+from sdk.report.record import Accuracy
+from sdk.report.tables import facts as _facts
+from sdk.report.tables import shape_text, short_name
+from sdk.report.tables import table as _table
 from sdk.report.terminal_gap import against as against
 from sdk.report.terminal_gap import calibration as calibration
 from sdk.report.terminal_gap import evaluation as evaluation
-from sdk.report.terminal_gap import gap
 from sdk.report.terminal_gap import size_suite as size_suite
 from sdk.report.terminal_gap import suite as suite
 from sdk.report.terminal_releases import board_overview as board_overview
@@ -23,42 +24,8 @@ from sdk.report.terminal_releases import releases as releases
 from sdk.report.terminal_releases import signed as signed
 from sdk.report.terminal_releases import slot_changed as slot_changed
 from sdk.report.terminal_releases import verified as verified
+from sdk.report.terminal_run import report as report
 from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, seconds_text
-
-
-def _table(title: str | None, *columns: str, tight: bool = False) -> Table:
-    """A table of one text column and numbers. A column named with ``<`` is text too, with ``~`` text that may wrap.
-
-    ``tight`` puts one space between columns instead of two, for tables that need the room.
-    """
-    table = Table(title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, title_style="bold")
-    table.title = f"\n{title}" if title else None
-    table.padding = (0, 0) if tight else (0, 1, 0, 0)
-    for index, column in enumerate(columns):
-        text = index == 0 or column[0] in "<~"
-        table.add_column(
-            column.lstrip("<~"),
-            justify="left" if text else "right",
-            overflow="fold",
-            no_wrap=column[0] != "~",
-        )
-    return table
-
-
-def _facts(*pairs: tuple[str, str]) -> Table:
-    """Label and value, one pair a line."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
-    for label, value in pairs:
-        table.add_row(label, value)
-    return table
-
-
-def shape_text(shape: Sequence[int]) -> str:
-    """(1, 224, 224, 3) as 1x224x224x3."""
-    return "x".join(map(str, shape))
-
 
 # ------------------------------------------------------------------------------------------------ single steps
 
@@ -297,12 +264,6 @@ def package_diff(result: Any) -> RenderableType:
     )
 
 
-def short_name(name: str, width: int = 14) -> str:
-    """The end of a converter's long tensor name, which is where layers differ."""
-    last = name.split(";")[0]
-    return last if len(last) <= width else "…" + last[-(width - 1) :]
-
-
 # -------------------------------------------------------------------------------------------------- catalogues
 
 
@@ -340,147 +301,3 @@ def boards(known: Sequence[Any]) -> RenderableType:
             board.preferred_runtime.name if board.preferred_runtime else "-",
         )
     return Group(table, Text("GFLOP/s: float32 peak of the fastest core; GB/s: memcpy", style="dim"))
-
-
-# ------------------------------------------------------------------------------------------------------- report
-
-
-def report(result: Report) -> RenderableType:
-    """Size, accuracy, latency and the gap between theory and measurement, then the conditions."""
-    parts: list[RenderableType] = [Text(f"Board {result.board}: {result.board_title}", style="bold")]
-    parts.append(_sizes(result))
-    if any(m.accuracy for m in result.models):
-        parts.append(_accuracies(result.models))
-    if result.emulated:
-        # Its clock means nothing, so no time of it is shown where a reader would take it for a latency.
-        parts.append(
-            Text("emulated: the times of this run are not latencies, and are not shown", style="bold red")
-        )
-        parts.append(_work(result.models))
-        if any(m.instructions for m in result.models):
-            parts.append(_instructions(result.models))
-    else:
-        parts.append(_latencies(result.models))
-        if result.comparisons:
-            parts.append(_gap(result))
-        parts.extend(gap(g) for g in result.gaps)
-    parts.append(_conditions(result))
-    parts.extend(Text(f"note: {note}", style="yellow") for note in result.notes)
-    return Group(*parts)
-
-
-def _sizes(result: Report) -> Table:
-    table = _table(
-        "Size", "model", "float32", "pruned", "clustered", "coded", "ratio", "zeros", "decode", tight=True
-    )
-    for m in result.models:
-        sizes = dict(m.stages)
-        table.add_row(
-            short_name(m.name, 20),
-            bytes_text(m.original_bytes),
-            *(bytes_text(sizes[stage]) for stage in ("pruned", "clustered")),
-            bytes_text(m.package_bytes),
-            ratio_text(m.ratio),
-            percent_text(m.sparsity, 0),
-            "-" if result.emulated else seconds_text(m.measurement.decode_seconds),
-        )
-    return table
-
-
-def _accuracies(models: Sequence[ModelRecord]) -> RenderableType:
-    table = _table("Accuracy", "model", "original", "compressed", "on the board", "board = host")
-    data = ""
-    for m in models:
-        if m.accuracy is None:
-            continue
-        a = m.accuracy
-        data = f"{a.samples} samples: {a.data}"
-        board = "-" if a.board_correct is None else percent_text(a.share(a.board_correct), 2)
-        agrees = "-" if a.board_agrees is None else f"{a.board_agrees} of {a.samples}"
-        table.add_row(
-            short_name(m.name, 20),
-            percent_text(a.share(a.original_correct), 2),
-            percent_text(a.share(a.compressed_correct), 2),
-            board,
-            agrees,
-        )
-    return Group(table, Text(data, style="dim"))
-
-
-def _work(models: Sequence[ModelRecord]) -> Table:
-    table = _table("Work of one inference", "model", "MACs", "by weights that are not zero")
-    for m in models:
-        table.add_row(short_name(m.name, 20), count_text(m.macs), count_text(m.effective_macs))
-    return table
-
-
-def _instructions(models: Sequence[ModelRecord]) -> Table:
-    """Counted under emulation, against the first model; and how many fewer its multiply-accumulates promise."""
-    table = _table(
-        "Instructions of one inference", "model", "executed", "fewer", "MACs say", "a decoded weight"
-    )
-    first = models[0]
-    for m in models:
-        a_weight = m.decode_instructions_per_weight
-        executed, fewer = "-", "-"
-        if m.instructions and first.instructions:
-            executed, fewer = count_text(m.instructions), ratio_text(first.instructions / m.instructions)
-        promised = ratio_text(first.macs / m.macs) if m.macs else "-"
-        decoded = "-" if a_weight is None else f"{a_weight:.1f}"
-        table.add_row(short_name(m.name, 20), executed, fewer, promised, decoded)
-    return table
-
-
-def _latencies(models: Sequence[ModelRecord]) -> Table:
-    table = _table("Latency of one inference", "model", "minimum", "median", "p90", "p99", "samples", "MACs")
-    for m in models:
-        t = m.measurement
-        times = [seconds_text(s) for s in (t.minimum, t.median, t.p90, t.p99)]
-        table.add_row(short_name(m.name, 20), *times, f"{len(t.samples_seconds):,}", count_text(m.macs))
-    return table
-
-
-def _gap(result: Report) -> RenderableType:
-    table = _table(
-        f"Against {result.comparisons[0].baseline}",
-        "model",
-        "in theory",
-        "measured",
-        "95 % interval",
-        "realised",
-    )
-    for c in result.comparisons:
-        theory, share = c.theoretical_speedup, c.share_realised
-        table.add_row(
-            c.candidate,
-            "-" if theory is None else ratio_text(theory),
-            ratio_text(c.measured_speedup),
-            f"{c.measured_low:.2f} - {c.measured_high:.2f}",
-            "-" if share is None else percent_text(share, 0),
-        )
-    return Group(
-        table,
-        Text(
-            "in theory: ratio of MACs; measured: of medians; realised: measured / in theory",
-            style="dim",
-        ),
-    )
-
-
-def _conditions(result: Report) -> RenderableType:
-    t = result.models[0].measurement
-    samples = " + ".join(f"{len(m.measurement.samples_seconds):,}" for m in result.models)
-    return Group(
-        Text("\nConditions", style="bold"),
-        _facts(
-            ("machine", f"{t.machine}, Python {t.python_version}, numpy {t.numpy_version}"),
-            ("runtime", f"{t.runtime} {t.runtime_version}, delegate {t.delegate}"),
-            ("threads", f"{t.threads}, on CPUs {', '.join(map(str, t.cpus))}"),
-            ("samples", f"{samples}, interleaved, after {len(t.warmup_seconds)} warm-ups"),
-            ("decoder", f"{t.decode_kernel} kernel"),
-            *(
-                ("verdict", f"{m.name}: {'; '.join(m.measurement.problems) or 'trusted'}")
-                for m in result.models
-            ),
-        ),
-    )

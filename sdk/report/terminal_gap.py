@@ -164,7 +164,11 @@ def suite(result: Any) -> RenderableType:
                     "-" if row.paper_seconds is None else seconds_text(row.paper_seconds),
                     "-" if row.paper_speedup is None else ratio_text(row.paper_speedup),
                 )
-        parts += [Text(f"{'1 thread' if threads == 1 else f'{threads} threads'}", style="bold"), table, Text("")]
+        parts += [
+            Text(f"{'1 thread' if threads == 1 else f'{threads} threads'}", style="bold"),
+            table,
+            Text(""),
+        ]
     said = f"speed-ups against {result.rows[0].name} at the same size; paper: {result.source}"
     problems: dict[str, list[str]] = {}
     for _, report in result.runs:

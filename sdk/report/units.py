@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def bytes_text(size: int) -> str:
     """1234567 as "1.23 MB": decimal units, three digits."""
@@ -30,6 +32,13 @@ def seconds_text(seconds: float) -> str:
     raise AssertionError("unreachable")
 
 
+def seconds_range_text(low: float, high: float) -> str:
+    """0.0012 and 0.0013 as "1.200 - 1.300 ms": both in the unit of the lower, with four digits, to tell them apart."""
+    factor, unit = next((f, u) for f, u in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")) if low >= f or u == "µs")
+    digits = max(0, 3 - int(math.log10(max(low / factor, 1.0))))
+    return f"{low / factor:.{digits}f} - {high / factor:.{digits}f} {unit}"
+
+
 def ratio_text(ratio: float) -> str:
     """3.456 as "3.46x"; from 10 on with one digit behind the point."""
     return f"{ratio:.1f}x" if ratio >= 9.995 else f"{ratio:.2f}x"
@@ -38,6 +47,11 @@ def ratio_text(ratio: float) -> str:
 def percent_text(share: float, digits: int = 1) -> str:
     """0.7 as "70.0 %"."""
     return f"{100 * share:.{digits}f} %"
+
+
+def threads_text(count: int) -> str:
+    """ "1 thread", "4 threads"."""
+    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def _three_digits(value: float) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from device_agent import bench
-from device_agent.bench import ColdStart, Plan, judge_throttling, measure, set_inputs, take_samples
+from device_agent.bench import ColdStart, Plan, judge_throttling, measure, set_inputs, take_samples, thin_out
 from device_agent.conditions import Conditions
 from device_agent.errors import AgentError
 from device_agent.loaded import LoadedModel
@@ -127,6 +127,9 @@ def test_a_record_says_what_ran_and_under_which_conditions(float_model):
     assert len(m.samples_seconds) == 20
     assert (m.temperature_before_celsius, m.temperature_max_celsius) == (40.0, 55.0)
     assert (m.frequency_before_hz, m.frequency_min_hz) == (1.8e9, 1.5e9)
+    assert m.during
+    assert {(moment.frequency_hz, moment.temperature_celsius) for moment in m.during} == {(1.5e9, 55.0)}
+    assert m.preemptions is not None
     assert (m.throttled, m.throttle_reasons) == (True, ("throttled",))
     assert (m.emulated, m.cpus, m.peak_memory_bytes) == (True, (0,), 1 << 25)
     assert m == type(m).from_json(m.to_json())
@@ -143,6 +146,14 @@ def test_a_record_says_what_ran_and_under_which_conditions(float_model):
 )
 def test_throttling_is_what_the_machine_says(seen, verdict):
     assert judge_throttling(seen) == verdict
+
+
+def test_of_many_moments_the_first_the_last_and_some_between_are_kept():
+    told = [(float(s), Conditions(40.0, 1e9, None, None, None)) for s in range(1000)]
+    kept = thin_out(told, 5)
+    assert [moment.seconds for moment in kept] == [0.0, 250.0, 500.0, 749.0, 999.0]
+    assert thin_out(told[:2], 5) == thin_out(told[:2])
+    assert thin_out([(0.0, Conditions(None, None, "performance", None, None))]) == ()
 
 
 def test_a_count_of_throttling_that_grew_is_throttling():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from device_agent import measure
-from device_agent.measure import Measurement, MeasurementError, bootstrap_median_interval
+from device_agent.measure import Measurement, MeasurementError, Moment, bootstrap_median_interval
 
 
 def record(**changes) -> Measurement:
@@ -40,9 +41,21 @@ def record(**changes) -> Measurement:
     return Measurement(**{**values, **changes})
 
 
+def clocks(*hertz: float) -> tuple[Moment, ...]:
+    return tuple(Moment(float(i), hz, None) for i, hz in enumerate(hertz))
+
+
+NOISY = (0.01,) * 80 + (0.05,) * 20
+
+
 def test_a_record_survives_json():
     first = record(
-        temperature_before_celsius=41.5, throttled=False, governor="ondemand", peak_memory_bytes=1 << 26
+        temperature_before_celsius=41.5,
+        throttled=False,
+        governor="ondemand",
+        peak_memory_bytes=1 << 26,
+        during=(Moment(0.5, 1.8e9, 44.0), Moment(1.0, None, None)),
+        preemptions=3,
     )
     again = Measurement.from_json(json.loads(json.dumps(first.to_json(), allow_nan=False)))
     assert again == first
@@ -87,7 +100,14 @@ def test_one_sample_has_an_interval_of_no_width():
         ({"emulated": True}, "emulated"),
         ({"throttled": True, "throttle_reasons": ("under-voltage",)}, "under-voltage"),
         ({"frequency_before_hz": 1.8e9, "frequency_after_hz": 0.6e9}, "clock fell by 67%"),
-        ({"samples_seconds": (0.01,) * 80 + (0.05,) * 20}, "noisy"),
+        ({"during": clocks(1.8e9, 1.8e9, 1.2e9)}, "clock fell by 33%"),
+        ({"samples_seconds": NOISY}, "noisy"),
+        ({"samples_seconds": NOISY, "preemptions": 20}, "took the core 20 times in 100 samples"),
+        ({"samples_seconds": NOISY, "preemptions": 0}, "no process of this machine"),
+        (
+            {"samples_seconds": NOISY, "preemptions": 0, "during": clocks(1.8e9, 0.6e9, 1.8e9)},
+            "between 0.60 and 1.80 GHz",
+        ),
         ({"samples_seconds": (0.01,) * 20}, "few samples"),
         ({"delegate": "none"}, "XNNPACK"),
     ],
@@ -98,6 +118,24 @@ def test_a_run_that_should_not_be_trusted_says_why(changes, word):
 
 def test_a_quiet_run_has_no_problems():
     assert record(frequency_before_hz=1.8e9, frequency_after_hz=1.8e9, throttled=False).problems == ()
+
+
+def test_a_clock_that_rises_from_idle_to_work_has_not_fallen():
+    """What counts is the clock between rounds: before the first the core may have idled."""
+    m = record(frequency_before_hz=0.6e9, frequency_after_hz=0.6e9, during=clocks(1.8e9, 1.8e9))
+    assert m.problems == ()
+    assert m.clock_hz == 1.8e9
+    assert record(frequency_before_hz=1.0e9, frequency_after_hz=2.0e9).clock_hz == 1.5e9
+    assert record().clock_hz is None
+
+
+def test_a_record_of_the_schema_before_is_still_read():
+    written = record(temperature_before_celsius=40.0).to_json()
+    old = {k: v for k, v in written.items() if k not in ("during", "preemptions")}
+    read = Measurement.from_json({**old, "schema": "armlet.measurement/1"})
+    assert read == replace(record(temperature_before_celsius=40.0), during=(), preemptions=None)
+    with pytest.raises(MeasurementError, match="during"):
+        Measurement.from_json({**old, "schema": "armlet.measurement/2"})
 
 
 # -- what a board may send --------------------------------------------------------------------------------------------
@@ -114,6 +152,10 @@ HOSTILE = [
     ("samples_seconds", [10**400]),
     ("samples_seconds", [[0.1]]),
     ("warmup_seconds", {"0": 0.1}),
+    ("during", [{"seconds": 0.0}]),
+    ("during", [{"seconds": 0.0, "frequency_hz": -1.0, "temperature_celsius": None}]),
+    ("during", [{"seconds": 0.0, "frequency_hz": None, "temperature_celsius": None}] * 1000),
+    ("preemptions", -1),
     ("init_seconds", None),
     ("first_seconds", 1e6),
     ("decode_kernel", "fortran"),

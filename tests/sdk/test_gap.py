@@ -39,8 +39,7 @@ class Run:
     median: float
     threads: int = 1
     fastest: float = 9.9
-    frequency_before_hz: float | None = None
-    frequency_after_hz: float | None = None
+    clock_hz: float | None = None
 
     @property
     def minimum(self) -> float:
@@ -118,7 +117,7 @@ def test_memory_and_clock_take_from_what_was_below_peak():
     slow_memory = replace(PEAKS, memory_bytes_per_second=1e6, clock_hz=2e9)  # 1000 bytes take 1 ms
     memory = replace(SMALL, costs=[cost(0, CONV, 1_000_000, size=3000), *SMALL.costs[1:]])
     assert breakdown(memory, slow_memory)[MEMORY] == pytest.approx(1e-3)
-    slowed = replace(SMALL, measurement=Run(6e-3, frequency_before_hz=1.6e9, frequency_after_hz=1.6e9))
+    slowed = replace(SMALL, measurement=Run(6e-3, clock_hz=1.6e9))
     parts = breakdown(slowed, slow_memory)
     assert parts[CLOCK] == pytest.approx(0.5e-3)
     assert sum(parts.values()) == pytest.approx(6e-3)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, seconds_text
+from sdk.report.units import (
+    bytes_text,
+    count_text,
+    percent_text,
+    ratio_text,
+    seconds_range_text,
+    seconds_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +45,22 @@ def test_counts(count: int, text: str) -> None:
 )
 def test_seconds(seconds: float, text: str) -> None:
     assert seconds_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (9.981e-4, 1.0012e-3, "998.1 - 1001.2 µs"),
+        (0.0012345, 0.0013456, "1.234 - 1.346 ms"),
+        (0.123456, 0.12399, "123.5 - 124.0 ms"),
+        (2.0, 3.0, "2.000 - 3.000 s"),
+        (0.0, 2e-7, "0.000 - 0.200 µs"),
+    ],
+)
+def test_ranges_are_in_one_unit_and_fine_enough_to_tell_their_ends_apart(
+    low: float, high: float, text: str
+) -> None:
+    assert seconds_range_text(low, high) == text
 
 
 def test_ratios_and_shares() -> None:

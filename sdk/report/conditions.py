@@ -1,0 +1,92 @@
+"""Under which conditions a run was measured, in words: the same for the terminal and the page. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from device_agent.measure import Measurement
+from sdk.report.record import Report
+
+
+def facts_of_run(report: Report) -> list[tuple[str, str]]:
+    """Label and text, one pair a line."""
+    first = report.models[0].measurement
+    runs = report.models[0].measurements  # one for every number of threads
+    warm_ups = [len(m.measurement.warmup_seconds) for m in report.models]
+    facts = [
+        ("machine", f"{first.machine}, Python {first.python_version}, numpy {first.numpy_version}"),
+        ("runtime", f"{first.runtime} {first.runtime_version}, delegate {first.delegate}"),
+        ("threads", f"{', '.join(str(t.threads) for t in runs)}; on CPUs {', '.join(map(str, first.cpus))}"),
+        (
+            "samples",
+            " + ".join(f"{len(m.measurement.samples_seconds):,}" for m in report.models)
+            + f", interleaved, after {_range(warm_ups)} warm-ups",
+        ),
+        ("decoder", f"{first.decode_kernel} kernel"),
+    ]
+    if report.emulated:
+        return facts
+    throttled = [t.throttled for t in runs if t.throttled is not None]
+    facts += [
+        ("governor", first.governor or "the machine does not tell"),
+        (
+            "clock",
+            _course(
+                runs[0].frequency_before_hz,
+                [moment.frequency_hz for t in runs for moment in t.during],
+                runs[-1].frequency_after_hz,
+                1e-9,
+                "GHz",
+            ),
+        ),
+        (
+            "temperature",
+            _course(
+                runs[0].temperature_before_celsius,
+                [moment.temperature_celsius for t in runs for moment in t.during],
+                runs[-1].temperature_after_celsius,
+                1.0,
+                "°C",
+            ),
+        ),
+        ("throttled", ("yes" if any(throttled) else "no") if throttled else "the machine does not tell"),
+        ("disturbed", _disturbed([t for m in report.models for t in m.measurements])),
+    ]
+    if report.peaks is not None:
+        memory = report.peaks.memory_bytes_per_second
+        figures = f"{report.peaks.flop_per_second / 1e9:.3g} GFLOP/s" + (
+            f", {memory / 1e9:.3g} GB/s read and written" if memory else ""
+        )
+        facts.append(("board's peak", f"{figures} ({report.peaks.source})"))
+    return facts
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _course(
+    before: float | None, during: Sequence[float | None], after: float | None, factor: float, unit: str
+) -> str:
+    """ "1.5 GHz before, 1.8 to 2.4 during, 1.8 after"."""
+    known = [value for value in during if value is not None]
+    if before is None and after is None and not known:
+        return "the machine does not tell"
+    parts = []
+    for value, when in ((before, "before"), (None, "during"), (after, "after")):
+        if when == "during" and known:
+            low, high = f"{min(known) * factor:.3g}", f"{max(known) * factor:.3g}"
+            parts.append(f"{low if low == high else f'{low} to {high}'} {unit} during")
+        elif value is not None:
+            parts.append(f"{value * factor:.3g} {unit} {when}")
+    return ", ".join(parts)
+
+
+def _disturbed(measured: Sequence[Measurement]) -> str:
+    """How often other processes took the cores while samples were taken."""
+    counts = [t.preemptions for t in measured if t.preemptions is not None]
+    if not counts:
+        return "the record does not tell"
+    samples = sum(len(t.samples_seconds) for t in measured)
+    return f"other processes took a core {sum(counts):,} times in {samples:,} samples"
