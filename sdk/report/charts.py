@@ -12,11 +12,12 @@ from html import escape
 
 import numpy as np
 
+from device_agent.measure import Measurement
 from sdk.attribution import OperatorTime
 from sdk.breakdown import Peaks
 from sdk.gap import Gap
 from sdk.report.record import ModelRecord
-from sdk.report.units import bytes_text, percent_text, seconds_text
+from sdk.report.units import bytes_text, percent_text, seconds_range_text, seconds_text, threads_text
 from sdk.theory import GROUPS
 
 WIDTH = 720
@@ -55,51 +56,104 @@ def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def distributions(models: Sequence[ModelRecord]) -> str:
-    """One histogram a model over a common axis of milliseconds, with the median and its interval."""
-    left, right, row = 8, 8, 96
+    """A histogram for every model and number of threads, each over its own axis, with the median and its interval."""
+    row = 112
+    measured = [(number, m.name, t) for number, m in enumerate(models) for t in m.measurements]
+    body: list[str] = []
+    for place, (number, name, timed) in enumerate(measured):
+        body += _histogram(
+            f"{name}, {threads_text(timed.threads)}", timed, place * row, f"series-{number % 8}"
+        )
+    return _svg(len(measured) * row, body, "Distribution of the time of one inference, for each model")
+
+
+def _histogram(name: str, t: Measurement, y: float, style: str) -> list[str]:
+    left, right, top, base = 8, 8, y + 22, y + 82
     # A few outliers would squeeze everything else: they are cut off, and counted in words.
-    times = [m.measurement for m in models]
-    first = min(t.minimum for t in times)
-    last = max(
-        min(t.percentile(95.0) + 0.5 * (t.percentile(95.0) - t.minimum), 2.0 * t.median) for t in times
+    p95 = t.percentile(95.0)
+    last = max(t.median, min(p95 + 0.5 * (p95 - t.minimum), 2.0 * t.median))
+    low = max(0.0, t.minimum - 0.05 * (last - t.minimum))
+    high = max(last + 0.02 * (last - low), low * (1.0 + 1e-6))
+    beyond = sum(s > high for s in t.samples_seconds)
+    factor, unit = next(
+        (f, u) for f, u in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")) if t.median >= f or u == "µs"
     )
-    low = max(0.0, first - 0.05 * (last - first))
-    high = last + 0.02 * (last - low)
 
     def x(seconds: float) -> float:
         return left + (WIDTH - left - right) * (seconds - low) / max(high - low, 1e-12)
 
-    body = []
-    for number, model in enumerate(models):
-        t = model.measurement
-        top, base = number * row + 22, number * row + row - 14
-        counts, edges = np.histogram(np.asarray(t.samples_seconds), bins=_BINS, range=(low, high))
-        tallest = max(int(counts.max()), 1)
-        beyond = sum(s > high for s in t.samples_seconds)
-        body.append(_text(left, top - 6, model.name, style="strong"))
-        note = f"median {seconds_text(t.median)}, {len(t.samples_seconds):,} samples"
-        body.append(
-            _text(WIDTH - right, top - 6, note + (f", {beyond} beyond" if beyond else ""), "end", "dim")
-        )
-        for count, start, end in zip(counts, edges[:-1], edges[1:], strict=True):
-            if count:
-                height = (base - top) * count / tallest
-                title = f"{count} inferences of {seconds_text(start)} to {seconds_text(end)}"
-                style = f"series-{number % 8}"
-                body.append(_bar(x(start), base - height, x(end) - x(start) - 1, height, style, title))
-        interval_low, interval_high = t.median_interval()
-        title = f"median between {seconds_text(interval_low)} and {seconds_text(interval_high)} (95 %)"
-        body.append(
-            _bar(x(interval_low), top, x(interval_high) - x(interval_low), base - top, "interval", title)
-        )
-        body.append(_line(x(t.median), top, x(t.median), base, "median"))
-        body.append(_line(left, base, WIDTH - right, base))
-    height = len(models) * row + 14
-    for tick in nice_ticks(low * 1e3, high * 1e3, 8):
-        body.append(_line(x(tick / 1e3), height - 28, x(tick / 1e3), height - 23))
-        body.append(_text(x(tick / 1e3), height - 11, f"{tick:.4g}", "middle", "dim"))
-    body.append(_text(WIDTH - right, height, "milliseconds", "end", "dim"))
-    return _svg(height + 4, body, "Distribution of the time of one inference, for each model")
+    counts, edges = np.histogram(
+        np.asarray(t.samples_seconds), bins=_BINS, range=(low, max(high, low + 1e-12))
+    )
+    tallest = max(int(counts.max()), 1)
+    note = f"median {seconds_text(t.median)}, {len(t.samples_seconds):,} samples"
+    body = [
+        _text(left, top - 6, name, style="strong"),
+        _text(WIDTH - right, top - 6, note + (f", {beyond} beyond" if beyond else ""), "end", "dim"),
+    ]
+    for count, start, end in zip(counts, edges[:-1], edges[1:], strict=True):
+        if count:
+            height = (base - top) * count / tallest
+            title = f"{count} inferences of {seconds_text(start)} to {seconds_text(end)}"
+            body.append(_bar(x(start), base - height, x(end) - x(start) - 1, height, style, title))
+    ends = t.median_interval()
+    title = f"median between {seconds_range_text(*ends)} (95 %)"
+    body.append(_bar(x(ends[0]), top, x(ends[1]) - x(ends[0]), base - top, "interval", title))
+    body.append(_line(x(t.median), top, x(t.median), base, "median"))
+    body.append(_line(left, base, WIDTH - right, base))
+    for tick in nice_ticks(low / factor, high / factor, 8):
+        place = x(tick * factor)
+        body.append(_line(place, base, place, base + 4))
+        if left + 16 < place < WIDTH - right - 46:
+            body.append(_text(place, base + 16, f"{tick:.5g}", "middle", "dim"))
+    body.append(_text(WIDTH - right, base + 16, unit, "end", "dim"))
+    return body
+
+
+def course(model: ModelRecord) -> str:
+    """Clock and temperature while the models ran, run after run on the next number of threads; "" where unknown."""
+    kinds = (("clock", "GHz", 1e-9, "frequency_hz"), ("temperature", "°C", 1.0, "temperature_celsius"))
+    body: list[str] = []
+    y = 0.0
+    for number, (name, unit, factor, field) in enumerate(kinds):
+        points, start = [], 0.0
+        for timed in model.measurements:
+            told = [(start + m.seconds, getattr(m, field)) for m in timed.during]
+            points += [(at, factor * value) for at, value in told if value is not None]
+            start += timed.during[-1].seconds if timed.during else 0.0
+        if len(points) > 1:
+            body += _curve(name, unit, points, y, number)
+            y += 112
+    return _svg(y, body, "Clock and temperature during the run") if body else ""
+
+
+def _curve(name: str, unit: str, points: Sequence[tuple[float, float]], y: float, number: int) -> list[str]:
+    left, right, top, base = 60, 8, y + 22, y + 82
+    values = [value for _, value in points]
+    margin = max(0.02 * max(abs(v) for v in values), 0.1 * (max(values) - min(values)), 1e-9)
+    low, high, last = min(values) - margin, max(values) + margin, max(points[-1][0], 1e-9)
+    line = " ".join(
+        f"{left + (WIDTH - left - right) * at / last:.1f},{base - (base - top) * (value - low) / (high - low):.1f}"
+        for at, value in points
+    )
+    body = [
+        _text(8, top - 6, f"{name}, {unit}", style="strong"),
+        _text(WIDTH - right, top - 6, f"{min(values):.3g} to {max(values):.3g} {unit}", "end", "dim"),
+        f'<polyline points="{line}" class="curve series-{number}"/>',
+        _line(left, base, WIDTH - right, base),
+        _text(WIDTH - right, base + 16, "s", "end", "dim"),
+    ]
+    for tick in nice_ticks(low, high, 3):
+        height = base - (base - top) * (tick - low) / (high - low)
+        body += [
+            _line(left, height, WIDTH - right, height, "grid"),
+            _text(left - 8, height + 4, f"{tick:.4g}", "end", "dim"),
+        ]
+    for tick in nice_ticks(0.0, last, 8):
+        place = left + (WIDTH - left - right) * tick / last
+        if place < WIDTH - right - 20:
+            body.append(_text(place, base + 16, f"{tick:.4g}", "middle", "dim"))
+    return body
 
 
 def waterfall(gap: Gap) -> str:
@@ -283,5 +337,20 @@ def accuracy_against_size(models: Sequence[ModelRecord]) -> str:
             f'<circle cx="{x(size):.1f}" cy="{y(share):.1f}" r="6" class="series-{number % 8} {style}">'
             f"<title>{escape(title)}</title></circle>"
         )
-        body.append(_text(x(size), height - bottom + 16, bytes_text(size), "middle", "dim"))
+        if style == "point":
+            beside = x(size) < 0.7 * WIDTH
+            label = name.removesuffix(", compressed")
+            body.append(
+                _text(
+                    x(size) + (10 if beside else -10),
+                    y(share) + 4,
+                    label,
+                    "start" if beside else "end",
+                    "dim",
+                )
+            )
+    for exponent in range(math.ceil(math.log10(x_low)), math.floor(math.log10(x_high)) + 1):
+        for factor in (1, 2, 5):
+            if x_low <= (tick := factor * 10**exponent) <= x_high and x(tick) < WIDTH - right - 80:
+                body.append(_text(x(tick), height - bottom + 16, bytes_text(tick), "middle", "dim"))
     return _svg(height, body, "Accuracy against size, before and after compression")

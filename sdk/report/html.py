@@ -23,6 +23,7 @@ from sdk.report.units import (
     count_text,
     percent_text,
     ratio_text,
+    seconds_range_text,
     seconds_text,
     threads_text,
 )
@@ -69,7 +70,7 @@ def render(report: Report) -> str:
         report=report,
         conditions={
             "runtime": f"{first.runtime} {first.runtime_version}",
-            "threads": threads_text(first.threads),
+            "threads": " and ".join(threads_text(t.threads) for t in report.models[0].measurements),
         },
         problems=_problems(report),
         # An emulator's clock means nothing, so nothing of it is shown where a reader would take it for a latency.
@@ -80,6 +81,7 @@ def render(report: Report) -> str:
         work_rows=[_work_row(m, report.models[0]) for m in report.models if m.instructions is not None],
         comparison_rows=[_comparison_row(c) for c in report.comparisons],
         gaps=[_gap(g, Markup) for g in report.gaps],
+        course="" if report.emulated else Markup(charts.course(report.models[0])),
         distributions=Markup(charts.distributions(report.models)),
         operators=[_operators(m, times, report.peaks, Markup) for m, times in profiled],
         heads=HEADS,
@@ -141,6 +143,8 @@ def _tiles(report: Report, number: int) -> dict[str, Any]:
 
 def _model_row(m: ModelRecord, t: Any, times: bool) -> dict[str, Any]:
     seconds = [_seconds(name, getattr(t, name)) for name in ("minimum", "median", "p90", "p99")]
+    low, high = t.median_interval()
+    seconds.insert(2, Cell("median_low", repr(low), seconds_range_text(low, high)))
     return {
         "name": m.name,
         "cells": [
@@ -242,7 +246,7 @@ def _operators(
                 Cell("index", c.index, str(c.index)),
                 Cell("kind", c.kind, c.kind, left=True),
                 Cell("group", c.group, c.group, left=True),
-                Cell("output_shape", "x".join(map(str, c.output_shape)), "x".join(map(str, c.output_shape))),
+                Cell("output_shape", shape := "x".join(map(str, c.output_shape)), shape.removeprefix("1x")),
                 Cell("macs", c.macs, count_text(c.macs) if c.macs else "-"),
                 _seconds("seconds", t.seconds),
                 _share("share", t.seconds / whole, 1),

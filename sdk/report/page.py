@@ -33,7 +33,8 @@ table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tab
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(--rule); white-space: nowrap; }
 th { font-weight: 600; vertical-align: bottom; } tr:last-child td { border-bottom: 0; }
 th:first-child, td:first-child, .left { text-align: left; }
-td.wrap { white-space: normal; min-width: 12rem; }
+td.wrap { white-space: normal; min-width: 9rem; }
+table.sortable { font-size: .8rem; } .sortable th, .sortable td { padding: .2rem .4rem; }
 th button { all: unset; cursor: pointer; } th button:focus-visible { outline: 2px solid var(--accent); }
 th[aria-sort=ascending] button::after { content: " \\2191"; }
 th[aria-sort=descending] button::after { content: " \\2193"; }
@@ -57,6 +58,7 @@ svg text.strong { font-weight: 600; }
 .series-6 { fill: var(--s6); color: var(--s6); } .series-7 { fill: var(--s7); color: var(--s7); }
 .hollow.series-0 { stroke: var(--s0); } .hollow.series-1 { stroke: var(--s1); } .hollow.series-2 { stroke: var(--s2); }
 .hollow.series-3 { stroke: var(--s3); } .hollow.series-4 { stroke: var(--s4); } .hollow.series-5 { stroke: var(--s5); }
+.curve { fill: none; stroke-width: 2; } .curve.series-0 { stroke: var(--s0); } .curve.series-1 { stroke: var(--s1); }
 .key i.outside { background: var(--rule); }
 @media print { h2, h3 { break-after: avoid; } body { background: #fff; font-size: 11px; }
   main { max-width: none; padding: 0; }
@@ -137,7 +139,7 @@ TEMPLATE = """<!doctype html>
 <section>
 <h2>Models</h2>
 {{ table(["model", "threads", "float32", "package", "ratio", "zeros", "MACs"]
- + (["minimum", "median", "p90", "p99"] if times else []), model_rows) }}
+ + (["minimum", "median", "95 % interval", "p90", "p99"] if times else []), model_rows) }}
 {% if times %}
 {{ table(["model", "decode", "initialise", "first inference", "peak memory", "decoder"], start_rows) }}
 <p class="dim">The second table is a cold start, in a fresh process: decoding the package, loading the model, the first
@@ -180,7 +182,7 @@ Arithmetic at {{ entry.peak }} ({{ entry.gap.peak_source }}); operators {{ entry
 <section>
 <h2>Distribution of one inference</h2>
 <div class="plot">{{ distributions }}</div>
-<p class="dim">Line: median. Band: its 95 % interval (moving-block bootstrap).</p>
+<p class="dim">Line: median. Band: its 95 % interval (moving-block bootstrap). Each has an axis of its own.</p>
 </section>
 {% endif %}
 
@@ -223,6 +225,7 @@ Arithmetic at {{ entry.peak }} ({{ entry.gap.peak_source }}); operators {{ entry
 <section>
 <h2>Conditions</h2>
 <dl>{% for name, text in facts %}<dt>{{ name }}</dt><dd>{{ text }}</dd>{% endfor %}</dl>
+{% if course %}<div class="plot">{{ course }}</div>{% endif %}
 {% for note in report.notes %}<p>{{ note }}</p>{% endfor %}
 </section>
 </main>

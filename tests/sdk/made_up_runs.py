@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from device_agent.measure import Measurement
+from device_agent.measure import Measurement, Moment
 from device_agent.profile import KernelTime, Profile
 from sdk import breakdown, compare, gap, theory
 from sdk.graph import Graph
@@ -45,6 +45,8 @@ def measurement(
         governor="performance",
         throttled=False,
         peak_memory_bytes=50_000_000,
+        during=tuple(Moment(float(i), 1.8e9 - 1e7 * (i % 3), 45.0 + 0.3 * i) for i in range(20)),
+        preemptions=2,
     )
 
 

@@ -114,6 +114,9 @@ def test_the_page_tells_causes_conditions_and_verdict(report: Report, source: st
         assert cause in words
     for word in ("Trusted", "performance", "1.8 GHz before", "45 °C before", "a note", "4 GFLOP/s"):
         assert word in words, word
+    assert "1.78 to 1.8 GHz during" in words
+    assert "45 to 50.7 °C during" in words
+    assert "took a core 8 times in 1,600 samples" in words
 
 
 def test_a_disturbed_run_is_not_called_trusted(report: Report) -> None:
