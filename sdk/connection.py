@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from sdk.errors import ConnectionFailed, RemoteError
-from sdk.ssh_files import WRITE_BYTES, CommandFiles, Files, SftpFiles
+from sdk.ssh_files import Files
 from sdk.ssh_login import log_in, open_socket
 from sdk.ssh_target import Target, find_target
 
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 CONNECT_SECONDS = 10.0
+#: A source of input (a pipe that nobody writes to) may hold its reader longer than the command runs; not for ever.
+SENDER_SECONDS = 1.0
+#: Input goes out in blocks of this size.
+WRITE_BYTES = 1 << 20
 #: What one command may answer on each of its two streams.
 MAX_OUTPUT_BYTES = 16 << 20
 
@@ -76,7 +80,10 @@ class Connection(Protocol):
         mode: int = 0o600,
         sent: Callable[[int], None] | None = None,
     ) -> None:
-        """Writes a file under a temporary name, then renames it over ``remote``; folders on the way are made."""
+        """Writes a file under a temporary name, then renames it over ``remote``; folders on the way are made.
+
+        A stream is sent from where it stands, and has to be one that can be measured (``seek``).
+        """
 
     def get(self, remote: str, *, max_bytes: int) -> bytes | None:
         """A file's bytes; None when there is none; RemoteError when it is larger than ``max_bytes``."""
@@ -126,7 +133,7 @@ class SshConnection:
     ) -> None:
         self._target = target
         self._jump: SshConnection | None = None
-        self._opened_files: Files | None = None
+        self._files = Files(self.run)
         if target.jump is not None:
             self._jump = SshConnection(
                 target.jump, accept_new_host_key=accept_new_host_key, timeout_seconds=timeout_seconds
@@ -217,6 +224,9 @@ class SshConnection:
             channel.status_event.wait()
         finally:
             timer.cancel()
+            channel.close()  # whoever still sends to a command that has ended, stops
+            if threads[0].ident is not None:
+                threads[0].join(SENDER_SECONDS)
         if expired.is_set():
             raise RemoteError(
                 f"`{argv[0]}` on {self.address} took too long",
@@ -257,16 +267,14 @@ class SshConnection:
         mode: int = 0o600,
         sent: Callable[[int], None] | None = None,
     ) -> None:
-        with self._dropped_is_named(f"write {remote}"), _as_stream(source) as stream:
-            self._files.put(stream, remote, mode, sent)
+        with _as_stream(source) as stream:
+            self._files.put(stream, _size(stream), remote, mode, sent)
 
     def get(self, remote: str, *, max_bytes: int) -> bytes | None:
-        with self._dropped_is_named(f"read {remote}"):
-            return self._files.get(remote, max_bytes)
+        return self._files.get(remote, max_bytes)
 
     def remove(self, remote: str) -> None:
-        with self._dropped_is_named(f"remove {remote}"):
-            self._files.remove(remote)
+        self._files.remove(remote)
 
     # -- inside -------------------------------------------------------------------------------------------------
 
@@ -279,20 +287,6 @@ class SshConnection:
             )
         return transport
 
-    @property
-    def _files(self) -> Files:
-        if self._opened_files is None:
-            import paramiko
-
-            try:
-                client = paramiko.SFTPClient.from_transport(self._transport)
-            except paramiko.SSHException:
-                client = (
-                    None  # the server refused the subsystem; were the connection gone, the next step says so
-                )
-            self._opened_files = SftpFiles(client) if client is not None else CommandFiles(self.run)
-        return self._opened_files
-
     @contextlib.contextmanager
     def _dropped_is_named(self, doing: str) -> Iterator[None]:
         """What paramiko and sockets raise becomes one named error."""
@@ -300,8 +294,6 @@ class SshConnection:
 
         try:
             yield
-        except PermissionError as error:
-            raise RemoteError(f"{self.address} does not allow to {doing}", found=str(error)) from None
         except (paramiko.SSHException, EOFError, OSError) as error:
             transport = self._client.get_transport()
             if transport is not None and transport.is_active():
@@ -351,7 +343,7 @@ class _Sender:
         with contextlib.suppress(OSError, EOFError):
             for block in self._blocks():
                 channel.sendall(block)
-            _end_input(channel)
+            channel.shutdown_write()
 
     def _blocks(self) -> Iterator[bytes]:
         count = 0
@@ -366,21 +358,12 @@ class _Sender:
             self.error = error
 
 
-def _end_input(channel: paramiko.Channel) -> None:
-    """What ``channel.shutdown_write()`` does, in one step with the channel's own lock.
-
-    paramiko makes the end-of-file message under that lock and sends it afterwards. When a short command ends just then,
-    the answer to its close overtakes the message, and OpenSSH drops the whole connection over a message for a
-    channel that is gone. While keys are exchanged anew nothing may be sent under the lock, so then it is as it was.
-    """
-    transport = channel.transport
-    with channel.lock:
-        message = channel._send_eof()
-        if message is not None and transport.clear_to_send.is_set():
-            transport._send_user_message(message)
-            return
-    if message is not None:
-        transport._send_user_message(message)
+def _size(stream: BinaryIO) -> int:
+    """Bytes from where a stream stands to its end."""
+    begun = stream.tell()
+    size = stream.seek(0, 2) - begun
+    stream.seek(begun)
+    return size
 
 
 @contextlib.contextmanager

@@ -1,12 +1,12 @@
 """The board called ``local``: this machine, behind a loopback SSH server of its own.
 
 It is what a newcomer without hardware deploys to: every step is the one that a real board gets (key exchange, host
-key, public key, exec, SFTP, an environment of its own), only the processor is this machine's. The server lives as long
+key, public key, exec, an environment of its own), only the processor is this machine's. The server lives as long
 as the ``with`` statement, listens on 127.0.0.1 on a port that the kernel picks, lets in one key that it made itself,
 and serves one private folder:
 
     $XDG_DATA_HOME/armlet/boards/local/     (0700; ~/.local/share when the variable is not set)
-        home/       the board's home folder: $HOME of its processes and all that SFTP can reach
+        home/       the board's home folder: $HOME of its processes
         home/.bin   first on PATH; python3 there is the interpreter that runs this process, without its venv
         ssh/        host key, user key, known_hosts
 
@@ -154,14 +154,13 @@ class LocalBoard:
     def _serve(self, sock: socket.socket) -> None:
         import paramiko
 
-        from sdk.local_board_server import BoardServer, HomeOnlySftp
+        from sdk.local_board_server import BoardServer
 
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport = paramiko.Transport(sock)
         transport.daemon = True
         transport.add_server_key(self._host_key)
         transport.banner_timeout = transport.auth_timeout = LOGIN_SECONDS
-        transport.set_subsystem_handler("sftp", paramiko.SFTPServer, HomeOnlySftp, self.home)
         with self._lock:
             self._transports.append(transport)
         with contextlib.suppress(paramiko.SSHException, EOFError, OSError):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdk.errors import ConnectionFailed
 from sdk.ssh_target import Target
+from sdk.ssh_transport import transport_class
 
 if TYPE_CHECKING:
     import paramiko
@@ -96,6 +97,7 @@ def _exchange_keys(client: paramiko.SSHClient, target: Target, sock: Any, timeou
             allow_agent=target.use_agent,
             look_for_keys=target.look_for_keys,
             password=None,
+            transport_factory=transport_class(),
         )
     except paramiko.BadHostKeyException as error:
         raise ConnectionFailed(

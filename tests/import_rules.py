@@ -117,6 +117,7 @@ PART_OF = {
     "sdk.ssh_files": "sdk.connection",
     "sdk.ssh_login": "sdk.connection",
     "sdk.ssh_target": "sdk.connection",
+    "sdk.ssh_transport": "sdk.connection",
     "sdk.tflite_reader": "sdk.graph",
     "sdk.tflite_writer": "sdk.graph",
     "sdk.virtual_board": "sdk.emulation",

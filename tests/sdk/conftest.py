@@ -79,20 +79,13 @@ def local_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def openssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real sshd, as Debian configures it where it matters."""
-    with start_sshd(tmp_path_factory.mktemp("sshd"), "Subsystem sftp internal-sftp") as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def server_without_sftp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real sshd with no SFTP, as small images have it."""
-    with start_sshd(tmp_path_factory.mktemp("no-sftp"), "") as server:
+    """A real sshd, without SFTP, as small images have it."""
+    with start_sshd(tmp_path_factory.mktemp("sshd")) as server:
         yield server
 
 
 @contextmanager
-def start_sshd(folder: Path, subsystem: str) -> Iterator[Server]:
+def start_sshd(folder: Path) -> Iterator[Server]:
     """An sshd with keys and configuration of its own, run as the current user, who is also who logs in."""
     if not Path(SSHD).exists() or shutil.which("ssh-keygen") is None:
         pytest.skip(f"there is no OpenSSH server at {SSHD}: apt-get install openssh-server")
@@ -114,7 +107,6 @@ def start_sshd(folder: Path, subsystem: str) -> Iterator[Server]:
         StrictModes no
         UsePAM no
         PasswordAuthentication no
-        {subsystem}
         SetEnv HOME={home} PATH={home}/bin:/usr/local/bin:/usr/bin:/bin{passed_on}
     """
     (folder / "sshd_config").write_text(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -76,6 +77,33 @@ def test_a_command_that_does_not_read_its_input_still_tells_its_status(connectio
     assert connection.run(["sh", "-c", "exit 3"], stdin=bytes(8 << 20)).status == 3
 
 
+def test_input_that_comes_after_the_end_of_a_command_does_not_cost_the_connection(
+    openssh_server, monkeypatch
+):
+    """OpenSSH drops a connection on which something is said about a channel that is closed. Holding every block of
+    input back for longer than `true` runs makes that certain, which is otherwise rare."""
+    import paramiko
+
+    send = paramiko.Transport._send_user_message
+    held = []
+
+    def send_late(self, message):
+        if message.asbytes()[0] in (94, 96):  # data; the end of the input
+            held.append(message)
+            time.sleep(0.05)
+        send(self, message)
+
+    with openssh_server.connect() as connection:
+        monkeypatch.setattr(paramiko.Transport, "_send_user_message", send_late)
+        for _ in range(5):
+            assert connection.run(["true"], stdin=bytes(100_000)).status == 0
+            assert connection.run(["true"]).status == 0
+        monkeypatch.undo()
+        for _ in range(50):
+            assert connection.run(["true"], stdin=bytes(1 << 20)).status == 0
+    assert len(held) >= 10
+
+
 def test_a_command_that_takes_too_long_is_ended(connection):
     start = time.monotonic()
     with pytest.raises(RemoteError, match="took too long"):
@@ -129,9 +157,9 @@ def test_many_commands_share_one_connection(connection):
 # -- put and get -------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["local_server", "openssh_server", "server_without_sftp"])
-def files_server(request):
-    return request.getfixturevalue(request.param)
+@pytest.fixture
+def files_server(server):
+    return server
 
 
 @pytest.fixture
@@ -195,14 +223,43 @@ def test_a_place_that_cannot_be_written_is_named(copying):
 
 
 def test_nothing_is_left_of_a_transfer_that_fails(copying, files_server):
-    class Breaks:
+    class Breaks(io.BytesIO):
         def read(self, count):
             raise OSError("the host's disk broke")
 
     (files_server.home / "d").mkdir(exist_ok=True)
-    with pytest.raises((RemoteError, OSError)):
-        copying.put(Breaks(), str(files_server.home / "d" / "x"))
+    with pytest.raises(RemoteError, match="could not be read"):
+        copying.put(Breaks(b"x"), str(files_server.home / "d" / "x"))
     assert list((files_server.home / "d").iterdir()) == []
+
+
+def test_a_file_that_is_cut_does_not_replace_the_one_before(files_server):
+    """The connection goes in the middle: what was there stays, and nothing half is left."""
+
+    class Cut(io.BytesIO):
+        def read(self, count):
+            block = super().read(1 << 18)
+            if self.tell() > 1 << 20:
+                connection.close()
+            return block
+
+    place = files_server.home / "cut" / "x"
+    with files_server.connect() as connection:
+        connection.put(b"before", str(place))
+        with pytest.raises((ConnectionFailed, RemoteError)):
+            connection.put(Cut(bytes(8 << 20)), str(place))
+    deadline = time.monotonic() + 10
+    while [p.name for p in place.parent.iterdir()] != ["x"] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert [p.name for p in place.parent.iterdir()] == ["x"]
+    assert place.read_bytes() == b"before"
+
+
+def test_a_folder_is_not_replaced_by_a_file(copying, files_server):
+    (files_server.home / "folder").mkdir(exist_ok=True)
+    with pytest.raises(RemoteError, match="is a folder"):
+        copying.put(b"x", str(files_server.home / "folder"))
+    assert list((files_server.home / "folder").iterdir()) == []
 
 
 # -- what can be wrong with a connection -------------------------------------------------------------------------------

@@ -111,16 +111,6 @@ def test_a_package_is_deployed_run_and_measured_with_both_runtimes(
 
 
 @ssh
-def test_a_server_without_sftp_is_deployed_to_all_the_same(server_without_sftp, any_environment, package):
-    with server_without_sftp.connect() as opened:
-        ready = provision(opened, runtime=any_environment.runtime)
-        agent = RemoteAgent(opened, ready.command)
-        assert agent.deploy(package, "small").state == "confirmed"
-        assert agent.run("small", images(1)).count == 1
-        assert provision(opened, runtime=any_environment.runtime).sent_bytes == 0
-
-
-@ssh
 def test_the_same_again_sends_nothing(agent, package):
     first = agent.deploy(package, "small")
     assert (first.state, first.sent_bytes) == ("confirmed", len(package))
