@@ -3,9 +3,12 @@
     python -m benchmarks.arm_speed [--cpu cortex-a72] [--runtime ai-edge-litert] [--json results.json]
     python -m benchmarks.arm_speed --host
 
-The first counts, for each network as converted and as ``sdk.compress.specialise`` makes it for a board with that
-core: dense, with single weights pruned by magnitude, and with pairs of output channels pruned together.  Instructions
-are counted under QEMU (see ``benchmarks/instructions.py``) and are no latency.  The second times the stock conversion
+The first counts each network as converted, and as ``sdk compress --for`` a board with that core packs it: dense, with
+single weights pruned by magnitude (``--block 1``), and with pairs of output channels pruned together (the default
+there).  Each line stands beside the options that made it; the network itself is what ``--save FOLDER`` writes.
+Instructions are counted under QEMU (see ``benchmarks/instructions.py``) and are no latency.
+
+The second times the stock conversion
 and the specialised dense model on this machine's own CPU, interleaved in one run, and shows the ratio of the medians:
 what no pass may push above 1.02.
 
@@ -19,18 +22,20 @@ import argparse
 import json
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sdk.boards import Board, load_board
-from sdk.compress.blocks import prune_blocks
-from sdk.compress.prune import prune
-from sdk.compress.specialise import Specialised, for_board
+from device_agent.package import unpack
+from sdk.api import compress_model
+from sdk.boards import load_board
+from sdk.compress.recipe import Recipe, apply
+from sdk.compress.specialise import for_board
 from sdk.convert import from_keras
 from sdk.errors import ArmletError
 from sdk.graph import FLIP_AXES, Graph
@@ -46,10 +51,7 @@ BOARDS = {
 }
 HOST_ROUNDS = 300
 HOST_WARM_UP = 20
-PRUNERS: dict[str, Callable[[Graph, float], Graph]] = {
-    "single weights": lambda graph, share: prune(graph, share, layers=("convolution 1x1",)),
-    "pairs of channels": prune_blocks,
-}
+PRUNED = {"single weights": 1, "pairs of channels": 2}
 
 
 def keras_application(name: str) -> Any:
@@ -86,15 +88,34 @@ def randomised(model: Any, seed: int = 0) -> Any:
     return model
 
 
-def variants(
-    graph: Graph, shares: tuple[float, ...], board: Board
-) -> Iterator[tuple[str, float, Graph, Specialised]]:
-    """(how it was pruned, share of zeros, the pruned graph, what the board gets)."""
-    yield "not pruned", 0.0, graph, for_board(graph, board, caller_flips=True)
-    for share in shares:
-        for name, pruner in PRUNERS.items():
-            pruned = pruner(graph, share)
-            yield name, share, pruned, for_board(pruned, board, caller_flips=True)
+@dataclass(frozen=True)
+class Variant:
+    """One call of ``sdk compress``: how it was pruned, its options, and the ``.tflite`` that its package decodes to."""
+
+    pruned: str
+    zeros: float
+    options: str
+    form: str
+    passes: tuple[str, ...]
+    graph: Graph
+
+
+def variants(model: Path, shares: tuple[float, ...], board: str) -> Iterator[Variant]:
+    """What ``sdk compress`` makes of a model: dense, and with each share of zeros, single weights and pairs."""
+    for share in (0.0, *shares):
+        for pruned, block in PRUNED.items() if share else (("not pruned", 1),):
+            package = model.with_suffix(".armlet")
+            made = compress_model(
+                model, package, effort="none", sparsity=share, clusters=0, block=block, board=board
+            )
+            yield Variant(
+                pruned,
+                share,
+                f"--for {board} --sparsity {share:g} --clusters 0 --block {block}",
+                made.form,
+                tuple(p["name"] for p in made.passes if p["applied"]),
+                Graph.read(unpack(package.read_bytes()).tflite),
+            )
 
 
 def largest_difference(before: Graph, after: Graph) -> float:
@@ -124,33 +145,39 @@ def ready(graph: Graph, image: np.ndarray | None = None) -> Any:
     return interpreter
 
 
-def count(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    board = load_board(BOARDS[arguments.cpu])
+def count(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    board = BOARDS[arguments.cpu]
     rows = []
     print(
         "M instructions an inference; times fewer than as converted; largest relative difference of an output"
     )
     for name, make, shares in NETWORKS:
+        if arguments.only and arguments.only not in name:
+            continue
         graph = Graph.read(from_keras(randomised(make())))
+        model = folder / f"{name.lower().replace(' ', '_').replace(',', '')}.tflite"
+        model.write_bytes(graph.write())
         stock = instructions(graph, arguments)
         print(f"{name}\n  {stock['instructions'] / 1e6:8.1f}          as converted", flush=True)
         rows.append({"network": name, "form": "as converted", "pruned": "not pruned", "zeros": 0.0, **stock})
-        for pruned, share, before, made in variants(graph, shares, board):
+        for made in variants(model, shares, board):
             counted = instructions(made.graph, arguments)
-            difference = largest_difference(before, made.graph)
+            recipe = Recipe(sparsity=made.zeros, clusters=0, block=PRUNED.get(made.pruned, 1))
+            difference = largest_difference(apply(graph, recipe), made.graph)
             fewer = stock["instructions"] / counted["instructions"]
             print(
-                f"  {counted['instructions'] / 1e6:8.1f}  {fewer:5.2f}x  {made.form}, {pruned}"
-                f"{f' {share:.0%}' if share else ''}  ({difference:.0e})",
+                f"  {counted['instructions'] / 1e6:8.1f}  {fewer:5.2f}x  {made.form}: {made.options}"
+                f"  ({difference:.0e})",
                 flush=True,
             )
             rows.append(
                 {
                     "network": name,
                     "form": made.form,
-                    "pruned": pruned,
-                    "zeros": share,
-                    "passes": made.applied,
+                    "pruned": made.pruned,
+                    "zeros": made.zeros,
+                    "compress": made.options,
+                    "passes": made.passes,
                     "largest_relative_difference": difference,
                     **counted,
                 }
@@ -218,11 +245,16 @@ def main() -> int:
     parser.add_argument(
         "--unidentified", action="store_true", help="do not tell the runtime which core it is"
     )
+    parser.add_argument("--only", metavar="NAME", help="networks whose name has this in it")
+    parser.add_argument("--save", type=Path, metavar="FOLDER", help="keep the networks' .tflite files there")
     parser.add_argument("--host", action="store_true", help="time dense models on this machine instead")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     arguments = parser.parse_args()
     try:
-        rows = time_on_the_host() if arguments.host else count(arguments)
+        with tempfile.TemporaryDirectory(prefix="armlet-speed-") as temporary:
+            folder = arguments.save or Path(temporary)
+            folder.mkdir(parents=True, exist_ok=True)
+            rows = time_on_the_host() if arguments.host else count(arguments, folder)
     except ArmletError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

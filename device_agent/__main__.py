@@ -74,6 +74,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="where there is no release before, the name stands for none",
     )
 
+    forget = commands.add_parser("forget")
+    forget.add_argument("names", nargs="+")
+
     check = commands.add_parser("check")
     check.add_argument("release")
 

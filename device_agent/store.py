@@ -235,6 +235,14 @@ class Store:
             write_durably(self._slots / f"{slot.name}.json", slot.to_bytes())
         return slot
 
+    def forget(self, name: str) -> None:
+        """``name`` stands for nothing any more, and its history is gone; one that never was is no error."""
+        with named_errors("remove a slot"):
+            try:
+                os.unlink(self._slots / f"{check_name(name)}.json")
+            except FileNotFoundError:
+                return
+
     # -- upkeep -------------------------------------------------------------------------------------------------
 
     def collect(self) -> int:

@@ -211,6 +211,14 @@ def rollback(options: Namespace) -> dict[str, Any]:
         return slot_json(store, slot)
 
 
+def forget(options: Namespace) -> dict[str, Any]:
+    store = _store()
+    with store.locked():
+        for name in options.names:
+            store.forget(name)
+        return {"names": options.names, "freed_bytes": store.collect()}
+
+
 def run(options: Namespace) -> dict[str, Any]:
     import numpy as np
 
@@ -387,6 +395,7 @@ VERBS: dict[str, Callable[[Namespace], dict[str, Any]]] = {
     "install": install,
     "confirm": confirm,
     "rollback": rollback,
+    "forget": forget,
     "check": check,
     "run": run,
     "bench": bench,

@@ -38,6 +38,7 @@ _PUBLIC = {
     "run_size_suite": "sdk.api",
     "run_suite": "sdk.api",
     "sign_package": "sdk.api",
+    "tune_model": "sdk.api",
     "unpack_package": "sdk.api",
     "verify_package": "sdk.api",
     "write_html": "sdk.api",

@@ -233,6 +233,10 @@ class RemoteAgent:
             options.append("--or-to-nothing")
         return _slot(self.call(["rollback", check_name(name), *options]), "rollback")
 
+    def forget(self, names: Sequence[str]) -> None:
+        """Removes names from the board with all their releases, for what was deployed to be measured only."""
+        self.call(["forget", *(check_name(name) for name in names)])
+
     def status(self) -> dict[str, Any]:
         """Versions of what is installed, and ``releases``: slots of name, current, previous, trial and history."""
         answer = self.call(["status"])

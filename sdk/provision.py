@@ -215,6 +215,13 @@ def _launcher(python_path: str, root: str) -> bytes:
     ).encode()
 
 
+def prefer(connection: Connection, provisioned: Provisioned) -> None:
+    """Makes this runtime the one that edge applications on the board get, of several that were accepted."""
+    variables = dict(part.split("=", 1) for part in provisioned.command if "=" in part)
+    root = variables["ARMLET_HOME"]
+    connection.put(_launcher(variables["PYTHONPATH"], root), posixpath.join(root, "python"), mode=0o700)
+
+
 def _provisioned(
     facts: Facts, command: tuple[str, ...], environment: Environment, proof: bytes, sent: int
 ) -> Provisioned:

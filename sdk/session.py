@@ -85,15 +85,21 @@ def open_session(board_name: str, target: Target, progress: Progress = silent) -
     Raises BoardError, ConnectionFailed or ProvisionError.
     """
     with open_connection(board_name, target, progress) as (board, connection):
-        provisioned = provision(
-            connection,
-            kernel=None if target.kernel == "numpy" else _kernel,
-            runtime=target.runtime,
-            preferred=[(r.name, r.version) for r in board.runtimes],
-            progress=progress,
-        )
-        agent = RemoteAgent(connection, provisioned.command)
-        yield Session(board, connection, provisioned, agent, target.kernel)
+        yield make_ready(board, connection, target, progress)
+
+
+def make_ready(board: Board, connection: Connection, target: Target, progress: Progress = silent) -> Session:
+    """A board that is connected, with the runtime of ``target``. Raises ProvisionError."""
+    provisioned = provision(
+        connection,
+        kernel=None if target.kernel == "numpy" else _kernel,
+        runtime=target.runtime,
+        preferred=[(r.name, r.version) for r in board.runtimes],
+        progress=progress,
+    )
+    return Session(
+        board, connection, provisioned, RemoteAgent(connection, provisioned.command), target.kernel
+    )
 
 
 def login(board: Board, target: Target, stack: ExitStack) -> dict[str, Any]:

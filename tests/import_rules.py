@@ -57,6 +57,7 @@ COMPOSERS = {
     "sdk.api.runs",
     "sdk.api.size_suite",
     "sdk.api.suites",
+    "sdk.api.tuning",
     "sdk.cli",
     "sdk.commands",
     "sdk.commands.arguments",
@@ -136,6 +137,7 @@ EXCEPTIONS = {
     ("sdk.report", "sdk.gap"): "a report holds gaps: the record, not the work",
     ("sdk.report", "sdk.compare"): "a report holds comparisons: the record, not the work",
     ("sdk.report", "sdk.theory"): "a report holds operators' costs: the record, not the work",
+    ("sdk.report", "sdk.tuning"): "a report shows what was tuned: the record, not the work",
     ("sdk.report", "sdk.inspection"): "a report holds inspections: the record, not the work",
 }
 
@@ -172,6 +174,7 @@ PURE = (
     "sdk.spans",
     "sdk.suites",
     "sdk.theory",
+    "sdk.tuning",
 )
 
 #: Modules for work with files, networks, clocks, processes and terminals. (io and hashlib work on bytes in memory.)

@@ -23,6 +23,7 @@ from sdk.api.runs import compare_runs, read_run, write_html, write_run
 from sdk.api.signatures import sign_package, verify_package
 from sdk.api.size_suite import run_size_suite
 from sdk.api.suites import run_suite
+from sdk.api.tuning import read_tuned, tune_model, write_tuned, write_tuned_html
 from sdk.prefetch import fetch_runtimes
 
 __all__ = [
@@ -47,14 +48,18 @@ __all__ = [
     "measure",
     "pack_model",
     "read_run",
+    "read_tuned",
     "require_signatures",
     "rollback_model",
     "run_size_suite",
     "run_suite",
     "sign_package",
+    "tune_model",
     "unpack_package",
     "verify_package",
     "write_html",
     "write_run",
+    "write_tuned",
+    "write_tuned_html",
     "write_zoo_model",
 ]

@@ -27,6 +27,10 @@ from sdk.report.record import Report
 from sdk.results import Deployment
 from sdk.session import Target, open_session
 
+#: How far an int8 model's answers may be from the host's: steps of its output, and a share of the largest answer.
+INT8_STEPS = 6
+INT8_TOLERANCE = 0.25
+
 
 def deploy_model(
     board: str,
@@ -118,13 +122,27 @@ def golden_pair(model: bytes, *, inputs: Any = None, tolerance: float = 1e-3) ->
 
     ``model`` is a package or a ``.tflite``.
 
-    ``tolerance`` is relative to the largest answer: runtimes and processors round differently.
+    ``tolerance`` is relative to the largest answer: runtimes and processors round differently.  An int8 model rounds
+    by whole steps, layer after layer: there it is a quarter of the largest answer, or some steps of the output.
     """
     tflite = package_format.unpack(model).tflite if model.startswith(MAGIC) else model
+    graph = Graph.read(tflite)
     if inputs is None:
-        inputs = noise_for(Graph.read(tflite))
+        inputs = noise_for(graph)
     outputs = predict(tflite, inputs).astype(np.float32)
+    if step := _output_step(graph):
+        largest = float(np.max(np.abs(outputs), initial=0.0))
+        return Golden(inputs, outputs, max(INT8_STEPS * step, INT8_TOLERANCE * largest))
     return Golden(inputs, outputs, tolerance * max(1.0, float(np.max(np.abs(outputs), initial=0.0))))
+
+
+def _output_step(graph: Graph) -> float:
+    """What one step of the quantised output is worth, where the graph ends with a DEQUANTIZE; else 0."""
+    last = [op for op in graph.operators if graph.outputs[0] in op.outputs]
+    if not last or last[0].kind != "DEQUANTIZE":
+        return 0.0
+    quantization = graph.tensors[last[0].inputs[0]].quantization
+    return 0.0 if quantization is None else float(quantization.scales.max())
 
 
 def noise_for(graph: Graph) -> np.ndarray:
@@ -154,10 +172,10 @@ def package_of(source: PathLike, progress: Progress) -> tuple[str, bytes]:
         data = read_file(path, A_PACKAGE)
         if data.startswith(MAGIC):
             name = package_format.read(data).metadata.get("name") or path.stem
-            return _release_name(str(name)), data
+            return release_name(str(name)), data
     progress("convert", 0, 0)
     tflite = convert(path).write()
-    name = _release_name(name_of(path))
+    name = release_name(name_of(path))
     return name, packer.pack(
         tflite,
         metadata=package_metadata(name, tflite),
@@ -165,6 +183,6 @@ def package_of(source: PathLike, progress: Progress) -> tuple[str, bytes]:
     )
 
 
-def _release_name(name: str) -> str:
+def release_name(name: str) -> str:
     """The name as the board's store takes it."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:64] or "model"

@@ -128,7 +128,7 @@ def compress_model(
         progress("quantise", 0, 0)
         with quiet_tensorflow():
             final = to_int8(final if special is not None else fuse(final), made.recipe, learn)
-    package = _packed(
+    package = packed(
         final,
         made.recipe,
         original,
@@ -211,7 +211,7 @@ def compress_graph(
     progress: Progress = silent,
 ) -> bytes:
     """A graph -> package bytes, by a recipe that needs no data."""
-    return _packed(
+    return packed(
         apply_recipe(graph, recipe, progress),
         recipe,
         graph.write(),
@@ -221,7 +221,7 @@ def compress_graph(
     )
 
 
-def _packed(
+def packed(
     graph: Graph,
     recipe: Recipe,
     original: bytes,

@@ -95,6 +95,13 @@ def counts(text: str) -> tuple[int | str, ...]:
         ) from None
 
 
+def shares(text: str) -> tuple[float, ...]:
+    found = tuple(dict.fromkeys(share(part) for part in text.split(",")))
+    if not all(0 < value < 1 for value in found):
+        raise argparse.ArgumentTypeError(f"expected shares above 0 and below 1 such as 0.7,0.8, found {text}")
+    return found
+
+
 def share(text: str) -> float:
     value = float(text[:-1]) / 100.0 if text.endswith("%") else float(text)
     if not 0 <= value < 100:

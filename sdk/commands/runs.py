@@ -14,6 +14,7 @@ from sdk.commands.arguments import (
     recipe_arguments,
     seconds,
     share,
+    shares,
     sizes,
     target,
     target_arguments,
@@ -66,12 +67,25 @@ def register(commands: Any) -> None:
 
     sub = add_command(
         commands,
+        "tune",
+        _tune,
+        "build variants of a model, measure each on the board, deploy the fastest that is accurate enough",
+        "sdk tune --board rpi4 --host raspberrypi.local mobilenet.keras --data images/ --max-loss 1",
+    )
+    sub.add_argument("model", type=Path, help="any float model that `sdk convert` reads")
+    target_arguments(sub)
+    _tune_arguments(sub)
+
+    sub = add_command(
+        commands,
         "report",
         _report,
         "show a kept run again, or make one HTML page of it",
         "sdk report run.json --html run.html",
     )
-    sub.add_argument("run_file", type=Path, metavar="RUN.json", help="what `sdk bench -o` wrote")
+    sub.add_argument(
+        "run_file", type=Path, metavar="RUN.json", help="what `sdk bench -o` or `sdk tune -o` wrote"
+    )
     sub.add_argument("--html", type=Path, metavar="FILE", help="page to write; it needs no network")
     sub.add_argument("--operators", action="store_true", help="every single operator too")
 
@@ -124,6 +138,84 @@ def register(commands: Any) -> None:
         metavar="RUN.json",
         help="keep the run, for `sdk report` and `sdk compare`",
     )
+
+
+def _tune_arguments(sub: argparse.ArgumentParser) -> None:
+    group = sub.add_argument_group("accuracy")
+    group.add_argument(
+        "--data", type=Path, required=True, help="images, labels optional: a folder or an .npz"
+    )
+    group.add_argument("--check", type=Path, metavar="DATA", help="other images to measure the loss on")
+    group.add_argument(
+        "--preprocess", default="tf", help="tf, torch, 01, raw or mean=...:scale=... (default: tf)"
+    )
+    group.add_argument(
+        "--max-loss",
+        type=float,
+        required=True,
+        metavar="POINTS",
+        help="of top-1 that a variant may lose, or of equal answers",
+    )
+    group = sub.add_argument_group("variants, besides dense float and int8")
+    group.add_argument(
+        "--sparsities",
+        type=shares,
+        default=(0.7, 0.8, 0.9),
+        metavar="X[,X]",
+        help="shares of zeros (default: 0.7,0.8,0.9)",
+    )
+    group.add_argument(
+        "--effort",
+        choices=("none", "calibrate", "train"),
+        default="calibrate",
+        help="how zeros are made, as in `sdk compress` (default: calibrate)",
+    )
+    group.add_argument("--samples", type=positive, metavar="N", help="at most so many images to calibrate on")
+    group.add_argument("--epochs", type=positive, default=30, help="of training (default: 30)")
+    group = sub.add_argument_group("measurement")
+    group.add_argument(
+        "--threads", type=counts, metavar="N[,N]", help="of the runtime (default: 1 and all cores)"
+    )
+    group.add_argument("--inferences", type=positive, default=256, help="a candidate (default: 256)")
+    group.add_argument(
+        "--seconds", type=seconds, default=5.0, help="or this long, whichever is first (default: 5)"
+    )
+    group = sub.add_argument_group("result")
+    group.add_argument(
+        "--no-deploy", dest="deploy", action="store_false", help="measure only; nothing stays on the board"
+    )
+    group.add_argument("--keep", type=Path, metavar="FILE.armlet", help="write the winner's package here too")
+    group.add_argument(
+        "-o", "--output", type=Path, metavar="TUNED.json", help="keep the table, raw samples included"
+    )
+
+
+def _tune(arguments: argparse.Namespace) -> None:
+    from sdk import api
+
+    with progress_bar(arguments) as progress:
+        tuned = api.tune_model(
+            arguments.board,
+            arguments.model,
+            arguments.data,
+            **target(arguments),
+            max_loss=arguments.max_loss,
+            check=arguments.check,
+            preprocess=arguments.preprocess,
+            sparsities=arguments.sparsities,
+            effort=arguments.effort,
+            samples=arguments.samples,
+            epochs=arguments.epochs,
+            threads=arguments.threads,
+            inferences=arguments.inferences,
+            seconds=arguments.seconds,
+            deploy=arguments.deploy,
+            keep=arguments.keep,
+            progress=progress,
+        )
+    if arguments.output is not None:
+        api.write_tuned(tuned, arguments.output)
+    print_result(arguments, tuned.to_json(), lambda terminal: terminal.tuned(tuned))
 
 
 def _bench(arguments: argparse.Namespace) -> None:
@@ -196,6 +288,12 @@ def _bench_suite(arguments: argparse.Namespace) -> None:
 def _report(arguments: argparse.Namespace) -> None:
     from sdk import api
 
+    tuned = api.read_tuned(arguments.run_file)
+    if tuned is not None:
+        if arguments.html is not None:
+            api.write_tuned_html(tuned, arguments.html)
+        print_result(arguments, tuned.to_json(), lambda terminal: terminal.tuned(tuned))
+        return
     report = api.read_run(arguments.run_file)
     if arguments.html is not None:
         api.write_html(report, arguments.html)

@@ -191,6 +191,23 @@ def _for_int8(
     return Compressed(apply(graph, recipe, report), recipe, (), "accuracy was not checked")
 
 
+def calibration_recipe(
+    graph: Graph, kept: Dataset, samples: int, hold_out: int, points: float = 1.0
+) -> Recipe:
+    """Calibration on ``kept``, ``samples`` without those held out, at the price that should cost about ``points``."""
+    weights = sum(w.array.size for w in graph.weights())
+    nats = max(DEFAULT_LOSS_NATS * points, 1e-4)
+    return Recipe(
+        sparsity=0.0,
+        clusters=0,
+        effort="calibrate",
+        price=float(f"{nats / (NATS_PER_PRICE * weights):.4g}"),
+        samples=samples,
+        hold_out=hold_out,
+        data_sha256=kept.digest(),
+    )
+
+
 def _calibrated(
     graph: Graph, dataset: Dataset, check: Dataset | None, wanted: Settings, report: Progress
 ) -> Compressed:
@@ -207,17 +224,14 @@ def _calibrated(
             found=str(samples),
         )
     weights = sum(w.array.size for w in graph.weights())
-    nats = DEFAULT_LOSS_NATS * (wanted.max_loss if wanted.max_loss is not None else 1.0)
-    recipe = Recipe(
+    recipe = replace(
+        calibration_recipe(
+            graph, dataset, samples, hold_out, 1.0 if wanted.max_loss is None else wanted.max_loss
+        ),
         sparsity=wanted.sparsity or 0.0,
         scope=wanted.scope,
         clusters=wanted.clusters or 0,
-        effort="calibrate",
-        price=max(nats, 1e-4) / (NATS_PER_PRICE * weights),
-        samples=samples,
-        hold_out=hold_out,
         seed=wanted.seed,
-        data_sha256=dataset.digest(),
         block=wanted.block,
     )
     curve: list[Point] = []

@@ -25,6 +25,7 @@ from sdk.report.terminal_releases import signed as signed
 from sdk.report.terminal_releases import slot_changed as slot_changed
 from sdk.report.terminal_releases import verified as verified
 from sdk.report.terminal_run import report as report
+from sdk.report.terminal_tuned import tuned as tuned
 from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, seconds_text
 
 # ------------------------------------------------------------------------------------------------ single steps

@@ -21,16 +21,19 @@ from rich.console import Console
 
 from sdk import api, virtual_board
 from sdk.boards import load_board
+from sdk.compress.prune import prune
 from sdk.connection import SshConnection, connect
 from sdk.emulation import binfmt, processes, tools, userland
 from sdk.emulation.userland import Recipe
 from sdk.errors import BoardError, ConnectionFailed
+from sdk.graph import Graph
 from sdk.pack import pack
 from sdk.report import terminal
 from sdk.report.record import Report
 from sdk.session import Target, open_session
 from sdk.virtual_board import VirtualBoard
-from tests.sdk.emulated import need_runtime, need_virtual_board
+from tests.sdk.compress.layered_graphs import small_mobilenet
+from tests.sdk.emulated import need_counting, need_runtime, need_virtual_board
 from tests.sdk.small_graphs import interpret, small_network
 
 BINFMT = "/proc/sys/fs/binfmt_misc"
@@ -426,3 +429,32 @@ def test_a_server_that_does_not_start_says_why_and_leaves_nothing(
         own_board.start()
     assert not own_board.status().running
     assert own_board._binfmt_name not in rules()
+
+
+@pytest.mark.ssh
+@pytest.mark.tensorflow
+def test_tuning_there_ranks_by_instructions_and_zeros_win(board: VirtualBoard, tmp_path: Path):
+    need_counting()
+    for runtime in ("ai-edge-litert", "tflite-runtime"):
+        need_runtime(runtime)
+    model, data = tmp_path / "net.tflite", tmp_path / "data.npz"
+    model.write_bytes(small_mobilenet(64).write())
+    coarse = np.random.default_rng(0).integers(0, 256, (120, 8, 8, 3))
+    np.savez(data, x=coarse.repeat(8, axis=1).repeat(8, axis=2).astype(np.uint8))
+    tuned = api.tune_model("virtual-arm64", model, data, max_loss=100.0, sparsities=(0.9,), effort="none")
+    assert tuned.emulated
+    assert "instructions" in tuned.ranked_by
+    assert {c.threads for c in tuned.candidates} == {1}
+    found = {(c.variant, c.runtime): c.instructions for c in tuned.candidates}
+    assert {v for v, _ in found} == {"float", "float, 90% zero", "int8"}
+    assert {r for _, r in found} == {"ai-edge-litert", "tflite-runtime"}
+    assert (tuned.winner.variant, tuned.winner.runtime) == ("float, 90% zero", "ai-edge-litert")
+    # tflite-runtime does not skip zeros on this core, and the table shows it.
+    assert found["float, 90% zero", "tflite-runtime"] > 1.2 * found["float, 90% zero", "ai-edge-litert"]
+    with open_session("virtual-arm64", Target()) as session:
+        assert [r["name"] for r in session.agent.status()["releases"]].count("net") == 1
+        # What the agent there answers is the original's answer for the image as it is: it flips for the mirrored net.
+        image = np.random.default_rng(2).uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)
+        there = session.agent.run("net", image).outputs
+    pruned = prune(Graph.read(model.read_bytes()), 0.9, block=2)
+    np.testing.assert_allclose(there, interpret(pruned.write(), image), atol=1e-4)
