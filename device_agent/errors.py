@@ -5,6 +5,7 @@
     ├── RuntimeUnavailable      no TFLite runtime that works is installed where the agent runs
     ├── StoreError              the board's store cannot do what was asked (device_agent.store)
     ├── SignatureError          a package is not signed as it has to be (device_agent.signature)
+    ├── DataError               images, labels or a record cannot be read, or are not what a model takes
     ├── AgentError              a verb of the agent was called wrongly or could not finish
     └── sdk.errors.*            errors of the host
 
@@ -61,6 +62,10 @@ class StoreError(ArmletError):
 
 class SignatureError(ArmletError):
     """A package is not signed, or not by whom it has to be, or was changed after it was."""
+
+
+class DataError(ArmletError):
+    """Images, labels or a record cannot be read, or are not what a model takes."""
 
 
 class AgentError(ArmletError):

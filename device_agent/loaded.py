@@ -15,9 +15,11 @@ from device_agent.errors import AgentError, StoreError
 from device_agent.release import MAX_PACKAGE_BYTES, NAME
 from device_agent.runtime import FILE_IDENTIFIER, Model
 from device_agent.store import Store, default_home
+from device_agent.usage import Usage
 
 if TYPE_CHECKING:
     from device_agent.package import Package
+    from device_agent.release import Release
 
 #: What an image can be flipped along, as an axis counted from the end.
 FLIP_AXES = {"height": -3, "width": -2}
@@ -68,8 +70,26 @@ class LoadedModel:
         text = os.fspath(model)
         if "/" in text or os.path.exists(text) or not NAME.fullmatch(text):
             return cls(read_file(Path(text)), name=Path(text).name, threads=threads, kernel=kernel)
-        data = _read_deployed(text, store or Store(default_home() / "store"))
-        return cls(data, name=text, threads=threads, kernel=kernel)
+        store = store or Store(default_home() / "store")
+        try:
+            return cls.of_release(store, store.current(text), threads=threads, kernel=kernel)
+        except StoreError as error:
+            previous = store.slot(text).previous
+            if previous is None:
+                raise
+            model = cls.of_release(store, store.release(previous), threads=threads, kernel=kernel)
+            warnings.warn(
+                f"{text}: the current release cannot be used ({error}); running the previous one",
+                stacklevel=2,
+            )
+            return model
+
+    @classmethod
+    def of_release(
+        cls, store: Store, release: Release, *, threads: int = 1, kernel: str = "auto"
+    ) -> LoadedModel:
+        """Loads one release of a store. Raises StoreError where its parts are not all there and whole."""
+        return cls(store.read_package(release), name=release.name, threads=threads, kernel=kernel)
 
     @property
     def model(self) -> Model:
@@ -77,6 +97,10 @@ class LoadedModel:
         if self._model is None:
             raise AgentError("this agent is closed")
         return self._model
+
+    def usage(self) -> Usage:
+        """What its package says of images and labels; of a plain .tflite nothing is known. Raises DataError."""
+        return Usage.from_metadata(self.package.metadata if self.package is not None else {})
 
     def predict(self, array: Any) -> np.ndarray:
         """Runs one image or a batch and returns float32 outputs.
@@ -143,17 +167,3 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise AgentError(f"cannot read {path}", found=error.strerror or str(error)) from None
-
-
-def _read_deployed(name: str, store: Store) -> bytes:
-    try:
-        return store.read_package(store.current(name))
-    except StoreError as error:
-        previous = store.slot(name).previous
-        if previous is None:
-            raise
-        data = store.read_package(store.release(previous))
-        warnings.warn(
-            f"{name}: the current release cannot be used ({error}); running the previous one", stacklevel=3
-        )
-        return data

@@ -142,9 +142,13 @@ class Store:
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(path.stem for path in self._slots.glob("*.json") if NAME.fullmatch(path.stem)))
 
+    def slot_path(self, name: str) -> Path:
+        """The file that is replaced whenever what ``name`` stands for changes."""
+        return self._slots / f"{check_name(name)}.json"
+
     def slot(self, name: str) -> Slot:
         """What ``name`` stands for; an empty slot when nothing was ever deployed under it."""
-        path = self._slots / f"{check_name(name)}.json"
+        path = self.slot_path(name)
         if not path.exists():
             return Slot(name)
         return Slot.from_bytes(self._read_json(path, f"slot {name}"), name)
@@ -232,7 +236,7 @@ class Store:
 
     def _save(self, slot: Slot) -> Slot:
         with named_errors("write a slot"):
-            write_durably(self._slots / f"{slot.name}.json", slot.to_bytes())
+            write_durably(self.slot_path(slot.name), slot.to_bytes())
         return slot
 
     def forget(self, name: str) -> None:

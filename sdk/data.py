@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from device_agent.preprocess import PREPROCESS, Preprocess
 from sdk.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp"})
@@ -28,52 +28,7 @@ _SPLIT_FOLDERS = {"train": ("train", "training"), "test": ("test", "val", "valid
 _CACHE_BYTES = 1 << 30  # decoded images are kept up to this size; a larger folder is decoded again each time
 _DIGEST_BLOCK_BYTES = 1 << 20
 
-
-@dataclass(frozen=True)
-class Preprocess:
-    """What a network expects of a pixel 0 ... 255: ``(pixel - mean) / scale``, one value or one per channel."""
-
-    name: str
-    mean: tuple[float, ...]
-    scale: tuple[float, ...]
-
-    @classmethod
-    def parse(cls, text: str) -> Preprocess:
-        """``tf``, ``torch``, ``01``, ``raw``, or ``mean=M[,M,M]:scale=S[,S,S]`` in units of pixels 0 ... 255."""
-        if text in PREPROCESS:
-            return PREPROCESS[text]
-        match = re.fullmatch(r"mean=([^:]+):scale=([^:]+)", text.replace(" ", ""))
-        try:
-            mean, scale = (tuple(float(v) for v in part.split(",")) for part in match.groups())  # type: ignore[union-attr]
-        except (AttributeError, ValueError):
-            mean, scale = (), ()
-        if not mean or not np.isfinite((*mean, *scale)).all() or 0.0 in scale:
-            raise DataError(
-                "unknown preprocessing",
-                expected=f"{', '.join(PREPROCESS)} or mean=M,M,M:scale=S,S,S (pixels 0 to 255, scale not 0)",
-                found=repr(text),
-            )
-        return cls(text, mean, scale)
-
-    def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """``pixels`` (..., channels) of any numeric type -> float32 of the same shape."""
-        mean, scale = (np.asarray(v, np.float32) for v in (self.mean, self.scale))
-        if pixels.shape[-1] != mean.size != 1 or pixels.shape[-1] != scale.size != 1:
-            raise DataError(
-                f"preprocessing {self.name!r} is for other images",
-                expected=f"{max(mean.size, scale.size)} channels",
-                found=f"{pixels.shape[-1]}",
-            )
-        return (pixels.astype(np.float32) - mean) / scale
-
-
-PREPROCESS = {
-    "tf": Preprocess("tf", (127.5,), (127.5,)),  # to -1 ... 1, TensorFlow's MobileNets
-    # ImageNet's mean and deviation, as torchvision's models want them
-    "torch": Preprocess("torch", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
-    "01": Preprocess("01", (0.0,), (255.0,)),
-    "raw": Preprocess("raw", (0.0,), (1.0,)),
-}
+__all__ = ["PREPROCESS", "Dataset", "Preprocess", "has_splits", "load_dataset"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,8 +231,9 @@ def _fit(image, shape: tuple[int, ...]) -> np.ndarray:  # type: ignore[no-untype
         scale = max(width / image.width, height / image.height)
         # Box of the source that maps onto the whole target, so that resize and crop are one step.
         box_width, box_height = width / scale, height / scale
-        left, top = (image.width - box_width) / 2, (image.height - box_height) / 2
-        box = (left, top, left + box_width, top + box_height)
+        # A box that is beyond the edge by a rounding error would be refused.
+        left, top = max(0.0, (image.width - box_width) / 2), max(0.0, (image.height - box_height) / 2)
+        box = (left, top, min(image.width, left + box_width), min(image.height, top + box_height))
         image = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
     return np.asarray(image, np.uint8).reshape(shape)
 

@@ -8,13 +8,14 @@ RolloutError            a rollout cannot begin
 ConnectionFailed        the host cannot be reached, or its key or ours is refused
 RemoteError             the board answered, and the answer was an error or not acceptable
 ProvisionError          runtime, kernel or agent could not be made ready for the board
-DataError               images, labels or a record cannot be read
 ReportError             a report cannot be made
+
+DataError, PackageError and SignatureError are raised on the board too.
 """
 
 from __future__ import annotations
 
-from device_agent.errors import ArmletError, PackageError, SignatureError
+from device_agent.errors import ArmletError, DataError, PackageError, SignatureError
 
 
 class ModelError(ArmletError):
@@ -47,10 +48,6 @@ class RemoteError(ArmletError):
 
 class ProvisionError(ArmletError):
     """Runtime, kernel or agent could not be made ready for the board."""
-
-
-class DataError(ArmletError):
-    """Images, labels or a record cannot be read."""
 
 
 class ReportError(ArmletError):

@@ -13,8 +13,9 @@ from device_agent import package as package_format
 from device_agent.format import MAGIC
 from sdk import pack as packer
 from sdk import signing
-from sdk.api.files import A_PACKAGE, PathLike, name_of, package_metadata
+from sdk.api.files import A_PACKAGE, PathLike, name_of
 from sdk.api.measuring import Threads, measure
+from sdk.api.usage import metadata_of_tflite
 from sdk.convert import convert
 from sdk.deploy import NO_LIMITS, Limits
 from sdk.errors import ModelError
@@ -178,7 +179,7 @@ def package_of(source: PathLike, progress: Progress) -> tuple[str, bytes]:
     name = release_name(name_of(path))
     return name, packer.pack(
         tflite,
-        metadata=package_metadata(name, tflite),
+        metadata={"name": name, **metadata_of_tflite(tflite)},
         progress=lambda done, total: progress("pack", done, total),
     )
 

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from device_agent import package as package_format
+from device_agent.preprocess import Preprocess
+from device_agent.usage import Usage
 from sdk import checkpoint, theory
 from sdk import pack as packer
-from sdk.api.files import PathLike, inspect_bytes, name_of, package_metadata
+from sdk.api.files import PathLike, inspect_bytes, name_of
+from sdk.api.usage import package_metadata, usage_of
 from sdk.boards import Board, load_board
 from sdk.compress import specialise, targets
 from sdk.compress.fuse import fuse
@@ -46,7 +49,8 @@ def compress_model(
     scope: str = "layer",
     data: PathLike | None = None,
     check: PathLike | None = None,
-    preprocess: str = "tf",
+    preprocess: str | None = None,
+    labels: PathLike | None = None,
     target_bytes: int | None = None,
     max_loss: float | None = None,
     samples: int | None = None,
@@ -69,8 +73,9 @@ def compress_model(
     after ``seconds``.  ``recipe`` replays a file that ``save_recipe`` wrote, to the same bytes.  ``board`` names the
     board that the graph is put into the fastest form for, exactly (docs/arm-speed.md); ``block`` how many output
     channels of a 1x1 convolution are pruned together (None: two where that board runs them sparse, else one).  With
-    ``int8`` weights and values become 8-bit numbers, their ranges taken from ``data``.  Training keeps its state in
-    ``output`` + ".checkpoint" after every epoch, and a run that was cut goes on from there.
+    ``int8`` weights and values become 8-bit numbers, their ranges taken from ``data``.  ``preprocess`` (where there
+    are data: "tf" by default) and ``labels`` (a text file, a label a line) go into the package, for the board to go by.
+    Training keeps its state in ``output`` + ".checkpoint" after every epoch, and a run that was cut goes on from there.
     """
     progress("convert", 0, 0)
     # A training that was killed goes on from here; the file goes when the package is written.
@@ -84,14 +89,17 @@ def compress_model(
             expected="the model that it was made from, which takes images as they are",
             found="one whose images must be flipped",
         )
+    usage = usage_of(graph, preprocess=preprocess, labels=labels)
+    if usage.preprocess is None and (data is not None or check is not None):
+        usage = replace(usage, preprocess=Preprocess.parse("tf"))
     if data is not None and effort != "none":
         with quiet_tensorflow():  # its first import talks
             import tensorflow  # noqa: F401
     splits = data is not None and has_splits(data)
-    learn = _dataset(graph, data, preprocess, "train" if splits else None)
-    checked = _dataset(graph, check, preprocess, None)
+    learn = _dataset(graph, data, usage, "train" if splits else None)
+    checked = _dataset(graph, check, usage, None)
     if checked is None and splits:
-        checked = _dataset(graph, data, preprocess, "test")
+        checked = _dataset(graph, data, usage, "test")
 
     if recipe is not None:
         text = read_file(Path(recipe), "a recipe that sdk compress wrote").decode("utf-8", "replace")
@@ -133,6 +141,7 @@ def compress_model(
         made.recipe,
         original,
         name=name_of(source),
+        metadata=package_metadata(final, replace(usage, flip=final.input_flips)),
         more={} if special is None else {"board": board, "original_macs": _macs(graph)},
         progress=progress,
     )
@@ -238,10 +247,9 @@ def packed(
         "original_bytes": len(original),
         **(more or {}),
     }
-    tflite = graph.write()
     return packer.pack(
-        tflite,
-        metadata=package_metadata(name, tflite, {**(metadata or {}), "provenance": provenance}),
+        graph.write(),
+        metadata={"name": name, **(metadata or {}), "provenance": provenance},
         progress=lambda done, total: progress("pack", done, total),
     )
 
@@ -286,8 +294,8 @@ def check_accuracy(
     return Accuracy(what, count, int(np.sum(before == right)), int(np.sum(after == right)))
 
 
-def _dataset(graph: Graph, path: PathLike | None, preprocess: str, split: str | None) -> Dataset | None:
-    if path is None:
+def _dataset(graph: Graph, path: PathLike | None, usage: Usage, split: str | None) -> Dataset | None:
+    if path is None or usage.preprocess is None:
         return None
     shape = graph.tensors[graph.inputs[0]].shape[1:]
-    return load_dataset(path, input_shape=shape, preprocess=preprocess, split=split)
+    return load_dataset(path, input_shape=shape, preprocess=usage.preprocess, split=split)

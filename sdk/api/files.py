@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from device_agent import kernel as kernels
 from device_agent import package as package_format
 from sdk import inspection, theory
 from sdk import pack as packer
+from sdk.api.usage import metadata_of_tflite, usage_of, with_usage
 from sdk.convert import convert, from_keras
 from sdk.diff import PackageDiff, compare_packages
 from sdk.errors import ModelError
 from sdk.files import read_file, write_file
-from sdk.graph import INPUT_METADATA, Graph
+from sdk.graph import Graph
 from sdk.kernel import KernelBuildError, build
 from sdk.progress import Progress, silent
 from sdk.quiet import quiet_tensorflow
@@ -35,16 +36,33 @@ def convert_model(
     output: PathLike,
     *,
     input_shape: Sequence[int] | None = None,
+    preprocess: str | None = None,
+    labels: PathLike | None = None,
     progress: Progress = silent,
 ) -> Converted:
-    """Keras file, SavedModel folder or ``.tflite`` -> ``.tflite`` of batch 1 at ``output``."""
+    """Keras file, SavedModel folder or ``.tflite`` -> ``.tflite`` of batch 1 at ``output``.
+
+    ``preprocess`` and ``labels`` (a text file, a label a line) are written into it, for the board to go by.
+    """
     progress("convert", 0, 0)
     graph = convert(source, input_shape=input_shape)
+    graph = with_usage(graph, usage_of(graph, preprocess=preprocess, labels=labels))
     return _write_graph(graph, str(source), Path(output))
 
 
-def pack_model(source: PathLike, output: PathLike, *, progress: Progress = silent) -> Packed:
-    """Any ``.tflite`` -> package at ``output`` that decodes to the very same bytes."""
+def pack_model(
+    source: PathLike,
+    output: PathLike,
+    *,
+    preprocess: str | None = None,
+    labels: PathLike | None = None,
+    progress: Progress = silent,
+) -> Packed:
+    """Any ``.tflite`` -> package at ``output`` that decodes to the very same bytes.
+
+    ``preprocess`` and ``labels`` (a text file, a label a line) tell the board what is done to an image and what the
+    classes are called; without them the package says what the model's own metadata do.
+    """
     source, output = Path(source), Path(output)
     tflite = read_file(source, A_TFLITE)
     if tflite[4:8] != FILE_IDENTIFIER:
@@ -54,25 +72,13 @@ def pack_model(source: PathLike, output: PathLike, *, progress: Progress = silen
             found=repr(tflite[4:8])[1:],
             hint="Other kinds go through `sdk convert` or `sdk compress`.",
         )
+    metadata = {"name": source.stem, **metadata_of_tflite(tflite, preprocess=preprocess, labels=labels)}
     started = time.perf_counter()
-    data = packer.pack(
-        tflite, metadata=package_metadata(source.stem, tflite), progress=lambda i, n: progress("pack", i, n)
-    )
+    data = packer.pack(tflite, metadata=metadata, progress=lambda i, n: progress("pack", i, n))
     seconds = time.perf_counter() - started
     package = package_format.read(data)
     write_file(output, data)
     return Packed(str(source), output, len(tflite), len(data), len(package.sections), seconds)
-
-
-def package_metadata(name: str, tflite: bytes, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What a package says about itself: its name, ``more``, and what the agent does to an image first.
-
-    A mirrored model says in its own metadata that its image is flipped; the agent reads that from the package's.
-    """
-    metadata = {"name": name, **(more or {})}
-    if INPUT_METADATA.encode() in tflite and (flips := Graph.read(tflite).input_flips):
-        metadata["input"] = {**metadata.get("input", {}), "flip": list(flips)}
-    return metadata
 
 
 def unpack_package(source: PathLike, output: PathLike, *, kernel: str = "auto") -> Unpacked:

@@ -13,10 +13,13 @@ import numpy as np
 
 from device_agent import package as package_format
 from device_agent.measure import Measurement
+from device_agent.preprocess import Preprocess
+from device_agent.usage import Usage
 from sdk import instructions
 from sdk.api.boards import golden_pair, release_name
 from sdk.api.compressing import packed
 from sdk.api.files import PathLike, name_of
+from sdk.api.usage import package_metadata, usage_of
 from sdk.boards import Board
 from sdk.compress import specialise, targets
 from sdk.compress.recipe import Recipe, Workshop, apply, split, to_int8
@@ -62,7 +65,7 @@ class _Material:
     hold_out: int
     right: np.ndarray  # the label of each image to check on, else the original's answer
     correct: int  # that the original has right
-    preprocess: str
+    usage: Usage
 
 
 def tune_model(
@@ -72,7 +75,8 @@ def tune_model(
     *,
     max_loss: float,
     check: PathLike | None = None,
-    preprocess: str = "tf",
+    preprocess: str | None = None,
+    labels: PathLike | None = None,
     sparsities: Sequence[float] = SPARSITIES,
     effort: str = "calibrate",
     samples: int | None = None,
@@ -95,7 +99,7 @@ def tune_model(
     for the winner's package.  Whatever was deployed to be measured is removed again.
     """
     reach = Target(**target)
-    material = _material(source, data, check, preprocess, samples, progress)
+    material = _material(source, data, check, preprocess, labels, samples, progress)
     left_out: list[LeftOut] = []
     with open_connection(board, reach, progress) as (board_record, connection):
         sessions = []
@@ -162,16 +166,20 @@ def _material(
     source: PathLike,
     data: PathLike,
     check: PathLike | None,
-    preprocess: str,
+    preprocess: str | None,
+    labels: PathLike | None,
     samples: int | None,
     progress: Progress,
 ) -> _Material:
     progress("convert", 0, 0)
     graph = convert(source)
     shape = graph.tensors[graph.inputs[0]].shape[1:]
+    usage = usage_of(graph, preprocess=preprocess, labels=labels)
+    expected = usage.preprocess or Preprocess.parse("tf")
+    usage = replace(usage, preprocess=expected)
 
     def load(path: PathLike, part: str | None) -> Dataset:
-        return load_dataset(path, input_shape=shape, preprocess=preprocess, split=part)
+        return load_dataset(path, input_shape=shape, preprocess=expected, split=part)
 
     splits = has_splits(data)
     learn = load(data, "train" if splits else None)
@@ -202,7 +210,7 @@ def _material(
         hold_out,
         right,
         int(np.sum(answers == right)),
-        preprocess,
+        usage,
     )
 
 
@@ -300,7 +308,7 @@ def _pruned(
 def _variant(
     name: str, form: str, graph: Graph, recipe: Recipe, material: _Material, progress: Progress
 ) -> _Variant:
-    metadata = {"input": {"preprocess": material.preprocess}}
+    metadata = package_metadata(graph, replace(material.usage, flip=graph.input_flips))
     package = packed(
         graph, recipe, material.original, name=material.name, metadata=metadata, progress=progress
     )

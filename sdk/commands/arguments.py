@@ -17,6 +17,17 @@ def model_arguments(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def usage_arguments(sub: argparse._ActionsContainer, default: str = "as the model says, if it does") -> None:
+    sub.add_argument(
+        "--preprocess",
+        metavar="NAME",
+        help=f"what the model expects of a pixel: tf, torch, 01, raw or mean=...:scale=... (default: {default})",
+    )
+    sub.add_argument(
+        "--labels", type=Path, metavar="FILE", help="what its classes are called, a label a line"
+    )
+
+
 def recipe_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--sparsity", type=float, default=0.7, help="share of weights that becomes zero (default: 0.7)"

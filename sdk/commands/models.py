@@ -14,6 +14,7 @@ from sdk.commands.arguments import (
     output_argument,
     positive,
     size,
+    usage_arguments,
 )
 from sdk.commands.output import print_result, progress_bar
 from sdk.commands.register import add_command
@@ -38,6 +39,7 @@ def register(commands: Any) -> None:
         "sdk convert mobilenet.keras -o mobilenet.tflite",
     )
     model_arguments(sub)
+    usage_arguments(sub)
     output_argument(sub, ".tflite file to write")
 
     sub = add_command(
@@ -48,6 +50,7 @@ def register(commands: Any) -> None:
         "sdk compress mobilenet.tflite -o mobilenet.armlet --sparsity 0.7 --clusters 32",
     )
     model_arguments(sub)
+    usage_arguments(sub, 'as the model says; with images "tf"')
     output_argument(sub, ".armlet file to write")
     _compress_arguments(sub)
 
@@ -59,6 +62,7 @@ def register(commands: Any) -> None:
         "sdk pack mobilenet.tflite -o mobilenet.armlet",
     )
     sub.add_argument("model", type=Path, help=".tflite file")
+    usage_arguments(sub)
     output_argument(sub, ".armlet file to write")
 
     sub = add_command(
@@ -137,7 +141,12 @@ def _convert(arguments: argparse.Namespace) -> None:
 
     with progress_bar(arguments) as progress:
         result = api.convert_model(
-            arguments.model, arguments.output, input_shape=arguments.input_shape, progress=progress
+            arguments.model,
+            arguments.output,
+            input_shape=arguments.input_shape,
+            preprocess=arguments.preprocess,
+            labels=arguments.labels,
+            progress=progress,
         )
     print_result(arguments, result.to_json(), lambda terminal: terminal.converted(result))
 
@@ -156,6 +165,7 @@ def _compress(arguments: argparse.Namespace) -> None:
             data=arguments.data,
             check=arguments.check,
             preprocess=arguments.preprocess,
+            labels=arguments.labels,
             target_bytes=arguments.target_size,
             max_loss=arguments.max_loss,
             samples=arguments.samples,
@@ -177,7 +187,13 @@ def _pack(arguments: argparse.Namespace) -> None:
     from sdk import api
 
     with progress_bar(arguments) as progress:
-        result = api.pack_model(arguments.model, arguments.output, progress=progress)
+        result = api.pack_model(
+            arguments.model,
+            arguments.output,
+            preprocess=arguments.preprocess,
+            labels=arguments.labels,
+            progress=progress,
+        )
     print_result(arguments, result.to_json(), lambda terminal: terminal.packed(result))
 
 
@@ -245,9 +261,6 @@ def _compress_arguments(sub: argparse.ArgumentParser) -> None:
     group = sub.add_argument_group("what to learn from")
     group.add_argument("--data", type=Path, help="images, labels optional: a folder or an .npz")
     group.add_argument("--check", type=Path, metavar="DATA", help="other images to check the accuracy on")
-    group.add_argument(
-        "--preprocess", default="tf", help="tf, torch, 01, raw or mean=...:scale=... (default: tf)"
-    )
     group.add_argument(
         "--effort",
         choices=("auto", "none", "calibrate", "train"),

@@ -18,6 +18,7 @@ from sdk.commands.arguments import (
     sizes,
     target,
     target_arguments,
+    usage_arguments,
 )
 from sdk.commands.output import print_result, progress_bar
 from sdk.commands.register import add_command
@@ -146,9 +147,7 @@ def _tune_arguments(sub: argparse.ArgumentParser) -> None:
         "--data", type=Path, required=True, help="images, labels optional: a folder or an .npz"
     )
     group.add_argument("--check", type=Path, metavar="DATA", help="other images to measure the loss on")
-    group.add_argument(
-        "--preprocess", default="tf", help="tf, torch, 01, raw or mean=...:scale=... (default: tf)"
-    )
+    usage_arguments(group, 'as the model says, else "tf"')
     group.add_argument(
         "--max-loss",
         type=float,
@@ -202,6 +201,7 @@ def _tune(arguments: argparse.Namespace) -> None:
             max_loss=arguments.max_loss,
             check=arguments.check,
             preprocess=arguments.preprocess,
+            labels=arguments.labels,
             sparsities=arguments.sparsities,
             effort=arguments.effort,
             samples=arguments.samples,
