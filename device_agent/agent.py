@@ -103,7 +103,8 @@ class Agent:
         ``image`` is (height, width, channels), or (height, width) in grey, of any size; a batch has one dimension
         more in front of the channels' form, (n, height, width, channels). uint8 and floats alike hold pixels of 0 to
         255; they are resized (shorter side, centre), normalised, mirrored as the package says. Where it says nothing,
-        and with ``preprocessed``, the array is what the model itself takes, and goes in as it is. Models that take no
+        and with ``preprocessed``, the array has the size and the values that the model takes, and is mirrored at
+        most. Models that take no
         image take their own shape without its leading 1, or a batch of those.
 
         Raises DataError where the array is not what the model takes, AgentError after ``close``.

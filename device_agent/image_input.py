@@ -31,7 +31,7 @@ class ImageInput:
         if usage.flip and not self.is_image:
             raise DataError("only an image can be mirrored", found=f"an input of {_text(info.shape)}")
         self._flip = tuple(slice(None, None, -1 if axis in usage.flip else 1) for axis in ("height", "width"))
-        self._table = None
+        self._table: Any = None
         if self.is_image and info.is_quantized and usage.preprocess is not None:
             # (256, channels): what becomes of each pixel value, once and for all.
             pixels = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None], (256, self.shape[2]))
@@ -103,11 +103,11 @@ class ImageInput:
     def _look_up(self, image: Any, tensor: Any) -> None:
         for channel in range(self.shape[2]):
             # mode="clip", though no pixel is out of range: without it numpy writes to a copy first.
-            values = np.take(self._table[:, channel], image[..., channel], mode="clip")  # type: ignore[index]
+            values = np.take(self._table[:, channel], image[..., channel], mode="clip")
             tensor[0, ..., channel] = values
 
     def _as_it_is(self, row: Any) -> Callable[[Any], Any]:
-        """The model's own input, which is checked as the runtime would."""
+        """The model's own input, mirrored where it must be, and checked as the runtime would."""
         if row.shape != self.shape:
             hint = None
             if self.is_image and row.ndim in (2, 3):
@@ -118,6 +118,8 @@ class ImageInput:
                 found=_text(row.shape),
                 hint=hint,
             )
+        if self.is_image:
+            row = row[self._flip]
         if row.dtype == self.info.dtype:
             return lambda tensor: np.copyto(tensor[0], row)
         if row.dtype.kind != "f" or not (self.info.is_quantized or self.info.dtype.kind == "f"):

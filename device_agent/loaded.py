@@ -7,7 +7,7 @@ import os
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class LoadedModel:
             unpacked = package.unpack(data, kernel=kernel)
             self.decode_seconds = time.perf_counter() - start
             self.package, self.kernel, tflite = unpacked.package, unpacked.kernel, unpacked.tflite
-        self._flips = () if self.package is None else _flips(self.package.metadata)
+        self._flips = tuple(FLIP_AXES[axis] for axis in self.usage().flip)
         self.tflite_sha256 = hashlib.sha256(tflite).hexdigest()
         self._model: Model | None = Model(tflite, threads=threads)
 
@@ -77,12 +77,12 @@ class LoadedModel:
             previous = store.slot(text).previous
             if previous is None:
                 raise
-            model = cls.of_release(store, store.release(previous), threads=threads, kernel=kernel)
+            older = cls.of_release(store, store.release(previous), threads=threads, kernel=kernel)
             warnings.warn(
                 f"{text}: the current release cannot be used ({error}); running the previous one",
                 stacklevel=2,
             )
-            return model
+            return older
 
     @classmethod
     def of_release(
@@ -141,19 +141,6 @@ class LoadedModel:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _flips(metadata: Mapping[str, Any]) -> tuple[int, ...]:
-    """The axes that the package wants flipped, counted from the end of (..., height, width, channels)."""
-    stated = metadata.get("input")
-    flips = stated.get("flip", []) if isinstance(stated, dict) else []
-    if not isinstance(flips, list) or not all(isinstance(f, str) and f in FLIP_AXES for f in flips):
-        raise AgentError(
-            "the package asks for a flip that there is not",
-            expected="height, width or both",
-            found=repr(flips)[:80],
-        )
-    return tuple(FLIP_AXES[name] for name in dict.fromkeys(flips))
 
 
 def read_file(path: Path) -> bytes:

@@ -69,7 +69,7 @@ def _pass(image: Any, taps: Taps, axis: int) -> Any:
     # 255 times weights that add up to 2**22 stay below 2**31.
     factors = (0.5 + weights * (1 << _PRECISION_BITS)).astype(kind) if whole else weights.astype(kind)
     shape = (-1, 1, 1) if axis == 0 else (1, -1, 1)
-    total = None
+    total: Any = None
     for tap, factor in enumerate(factors):
         places = np.minimum(first + tap, image.shape[axis] - 1)  # beyond the edge the weight is zero
         part = np.take(image, places, axis=axis).astype(kind)

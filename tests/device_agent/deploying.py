@@ -8,8 +8,8 @@ from typing import Any
 
 from device_agent.release import Release
 from device_agent.store import Store
-from sdk.deploy import split
 from sdk.pack import pack
+from sdk.prepared import split
 from tests.sdk.small_graphs import small_network
 
 LABELS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from device_agent.errors import AgentError, PackageError, StoreError
+from device_agent.errors import AgentError, DataError, PackageError, StoreError
 from device_agent.loaded import LoadedModel
 from device_agent.release import Release
 from device_agent.store import Store
@@ -168,5 +168,5 @@ def test_images_are_flipped_where_the_package_says_so(float_model):
 def test_a_flip_that_there_is_not_is_refused(float_model, flip):
     from sdk.pack import pack
 
-    with pytest.raises(AgentError, match="flip"):
+    with pytest.raises(DataError, match="flip"):
         LoadedModel(pack(float_model, metadata={"input": {"flip": flip}}))

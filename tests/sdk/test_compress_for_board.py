@@ -105,7 +105,7 @@ def test_the_agent_flips_the_image_that_a_mirrored_package_wants_flipped(model: 
     )
     assert "mirror" in {p["name"] for p in made.passes if p["applied"]}
     unpacked = decoded(mirrored)
-    assert unpacked.package.metadata["input"] == {"flip": ["height", "width"]}
+    assert unpacked.package.metadata["input"]["flip"] == ["height", "width"]
     assert "REVERSE_V2" not in [op.kind for op in Graph.read(unpacked.tflite).operators]
     batch = images(5)
     with LoadedModel.load(plain) as before, LoadedModel.load(mirrored) as after:
@@ -127,7 +127,7 @@ def test_a_mirrored_tflite_that_is_packed_as_it_is_says_so_too(model: Path, tmp_
     from sdk.api import pack_model
 
     pack_model(tmp_path / "b.tflite", tmp_path / "b.armlet")
-    assert decoded(tmp_path / "b.armlet").package.metadata["input"] == {"flip": ["height", "width"]}
+    assert decoded(tmp_path / "b.armlet").package.metadata["input"]["flip"] == ["height", "width"]
 
 
 def test_a_mirrored_model_is_not_calibrated_on_images_that_are_not(
