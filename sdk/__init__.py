@@ -32,6 +32,7 @@ _PUBLIC = {
     "inspect_package": "sdk.api",
     "list_zoo": "sdk.api",
     "pack_model": "sdk.api",
+    "read_record": "sdk.api",
     "read_run": "sdk.api",
     "require_signatures": "sdk.api",
     "rollback_model": "sdk.api",

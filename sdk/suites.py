@@ -10,10 +10,12 @@ the input. The paper's "MFLOPs" are multiply-accumulates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
+
+from sdk.errors import ModelError
 
 Size = tuple[int, int]  # height, width
 
@@ -39,6 +41,9 @@ class SizeMember:
     fully_connected_centroids: int
     paper_original_bytes: int
     paper_bytes: int
+
+
+AMember = TypeVar("AMember", Member, SizeMember)
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,16 @@ DEEP_COMPRESSION = SizeSuite(
 SUITES: Mapping[str, Suite | SizeSuite] = MappingProxyType(
     {suite.name: suite for suite in (SHUFFLENET_PAPER, DEEP_COMPRESSION)}
 )
+
+
+def chosen_members(members: tuple[AMember, ...], networks: Sequence[str]) -> tuple[AMember, ...]:
+    """Those members whose names in the zoo are among ``networks``. Raises ModelError for a name that none has."""
+    known = {member.network for member in members}
+    if unknown := [name for name in networks if name not in known]:
+        raise ModelError(
+            "the suite has no such network", expected=", ".join(sorted(known)), found=", ".join(unknown)
+        )
+    return tuple(member for member in members if member.network in networks)
 
 
 def parse_size(text: str) -> Size:

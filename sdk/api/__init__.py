@@ -19,7 +19,7 @@ from sdk.api.files import (
 )
 from sdk.api.measuring import calibrate_board, measure
 from sdk.api.releases import board_status, confirm_model, require_signatures, rollback_model
-from sdk.api.runs import compare_runs, read_run, write_html, write_run
+from sdk.api.runs import compare_runs, read_record, read_run, write_html, write_run
 from sdk.api.signatures import sign_package, verify_package
 from sdk.api.size_suite import run_size_suite
 from sdk.api.suites import run_suite
@@ -47,6 +47,7 @@ __all__ = [
     "list_zoo",
     "measure",
     "pack_model",
+    "read_record",
     "read_run",
     "read_tuned",
     "require_signatures",

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sdk import compare
+from sdk.api import size_suite, suites
 from sdk.api.files import PathLike
-from sdk.errors import DataError
+from sdk.api.size_suite import SizeRun
+from sdk.api.suites import SuiteRun
+from sdk.errors import DataError, ReportError
 from sdk.files import read_file, write_file
 from sdk.report.record import ModelRecord, Report
 
@@ -40,24 +43,45 @@ class Against:
 
 def read_run(path: PathLike) -> Report:
     """The report that ``sdk bench -o`` wrote. Raises DataError when the file holds something else."""
+    return Report.from_json(_read_json(path))
+
+
+def read_record(path: PathLike) -> Report | SuiteRun | SizeRun:
+    """Whatever ``sdk bench -o`` wrote: a run, a suite of runs, or a table of sizes. Raises DataError otherwise."""
+    record = _read_json(path)
+    schema = record.get("schema") if isinstance(record, dict) else None
+    if schema == suites.SCHEMA:
+        return SuiteRun.from_json(record)
+    return SizeRun.from_json(record) if schema == size_suite.SCHEMA else Report.from_json(record)
+
+
+def _read_json(path: PathLike) -> Any:
     data = read_file(Path(path), "a run that `sdk bench -o` wrote")
     try:
-        record = json.loads(data)
+        return json.loads(data)
     except (ValueError, RecursionError):
         raise DataError(f"{path} is not JSON", expected="a run that `sdk bench -o` wrote") from None
-    return Report.from_json(record)
 
 
-def write_run(report: Report, path: PathLike) -> None:
+def write_run(report: Report | SuiteRun | SizeRun, path: PathLike) -> None:
     """Keeps a run, raw samples included."""
     write_file(Path(path), json.dumps(report.to_json()).encode() + b"\n")
 
 
-def write_html(report: Report, path: PathLike) -> None:
-    """The run as one HTML file that needs nothing else."""
-    from sdk.report.html import render
-
-    write_file(Path(path), render(report).encode())
+def write_html(report: Report | SuiteRun | SizeRun, path: PathLike) -> None:
+    """The run as one HTML file that needs nothing else. Raises DataError for a table of sizes, which has no page."""
+    try:
+        from sdk.report import html, html_suite
+    except ImportError as error:
+        raise ReportError(
+            "HTML reports need Jinja2",
+            found=str(error),
+            hint="Install the host extra: pip install 'armlet[host]'.",
+        ) from error
+    if isinstance(report, SizeRun):
+        raise DataError("a table of sizes has no page", expected="a run, or a suite that was measured")
+    page = html_suite.render(report) if isinstance(report, SuiteRun) else html.render(report)
+    write_file(Path(path), page.encode())
 
 
 def compare_runs(old: PathLike, new: PathLike, *, limit: float = 0.05) -> Against:

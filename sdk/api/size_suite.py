@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from device_agent import fields
 from sdk import models
 from sdk import pack as packer
 from sdk.api.files import inspect_bytes
 from sdk.compress.cluster import cluster_array
 from sdk.compress.prune import prune_array
 from sdk.convert import forget_keras_models, from_keras
-from sdk.errors import ModelError
+from sdk.errors import DataError, ModelError
 from sdk.graph import Graph
 from sdk.progress import Progress, silent
 from sdk.quiet import quiet_tensorflow
-from sdk.suites import DEEP_COMPRESSION, SizeMember, SizeSuite
+from sdk.suites import DEEP_COMPRESSION, SizeMember, SizeSuite, chosen_members
 
 SCHEMA = "armlet.size-suite/1"
 
@@ -59,6 +60,43 @@ class SizeRun:
         rows = [{**asdict(r), "ratio": r.ratio, "paper_ratio": r.paper_ratio} for r in self.rows]
         return {"schema": SCHEMA, "suite": self.suite, "source": self.source, "rows": rows, "note": self.note}
 
+    @classmethod
+    def from_json(cls, record: Any) -> SizeRun:
+        """What :meth:`to_json` wrote. Raises DataError that names the first field that is wrong."""
+        values = fields.check_record(
+            record, what="a table of sizes", schema=SCHEMA, checks=_CHECKS, error=DataError
+        )
+        return cls(values["suite"], values["source"], values["rows"], values["note"])
+
+
+def _size(value: Any) -> int:
+    return fields.integer(value, 1, 1 << 50)
+
+
+def _stage(value: Any) -> tuple[str, int]:
+    if not isinstance(value, list) or len(value) != 2:
+        raise fields.Refused("stages with a name and bytes")
+    return fields.text(value[0]), _size(value[1])
+
+
+def _read_row(value: Any) -> SizeRow:
+    if not isinstance(value, Mapping) or set(value) != {*_ROW_CHECKS, "ratio", "paper_ratio"}:
+        raise fields.Refused("rows of " + ", ".join(_ROW_CHECKS))
+    return SizeRow(**{name: check(value[name]) for name, check in _ROW_CHECKS.items()})
+
+
+_ROW_CHECKS: dict[str, Any] = {
+    "name": fields.text,
+    "stages": fields.list_of(_stage, 16),
+    **dict.fromkeys(("package_bytes", "original_bytes", "paper_original_bytes", "paper_bytes"), _size),
+}
+_CHECKS: dict[str, Any] = {
+    "suite": fields.text,
+    "source": fields.text,
+    "rows": fields.list_of(_read_row, 64),
+    "note": fields.text,
+}
+
 
 NOTE = (
     "fresh weights, pruned by magnitude to the paper's share in every layer: sizes depend on those shares, not on "
@@ -75,7 +113,7 @@ def run_size_suite(
     if networks is None:
         chosen = [m for m in suite.members if m.paper_original_bytes <= MAX_ORIGINAL_BYTES]
     else:
-        chosen = [m for m in suite.members if m.network in networks]
+        chosen = list(chosen_members(suite.members, networks))
     skipped = [] if networks is not None else [m.name for m in suite.members if m not in chosen]
     note = NOTE + (f"; left out for its size: {', '.join(skipped)}" if skipped else "")
     return SizeRun(suite.name, suite.source, tuple(_row(member, progress) for member in chosen), note)

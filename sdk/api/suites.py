@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from device_agent import fields
 from sdk import models
 from sdk.api.boards import golden_pair
 from sdk.api.measuring import Threads, measure
 from sdk.convert import forget_keras_models, from_keras
-from sdk.errors import ModelError
+from sdk.errors import DataError, ModelError
 from sdk.graph import Graph
 from sdk.progress import Progress, silent
 from sdk.quiet import quiet_tensorflow
 from sdk.report.record import Report
 from sdk.session import Session, Target, open_session
-from sdk.suites import SUITES, Member, Size, Suite, size_text
+from sdk.suites import SUITES, Member, Size, Suite, chosen_members, size_text
 
 SCHEMA = "armlet.suite/1"
 
@@ -58,12 +59,67 @@ class SuiteRun:
             "runs": [{"size": size, "report": report.to_json()} for size, report in self.runs],
         }
 
+    @classmethod
+    def from_json(cls, record: Any) -> SuiteRun:
+        """What :meth:`to_json` wrote. Raises DataError that names the first field that is wrong."""
+        values = fields.check_record(
+            record, what="a suite", schema=SCHEMA, checks=_SUITE_CHECKS, error=DataError
+        )
+        return cls(values["suite"], values["source"], values["runs"], values["rows"])
+
+
+def _row(value: Any) -> SuiteRow:
+    if not isinstance(value, Mapping) or set(value) != set(_ROW_CHECKS):
+        raise fields.Refused("rows of " + ", ".join(_ROW_CHECKS))
+    return SuiteRow(**{name: check(value[name]) for name, check in _ROW_CHECKS.items()})
+
+
+def _sized_report(value: Any) -> tuple[str, Report]:
+    if not isinstance(value, Mapping) or set(value) != {"size", "report"}:
+        raise fields.Refused("runs of a size and a report")
+    return fields.text(value["size"]), Report.from_json(value["report"])
+
+
+def _at_least_one(check: Any, most: int) -> Any:
+    checked = fields.list_of(check, most)
+
+    def check_all(value: Any) -> tuple:
+        if not value:
+            raise fields.Refused("a list of at least one")
+        return checked(value)
+
+    return check_all
+
+
+def _positive(value: Any) -> float:
+    return fields.number(value, 1e-12, 1e18)
+
+
+_ROW_CHECKS: dict[str, Any] = {
+    "name": fields.text,
+    "size": fields.text,
+    "threads": lambda value: fields.integer(value, 1, 1024),
+    "macs": lambda value: fields.integer(value, 0, 1 << 62),
+    "median_seconds": _positive,
+    "theoretical_speedup": _positive,
+    "measured_speedup": _positive,
+    "paper_seconds": fields.optional(_positive),
+    "paper_speedup": fields.optional(_positive),
+}
+_SUITE_CHECKS: dict[str, Any] = {
+    "suite": fields.text,
+    "source": fields.text,
+    "rows": _at_least_one(_row, 4096),
+    "runs": _at_least_one(_sized_report, 64),
+}
+
 
 def run_suite(
     board: str,
     suite: str | Suite,
     *,
     sizes: Sequence[Size] | None = None,
+    networks: Sequence[str] | None = None,
     threads: Threads | Sequence[Threads] = 1,
     samples: int = 1024,
     seconds: float = 10.0,
@@ -73,9 +129,12 @@ def run_suite(
 ) -> SuiteRun:
     """Builds the suite's networks with fresh weights (their times do not depend on them) and measures them.
 
-    ``target``: see :class:`sdk.session.Target`. Raises ModelError for an unknown suite.
+    ``networks`` picks some by their names in the zoo. ``target``: see :class:`sdk.session.Target`. Raises ModelError
+    for an unknown suite or network.
     """
     chosen = _suite(suite) if isinstance(suite, str) else suite
+    if networks is not None:
+        chosen = replace(chosen, members=chosen_members(chosen.members, networks))
     runs: list[tuple[str, Report]] = []
     rows: list[SuiteRow] = []
     with open_session(board, Target(**target), progress) as session:

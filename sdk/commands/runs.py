@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +46,12 @@ def register(commands: Any) -> None:
         type=sizes,
         metavar="HxW[,HxW]",
         help="inputs of the suite, such as 224x224 (default: all)",
+    )
+    sub.add_argument(
+        "--only",
+        type=lambda text: tuple(text.split(",")),
+        metavar="NETWORK[,NETWORK]",
+        help="of a suite, by their names in the zoo, such as shufflenet_v1,alexnet",
     )
     sub.add_argument(
         "--threads",
@@ -221,7 +226,7 @@ def _tune(arguments: argparse.Namespace) -> None:
 def _bench(arguments: argparse.Namespace) -> None:
     from sdk import api
 
-    if arguments.suite is not None or arguments.sizes is not None:
+    if arguments.suite is not None or arguments.sizes is not None or arguments.only is not None:
         _bench_suite(arguments)
         return
     if not arguments.models:
@@ -251,20 +256,19 @@ def _need_board(arguments: argparse.Namespace) -> None:
 def _bench_suite(arguments: argparse.Namespace) -> None:
     from sdk import api
     from sdk.errors import ModelError
-    from sdk.files import write_file
     from sdk.suites import DEEP_COMPRESSION
 
     if arguments.suite == DEEP_COMPRESSION.name and not arguments.models and arguments.sizes is None:
         with progress_bar(arguments) as progress:
-            table = api.run_size_suite(progress=progress)
+            table = api.run_size_suite(networks=arguments.only, progress=progress)
         if arguments.output is not None:
-            write_file(arguments.output, json.dumps(table.to_json()).encode() + b"\n")
+            api.write_run(table, arguments.output)
         print_result(arguments, table.to_json(), lambda terminal: terminal.size_suite(table))
         return
     if arguments.suite in (None, DEEP_COMPRESSION.name) or arguments.models:
         raise ModelError(
             "a model file has one input size, and a suite its own models",
-            expected="--suite NAME; --sizes belongs to suites that are measured",
+            expected="--suite NAME; --sizes and --only belong to suites, --sizes to those that are measured",
             found=" ".join(map(str, arguments.models)) or "no suite",
         )
     _need_board(arguments)
@@ -273,6 +277,7 @@ def _bench_suite(arguments: argparse.Namespace) -> None:
             arguments.board,
             arguments.suite,
             sizes=arguments.sizes,
+            networks=arguments.only,
             **target(arguments),
             threads=arguments.threads,
             samples=arguments.samples,
@@ -281,12 +286,14 @@ def _bench_suite(arguments: argparse.Namespace) -> None:
             progress=progress,
         )
     if arguments.output is not None:
-        write_file(arguments.output, json.dumps(result.to_json()).encode() + b"\n")
+        api.write_run(result, arguments.output)
     print_result(arguments, result.to_json(), lambda terminal: terminal.suite(result))
 
 
 def _report(arguments: argparse.Namespace) -> None:
     from sdk import api
+    from sdk.api.size_suite import SizeRun
+    from sdk.api.suites import SuiteRun
 
     tuned = api.read_tuned(arguments.run_file)
     if tuned is not None:
@@ -294,14 +301,18 @@ def _report(arguments: argparse.Namespace) -> None:
             api.write_tuned_html(tuned, arguments.html)
         print_result(arguments, tuned.to_json(), lambda terminal: terminal.tuned(tuned))
         return
-    report = api.read_run(arguments.run_file)
+    found = api.read_record(arguments.run_file)
     if arguments.html is not None:
-        api.write_html(report, arguments.html)
-    print_result(
-        arguments,
-        report.to_json(),
-        lambda terminal: terminal.report(report, operators=arguments.operators),
-    )
+        api.write_html(found, arguments.html)
+
+    def show(terminal: Any) -> Any:
+        if isinstance(found, SuiteRun):
+            return terminal.suite(found)
+        if isinstance(found, SizeRun):
+            return terminal.size_suite(found)
+        return terminal.report(found, operators=arguments.operators)
+
+    print_result(arguments, found.to_json(), show)
 
 
 def _compare(arguments: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,14 @@ from sdk.attribution import OperatorTime
 from sdk.breakdown import Peaks
 from sdk.gap import Gap
 from sdk.report.record import ModelRecord
-from sdk.report.units import bytes_text, percent_text, seconds_range_text, seconds_text, threads_text
+from sdk.report.units import (
+    bytes_text,
+    percent_text,
+    ratio_text,
+    seconds_range_text,
+    seconds_text,
+    threads_text,
+)
 from sdk.theory import GROUPS
 
 WIDTH = 720
@@ -354,3 +362,44 @@ def accuracy_against_size(models: Sequence[ModelRecord]) -> str:
             if x_low <= (tick := factor * 10**exponent) <= x_high and x(tick) < WIDTH - right - 80:
                 body.append(_text(x(tick), height - bottom + 16, bytes_text(tick), "middle", "dim"))
     return _svg(height, body, "Accuracy against size, before and after compression")
+
+
+def promised_against_measured(rows: Sequence[Any]) -> str:
+    """Measured over promised speed-up of a suite's networks, both log: filled points here, hollow ones the paper's."""
+    left, right, top, bottom, height = 60, 24, 12, 44, 340
+    names = list(dict.fromkeys(row.name for row in rows))
+    measured = [row.measured_speedup for row in rows]
+    measured += [row.paper_speedup for row in rows if row.paper_speedup is not None]
+    low = 0.8 * min(min(row.theoretical_speedup for row in rows), *measured)
+    high = 1.25 * max(max(row.theoretical_speedup for row in rows), *measured)
+
+    def x(value: float) -> float:
+        return left + (WIDTH - left - right) * math.log(value / low) / math.log(high / low)
+
+    def y(value: float) -> float:
+        return height - bottom - (height - top - bottom) * math.log(value / low) / math.log(high / low)
+
+    body = []
+    for exponent in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1):
+        for factor in (1, 2, 5):
+            if low <= (tick := factor * 10.0**exponent) <= high:
+                body.append(_line(left, y(tick), WIDTH - right, y(tick), "grid"))
+                body.append(_text(left - 8, y(tick) + 4, f"{tick:g}x", "end", "dim"))
+                body.append(_line(x(tick), top, x(tick), height - bottom, "grid"))
+                body.append(_text(x(tick), height - bottom + 16, f"{tick:g}x", "middle", "dim"))
+    body.append(_line(x(low), y(low), x(high), y(high), "link"))
+    body.append(_text(left + 6, top + 12, "measured (log)", style="dim"))
+    body.append(_text(WIDTH - right, height - 8, "promised by theory (log)", "end", "dim"))
+    for row in rows:
+        style = f"series-{names.index(row.name) % 8}"
+        for speedup, kind, where in (
+            (row.paper_speedup, "hollow", "paper"),
+            (row.measured_speedup, "point", "here"),
+        ):
+            if speedup is not None:
+                title = f"{row.name} at {row.size}, {where}: {ratio_text(row.theoretical_speedup)} promised, "
+                body.append(
+                    f'<circle cx="{x(row.theoretical_speedup):.1f}" cy="{y(speedup):.1f}" r="6" '
+                    f'class="{style} {kind}"><title>{escape(title + ratio_text(speedup))} measured</title></circle>'
+                )
+    return _svg(height, body, "Measured speed-up over the one that theory promises")

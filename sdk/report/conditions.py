@@ -61,6 +61,17 @@ def facts_of_run(report: Report) -> list[tuple[str, str]]:
     return facts
 
 
+def problems_of(reports: Sequence[Report]) -> list[str]:
+    """What is wrong with these runs, and with which of their models: one sentence a problem."""
+    found: dict[str, list[str]] = {}
+    for report in reports:
+        for model in report.models:
+            for timed in model.measurements:
+                for problem in timed.problems:
+                    found.setdefault(problem, []).append(model.name)
+    return [f"{', '.join(dict.fromkeys(names))}: {problem}" for problem, names in found.items()]
+
+
 def _range(numbers: Sequence[int]) -> str:
     low, high = min(numbers), max(numbers)
     return str(low) if low == high else f"{low} to {high}"

@@ -7,16 +7,15 @@ read the page and a test can hold it against the JSON.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from sdk.attribution import OperatorTime
 from sdk.breakdown import Peaks, dispatch_seconds, roofline_seconds
-from sdk.errors import ReportError
 from sdk.gap import Gap
 from sdk.report import charts
-from sdk.report.conditions import facts_of_run
-from sdk.report.page import SCRIPT, STYLE, TEMPLATE
+from sdk.report.conditions import facts_of_run, problems_of
+from sdk.report.fill import Cell, Markup, fill
+from sdk.report.page import TEMPLATE
 from sdk.report.record import ModelRecord, Report
 from sdk.report.units import (
     bytes_text,
@@ -35,44 +34,20 @@ HEADS = (
 )
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One figure: which, its raw value, and the text that people read."""
-
-    field: str
-    value: Any
-    text: str
-    left: bool = False
-    wrap: bool = False
-
-
 def render(report: Report) -> str:
-    """The page of a report. Raises ReportError when Jinja2 is not installed."""
-    try:
-        from jinja2 import Environment, StrictUndefined
-        from markupsafe import Markup
-    except ImportError as error:
-        raise ReportError(
-            "HTML reports need Jinja2",
-            found=str(error),
-            hint="Install the host extra: pip install 'armlet[host]'.",
-        ) from error
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    """The page of a report."""
     subjects = [(m, s) for m in report.models if (s := m.subject()) is not None]
     profiled = [(m, s.operators()) for m, s in subjects]
     first = report.models[0].measurement
-    return environment.from_string(TEMPLATE).render(
+    return fill(
+        TEMPLATE,
         title=f"{', '.join(m.name for m in report.models)} on {report.board}",
-        style=Markup(STYLE),
-        script=Markup(SCRIPT),
         report=report,
         conditions={
             "runtime": f"{first.runtime} {first.runtime_version}",
             "threads": " and ".join(threads_text(t.threads) for t in report.models[0].measurements),
         },
-        problems=_problems(report),
+        problems=problems_of([report]),
         # An emulator's clock means nothing, so nothing of it is shown where a reader would take it for a latency.
         times=not report.emulated,
         tiles=[_tiles(report, number) for number in range(len(report.comparisons))],
@@ -80,10 +55,10 @@ def render(report: Report) -> str:
         start_rows=[_start_row(m) for m in report.models],
         work_rows=[_work_row(m, report.models[0]) for m in report.models if m.instructions is not None],
         comparison_rows=[_comparison_row(c) for c in report.comparisons],
-        gaps=[_gap(g, Markup) for g in report.gaps],
+        gaps=[_gap(g) for g in report.gaps],
         course="" if report.emulated else Markup(charts.course(report.models[0])),
         distributions=Markup(charts.distributions(report.models)),
-        operators=[_operators(m, times, report.peaks, Markup) for m, times in profiled],
+        operators=[_operators(m, times, report.peaks) for m, times in profiled],
         heads=HEADS,
         groups=Markup(charts.groups([(m.name, s.operators(), dispatch_seconds(s)) for m, s in subjects]))
         if subjects
@@ -94,16 +69,6 @@ def render(report: Report) -> str:
         accuracy_rows=[_accuracy_row(m) for m in report.models if m.accuracy is not None],
         facts=_facts(report),
     )
-
-
-def _problems(report: Report) -> list[str]:
-    """What is wrong with the run, and with which of its models: one sentence a problem."""
-    found: dict[str, list[str]] = {}
-    for model in report.models:
-        for timed in model.measurements:
-            for problem in timed.problems:
-                found.setdefault(problem, []).append(model.name)
-    return [f"{', '.join(dict.fromkeys(names))}: {problem}" for problem, names in found.items()]
 
 
 def _seconds(field: str, seconds: float | None) -> Cell:
@@ -206,7 +171,7 @@ def _comparison_row(c: Any) -> dict[str, Any]:
     }
 
 
-def _gap(g: Gap, markup: Any) -> dict[str, Any]:
+def _gap(g: Gap) -> dict[str, Any]:
     methods = {
         "runtime": "timed inside whole inferences by the runtime's profiler",
         "isolated": "timed one by one, each as a model of its own",
@@ -214,7 +179,7 @@ def _gap(g: Gap, markup: Any) -> dict[str, Any]:
     return {
         "gap": g,
         "threads": threads_text(g.threads),
-        "waterfall": markup(charts.waterfall(g)),
+        "waterfall": Markup(charts.waterfall(g)),
         "peak": f"{g.peak_flop_per_second / 1e9:.3g} GFLOP/s",
         "method": methods[g.method],
         "rows": [
@@ -231,9 +196,7 @@ def _gap(g: Gap, markup: Any) -> dict[str, Any]:
     }
 
 
-def _operators(
-    m: ModelRecord, times: tuple[OperatorTime, ...], peaks: Peaks | None, markup: Any
-) -> dict[str, Any]:
+def _operators(m: ModelRecord, times: tuple[OperatorTime, ...], peaks: Peaks | None) -> dict[str, Any]:
     whole = sum(t.seconds for t in times) or 1.0
     subject = m.subject()
     least = roofline_seconds(subject, peaks) if subject is not None else {}
@@ -256,7 +219,7 @@ def _operators(
                 Cell("kernels", kernels, kernels, left=True, wrap=True),
             ]
         )
-    return {"name": m.name, "rows": rows, "roofline": markup(charts.roofline(times, peaks)) if peaks else ""}
+    return {"name": m.name, "rows": rows, "roofline": Markup(charts.roofline(times, peaks)) if peaks else ""}
 
 
 def _key(times: Iterable[OperatorTime]) -> list[tuple[str, str]]:

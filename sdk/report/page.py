@@ -85,7 +85,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
 }
 """
 
-TEMPLATE = """<!doctype html>
+#: What every page begins with: nothing may be loaded from anywhere, and two macros.
+HEAD = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -111,7 +112,9 @@ TEMPLATE = """<!doctype html>
 {% endfor %}
 </tbody></table></div>
 {% endmacro %}
+"""
 
+TEMPLATE = """
 <header>
 <h1>{{ title }}</h1>
 <p class="dim">{{ report.board_title }}, {{ conditions.runtime }}, {{ conditions.threads }}</p>
@@ -228,6 +231,44 @@ Arithmetic at {{ entry.peak }} ({{ entry.gap.peak_source }}); operators {{ entry
 {% if course %}<div class="plot">{{ course }}</div>{% endif %}
 {% for note in report.notes %}<p>{{ note }}</p>{% endfor %}
 </section>
+</main>
+<script>{{ script }}</script>
+</body>
+</html>
+"""
+
+#: A suite of networks, beside what a paper measured.
+SUITE_TEMPLATE = """
+<header>
+<h1>{{ title }}</h1>
+<p class="dim">Beside it: {{ run.source }}</p>
+{% if problems %}
+<p class="verdict warn">Not to be taken at face value: {{ problems | join("; ") }}</p>
+{% else %}
+<p class="verdict good">Trusted: steady, not throttled, enough samples.</p>
+{% endif %}
+</header>
+
+{% for entry in tables %}
+<section>
+<h2>{{ entry.title }}</h2>
+<div class="plot">{{ entry.plot }}<div class="key">
+{% for name, style in entry.key %}<span><i class="{{ style }}"></i>{{ name }}</span>{% endfor %}
+<span>filled: here; hollow: the paper; line: all of the promise</span></div></div>
+{{ table(["network", "input", "MACs", "in theory", "median here", "speed-up here"]
+ + (["median, paper", "speed-up, paper"] if entry.paper else []), entry.rows) }}
+<p class="dim">Speed-ups against {{ entry.first }} at the same size.</p>
+</section>
+{% endfor %}
+
+{% for entry in sizes %}
+<section>
+<h2>Distribution of one inference at {{ entry.size }}</h2>
+<div class="plot">{{ entry.distributions }}</div>
+<details><summary>Conditions</summary>
+<dl>{% for name, text in entry.facts %}<dt>{{ name }}</dt><dd>{{ text }}</dd>{% endfor %}</dl></details>
+</section>
+{% endfor %}
 </main>
 <script>{{ script }}</script>
 </body>

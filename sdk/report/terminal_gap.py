@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sdk.gap import Gap
-from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, seconds_text
+from sdk.report.conditions import problems_of
+from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, seconds_text, threads_text
 
 _BAR = 30
 
@@ -165,24 +166,15 @@ def suite(result: Any) -> RenderableType:
                     "-" if row.paper_speedup is None else ratio_text(row.paper_speedup),
                 )
         parts += [
-            Text(f"{'1 thread' if threads == 1 else f'{threads} threads'}", style="bold"),
+            Text(threads_text(threads), style="bold"),
             table,
             Text(""),
         ]
     said = f"speed-ups against {result.rows[0].name} at the same size; paper: {result.source}"
-    problems: dict[str, list[str]] = {}
-    for _, report in result.runs:
-        for model in report.models:
-            for timed in model.measurements:
-                for problem in timed.problems:
-                    problems.setdefault(problem, []).append(model.name)
     return Group(
         *parts,
         Text(said, style="dim"),
-        *(
-            Text(f"note: {', '.join(dict.fromkeys(names))}: {problem}", style="yellow")
-            for problem, names in problems.items()
-        ),
+        *(Text(f"note: {problem}", style="yellow") for problem in problems_of([r for _, r in result.runs])),
     )
 
 

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sdk import api, models
+from sdk.api.size_suite import SizeRun
+from sdk.api.suites import SuiteRun, suite_rows
 from sdk.cli import main
-from sdk.suites import DEEP_COMPRESSION, SHUFFLENET_PAPER, Member, Suite, parse_size, size_text
+from sdk.errors import DataError, ModelError
+from sdk.suites import (
+    DEEP_COMPRESSION,
+    SHUFFLENET_PAPER,
+    Member,
+    Suite,
+    chosen_members,
+    parse_size,
+    size_text,
+)
+from tests.sdk import made_up_runs
+from tests.sdk.report.test_html import CHROMIUM, Page, dump_dom
 
 
 def test_the_papers_claim_follows_from_its_table() -> None:
@@ -48,6 +62,8 @@ def test_the_lenets_of_deep_compression_come_out_no_larger_than_the_papers() -> 
         assert dict(row.stages)["coded"] == row.package_bytes
         assert row.ratio >= row.paper_ratio
     assert "no accuracy" in result.to_json()["note"]
+    again = SizeRun.from_json(json.loads(json.dumps(result.to_json())))
+    assert again == result
 
 
 def test_sizes_are_heights_and_widths() -> None:
@@ -74,7 +90,7 @@ def test_what_a_suite_is_not_is_said_in_one_line(capsys: pytest.CaptureFixture[s
 @pytest.mark.ssh
 @pytest.mark.tensorflow
 def test_a_suite_is_built_measured_and_put_beside_the_paper(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     suite = Suite(
@@ -93,7 +109,23 @@ def test_a_suite_is_built_measured_and_put_beside_the_paper(
     assert second.paper_speedup == 4.0
     assert second.theoretical_speedup == pytest.approx(first.macs / second.macs)
     assert second.measured_speedup == pytest.approx(first.median_seconds / second.median_seconds)
-    assert json.loads(json.dumps(result.to_json()))["schema"] == "armlet.suite/1"
+    assert [row.threads for row in result.rows] == [1, 1]
+
+    kept = tmp_path / "suite.json"
+    api.write_run(result, kept)
+    assert api.read_record(kept) == result
+    assert main(["report", str(kept), "--html", str(tmp_path / "suite.html")]) == 0
+    assert "LeNet-5" in capsys.readouterr().out
+    page = Page((tmp_path / "suite.html").read_text())
+    assert [float(v) for v in page.values("measured_speedup")] == [r.measured_speedup for r in result.rows]
+    assert [float(v) for v in page.values("paper_speedup")] == [1.0, 4.0]
+    assert page.loads == ["data:,"]
+    if CHROMIUM:
+        dom, console = dump_dom(tmp_path / "suite.html")
+        assert console == ""
+        assert Page(dom).values("macs") == [str(row.macs) for row in result.rows]
+    with pytest.raises(DataError, match="not a report of a run"):
+        api.compare_runs(kept, kept)
 
 
 def test_alexnet_keeps_its_61_million_weights_at_every_size_of_the_paper() -> None:
@@ -109,3 +141,37 @@ def test_alexnet_keeps_its_61_million_weights_at_every_size_of_the_paper() -> No
         # The paper's times grow like this too: 6.3 and 19.7 times 224x224.
         grown = alexnet.paper_milliseconds[size] / alexnet.paper_milliseconds[(224, 224)]
         assert larger.macs / original.macs == pytest.approx(grown, rel=0.1)
+
+
+def test_networks_of_a_suite_are_picked_by_their_names_in_the_zoo() -> None:
+    picked = chosen_members(SHUFFLENET_PAPER.members, ("alexnet", "shufflenet_v1"))
+    assert [m.network for m in picked] == ["shufflenet_v1"] * 3 + ["alexnet"]
+    with pytest.raises(ModelError, match=r"alexnet.*mobilenet_v1.*found lenet_5"):
+        chosen_members(SHUFFLENET_PAPER.members, ("lenet_5",))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda d: d.update(schema="armlet.suite/9"), "schema"),
+        (lambda d: d.update(rows=[]), "rows"),
+        (lambda d: d.update(runs=[]), "runs"),
+        (lambda d: d["rows"][0].update(median_seconds=-1), "rows"),
+        (lambda d: d["rows"][0].pop("macs"), "rows"),
+        (lambda d: d["runs"][0].update(report={}), "report"),
+    ],
+)
+def test_a_broken_suite_is_one_clear_error(change: Callable[[dict], object], named: str) -> None:
+    report = made_up_runs.report()
+    suite = Suite("made-up", "nobody", tuple(Member(m.name, "lenet_5") for m in report.models), ((32, 32),))
+    rows = suite_rows(suite, (32, 32), report)
+    assert [(row.name, row.threads) for row in rows] == [
+        *(("wide", 1), ("narrow", 1), ("wide", 4), ("narrow", 4))
+    ]
+    document = json.loads(
+        json.dumps(SuiteRun("made-up", "nobody", (("32x32", report),), tuple(rows)).to_json())
+    )
+    assert SuiteRun.from_json(json.loads(json.dumps(document))).rows == tuple(rows)
+    change(document)
+    with pytest.raises(DataError, match=named):
+        SuiteRun.from_json(document)
