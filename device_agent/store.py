@@ -207,26 +207,12 @@ class Store:
             raise StoreError(f"nothing is on trial under the name {name}")
         return slot
 
-    def rollback(
-        self,
-        name: str,
-        reason: str = "asked for",
-        *,
-        only_from: str | None = None,
-        or_to_nothing: bool = False,
-    ) -> Slot:
+    def rollback(self, name: str, reason: str = "asked for", *, or_to_nothing: bool = False) -> Slot:
         """The previous release becomes the current one again.
 
-        With ``only_from`` only where that release is current. With ``or_to_nothing`` a name that has no previous
-        release stands for nothing again, as before its first deploy.
+        With ``or_to_nothing`` a name that has no previous release stands for nothing again, as before its first deploy.
         """
         slot = self.slot(name)
-        if only_from is not None and slot.current != check_digest(only_from):
-            raise StoreError(
-                f"another release of {name} runs now, and is left alone",
-                expected=only_from,
-                found=slot.current or "nothing",
-            )
         if slot.current is None or (slot.previous is None and not or_to_nothing):
             raise StoreError(f"there is no earlier release of {name} to go back to")
         if slot.previous is not None:

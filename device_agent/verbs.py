@@ -200,15 +200,12 @@ def rollback(options: Namespace) -> dict[str, Any]:
     store = _store()
     with store.locked():
         slot = store.slot(options.name)
+        if options.only_from and slot.current != options.only_from:
+            return {**slot_json(store, slot), "rolled_back": False}
         if slot.previous is not None:
             require_signature(store, store.release(slot.previous))
-        slot = store.rollback(
-            options.name,
-            options.reason,
-            only_from=options.only_from or None,
-            or_to_nothing=options.or_to_nothing,
-        )
-        return slot_json(store, slot)
+        slot = store.rollback(options.name, options.reason, or_to_nothing=options.or_to_nothing)
+        return {**slot_json(store, slot), "rolled_back": True}
 
 
 def forget(options: Namespace) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The command ``sdk``: parse, call, print.
 
 Data go to stdout, as tables for people or with ``--json`` as one document for machines; progress, notes and errors
-go to stderr.  Exit status 0 when it worked, 1 from `sdk compare` when a model became slower, 2
-for anything that the user can put right, 130 for Ctrl-C.
+go to stderr.  Exit status 0 when it worked, 1 from `sdk compare` when a model became slower and from a command on an
+inventory when not every board did as it was told, 2 for anything that the user can put right, 130 for Ctrl-C.
 
 Nothing heavy is imported here: every command imports what it needs when it runs, so that ``sdk --help`` is instant.
 """

@@ -213,25 +213,18 @@ class RemoteAgent:
         """Makes the release on trial the current one; the slot as :meth:`status` lists it."""
         return _slot(self.call(["confirm", check_name(name)]), "confirm")
 
-    def rollback(
-        self,
-        name: str,
-        reason: str = "asked for",
-        *,
-        only_from: str | None = None,
-        or_to_nothing: bool = False,
-    ) -> dict[str, Any]:
-        """Goes back to the release before; the slot as :meth:`status` lists it.
+    def rollback(self, name: str, reason: str = "asked for") -> dict[str, Any]:
+        """Goes back to the release before; the slot as :meth:`status` lists it."""
+        return _slot(self.call(["rollback", check_name(name), f"--reason={printable(reason)}"]), "rollback")
 
-        With ``only_from`` only where that release is the current one, so that what somebody else deployed since stays.
-        With ``or_to_nothing`` a name that had no release before stands for nothing again.
-        """
-        options = [f"--reason={printable(reason)}"]
-        if only_from is not None:
-            options.append(f"--only-from={only_from}")
-        if or_to_nothing:
-            options.append("--or-to-nothing")
-        return _slot(self.call(["rollback", check_name(name), *options]), "rollback")
+    def take_back(self, release: PreparedRelease, reason: str) -> bool:
+        """Undoes the deploy of a release: what ran before runs again, or nothing. False where another release runs,
+        because the deploy had failed or somebody deployed since; that is left alone."""
+        options = [f"--reason={printable(reason)}", f"--only-from={release.id}", "--or-to-nothing"]
+        answer = self.call(["rollback", release.name, *options])
+        if not isinstance(answer.get("rolled_back"), bool):
+            raise _not_acceptable("rollback", "rolled_back", answer.get("rolled_back"))
+        return bool(answer["rolled_back"])
 
     def forget(self, names: Sequence[str]) -> None:
         """Removes names from the board with all their releases, for what was deployed to be measured only."""

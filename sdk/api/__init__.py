@@ -17,6 +17,7 @@ from sdk.api.files import (
     unpack_package,
     write_zoo_model,
 )
+from sdk.api.fleet import deploy_fleet, fleet_status, rollback_fleet
 from sdk.api.measuring import calibrate_board, measure
 from sdk.api.releases import board_status, confirm_model, require_signatures, rollback_model
 from sdk.api.runs import compare_runs, read_record, read_run, write_html, write_run
@@ -36,11 +37,13 @@ __all__ = [
     "compress_model",
     "confirm_model",
     "convert_model",
+    "deploy_fleet",
     "deploy_model",
     "describe_zoo_model",
     "diff_packages",
     "evaluate_on_board",
     "fetch_runtimes",
+    "fleet_status",
     "golden_pair",
     "inspect_bytes",
     "inspect_package",
@@ -51,6 +54,7 @@ __all__ = [
     "read_run",
     "read_tuned",
     "require_signatures",
+    "rollback_fleet",
     "rollback_model",
     "run_size_suite",
     "run_suite",

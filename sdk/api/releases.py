@@ -21,6 +21,7 @@ from sdk.results import BoardStatus, Slot
 from sdk.session import Target, accepted_agent, agent_folder, open_connection
 
 if TYPE_CHECKING:
+    from sdk.boards import Board
     from sdk.connection import Connection
 
 
@@ -30,24 +31,29 @@ def board_status(board: str, *, progress: Progress = silent, **target: Any) -> B
     ``target``: see :class:`sdk.session.Target`.
     """
     with open_connection(board, Target(**target), progress) as (known, connection):
-        versions: dict[str, Any] = dict.fromkeys(
-            ("agent_version", "python_version", "machine", "runtime", "runtime_version", "numpy_version")
-        )
-        slots: tuple[Slot, ...] = ()
-        signed_only = connection.run(["test", "-e", _policy(connection)]).status == 0
-        agent = accepted_agent(connection)
-        if agent is not None:
-            progress("ask the board", 0, 0)
-            answer = agent.status()
-            versions = {key: answer[key] for key in versions}
-            slots = tuple(Slot.from_answer(slot) for slot in answer["releases"])
-        return BoardStatus(
-            board=known.name,
-            address=connection.address,
-            **versions,
-            requires_signatures=signed_only,
-            slots=slots,
-        )
+        return status_of(known, connection, progress)
+
+
+def status_of(known: Board, connection: Connection, progress: Progress = silent) -> BoardStatus:
+    """As :func:`board_status`, over a connection that is open."""
+    versions: dict[str, Any] = dict.fromkeys(
+        ("agent_version", "python_version", "machine", "runtime", "runtime_version", "numpy_version")
+    )
+    slots: tuple[Slot, ...] = ()
+    signed_only = connection.run(["test", "-e", _policy(connection)]).status == 0
+    agent = accepted_agent(connection)
+    if agent is not None:
+        progress("ask the board", 0, 0)
+        answer = agent.status()
+        versions = {key: answer[key] for key in versions}
+        slots = tuple(Slot.from_answer(slot) for slot in answer["releases"])
+    return BoardStatus(
+        board=known.name,
+        address=connection.address,
+        **versions,
+        requires_signatures=signed_only,
+        slots=slots,
+    )
 
 
 def rollback_model(
@@ -94,11 +100,16 @@ def _policy(connection: Connection) -> str:
 @contextmanager
 def _agent(board: str, target: dict[str, Any], progress: Progress) -> Iterator[RemoteAgent]:
     with open_connection(board, Target(**target), progress) as (known, connection):
-        agent = accepted_agent(connection)
-        if agent is None:
-            raise RemoteError(
-                f"nothing was ever deployed to {known.name} at {connection.address}",
-                hint="`sdk deploy` does that.",
-            )
         progress("ask the board", 0, 0)
-        yield agent
+        yield agent_of(known, connection)
+
+
+def agent_of(known: Board, connection: Connection) -> RemoteAgent:
+    """The agent that was accepted last on a board. Raises RemoteError where nothing was ever deployed."""
+    agent = accepted_agent(connection)
+    if agent is None:
+        raise RemoteError(
+            f"nothing was ever deployed to {known.name} at {connection.address}",
+            hint="`sdk deploy` does that.",
+        )
+    return agent

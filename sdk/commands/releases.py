@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from device_agent.errors import ArmletError
+from sdk.commands import fleet
 from sdk.commands.arguments import (
     address,
     board_arguments,
@@ -29,7 +30,8 @@ def register(commands: Any) -> None:
         "sdk deploy --board rpi4 --host raspberrypi.local mobilenet.armlet",
     )
     sub.add_argument("model", type=Path, help=".armlet package, or any model that `sdk convert` reads")
-    target_arguments(sub)
+    target_arguments(sub, required=False)
+    fleet.rollout_arguments(sub)
     sub.add_argument(
         "--keep-on-trial",
         action="store_true",
@@ -55,7 +57,8 @@ def register(commands: Any) -> None:
         "say what is installed and deployed on a board, and what was sent back",
         "sdk status --board rpi4 --host raspberrypi.local",
     )
-    board_arguments(sub)
+    board_arguments(sub, required=False)
+    fleet.inventory_arguments(sub)
 
     sub = add_command(
         commands,
@@ -76,7 +79,8 @@ def register(commands: Any) -> None:
     )
     sub.add_argument("name", help="name of a deployed model")
     sub.add_argument("--reason", default="asked for", metavar="TEXT", help="kept in the history on the board")
-    board_arguments(sub)
+    board_arguments(sub, required=False)
+    fleet.inventory_arguments(sub)
 
     sub = add_command(
         commands,
@@ -89,7 +93,9 @@ def register(commands: Any) -> None:
     board_arguments(sub)
 
 
-def _deploy(arguments: argparse.Namespace) -> None:
+def _deploy(arguments: argparse.Namespace) -> int | None:
+    if fleet.is_for_a_fleet(arguments):
+        return fleet.deploy(arguments)
     from sdk import api
     from sdk.deploy import Limits
 
@@ -103,14 +109,18 @@ def _deploy(arguments: argparse.Namespace) -> None:
             progress=progress,
         )
     print_result(arguments, result.to_json(), lambda terminal: terminal.deployed(result))
+    return None
 
 
-def _status(arguments: argparse.Namespace) -> None:
+def _status(arguments: argparse.Namespace) -> int | None:
+    if fleet.is_for_a_fleet(arguments):
+        return fleet.status(arguments)
     from sdk.api import releases
 
     with progress_bar(arguments) as progress:
         result = releases.board_status(arguments.board, progress=progress, **address(arguments))
     print_result(arguments, result.to_json(), lambda terminal: terminal.board_overview(result))
+    return None
 
 
 def _releases(arguments: argparse.Namespace) -> None:
@@ -128,7 +138,9 @@ def _releases(arguments: argparse.Namespace) -> None:
     print_result(arguments, [slot.to_json() for slot in slots], lambda terminal: terminal.releases(slots))
 
 
-def _rollback(arguments: argparse.Namespace) -> None:
+def _rollback(arguments: argparse.Namespace) -> int | None:
+    if fleet.is_for_a_fleet(arguments):
+        return fleet.rollback(arguments)
     from sdk.api import releases
 
     with progress_bar(arguments) as progress:
@@ -140,6 +152,7 @@ def _rollback(arguments: argparse.Namespace) -> None:
             **address(arguments),
         )
     print_result(arguments, slot.to_json(), lambda terminal: terminal.slot_changed(slot))
+    return None
 
 
 def _confirm(arguments: argparse.Namespace) -> None:

@@ -14,6 +14,10 @@ from sdk.report.record import Accuracy
 from sdk.report.tables import facts as _facts
 from sdk.report.tables import shape_text, short_name
 from sdk.report.tables import table as _table
+from sdk.report.terminal_fleet import fleet_deployed as fleet_deployed
+from sdk.report.terminal_fleet import fleet_overview as fleet_overview
+from sdk.report.terminal_fleet import fleet_running as fleet_running
+from sdk.report.terminal_fleet import fleet_went_back as fleet_went_back
 from sdk.report.terminal_gap import against as against
 from sdk.report.terminal_gap import calibration as calibration
 from sdk.report.terminal_gap import evaluation as evaluation
