@@ -121,7 +121,7 @@ def test_a_canary_that_fails_its_health_check_is_the_only_board_that_was_touched
 
 
 def break_three(fleet: SimulatedFleet, folder: Path) -> Wire:
-    """A board behind a line that is cut while it is sent the model, one that can store nothing, one with another key."""
+    """One board behind a line that is cut while it is sent the model, one that stores nothing, one with another key."""
     board = fleet.boards["cam03"]
     kind, data = board.known_hosts.read_text().split()[1:3]
 
