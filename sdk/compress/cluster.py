@@ -7,7 +7,7 @@ what was pruned stays pruned and nothing else becomes zero.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -25,16 +25,20 @@ def cluster(
     *,
     layers: Collection[str] = PRUNED_LAYERS,
     skip_first: bool = True,
+    own: Mapping[int, int] | None = None,
 ) -> Graph:
     """Replaces the weights of each selected layer by at most ``clusters`` centroids, zero included where it occurs.
 
+    ``own``: the numbers of single layers, by their weight's tensor number.
     Raises :class:`ModelError` for a number of clusters outside 2 ... 256.
     """
-    if not 2 <= clusters <= MAX_CENTROIDS:
-        raise ModelError("the number of clusters is out of range", expected="2 to 256", found=str(clusters))
+    own = own or {}
+    for number in (clusters, *own.values()):
+        if not 2 <= number <= MAX_CENTROIDS:
+            raise ModelError("the number of clusters is out of range", expected="2 to 256", found=str(number))
     return graph.with_data(
         {
-            w.tensor_index: cluster_array(w.array, clusters)
+            w.tensor_index: cluster_array(w.array, own.get(w.tensor_index, clusters))
             for w in select_weights(graph, layers, skip_first=skip_first)
         }
     )

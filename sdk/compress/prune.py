@@ -5,7 +5,7 @@ Works on the graph, after batch norm has been folded, so that the magnitudes com
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -23,6 +23,7 @@ def prune(
     layers: Collection[str] = PRUNED_LAYERS,
     skip_first: bool = True,
     block: int = 1,
+    own: Mapping[int, float] | None = None,
 ) -> Graph:
     """Sets the ``floor(sparsity * n)`` weights of smallest magnitude to zero.
 
@@ -30,14 +31,22 @@ def prune(
     weights lose more.  Ties are broken by position, so the count is exact and the result the same every time.
     ``block`` neighbouring output channels of a 1x1 convolution share their zeros and are judged by their mean square
     (:mod:`sdk.compress.blocks`); the count is then exact to within a block.
+    ``own``: sparsities of single layers, by their weight's tensor number; they are counted by themselves.
     Raises :class:`ModelError` for a sparsity outside [0, 1), a block below 1 or an unknown scope.
     """
-    if not 0.0 <= sparsity < 1.0:
-        raise ModelError("the sparsity is out of range", expected="0 <= sparsity < 1", found=str(sparsity))
+    own = own or {}
+    for share in (sparsity, *own.values()):
+        if not 0.0 <= share < 1.0:
+            raise ModelError("the sparsity is out of range", expected="0 <= sparsity < 1", found=str(share))
     if scope not in ("layer", "global"):
         raise ModelError("unknown pruning scope", expected="'layer' or 'global'", found=repr(scope))
     check_block(block)
     selected = select_weights(graph, layers, skip_first=skip_first)
+    apart = [w for w in selected if w.tensor_index in own]
+    selected = [w for w in selected if w.tensor_index not in own]
+    graph = graph.with_data(
+        {w.tensor_index: prune_array(w.array, own[w.tensor_index], block_of(w, block)) for w in apart}
+    )
     if not selected:
         return graph
     if scope == "layer":

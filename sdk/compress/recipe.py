@@ -6,6 +6,7 @@ meets a size or a loss.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdk.compress.blocks import check_block
-from sdk.compress.calibrate import calibrate, output_sensitivities, with_biases
+from sdk.compress.calibrate import Wish, calibrate, output_sensitivities, with_biases
 from sdk.compress.cluster import cluster
 from sdk.compress.dead_channels import drop_dead_channels
 from sdk.compress.prune import prune
@@ -22,7 +23,7 @@ from sdk.compress.solve import LEVELS
 from sdk.compress.tune import State, Tuning, tune
 from sdk.errors import DataError, ModelError
 from sdk.execute import Executor
-from sdk.graph import Graph
+from sdk.graph import Graph, Weight
 
 if TYPE_CHECKING:
     from sdk.data import Dataset
@@ -31,6 +32,22 @@ Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 
 EFFORTS = ("none", "calibrate", "train")
 SENSITIVITY_SAMPLES = 512
+
+
+@dataclass(frozen=True)
+class LayerRecipe:
+    """What one layer gets in place of what the recipe says for all; None leaves it at that.
+
+    ``price`` counts for "calibrate": that many times the recipe's.
+    """
+
+    sparsity: float | None = None
+    clusters: int | None = None
+    price: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What differs from the recipe."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -58,6 +75,7 @@ class Recipe:
     flip: bool = False  # half of the images are mirrored while training
     block: int = 1  # output channels of a 1x1 convolution that share their zeros: sdk.compress.blocks
     int8: bool = False  # quantised last, after everything that is done to a float graph: see ``to_int8``
+    layers: tuple[tuple[str, LayerRecipe], ...] = ()  # by the names of ``layer_names``
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready fields, for the package's provenance."""
@@ -72,17 +90,23 @@ class Recipe:
             del used[name]
         if self.block == 1:  # as recipes were before there were blocks
             del used["block"]
-        for name in ("int8", "flip"):
+        for name in ("int8", "flip", "layers"):
             if not used[name]:
                 del used[name]
+        if self.layers:
+            used["layers"] = {name: layer.to_json() for name, layer in self.layers}
         return used
 
     def to_toml(self) -> str:
         """The recipe as a TOML file that ``from_toml`` reads back exactly."""
-        lines = [f"{name} = {_toml(value)}" for name, value in self.to_json().items()]
-        return "\n".join(
-            ["# An Armlet recipe: sdk compress MODEL --recipe THIS_FILE", "[recipe]", *lines, ""]
-        )
+        used = self.to_json()
+        layers = used.pop("layers", {})
+        lines = ["# An Armlet recipe: sdk compress MODEL --recipe THIS_FILE", "[recipe]"]
+        lines += [f"{name} = {_toml(value)}" for name, value in used.items()]
+        for layer, own in layers.items():
+            lines += ["", f"[recipe.layers.{_toml(layer)}]"]
+            lines += [f"{name} = {_toml(value)}" for name, value in own.items()]
+        return "\n".join([*lines, ""])
 
     @classmethod
     def from_toml(cls, text: str) -> Recipe:
@@ -95,9 +119,12 @@ class Recipe:
             table = tomllib.loads(text)["recipe"]
             if unknown := sorted(set(table) - {f.name for f in fields(cls)}):
                 raise ModelError("the recipe has unknown entries", found=", ".join(unknown))
+            layers = tuple((name, _layer(own)) for name, own in table.pop("layers", {}).items())
             defaults = asdict(cls())
-            recipe = cls(**{name: type(defaults[name])(value) for name, value in table.items()})
-        except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
+            recipe = cls(
+                **{name: type(defaults[name])(value) for name, value in table.items()}, layers=layers
+            )
+        except (AttributeError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
             raise ModelError(
                 "this is not a recipe", expected="TOML with a table [recipe]", found=str(error)
             ) from error
@@ -130,13 +157,16 @@ def apply(
         kept = learned_from(dataset, recipe)
         if recipe.effort == "calibrate":
             return Workshop(graph, kept, recipe.seed, report).run(recipe)[0]
-        return train(graph, kept, recipe, report, resume, checkpoint)
+        return train(graph, kept, recipe, report, resume=resume, checkpoint=checkpoint)
+    own = _own(graph, recipe)
     report("prune", 0, 2)
-    if recipe.sparsity:
-        graph = prune(graph, recipe.sparsity, scope=recipe.scope, block=recipe.block)
+    if recipe.sparsity or _set(own, "sparsity"):
+        graph = prune(
+            graph, recipe.sparsity, scope=recipe.scope, block=recipe.block, own=_set(own, "sparsity")
+        )
     report("cluster", 1, 2)
     if recipe.clusters:
-        graph = cluster(graph, recipe.clusters)
+        graph = cluster(graph, recipe.clusters, own=_set(own, "clusters"))
     report("cluster", 2, 2)
     return graph
 
@@ -166,21 +196,48 @@ def learned_from(dataset: Dataset, recipe: Recipe) -> Dataset:
 
 
 def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    # A JSON string is a TOML string.
+    return json.dumps(value) if isinstance(value, bool | str) else repr(value)
 
 
-def train(
-    graph: Graph,
-    dataset: Dataset,
-    recipe: Recipe,
-    report: Progress,
-    resume: State | None,
-    checkpoint: Callable[[State], None],
-) -> Graph:
-    """The graph after training on all of the data set."""
-    how = Tuning(
+def _layer(table: dict[str, Any]) -> LayerRecipe:
+    kinds = {"sparsity": float, "clusters": int, "price": float}
+    return LayerRecipe(**{name: kinds[name](value) for name, value in table.items()})
+
+
+def layer_names(graph: Graph) -> dict[str, Weight]:
+    """The layers with weights, under the names by which a recipe knows them: the weight's, numbered if not unique."""
+    found: dict[str, Weight] = {}
+    for weight in graph.weights():
+        name, number = weight.tensor.name, 1
+        while name in found:
+            number += 1
+            name = f"{weight.tensor.name} ({number})"
+        found[name] = weight
+    return found
+
+
+def _own(graph: Graph, recipe: Recipe) -> dict[int, LayerRecipe]:
+    """What single layers get, by their weight's tensor number."""
+    names = layer_names(graph)
+    if unknown := [name for name, _ in recipe.layers if name not in names]:
+        raise ModelError(
+            "the recipe is for another model",
+            expected=f"a layer {unknown[0]!r}",
+            found=", ".join(list(names)[:3]) + (", ..." if len(names) > 3 else ""),
+        )
+    return {names[name].tensor_index: layer for name, layer in recipe.layers}
+
+
+def _set(own: dict[int, LayerRecipe], name: str) -> dict[int, Any]:
+    values = {tensor: getattr(layer, name) for tensor, layer in own.items()}
+    return {tensor: value for tensor, value in values.items() if value is not None}
+
+
+def tuning(graph: Graph, recipe: Recipe) -> Tuning:
+    """How a recipe trains a graph."""
+    own = _own(graph, recipe)
+    return Tuning(
         sparsity=recipe.sparsity,
         clusters=recipe.clusters,
         epochs=recipe.epochs,
@@ -188,9 +245,35 @@ def train(
         flip=recipe.flip,
         seed=recipe.seed,
         block=recipe.block,
+        layer_sparsity=_set(own, "sparsity"),
+        layer_clusters=_set(own, "clusters"),
     )
-    executor = Executor(with_biases(graph))
-    constants = tune(executor, dataset, how, progress=report, resume=resume, checkpoint=checkpoint)
+
+
+def train(
+    graph: Graph,
+    dataset: Dataset,
+    recipe: Recipe,
+    report: Progress = lambda stage, done, total: None,
+    *,
+    resume: State | None = None,
+    checkpoint: Callable[[State], None] = lambda state: None,
+    due: Callable[[], bool] = lambda: False,
+    watch: Callable[[int, Callable[[], Graph]], None] = lambda epochs, graph: None,
+) -> Graph:
+    """The graph after training on all of the data set; ``watch`` may look at the graph after every epoch."""
+    with_all = with_biases(graph)
+    executor = Executor(with_all)
+    constants = tune(
+        executor,
+        dataset,
+        tuning(graph, recipe),
+        progress=report,
+        resume=resume,
+        checkpoint=checkpoint,
+        due=due,
+        watch=lambda epochs, constants: watch(epochs, lambda: with_all.with_data(constants())),
+    )
     trained = executor.graph.with_data(constants)
     # Channels that share their zeros in pairs must stay side by side.
     return drop_dead_channels(trained) if recipe.block == 1 else trained
@@ -223,9 +306,20 @@ class Workshop:
         """Sample numbers -> preprocessed images."""
         return self.dataset.images(list(samples))
 
-    def run(self, recipe: Recipe) -> tuple[Graph, float]:
-        """The calibrated graph and the nats that it is expected to lose."""
-        levels = min(LEVELS, (recipe.clusters - 1) // 2) if recipe.clusters else LEVELS
+    def run(self, recipe: Recipe, watch: Callable[[float], None] = lambda bits: None) -> tuple[Graph, float]:
+        """The calibrated graph and the nats that it is expected to lose; ``watch`` as in ``calibrate``."""
+
+        def levels(clusters: int) -> int:
+            return min(LEVELS, (clusters - 1) // 2) if clusters else LEVELS
+
+        wishes = {
+            tensor: Wish(
+                1.0 if own.price is None else own.price,
+                own.sparsity,
+                None if own.clusters is None else levels(own.clusters),
+            )
+            for tensor, own in _own(self.graph, recipe).items()
+        }
         result = calibrate(
             self.executor,
             self.images,
@@ -233,8 +327,10 @@ class Workshop:
             recipe.price,
             self.fisher,
             sparsity=recipe.sparsity,
-            levels=levels,
+            levels=levels(recipe.clusters),
             block=recipe.block,
+            wishes=wishes,
+            watch=watch,
             progress=self.report,
         )
         return self.graph.with_data(result.constants), result.loss
