@@ -88,6 +88,7 @@ class Compressed:
     accuracy: Accuracy | None
     statement: str = ""
     target_met: bool = True
+    why: str = ""  # this effort, where the user left it open
     curve: tuple[dict[str, Any], ...] = ()
     block: int = 1  # output channels of 1x1 convolutions that were pruned together
     int8: bool = False  # weights and values are 8-bit numbers
@@ -113,6 +114,7 @@ class Compressed:
             "package_bytes": self.package_bytes,
             "ratio": self.ratio,
             "effort": self.effort,
+            "why": self.why,
             "sparsity": self.sparsity,
             "clusters": self.clusters,
             "statement": self.statement,

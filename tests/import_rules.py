@@ -51,6 +51,7 @@ COMPOSERS = {
     "sdk.api",
     "sdk.api.boards",
     "sdk.api.compressing",
+    "sdk.api.efforts",
     "sdk.api.evaluating",
     "sdk.api.files",
     "sdk.api.fleet",
@@ -60,6 +61,7 @@ COMPOSERS = {
     "sdk.api.signatures",
     "sdk.api.runs",
     "sdk.api.size_suite",
+    "sdk.api.studies",
     "sdk.api.suites",
     "sdk.api.tuning",
     "sdk.api.usage",
@@ -79,7 +81,10 @@ COMPOSERS = {
     "sdk.prefetch",
     "sdk.results",
     "sdk.session",
+    "sdk.compress.attempts",
+    "sdk.compress.check",
     "sdk.compress.recipe",
+    "sdk.compress.search",
     "sdk.compress.targets",
     "sdk.compress.specialise",
     "sdk.models.train_digits",
@@ -96,6 +101,7 @@ SHARED_BY_PASSES = {
     "sdk.compress.blocks",
     "sdk.compress.cost",
     "sdk.compress.edit",
+    "sdk.compress.journey",
     "sdk.compress.selection",
     "sdk.compress.structure",
 }
@@ -235,6 +241,7 @@ PURE_EXCEPTIONS = {
         "device_agent.package",
         "device_agent.kernel",
     ): "the C decoder is looked for when the caller leaves the choice",
+    ("sdk.compress.journey", "sdk.progress"): "the name under which the whole work reports, no terminal",
 }
 
 

@@ -16,7 +16,9 @@ from device_agent.preprocess import Preprocess
 from device_agent.usage import Usage
 from sdk import checkpoint, theory
 from sdk import pack as packer
+from sdk.api import efforts
 from sdk.api.files import PathLike, inspect_bytes, name_of
+from sdk.api.studies import open_study
 from sdk.api.usage import package_metadata, usage_of
 from sdk.boards import Board, load_board
 from sdk.compress import specialise, targets
@@ -26,7 +28,7 @@ from sdk.compress.recipe import Recipe, learned_from, to_int8
 from sdk.compress.recipe import apply as apply_recipe
 from sdk.convert import convert
 from sdk.data import has_splits, load_dataset
-from sdk.errors import DataError, ModelError
+from sdk.errors import ModelError
 from sdk.evaluate import predict, top1
 from sdk.files import read_file, write_file
 from sdk.graph import Graph
@@ -55,7 +57,11 @@ def compress_model(
     max_loss: float | None = None,
     samples: int | None = None,
     epochs: int = 30,
+    shift: int = 0,
     seconds: float | None = None,
+    trials: int | None = None,
+    storage: str | None = None,
+    study: str | None = None,
     recipe: PathLike | None = None,
     save_recipe: PathLike | None = None,
     save_tflite: PathLike | None = None,
@@ -68,18 +74,19 @@ def compress_model(
     """Any model that :func:`convert_model` reads -> pruned, clustered and packed at ``output``.
 
     ``data`` (a folder of images or an ``.npz``) is calibrated or trained on, as ``effort`` says: "none", "calibrate",
-    "train", or "auto" for calibration where there are data.  Accuracy is checked on ``check``, else on the test split
-    of ``data``, else on images kept back.  ``target_bytes`` or ``max_loss`` (points) is met by a search that stops
-    after ``seconds``.  ``recipe`` replays a file that ``save_recipe`` wrote, to the same bytes.  ``board`` names the
-    board that the graph is put into the fastest form for, exactly (docs/arm-speed.md); ``block`` how many output
-    channels of a 1x1 convolution are pruned together (None: two where that board runs them sparse, else one).  With
-    ``int8`` weights and values become 8-bit numbers, their ranges taken from ``data``.  ``preprocess`` (where there
-    are data: "tf" by default) and ``labels`` (a text file, a label a line) go into the package, for the board to go by.
-    Training keeps its state in ``output`` + ".checkpoint" after every epoch, and a run that was cut goes on from there.
+    "train", or "auto" for the strongest that data and time allow (:mod:`sdk.api.efforts`).  Accuracy is checked on
+    ``check``, else on the test split of ``data``, else on images kept back.  ``target_bytes`` or ``max_loss`` (points)
+    is met by a few attempts; in what is left of ``seconds``, or for ``trials``, other sparsities and bits a layer are
+    searched with Optuna, in memory or in a ``storage`` that several machines work on (with the name of a ``study``).
+    Nothing begins that the ``seconds`` that are left are not enough for.  ``recipe`` replays a file that
+    ``save_recipe`` wrote, to the same bytes.  ``board`` names the board that the graph is put into the fastest form
+    for, exactly (docs/arm-speed.md); ``block`` how many output channels of a 1x1 convolution are pruned together (None:
+    two where that board runs them sparse, else one).  With ``int8`` weights and values become 8-bit numbers, their
+    ranges taken from ``data``.  ``preprocess`` (where there are data: "tf" by default) and ``labels`` (a text file, a
+    label a line) go into the package, for the board to go by.  Training keeps its state in the folder ``output`` +
+    ".checkpoint" several times a minute, and a run that was cut goes on from there.
     """
     progress("convert", 0, 0)
-    # A training that was killed goes on from here; the file goes when the package is written.
-    state = Path(output).with_name(Path(output).name + ".checkpoint")
     graph = convert(source, input_shape=input_shape)
     original = graph.write()
     special_board = None if board is None else load_board(board)
@@ -95,6 +102,8 @@ def compress_model(
     if data is not None and effort != "none":
         with quiet_tensorflow():  # its first import talks
             import tensorflow  # noqa: F401
+    kept: checkpoint.Folder | None = None
+    why = ""
     splits = data is not None and has_splits(data)
     learn = _dataset(graph, data, usage, "train" if splits else None)
     checked = _dataset(graph, check, usage, None)
@@ -108,6 +117,12 @@ def compress_model(
         made = targets.Compressed(apply_recipe(graph, used, progress, learn), used, (), statement)
     else:
         deadline = None if seconds is None else time.monotonic() + seconds
+        if effort == "auto" and not int8:
+            progress("choose", 0, 0)
+            effort, why = efforts.strongest(graph, learn, samples=samples, epochs=epochs, seconds=seconds)
+        aims = target_bytes is not None or max_loss is not None
+        searched = trials is not None or storage is not None or (seconds is not None and aims and not int8)
+        searched = searched and (learn is not None or checked is not None)
         settings = targets.Settings(
             effort=effort,
             sparsity=sparsity,
@@ -117,14 +132,18 @@ def compress_model(
             max_loss=max_loss,
             samples=samples,
             epochs=epochs,
+            shift=shift,
             block=block
             if block is not None
             else _block(graph, special_board, effort, sparsity, data is not None, int8),
             int8=int8,
             seconds_left=None if deadline is None else lambda: deadline - time.monotonic(),
+            study=open_study(storage, study) if searched else None,
+            trials=trials,
         )
         if effort == "train" and learn is not None:
-            settings = _resumable(settings, state, original, learn)
+            kept = _checkpoints(settings, Path(output), original, learn)
+            settings = replace(settings, checkpoints=kept)
         made = targets.compress(graph, learn, settings, progress, check=checked)
     special = None
     if special_board is not None:
@@ -152,8 +171,8 @@ def compress_model(
         if int8 and max_loss is not None:
             made = replace(made, target_met=accuracy.points_lost <= max_loss)
     write_file(Path(output), package)
-    if recipe is None and made.recipe.effort == "train":
-        state.unlink(missing_ok=True)
+    if kept is not None:
+        kept.remove()
     if save_recipe is not None:
         write_file(Path(save_recipe), made.recipe.to_toml().encode())
     if save_tflite is not None:
@@ -170,6 +189,7 @@ def compress_model(
         accuracy=accuracy,
         statement=made.statement,
         target_met=made.target_met,
+        why=why,
         block=made.recipe.block,
         int8=made.recipe.int8,
         form="" if special is None else special.form,
@@ -186,29 +206,32 @@ def compress_model(
     )
 
 
-def _resumable(settings: targets.Settings, path: Path, original: bytes, data: Dataset) -> targets.Settings:
-    """The same settings, with a checkpoint at ``path``; a checkpoint of another run is refused, not gone on from."""
-    what = (
-        settings.sparsity,
-        settings.clusters,
-        settings.samples,
-        settings.epochs,
-        settings.seed,
-        settings.shift,
+def _checkpoints(
+    settings: targets.Settings, output: Path, original: bytes, data: Dataset
+) -> checkpoint.Folder:
+    """The folder beside the output that a training which was cut goes on from; it goes when the package is written."""
+    asked = (
+        "sparsity",
+        "clusters",
+        "target_bytes",
+        "max_loss",
+        "samples",
+        "epochs",
+        "shift",
+        "block",
+        "seed",
     )
-    text = f"{what} {hashlib.sha256(original).hexdigest()} {data.digest()}"
-    run = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
-    found = checkpoint.load(path)
-    if found is not None and not np.array_equal(found.pop("run", np.empty(0)), run):
-        raise DataError(
-            f"{path} is of another training",
-            expected="the same model, images and settings as when it was cut",
-            found="others",
-            hint="Repeat that command to go on, or remove the file to start again.",
-        )
-    return replace(
-        settings, resume=found, checkpoint=lambda arrays: checkpoint.save(path, {**arrays, "run": run})
-    )
+    about = {
+        "model": hashlib.sha256(original).hexdigest(),
+        "images": data.digest(),
+        **{name: getattr(settings, name) for name in asked},
+    }
+    return checkpoint.Folder(checkpoint_of(output), about)
+
+
+def checkpoint_of(output: PathLike) -> Path:
+    """The folder in which a training for this package keeps its state until the package is written."""
+    return Path(output).with_name(Path(output).name + ".checkpoint")
 
 
 def compress_graph(

@@ -87,6 +87,13 @@ def positive(text: str) -> int:
     return value
 
 
+def count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 0, found {text}")
+    return value
+
+
 def sizes(text: str) -> tuple[tuple[int, int], ...]:
     from sdk.suites import parse_size
 

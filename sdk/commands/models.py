@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sdk.commands.arguments import (
     byte_count,
+    count,
     duration,
     model_arguments,
     output_argument,
@@ -154,7 +158,7 @@ def _convert(arguments: argparse.Namespace) -> None:
 def _compress(arguments: argparse.Namespace) -> None:
     from sdk import api
 
-    with progress_bar(arguments) as progress:
+    with progress_bar(arguments) as progress, _says_how_to_go_on(arguments.output):
         result = api.compress_model(
             arguments.model,
             arguments.output,
@@ -170,7 +174,11 @@ def _compress(arguments: argparse.Namespace) -> None:
             max_loss=arguments.max_loss,
             samples=arguments.samples,
             epochs=arguments.epochs,
+            shift=arguments.shift,
             seconds=arguments.time_budget,
+            trials=arguments.trials,
+            storage=arguments.storage,
+            study=arguments.study,
             recipe=arguments.recipe,
             save_recipe=arguments.save_recipe,
             save_tflite=arguments.save_tflite,
@@ -181,6 +189,22 @@ def _compress(arguments: argparse.Namespace) -> None:
             progress=progress,
         )
     print_result(arguments, result.to_json(), lambda terminal: terminal.compressed(result))
+
+
+@contextmanager
+def _says_how_to_go_on(output: Path) -> Iterator[None]:
+    """Ctrl-C in a training: where its state is."""
+    from sdk.api.compressing import checkpoint_of
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if checkpoint_of(output).exists():
+            print(
+                f"{checkpoint_of(output)} keeps the training: the same command goes on from it",
+                file=sys.stderr,
+            )
+        raise
 
 
 def _pack(arguments: argparse.Namespace) -> None:
@@ -266,16 +290,26 @@ def _compress_arguments(sub: argparse.ArgumentParser) -> None:
         choices=("auto", "none", "calibrate", "train"),
         default="auto",
         help="none: by magnitude; calibrate: layer by layer on images; train: end to end on images "
-        "(default: calibrate where there are images)",
+        "(default: the strongest that data and time allow, see docs/compression.md)",
     )
     group.add_argument("--samples", type=positive, metavar="N", help="at most so many of the images")
-    group.add_argument("--epochs", type=positive, default=30, help="of training (default: 30)")
+    group.add_argument("--epochs", type=positive, default=30, help="of training, at most (default: 30)")
+    group.add_argument(
+        "--shift",
+        type=count,
+        default=0,
+        metavar="PIXELS",
+        help="training sees images moved by up to so many pixels, where they stay what they are (default: 0)",
+    )
 
     group = sub.add_argument_group("what to reach")
     group.add_argument("--target-size", type=byte_count, metavar="SIZE", help="of the package, such as 500KB")
     group.add_argument("--max-loss", type=float, metavar="POINTS", help="of accuracy, or of equal answers")
     group.add_argument(
-        "--time-budget", type=duration, metavar="TIME", help="end a search after so long, such as 20m"
+        "--time-budget",
+        type=duration,
+        metavar="TIME",
+        help="train and search no longer than this, such as 20m",
     )
     group.add_argument("--sparsity", type=float, help="share of weights that becomes zero (default: 0.7)")
     group.add_argument("--clusters", type=int, help="centroids a layer, 0 for none (default: 32)")
@@ -300,6 +334,18 @@ def _compress_arguments(sub: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--int8", action="store_true", help="8-bit weights and values; ranges are taken from --data"
     )
+
+    group = sub.add_argument_group("to search sparsity and bits of every layer (Optuna)")
+    group.add_argument(
+        "--trials", type=positive, metavar="N", help="try so many recipes (default with --storage: 30)"
+    )
+    group.add_argument(
+        "--storage",
+        metavar="URL",
+        help="keep the study there, so that several machines work on it: sqlite:///FILE, postgresql://..., "
+        "journal:FILE, redis://HOST, grpc://HOST:PORT (default: in memory)",
+    )
+    group.add_argument("--study", metavar="NAME", help="of the study in the storage (default: armlet)")
 
     group = sub.add_argument_group("to do it again")
     group.add_argument("--recipe", type=Path, metavar="FILE", help="replay a recipe, to the same bytes")

@@ -1,22 +1,27 @@
 """From what a user asks for (a size, a loss that is allowed) to a recipe, with everything that was tried on the way.
 
-Composes like :mod:`sdk.compress.recipe`.  Calibration has one knob, the price of a bit, so a search is some runs; each
-is packed, to know its real size, and checked on images that calibration did not see.
+Composes like :mod:`sdk.compress.recipe`.  Every effort has one knob that trades size for accuracy: how hard weights are
+pruned and shared without data, the price of a bit for calibration, the share of weights that stays for training.  So a
+target is met by a handful of attempts; with a study (:mod:`sdk.compress.search`) they are where its search starts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sdk import pack
+from sdk.compress.attempts import HOLD_OUT, SMALLEST_CHECK, Attempts, Point, Settings
 from sdk.compress.blocks import check_block
-from sdk.compress.recipe import EFFORTS, Progress, Recipe, Workshop, apply, split, train
+from sdk.compress.calibrate import with_biases
+from sdk.compress.journey import Journey, Progress
+from sdk.compress.recipe import EFFORTS, Recipe, apply, split, tuning
+from sdk.compress.search import TRIALS, search
 from sdk.compress.solve import LEVELS
-from sdk.compress.tune import State
+from sdk.compress.tune import step_batches, untrained
 from sdk.errors import DataError, ModelError
 from sdk.execute import Executor
 from sdk.graph import Graph
@@ -31,48 +36,19 @@ NATS_PER_PRICE = 1 / (2 * np.log(2))
 SAMPLES = 1000  # for calibration; more change little
 INT8_SAMPLES = 250  # to find ranges with; four fifths of them where the rest is checked on
 TRAINED_SPARSITY = 0.8  # where nothing else is asked
-HOLD_OUT = 5  # every fifth sample is kept from calibration, to check on
-SMALLEST_CHECK = 20  # samples; with fewer nothing is held out
-CHECK_BATCH = 32
-MAX_RUNS = 5  # calibrations of one search
+SEARCHED_LOSS = 1.0  # points, of a study where nothing else is asked
+MAX_RUNS = 5  # attempts of one search
 SIZE_TOLERANCE = 0.98  # a package of this share of the target size is near enough
-MAX_SPARSITY = 0.98  # that a search without data goes to
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a user asks for; None leaves it to the effort's default."""
-
-    effort: str = "auto"  # "auto": calibrate where there are data, otherwise none; "train" takes longest
-    sparsity: float | None = None
-    scope: str = "layer"
-    clusters: int | None = None
-    target_bytes: int | None = None  # of the whole package
-    max_loss: float | None = (
-        None  # points of top-1, or of agreement with the original where labels are missing
-    )
-    samples: int | None = (
-        None  # at most so many images; by default 1,000 for calibration and all for training
-    )
-    seed: int = 0
-    epochs: int = 30  # of training
-    shift: int = 0  # pixels that images are moved by, at most, while training
-    block: int = 1  # output channels of a 1x1 convolution that share their zeros
-    int8: bool = False  # the caller quantises last (``recipe.to_int8``); weights keep effort "none"
-    resume: State | None = None  # training goes on from here
-    checkpoint: Callable[[State], None] = lambda state: None  # gets training's state after every epoch
-    seconds_left: Callable[[], float] | None = None  # of the time budget; a search stops before it is overrun
-
-
-@dataclass(frozen=True)
-class Point:
-    """One recipe that was tried. Percentages are None where nothing was checked."""
-
-    recipe: Recipe
-    package_bytes: int
-    expected_loss_nats: float | None = None
-    accuracy_percent: float | None = None  # top-1 by the labels
-    agreement_percent: float | None = None  # same answer as the original
+# The knob without data, 0 ... 1: sparsity 0 ... 0.98 and 256 ... 14 centroids, the default among them.
+MAX_SPARSITY, MOST_BITS, BITS_SPAN = 0.98, 8.0, 4.2
+USUAL_HARDNESS = 0.7 / MAX_SPARSITY
+UNTAUGHT_RUNS = 7  # attempts without data, which take seconds
+# The knob of training: the share of weights that stays.
+FIRST_KEPT, LEAST_KEPT, KEPT_STEP, KEPT_TOLERANCE = 0.1, 0.005, 1.6, 1.15
+ESTIMATES = 12  # packages of untrained weights, to find the sparsity of a size
+TIMED_STEPS = 4  # of training, to know how many epochs a time budget allows
+BUDGET_SHARE = 0.85  # of the time that epochs are planned for; the rest is for packing and checking
+LEAST_EPOCHS = 3
 
 
 @dataclass(frozen=True)
@@ -96,7 +72,7 @@ def compress(
 ) -> Compressed:
     """The recipe that meets ``settings``, found and applied.
 
-    ``dataset`` is calibrated on; accuracy is checked on ``check``, or on samples of ``dataset`` that are held out.
+    ``dataset`` is learned from; accuracy is checked on ``check``, or on samples of ``dataset`` that are held out.
     """
     wanted = settings or Settings()
     report = progress or (lambda stage, done, total: None)
@@ -108,54 +84,233 @@ def compress(
         effort = "none" if dataset is None else "calibrate"
     if effort not in EFFORTS:
         raise ModelError("unknown effort", expected=f"auto, {', '.join(EFFORTS)}", found=repr(effort))
-    if effort == "none":
-        return _without_data(graph, wanted, report)
-    if dataset is None:
+    if effort != "none" and dataset is None:
         raise DataError("calibration and training need images", expected="a data set", found="none")
-    if effort == "train":
-        return _trained(graph, dataset, check, wanted, report)
-    return _calibrated(graph, dataset, check, wanted, report)
-
-
-# ---------------------------------------------------------------------------------------------------- without data
-
-
-def _without_data(graph: Graph, wanted: Settings, report: Progress) -> Compressed:
-    if wanted.max_loss is not None:
+    if dataset is None and check is None and (wanted.max_loss is not None or wanted.study is not None):
         raise DataError(
-            "a limit of the loss can be kept only where accuracy is measured",
+            "a limit of the loss can be kept only where accuracy is measured"
+            if wanted.study is None
+            else "a search over recipes needs accuracy to be measured",
             expected="images to measure it on",
             found="no data",
             hint="Name some: --data FOLDER.",
         )
-    first = Recipe(scope=wanted.scope, block=wanted.block)
+    if wanted.study is not None and wanted.target_bytes is None and wanted.max_loss is None:
+        wanted = replace(wanted, max_loss=SEARCHED_LOSS)
+    samples = wanted.samples or (len(dataset) if effort == "train" and dataset is not None else SAMPLES)
+    journey = Journey(report, _stages(effort, wanted), _spent(wanted))
+    attempts = Attempts(graph, dataset, check, effort, wanted, samples, journey)
+    walk: Callable[[Attempts], None] = {"none": _prune_more, "calibrate": _price_bits, "train": _keep_less}[
+        effort
+    ]
+    if wanted.study is None:
+        walk(attempts)
+    else:
+        search(attempts, walk)
+    assert attempts.best is not None
+    made, point = attempts.best
+    met = attempts.misses(point) == 0
+    return Compressed(made, point.recipe, tuple(attempts.curve), attempts.statement(point), met)
+
+
+def _spent(wanted: Settings) -> Callable[[], float] | None:
+    """The share of the time budget that is over, where a study goes on until all of it is."""
+    left = wanted.seconds_left
+    if left is None or wanted.study is None or wanted.trials is not None:
+        return None
+    budget = max(left(), 1e-9)
+    return lambda: 1 - left() / budget
+
+
+def _stages(effort: str, wanted: Settings) -> list[str]:
+    """What is expected to be done, in order."""
+    aims = wanted.target_bytes is not None or wanted.max_loss is not None
+    attempt, first, runs = {
+        "none": (["prune", "cluster", "pack", "check"], [], UNTAUGHT_RUNS if aims else 1),
+        "calibrate": (["calibrate", "pack", "check"], ["check", "sensitivity"], MAX_RUNS - 1 if aims else 1),
+        "train": (["train", "pack", "check"], ["check"], MAX_RUNS if wanted.max_loss is not None else 1),
+    }[effort]
+    if wanted.study is not None:
+        runs += TRIALS if wanted.trials is None else wanted.trials
+    return first + attempt * runs
+
+
+# ------------------------------------------------------------------------------------------- the knob without data
+
+
+def _prune_more(attempts: Attempts) -> None:
+    """Bisects how hard weights are pruned and shared."""
+    wanted = attempts.wanted
+
+    def recipe(hardness: float) -> Recipe:
+        sparsity, clusters = wanted.sparsity, wanted.clusters
+        if sparsity is None:
+            sparsity = round(MAX_SPARSITY * hardness, 4)
+        if clusters is None:
+            clusters = round(2 ** (MOST_BITS - BITS_SPAN * hardness))
+        return replace(attempts.base, sparsity=sparsity, clusters=clusters)
+
+    low, high, hardness = 0.0, 1.0, USUAL_HARDNESS
+    while True:
+        point = attempts.run(recipe(hardness))
+        size, target = point.package_bytes, wanted.target_bytes
+        lost = attempts.loss(point) if wanted.max_loss is not None else None
+        if lost is not None and wanted.max_loss is not None and lost > wanted.max_loss:
+            high = hardness
+        elif wanted.max_loss is not None or (target is not None and size > target):
+            low = hardness
+        elif target is not None and size < SIZE_TOLERANCE * target:
+            high = hardness
+        else:
+            return
+        # The first step goes to the end, because a target may be out of reach of everything.
+        first = len(attempts.curve) == 1
+        hardness = (1.0 if low == hardness else 0.0) if first else (low + high) / 2
+        done = len(attempts.curve) >= UNTAUGHT_RUNS or recipe(hardness) == point.recipe
+        if done or not attempts.time_for_another():
+            return
+
+
+# ------------------------------------------------------------------------------------------- the knob of calibration
+
+
+def _price_bits(attempts: Attempts) -> None:
+    """Finds the price of a bit that leads to the size or the loss."""
+    wanted, graph = attempts.wanted, attempts.graph
+    if wanted.clusters is not None and not 3 <= wanted.clusters <= 2 * LEVELS + 1:
+        raise ModelError(
+            "the number of clusters is out of range", expected="3 to 255", found=str(wanted.clusters)
+        )
+    weights = sum(w.array.size for w in graph.weights())
+    price: float | None = _price_of(graph, 1.0 if wanted.max_loss is None else wanted.max_loss)
+    base = replace(attempts.base, sparsity=wanted.sparsity or 0.0, clusters=wanted.clusters or 0)
+    tried: list[Point] = []
+    while price is not None and len(tried) < MAX_RUNS and attempts.time_for_another():
+        tried.append(attempts.run(replace(base, price=float(f"{price:.4g}"))))
+        price = _next_price(tried, attempts, weights)
+
+
+def _next_price(tried: list[Point], attempts: Attempts, weights: int) -> float | None:
+    """The price to try next, or None when the search is over."""
+    wanted, last = attempts.wanted, tried[-1]
+    if wanted.target_bytes is not None:
+        if SIZE_TOLERANCE * wanted.target_bytes <= last.package_bytes <= wanted.target_bytes:
+            return None
+        # Half a bit a weight for every doubling of the price; aim just below the target.
+        aim = (1 + SIZE_TOLERANCE) / 2 * wanted.target_bytes
+        factor = 4.0 ** ((last.package_bytes - aim) * 8 / weights)
+        return last.recipe.price * float(np.clip(factor, 1 / 16, 16))
+    if wanted.max_loss is None:
+        return None
+    lost = {p.recipe.price: attempts.loss(p) or 0.0 for p in tried}
+    good = [price for price, loss in lost.items() if loss <= wanted.max_loss]
+    bad = [price for price, loss in lost.items() if loss > wanted.max_loss]
+    if not bad:
+        return 2 * max(good)
+    if not good:
+        return min(bad) / 2
+    low, high = max(g for g in good if g < min(bad)) if min(good) < min(bad) else 0.0, min(bad)
+    return None if low == 0.0 or high / low < 1.3 else float(np.sqrt(low * high))
+
+
+# ---------------------------------------------------------------------------------------------- the knob of training
+
+
+def _keep_less(attempts: Attempts) -> None:
+    """Trains with the share of weights that a size leads to, or with fewer and fewer until the loss is too large."""
+    wanted = attempts.wanted
+    base = replace(attempts.base, clusters=wanted.clusters or Recipe.clusters)
+    trainings = 2 if wanted.target_bytes is not None else 3 if wanted.max_loss is not None else 1
+    base = replace(base, epochs=_epochs(attempts, base, 1 if wanted.sparsity is not None else trainings))
     if wanted.sparsity is not None:
-        first = replace(first, sparsity=wanted.sparsity)
-    if wanted.clusters is not None:
-        first = replace(first, clusters=wanted.clusters)
-    curve: list[Point] = []
+        attempts.run(replace(base, sparsity=wanted.sparsity))
+    elif wanted.target_bytes is not None:
+        _train_to_size(attempts, base, wanted.target_bytes)
+    elif wanted.max_loss is not None:
+        _train_to_loss(attempts, base, wanted.max_loss)
+    else:
+        attempts.run(replace(base, sparsity=TRAINED_SPARSITY))
 
-    def attempt(recipe: Recipe) -> Graph:
-        made = apply(graph, recipe, report)
-        curve.append(Point(recipe, len(pack.pack(made.write()))))
-        return made
 
-    made, recipe = attempt(first), first
-    target = wanted.target_bytes
-    low, high = first.sparsity, MAX_SPARSITY
-    if target is not None and curve[-1].package_bytes > target and wanted.sparsity is None:
-        recipe = replace(first, sparsity=high)
-        made = attempt(recipe)
-        runs = MAX_RUNS if curve[-1].package_bytes <= target else 0
-        for _ in range(runs):
-            middle = replace(first, sparsity=round((low + high) / 2, 4))
-            candidate = attempt(middle)
-            if curve[-1].package_bytes <= target:
-                made, recipe, high = candidate, middle, middle.sparsity
-            else:
-                low = middle.sparsity
-    met = target is None or any(p.recipe == recipe and p.package_bytes <= target for p in curve)
-    return Compressed(made, recipe, tuple(curve), "accuracy was not checked: no data were given", met)
+def _train_to_size(attempts: Attempts, base: Recipe, target: int) -> None:
+    """Trains at the sparsity whose untrained weights have the size; where training changed it, once more."""
+    aim = (1 + SIZE_TOLERANCE) / 2 * target
+    for _ in range(2):
+        recipe = _recipe_of_size(attempts.graph, base, aim)
+        if any(point.recipe == recipe for point in attempts.curve):
+            return
+        size = attempts.run(recipe).package_bytes
+        if 0.94 * target <= size <= target or not attempts.time_for_another():
+            return
+        aim *= (1 + SIZE_TOLERANCE) / 2 * target / size
+
+
+def _recipe_of_size(graph: Graph, base: Recipe, size: float) -> Recipe:
+    """The recipe whose pruned and shared, but untrained, weights pack to about this size."""
+    executor = Executor(with_biases(graph))
+    low, high = LEAST_KEPT, 1.0
+    for _ in range(ESTIMATES):
+        kept = float(np.sqrt(low * high))
+        recipe = replace(base, sparsity=round(1 - kept, 4))
+        made = executor.graph.with_data(untrained(executor, tuning(graph, recipe)))
+        if len(pack.pack(made.write())) > size:
+            high = kept
+        else:
+            low = kept
+    return replace(base, sparsity=round(1 - low, 4))
+
+
+def _train_to_loss(attempts: Attempts, base: Recipe, limit: float) -> None:
+    """Takes steps toward fewer weights while the loss allows it, toward more while it does not, and then halves."""
+    kept, good, bad = FIRST_KEPT, 1.0, 0.0
+    while len(attempts.curve) < MAX_RUNS and attempts.time_for_another():
+        lost = attempts.loss(attempts.run(replace(base, sparsity=round(1 - kept, 4))))
+        if lost is not None and lost <= limit:
+            good = kept
+        else:
+            bad = kept
+        if bad == 0.0 or good == 1.0:
+            kept = kept / KEPT_STEP if bad == 0.0 else min(kept * KEPT_STEP, 0.9)
+        else:
+            kept = float(np.sqrt(good * bad))
+        if good / max(bad, 1e-9) < KEPT_TOLERANCE or kept < LEAST_KEPT:
+            return
+
+
+def _epochs(attempts: Attempts, recipe: Recipe, trainings: int) -> int:
+    """As many epochs as were asked for, or as the time budget allows: measured on some steps."""
+    wanted, dataset = attempts.wanted, attempts.dataset
+    assert dataset is not None
+    if wanted.seconds_left is None:
+        return wanted.epochs
+    clock = wanted.seconds_left
+    epoch = seconds_per_epoch(attempts.graph, dataset, recipe, lambda: -clock())
+    left = clock()
+    allowed = int(BUDGET_SHARE * left / trainings / max(epoch, 1e-9))
+    if allowed < LEAST_EPOCHS:
+        raise DataError(
+            "the time is too short to train",
+            expected=f"{LEAST_EPOCHS} epochs, about {LEAST_EPOCHS * epoch / BUDGET_SHARE / 60:.1f} minutes",
+            found=f"{left / 60:.1f} minutes left",
+            hint="Allow more (--time-budget), take fewer images (--samples), or use --effort calibrate.",
+        )
+    # A run that was cut and goes on must not count again: its weights were trained for so many epochs.
+    return int(wanted.checkpoints.remember("epochs", min(wanted.epochs, allowed)))
+
+
+def seconds_per_epoch(graph: Graph, dataset: Dataset, recipe: Recipe, clock: Callable[[], float]) -> float:
+    """What an epoch of a training takes, measured by ``clock`` on some steps that are learned in vain."""
+    executor = Executor(with_biases(graph))
+    readings, sizes = [clock()], [0]
+    for size in step_batches(dataset, tuning(graph, recipe), executor, TIMED_STEPS):
+        readings.append(clock())
+        sizes.append(size)
+    if len(readings) > 2:  # the first step compiles
+        del readings[0], sizes[:1]
+    return (readings[-1] - readings[0]) / max(sum(sizes[1:]), 1) * len(dataset)
+
+
+# --------------------------------------------------------------------------------------------------- and for int8
 
 
 def _for_int8(
@@ -191,202 +346,33 @@ def _for_int8(
     return Compressed(apply(graph, recipe, report), recipe, (), "accuracy was not checked")
 
 
-def calibration_recipe(
-    graph: Graph, kept: Dataset, samples: int, hold_out: int, points: float = 1.0
-) -> Recipe:
-    """Calibration on ``kept``, ``samples`` without those held out, at the price that should cost about ``points``."""
-    weights = sum(w.array.size for w in graph.weights())
-    nats = max(DEFAULT_LOSS_NATS * points, 1e-4)
+def calibration_recipe(graph: Graph, kept: Dataset, samples: int, hold_out: int) -> Recipe:
+    """Calibration on ``kept``, ``samples`` without those held out, at the price that should cost about a point."""
     return Recipe(
         sparsity=0.0,
         clusters=0,
         effort="calibrate",
-        price=float(f"{nats / (NATS_PER_PRICE * weights):.4g}"),
+        price=float(f"{_price_of(graph, 1.0):.4g}"),
         samples=samples,
         hold_out=hold_out,
         data_sha256=kept.digest(),
     )
 
 
-def _calibrated(
-    graph: Graph, dataset: Dataset, check: Dataset | None, wanted: Settings, report: Progress
-) -> Compressed:
-    if wanted.clusters is not None and not 3 <= wanted.clusters <= 2 * LEVELS + 1:
-        raise ModelError(
-            "the number of clusters is out of range", expected="3 to 255", found=str(wanted.clusters)
-        )
-    samples, hold_out, dataset, checker = _parted(graph, dataset, check, wanted.samples or SAMPLES, report)
-    workshop = Workshop(graph, dataset, wanted.seed, report)
-    if wanted.max_loss is not None and checker is None:
-        raise DataError(
-            "too few images to measure a loss on",
-            expected=f"at least {HOLD_OUT * SMALLEST_CHECK} images",
-            found=str(samples),
-        )
+def _price_of(graph: Graph, points: float) -> float:
+    """The price of a bit that should cost about so many points, nats."""
     weights = sum(w.array.size for w in graph.weights())
-    recipe = replace(
-        calibration_recipe(
-            graph, dataset, samples, hold_out, 1.0 if wanted.max_loss is None else wanted.max_loss
-        ),
-        sparsity=wanted.sparsity or 0.0,
-        scope=wanted.scope,
-        clusters=wanted.clusters or 0,
-        seed=wanted.seed,
-        block=wanted.block,
-    )
-    curve: list[Point] = []
-    graphs: list[Graph] = []
-    price: float | None = recipe.price
-    started = longest = 0.0
-    while price is not None and len(curve) < MAX_RUNS:
-        if wanted.seconds_left is not None:
-            started = wanted.seconds_left()
-            if curve and started < longest:
-                break
-        attempt = replace(recipe, price=float(f"{price:.4g}"))
-        made, expected = workshop.run(attempt)
-        size = len(pack.pack(made.write()))
-        accuracy, agreement = checker(made) if checker is not None else (None, None)
-        curve.append(Point(attempt, size, expected, accuracy, agreement))
-        graphs.append(made)
-        if wanted.seconds_left is not None:
-            longest = max(longest, started - wanted.seconds_left())
-        price = _next_price(curve, wanted, checker, weights)
-    best, met = _choose(curve, wanted, checker)
-    return Compressed(graphs[best], curve[best].recipe, tuple(curve), _said(checker, curve[best]), met)
+    return max(DEFAULT_LOSS_NATS * points, 1e-4) / (NATS_PER_PRICE * weights)
 
 
-def _trained(
-    graph: Graph, dataset: Dataset, check: Dataset | None, wanted: Settings, report: Progress
-) -> Compressed:
-    if wanted.target_bytes is not None or wanted.max_loss is not None:
-        raise ModelError(
-            "training has no search for a size or a loss",
-            expected="a sparsity and a number of clusters",
-            found="a target",
-            hint="Leave the target out, or use --effort calibrate.",
-        )
-    samples, hold_out, dataset, checker = _parted(
-        graph, dataset, check, wanted.samples or len(dataset), report
-    )
-    recipe = Recipe(
-        sparsity=TRAINED_SPARSITY if wanted.sparsity is None else wanted.sparsity,
-        clusters=wanted.clusters or Recipe.clusters,
-        effort="train",
-        samples=samples,
-        hold_out=hold_out,
-        seed=wanted.seed,
-        data_sha256=dataset.digest(),
-        epochs=wanted.epochs,
-        shift=wanted.shift,
-        block=wanted.block,
-    )
-    made = train(graph, dataset, recipe, report, wanted.resume, wanted.checkpoint)
-    accuracy, agreement = checker(made) if checker is not None else (None, None)
-    size = len(pack.pack(made.write()))
-    point = Point(recipe, size, accuracy_percent=accuracy, agreement_percent=agreement)
-    return Compressed(made, recipe, (point,), _said(checker, point))
-
-
-def _parted(
-    graph: Graph, dataset: Dataset, check: Dataset | None, samples: int, report: Progress
-) -> tuple[int, int, Dataset, _Checker | None]:
-    """(samples taken, every how many-th is held out, those to learn from, what checks on the others)."""
-    samples = min(samples, len(dataset))
-    hold_out = HOLD_OUT if check is None and samples // HOLD_OUT >= SMALLEST_CHECK else 0
-    dataset, apart = split(dataset, samples, hold_out)
-    used = check if check is not None else apart
-    return samples, hold_out, dataset, None if used is None else _Checker(graph, used, report, bool(hold_out))
-
-
-def _said(checker: _Checker | None, point: Point) -> str:
-    if checker is None:
-        return "accuracy was not checked: there were too few images to keep some back for it"
-    return checker.statement(point)
-
-
-class _Checker:
-    """Counts right answers, and answers like the original's, on images."""
-
-    def __init__(self, graph: Graph, dataset: Dataset, report: Progress, held_out: bool) -> None:
-        self.dataset, self.report, self.held_out = dataset, report, held_out
-        self.original = self._answers(graph)
-        self.accuracy = self._percent(self.original == dataset.labels) if dataset.labels is not None else None
-
-    def __call__(self, graph: Graph) -> tuple[float | None, float]:
-        """(top-1 percent or None without labels, percent of answers like the original's)."""
-        answers = self._answers(graph)
-        right = None if self.dataset.labels is None else self._percent(answers == self.dataset.labels)
-        return right, self._percent(answers == self.original)
-
-    def loss(self, point: Point) -> float:
-        """Points lost, by the labels where there are some."""
-        if self.accuracy is not None and point.accuracy_percent is not None:
-            return self.accuracy - point.accuracy_percent
-        assert point.agreement_percent is not None
-        return 100.0 - point.agreement_percent
-
-    def statement(self, point: Point) -> str:
-        """In words, what was measured on what."""
-        kept = "kept back for it" if self.held_out else "of their own"
-        where = f"on {len(self.dataset)} images of {self.dataset.name} {kept}"
-        agreement = f"{point.agreement_percent:.2f} % of the answers are the original's"
-        if self.accuracy is None:
-            return f"checked {where}, which have no labels: {agreement}"
-        return f"checked {where}: top-1 {self.accuracy:.2f} % -> {point.accuracy_percent:.2f} %; {agreement}"
-
-    def _answers(self, graph: Graph) -> np.ndarray:
-        executor = Executor(graph)
-        answers: list[np.ndarray] = []
-        done = 0
-        for images, _ in self.dataset.batches(CHECK_BATCH):
-            self.report("check", done, len(self.dataset))
-            scores = np.asarray(executor(images, wanted=executor.scores))
-            answers.append(scores.reshape(len(images), -1).argmax(axis=1))
-            done += len(images)
-        self.report("check", done, done)
-        return np.concatenate(answers)
-
-    @staticmethod
-    def _percent(right: Any) -> float:
-        return float(100 * np.mean(right))
-
-
-def _next_price(
-    curve: Sequence[Point], wanted: Settings, checker: _Checker | None, weights: int
-) -> float | None:
-    """The price to try next, or None when the search is over."""
-    last = curve[-1]
-    if wanted.target_bytes is not None:
-        if SIZE_TOLERANCE * wanted.target_bytes <= last.package_bytes <= wanted.target_bytes:
-            return None
-        # Half a bit a weight for every doubling of the price; aim just below the target.
-        aim = (1 + SIZE_TOLERANCE) / 2 * wanted.target_bytes
-        factor = 4.0 ** ((last.package_bytes - aim) * 8 / weights)
-        return last.recipe.price * float(np.clip(factor, 1 / 16, 16))
-    if wanted.max_loss is not None and checker is not None:
-        good = [p.recipe.price for p in curve if checker.loss(p) <= wanted.max_loss]
-        bad = [p.recipe.price for p in curve if checker.loss(p) > wanted.max_loss]
-        if not bad:
-            return 2 * max(good)
-        if not good:
-            return min(bad) / 2
-        low, high = max(g for g in good if g < min(bad)) if min(good) < min(bad) else 0.0, min(bad)
-        return None if low == 0.0 or high / low < 1.3 else float(np.sqrt(low * high))
-    return None
-
-
-def _choose(curve: Sequence[Point], wanted: Settings, checker: _Checker | None) -> tuple[int, bool]:
-    """Which point of the curve is delivered, and whether it meets what was asked."""
-    numbers: Mapping[int, Point] = dict(enumerate(curve))
-    if wanted.target_bytes is not None:
-        fits = [i for i, p in numbers.items() if p.package_bytes <= wanted.target_bytes]
-        if fits:
-            return min(fits, key=lambda i: numbers[i].recipe.price), True
-        return min(numbers, key=lambda i: numbers[i].package_bytes), False
-    if wanted.max_loss is not None and checker is not None:
-        fits = [i for i, p in numbers.items() if checker.loss(p) <= wanted.max_loss]
-        if fits:
-            return min(fits, key=lambda i: numbers[i].package_bytes), True
-        return min(numbers, key=lambda i: checker.loss(numbers[i])), False
-    return 0, True
+__all__ = [
+    "HOLD_OUT",
+    "SAMPLES",
+    "SMALLEST_CHECK",
+    "TRAINED_SPARSITY",
+    "Compressed",
+    "Point",
+    "Settings",
+    "calibration_recipe",
+    "compress",
+]

@@ -13,7 +13,7 @@ The loss is the teacher's answer (distillation, arXiv 1503.02531), and the label
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +107,24 @@ def tune(
         watch(epoch + 1, student.constants)
     progress("train", how.epochs * steps, how.epochs * steps)
     return student.constants()
+
+
+def untrained(executor: Executor, how: Tuning) -> dict[int, np.ndarray]:
+    """What pruning and sharing make of the original alone: about the size that training will lead to."""
+    student = _Student(executor, how)
+    student.mask(how.sparsity)
+    student.share()
+    return student.constants()
+
+
+def step_batches(dataset: Dataset, how: Tuning, executor: Executor, steps: int) -> Iterator[int]:
+    """Learns ``steps`` batches in vain and yields their sizes, the first (which compiles) apart: to be timed."""
+    student = _Student(executor, how)
+    for step, images, labels in _shuffled(dataset, None, how, np.random.default_rng(how.seed), 0):
+        if step > steps:
+            return
+        student.learn(images, labels, 0.99 * PRUNE_UNTIL, 1)
+        yield len(images)
 
 
 def _shuffled(
@@ -243,8 +261,9 @@ class _Student:
     def mask(self, sparsity: float) -> None:
         """Masks this share of all weights that may go, those whose removal costs least."""
         grown = sparsity / self.how.sparsity if self.how.sparsity else 1.0
-        for tensor, final in self.how.layer_sparsity.items():
-            self._mask((tensor,), final * grown)
+        for tensor in self.pruned:
+            if tensor in self.how.layer_sparsity:
+                self._mask((tensor,), self.how.layer_sparsity[tensor] * grown)
         self._mask([t for t in self.pruned if t not in self.how.layer_sparsity], sparsity)
 
     def _mask(self, tensors: Sequence[int], sparsity: float) -> None:

@@ -93,7 +93,7 @@ def compressed(result: Any) -> RenderableType:
 
 
 def _how(result: Any) -> str:
-    parts = [result.effort]
+    parts = [f"{result.effort} (chosen: {result.why})" if result.why else result.effort]
     if result.block > 1:
         parts.append(f"{result.block} output channels pruned together")
     if result.int8:

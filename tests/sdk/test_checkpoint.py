@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sdk.checkpoint import load, save
+from sdk.checkpoint import EVERY_SECONDS, Folder, load, save
 from sdk.errors import DataError
 
 OLD = {"value/3": np.arange(4.0), "epoch": np.array(2)}
@@ -51,3 +51,48 @@ def test_a_broken_one_is_named(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"run\.npz"):
         load(path)
+
+
+ABOUT = {"model": "abc", "epochs": 4}
+
+
+def test_a_folder_keeps_the_state_of_every_recipe_and_what_was_decided(tmp_path: Path) -> None:
+    first = Folder(tmp_path / "run", ABOUT)
+    assert not first.goes_on
+    assert first.load("one") is None
+    assert first.remember("epochs", 7) == 7
+    first.save("one", OLD)
+    first.save("two", NEW)
+    again = Folder(tmp_path / "run", ABOUT)
+    assert again.goes_on
+    assert again.remember("epochs", 9) == 7
+    loaded = again.load("one")
+    assert loaded is not None
+    assert int(loaded["epoch"]) == 2
+    again.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_state_is_due_when_the_last_one_is_old(tmp_path: Path) -> None:
+    now = 0.0
+    folder = Folder(tmp_path / "run", ABOUT, clock=lambda: now)
+    assert not folder.due()
+    now = EVERY_SECONDS
+    assert folder.due()
+    folder.save("one", OLD)
+    assert not folder.due()
+    assert EVERY_SECONDS < 60
+
+
+def test_a_folder_of_another_run_is_refused_and_says_what_differs(tmp_path: Path) -> None:
+    Folder(tmp_path / "run", ABOUT).save("one", OLD)
+    with pytest.raises(DataError, match=r"is of another training.*epochs 5.*epochs 4"):
+        Folder(tmp_path / "run", {**ABOUT, "epochs": 5})
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b'{"about": 3, "decided": {}}'])
+def test_a_broken_folder_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_bytes(content)
+    with pytest.raises(DataError, match="is not a checkpoint"):
+        Folder(tmp_path / "run", ABOUT)

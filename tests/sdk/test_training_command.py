@@ -1,7 +1,12 @@
-"""Training from the command line: a run that was cut goes on, and only as the run that it was."""
+"""Training from the command line: a run that was cut or killed goes on, and only as the run that it was."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +19,31 @@ from tests.sdk.small_graphs import small_network
 pytestmark = pytest.mark.tensorflow
 
 
+REPOSITORY = Path(__file__).parents[2]
+
+
 class Cut(Exception):
-    """Stands for a kill."""
+    """Stands for a kill at a moment of the test's choice."""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "small.tflite"
+    path.write_bytes(small_network().write())
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    path = tmp_path / "data.npz"
+    np.savez(path, x=rng.integers(0, 256, (64, 8, 8, 3), np.uint8), y=rng.integers(0, 10, 64))
+    return path
 
 
 def test_a_training_that_was_cut_goes_on_to_the_same_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, data = tmp_path / "small.tflite", tmp_path / "data.npz"
-    model.write_bytes(small_network().write())
-    rng = np.random.default_rng(0)
-    np.savez(data, x=rng.integers(0, 256, (64, 8, 8, 3), np.uint8), y=rng.integers(0, 10, 64))
-
     def train(name: str, **changes: float) -> bytes:
         settings = {"sparsity": 0.5, "clusters": 8, "epochs": 4, **changes}
         sdk.compress_model(model, tmp_path / name, effort="train", data=data, **settings)
@@ -36,7 +54,7 @@ def test_a_training_that_was_cut_goes_on_to_the_same_package(
 
     saved, save = [], checkpoint.save
 
-    def cut_after_two(path: Path, state: dict) -> None:
+    def cut_after_two(path: Path, state: dict[str, np.ndarray]) -> None:
         save(path, state)
         saved.append(path)
         if len(saved) == 2:
@@ -57,3 +75,83 @@ def test_a_training_that_was_cut_goes_on_to_the_same_package(
         train("cut.armlet", sparsity=0.6)
     assert train("cut.armlet") == whole
     assert not (tmp_path / "cut.armlet.checkpoint").exists()
+
+
+def command(model: Path, data: Path, output: Path, *more: str) -> list[str]:
+    settings = ["--effort", "train", "--sparsity", "0.5", "--clusters", "8", *more]
+    return [
+        *(sys.executable, "-m", "sdk.cli", "compress", str(model), "-o", str(output), "--data", str(data)),
+        *settings,
+    ]
+
+
+def wait_for(there: Path, process: subprocess.Popen[bytes]) -> None:
+    """Until the training has saved a state; fails when the process ends before."""
+    until = time.monotonic() + 120
+    while not list(there.glob("*.npz")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_a_process_that_is_ended_in_the_middle_leaves_a_state_that_the_same_command_goes_on_from(
+    tmp_path: Path, model: Path, data: Path, end: signal.Signals
+) -> None:
+    output = tmp_path / "small.armlet"
+    folder = tmp_path / "small.armlet.checkpoint"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    # So many epochs that it is never finished by then; the second command has the same number.
+    process = subprocess.Popen(
+        command(model, data, output, "--epochs", "3000"),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    wait_for(folder, process)
+    process.send_signal(end)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == (130 if end is signal.SIGINT else -end)
+    if end is signal.SIGINT:
+        assert b"small.armlet.checkpoint keeps the training: the same command goes on from it" in errors
+    assert not output.exists()
+    (saved,) = folder.glob("*.npz")
+    state = checkpoint.load(saved)
+    assert state is not None
+    assert int(state["epoch"]) >= 1
+
+    process = subprocess.Popen(
+        command(model, data, output, "--epochs", "3000"),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    until = time.monotonic() + 120
+    while (later := checkpoint.load(saved)) is None or int(later["epoch"]) <= int(state["epoch"]):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    # From where it was, not from the start: Adam has counted on.
+    assert int(later["adam/count"]) > int(state["adam/count"])
+
+
+def test_a_disk_that_is_full_ends_the_training_with_the_state_before_and_a_way_on(
+    tmp_path: Path, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = 0
+    fsync = os.fsync
+
+    def full_after_a_while(descriptor: int) -> None:
+        nonlocal written
+        written += 1
+        if written > 4:
+            raise OSError(28, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full_after_a_while)
+    with pytest.raises(sdk.ArmletError, match=r"(?s)No space left.*goes on from"):
+        sdk.compress_model(model, tmp_path / "a.armlet", effort="train", data=data, epochs=5)
+    (saved,) = (tmp_path / "a.armlet.checkpoint").glob("*.npz")
+    assert checkpoint.load(saved) is not None
