@@ -76,7 +76,7 @@ class Folder:
         self._saved = clock()
         self._decided: dict[str, float] = {}
         self._about = {name: str(value) for name, value in about.items()}
-        self.goes_on = path.exists()
+        self.goes_on = self._noted = path.exists()
         if self.goes_on:
             self._read()
 
@@ -86,7 +86,8 @@ class Folder:
 
     def save(self, key: str, state: Mapping[str, np.ndarray]) -> None:
         """Replaces the state of a recipe; see :func:`save`."""
-        self._note()
+        if not self._noted:
+            self._note()
         save(self._file(key), state)
         self._saved = self.clock()
 
@@ -115,6 +116,7 @@ class Folder:
             write_file(self.path / "run.json", text.encode())
         except OSError as error:
             raise DataError(f"the checkpoint {self.path} cannot be written", found=str(error)) from error
+        self._noted = True
 
     def _read(self) -> None:
         note = self.path / "run.json"
