@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from device_agent.measure import Measurement
@@ -61,15 +62,32 @@ def facts_of_run(report: Report) -> list[tuple[str, str]]:
     return facts
 
 
+#: More measurements with problems of one kind are counted, instead of named one by one.
+NAMED = 3
+
+
 def problems_of(reports: Sequence[Report]) -> list[str]:
-    """What is wrong with these runs, and with which of their models: one sentence a problem."""
-    found: dict[str, list[str]] = {}
+    """What is wrong with these runs, and with which of their models: one sentence a problem, or a kind of problem."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    measured = 0
     for report in reports:
         for model in report.models:
             for timed in model.measurements:
+                measured += 1
                 for problem in timed.problems:
-                    found.setdefault(problem, []).append(model.name)
-    return [f"{', '.join(dict.fromkeys(names))}: {problem}" for problem, names in found.items()]
+                    kind = re.split(r"[:(]", problem, maxsplit=1)[0].strip()
+                    found.setdefault(kind, []).append((problem, model.name))
+    said = []
+    for kind, cases in found.items():
+        names: dict[str, list[str]] = {}
+        for problem, name in cases:
+            names.setdefault(problem, []).append(name)
+        if len(names) > NAMED:
+            problem, name = cases[0]
+            said.append(f"{kind}: {len(cases)} of {measured} measurements, such as {name} ({problem})")
+        else:
+            said += [f"{', '.join(dict.fromkeys(where))}: {problem}" for problem, where in names.items()]
+    return said
 
 
 def _range(numbers: Sequence[int]) -> str:
