@@ -255,8 +255,8 @@ SUITE_TEMPLATE = """
 <div class="plot">{{ entry.plot }}<div class="key">
 {% for name, style in entry.key %}<span><i class="{{ style }}"></i>{{ name }}</span>{% endfor %}
 <span>filled: here; hollow: the paper; line: all of the promise</span></div></div>
-{{ table(["network", "input", "MACs", "in theory", "median here", "speed-up here"]
- + (["median, paper", "speed-up, paper"] if entry.paper else []), entry.rows) }}
+{{ table(["network", "input", "MACs", "in theory", "here", "speed-up"]
+ + (["paper", "speed-up"] if entry.paper else []), entry.rows) }}
 <p class="dim">Speed-ups against {{ entry.first }} at the same size.</p>
 </section>
 {% endfor %}
