@@ -22,11 +22,13 @@ from sdk.errors import ModelError
 from sdk.evaluate import predict
 from sdk.files import read_file
 from sdk.graph import NUMPY_DTYPES, Graph
+from sdk.input_size import at_size
 from sdk.prepared import Golden
 from sdk.progress import Progress, silent
 from sdk.report.record import Report
 from sdk.results import Deployment
 from sdk.session import Target, open_session
+from sdk.suites import Size
 
 #: How far an int8 model's answers may be from the host's: steps of its output, and a share of the largest answer.
 INT8_STEPS = 6
@@ -80,6 +82,7 @@ def bench_models(
     board: str,
     sources: Sequence[PathLike],
     *,
+    sizes: Sequence[Size] | None = None,
     threads: Threads | Sequence[Threads] = 1,
     samples: int = 1024,
     seconds: float = 10.0,
@@ -89,9 +92,12 @@ def bench_models(
 ) -> Report:
     """Deploys the models and measures them on the board, interleaved; the first is what others are compared with.
 
+    With ``sizes``, (height, width) each, every model is measured for images of these sizes instead of its own.
     ``threads``, ``samples``, ``seconds`` and ``profile``: see :func:`sdk.api.measuring.measure`.
     """
     packages = [package_of(source, progress) for source in sources]
+    if sizes is not None:
+        packages = [_at_size(*package, size, progress) for size in sizes for package in packages]
     names = [name for name, _ in packages]
     if len(set(names)) < len(names):
         raise ModelError(
@@ -99,9 +105,10 @@ def bench_models(
             expected="different file names",
             found=", ".join(names),
         )
-    signatures = [
-        signing.signature_of(source, package) for source, (_, package) in zip(sources, packages, strict=True)
-    ]
+    if sizes is None:
+        signatures = [signing.signature_of(s, p) for s, (_, p) in zip(sources, packages, strict=True)]
+    else:
+        signatures = [None] * len(packages)  # nobody has signed what was made just now
     with open_session(board, Target(**target), progress) as session:
         for (name, package), signature in zip(packages, signatures, strict=True):
             session.agent.deploy(
@@ -116,6 +123,14 @@ def bench_models(
             profile=profile,
             progress=progress,
         )
+
+
+def _at_size(name: str, package: bytes, size: Size, progress: Progress) -> tuple[str, bytes]:
+    """The same model for images of another size; written as it is, since nothing but its time is asked for."""
+    text = f"{size[0]}x{size[1]}"
+    progress(f"{name} at {text}", 0, 0)
+    graph = Graph.read(package_format.unpack(package).tflite)
+    return f"{name}-{text}", at_size(graph, *size).write()
 
 
 def golden_pair(model: bytes, *, inputs: Any = None, tolerance: float = 1e-3) -> Golden:

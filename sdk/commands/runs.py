@@ -45,7 +45,7 @@ def register(commands: Any) -> None:
         "--sizes",
         type=sizes,
         metavar="HxW[,HxW]",
-        help="inputs of the suite, such as 224x224 (default: all)",
+        help="images of these sizes, such as 224x224 (default: the model's own; of a suite, all)",
     )
     sub.add_argument(
         "--only",
@@ -226,7 +226,7 @@ def _tune(arguments: argparse.Namespace) -> None:
 def _bench(arguments: argparse.Namespace) -> None:
     from sdk import api
 
-    if arguments.suite is not None or arguments.sizes is not None or arguments.only is not None:
+    if arguments.suite is not None or arguments.only is not None:
         _bench_suite(arguments)
         return
     if not arguments.models:
@@ -237,6 +237,7 @@ def _bench(arguments: argparse.Namespace) -> None:
             arguments.board,
             arguments.models,
             **target(arguments),
+            sizes=arguments.sizes,
             threads=arguments.threads,
             samples=arguments.samples,
             seconds=arguments.seconds,
@@ -267,8 +268,8 @@ def _bench_suite(arguments: argparse.Namespace) -> None:
         return
     if arguments.suite in (None, DEEP_COMPRESSION.name) or arguments.models:
         raise ModelError(
-            "a model file has one input size, and a suite its own models",
-            expected="--suite NAME; --sizes and --only belong to suites, --sizes to those that are measured",
+            "a suite has its own models",
+            expected="--suite NAME and no MODEL; --only belongs to suites, --sizes to those that are measured",
             found=" ".join(map(str, arguments.models)) or "no suite",
         )
     _need_board(arguments)
