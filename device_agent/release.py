@@ -32,6 +32,8 @@ MAX_BLOBS = MAX_PARTS + 3
 MAX_JSON_BYTES = 1 << 20
 #: Events that a slot remembers.
 MAX_HISTORY = 32
+#: Characters of a runtime's name and version.
+MAX_RUNTIME = 200
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,8 @@ class Slot:
     trial: str | None = None
     #: What an inference took when a release was checked, for those that the slot names.
     inference_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    #: The runtime ("ai-edge-litert 2.1.2") under which a release was checked last, for those that the slot names.
+    checked_under: Mapping[str, str] = dataclasses.field(default_factory=dict)
     #: Each a dict: event ("confirmed", "reverted", "rolled back" or "lost"), release, reason, unix_seconds.
     history: tuple[Mapping[str, Any], ...] = ()
 
@@ -136,11 +140,14 @@ class Slot:
         }
         return dataclasses.replace(self, history=(*self.history, entry)[-MAX_HISTORY:], **pointers)
 
-    def timed(self, release: str, seconds: float | None) -> Slot:
-        """The slot, knowing what an inference of a release takes."""
-        if seconds is None:
-            return self
-        return dataclasses.replace(self, inference_seconds={**self.inference_seconds, release: seconds})
+    def checked(self, release: str, seconds: float | None, runtime: str | None) -> Slot:
+        """The slot, knowing what an inference of a release took, and under which runtime."""
+        known, under = dict(self.inference_seconds), dict(self.checked_under)
+        if seconds is not None:
+            known[release] = seconds
+        if runtime is not None:
+            under[release] = runtime[:MAX_RUNTIME]
+        return dataclasses.replace(self, inference_seconds=known, checked_under=under)
 
     def to_json(self) -> dict[str, Any]:
         named = {self.current, self.previous, self.trial}
@@ -151,6 +158,7 @@ class Slot:
             "previous": self.previous,
             "trial": self.trial,
             "inference_seconds": {r: s for r, s in self.inference_seconds.items() if r in named},
+            "checked_under": {r: runtime for r, runtime in self.checked_under.items() if r in named},
             "history": [dict(event) for event in self.history],
         }
 
@@ -172,6 +180,10 @@ class Slot:
                 inference_seconds={
                     check_digest(release): float(seconds)
                     for release, seconds in record.get("inference_seconds", {}).items()
+                },
+                checked_under={
+                    check_digest(release): str(runtime)[:MAX_RUNTIME]
+                    for release, runtime in record.get("checked_under", {}).items()
                 },
                 **pointers,
             )

@@ -16,9 +16,7 @@ from typing import Any, Callable, Sequence
 import numpy as np
 
 from device_agent.errors import AgentError, RuntimeUnavailable
-
-#: (module, distribution) in the order of preference.
-MODULES = (("ai_edge_litert", "ai-edge-litert"), ("tflite_runtime", "tflite-runtime"))
+from device_agent.installed import MODULES
 
 #: Bytes 4 to 8 of every .tflite file (flatbuffers' file identifier, ``schema.fbs`` of TensorFlow Lite).
 FILE_IDENTIFIER = b"TFL3"

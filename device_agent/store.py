@@ -178,22 +178,23 @@ class Store:
             slot = slot.after("reverted", slot.trial, "interrupted before its health check was finished")
         return self._save(dataclasses.replace(slot, trial=release_id))
 
-    def passed(self, name: str, inference_seconds: float) -> Slot:
+    def passed(self, name: str, inference_seconds: float, runtime: str | None = None) -> Slot:
         """The release on trial stays there, its health check passed; remembers what an inference of it took."""
         slot = self._on_trial(name)
-        return self._save(slot.timed(str(slot.trial), inference_seconds))
+        return self._save(slot.checked(str(slot.trial), inference_seconds, runtime))
 
-    def confirm(self, name: str, inference_seconds: float | None = None) -> Slot:
+    def confirm(self, name: str, inference_seconds: float | None = None, runtime: str | None = None) -> Slot:
         """The release on trial becomes the current one; the one before it is kept as ``previous``."""
         slot = self._on_trial(name)
-        slot = slot.timed(str(slot.trial), inference_seconds)
+        slot = slot.checked(str(slot.trial), inference_seconds, runtime)
         previous = slot.previous if slot.trial == slot.current else slot.current
         if previous is not None and not self.has_release(previous):
             previous = (
                 None  # damaged: there is no way back to it, and it must not keep others from being removed
             )
+        reason = f"checked again under {runtime}" if runtime and slot.trial == slot.current else ""
         return self._save(
-            slot.after("confirmed", slot.trial, current=slot.trial, previous=previous, trial=None)
+            slot.after("confirmed", slot.trial, reason, current=slot.trial, previous=previous, trial=None)
         )
 
     def revert(self, name: str, reason: str) -> Slot:

@@ -19,6 +19,7 @@ from device_agent.child import call_child
 from device_agent.errors import AgentError, ArmletError, RuntimeUnavailable, SignatureError, StoreError
 from device_agent.health import unfit
 from device_agent.inputs import MAX_ARRAY_BYTES, json_line_from_stdin, read_array
+from device_agent.installed import installed_runtime
 from device_agent.release import MAX_BLOBS, Release, Slot
 from device_agent.store import Store, default_home
 
@@ -81,13 +82,19 @@ def missing(options: Namespace) -> dict[str, Any]:
         raise AgentError("`missing` reads a list of SHA-256", found=type(digests).__name__)
     store = _store()
     lacking = store.blobs.missing(digests)
-    current = False
+    runs = proved = False
     if options.release and not lacking:
         with store.locked():
-            current = _runs_as_it_should(store, options.name, options.release)
-            if current:
+            runs = _runs_as_it_should(store, options.name, options.release)
+            proved = runs and _was_checked_here(store, options.name, options.release)
+            if proved:
                 store.collect()  # a deploy that was cut after it confirmed has not done so
-    return {"missing": list(lacking), "partial": store.blobs.partial(lacking), "current": current}
+    return {
+        "missing": list(lacking),
+        "partial": store.blobs.partial(lacking),
+        "current": proved,
+        "recheck": runs and not proved,
+    }
 
 
 def _runs_as_it_should(store: Store, name: str, release_id: str) -> bool:
@@ -101,6 +108,11 @@ def _runs_as_it_should(store: Store, name: str, release_id: str) -> bool:
     except SignatureError:
         return False  # `install` says so
     return not store.blobs.missing(release.blobs)
+
+
+def _was_checked_here(store: Store, name: str, release_id: str) -> bool:
+    """Whether a release passed its health check under the runtime that this process would use."""
+    return store.slot_or_fresh(name).checked_under.get(release_id) == installed_runtime()
 
 
 def install(options: Namespace) -> dict[str, Any]:
@@ -129,7 +141,8 @@ def install(options: Namespace) -> dict[str, Any]:
         except SignatureError:
             store.collect()  # what was sent for nothing
             raise
-        if _runs_as_it_should(store, release.name, release.id):
+        runs = _runs_as_it_should(store, release.name, release.id)
+        if runs and _was_checked_here(store, release.name, release.id):
             store.collect()
             return {**answer, "state": "unchanged"}
         slot = store.slot_or_fresh(release.name)
@@ -146,12 +159,12 @@ def install(options: Namespace) -> dict[str, Any]:
         if answer["reason"]:
             store.revert(release.name, answer["reason"])
             state = "reverted"
-        elif options.keep_on_trial:
-            store.passed(release.name, answer["check"]["inference_seconds"])
+        elif options.keep_on_trial and not runs:
+            store.passed(release.name, answer["check"]["inference_seconds"], installed_runtime())
             state = "trial"
         else:
-            store.confirm(release.name, answer["check"]["inference_seconds"])
-            state = "confirmed"
+            store.confirm(release.name, answer["check"]["inference_seconds"], installed_runtime())
+            state = "unchanged" if runs else "confirmed"
         store.collect()
     return {**answer, "state": state}
 

@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -140,12 +140,12 @@ class RemoteAgent:
         """
         report = progress or (lambda stage, done, total: None)
         name, blobs = prepared.name, prepared.blobs
-        missing = self._missing(blobs, name, prepared.id)
-        if missing is None:
+        missing, state = self._missing(blobs, name, prepared.id)
+        if state == "current":
             return Deployed(
                 name, prepared.id, prepared.package_sha256, "unchanged", prepared.package_bytes, 0, None, None
             )
-        if before_install is not None:
+        if before_install is not None and state != "recheck":
             before_install()
         payload = [blobs[digest][offset:] for digest, offset in missing.items()]
         total = sum(len(blob) for blob in payload)
@@ -167,10 +167,13 @@ class RemoteAgent:
         )
         return self._deployed(answer, name, prepared.package_sha256, prepared.package_bytes, total)
 
-    def _missing(self, blobs: Mapping[str, bytes], name: str, release_id: str) -> dict[str, int] | None:
+    def _missing(
+        self, blobs: Mapping[str, bytes], name: str, release_id: str
+    ) -> tuple[dict[str, int], Literal["new", "current", "recheck"]]:
         """Which blobs the board lacks, and from which byte on: a transfer that was cut left the beginning there.
 
-        None when it lacks none and the release is the one that runs: then there is nothing to do.
+        "current" when the release is the one that runs, and there is nothing to do; "recheck" when it was confirmed
+        under another runtime than this agent's, so that its health check says nothing about this one.
         """
         arguments = ["missing", "--name", name, "--release", release_id]
         answer = self.call(arguments, stdin=json.dumps(list(blobs)).encode() + b"\n")
@@ -179,9 +182,10 @@ class RemoteAgent:
             raise _not_acceptable("missing", "missing", missing)
         if not isinstance(partial, dict):
             raise _not_acceptable("missing", "partial", partial)
-        if answer.get("current") is True and not missing:
-            return None
-        return {digest: _arrived(blobs[digest], partial.get(digest)) for digest in missing}
+        if not missing and answer.get("current") is True:
+            return {}, "current"
+        arrived = {digest: _arrived(blobs[digest], partial.get(digest)) for digest in missing}
+        return arrived, "recheck" if not missing and answer.get("recheck") is True else "new"
 
     def _deployed(
         self, answer: dict[str, Any], name: str, package_sha256: str, package_bytes: int, sent: int

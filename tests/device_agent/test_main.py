@@ -111,6 +111,35 @@ def test_a_model_is_installed_run_measured_and_replaced(home, float_model, other
     assert slot["package_bytes"] == len(float_model)
 
 
+def test_a_release_that_runs_is_checked_again_under_another_runtime(home, float_model, expected):
+    x = np.ones((1, 2, 2, 3), np.float32)
+    sent = install_input(float_model, golden=(x, expected(x)), golden_tolerance=1e-5)
+    release = Called("install", stdin=sent).answer["release"]
+    digests = json.dumps([hashlib.sha256(float_model).hexdigest()]).encode()
+    ask = ("missing", "--name", "net", "--release", release)
+    assert Called(*ask, stdin=digests).answer["current"] is True
+    (slot_file,) = home.glob("store/slots/net.json")
+    slot = json.loads(slot_file.read_text())
+    here = slot["checked_under"][release]
+    assert here.startswith(("ai-edge-litert ", "tflite-runtime "))
+    for under in ({release: here + ".1"}, {}):  # another version; and a slot of before this was kept
+        slot_file.write_text(json.dumps({**slot, "checked_under": under}))
+        answer = Called(*ask, stdin=digests).answer
+        assert (answer["missing"], answer["current"], answer["recheck"]) == ([], False, True)
+
+    slow = Called("install", "--max-inference-seconds", "1e-12", stdin=sent).answer
+    assert slow["state"] == "reverted"
+    kept = Store(home / "store").slot("net")
+    assert (kept.current, kept.trial) == (release, None)
+    assert Called(*ask, stdin=digests).answer["current"] is False
+
+    again = Called("install", "--keep-on-trial", stdin=sent).answer
+    assert again["state"] == "unchanged"
+    assert again["check"]["largest_difference"] <= 1e-5
+    assert Called(*ask, stdin=digests).answer["current"] is True
+    assert Store(home / "store").slot("net").history[-1]["reason"] == f"checked again under {here}"
+
+
 def test_arrays_may_be_files(home, float_model, expected, tmp_path):
     (tmp_path / "m.tflite").write_bytes(float_model)
     x = np.ones((4, 2, 2, 3), np.float32)

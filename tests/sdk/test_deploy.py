@@ -25,8 +25,10 @@ from sdk.connection import Completed, SshConnection
 from sdk.deploy import RemoteAgent
 from sdk.errors import ConnectionFailed, DataError, RemoteError
 from sdk.pack import pack
-from sdk.prepared import Golden, split
+from sdk.prepared import Golden, prepare, split
 from sdk.provision import provision
+from sdk.wheels import RUNTIMES
+from tests.sdk.conftest import cached_environment
 from tests.sdk.small_graphs import small_network
 from tests.sdk.wire import Wire
 
@@ -116,6 +118,29 @@ def test_the_same_again_sends_nothing(agent, package):
     assert (first.state, first.sent_bytes) == ("confirmed", len(package))
     again = agent.deploy(package, "small")
     assert (again.state, again.sent_bytes, again.release) == ("unchanged", 0, first.release)
+
+
+@ssh
+def test_the_same_under_another_runtime_is_checked_again_before_it_is_called_unchanged(
+    server, network, package
+):
+    x = images(2)
+    golden = Golden(x, host_outputs(network, x), 1e-4)
+    environments = [cached_environment(name) for name in RUNTIMES]
+    with server.connect() as opened:
+        agents = [
+            RemoteAgent(opened, provision(opened, runtime=environment.runtime).command)
+            for environment in environments
+        ]
+        opened.run(["rm", "-rf", str(server.home / ".armlet" / "store")])
+        assert agents[0].deploy(package, "small", golden=golden).state == "confirmed"
+        begun: list[str] = []
+        prepared = prepare(package, "small", golden=golden)
+        other = agents[1].install(prepared, before_install=lambda: begun.append("told"))
+        assert (other.state, other.sent_bytes, begun) == ("unchanged", 0, [])
+        assert other.largest_difference is not None
+        again = agents[1].deploy(package, "small", golden=golden)
+        assert (again.state, again.largest_difference) == ("unchanged", None)
 
 
 @ssh
