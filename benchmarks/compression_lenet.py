@@ -123,7 +123,7 @@ def main() -> None:
     made = apply(
         graph,
         recipe,
-        _progress,
+        print_progress,
         train,
         resume=checkpoint.load(state),
         checkpoint=lambda arrays: checkpoint.save(state, arrays),
@@ -153,7 +153,7 @@ def main() -> None:
         arguments.json.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def _progress(stage: str, done: int, total: int) -> None:
+def print_progress(stage: str, done: int, total: int) -> None:
     if done % 500 == 0:
         print(f"{time.strftime('%H:%M:%S')} {stage} {100 * done // max(total, 1)} %", file=sys.stderr)
 

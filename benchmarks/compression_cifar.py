@@ -1,0 +1,106 @@
+"""MobileNet V1 0.5 and ShuffleNet V1 1x on CIFAR-10: trained here, then pruned by training; bytes against accuracy.
+
+    python -m benchmarks.compression_cifar mobilenet_v1 --data cifar10.npz [--sparsity 0.85] [--clusters 16] \
+        [--float-epochs 24] [--epochs 24] [--work FOLDER] [--json FILE]
+
+The networks are the zoo's, at 32x32: their strides are ImageNet's, so the last layers see one position, and accuracy
+is far from what networks made for CIFAR reach. What is measured is what compression changes. Both trainings see the
+training set alone; the float model and the checkpoints stay in the work folder, so that a run that was cut goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.cifar_training import OPTIONS, SHIFT, SIZE, train_float
+from benchmarks.compression_lenet import error_percent, print_progress
+from device_agent import package
+from sdk import checkpoint
+from sdk.compress.recipe import Recipe, apply
+from sdk.data import load_dataset
+from sdk.graph import Graph
+from sdk.pack import pack
+
+PREPROCESS = "mean=125.3,123.0,113.9:scale=63.0,62.1,66.7"  # of CIFAR-10's training images
+
+
+def zeros_percent(made: Graph, original: Graph) -> float:
+    """Share of the original's 1x1 weights that are zero or gone with a channel."""
+
+    def weights(graph: Graph) -> list[np.ndarray]:
+        return [w.array for w in graph.weights() if w.layer == "convolution 1x1"]
+
+    kept = sum(np.count_nonzero(a) for a in weights(made))
+    return round(100 * (1 - kept / sum(a.size for a in weights(original))), 2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("network", choices=sorted(OPTIONS))
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--sparsity", type=float, default=0.85)
+    parser.add_argument("--clusters", type=int, default=16)
+    parser.add_argument("--float-epochs", type=int, default=24)
+    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--work", type=Path, default=Path("."))
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+
+    train, test = (
+        load_dataset(arguments.data, input_shape=(SIZE, SIZE, 3), preprocess=PREPROCESS, split=split)
+        for split in ("train", "test")
+    )
+    original = arguments.work / f"{arguments.network}_cifar.tflite"
+    if not original.exists():
+        state = original.with_suffix(".npz")
+        original.write_bytes(train_float(arguments.network, train, arguments.float_epochs, state))
+    graph = Graph.read(original.read_bytes())
+    recipe = Recipe(
+        sparsity=arguments.sparsity,
+        clusters=arguments.clusters,
+        effort="train",
+        samples=len(train),
+        epochs=arguments.epochs,
+        shift=SHIFT,
+        flip=True,
+    )
+    settings = f"{arguments.sparsity}-{arguments.clusters}-{arguments.epochs}"
+    state = arguments.work / f"{arguments.network}_cifar-{settings}.npz"
+    started = time.perf_counter()
+    made = apply(
+        graph,
+        recipe,
+        print_progress,
+        train,
+        resume=checkpoint.load(state),
+        checkpoint=lambda arrays: checkpoint.save(state, arrays),
+    )
+    packed = pack(made.write())
+    record = {
+        "network": arguments.network,
+        "images": [len(train), len(test)],
+        "float_epochs": arguments.float_epochs,
+        "original_bytes": len(graph.write()),
+        "package_bytes": len(packed),
+        "ratio": round(len(graph.write()) / len(packed), 2),
+        "error_percent": [
+            error_percent(model, test) for model in (graph.write(), package.unpack(packed).tflite)
+        ],
+        "zeros_of_1x1_percent": zeros_percent(made, graph),
+        "recipe": recipe.to_json(),
+        "seconds": round(time.perf_counter() - started),
+        "machine": platform.machine(),
+    }
+    print(json.dumps(record, indent=1))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
