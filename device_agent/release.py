@@ -127,7 +127,7 @@ class Slot:
     inference_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     #: The runtime ("ai-edge-litert 2.1.2") under which a release was checked last, for those that the slot names.
     checked_under: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    #: Each a dict: event ("confirmed", "reverted", "rolled back" or "lost"), release, reason, unix_seconds.
+    #: Each a dict: event ("confirmed", "reverted", "rolled back", "refused" or "lost"), release, reason, unix_seconds.
     history: tuple[Mapping[str, Any], ...] = ()
 
     def after(self, event: str, release: str | None, reason: str = "", **pointers: Any) -> Slot:

@@ -202,6 +202,10 @@ class Store:
         slot = self._on_trial(name)
         return self._save(slot.after("reverted", slot.trial, reason, trial=None))
 
+    def refused(self, name: str, release_id: str, reason: str) -> Slot:
+        """Keeps why a release was not even tried; what ``name`` stands for stays what it is."""
+        return self._save(self.slot_or_fresh(name).after("refused", release_id, reason))
+
     def _on_trial(self, name: str) -> Slot:
         slot = self.slot(name)
         if slot.trial is None:

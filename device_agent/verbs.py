@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import os
@@ -138,7 +139,9 @@ def install(options: Namespace) -> dict[str, Any]:
         store.blobs.receive(cast(io.BufferedIOBase, sys.stdin.buffer), blobs)
         try:
             require_signature(store, release)
-        except SignatureError:
+        except SignatureError as error:
+            with contextlib.suppress(StoreError):  # a full disk must not hide the refusal
+                store.refused(release.name, release.id, str(error))
             store.collect()  # what was sent for nothing
             raise
         runs = _runs_as_it_should(store, release.name, release.id)

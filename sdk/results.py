@@ -171,7 +171,7 @@ class Deployment:
 class Event:
     """Something that happened to a name on a board. ``unix_seconds`` is the board's clock, which may be wrong."""
 
-    event: str  # "confirmed", "reverted", "rolled back" or "lost"
+    event: str  # "confirmed", "reverted", "rolled back", "refused" (its signature) or "lost"
     release: str | None
     reason: str
     unix_seconds: float

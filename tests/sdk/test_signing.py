@@ -186,6 +186,19 @@ def test_a_board_that_wants_signatures_takes_signed_packages_and_no_others(
     with pytest.raises(RemoteError, match="by nobody who may sign"):
         sdk.deploy_model("local", package)
 
+    # Both refusals are told later, too, and what runs is what ran.
+    (slot,) = sdk.board_status("local").slots
+    assert (slot.current, slot.trial) == (unsigned.release, None)
+    assert [event.event for event in slot.history] == ["confirmed", "refused", "refused"]
+    assert "signed packages only" in slot.history[1].reason
+    assert "by nobody who may sign" in slot.history[2].reason
+    assert slot.history[2].release not in (None, unsigned.release)
+    for command in ("releases", "status"):
+        assert main([command, "--board", "local"]) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "refused" in shown
+        assert "nobody who may sign" in shown
+
     sdk.sign_package(package, me)
     signed = sdk.deploy_model("local", package)
     assert signed.state == "confirmed"
