@@ -10,9 +10,10 @@ from device_agent.errors import PackageError
 
 # --- Identification (PACKAGE_FORMAT.md, "Header") ---------------------------------------------------------
 MAGIC = b"\x89ARMLET\n"  # as in PNG: a byte above 127 and a line feed show a transfer that was not binary
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FIXED_HEADER_SIZE = 52  # bytes before the table
 DIGEST_SIZE = 32  # SHA-256
+DIGEST_PREFIX_SIZE = 4  # bytes of a section's SHA-256 that the table repeats, to tell which one is damaged
 
 # --- Layouts of a section ---------------------------------------------------------------------------------
 RAW, LZ, DENSE, SPARSE, PLANES = range(5)
@@ -41,6 +42,7 @@ MAX_CENTROIDS = 256  # when codes stand for words of several weights
 MAX_CHANNELS = 1 << 16
 MIN_BLOCK_LOG2 = 6
 MAX_BLOCK_LOG2 = 16
+MAX_PLANE_BLOCK_LOG2 = 10  # inside planes: a decoder puts them together some blocks at a time
 MAX_INDEX_WIDTH = 30  # bits of one entry of a block index
 MAX_GAP_SPLIT = 7
 MAX_GAP_MSB = 2
@@ -86,7 +88,7 @@ class SpanInvalid(PackageError):
 
 
 class SectionDigestMismatch(PackageError):
-    """The coded bytes of a section do not have the SHA-256 that the table states."""
+    """The coded bytes of the sections do not have the SHA-256 that the table states."""
 
 
 class ResultDigestMismatch(PackageError):

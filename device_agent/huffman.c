@@ -1,11 +1,12 @@
 /* The Huffman layouts of a section of an .armlet package, decoded straight to their place.
  *
  * One function, armlet_decode: parse, check, write. It is the twin of huffman.py: same checks, same order, same
- * answers; PACKAGE_FORMAT.md is the authority over both. It allocates nothing (tables stand on the stack, 72 KiB),
+ * answers; PACKAGE_FORMAT.md is the authority over both. It allocates nothing (tables stand on the stack, 80 KiB),
  * keeps no state, reads only inside `coded` and writes only inside `out`, whatever the bits are.
  *
  * How it is quick: blocks are independent, so LANES of them are decoded side by side and their look-ups overlap;
- * in dense sections one look-up of FAST_BITS gives up to 16 bytes of finished weights.
+ * in dense sections one look-up of FAST_BITS gives up to 16 bytes of finished weights, in sparse ones one of PAIR_BITS
+ * gives a gap and the element after it. Bits are counted once for LOOKUPS of them, by a mark (see marked_window).
  *
  * Build: cc -O3 -ffp-contract=off -fPIC -shared. (A fused multiply-add or -ffast-math would change the weights.)
  */
@@ -26,6 +27,7 @@ enum {
     MAX_CHANNELS = 1 << 16,
     MIN_BLOCK_LOG2 = 6,
     MAX_BLOCK_LOG2 = 16,
+    MAX_PLANE_BLOCK_LOG2 = 10,
     MAX_INDEX_WIDTH = 30,
     MAX_GAP_SPLIT = 7,
     MAX_GAP_MSB = 2,
@@ -51,7 +53,8 @@ enum {
     LIMIT_EXCEEDED = -12
 };
 
-enum { LANES = 4, FAST_BITS = 10, LOOKUPS = 4 }; /* LOOKUPS * MAX_CODE_LENGTH fit the 57 bits of a window */
+/* LOOKUPS * MAX_CODE_LENGTH fit the 57 bits of a window, and PAIR_BITS are no more. */
+enum { LANES = 4, LOOKUPS = 4, FAST_BITS = 10, PAIR_BITS = 11 };
 
 #define CHECK(call)                                                                                                    \
     do {                                                                                                               \
@@ -64,6 +67,8 @@ enum { LANES = 4, FAST_BITS = 10, LOOKUPS = 4 }; /* LOOKUPS * MAX_CODE_LENGTH fi
     } while (0)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define INLINE static inline __attribute__((always_inline))
+/* Keeps the tables of the layouts from standing on the stack together. */
+#define OWN_FRAME static __attribute__((noinline))
 
 /* ---- reading fields -------------------------------------------------------------------------------------------- */
 
@@ -113,12 +118,21 @@ INLINE uint64_t load64(const uint8_t *bytes) {
 }
 
 /* Bits from `bit` on, at least 57 of them; zeros follow the end of the stream. */
-INLINE uint64_t window_at(const uint8_t *stream, size_t size, uint64_t bit) {
+static uint64_t window_at(const uint8_t *stream, size_t size, uint64_t bit) {
     uint64_t byte = bit >> 3, value = 0;
     if (byte + 8 <= size) return load64(stream + byte) >> (bit & 7);
     for (int i = 0; i < 8 && byte + (uint64_t)i < size; i++) value |= (uint64_t)stream[byte + (uint64_t)i] << (8 * i);
     return value >> (bit & 7);
 }
+
+/* A bit above all that LOOKUPS look-ups take; where it has moved to afterwards says how many bits they took. */
+#define MARK ((uint64_t)1 << 63)
+
+INLINE uint64_t marked_window(const uint8_t *stream, uint64_t bit) {
+    return load64(stream + (bit >> 3)) >> (bit & 7) | MARK;
+}
+
+INLINE uint64_t bits_taken(uint64_t window) { return (uint64_t)__builtin_clzll(window); }
 
 /* ---- codes ----------------------------------------------------------------------------------------------------- */
 
@@ -254,10 +268,11 @@ static int parse_index(Cursor *c, const Blocks *b, uint64_t minimum_each, Index 
 }
 
 /* elements: 0, or the count of the tensor when blocks also have an index of positions */
-static int parse_blocks(Cursor *c, uint64_t codes, uint64_t min_bits, uint64_t elements, Blocks *b) {
+static int parse_blocks(Cursor *c, uint64_t codes, uint64_t min_bits, uint64_t elements, int inside_planes, Blocks *b) {
     uint64_t bits, positions;
     CHECK(read_byte(c, &b->log2));
-    REQUIRE(b->log2 >= MIN_BLOCK_LOG2 && b->log2 <= MAX_BLOCK_LOG2, PARAMETER_INVALID);
+    REQUIRE(b->log2 >= MIN_BLOCK_LOG2 && b->log2 <= (inside_planes ? MAX_PLANE_BLOCK_LOG2 : MAX_BLOCK_LOG2),
+            PARAMETER_INVALID);
     b->codes = codes;
     b->blocks = (codes + ((uint64_t)1 << b->log2) - 1) >> b->log2;
     CHECK(parse_index(c, b, min_bits, &b->lengths, &bits));
@@ -369,11 +384,11 @@ enum { SLOT = 16 }; /* bytes of finished elements that one look-up can give; a w
 
 typedef struct {
     uint8_t values[(1 << FAST_BITS) * SLOT + SLOT]; /* finished elements of as many codes as the bits hold */
-    uint64_t steps[1 << FAST_BITS];                 /* bytes of output << 8 | bits taken; 0: a longer code */
+    uint16_t steps[1 << FAST_BITS];                 /* bytes of output << 8 | bits taken; 0: a longer code */
     uint8_t words[MAX_SYMBOLS * SLOT];              /* finished elements of every symbol */
     uint16_t single[1 << MAX_CODE_LENGTH];          /* symbol << 4 | bits */
     uint32_t mask, fast_mask;                       /* of max_length bits; of those that the fast tables take */
-    uint32_t word_size;                             /* bytes of a word, side by side */
+    uint32_t word_size;                             /* bytes */
 } DenseTables;
 
 typedef struct {
@@ -395,82 +410,81 @@ static void build_words(const uint8_t *codebook, const uint8_t *numbers, uint32_
         }
 }
 
-/* limit: bytes that one look-up may give; advance: bytes of output for each of them */
-static void build_fast_table(DenseTables *t, uint32_t fast_bits, uint32_t limit, uint32_t advance) {
+static void build_fast_table(DenseTables *t, uint32_t fast_bits) {
     t->fast_mask = (1u << fast_bits) - 1;
     for (uint32_t bits = 0; bits < 1u << fast_bits; bits++) {
         uint32_t used = 0, size = 0;
         uint8_t *values = t->values + bits * SLOT; /* what runs over is written again with the next entry */
-        while (size + t->word_size <= limit) {
+        while (size + t->word_size <= SLOT) {
             uint32_t entry = t->single[bits >> used & t->mask], length = entry & 15;
             if (used + length > fast_bits) break;
             copy_slot(values + size, t->words + (entry >> 4) * SLOT);
             used += length;
             size += t->word_size;
         }
-        t->steps[bits] = (uint64_t)size * advance << 8 | used;
+        t->steps[bits] = (uint16_t)(size << 8 | used);
     }
 }
 
-/* A slot to its place. It may hold less than it writes: what follows in the block is written later. */
-INLINE void put_slot(uint8_t *out, const uint8_t *slot, size_t stride, int strided) {
-    if (strided)
-        for (int i = 0; i < 4; i++) out[(size_t)i * stride] = slot[i];
-    else
-        copy_slot(out, slot);
+/* One look-up. A slot may hold less than it writes: what follows in the block is written later. */
+INLINE void look_up(const DenseTables *t, uint64_t *window, uint8_t **out) {
+    const size_t at = *window & t->fast_mask;
+    const uint32_t step = t->steps[at];
+    if (UNLIKELY(step == 0)) {
+        const uint32_t entry = t->single[*window & t->mask];
+        copy_slot(*out, t->words + (entry >> 4) * SLOT);
+        *window >>= entry & 15;
+        *out += t->word_size;
+    } else {
+        copy_slot(*out, t->values + at * SLOT);
+        *window >>= step & 63;
+        *out += step >> 8;
+    }
 }
 
-/* One word to its place, and nothing beyond it. */
-INLINE void put_word(uint8_t *out, const uint8_t *word, uint32_t size, size_t stride, int strided) {
-    for (uint32_t i = 0; i < size; i++) out[strided ? i * stride : i] = word[i];
-}
-
-INLINE int decode_lanes(const DenseTables *t, const Blocks *b, Lane *lanes, const int count, size_t stride,
-                        const int strided) {
-    /* A round of look-ups stays below this many bytes, and reads 8 whole bytes, in every lane. */
-    const size_t margin = strided ? 4 * LOOKUPS * stride : SLOT * LOOKUPS;
-    const size_t advance = strided ? stride : 1;
-    const uint64_t fast_mask = t->fast_mask;
+INLINE int decode_lanes(const DenseTables *t, const Blocks *b, Lane *lanes, const int count) {
     if (b->size >= 8) {
-        const uint64_t last_bit = (uint64_t)(b->size - 8) * 8 + 7;
-        uint64_t bits[LANES], windows[LANES];
+        const uint64_t last_bit = (uint64_t)(b->size - 8) * 8 + 7; /* 8 whole bytes can be read up to here */
+        uint64_t bits[LANES];
         uint8_t *outs[LANES];
         for (int i = 0; i < count; i++) bits[i] = lanes[i].bit, outs[i] = lanes[i].out;
         for (;;) {
+            uint64_t windows[LANES];
             int go = 1;
 #pragma GCC unroll 4
             for (int i = 0; i < count; i++)
-                go &= (size_t)(lanes[i].end - outs[i]) >= margin && bits[i] <= last_bit;
+                go &= (size_t)(lanes[i].end - outs[i]) >= SLOT * LOOKUPS && bits[i] <= last_bit;
             if (!go) break;
 #pragma GCC unroll 4
-            for (int i = 0; i < count; i++) windows[i] = load64(b->stream + (bits[i] >> 3)) >> (bits[i] & 7);
+            for (int i = 0; i < count; i++) windows[i] = marked_window(b->stream, bits[i]);
 #pragma GCC unroll 4
             for (int n = 0; n < LOOKUPS; n++) {
 #pragma GCC unroll 4
-                for (int i = 0; i < count; i++) {
-                    size_t at = windows[i] & fast_mask;
-                    uint64_t step = t->steps[at];
-                    const uint8_t *slot = t->values + at * SLOT;
-                    if (UNLIKELY(step == 0)) {
-                        uint32_t entry = t->single[windows[i] & t->mask];
-                        slot = t->words + (entry >> 4) * SLOT;
-                        step = (uint64_t)(t->word_size * advance) << 8 | (entry & 15);
-                    }
-                    put_slot(outs[i], slot, stride, strided);
-                    windows[i] >>= step & 63;
-                    bits[i] += step & 255;
-                    outs[i] += step >> 8;
-                }
+                for (int i = 0; i < count; i++) look_up(t, &windows[i], &outs[i]);
             }
+#pragma GCC unroll 4
+            for (int i = 0; i < count; i++) bits[i] += bits_taken(windows[i]);
         }
-        for (int i = 0; i < count; i++) lanes[i].bit = bits[i], lanes[i].out = outs[i];
+        /* Lanes are not through at the same time: the rest of each on its own. */
+        for (int i = 0; i < count; i++) {
+            uint8_t *out = outs[i], *end = lanes[i].end;
+            uint64_t bit = bits[i];
+            while (end - out >= SLOT && bit <= last_bit) {
+                uint64_t window = marked_window(b->stream, bit);
+                for (int n = 0; n < LOOKUPS && end - out >= SLOT; n++) look_up(t, &window, &out);
+                bit += bits_taken(window);
+            }
+            lanes[i].bit = bit, lanes[i].out = out;
+        }
     }
+    /* The last words, one by one and not a byte beyond them. */
     for (int i = 0; i < count; i++) {
         Lane *lane = &lanes[i];
         while (lane->out != lane->end) {
-            uint32_t entry = t->single[window_at(b->stream, b->size, lane->bit) & t->mask];
-            put_word(lane->out, t->words + (entry >> 4) * SLOT, t->word_size, stride, strided);
-            lane->out += t->word_size * advance;
+            const uint32_t entry = t->single[window_at(b->stream, b->size, lane->bit) & t->mask];
+            const uint8_t *word = t->words + (entry >> 4) * SLOT;
+            for (uint32_t k = 0; k < t->word_size; k++) lane->out[k] = word[k];
+            lane->out += t->word_size;
             lane->bit += entry & 15;
         }
         REQUIRE(lane->bit == lane->end_bit, BLOCK_CORRUPT);
@@ -478,39 +492,58 @@ INLINE int decode_lanes(const DenseTables *t, const Blocks *b, Lane *lanes, cons
     return OK;
 }
 
-INLINE int decode_blocks(const DenseTables *t, const Blocks *b, uint8_t *out, size_t stride, const int strided) {
-    uint64_t bit = 0, block = 0;
-    const size_t word = t->word_size * (strided ? stride : 1);
+/* Decodes the next blocks, LANES or one, to `out` without a gap; *out moves to their end. */
+INLINE int decode_group(const DenseTables *t, const Blocks *b, uint64_t *block, uint64_t *bit, uint8_t **out) {
+    Lane lanes[LANES];
+    const int count = b->blocks - *block >= LANES ? LANES : 1;
+    for (int i = 0; i < count; i++, ++*block) {
+        lanes[i].bit = *bit;
+        *bit += index_entry(&b->lengths, *block);
+        lanes[i].end_bit = *bit;
+        lanes[i].out = *out;
+        *out += (size_t)codes_in(b, *block) * t->word_size;
+        lanes[i].end = *out;
+    }
+    return count == LANES ? decode_lanes(t, b, lanes, LANES) : decode_lanes(t, b, lanes, 1);
+}
+
+/* Where a plane goes: its bytes `stride` apart, or, where `low` is set, as the highest of four planes that become whole
+ * elements at once. */
+typedef struct {
+    size_t stride;
+    const uint8_t *const *low; /* the three lower planes */
+    int rotated;
+} Plane;
+
+static void put_plane(const Plane *plane, uint8_t *out, uint64_t first, const uint8_t *bytes, uint64_t count);
+
+OWN_FRAME int decode_plane_blocks(const DenseTables *t, const Blocks *b, uint8_t *out, const Plane *plane) {
+    uint8_t group[(LANES << MAX_PLANE_BLOCK_LOG2) * 4]; /* words have at most 4 elements, of one byte here */
+    uint64_t bit = 0, block = 0, done = 0;
     while (block < b->blocks) {
-        Lane lanes[LANES];
-        int count = b->blocks - block >= LANES ? LANES : 1;
-        for (int i = 0; i < count; i++, block++) {
-            lanes[i].bit = bit;
-            bit += index_entry(&b->lengths, block);
-            lanes[i].end_bit = bit;
-            lanes[i].out = out;
-            out += (size_t)codes_in(b, block) * word;
-            lanes[i].end = out;
-        }
-        if (count == LANES)
-            CHECK(decode_lanes(t, b, lanes, LANES, stride, strided));
-        else
-            CHECK(decode_lanes(t, b, lanes, 1, stride, strided));
+        uint8_t *end = group;
+        CHECK(decode_group(t, b, &block, &bit, &end));
+        put_plane(plane, out, done, group, (uint64_t)(end - group));
+        done += (uint64_t)(end - group);
     }
     return OK;
 }
 
-/* stride: bytes from one element to the next, more than the width only inside planes */
-static int decode_dense(Cursor *c, uint64_t size, int inside_planes, uint8_t *out, size_t stride) {
+static int decode_blocks(const DenseTables *t, const Blocks *b, uint8_t *out) {
+    uint64_t bit = 0, block = 0;
+    while (block < b->blocks) CHECK(decode_group(t, b, &block, &bit, &out));
+    return OK;
+}
+
+/* plane: NULL outside planes */
+OWN_FRAME int decode_dense(Cursor *c, uint64_t size, uint8_t *out, const Plane *plane) {
     Head head;
     Code code;
     Blocks blocks;
     DenseTables tables;
     const uint8_t *codebook, *words = NULL;
     uint64_t centroids;
-    uint32_t fast_bits;
-    int strided;
-    CHECK(parse_head(c, size, 0xf, inside_planes, &head));
+    CHECK(parse_head(c, size, 0xf, plane != NULL, &head));
     CHECK(parse_code(c, &code));
     centroids = code.symbols;
     if (head.word_length > 1) {
@@ -519,26 +552,22 @@ static int decode_dense(Cursor *c, uint64_t size, int inside_planes, uint8_t *ou
         for (uint32_t i = 0; i < code.symbols * head.word_length; i++) REQUIRE(words[i] < centroids, SYMBOL_INVALID);
     }
     CHECK(parse_codebook(c, centroids, &head, &codebook));
-    if (code.max_length) CHECK(parse_blocks(c, head.count >> head.word_log2, code.min_length, 0, &blocks));
+    if (code.max_length)
+        CHECK(parse_blocks(c, head.count >> head.word_log2, code.min_length, 0, plane != NULL, &blocks));
     REQUIRE(c->at == c->end, SECTION_TRAILING_BYTES);
-    strided = stride > head.width;
     build_words(codebook, words, code.symbols, head.word_length, head.width, &tables);
     if (code.max_length == 0) {
-        size_t word = tables.word_size * (strided ? stride : 1);
-        for (uint64_t i = 0; i < head.count >> head.word_log2; i++)
-            put_word(out + i * word, tables.words, tables.word_size, stride, strided);
+        for (uint64_t at = 0; at < head.count; at += head.word_length)
+            if (plane)
+                put_plane(plane, out, at, tables.words, head.word_length);
+            else
+                memcpy(out + at * head.width, tables.words, tables.word_size);
     } else {
         build_table(&code, tables.single);
         tables.mask = ((uint32_t)1 << code.max_length) - 1;
         /* A small section does not earn back large tables. */
-        fast_bits = head.count >> 16 ? FAST_BITS : FAST_BITS - 2;
-        if (strided) {
-            build_fast_table(&tables, fast_bits, 4, (uint32_t)stride);
-            CHECK(decode_blocks(&tables, &blocks, out, stride, 1));
-        } else {
-            build_fast_table(&tables, fast_bits, SLOT, 1);
-            CHECK(decode_blocks(&tables, &blocks, out, 0, 0));
-        }
+        build_fast_table(&tables, head.count >> 16 ? FAST_BITS : FAST_BITS - 2);
+        CHECK(plane ? decode_plane_blocks(&tables, &blocks, out, plane) : decode_blocks(&tables, &blocks, out));
     }
     if (head.scales.kind) apply_scales(&head.scales, out, head.count);
     return OK;
@@ -547,23 +576,22 @@ static int decode_dense(Cursor *c, uint64_t size, int inside_planes, uint8_t *ou
 /* ---- sparse ---------------------------------------------------------------------------------------------------- */
 
 typedef struct {
+    uint64_t pairs[1 << PAIR_BITS];        /* element << 32 | elements with its gap << 8 | bits; 0: longer codes */
     uint64_t gaps[1 << MAX_CODE_LENGTH];   /* smallest gap << 16 | extra bits << 8 | bits of the code */
-    uint64_t values[1 << MAX_CODE_LENGTH]; /* element << 8 | bits of the code */
-    uint16_t single[1 << MAX_CODE_LENGTH]; /* while the other two are built */
-    uint32_t gap_mask, value_mask;
-    uint32_t most_bits; /* of one coded element */
-    int has_extra;
+    uint16_t values[1 << MAX_CODE_LENGTH]; /* symbol << 4 | bits */
+    uint16_t single[1 << MAX_CODE_LENGTH]; /* while gaps is built */
+    uint32_t elements[MAX_SYMBOLS];
+    uint32_t pair_mask, gap_mask, value_mask;
 } SparseTables;
 
 typedef struct {
     uint64_t bit, end_bit, place, end;
 } SparseLane;
 
-static void build_sparse_tables(const Code *gap_code, const uint8_t *tokens, uint32_t split, uint32_t msb,
-                                const Code *code, const uint8_t *codebook, uint32_t width, SparseTables *t) {
-    uint32_t most_extra = 0;
-    build_table(gap_code, t->single);
-    for (uint32_t i = 0; i < 1u << gap_code->max_length; i++) {
+static void build_gaps(const Code *code, const uint8_t *tokens, uint32_t split, uint32_t msb, SparseTables *t) {
+    build_table(code, t->single);
+    t->gap_mask = (1u << code->max_length) - 1;
+    for (uint32_t i = 0; i <= t->gap_mask; i++) {
         uint32_t token = tokens[t->single[i] >> 4], length = t->single[i] & 15;
         if (token < 1u << split) {
             t->gaps[i] = (uint64_t)token << 16 | length;
@@ -571,23 +599,37 @@ static void build_sparse_tables(const Code *gap_code, const uint8_t *tokens, uin
             uint32_t above = token - (1u << split), extra = split + (above >> msb) - msb;
             uint64_t base = (uint64_t)((1u << msb) + (above & ((1u << msb) - 1))) << extra;
             t->gaps[i] = base << 16 | extra << 8 | length;
-            if (extra > most_extra) most_extra = extra;
         }
     }
-    build_table(code, t->single);
-    for (uint32_t i = 0; i < 1u << code->max_length; i++) {
-        uint64_t element = 0;
-        const uint8_t *bytes = codebook + (size_t)(t->single[i] >> 4) * width;
-        for (uint32_t k = 0; k < width; k++) element |= (uint64_t)bytes[k] << (8 * k);
-        t->values[i] = element << 8 | (t->single[i] & 15);
-    }
-    t->gap_mask = (1u << gap_code->max_length) - 1;
-    t->value_mask = (1u << code->max_length) - 1;
-    t->most_bits = gap_code->max_length + most_extra + code->max_length;
-    t->has_extra = most_extra > 0;
 }
 
-INLINE void put_element(uint8_t *to, uint64_t element, const uint32_t width) {
+static void build_elements(const Code *code, const uint8_t *codebook, uint32_t width, SparseTables *t) {
+    build_table(code, t->values);
+    t->value_mask = (1u << code->max_length) - 1;
+    for (uint32_t symbol = 0; symbol < code->symbols; symbol++) {
+        t->elements[symbol] = 0;
+        for (uint32_t k = 0; k < width; k++) t->elements[symbol] |= (uint32_t)codebook[symbol * width + k] << (8 * k);
+    }
+}
+
+/* Gap, extra bits and element, where they fit pair_bits together (then they cover less than 2**24 elements). */
+static void build_pairs(uint32_t pair_bits, SparseTables *t) {
+    t->pair_mask = (1u << pair_bits) - 1;
+    for (uint32_t bits = 0; bits <= t->pair_mask; bits++) {
+        const uint64_t gap = t->gaps[bits & t->gap_mask];
+        const uint32_t extra = gap >> 8 & 255;
+        uint32_t used = gap & 255, covered = (uint32_t)(gap >> 16) + 1, value;
+        t->pairs[bits] = 0;
+        if (used + extra > pair_bits) continue;
+        covered += bits >> used & ((1u << extra) - 1);
+        used += extra;
+        value = t->values[bits >> used & t->value_mask];
+        used += value & 15;
+        if (used <= pair_bits && used) t->pairs[bits] = (uint64_t)t->elements[value >> 4] << 32 | covered << 8 | used;
+    }
+}
+
+INLINE void put_element(uint8_t *to, uint32_t element, const uint32_t width) {
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     memcpy(to, &element, width);
 #else
@@ -605,11 +647,27 @@ static void fill(uint8_t *out, uint64_t count, const uint8_t *element, uint32_t 
         for (uint64_t i = 0; i < count; i++) memcpy(out + i * stride, element, width);
 }
 
-/* has_extra: some token has extra bits; clear of the end: 8 bytes can be read wherever a lane is */
+typedef struct {
+    uint64_t step; /* elements with its gap << 8 | bits */
+    uint32_t element;
+} LongPair;
+
+/* A coded element by its two codes, whatever their length. A call, because few need it and the loops are unrolled. */
+OWN_FRAME LongPair long_pair(const SparseTables *t, const Blocks *b, uint64_t bit) {
+    uint64_t window = window_at(b->stream, b->size, bit), gap = t->gaps[window & t->gap_mask], covered;
+    const uint32_t length = gap & 255, extra = gap >> 8 & 255;
+    uint32_t value;
+    LongPair pair;
+    window >>= length;
+    covered = (gap >> 16) + (window & (((uint64_t)1 << extra) - 1)) + 1;
+    value = t->values[window >> extra & t->value_mask];
+    pair.step = covered << 8 | (length + extra + (value & 15));
+    pair.element = t->elements[value >> 4];
+    return pair;
+}
+
 INLINE int decode_sparse_lanes(const SparseTables *t, const Blocks *b, SparseLane *lanes, const int count,
-                               uint64_t codes, uint8_t *out, const uint32_t width, const size_t stride,
-                               const int has_extra, const int clear_of_end) {
-    const uint64_t gap_mask = t->gap_mask, value_mask = t->value_mask;
+                               uint64_t codes, uint8_t *out, const uint32_t width, const size_t stride) {
     uint64_t bits[LANES];
     size_t places[LANES], ends[LANES];
     for (int i = 0; i < count; i++) {
@@ -617,41 +675,57 @@ INLINE int decode_sparse_lanes(const SparseTables *t, const Blocks *b, SparseLan
         places[i] = (size_t)lanes[i].place;
         ends[i] = (size_t)lanes[i].end;
     }
-    for (; codes; codes--) {
+    if (b->size >= 8) {
+        const uint64_t last_bit = (uint64_t)(b->size - 8) * 8 + 7; /* 8 whole bytes can be read up to here */
+        for (; codes >= LOOKUPS; codes -= LOOKUPS) {
+            uint64_t windows[LANES];
+            int go = 1;
 #pragma GCC unroll 4
-        for (int i = 0; i < count; i++) {
-            uint64_t gap, value, window;
-            if (clear_of_end)
-                window = load64(b->stream + (bits[i] >> 3)) >> (bits[i] & 7);
-            else
-                window = window_at(b->stream, b->size, bits[i]);
-            gap = t->gaps[window & gap_mask];
-            window >>= gap & 63;
-            bits[i] += gap & 255;
-            places[i] += (size_t)(gap >> 16);
-            if (has_extra) {
-                uint64_t extra = gap >> 8 & 255;
-                places[i] += (size_t)(window & (((uint64_t)1 << extra) - 1));
-                window >>= extra;
-                bits[i] += extra;
+            for (int i = 0; i < count; i++) go &= bits[i] <= last_bit;
+            if (!go) break;
+#pragma GCC unroll 4
+            for (int i = 0; i < count; i++) windows[i] = marked_window(b->stream, bits[i]);
+#pragma GCC unroll 4
+            for (int n = 0; n < LOOKUPS; n++) {
+#pragma GCC unroll 4
+                for (int i = 0; i < count; i++) {
+                    const uint64_t pair = t->pairs[windows[i] & t->pair_mask];
+                    if (UNLIKELY(pair == 0)) {
+                        const uint64_t bit = bits[i] + bits_taken(windows[i]);
+                        const LongPair found = long_pair(t, b, bit);
+                        places[i] += (size_t)(found.step >> 8);
+                        if (UNLIKELY(places[i] > ends[i])) return BLOCK_CORRUPT;
+                        put_element(out + (places[i] - 1) * stride, found.element, width);
+                        bits[i] = bit + (found.step & 255);
+                        windows[i] = window_at(b->stream, b->size, bits[i]) | MARK;
+                    } else {
+                        places[i] += (uint32_t)pair >> 8;
+                        if (UNLIKELY(places[i] > ends[i])) return BLOCK_CORRUPT;
+                        put_element(out + (places[i] - 1) * stride, (uint32_t)(pair >> 32), width);
+                        windows[i] >>= pair & 63;
+                    }
+                }
             }
-            if (UNLIKELY(places[i] >= ends[i])) return BLOCK_CORRUPT;
-            value = t->values[window & value_mask];
-            put_element(out + places[i] * stride, value >> 8, width);
-            places[i]++;
-            bits[i] += value & 255;
+#pragma GCC unroll 4
+            for (int i = 0; i < count; i++) bits[i] += bits_taken(windows[i]);
         }
     }
+    for (; codes; codes--)
+        for (int i = 0; i < count; i++) {
+            const LongPair found = long_pair(t, b, bits[i]);
+            places[i] += (size_t)(found.step >> 8);
+            if (UNLIKELY(places[i] > ends[i])) return BLOCK_CORRUPT;
+            put_element(out + (places[i] - 1) * stride, found.element, width);
+            bits[i] += found.step & 255;
+        }
     for (int i = 0; i < count; i++)
         REQUIRE(bits[i] == lanes[i].end_bit && places[i] == ends[i], BLOCK_CORRUPT);
     return OK;
 }
 
 INLINE int decode_sparse_blocks(const SparseTables *t, const Blocks *b, const uint8_t *background, uint64_t elements,
-                                uint8_t *out, const uint32_t width, const size_t stride, const int has_extra) {
+                                uint8_t *out, const uint32_t width, const size_t stride) {
     uint64_t bit = 0, place = 0, block = 0, filled = 0;
-    /* Most bits that a block can take: where that many are left and 8 bytes, no window needs a check. */
-    const uint64_t most = ((uint64_t)t->most_bits << b->log2) + 64;
     while (block < b->blocks) {
         SparseLane lanes[LANES];
         uint64_t codes = 0;
@@ -668,18 +742,15 @@ INLINE int decode_sparse_blocks(const SparseTables *t, const Blocks *b, const ui
         /* Just before it is written to, so that it is still in the cache. */
         fill(out + filled * stride, place - filled, background, width, stride);
         filled = place;
-        if (count == LANES && lanes[LANES - 1].bit + most <= (uint64_t)b->size * 8)
-            CHECK(decode_sparse_lanes(t, b, lanes, LANES, codes, out, width, stride, has_extra, 1));
-        else if (count == LANES)
-            CHECK(decode_sparse_lanes(t, b, lanes, LANES, codes, out, width, stride, has_extra, 0));
-        else
-            CHECK(decode_sparse_lanes(t, b, lanes, 1, codes, out, width, stride, has_extra, 0));
+        CHECK(count == LANES ? decode_sparse_lanes(t, b, lanes, LANES, codes, out, width, stride)
+                             : decode_sparse_lanes(t, b, lanes, 1, codes, out, width, stride));
     }
     fill(out + filled * stride, elements - filled, background, width, stride);
     return OK;
 }
 
-static int decode_sparse(Cursor *c, uint64_t size, int inside_planes, uint8_t *out, size_t stride) {
+/* plane: NULL outside planes */
+OWN_FRAME int decode_sparse(Cursor *c, uint64_t size, uint8_t *out, const Plane *plane) {
     Head head;
     Code gap_code, code;
     Blocks blocks;
@@ -688,7 +759,7 @@ static int decode_sparse(Cursor *c, uint64_t size, int inside_planes, uint8_t *o
     uint8_t tokens[256];
     uint64_t nonzeros;
     uint32_t scheme, split, msb;
-    CHECK(parse_head(c, size, 0x3, inside_planes, &head));
+    CHECK(parse_head(c, size, 0x3, plane != NULL, &head));
     CHECK(parse_codebook(c, 1, &head, &background));
     CHECK(read_varint(c, MAX_TFLITE_SIZE, &nonzeros));
     REQUIRE(nonzeros >= 1 && nonzeros <= head.count, PARAMETER_INVALID);
@@ -699,21 +770,20 @@ static int decode_sparse(Cursor *c, uint64_t size, int inside_planes, uint8_t *o
     CHECK(parse_gap_code(c, (1u << split) + ((MAX_GAP_EXPONENT + 1 - split) << msb), &gap_code, tokens));
     CHECK(parse_code(c, &code));
     CHECK(parse_codebook(c, code.symbols, &head, &codebook));
-    CHECK(parse_blocks(c, nonzeros, gap_code.min_length + code.min_length, head.count, &blocks));
+    CHECK(parse_blocks(c, nonzeros, gap_code.min_length + code.min_length, head.count, plane != NULL, &blocks));
     REQUIRE(c->at == c->end, SECTION_TRAILING_BYTES);
 
-    if (stride == 0) stride = head.width;
-    build_sparse_tables(&gap_code, tokens, split, msb, &code, codebook, head.width, &tables);
-    if (head.width == 4)
-        CHECK(tables.has_extra ? decode_sparse_blocks(&tables, &blocks, background, head.count, out, 4, 4, 1)
-                               : decode_sparse_blocks(&tables, &blocks, background, head.count, out, 4, 4, 0));
+    build_gaps(&gap_code, tokens, split, msb, &tables);
+    build_elements(&code, codebook, head.width, &tables);
+    build_pairs(nonzeros >> 12 ? PAIR_BITS : PAIR_BITS - 2, &tables);
+    if (plane)
+        CHECK(decode_sparse_blocks(&tables, &blocks, background, head.count, out, 1, plane->stride));
+    else if (head.width == 4)
+        CHECK(decode_sparse_blocks(&tables, &blocks, background, head.count, out, 4, 4));
     else if (head.width == 2)
-        CHECK(decode_sparse_blocks(&tables, &blocks, background, head.count, out, 2, 2, 1));
-    else if (stride == 1)
-        CHECK(tables.has_extra ? decode_sparse_blocks(&tables, &blocks, background, head.count, out, 1, 1, 1)
-                               : decode_sparse_blocks(&tables, &blocks, background, head.count, out, 1, 1, 0));
+        CHECK(decode_sparse_blocks(&tables, &blocks, background, head.count, out, 2, 2));
     else
-        CHECK(decode_sparse_blocks(&tables, &blocks, background, head.count, out, 1, stride, 1));
+        CHECK(decode_sparse_blocks(&tables, &blocks, background, head.count, out, 1, 1));
     if (head.scales.kind) apply_scales(&head.scales, out, head.count);
     return OK;
 }
@@ -728,23 +798,27 @@ static int decode_raw(Cursor *c, uint64_t size, uint8_t *out) {
     return OK;
 }
 
-static int decode_layout(Cursor *c, uint64_t size, int inside_planes, uint8_t *out, size_t stride);
-
-INLINE uint32_t rotated32(uint32_t word, int rotated) { return rotated ? word >> 1 | word << 31 : word; }
-
-/* Planes 0 to 2 as they are, plane 3 already in place: untouched float32, so worth a loop that vectorizes. */
-static void merge_float_planes(uint8_t *out, uint64_t count, const uint8_t *const *planes, int rotated) {
-    const uint8_t *low = planes[0], *middle = planes[1], *high = planes[2];
-    for (uint64_t i = 0; i < count; i++) {
-        uint8_t *to = out + 4 * i;
-        uint32_t word = (uint32_t)low[i] | (uint32_t)middle[i] << 8 | (uint32_t)high[i] << 16 | (uint32_t)to[3] << 24;
-        word = rotated32(word, rotated);
-        to[0] = (uint8_t)word;
-        to[1] = (uint8_t)(word >> 8);
-        to[2] = (uint8_t)(word >> 16);
-        to[3] = (uint8_t)(word >> 24);
+/* Bytes `first` and on of a plane. */
+static void put_plane(const Plane *plane, uint8_t *out, uint64_t first, const uint8_t *bytes, uint64_t count) {
+    if (plane->low) {
+        const uint8_t *p0 = plane->low[0] + first, *p1 = plane->low[1] + first, *p2 = plane->low[2] + first;
+        out += 4 * first;
+        if (plane->rotated)
+            for (uint64_t i = 0; i < count; i++, out += 4) {
+                uint32_t word =
+                    (uint32_t)p0[i] | (uint32_t)p1[i] << 8 | (uint32_t)p2[i] << 16 | (uint32_t)bytes[i] << 24;
+                put_element(out, word >> 1 | word << 31, 4);
+            }
+        else
+            for (uint64_t i = 0; i < count; i++, out += 4)
+                out[0] = p0[i], out[1] = p1[i], out[2] = p2[i], out[3] = bytes[i];
+    } else {
+        out += first * plane->stride;
+        for (uint64_t i = 0; i < count; i++) out[i * plane->stride] = bytes[i];
     }
 }
+
+static int decode_layout(Cursor *c, uint64_t size, uint8_t *out, const Plane *plane);
 
 static void rotate_right(uint8_t *out, uint64_t count, uint32_t width) {
     for (uint64_t i = 0; i < count; i++, out += width) {
@@ -758,51 +832,59 @@ static void rotate_right(uint8_t *out, uint64_t count, uint32_t width) {
 }
 
 static int decode_planes(Cursor *c, uint64_t size, uint8_t *out) {
-    uint32_t p, width, as_they_are = 0;
-    uint64_t count, plane_size;
-    const uint8_t *planes[8];
+    uint32_t p, width, rotated;
+    uint64_t count;
+    const uint8_t *raw[8];
+    uint32_t is_raw = 0;
     CHECK(read_byte(c, &p));
     width = 1u << (p & 3);
+    rotated = p >> 4;
     REQUIRE(!(p & ~19u) && width > 1, PARAMETER_INVALID);
     CHECK(parse_count(c, size, width, &count));
-    for (uint32_t plane = 0; plane < width; plane++) {
+    for (uint32_t number = 0; number < width; number++) {
+        Plane plane = {width, NULL, 0};
         Cursor inner = *c;
         const uint8_t *bytes;
+        uint64_t plane_size;
         CHECK(read_varint(c, MAX_TFLITE_SIZE, &plane_size));
         inner.at = c->at;
         CHECK(take(c, plane_size, &bytes));
         inner.end = c->at;
         if (plane_size == count + 1 && bytes[0] == RAW) {
-            as_they_are |= 1u << plane;
-            planes[plane] = bytes + 1;
+            is_raw |= 1u << number;
+            raw[number] = bytes + 1;
+        } else if (number == 3 && width == 4 && is_raw == 7 && plane_size && bytes[0] == DENSE) {
+            /* Float32 as it is: the elements are put together while the highest plane is decoded. */
+            plane.low = raw;
+            plane.rotated = (int)rotated;
+            CHECK(decode_layout(&inner, count, out, &plane));
+            REQUIRE(c->at == c->end, SECTION_TRAILING_BYTES);
+            return OK;
         } else {
-            CHECK(decode_layout(&inner, count, 1, out + plane, width));
+            CHECK(decode_layout(&inner, count, out + number, &plane));
         }
     }
     REQUIRE(c->at == c->end, SECTION_TRAILING_BYTES);
-    if (width == 4 && as_they_are == 7) {
-        merge_float_planes(out, count, planes, p & 16);
-        return OK;
-    }
-    for (uint32_t plane = 0; plane < width; plane++)
-        if (as_they_are >> plane & 1)
-            for (uint64_t i = 0; i < count; i++) out[i * width + plane] = planes[plane][i];
-    if (p & 16) rotate_right(out, count, width);
+    for (uint32_t number = 0; number < width; number++)
+        if (is_raw >> number & 1)
+            for (uint64_t i = 0; i < count; i++) out[i * width + number] = raw[number][i];
+    if (rotated) rotate_right(out, count, width);
     return OK;
 }
 
-static int decode_layout(Cursor *c, uint64_t size, int inside_planes, uint8_t *out, size_t stride) {
+/* plane: NULL outside planes */
+static int decode_layout(Cursor *c, uint64_t size, uint8_t *out, const Plane *plane) {
     uint32_t layout;
     CHECK(read_byte(c, &layout));
     if (layout == RAW) return decode_raw(c, size, out);
-    if (layout == DENSE) return decode_dense(c, size, inside_planes, out, stride);
-    if (layout == SPARSE) return decode_sparse(c, size, inside_planes, out, stride);
-    if (layout == PLANES && !inside_planes) return decode_planes(c, size, out);
+    if (layout == DENSE) return decode_dense(c, size, out, plane);
+    if (layout == SPARSE) return decode_sparse(c, size, out, plane);
+    if (layout == PLANES && !plane) return decode_planes(c, size, out);
     return LAYOUT_UNKNOWN;
 }
 
 /* Bumped whenever a caller of an older kernel would go wrong. */
-__attribute__((visibility("default"))) const uint32_t armlet_kernel_version = 1;
+__attribute__((visibility("default"))) const uint32_t armlet_kernel_version = 2;
 
 /* Decodes one section of coded_size bytes to exactly out_size bytes; 0, or the negative number of an error.
  * After an error the content of `out` is undefined. The buffers must not overlap. */
@@ -813,5 +895,5 @@ __attribute__((visibility("default"))) int32_t armlet_decode(const uint8_t *code
     cursor.at = 0;
     cursor.end = coded_size;
     if (out_size > MAX_TFLITE_SIZE) return LIMIT_EXCEEDED;
-    return decode_layout(&cursor, out_size, 0, out, 0);
+    return decode_layout(&cursor, out_size, out, NULL);
 }

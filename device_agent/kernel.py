@@ -14,7 +14,7 @@ from typing import Any
 from device_agent.errors import ArmletError
 from device_agent.format import KERNEL_ERRORS
 
-KERNEL_VERSION = 1  # armlet_kernel_version of huffman.c
+KERNEL_VERSION = 2  # armlet_kernel_version of huffman.c
 KERNEL_VARIABLE = "ARMLET_KERNEL"  # environment: path of the shared library
 KERNEL_FILE = "_huffman.so"  # beside this module
 

@@ -5,7 +5,7 @@ PACKAGE_FORMAT.md is the specification. Pure: bytes in, bytes out; no files, no 
     read(data)         what a package holds, all checked except the bits of the codes
     unpack(data)       the exact bytes of the .tflite that was packed
     unpack_into(...)   the same into a buffer of the caller, with nothing else allocated (C kernel)
-    read_table(data)   the table alone: enough to know which sections another machine is missing
+    read_table(data)   header and table alone
 """
 
 from __future__ import annotations
@@ -84,12 +84,13 @@ class Unpacked:
 
 def read(data: bytes, *, max_size: int = MAX_TFLITE_SIZE) -> Package:
     """Checks header, table, digests and the fields of every section; the bits of the codes are left to unpack."""
-    return _describe(data, *_open(data, max_size))
+    return _describe(data, _open(data, max_size))
 
 
 def unpack(data: bytes, *, kernel: str = "auto", max_size: int = MAX_TFLITE_SIZE) -> Unpacked:
     """The exact .tflite; ``kernel`` is ``"c"``, ``"numpy"`` or ``"auto"`` (C where it is there)."""
-    table, contents = _open(data, max_size)
+    opened = _open(data, max_size)
+    table = opened.table
     # BytesIO lends its memory for writing and hands it over as bytes, so that the model stands in memory once.
     buffer = io.BytesIO()
     buffer.truncate(0)
@@ -97,25 +98,34 @@ def unpack(data: bytes, *, kernel: str = "auto", max_size: int = MAX_TFLITE_SIZE
         buffer.seek(table.tflite_size - 1)
         buffer.write(b"\0")
     with buffer.getbuffer() as out:
-        ran = _decode(data, table, contents, out, kernel)
-    return Unpacked(buffer.getvalue(), _describe(data, table, contents), ran)
+        ran = _decode(data, opened, out, kernel)
+    return Unpacked(buffer.getvalue(), _describe(data, opened), ran)
 
 
 def unpack_into(data: bytes, out: Any, *, kernel: str = "auto") -> str:
     """Writes the exact .tflite to ``out`` (writable buffer of ``tflite_size`` bytes); the decoder that ran."""
     view = memoryview(out).cast("B")
-    table, contents = _open(data, len(view))
-    if table.tflite_size != len(view):
+    opened = _open(data, len(view))
+    if opened.table.tflite_size != len(view):
         raise LimitExceeded(
-            "size of the model", expected=f"{len(view)} bytes", found=f"{table.tflite_size} bytes"
+            "size of the model", expected=f"{len(view)} bytes", found=f"{opened.table.tflite_size} bytes"
         )
-    return _decode(data, table, contents, view, kernel)
+    return _decode(data, opened, view, kernel)
 
 
 Content = Any  # huffman.Content | lz.Lz
 
 
-def _open(data: bytes, max_size: int) -> tuple[Table, tuple[Content, ...]]:
+@dataclass(frozen=True)
+class _Opened:
+    """A package whose every field is checked; ``digests`` are the SHA-256 of its sections."""
+
+    table: Table
+    contents: tuple[Content, ...]
+    digests: tuple[bytes, ...]
+
+
+def _open(data: bytes, max_size: int) -> _Opened:
     table = read_table(data, max_size=max_size)
     if len(data) < table.package_size:
         raise PackageTruncated(
@@ -127,20 +137,44 @@ def _open(data: bytes, max_size: int) -> tuple[Table, tuple[Content, ...]]:
             expected=f"{table.package_size} bytes",
             found=f"{len(data)} bytes",
         )
+    digests = section_digests(data, table)
     view = memoryview(data)
-    return table, tuple(
+    contents = tuple(
         read_section(view[entry.offset : entry.offset + entry.coded_size], entry, skeleton=number == SKELETON)
         for number, entry in enumerate(table.sections)
     )
+    return _Opened(table, contents, digests)
+
+
+def section_digests(data: bytes, table: Table) -> tuple[bytes, ...]:
+    """The SHA-256 of every section's coded bytes, checked against the table: its name wherever it is kept or sent.
+
+    Raises :class:`SectionDigestMismatch`, of a single section where its prefix tells which.
+    """
+    view = memoryview(data)
+    digests = []
+    for number, entry in enumerate(table.sections):
+        digest = hashlib.sha256(view[entry.offset : entry.offset + entry.coded_size]).digest()
+        prefix = digest[: len(entry.digest_prefix)]
+        if prefix != entry.digest_prefix:
+            raise SectionDigestMismatch(
+                f"section {number} has another digest",
+                expected=f"{entry.digest_prefix.hex()}...",
+                found=f"{prefix.hex()}...",
+            )
+        digests.append(digest)
+    root = hashlib.sha256(b"".join(digests)).digest()
+    if root != table.sections_sha256:
+        raise SectionDigestMismatch(
+            "the sections together have another digest",
+            expected=table.sections_sha256.hex(),
+            found=root.hex(),
+        )
+    return tuple(digests)
 
 
 def read_section(blob: memoryview, entry: Entry, *, skeleton: bool = False) -> Content:
-    """Checks one section on its own, against its entry of the table: digest first, then every field."""
-    digest = hashlib.sha256(blob).digest()
-    if digest != entry.sha256:
-        raise SectionDigestMismatch(
-            "section has another digest", expected=entry.sha256.hex(), found=digest.hex()
-        )
+    """Checks every field of one section, on its own."""
     layout = blob[0] if len(blob) else RAW
     if layout == LZ:
         content = lz.parse(blob, entry.size)
@@ -164,7 +198,8 @@ def decode_section(
         huffman.decode(content, out)
 
 
-def _decode(data: bytes, table: Table, contents: tuple[Content, ...], out: memoryview, kernel: str) -> str:
+def _decode(data: bytes, opened: _Opened, out: memoryview, kernel: str) -> str:
+    table, contents = opened.table, opened.contents
     loaded = _choose(kernel)
     view = memoryview(data)
     target = np.frombuffer(out, np.uint8) if len(out) else np.empty(0, np.uint8)
@@ -227,7 +262,8 @@ def _metadata(table: Table, content: Content) -> dict[str, Any]:
     return metadata
 
 
-def _describe(data: bytes, table: Table, contents: tuple[Content, ...]) -> Package:
+def _describe(data: bytes, opened: _Opened) -> Package:
+    table, contents = opened.table, opened.contents
     described = []
     for number, (entry, content) in enumerate(zip(table.sections, contents)):
         if number == SKELETON:
@@ -248,7 +284,7 @@ def _describe(data: bytes, table: Table, contents: tuple[Content, ...]) -> Packa
                 nonzeros=getattr(content, "nonzeros", None),
                 scaled=getattr(content, "scales", None) is not None,
                 spans=spans,
-                sha256=entry.sha256.hex(),
+                sha256=opened.digests[number].hex(),
             )
         )
     return Package(
@@ -276,6 +312,7 @@ __all__ = [
     "read",
     "read_section",
     "read_table",
+    "section_digests",
     "unpack",
     "unpack_into",
 ]

@@ -26,6 +26,7 @@ from device_agent.format import (
     MAX_GAP_MSB,
     MAX_GAP_SPLIT,
     MAX_INDEX_WIDTH,
+    MAX_PLANE_BLOCK_LOG2,
     MAX_SYMBOLS,
     MAX_TFLITE_SIZE,
     MIN_BLOCK_LOG2,
@@ -221,7 +222,7 @@ def _parse_dense(cursor: Cursor, size: int, inside_planes: bool) -> Dense:
         words = _parse_codebook(cursor, centroids, width, scales).reshape(-1, 1)
     blocks = None
     if code.max_length:
-        blocks = _parse_blocks(cursor, count // word_length, code.min_length, None)
+        blocks = _parse_blocks(cursor, count // word_length, code.min_length, None, inside_planes)
     _expect_end(cursor)
     return Dense(width, count, scales, code, words, centroids, blocks)
 
@@ -239,7 +240,8 @@ def _parse_sparse(cursor: Cursor, size: int, inside_planes: bool) -> Sparse:
     gaps = gap_values(tokens, split, msb)
     code = _parse_code(cursor)
     codebook = _parse_codebook(cursor, code.symbols, width, scales)
-    blocks = _parse_blocks(cursor, nonzeros, gap_code.min_length + code.min_length, count)
+    min_bits = gap_code.min_length + code.min_length
+    blocks = _parse_blocks(cursor, nonzeros, min_bits, count, inside_planes)
     _expect_end(cursor)
     return Sparse(width, count, scales, int(background[0]), nonzeros, gap_code, gaps, code, codebook, blocks)
 
@@ -374,12 +376,15 @@ def gap_values(tokens: Array, split: int, msb: int) -> Array:
     return np.stack([np.where(direct, tokens, base), np.where(direct, 0, extra)], axis=1)
 
 
-def _parse_blocks(cursor: Cursor, codes: int, min_bits: int, elements: int | None) -> Blocks:
+def _parse_blocks(
+    cursor: Cursor, codes: int, min_bits: int, elements: int | None, inside_planes: bool
+) -> Blocks:
     """Reads index and bits; ``elements``: also the index of positions, whose sum may not exceed it."""
     log2 = cursor.byte("block size")
-    if not MIN_BLOCK_LOG2 <= log2 <= MAX_BLOCK_LOG2:
+    largest = MAX_PLANE_BLOCK_LOG2 if inside_planes else MAX_BLOCK_LOG2
+    if not MIN_BLOCK_LOG2 <= log2 <= largest:
         raise ParameterInvalid(
-            "block size", expected=f"2**{MIN_BLOCK_LOG2} to 2**{MAX_BLOCK_LOG2}", found=f"2**{log2}"
+            "block size", expected=f"2**{MIN_BLOCK_LOG2} to 2**{largest}", found=f"2**{log2}"
         )
     blocks = (codes + (1 << log2) - 1) >> log2
     held = np.full(blocks, 1 << log2, np.int64)

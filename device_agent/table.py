@@ -1,7 +1,7 @@
 """Header and table of a package: which sections it has, and which bytes of the model they fill.
 
-The table is also the manifest of a release: it names each section by its SHA-256, so a machine that has the table
-knows which sections it is missing. PACKAGE_FORMAT.md, "File".
+A section's SHA-256 is its name; the table holds the first bytes of each, which tell which section is damaged, and one
+SHA-256 over all of them in full, which nobody can forge. PACKAGE_FORMAT.md, "File".
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import zlib
 from dataclasses import dataclass
 
 from device_agent.format import (
+    DIGEST_PREFIX_SIZE,
     DIGEST_SIZE,
     FIXED_HEADER_SIZE,
     FORMAT_VERSION,
@@ -46,23 +47,27 @@ class Span:
 
 @dataclass(frozen=True)
 class Entry:
-    """A section as the table states it; ``offset`` and ``coded_size`` in the package, ``size`` decoded."""
+    """A section as the table states it; ``offset`` and ``coded_size`` in the package, ``size`` decoded.
+
+    ``digest_prefix``: the first bytes of the SHA-256 of its coded bytes.
+    """
 
     offset: int
     coded_size: int
     size: int
-    sha256: bytes
+    digest_prefix: bytes
 
 
 @dataclass(frozen=True)
 class Table:
-    """Header and table of a package: the manifest by which sections are asked for, sent and checked."""
+    """Header and table of a package. ``sections_sha256``: over the sections' SHA-256, one after another."""
 
     format_version: int
     header_size: int
     tflite_size: int
     tflite_sha256: bytes
     metadata_size: int
+    sections_sha256: bytes
     sections: tuple[Entry, ...]
     spans: tuple[Span, ...]
 
@@ -126,9 +131,10 @@ def read_table(data: bytes, *, max_size: int = MAX_TFLITE_SIZE) -> Table:
     coded = []
     for _ in range(cursor.varint("number of sections", MAX_SECTIONS)):
         coded_size = cursor.varint("coded size of a section", 2 * MAX_TFLITE_SIZE)
-        coded.append((coded_size, bytes(cursor.take(DIGEST_SIZE, "digest of a section"))))
+        coded.append((coded_size, bytes(cursor.take(DIGEST_PREFIX_SIZE, "digest of a section"))))
     if not coded:
         raise TableInvalid("package has no sections", expected="at least the skeleton")
+    sections_sha256 = bytes(cursor.take(DIGEST_SIZE, "digest of the sections"))
     spans = _read_spans(cursor, len(coded), tflite_size)
     if cursor.remaining:
         raise TableInvalid("table goes on after its end", found=f"{cursor.remaining} bytes more")
@@ -136,11 +142,18 @@ def read_table(data: bytes, *, max_size: int = MAX_TFLITE_SIZE) -> Table:
     sizes[SKELETON] = metadata_size + tflite_size - sum(span.size for span in spans)
     offset = header_size
     entries = []
-    for (coded_size, digest), size in zip(coded, sizes):
-        entries.append(Entry(offset, coded_size, size, digest))
+    for (coded_size, prefix), size in zip(coded, sizes):
+        entries.append(Entry(offset, coded_size, size, prefix))
         offset += coded_size
     return Table(
-        version, header_size, tflite_size, bytes(view[20:52]), metadata_size, tuple(entries), tuple(spans)
+        version,
+        header_size,
+        tflite_size,
+        bytes(view[20:52]),
+        metadata_size,
+        sections_sha256,
+        tuple(entries),
+        tuple(spans),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from device_agent.package import Package, Section, read
+from device_agent.package import Package, Section, read, section_digests
 from device_agent.table import read_table
 
 
@@ -49,12 +49,14 @@ def compare_packages(before: bytes, after: bytes) -> PackageDiff:
     """Raises :class:`~device_agent.errors.PackageError` where either is not a sound package."""
     old, new = read(before), read(after)
     old_table, new_table = read_table(before), read_table(after)
-    held = {entry.sha256 for entry in old_table.sections}
-    missing = {entry.sha256: entry.coded_size for entry in new_table.sections if entry.sha256 not in held}
+    old_digests, new_digests = section_digests(before, old_table), section_digests(after, new_table)
+    held = set(old_digests)
+    sizes = (entry.coded_size for entry in new_table.sections)
+    missing = {digest: size for digest, size in zip(new_digests, sizes, strict=True) if digest not in held}
     sent = new_table.header_size + sum(missing.values())
     return PackageDiff(
         same_model=old.tflite_sha256 == new.tflite_sha256,
-        skeleton_changed=old_table.sections[0].sha256 != new_table.sections[0].sha256,
+        skeleton_changed=old_digests[0] != new_digests[0],
         metadata_changed=old.metadata != new.metadata,
         changes=_changes(old, new),
         size_before=len(before),

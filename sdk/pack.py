@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from device_agent.format import (
+    DIGEST_PREFIX_SIZE,
     FIXED_HEADER_SIZE,
     FORMAT_VERSION,
     MAGIC,
@@ -35,7 +36,7 @@ from sdk.spans import BufferSpan, weight_buffers
 
 Progress = Callable[[int, int], None]
 
-_TABLE_COST = 32 + 4 + 8  # digest, sizes and span of one section in the table
+_TABLE_COST = DIGEST_PREFIX_SIZE + 4 + 8  # digest, sizes and span of one section in the table
 _SMALLEST_SECTION = 256  # bytes decoded: below, digest and table eat what a code saves
 _WHOLE_MUST_SAVE = 0.997  # a package without sections has to be sent whole whenever anything changes
 _BUNDLE_SIZE = (
@@ -207,7 +208,11 @@ def _assemble(
     skeleton.append(tflite[position:])
     blobs.insert(0, lz_encode.encode_skeleton(b"".join(skeleton)))
     fields = [varint(len(metadata)), varint(len(blobs))]
-    fields += [varint(len(blob)) + hashlib.sha256(blob).digest() for blob in blobs]
+    digests = [hashlib.sha256(blob).digest() for blob in blobs]
+    fields += [
+        varint(len(blob)) + digest[:DIGEST_PREFIX_SIZE] for blob, digest in zip(blobs, digests, strict=True)
+    ]
+    fields.append(hashlib.sha256(b"".join(digests)).digest())
     fields += [varint(len(table)), *table]
     variable = b"".join(fields)
     header_size = FIXED_HEADER_SIZE + len(variable) + 4

@@ -33,21 +33,24 @@ def build(
     model: bytes = MODEL,
     metadata_size: int = 0,
     magic: bytes = b"\x89ARMLET\n",
-    version: int = 1,
+    version: int = 2,
     flags: int = 0,
     size: int | None = None,
     header_size: int | None = None,
     table_end: bytes = b"",
     metadata_field: bytes | None = None,
     sections_field: bytes | None = None,
-    digest: bytes | None = None,
+    prefix: bytes | None = None,
+    root: bytes | None = None,
     checksum: int = 0,
     end: bytes = b"",
 ) -> bytes:
     """A package from its parts; every keyword makes one part wrong."""
     blobs, spans = list(blobs), list(spans)
     table = [metadata_field or varint(metadata_size), sections_field or varint(len(blobs))]
-    table += [varint(len(blob)) + (digest or hashlib.sha256(blob).digest()) for blob in blobs]
+    digests = [hashlib.sha256(blob).digest() for blob in blobs]
+    table += [varint(len(blob)) + (prefix or digest[:4]) for blob, digest in zip(blobs, digests, strict=True)]
+    table.append(root or hashlib.sha256(b"".join(digests)).digest())
     table += [varint(len(spans)), *(varint(field) for span in spans for field in span), table_end]
     body = b"".join(table)
     head = magic + version.to_bytes(2, "little") + flags.to_bytes(2, "little")
@@ -134,11 +137,13 @@ def hostile() -> dict[str, bytes]:
     one = np.float32([1]).tobytes()
     infinite = np.float32([np.inf]).tobytes()
     text = b"[1, 2]"
+    plane = dense(count=varint(32), block_log2=11, index=varint(32) + b"\0", bits=bytes(4))
     return {
         "NotAPackage--empty": b"",
         "NotAPackage--magic": build([RAW_SKELETON, RAW_SECTION], [SPAN], magic=b"\x89ARMLET\r"),
         "NotAPackage--a_tflite": flatbuffer([]),
-        "UnsupportedVersion--2": build([RAW_SKELETON, RAW_SECTION], [SPAN], version=2),
+        "UnsupportedVersion--1": build([RAW_SKELETON, RAW_SECTION], [SPAN], version=1),
+        "UnsupportedVersion--3": build([RAW_SKELETON, RAW_SECTION], [SPAN], version=3),
         "UnsupportedFlags--bit_15": build([RAW_SKELETON, RAW_SECTION], [SPAN], flags=0x8000),
         "PackageTruncated--in_the_fixed_header": good[:40],
         "PackageTruncated--in_the_table": good[:80],
@@ -168,7 +173,8 @@ def hostile() -> dict[str, bytes]:
         "SpanInvalid--repeats_itself": build([RAW_SKELETON, RAW_SECTION], [(16, 64, 1)]),
         "SpanInvalid--repeats_another_size": build([RAW_SKELETON, RAW_SECTION], [(0, 64, 2), (0, 16, 1)]),
         "SpanInvalid--section_without_span": build([RAW_SKELETON, RAW_SECTION, RAW_SECTION], [SPAN]),
-        "SectionDigestMismatch--section": build([RAW_SKELETON, RAW_SECTION], [SPAN], digest=bytes(32)),
+        "SectionDigestMismatch--section": build([RAW_SKELETON, RAW_SECTION], [SPAN], prefix=bytes(4)),
+        "SectionDigestMismatch--sections": build([RAW_SKELETON, RAW_SECTION], [SPAN], root=bytes(32)),
         "ResultDigestMismatch--weights": build([RAW_SKELETON, b"\0" + bytes(64)], [SPAN]),
         "MetadataInvalid--not_json": build([b"\0" + b"{'a'}" + MODEL], [], metadata_size=5),
         "MetadataInvalid--not_an_object": build([b"\0" + text + MODEL], [], metadata_size=len(text)),
@@ -206,6 +212,9 @@ def hostile() -> dict[str, bytes]:
         "ParameterInvalid--lzma_properties": package(lzma_zeros[:4] + b"\xe1" + lzma_zeros[5:]),
         "ParameterInvalid--lzma_dictionary_of_4_gigabytes": package(
             lzma_zeros[:5] + b"\x20" + lzma_zeros[6:]
+        ),
+        "ParameterInvalid--block_of_2048_in_planes": package(
+            bytes([4, 1, 32, 33]) + b"\0" + bytes(32) + varint(len(plane)) + plane
         ),
         "SizeMismatch--raw": package(b"\0" + bytes(63)),
         "SizeMismatch--dense": package(dense(count=varint(65))),
