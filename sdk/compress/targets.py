@@ -196,9 +196,12 @@ def _next_price(tried: list[Point], attempts: Attempts, weights: int) -> float |
     if wanted.target_bytes is not None:
         if SIZE_TOLERANCE * wanted.target_bytes <= last.package_bytes <= wanted.target_bytes:
             return None
-        # Half a bit a weight for every doubling of the price; aim just below the target.
+        # Half a bit a weight for every doubling of the price; aim just below the target. Where steps of that fall
+        # short one after another, as in networks so small that their codes hardly shrink, each is longer.
         aim = (1 + SIZE_TOLERANCE) / 2 * wanted.target_bytes
-        factor = 4.0 ** ((last.package_bytes - aim) * 8 / weights)
+        above = [point.package_bytes > wanted.target_bytes for point in tried]
+        alike = next((n for n, side in enumerate(reversed(above)) if side != above[-1]), len(above))
+        factor = 4.0 ** (alike * (last.package_bytes - aim) * 8 / weights)
         return last.recipe.price * float(np.clip(factor, 1 / 16, 16))
     if wanted.max_loss is None:
         return None
