@@ -35,7 +35,7 @@ def graph() -> Graph:
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory, graph: Graph) -> Dataset:
     path = tmp_path_factory.mktemp("data") / "labelled.npz"
-    coarse = np.random.default_rng(0).integers(0, 255, (300, 4, 4, 3))
+    coarse = np.random.default_rng(0).integers(0, 255, (160, 4, 4, 3))
     images = coarse.repeat(2, axis=1).repeat(2, axis=2).astype(np.uint8)
     labels = Executor(graph)(images.astype(np.float32) / 127.5 - 1).numpy().argmax(axis=1)
     np.savez(path, x=images, y=labels)
@@ -72,7 +72,7 @@ def test_prices_of_layers_are_relative_and_every_layer_has_one(graph: Graph) -> 
     assert {own.price for _, own in space.at(every).layers} == {1.0}
 
 
-@pytest.mark.parametrize(("effort", "limit", "trials"), [("none", 20.0, 8), ("calibrate", 25.0, 3)])
+@pytest.mark.parametrize(("effort", "limit", "trials"), [("none", 20.0, 5), ("calibrate", 25.0, 1)])
 def test_a_limit_of_the_loss_is_kept_in_no_more_bytes_than_before_and_the_recipe_replays_to_the_same_bytes(
     graph: Graph, dataset: Dataset, effort: str, limit: float, trials: int
 ) -> None:
@@ -86,7 +86,7 @@ def test_a_limit_of_the_loss_is_kept_in_no_more_bytes_than_before_and_the_recipe
     assert replayed.write() == result.graph.write()
 
 
-@pytest.mark.parametrize(("effort", "trials"), [("none", 8), ("calibrate", 3)])
+@pytest.mark.parametrize(("effort", "trials"), [("none", 5), ("calibrate", 1)])
 def test_a_size_is_kept_with_answers_that_are_no_worse_than_before(
     graph: Graph, dataset: Dataset, effort: str, trials: int
 ) -> None:
@@ -106,7 +106,7 @@ def point_of(result: Compressed) -> Point:
 
 def test_in_memory_the_same_seed_gives_the_same_trials(graph: Graph, dataset: Dataset) -> None:
     (first, one), (second, two) = (
-        searched(graph, dataset, effort="none", max_loss=8.0, trials=4) for _ in range(2)
+        searched(graph, dataset, effort="none", max_loss=8.0, trials=2) for _ in range(2)
     )
     assert [t.params for t in one.trials] == [t.params for t in two.trials]
     assert first.graph.write() == second.graph.write()
@@ -137,14 +137,14 @@ def test_a_trial_ends_early_when_it_is_too_large_or_answers_worse_on_the_same_im
     accurate.check(8, 1.4)
     accurate.check(16, 9.0)  # there the best was not looked at
     with pytest.raises(Hopeless):
-        accurate.check(8, 1.6)
+        race(5.0, max_loss=1.0).check(8, 1.6)
 
 
 def test_a_training_is_searched_too(graph: Graph, dataset: Dataset) -> None:
     result, study = searched(
-        graph, dataset, effort="train", sparsity=0.5, clusters=16, epochs=4, max_loss=90.0, trials=2
+        graph, dataset, effort="train", sparsity=0.5, clusters=16, epochs=3, max_loss=90.0, trials=1
     )
-    assert len(study.trials) == 3
+    assert len(study.trials) == 2
     assert result.recipe.effort == "train"
     layers = dict(
         Space.around(graph, result.recipe, study.user_attrs["kept"]).at(study.trials[1].params).layers
@@ -158,9 +158,9 @@ def test_a_second_machine_goes_on_from_the_start_and_the_best_of_the_first(
 ) -> None:
     storage = kind.format(tmp_path)
     settings = {"effort": "none", "max_loss": 8.0}
-    first, _ = searched(graph, dataset, open_study(storage, "one"), trials=4, **settings)
+    first, _ = searched(graph, dataset, open_study(storage, "one"), trials=2, **settings)
     second, study = searched(graph, dataset, open_study(storage, "one"), trials=1, **settings)
-    assert len(study.trials) == 6
+    assert len(study.trials) == 4
     assert len(second.curve) <= 2  # no start of its own: the trial, and the best if another machine made that
     best = min(first.curve, key=lambda p: p.package_bytes if p.agreement_percent >= 92 else 1e9)
     assert len(second.graph.write()) > 0
@@ -194,6 +194,6 @@ def test_a_search_ends_with_its_time(graph: Graph, dataset: Dataset) -> None:
 def test_a_search_without_images_or_with_a_storage_that_cannot_be_opened_is_refused(graph: Graph) -> None:
     with pytest.raises(DataError, match="accuracy to be measured"):
         compress(graph, settings=Settings(study=open_study()))
-    for storage in ("nonsense://somewhere", "sqlite:////nowhere/at/all/x.db", "redis://", "no url"):
+    for storage in ("nonsense://somewhere", "sqlite:////nowhere/at/all/x.db", "no url"):
         with pytest.raises(DataError, match="cannot be opened"):
             open_study(storage)
