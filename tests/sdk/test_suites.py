@@ -77,14 +77,16 @@ def test_sizes_are_heights_and_widths() -> None:
 def test_what_a_suite_is_not_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--board", "local", "--suite", "no-such"]) == 2
     assert "shufflenet-paper" in capsys.readouterr().err
-    assert main(["bench", "--board", "local", "--sizes", "224x224", "m.tflite"]) == 2
-    assert "one input size" in capsys.readouterr().err
+    assert main(["bench", "--board", "local", "--suite", "shufflenet-paper", "m.tflite"]) == 2
+    assert "a suite has its own models" in capsys.readouterr().err
+    assert main(["bench", "--board", "local", "--sizes", "224x224"]) == 2
+    assert "nothing to measure" in capsys.readouterr().err
     assert main(["bench", "--board", "local"]) == 2
     assert "nothing to measure" in capsys.readouterr().err
     assert main(["bench", "m.tflite"]) == 2
     assert "on which board?" in capsys.readouterr().err
     assert main(["bench", "--suite", "deep-compression", "--sizes", "224x224"]) == 2
-    assert "one input size" in capsys.readouterr().err
+    assert "to those that are measured" in capsys.readouterr().err
 
 
 @pytest.mark.ssh
