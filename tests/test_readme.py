@@ -111,12 +111,13 @@ def without_measurements(transcript: str) -> list[str]:
     """The lines without what differs from run to run and from machine to machine: times, and what follows from them."""
     lines = []
     for line in transcript.splitlines():
-        line = re.sub(r"[\d.]+ (s|ms|µs)\b", "TIME", line)
+        line = re.sub(r"([\d.]+ - )?[\d.]+ (s|ms|µs)\b", "TIME", line)
+        line = re.sub(r"TIME +[\d.]+ MB$", "TIME MEMORY", line.rstrip())
         if line.startswith(("Where it went", "Conditions")):
             break  # from here on it is about this machine and this run
         if "in theory" not in line:
             # measured, interval and realised; samples
             line = re.sub(r"(\d\.\d\dx) +\d+\.\d+x +\d+\.\d+ - \d+\.\d+ +\d+ %", r"\1 MEASURED", line)
-            line = re.sub(r"TIME +[\d,]+ ", "TIME SAMPLES ", line)
+            line = re.sub(r"TIME +[\d,]+$", "TIME SAMPLES", line)
         lines.append(" ".join(line.split()).rstrip())
     return [line for line in lines if line and not set(line) <= set("─ ")]

@@ -107,6 +107,8 @@ def test_a_process_that_is_ended_in_the_middle_leaves_a_state_that_the_same_comm
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # A shell that runs the tests in the background has them ignore it, and so would this process.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     wait_for(folder, process)
     process.send_signal(end)
