@@ -21,6 +21,7 @@ from sdk.compress.statistics import Images, Moments, Runner, Streams, sensitivit
 from sdk.graph import Graph, Tensor, Weight
 
 DAMPING = 0.01  # of the mean of the covariance's diagonal, added to it
+SMALLEST_EIGENVALUE = 1e-9  # of the largest: below it a covariance is not safe to invert in float64
 ROUNDING = 1e-5  # of the uncentred mean square: what float32 sums may leave of a covariance that is zero
 Progress = Callable[[str, int, int], None]
 
@@ -175,7 +176,12 @@ def _regular(moments: Moments) -> np.ndarray:
     rounding = ROUNDING * moments.energy
     damping = np.maximum(DAMPING * diagonal.mean(axis=1), np.maximum(rounding, 1e-12))
     added = moments.noise[:, None] * diagonal + damping[:, None]
-    return covariance + added[..., None] * np.eye(diagonal.shape[1])
+    regular = covariance + added[..., None] * np.eye(diagonal.shape[1])
+    # Where all that came before was pruned away, an input is constant and its covariance nothing but rounding errors.
+    eigenvalues = np.linalg.eigvalsh(regular)  # ascending
+    smallest, largest = eigenvalues[:, 0], eigenvalues[:, -1]
+    lacking = np.where(smallest < SMALLEST_EIGENVALUE * largest, largest, 0.0)
+    return regular + lacking[:, None, None] * np.eye(diagonal.shape[1])
 
 
 def _target(weights: np.ndarray, moments: Moments, regular: np.ndarray) -> np.ndarray:

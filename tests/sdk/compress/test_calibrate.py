@@ -10,13 +10,14 @@ import pytest
 from sdk.compress.calibrate import (
     Calibrated,
     Wish,
+    _regular,
     calibrate,
     output_sensitivities,
     solved_layers,
     with_biases,
 )
 from sdk.compress.solve import Problem, solve
-from sdk.compress.statistics import Streams, live_before
+from sdk.compress.statistics import Moments, Streams, live_before
 from sdk.execute import Executor
 from sdk.graph import Graph
 from tests.sdk.small_graphs import interpret, small_network
@@ -138,6 +139,17 @@ def test_the_same_images_and_price_give_the_same_weights(
     again = calibrate(Executor(graph), images, COUNT, 3e-5, fisher)
     for tensor, array in calibrated.constants.items():
         np.testing.assert_array_equal(array, again.constants[tensor])
+
+
+def test_a_covariance_that_is_nothing_but_rounding_errors_is_made_safe_to_invert() -> None:
+    noise = np.random.default_rng(0).normal(0, 1e-7, (2, 32, 32))
+    covariance = noise + np.swapaxes(noise, 1, 2)
+    assert np.linalg.eigvalsh(covariance).min() < 0
+    sound = np.eye(32) * 2.0
+    moments = Moments(*np.zeros((2, 2, 32)), covariance, covariance, np.full(2, 1e-4), np.zeros(2))
+    np.linalg.cholesky(np.linalg.inv(_regular(moments)))
+    usual = replace(moments, covariance=np.stack([sound, sound]))
+    np.testing.assert_allclose(_regular(usual), sound[None] * 1.01)
 
 
 def test_problems_can_be_solved_again_at_another_price(calibrated: Calibrated) -> None:
