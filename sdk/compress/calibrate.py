@@ -180,7 +180,7 @@ def _regular(moments: Moments) -> np.ndarray:
     # Where all that came before was pruned away, an input is constant and its covariance nothing but rounding errors.
     eigenvalues = np.linalg.eigvalsh(regular)  # ascending
     smallest, largest = eigenvalues[:, 0], eigenvalues[:, -1]
-    lacking = np.where(smallest < SMALLEST_EIGENVALUE * largest, largest, 0.0)
+    lacking = np.where(smallest < SMALLEST_EIGENVALUE * largest, largest - smallest, 0.0)
     return regular + lacking[:, None, None] * np.eye(diagonal.shape[1])
 
 
