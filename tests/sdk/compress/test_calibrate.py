@@ -149,7 +149,7 @@ def test_a_covariance_that_is_nothing_but_rounding_errors_is_made_safe_to_invert
     moments = Moments(*np.zeros((2, 2, 32)), covariance, covariance, np.full(2, 1e-4), np.zeros(2))
     np.linalg.cholesky(np.linalg.inv(_regular(moments)))
     usual = replace(moments, covariance=np.stack([sound, sound]))
-    np.testing.assert_allclose(_regular(usual), sound[None] * 1.01)
+    np.testing.assert_allclose(_regular(usual), np.stack([sound, sound]) * 1.01)
 
 
 def test_problems_can_be_solved_again_at_another_price(calibrated: Calibrated) -> None:
