@@ -19,10 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.cifar_training import OPTIONS, SHIFT, SIZE, train_float
-from benchmarks.compression_lenet import error_percent, print_progress
+from benchmarks.compression_lenet import error_percent, trained
 from device_agent import package
-from sdk import checkpoint
-from sdk.compress.recipe import Recipe, apply
+from sdk.compress.recipe import Recipe
 from sdk.data import load_dataset
 from sdk.graph import Graph
 from sdk.pack import pack
@@ -73,14 +72,7 @@ def main() -> None:
     settings = f"{arguments.sparsity}-{arguments.clusters}-{arguments.epochs}"
     state = arguments.work / f"{arguments.network}_cifar-{settings}.npz"
     started = time.perf_counter()
-    made = apply(
-        graph,
-        recipe,
-        print_progress,
-        train,
-        resume=checkpoint.load(state),
-        checkpoint=lambda arrays: checkpoint.save(state, arrays),
-    )
+    made = trained(graph, recipe, train, state)
     packed = pack(made.write())
     record = {
         "network": arguments.network,

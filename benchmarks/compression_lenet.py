@@ -77,6 +77,18 @@ def train_float(name: str, train: Dataset, epochs: int) -> bytes:
     return from_keras(model)
 
 
+def trained(graph: Graph, recipe: Recipe, data: Dataset, state: Path) -> Graph:
+    """The graph after the recipe's training, which goes on from the checkpoint at ``state`` where there is one."""
+    return apply(
+        graph,
+        recipe,
+        print_progress,
+        data,
+        resume=checkpoint.load(state),
+        checkpoint=lambda arrays: checkpoint.save(state, arrays),
+    )
+
+
 def error_percent(model: bytes, test: Dataset) -> float:
     """Share of wrong answers of the TFLite interpreter on the whole test set."""
     return float(100 * np.mean(top1(predict(model, test.images())) != test.labels))
@@ -120,14 +132,7 @@ def main() -> None:
     )
     state = arguments.work / f"{stem}-{arguments.sparsity}-{arguments.clusters}-{arguments.epochs}.npz"
     started = time.perf_counter()
-    made = apply(
-        graph,
-        recipe,
-        print_progress,
-        train,
-        resume=checkpoint.load(state),
-        checkpoint=lambda arrays: checkpoint.save(state, arrays),
-    )
+    made = trained(graph, recipe, train, state)
     seconds = time.perf_counter() - started
     packed = pack(made.write())
     weights = {w.tensor.name: w.array.size for w in graph.weights()}

@@ -26,10 +26,10 @@ import numpy as np
 from device_agent.errors import AgentError, ArmletError, DataError, StoreError
 from device_agent.histogram import LatencyHistogram
 from device_agent.image_input import ImageInput
-from device_agent.loaded import LoadedModel
+from device_agent.loaded import PREVIOUS_RUNS, LoadedModel, names_a_file, release_before
 from device_agent.prediction import Prediction, predict_from
 from device_agent.preprocess import Preprocess
-from device_agent.release import NAME, Release
+from device_agent.release import Release
 from device_agent.store import Store, default_home
 from device_agent.usage import Usage, check_labels
 
@@ -82,7 +82,7 @@ class Agent:
         self._served: _Served | None = None
         self._closed = False
         text = os.fspath(model)
-        if "/" in text or os.path.exists(text) or not NAME.fullmatch(text):
+        if names_a_file(text):
             self._store: Store | None = None
             loaded = LoadedModel.load(text, threads=threads or 1, kernel=kernel)
             self.name = loaded.name
@@ -241,14 +241,8 @@ class Agent:
     def _load_previous(self, error: StoreError) -> _Served:
         """Where nothing runs yet and the current release is damaged: the one before it, with a warning."""
         assert self._store is not None
-        previous = self._store.slot(self.name).previous
-        if previous is None:
-            raise error
-        served = self._load(self._store.release(previous))
-        warnings.warn(
-            f"{self.name}: the current release cannot be used ({error}); running the previous one",
-            stacklevel=5,
-        )
+        served = self._load(release_before(self._store, self.name, error))
+        warnings.warn(PREVIOUS_RUNS.format(name=self.name, error=error), stacklevel=5)
         return served
 
     def _load(self, release: Release) -> _Served:

@@ -15,14 +15,11 @@ from device_agent.errors import AgentError, StoreError
 from device_agent.release import MAX_PACKAGE_BYTES, NAME
 from device_agent.runtime import FILE_IDENTIFIER, Model
 from device_agent.store import Store, default_home
-from device_agent.usage import Usage
+from device_agent.usage import FLIP_AXES, Usage
 
 if TYPE_CHECKING:
     from device_agent.package import Package
     from device_agent.release import Release
-
-#: What an image can be flipped along, as an axis counted from the end.
-FLIP_AXES = {"height": -3, "width": -2}
 
 
 class LoadedModel:
@@ -68,20 +65,14 @@ class LoadedModel:
         loaded, with a warning. Raises PackageError, StoreError, AgentError or RuntimeUnavailable.
         """
         text = os.fspath(model)
-        if "/" in text or os.path.exists(text) or not NAME.fullmatch(text):
+        if names_a_file(text):
             return cls(read_file(Path(text)), name=Path(text).name, threads=threads, kernel=kernel)
         store = store or Store(default_home() / "store")
         try:
             return cls.of_release(store, store.current(text), threads=threads, kernel=kernel)
         except StoreError as error:
-            previous = store.slot(text).previous
-            if previous is None:
-                raise
-            older = cls.of_release(store, store.release(previous), threads=threads, kernel=kernel)
-            warnings.warn(
-                f"{text}: the current release cannot be used ({error}); running the previous one",
-                stacklevel=2,
-            )
+            older = cls.of_release(store, release_before(store, text, error), threads=threads, kernel=kernel)
+            warnings.warn(PREVIOUS_RUNS.format(name=text, error=error), stacklevel=2)
             return older
 
     @classmethod
@@ -141,6 +132,23 @@ class LoadedModel:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+#: The warning where a damaged release is not run.
+PREVIOUS_RUNS = "{name}: the current release cannot be used ({error}); running the previous one"
+
+
+def names_a_file(text: str) -> bool:
+    """True for what is a path: with a slash, of a file that exists, or no name that a release could have."""
+    return "/" in text or os.path.exists(text) or not NAME.fullmatch(text)
+
+
+def release_before(store: Store, name: str, error: StoreError) -> Release:
+    """What ran before the current release, which ``error`` says is damaged; raises that where there was nothing."""
+    previous = store.slot(name).previous
+    if previous is None:
+        raise error
+    return store.release(previous)
 
 
 def read_file(path: Path) -> bytes:

@@ -21,7 +21,8 @@ from device_agent.preprocess import Preprocess
 
 #: A model has at most this many labels.
 MAX_LABELS = 1 << 16
-_AXES = ("height", "width")
+#: What an image can be flipped along, as an axis counted from the end.
+FLIP_AXES = {"height": -3, "width": -2}
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ class Usage:
         if name is not None and not isinstance(name, str):
             raise DataError("unknown preprocessing", expected="text", found=kind_of(name))
         flip = stated.get("flip", [])
-        if not isinstance(flip, (list, tuple)) or not all(axis in _AXES for axis in flip):
+        if not isinstance(flip, (list, tuple)) or not all(axis in tuple(FLIP_AXES) for axis in flip):
             raise DataError(
-                "unknown axes of a flip", expected=f"a list of {' and '.join(_AXES)}", found=kind_of(flip)
+                "unknown axes of a flip", expected=f"a list of {' and '.join(FLIP_AXES)}", found=kind_of(flip)
             )
         return cls(
             None if name is None else Preprocess.parse(name),

@@ -28,7 +28,7 @@ from sdk.progress import Progress, silent
 from sdk.report.record import Report
 from sdk.results import Deployment
 from sdk.session import Target, open_session
-from sdk.suites import Size
+from sdk.suites import Size, size_text
 
 #: How far an int8 model's answers may be from the host's: steps of its output, and a share of the largest answer.
 INT8_STEPS = 6
@@ -127,7 +127,7 @@ def bench_models(
 
 def _at_size(name: str, package: bytes, size: Size, progress: Progress) -> tuple[str, bytes]:
     """The same model for images of another size; written as it is, since nothing but its time is asked for."""
-    text = f"{size[0]}x{size[1]}"
+    text = size_text(size)
     progress(f"{name} at {text}", 0, 0)
     graph = Graph.read(package_format.unpack(package).tflite)
     return f"{name}-{text}", at_size(graph, *size).write()

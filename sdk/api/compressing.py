@@ -133,9 +133,7 @@ def compress_model(
             samples=samples,
             epochs=epochs,
             shift=shift,
-            block=block
-            if block is not None
-            else _block(graph, special_board, effort, sparsity, data is not None, int8),
+            block=block if block is not None else _block(graph, special_board, effort, sparsity, int8),
             int8=int8,
             seconds_left=None if deadline is None else lambda: deadline - time.monotonic(),
             study=open_study(storage, study) if searched else None,
@@ -277,14 +275,12 @@ def packed(
     )
 
 
-def _block(
-    graph: Graph, board: Board | None, effort: str, sparsity: float | None, has_data: bool, int8: bool
-) -> int:
+def _block(graph: Graph, board: Board | None, effort: str, sparsity: float | None, int8: bool) -> int:
     """Output channels that are pruned together, where the user leaves it open."""
     if board is None or int8:
         return 1
     if sparsity is None:
-        if effort == "calibrate" or (effort == "auto" and has_data):
+        if effort == "calibrate":
             return 1  # zeros are then a by-product, too few to run sparse
         sparsity = targets.TRAINED_SPARSITY if effort == "train" else Recipe.sparsity
     return specialise.block_for(graph, board, sparsity)

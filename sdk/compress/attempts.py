@@ -113,6 +113,11 @@ class Watch:
         """So many epochs are over, and ``nats()`` measures the divergence of now."""
 
 
+def held_out(samples: int, check: Dataset | None) -> int:
+    """Every how many-th of the samples is kept back to check on; 0 where others are there for it, or too few."""
+    return HOLD_OUT if check is None and samples // HOLD_OUT >= SMALLEST_CHECK else 0
+
+
 class Attempts:
     """Attempts of one effort on one graph, the curve that they make, and the best of them.
 
@@ -144,7 +149,7 @@ class Attempts:
         else:
             assert dataset is not None
             count = min(samples, len(dataset))
-            hold_out = HOLD_OUT if check is None and count // HOLD_OUT >= SMALLEST_CHECK else 0
+            hold_out = held_out(count, check)
             self.dataset, apart = split(dataset, count, hold_out)
             used = check if check is not None else apart
         self.checker = None if used is None else Checker(graph, used, journey, bool(hold_out))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdk import pack
-from sdk.compress.attempts import HOLD_OUT, SMALLEST_CHECK, Attempts, Point, Settings
+from sdk.compress.attempts import HOLD_OUT, SMALLEST_CHECK, Attempts, Point, Settings, held_out
 from sdk.compress.blocks import check_block
 from sdk.compress.calibrate import with_biases
 from sdk.compress.journey import Journey, Progress
@@ -335,7 +335,7 @@ def _for_int8(
             hint="Compress first with --save-tflite, then make that file int8: its zeros stay zeros.",
         )
     samples = min(wanted.samples or INT8_SAMPLES, len(dataset))
-    hold_out = HOLD_OUT if check is None and samples // HOLD_OUT >= SMALLEST_CHECK else 0
+    hold_out = held_out(samples, check)
     recipe = Recipe(
         sparsity=wanted.sparsity or 0.0,
         scope=wanted.scope,
