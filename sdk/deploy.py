@@ -7,11 +7,7 @@ The agent tries the new release beside the old one, and confirms it or says why 
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,9 +15,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from device_agent.measure import Measurement, MeasurementError
+from sdk.agent_answers import (
+    arrived_bytes,
+    no_constant,
+    not_acceptable,
+    number_of,
+    one_of,
+    optional_number_of,
+    outputs_of,
+    printable,
+    sha256_of,
+    slot_of,
+)
 from sdk.errors import DataError, RemoteError
-from sdk.prepared import NAME, Golden, PreparedRelease, check_name, npy_bytes, prepare
-from sdk.printable import printable_text
+from sdk.prepared import Golden, PreparedRelease, check_name, npy_bytes, prepare
 
 if TYPE_CHECKING:
     from sdk.connection import Connection
@@ -35,7 +42,6 @@ BATCH_BYTES = 16 << 20
 MAX_ANSWER_BYTES = 1 << 20
 #: Raw samples of many models, or the outputs of one batch.
 MAX_LONG_ANSWER_BYTES = 128 << 20
-MAX_TEXT = 300
 ANSWER_SECONDS = 60.0
 INSTALL_SECONDS = 900.0
 RUN_SECONDS = 3600.0
@@ -179,12 +185,12 @@ class RemoteAgent:
         answer = self.call(arguments, stdin=json.dumps(list(blobs)).encode() + b"\n")
         missing, partial = answer.get("missing"), answer.get("partial", {})
         if not isinstance(missing, list) or not all(isinstance(d, str) and d in blobs for d in missing):
-            raise _not_acceptable("missing", "missing", missing)
+            raise not_acceptable("missing", "missing", missing)
         if not isinstance(partial, dict):
-            raise _not_acceptable("missing", "partial", partial)
+            raise not_acceptable("missing", "partial", partial)
         if not missing and answer.get("current") is True:
             return {}, "current"
-        arrived = {digest: _arrived(blobs[digest], partial.get(digest)) for digest in missing}
+        arrived = {digest: arrived_bytes(blobs[digest], partial.get(digest)) for digest in missing}
         return arrived, "recheck" if not missing and answer.get("recheck") is True else "new"
 
     def _deployed(
@@ -198,28 +204,28 @@ class RemoteAgent:
                 found=printable(answer.get("reason")),
             )
         if state not in ("confirmed", "unchanged", "trial"):
-            raise _not_acceptable("install", "state", state)
+            raise not_acceptable("install", "state", state)
         check = answer.get("check") or {}
         if not isinstance(check, dict):
-            raise _not_acceptable("install", "check", check)
+            raise not_acceptable("install", "check", check)
         return Deployed(
             name=name,
-            release=_sha256(answer, "install", "release"),
+            release=sha256_of(answer, "install", "release"),
             package_sha256=package_sha256,
             state=state,
             package_bytes=package_bytes,
             sent_bytes=sent,
-            largest_difference=_optional_number(check, "install", "largest_difference"),
-            check_seconds=_optional_number(check, "install", "seconds"),
+            largest_difference=optional_number_of(check, "install", "largest_difference"),
+            check_seconds=optional_number_of(check, "install", "seconds"),
         )
 
     def confirm(self, name: str) -> dict[str, Any]:
         """Makes the release on trial the current one; the slot as :meth:`status` lists it."""
-        return _slot(self.call(["confirm", check_name(name)]), "confirm")
+        return slot_of(self.call(["confirm", check_name(name)]), "confirm")
 
     def rollback(self, name: str, reason: str = "asked for") -> dict[str, Any]:
         """Goes back to the release before; the slot as :meth:`status` lists it."""
-        return _slot(self.call(["rollback", check_name(name), f"--reason={printable(reason)}"]), "rollback")
+        return slot_of(self.call(["rollback", check_name(name), f"--reason={printable(reason)}"]), "rollback")
 
     def take_back(self, release: PreparedRelease, reason: str) -> bool:
         """Undoes the deploy of a release: what ran before runs again, or nothing. False where another release runs,
@@ -227,7 +233,7 @@ class RemoteAgent:
         options = [f"--reason={printable(reason)}", f"--only-from={release.id}", "--or-to-nothing"]
         answer = self.call(["rollback", release.name, *options])
         if not isinstance(answer.get("rolled_back"), bool):
-            raise _not_acceptable("rollback", "rolled_back", answer.get("rolled_back"))
+            raise not_acceptable("rollback", "rolled_back", answer.get("rolled_back"))
         return bool(answer["rolled_back"])
 
     def forget(self, names: Sequence[str]) -> None:
@@ -239,7 +245,7 @@ class RemoteAgent:
         answer = self.call(["status"])
         releases = answer.get("releases")
         if not isinstance(releases, list):
-            raise _not_acceptable("status", "releases", releases)
+            raise not_acceptable("status", "releases", releases)
         versions = {
             key: printable(answer.get(key)) if answer.get(key) is not None else None
             for key in (
@@ -255,7 +261,7 @@ class RemoteAgent:
         return {
             **versions,
             "requires_signatures": signed_only,
-            "releases": [_slot(release, "status") for release in releases],
+            "releases": [slot_of(release, "status") for release in releases],
         }
 
     # -- running ------------------------------------------------------------------------------------------------
@@ -305,12 +311,12 @@ class RemoteAgent:
             max_output_bytes=MAX_LONG_ANSWER_BYTES,
         )
         return RemoteRun(
-            outputs=_outputs(answer, len(inputs)),
-            seconds=_number(answer, "run", "seconds"),
+            outputs=outputs_of(answer, len(inputs)),
+            seconds=number_of(answer, "run", "seconds"),
             count=len(inputs),
-            tflite_sha256=_sha256(answer, "run", "tflite_sha256"),
-            decode_seconds=_number(answer, "run", "decode_seconds"),
-            decode_kernel=_one_of(answer, "run", "decode_kernel", ("c", "numpy", "none")),
+            tflite_sha256=sha256_of(answer, "run", "tflite_sha256"),
+            decode_seconds=number_of(answer, "run", "decode_seconds"),
+            decode_kernel=one_of(answer, "run", "decode_kernel", ("c", "numpy", "none")),
             runtime=printable(answer.get("runtime")),
             runtime_version=printable(answer.get("runtime_version")),
             threads=threads,
@@ -382,7 +388,7 @@ class RemoteAgent:
         )
         verb = arguments[0]
         try:
-            answer = json.loads(done.stdout, parse_constant=_no_constant)
+            answer = json.loads(done.stdout, parse_constant=no_constant)
         except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
@@ -399,109 +405,5 @@ class RemoteAgent:
                 hint=printable(answer.get("hint")) or None,
             )
         if answer.get("verb") != verb:
-            raise _not_acceptable(verb, "verb", answer.get("verb"))
+            raise not_acceptable(verb, "verb", answer.get("verb"))
         return answer
-
-
-# -- checks of answers ------------------------------------------------------------------------------------------------
-
-
-def printable(value: Any) -> str:
-    """A board's words: short, and unable to drive a terminal."""
-    return printable_text(value, MAX_TEXT)
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _not_acceptable(verb: str, key: str, value: Any) -> RemoteError:
-    return RemoteError(
-        f"the agent's answer to `{verb}` is not acceptable", found=f"{key}: {printable(value)!r}"
-    )
-
-
-def _arrived(blob: bytes, said: Any) -> int:
-    """How much of a blob the board has: [bytes, sha256], where these are the very bytes that the blob begins with."""
-    if (
-        not isinstance(said, list)
-        or len(said) != 2
-        or type(said[0]) is not int
-        or not 0 < said[0] <= len(blob)
-    ):
-        return 0
-    return said[0] if hashlib.sha256(blob[: said[0]]).hexdigest() == said[1] else 0
-
-
-def _number(answer: dict[str, Any], verb: str, key: str) -> float:
-    value = answer.get(key)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value <= 1e12:
-        raise _not_acceptable(verb, key, value)
-    return float(value)
-
-
-def _optional_number(answer: dict[str, Any], verb: str, key: str) -> float | None:
-    return None if answer.get(key) is None else _number(answer, verb, key)
-
-
-def _optional_size(answer: dict[str, Any], verb: str, key: str) -> int | None:
-    value = _optional_number(answer, verb, key)
-    return None if value is None else int(value)
-
-
-def _sha256(answer: dict[str, Any], verb: str, key: str) -> str:
-    value = answer.get(key)
-    if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{64}", value):
-        raise _not_acceptable(verb, key, value)
-    return value
-
-
-def _one_of(answer: dict[str, Any], verb: str, key: str, allowed: tuple[str, ...]) -> str:
-    value = answer.get(key)
-    if value not in allowed:
-        raise _not_acceptable(verb, key, value)
-    return str(value)
-
-
-def _slot(record: Any, verb: str) -> dict[str, Any]:
-    if not isinstance(record, dict) or not NAME.fullmatch(str(record.get("name"))):
-        raise _not_acceptable(verb, "slot", record)
-    ids = {
-        key: None if record.get(key) is None else _sha256(record, verb, key)
-        for key in ("current", "previous", "trial", "package_sha256")
-    }
-    history = record.get("history")
-    if not isinstance(history, list) or not all(isinstance(event, dict) for event in history):
-        raise _not_acceptable(verb, "history", history)
-    return {
-        "name": record["name"],
-        **ids,
-        "package_bytes": _optional_size(record, verb, "package_bytes"),
-        "history": [
-            {
-                "event": printable(event.get("event")),
-                "release": None if event.get("release") is None else _sha256(event, verb, "release"),
-                "reason": printable(event.get("reason")),
-                "unix_seconds": _number(event, verb, "unix_seconds"),
-            }
-            for event in history
-        ],
-    }
-
-
-def _outputs(answer: dict[str, Any], count: int) -> np.ndarray:
-    try:
-        data = base64.b64decode(answer["outputs_npy_base64"], validate=True)
-        # Not np.load, which takes a zip or a pickle for an array, too.
-        outputs = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except (KeyError, TypeError, ValueError, EOFError, OSError, OverflowError, MemoryError) as error:
-        raise RemoteError(
-            "the agent's outputs cannot be read", expected="an .npy array", found=str(error)[:100]
-        ) from None
-    if outputs.dtype != np.float32 or outputs.shape[:1] != (count,):
-        raise RemoteError(
-            "the agent's outputs are something else",
-            expected=f"{count} float32 rows",
-            found=f"{outputs.dtype} {outputs.shape}"[:80],
-        )
-    return outputs

@@ -108,6 +108,7 @@ SHARED_BY_PASSES = {
 
 #: Modules that are part of a stage: to the rule they are the stage.
 PART_OF = {
+    "sdk.agent_answers": "sdk.deploy",
     "sdk.attribution": "sdk.gap",
     "sdk.board_file": "sdk.boards",
     "sdk.breakdown": "sdk.gap",

@@ -21,7 +21,7 @@ from types import SimpleNamespace
 import pytest
 
 from device_agent import __main__ as main_module
-from device_agent import blobs, durable, verbs
+from device_agent import blobs, deploy_verbs, durable
 from device_agent import release as release_module
 from device_agent import store as store_module
 from device_agent.errors import StoreError
@@ -118,7 +118,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 def board(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Board:
     """A board on which OLD runs, and whose models are always healthy."""
     healthy = {"inference_seconds": 0.01, "peak_memory_bytes": None, "available_memory_bytes": None}
-    monkeypatch.setattr(verbs, "_check_in_child", lambda *_: (healthy, ""))
+    monkeypatch.setattr(deploy_verbs, "_check_in_child", lambda *_: (healthy, ""))
     monkeypatch.setattr(blobs, "WORTH_KEEPING_BYTES", 16)
     board = Board(folder / "first", monkeypatch)
     for parts in (THIRD, OLD):

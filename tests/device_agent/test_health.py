@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from device_agent import __main__ as main_module
-from device_agent import health, verbs
+from device_agent import deploy_verbs, health
 from device_agent.conditions import read_available_memory
 from device_agent.store import Store
 from tests.device_agent.test_main import install_input
@@ -60,7 +60,7 @@ def test_a_release_that_is_absurdly_slower_is_sent_back_with_its_reason(
 ):
     old = install(monkeypatch, float_model)["release"]
     slow = {**GOOD, "inference_seconds": 2.0, "available_memory_bytes": None}
-    monkeypatch.setattr(verbs, "_check_in_child", lambda *_: (slow, ""))
+    monkeypatch.setattr(deploy_verbs, "_check_in_child", lambda *_: (slow, ""))
     answer = install(monkeypatch, other_model)
     assert answer["state"] == "reverted"
     slot = Store(home / "store").slot("net")

@@ -18,9 +18,12 @@ import pytest
 
 from sdk import wheels
 from sdk.connection import SshConnection, connect
+from sdk.deploy import RemoteAgent
 from sdk.facts import this_machine
 from sdk.local_board import LocalBoard
+from sdk.pack import pack
 from sdk.provision import Provisioned, provision
+from tests.sdk.small_graphs import small_network
 
 SSHD = "/usr/sbin/sshd"
 #: Variables that this machine's Python and numpy may not run without; sshd gives a login none of its own.
@@ -206,3 +209,39 @@ class ReadyBoard:
 def ready_local(local_server: Server, any_environment: wheels.Environment) -> Iterator[ReadyBoard]:
     with local_server.connect() as opened:
         yield ReadyBoard(local_server, opened, provision(opened, runtime=any_environment.runtime))
+
+
+@pytest.fixture
+def agent(server, any_environment):
+    """The agent of either server, with an empty store."""
+    with server.connect() as opened:
+        ready = provision(opened, runtime=any_environment.runtime)
+        opened.run(["rm", "-rf", str(server.home / ".armlet" / "store")])
+        yield RemoteAgent(opened, ready.command)
+
+
+@pytest.fixture
+def local_agent(local_server, any_environment):
+    """The agent of the local board, with an empty store."""
+    with local_server.connect() as opened:
+        ready = provision(opened, runtime=any_environment.runtime)
+        opened.run(["rm", "-rf", str(local_server.home / ".armlet" / "store")])
+        yield RemoteAgent(opened, ready.command)
+
+
+@pytest.fixture(scope="session")
+def network() -> bytes:
+    """The parts of a MobileNet, once each, on 8x8 images."""
+    return small_network(channels=64, classes=40).write()
+
+
+@pytest.fixture(scope="session")
+def network_with_another_head() -> bytes:
+    graph = small_network(channels=64, classes=40)
+    head = list(graph.weights())[-1]
+    return graph.with_data({head.tensor_index: head.array[::-1].copy()}).write()
+
+
+@pytest.fixture(scope="session")
+def package(network) -> bytes:
+    return pack(network, metadata={"name": "small"})

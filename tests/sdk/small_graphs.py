@@ -74,3 +74,15 @@ def interpret(model: bytes, image: np.ndarray) -> np.ndarray:
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
     interpreter.invoke()
     return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+
+def host_outputs(tflite: bytes, inputs: np.ndarray) -> np.ndarray:
+    """What the host's runtime answers."""
+    from sdk.evaluate import predict
+
+    return predict(tflite, inputs)
+
+
+def images(count: int, seed: int = 0) -> np.ndarray:
+    """(count, 8, 8, 3) numbers from 0 to 1, for :func:`small_network`."""
+    return np.random.default_rng(seed).random((count, 8, 8, 3), np.float32)

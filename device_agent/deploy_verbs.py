@@ -1,0 +1,195 @@
+"""The verbs of the agent that change or check what is deployed: each takes parsed options and returns its answer."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+from argparse import Namespace
+from typing import Any, cast
+
+from device_agent import signature
+from device_agent.child import call_child
+from device_agent.errors import AgentError, ArmletError, SignatureError, StoreError
+from device_agent.health import unfit
+from device_agent.inputs import json_line_from_stdin
+from device_agent.installed import installed_runtime
+from device_agent.release import MAX_BLOBS, Release, Slot
+from device_agent.store import Store, default_home
+
+# numpy and the runtime are imported where they are needed: `missing` and `install` of what is there already
+# answer before numpy would have been imported on a slow board.
+
+
+def store_of_board() -> Store:
+    """The store of this login user."""
+    return Store(default_home() / "store")
+
+
+def slot_json(store: Store, slot: Slot) -> dict[str, Any]:
+    """A slot with the size and digest of its current package; those are None where its manifest is damaged."""
+    record = slot.to_json()
+    record.pop("schema")
+    try:
+        current = store.release(slot.current) if slot.current else None
+    except StoreError:
+        current = None
+    record["package_sha256"] = current.package_sha256 if current else None
+    record["package_bytes"] = current.size if current else None
+    return record
+
+
+def missing(options: Namespace) -> dict[str, Any]:
+    digests = json_line_from_stdin()
+    if not isinstance(digests, list) or len(digests) > MAX_BLOBS:
+        raise AgentError("`missing` reads a list of SHA-256", found=type(digests).__name__)
+    store = store_of_board()
+    lacking = store.blobs.missing(digests)
+    runs = proved = False
+    if options.release and not lacking:
+        with store.locked():
+            runs = _runs_as_it_should(store, options.name, options.release)
+            proved = runs and _was_checked_here(store, options.name, options.release)
+            if proved:
+                store.collect()  # a deploy that was cut after it confirmed has not done so
+    return {
+        "missing": list(lacking),
+        "partial": store.blobs.partial(lacking),
+        "current": proved,
+        "recheck": runs and not proved,
+    }
+
+
+def _runs_as_it_should(store: Store, name: str, release_id: str) -> bool:
+    """Whether a release is current, whole, and signed as this board wants it: then there is nothing to do."""
+    slot = store.slot_or_fresh(name)
+    if slot.current != release_id or slot.trial is not None or not store.has_release(release_id):
+        return False
+    release = store.release(release_id)
+    try:
+        require_signature(store, release)
+    except SignatureError:
+        return False  # `install` says so
+    return not store.blobs.missing(release.blobs)
+
+
+def _was_checked_here(store: Store, name: str, release_id: str) -> bool:
+    """Whether a release passed its health check under the runtime that this process would use."""
+    return store.slot_or_fresh(name).checked_under.get(release_id) == installed_runtime()
+
+
+def install(options: Namespace) -> dict[str, Any]:
+    """One lock around all of it, so that two deploys cannot mix; the old release answers the whole time.
+
+    Standard input: the line {"release": manifest, "blobs": [[sha256, size, offset], ...]}, then the bytes of those
+    blobs, each from its offset on (what `missing` said had arrived of it).
+    """
+    header = json_line_from_stdin()
+    if not isinstance(header, dict) or not isinstance(header.get("blobs"), list):
+        raise AgentError("`install` reads a release and a list of blobs", found=repr(header)[:80])
+    release = Release.from_bytes(json.dumps(header.get("release")).encode())
+    blobs = []
+    for blob in header["blobs"]:
+        if not isinstance(blob, list) or len(blob) != 3 or not all(type(n) is int for n in blob[1:]):
+            raise AgentError("a blob is a SHA-256, a size and an offset", found=repr(blob)[:80])
+        if not 0 <= blob[2] <= blob[1]:
+            raise AgentError("a blob begins before its end", found=repr(blob)[:120])
+        blobs.append((blob[0], blob[1], blob[2]))
+    store = store_of_board()
+    answer: dict[str, Any] = {"name": release.name, "release": release.id, "check": None, "reason": ""}
+    with store.locked():
+        store.blobs.receive(cast(io.BufferedIOBase, sys.stdin.buffer), blobs)
+        try:
+            require_signature(store, release)
+        except SignatureError as error:
+            with contextlib.suppress(StoreError):  # a full disk must not hide the refusal
+                store.refused(release.name, release.id, str(error))
+            store.collect()  # what was sent for nothing
+            raise
+        runs = _runs_as_it_should(store, release.name, release.id)
+        if runs and _was_checked_here(store, release.name, release.id):
+            store.collect()
+            return {**answer, "state": "unchanged"}
+        slot = store.slot_or_fresh(release.name)
+        store.add_release(release)
+        store.begin_trial(release.id)
+        answer["check"], answer["reason"] = _check_in_child(release.id, options.check_seconds)
+        if answer["check"] is not None:
+            answer["reason"] = unfit(
+                answer["check"],
+                old_seconds=slot.inference_seconds.get(slot.current or ""),
+                max_seconds=options.max_inference_seconds,
+                max_memory_bytes=options.max_memory_bytes,
+            )
+        if answer["reason"]:
+            store.revert(release.name, answer["reason"])
+            state = "reverted"
+        elif options.keep_on_trial and not runs:
+            store.passed(release.name, answer["check"]["inference_seconds"], installed_runtime())
+            state = "trial"
+        else:
+            store.confirm(release.name, answer["check"]["inference_seconds"], installed_runtime())
+            state = "unchanged" if runs else "confirmed"
+        store.collect()
+    return {**answer, "state": state}
+
+
+def require_signature(store: Store, release: Release) -> None:
+    """Raises SignatureError unless the package of a release is signed as this board wants it, if it does."""
+    allowed_signers = signature.policy_of(default_home())
+    if allowed_signers is None:
+        return
+    if release.signature_sha256 is None:
+        raise SignatureError(
+            "this board takes signed packages only",
+            expected=f"a signature by a key of its {signature.ALLOWED_SIGNERS}",
+            found="none",
+            hint="`sdk sign PACKAGE` makes one; then deploy again.",
+        )
+    signature.verify(store.read_package(release), store.blobs.path(release.signature_sha256), allowed_signers)
+
+
+def _check_in_child(release_id: str, limit_seconds: float) -> tuple[dict[str, Any] | None, str]:
+    """The answer of the health check, or why it failed. In a child, since a runtime may crash or hang on a model."""
+    try:
+        reply = call_child(["check", release_id], limit_seconds)
+    except ArmletError as error:
+        return None, str(error)
+    return reply, ""
+
+
+def check(options: Namespace) -> dict[str, Any]:
+    from device_agent import health
+
+    store = store_of_board()
+    return health.check(store, store.release(options.release), threads=options.threads, kernel=options.kernel)
+
+
+def confirm(options: Namespace) -> dict[str, Any]:
+    store = store_of_board()
+    with store.locked():
+        slot = store.slot(options.name)
+        if slot.trial is not None:
+            require_signature(store, store.release(slot.trial))
+        return slot_json(store, store.confirm(options.name))
+
+
+def rollback(options: Namespace) -> dict[str, Any]:
+    store = store_of_board()
+    with store.locked():
+        slot = store.slot(options.name)
+        if options.only_from and slot.current != options.only_from:
+            return {**slot_json(store, slot), "rolled_back": False}
+        if slot.previous is not None:
+            require_signature(store, store.release(slot.previous))
+        slot = store.rollback(options.name, options.reason, or_to_nothing=options.or_to_nothing)
+        return {**slot_json(store, slot), "rolled_back": True}
+
+
+def forget(options: Namespace) -> dict[str, Any]:
+    store = store_of_board()
+    with store.locked():
+        for name in options.names:
+            store.forget(name)
+        return {"names": options.names, "freed_bytes": store.collect()}

@@ -1,0 +1,177 @@
+"""The verbs of the agent that run models: each takes parsed options and returns its answer."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from device_agent.child import call_child
+from device_agent.deploy_verbs import store_of_board
+from device_agent.errors import AgentError
+from device_agent.inputs import MAX_ARRAY_BYTES, json_line_from_stdin, read_array
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from device_agent.loaded import LoadedModel
+
+#: No more models than this are timed in one call.
+MAX_TIMED_MODELS = 4096
+
+
+def run(options: Namespace) -> dict[str, Any]:
+    import numpy as np
+
+    agent = _load(options)
+    inputs = read_array(options.inputs)
+    start = time.perf_counter()
+    outputs = agent.predict(inputs)
+    seconds = time.perf_counter() - start
+    buffer = io.BytesIO()
+    np.save(buffer, outputs, allow_pickle=False)
+    answer: dict[str, Any] = {}
+    if options.outputs == "-":
+        answer["outputs_npy_base64"] = base64.b64encode(buffer.getbuffer()).decode("ascii")
+    else:
+        path = Path(options.outputs)
+        temporary = path.with_name(path.name + ".part")
+        temporary.write_bytes(buffer.getbuffer())
+        os.replace(temporary, path)
+    return {
+        **answer,
+        "model": agent.name,
+        "count": inferences(inputs, agent),
+        "seconds": seconds,
+        "outputs_shape": list(outputs.shape),
+        "tflite_sha256": agent.tflite_sha256,
+        "decode_seconds": agent.decode_seconds,
+        "decode_kernel": agent.kernel,
+        **_runtime_json(agent),
+    }
+
+
+def inferences(inputs: np.ndarray, agent: LoadedModel) -> int:
+    """How many inferences ``agent.predict(inputs)`` takes."""
+    shape = agent.model.inputs[0].shape
+    return 1 if inputs.ndim < len(shape) else inputs.shape[0] // shape[0]
+
+
+def _runtime_json(agent: LoadedModel) -> dict[str, Any]:
+    model = agent.model
+    return {
+        "threads": model.threads,
+        "runtime": model.identity.name,
+        "runtime_version": model.identity.version,
+        "delegate": model.delegate,
+    }
+
+
+def bench(options: Namespace) -> dict[str, Any]:
+    from device_agent import bench as measuring
+    from device_agent.conditions import pin_to_big_cores
+
+    if options.min_samples < 1 or not options.max_seconds > 0.0 or not options.max_warmup_seconds >= 0.0:
+        raise AgentError("there is nothing to measure", expected="1 sample or more, and more than 0 s")
+    cpus = tuple(sorted(os.sched_getaffinity(0))) if options.no_pinning else pin_to_big_cores()
+    options.threads = options.threads or len(cpus)
+    inputs = read_array(options.inputs) if options.inputs else None
+    cold_starts = [_cold_start(model, options) for model in options.models]
+    agents = []
+    for model in options.models:
+        agent = _load_one(model, options)
+        measuring.set_inputs(agent, inputs)
+        agents.append(agent)
+    plan = measuring.Plan(options.min_samples, options.max_seconds, options.max_warmup_seconds)
+    records = measuring.measure(agents, cold_starts, plan, cpus=cpus, emulated=options.emulated)
+    return {"measurements": [record.to_json() for record in records]}
+
+
+def _cold_start(model: str, options: Namespace) -> Any:
+    from device_agent.bench import ColdStart
+
+    arguments = ["load", model, "--threads", str(options.threads), "--kernel", options.kernel]
+    reply = call_child(arguments, 600.0)
+    return ColdStart(
+        reply["decode_seconds"], reply["init_seconds"], reply["first_seconds"], reply["peak_memory_bytes"]
+    )
+
+
+def load(options: Namespace) -> dict[str, Any]:
+    from device_agent.bench import set_inputs
+    from device_agent.conditions import read_peak_memory
+
+    agent = _load(options)
+    set_inputs(agent)
+    start = time.perf_counter()
+    agent.model.invoke()
+    first_seconds = time.perf_counter() - start
+    return {
+        "model": agent.name,
+        "tflite_sha256": agent.tflite_sha256,
+        "decode_seconds": agent.decode_seconds,
+        "decode_kernel": agent.kernel,
+        "init_seconds": agent.model.init_seconds,
+        "first_seconds": first_seconds,
+        "peak_memory_bytes": read_peak_memory(),
+        **_runtime_json(agent),
+    }
+
+
+def profile(options: Namespace) -> dict[str, Any]:
+    from device_agent import profiler
+    from device_agent.conditions import pin_to_big_cores
+
+    cpus = tuple(sorted(os.sched_getaffinity(0))) if options.no_pinning else pin_to_big_cores()
+    plan = profiler.ProfilePlan(options.max_inferences, options.max_seconds)
+    profiles = []
+    for model in options.models:
+        with _load_one(model, options) as agent:
+            profiles.append(profiler.profile(agent, plan, cpus=cpus, emulated=options.emulated).to_json())
+    return {"profiles": profiles}
+
+
+def time_models(options: Namespace) -> dict[str, Any]:
+    """Times models that are not deployed. Standard input: a JSON list of their sizes, a line; then their bytes."""
+    from device_agent import profiler
+    from device_agent.bench import Plan
+    from device_agent.conditions import pin_to_big_cores
+    from device_agent.runtime import find_runtime
+
+    sizes = json_line_from_stdin()
+    if not isinstance(sizes, list) or len(sizes) > MAX_TIMED_MODELS or not all(type(n) is int for n in sizes):
+        raise AgentError("`time` reads a list of sizes", expected=f"at most {MAX_TIMED_MODELS} whole numbers")
+    if any(n < 0 for n in sizes) or sum(sizes) > MAX_ARRAY_BYTES:
+        raise AgentError("the models are too large", expected=f"at most {MAX_ARRAY_BYTES} bytes in all")
+    cpus = tuple(sorted(os.sched_getaffinity(0))) if options.no_pinning else pin_to_big_cores()
+    plan = Plan(options.min_samples, options.max_seconds, options.max_seconds)
+    times = []
+    for size in sizes:
+        data = sys.stdin.buffer.read(size)
+        if len(data) != size:
+            raise AgentError("the models end early", expected=f"{size} bytes", found=f"{len(data)} bytes")
+        times.append(profiler.time_model(data, plan, threads=options.threads))
+    identity, _ = find_runtime()
+    return {
+        "times": times,
+        "threads": options.threads,
+        "cpus": list(cpus),
+        "runtime": identity.name,
+        "runtime_version": identity.version,
+        "machine": os.uname().machine,
+    }
+
+
+def _load(options: Namespace) -> LoadedModel:
+    return _load_one(options.model, options)
+
+
+def _load_one(model: str, options: Namespace) -> LoadedModel:
+    from device_agent.loaded import LoadedModel
+
+    return LoadedModel.load(model, threads=options.threads, kernel=options.kernel, store=store_of_board())

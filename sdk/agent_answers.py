@@ -1,0 +1,121 @@
+"""Checks of what an agent answers: a board's bytes are hostile until every field has its type and its limits.
+
+Each function takes the answer to a verb (an object of JSON) and a key, and gives the checked value. Raises RemoteError.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+from typing import Any
+
+import numpy as np
+
+from sdk.errors import RemoteError
+from sdk.prepared import NAME
+from sdk.printable import printable_text
+
+MAX_TEXT = 300
+
+
+def printable(value: Any) -> str:
+    """A board's words: short, and unable to drive a terminal."""
+    return printable_text(value, MAX_TEXT)
+
+
+def no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def not_acceptable(verb: str, key: str, value: Any) -> RemoteError:
+    return RemoteError(
+        f"the agent's answer to `{verb}` is not acceptable", found=f"{key}: {printable(value)!r}"
+    )
+
+
+def arrived_bytes(blob: bytes, said: Any) -> int:
+    """How much of a blob the board has: [bytes, sha256], where these are the very bytes that the blob begins with."""
+    if (
+        not isinstance(said, list)
+        or len(said) != 2
+        or type(said[0]) is not int
+        or not 0 < said[0] <= len(blob)
+    ):
+        return 0
+    return said[0] if hashlib.sha256(blob[: said[0]]).hexdigest() == said[1] else 0
+
+
+def number_of(answer: dict[str, Any], verb: str, key: str) -> float:
+    value = answer.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value <= 1e12:
+        raise not_acceptable(verb, key, value)
+    return float(value)
+
+
+def optional_number_of(answer: dict[str, Any], verb: str, key: str) -> float | None:
+    return None if answer.get(key) is None else number_of(answer, verb, key)
+
+
+def optional_size_of(answer: dict[str, Any], verb: str, key: str) -> int | None:
+    value = optional_number_of(answer, verb, key)
+    return None if value is None else int(value)
+
+
+def sha256_of(answer: dict[str, Any], verb: str, key: str) -> str:
+    value = answer.get(key)
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise not_acceptable(verb, key, value)
+    return value
+
+
+def one_of(answer: dict[str, Any], verb: str, key: str, allowed: tuple[str, ...]) -> str:
+    value = answer.get(key)
+    if value not in allowed:
+        raise not_acceptable(verb, key, value)
+    return str(value)
+
+
+def slot_of(record: Any, verb: str) -> dict[str, Any]:
+    if not isinstance(record, dict) or not NAME.fullmatch(str(record.get("name"))):
+        raise not_acceptable(verb, "slot", record)
+    ids = {
+        key: None if record.get(key) is None else sha256_of(record, verb, key)
+        for key in ("current", "previous", "trial", "package_sha256")
+    }
+    history = record.get("history")
+    if not isinstance(history, list) or not all(isinstance(event, dict) for event in history):
+        raise not_acceptable(verb, "history", history)
+    return {
+        "name": record["name"],
+        **ids,
+        "package_bytes": optional_size_of(record, verb, "package_bytes"),
+        "history": [
+            {
+                "event": printable(event.get("event")),
+                "release": None if event.get("release") is None else sha256_of(event, verb, "release"),
+                "reason": printable(event.get("reason")),
+                "unix_seconds": number_of(event, verb, "unix_seconds"),
+            }
+            for event in history
+        ],
+    }
+
+
+def outputs_of(answer: dict[str, Any], count: int) -> np.ndarray:
+    try:
+        data = base64.b64decode(answer["outputs_npy_base64"], validate=True)
+        # Not np.load, which takes a zip or a pickle for an array, too.
+        outputs = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    except (KeyError, TypeError, ValueError, EOFError, OSError, OverflowError, MemoryError) as error:
+        raise RemoteError(
+            "the agent's outputs cannot be read", expected="an .npy array", found=str(error)[:100]
+        ) from None
+    if outputs.dtype != np.float32 or outputs.shape[:1] != (count,):
+        raise RemoteError(
+            "the agent's outputs are something else",
+            expected=f"{count} float32 rows",
+            found=f"{outputs.dtype} {outputs.shape}"[:80],
+        )
+    return outputs

@@ -1,0 +1,135 @@
+"""What a board answers is checked before it is believed: a board that lies gets one named error."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+
+from sdk.connection import Completed
+from sdk.deploy import RemoteAgent
+from sdk.errors import RemoteError
+from tests.sdk.small_graphs import images
+
+ssh = pytest.mark.ssh
+
+
+class Scripted:
+    """A fake connection whose every command gives the same answer."""
+
+    address = "pi@board"
+
+    def __init__(self, stdout: bytes, status: int = 0, stderr: bytes = b"") -> None:
+        self.answer = (status, stdout, stderr)
+
+    def run(self, argv, **options) -> Completed:
+        return Completed(tuple(argv), *self.answer)
+
+
+def answering(value: object, status: int = 0) -> RemoteAgent:
+    data = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return RemoteAgent(Scripted(data, status, b"Traceback\nboom"), ["agent"])
+
+
+def npy(array: np.ndarray, pickled: bool = False) -> str:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=pickled)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"hello", b"[]", b"3", b"\xff", b"[" * 5000, b'{"verb":NaN}', b'{"verb":"stat']
+)
+def test_what_is_no_answer_is_told_with_what_the_agent_printed(data):
+    with pytest.raises(RemoteError, match="no answer") as caught:
+        answering(data).status()
+    assert "boom" in caught.value.found
+
+
+def test_an_error_of_the_agent_keeps_its_parts_and_loses_its_escapes():
+    error = {"error": "StoreError", "what": "no\x1b[2J", "expected": "x", "found": "y" * 9999, "hint": None}
+    with pytest.raises(RemoteError, match="could not status") as caught:
+        answering(error, status=2).status()
+    assert str(caught.value).isprintable()
+    assert (caught.value.expected, caught.value.hint) == ("x", None)
+    assert len(caught.value.found) <= 300
+
+
+GOOD_RUN = {
+    "verb": "run",
+    "seconds": 0.1,
+    "tflite_sha256": "a" * 64,
+    "decode_seconds": 0.0,
+    "decode_kernel": "c",
+    "outputs_npy_base64": npy(np.zeros((1, 10), np.float32)),
+    "runtime": "x",
+    "runtime_version": "1",
+}
+
+
+def test_a_good_answer_to_run_is_taken():
+    assert answering(GOOD_RUN).run("m", images(1)).outputs.shape == (1, 10)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"verb": "bench"},
+        {"seconds": -1},
+        {"seconds": "0.1"},
+        {"seconds": True},
+        {"seconds": None},
+        {"tflite_sha256": "../../x"},
+        {"decode_kernel": "gpu"},
+        {"decode_kernel": []},
+        {"outputs_npy_base64": None},
+        {"outputs_npy_base64": "!"},
+        {"outputs_npy_base64": npy(np.zeros((2, 10), np.float32))},
+        {"outputs_npy_base64": npy(np.zeros((1, 10), np.float64))},
+        {"outputs_npy_base64": npy(np.array([{}], dtype=object), pickled=True)},
+        {"outputs_npy_base64": base64.b64encode(b"PK\x03\x04").decode()},
+        {"outputs_npy_base64": base64.b64encode(b"\x93NUMPY\x01\x00").decode()},
+    ],
+)
+def test_an_answer_to_run_that_is_something_else_is_refused(changes):
+    with pytest.raises(RemoteError):
+        answering({**GOOD_RUN, **changes}).run("m", images(1))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"verb": "bench"},
+        {"verb": "bench", "measurements": []},
+        {"verb": "bench", "measurements": [{}]},
+        {"verb": "bench", "measurements": [1, 2]},
+        {"verb": "bench", "measurements": {"0": {}}},
+    ],
+)
+def test_an_answer_to_bench_that_is_something_else_is_refused(answer):
+    with pytest.raises(RemoteError):
+        answering(answer).bench(["m"])
+
+
+SLOT = {"name": "a", "current": None, "previous": None, "trial": None, "package_sha256": None, "package_bytes": None,
+        "history": []}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "slot",
+    [None, {}, {**SLOT, "name": "../x"}, {**SLOT, "current": "x"}, {**SLOT, "history": None},
+     {**SLOT, "history": [1]}, {**SLOT, "history": [{"event": "x", "release": "y"}]}, {**SLOT, "package_bytes": "1"}],
+)  # fmt: skip
+def test_a_status_that_is_something_else_is_refused(slot):
+    assert answering({"verb": "status", "releases": [SLOT]}).status()["releases"] == [SLOT]
+    with pytest.raises(RemoteError):
+        answering({"verb": "status", "releases": [slot]}).status()
+
+
+@pytest.mark.parametrize("missing", [None, "abc", [1], ["a" * 64]])
+def test_a_board_cannot_ask_for_what_is_not_part_of_the_package(missing):
+    with pytest.raises(RemoteError):
+        answering({"verb": "missing", "missing": missing}).deploy(b"x", "m")
