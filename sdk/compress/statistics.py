@@ -116,38 +116,59 @@ class Moments:
 
 
 class Streams:
-    """Teacher and student at one point of the network, moved forward layer by layer."""
+    """Teacher and student at one point of the network, moved forward layer by layer.
+
+    What is held are the values of all images at the last point where they fit into the memory budget; what lies between
+    that point and the layer that is looked at, such as the wide middle of a bottleneck, is computed a batch at a time.
+    """
 
     def __init__(self, runner: Runner, images: Images, count: int, memory_bytes: int = MEMORY_BYTES) -> None:
-        self.runner, self.images, self.count = runner, images, count
-        self.memory_bytes = memory_bytes
-        self._values: list[tuple[dict[int, Any], dict[int, Any]]] = []
+        self.runner, self.images, self.memory_bytes = runner, images, memory_bytes
+        self._batches = [range(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
+        self._count = count
+        self._held: list[tuple[dict[int, Any], dict[int, Any]]] = []
+        self._student: Constants = {}
+
+    @property
+    def holds_values(self) -> bool:
+        """Whether values are held; if not, every look at a layer starts from the images."""
+        return bool(self._held)
 
     def advance(self, operator_index: int, student: Constants) -> None:
         """Brings both networks to just before an operator; every earlier layer is final in ``student``."""
+        self._student = student
         live = live_before(self.runner.graph, operator_index)
         size = sum(self.runner.graph.tensors[t].elements for t in live) * 4 * 2
-        count = min(self.count, max(BATCH, self.memory_bytes // size // BATCH * BATCH))
-        held = len(self._values) * BATCH
-        if not self._values or count >= 2 * held:
+        if size * self._count > self.memory_bytes:
+            return
+        held = []
+        for number in range(len(self._batches)):
+            held.append(self._values(number, live))
+            if self._held:
+                self._held[number] = ({}, {})  # no longer needed, and the memory is
+        self._held = held
+
+    def _values(self, number: int, wanted: Sequence[int]) -> tuple[dict[int, Any], dict[int, Any]]:
+        """The tensors ``wanted`` of one batch, teacher's and student's."""
+        if self._held:
+            teacher, student = self._held[number]
+        else:
             source = self.runner.graph.inputs[0]
-            starts = range(0, count, BATCH)
-            batches = [self.images(range(s, min(s + BATCH, count))) for s in starts]
-            self._values = [({source: batch}, {source: batch}) for batch in batches]
-        for number, (teacher_values, student_values) in enumerate(self._values):
-            self._values[number] = (
-                self.runner.run(teacher_values, wanted=live),
-                self.runner.run(student_values, wanted=live, constants=student),
-            )
+            teacher = student = {source: self.images(self._batches[number])}
+        return (
+            self.runner.run(teacher, wanted=wanted),
+            self.runner.run(student, wanted=wanted, constants=self._student),
+        )
 
     def moments(self, shape: LayerShape, tensor: int) -> Moments:
         """Moments of the columns that a layer with this unfolding reads from ``tensor``."""
         keep = None
         sums: list[np.ndarray] = []
         total = 0
-        for number, (teacher_values, student_values) in enumerate(self._values):
-            t, s = (np.swapaxes(shape.patches(v[tensor]), 0, 1) for v in (teacher_values, student_values))
-            wanted = -(-MAX_POSITIONS // len(self._values))
+        wanted = -(-MAX_POSITIONS // len(self._batches))
+        for number in range(len(self._batches)):
+            values = self._values(number, (tensor,))
+            t, s = (np.swapaxes(shape.patches(v[tensor]), 0, 1) for v in values)
             if t.shape[1] > wanted:
                 keep = np.random.default_rng(number).choice(t.shape[1], wanted, replace=False)
                 t, s = t[:, keep], s[:, keep]
@@ -161,7 +182,7 @@ class Streams:
         covariance = second - student_mean[:, :, None] * student_mean[:, None, :]
         # Ledoit and Wolf (2004): how far the batches' own second moments lie from their mean tells how far the mean
         # lies from the truth. Batches, not positions, because the positions of an image are not independent.
-        batches = len(self._values)
+        batches = len(self._batches)
         spread = np.maximum(sums[4] / batches - _energy_off_diagonal(second), 0) / max(batches - 1, 1)
         noise = np.minimum(spread / np.maximum(_energy_off_diagonal(covariance), 1e-30), 1.0)
         cross_covariance = cross - teacher_mean[:, :, None] * student_mean[:, None, :]

@@ -69,30 +69,57 @@ def test_zoo_networks_run_as_in_the_interpreter(name: str, monkeypatch: pytest.M
     check_against_interpreter(Graph.read(from_keras(models.build(name, **ZOO[name]))))
 
 
-def test_mobilenet_v3_runs_as_in_the_interpreter() -> None:
+@pytest.mark.parametrize("name", ["MobileNetV3Small", "MobileNetV3Large"])
+def test_mobilenet_v3_runs_as_in_the_interpreter(name: str) -> None:
     import keras
 
     keras.utils.set_random_seed(1)
-    model = keras.applications.MobileNetV3Small(
-        (64, 64, 3), alpha=0.35, minimalistic=False, weights=None, classes=10
-    )
+    model = getattr(keras.applications, name)((64, 64, 3), minimalistic=False, weights=None, classes=100)
     graph = Graph.read(from_keras(model))
     assert "HARD_SWISH" in {op.kind for op in graph.operators}
     check_against_interpreter(graph)
 
 
-def test_an_efficientnet_lite_block_runs_as_in_the_interpreter() -> None:
-    """EfficientNet-Lite (arXiv 1905.11946, Lite variant) is MobileNet V2's block with RELU6 and 5x5 kernels."""
+def efficientnet_lite0(size: int, classes: int) -> Any:
+    """EfficientNet-B0 (arXiv 1905.11946) without squeeze and excitation and with ReLU6 for swish, as its Lite variant."""
+    import keras
     from keras import layers
 
-    def block(x: Any) -> Any:
-        x = layers.Conv2D(8, 3, 2, padding="same", activation="relu6")(x)
-        y = layers.Conv2D(48, 1, activation="relu6")(x)
-        y = layers.DepthwiseConv2D(5, 1, padding="same", activation="relu6")(y)
-        x = layers.Add()([x, layers.Conv2D(8, 1)(y)])
-        return layers.Dense(5)(layers.GlobalAveragePooling2D()(x))
+    def normalised(layer: Any, x: Any, *, active: bool = True) -> Any:
+        x = layers.BatchNormalization()(layer(x))
+        return layers.ReLU(6.0)(x) if active else x
 
-    check_against_interpreter(keras_graph(block, (16, 16, 3)))
+    inputs = keras.Input((size, size, 3))
+    x = normalised(layers.Conv2D(32, 3, 2, padding="same", use_bias=False), inputs)
+    for expansion, channels, count, stride, window in (
+        (1, 16, 1, 1, 3),
+        (6, 24, 2, 2, 3),
+        (6, 40, 2, 2, 5),
+        (6, 80, 3, 2, 3),
+        (6, 112, 3, 1, 5),
+        (6, 192, 4, 2, 5),
+        (6, 320, 1, 1, 3),
+    ):
+        for number in range(count):
+            y, before = x, x.shape[-1]
+            if expansion > 1:
+                y = normalised(layers.Conv2D(expansion * before, 1, use_bias=False), y)
+            strides = stride if number == 0 else 1
+            y = normalised(layers.DepthwiseConv2D(window, strides, padding="same", use_bias=False), y)
+            y = normalised(layers.Conv2D(channels, 1, use_bias=False), y, active=False)
+            x = layers.Add()([x, y]) if number else y
+    x = normalised(layers.Conv2D(1280, 1, use_bias=False), x)
+    x = layers.Dense(classes, activation="softmax")(layers.GlobalAveragePooling2D()(x))
+    return keras.Model(inputs, x)
+
+
+def test_efficientnet_lite_runs_as_in_the_interpreter() -> None:
+    import keras
+
+    keras.utils.set_random_seed(1)
+    graph = Graph.read(from_keras(efficientnet_lite0(64, 100)))
+    assert [op.kind for op in graph.operators].count("DEPTHWISE_CONV_2D") == 16
+    check_against_interpreter(graph)
 
 
 def element_wise(x: Any) -> Any:

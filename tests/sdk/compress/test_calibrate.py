@@ -183,19 +183,33 @@ def test_layers_without_a_bias_are_given_one_of_zeros(graph: Graph) -> None:
     np.testing.assert_allclose(interpret(whole.write(), image), interpret(bare.write(), image), rtol=1e-6)
 
 
-def test_few_megabytes_hold_fewer_images_of_early_layers_and_start_again_for_later_ones(graph: Graph) -> None:
-    batches: list[range] = []
+def test_a_layer_sees_the_same_with_little_memory_and_with_much(graph: Graph) -> None:
+    counts: dict[int, int] = {}
 
-    def counted(samples: range) -> np.ndarray:
-        batches.append(samples)
-        return images(samples)
+    def streams(memory_bytes: int) -> Streams:
+        def counted(samples: range) -> np.ndarray:
+            counts[memory_bytes] = counts.get(memory_bytes, 0) + len(samples)
+            return images(samples)
 
-    per_image = sum(graph.tensors[t].elements for t in live_before(graph, 1)) * 8
-    streams = Streams(Executor(graph), counted, COUNT, memory_bytes=16 * per_image)
-    streams.advance(1, {})
-    assert len(batches) * 8 == 16
-    streams.advance(4, {})
-    assert len(batches) * 8 == 16 + COUNT
+        return Streams(Executor(graph), counted, COUNT, memory_bytes)
+
+    sizes = {
+        layer.weight.operator_index: COUNT
+        * 8
+        * sum(graph.tensors[t].elements for t in live_before(graph, layer.weight.operator_index))
+        for layer in solved_layers(graph)
+    }
+    least, most = min(sizes.values()), max(sizes.values())
+    little, much = streams(least), streams(most)
+    for layer in solved_layers(graph):
+        for each in (little, much):
+            each.advance(layer.weight.operator_index, {})
+        assert much.holds_values
+        one, other = (each.moments(layer.shape, layer.source) for each in (little, much))
+        np.testing.assert_allclose(one.covariance, other.covariance, rtol=1e-4, atol=1e-6)
+    # Where the values of a layer do not fit, they are computed from those that did, or from the images, once more.
+    assert least < most
+    assert counts[most] == COUNT < counts[least]
 
 
 def test_channels_of_a_block_share_their_zeros_in_1x1_convolutions_alone(
