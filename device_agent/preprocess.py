@@ -26,11 +26,14 @@ class Preprocess:
     def parse(cls, text: str) -> Preprocess:
         """``tf``, ``torch``, ``01``, ``raw``, or ``mean=M[,M,M]:scale=S[,S,S]`` in units of pixels 0 ... 255.
 
+        A comma in place of the colon is read as well; ``name`` has the colon all the same.
+
         Raises DataError.
         """
         if text in PREPROCESS:
             return PREPROCESS[text]
-        match = re.fullmatch(r"mean=([^:]+):scale=([^:]+)", text.replace(" ", ""))
+        text = text.replace(" ", "").replace(",scale=", ":scale=")
+        match = re.fullmatch(r"mean=([^:]+):scale=([^:]+)", text)
         try:
             mean, scale = (tuple(float(v) for v in part.split(",")) for part in match.groups())  # type: ignore[union-attr]
         except (AttributeError, ValueError):

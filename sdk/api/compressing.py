@@ -113,8 +113,7 @@ def compress_model(
     if recipe is not None:
         text = read_file(Path(recipe), "a recipe that sdk compress wrote").decode("utf-8", "replace")
         used = Recipe.from_toml(text)
-        statement = "accuracy was not checked: a recipe was replayed"
-        made = targets.Compressed(apply_recipe(graph, used, progress, learn), used, (), statement)
+        made = targets.replay(graph, used, learn, progress, check=checked)
     else:
         deadline = None if seconds is None else time.monotonic() + seconds
         if effort == "auto" and not int8:

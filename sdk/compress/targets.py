@@ -16,6 +16,7 @@ import numpy as np
 from sdk import pack
 from sdk.compress.attempts import HOLD_OUT, SMALLEST_CHECK, Attempts, Point, Settings, held_out
 from sdk.compress.blocks import check_block
+from sdk.compress.check import Checker
 from sdk.compress.calibrate import with_biases
 from sdk.compress.journey import Journey, Progress
 from sdk.compress.recipe import EFFORTS, Recipe, apply, split, tuning
@@ -111,6 +112,29 @@ def compress(
     made, point = attempts.best
     met = attempts.misses(point) == 0
     return Compressed(made, point.recipe, tuple(attempts.curve), attempts.statement(point), met)
+
+
+def replay(
+    graph: Graph,
+    recipe: Recipe,
+    dataset: Dataset | None = None,
+    progress: Progress | None = None,
+    *,
+    check: Dataset | None = None,
+) -> Compressed:
+    """What the recipe makes of the graph, and how accuracy was checked: on ``check``, or on what the recipe held out."""
+    report = progress or (lambda stage, done, total: None)
+    made = apply(graph, recipe, report, dataset)
+    used = check
+    if used is None and dataset is not None and recipe.effort != "none":
+        used = split(dataset, recipe.samples, recipe.hold_out)[1]
+    if used is None:
+        why = "no data were given" if dataset is None else "the recipe kept no images back for it"
+        return Compressed(made, recipe, (), f"accuracy was not checked: {why}")
+    checker = Checker(graph, used, report, held_out=check is None)
+    checked = checker(made)
+    statement = checker.statement(checked.accuracy_percent, checked.agreement_percent)
+    return Compressed(made, recipe, (), f"a recipe was replayed, and {statement}")
 
 
 def _spent(wanted: Settings) -> Callable[[], float] | None:
@@ -378,4 +402,5 @@ __all__ = [
     "Settings",
     "calibration_recipe",
     "compress",
+    "replay",
 ]

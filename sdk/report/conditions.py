@@ -25,6 +25,9 @@ def facts_of_run(report: Report) -> list[tuple[str, str]]:
         ),
         ("decoder", f"{first.decode_kernel} kernel"),
     ]
+    unchecked = [m.name for m in report.models if m.accuracy is None]
+    if unchecked:
+        facts.append(("accuracy", f"not checked on any image: {', '.join(unchecked)}"))
     if report.emulated:
         return facts
     throttled = [t.throttled for t in runs if t.throttled is not None]

@@ -85,6 +85,7 @@ def test_named_preprocessing_is_what_its_networks_were_trained_with() -> None:
 
 def test_preprocessing_can_be_given_as_mean_and_scale() -> None:
     custom = Preprocess.parse("mean=10,20,30:scale=2")
+    assert Preprocess.parse("mean=10,20,30, scale=2") == custom
     np.testing.assert_allclose(custom(np.array([[[12, 20, 40]]])), [[[1, 0, 5]]])
 
 

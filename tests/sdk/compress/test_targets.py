@@ -9,7 +9,7 @@ import pytest
 
 from sdk import pack
 from sdk.compress.recipe import Recipe, apply
-from sdk.compress.targets import Compressed, Settings, compress
+from sdk.compress.targets import Compressed, Settings, compress, replay
 from sdk.data import Dataset, load_dataset
 from sdk.errors import DataError, ModelError
 from sdk.execute import Executor
@@ -136,3 +136,25 @@ def test_few_images_are_all_calibrated_on_and_that_is_said(graph: Graph, folder:
     assert "not checked" in compress(graph, few).statement
     with pytest.raises(DataError, match="too few"):
         compress(graph, few, Settings(max_loss=1.0))
+
+
+@pytest.mark.tensorflow
+def test_a_replay_is_checked_again_on_what_the_recipe_held_out_and_says_so(
+    graph: Graph, folder: Path
+) -> None:
+    dataset = load(folder, "labelled.npz")
+    made = compress(graph, dataset, Settings(effort="calibrate"))
+    again = replay(graph, made.recipe, dataset)
+    assert size(again) == size(made)
+    assert again.statement == f"a recipe was replayed, and {made.statement}"
+    assert "40 images" in again.statement
+
+
+@pytest.mark.tensorflow
+def test_a_replay_without_images_says_that_nothing_was_checked(graph: Graph, folder: Path) -> None:
+    assert replay(graph, Recipe()).statement == "accuracy was not checked: no data were given"
+    few = load(folder, "labelled.npz").take(40)
+    everything = compress(graph, few, Settings(effort="calibrate")).recipe
+    assert "kept no images back" in replay(graph, everything, few).statement
+    other = load(folder, "labelled.npz").subset(range(40, 140))
+    assert "on 100 images" in replay(graph, everything, few, check=other).statement

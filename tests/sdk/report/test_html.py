@@ -143,6 +143,10 @@ def test_a_run_without_profile_and_accuracy_makes_a_page_too(report: Report) -> 
     words = Page(render(replace(report, models=bare, gaps=(), comparisons=(), peaks=None))).words
     assert "Distribution of one inference" in words
     assert "Where it went" not in words
+    # What nobody checked is called unchecked, and nothing that sounds like no loss.
+    assert f"not checked on any image: {', '.join(m.name for m in bare)}" in words
+    assert "lossless" not in words
+    assert "not checked" not in Page(render(report)).words
 
 
 def test_no_time_of_an_emulated_run_is_shown(report: Report) -> None:
