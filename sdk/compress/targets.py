@@ -16,8 +16,8 @@ import numpy as np
 from sdk import pack
 from sdk.compress.attempts import HOLD_OUT, SMALLEST_CHECK, Attempts, Point, Settings, held_out
 from sdk.compress.blocks import check_block
-from sdk.compress.check import Checker
 from sdk.compress.calibrate import with_biases
+from sdk.compress.check import Checker
 from sdk.compress.journey import Journey, Progress
 from sdk.compress.recipe import EFFORTS, Recipe, apply, split, tuning
 from sdk.compress.search import TRIALS, search
@@ -122,7 +122,7 @@ def replay(
     *,
     check: Dataset | None = None,
 ) -> Compressed:
-    """What the recipe makes of the graph, and how accuracy was checked: on ``check``, or on what the recipe held out."""
+    """What the recipe makes of the graph, and how accuracy was checked: on ``check``, or on what it held out."""
     report = progress or (lambda stage, done, total: None)
     made = apply(graph, recipe, report, dataset)
     used = check

@@ -81,7 +81,7 @@ def test_mobilenet_v3_runs_as_in_the_interpreter(name: str) -> None:
 
 
 def efficientnet_lite0(size: int, classes: int) -> Any:
-    """EfficientNet-B0 (arXiv 1905.11946) without squeeze and excitation and with ReLU6 for swish, as its Lite variant."""
+    """EfficientNet-B0 (arXiv 1905.11946) without squeeze and excitation, and with ReLU6 for swish: its Lite variant."""
     import keras
     from keras import layers
 
