@@ -4,7 +4,7 @@
     missing                 which blobs the host has to send (a JSON list of SHA-256 on standard input)
     install                 take a release and its blobs from standard input, try it, confirm or revert
     confirm NAME            make the release on trial the current one
-    rollback NAME           go back to the release before
+    rollback NAME           go back to the release before, or another earlier one
     check RELEASE           the health check of one release
     run MODEL               predictions for the arrays of an .npy file
     bench MODEL...          measure models, interleaved
@@ -51,12 +51,16 @@ def build_parser() -> argparse.ArgumentParser:
     missing = commands.add_parser("missing")
     missing.add_argument("--name", default="", help="of the release that is to come")
     missing.add_argument("--release", default="", help="its id: does it run already?")
+    missing.add_argument("--keep", type=int, help="as for install, where it does")
     commands.add_parser("smoke")
     commands.add_parser("prune")
 
     install = commands.add_parser("install")
     install.add_argument(
         "--keep-on-trial", action="store_true", help="leave confirming to the verb `confirm`"
+    )
+    install.add_argument(
+        "--keep", type=int, help="releases of that name to keep (default: as before, at first 2)"
     )
     install.add_argument("--max-inference-seconds", type=float, help="longest inference of a release")
     install.add_argument("--max-memory-bytes", type=int, help="most memory (default: what is free)")
@@ -67,6 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     rollback = commands.add_parser("rollback")
     rollback.add_argument("name")
     rollback.add_argument("--reason", default="asked for")
+    rollback.add_argument("--to", default="", help="beginning of the id of the release to go back to")
     rollback.add_argument("--only-from", default="", help="id of a release: only if that is the current one")
     rollback.add_argument(
         "--or-to-nothing",

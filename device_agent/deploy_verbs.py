@@ -14,8 +14,8 @@ from device_agent.child import call_child
 from device_agent.errors import AgentError, ArmletError, SignatureError, StoreError
 from device_agent.health import unfit
 from device_agent.inputs import json_line_from_stdin
-from device_agent.installed import installed_runtime
-from device_agent.release import MAX_BLOBS, Release, Slot
+from device_agent.installed import environment
+from device_agent.release import MAX_BLOBS, MAX_ENVIRONMENT, Release, Slot
 from device_agent.store import Store, default_home
 
 # numpy and the runtime are imported where they are needed: `missing` and `install` of what is there already
@@ -52,6 +52,8 @@ def missing(options: Namespace) -> dict[str, Any]:
             runs = _runs_as_it_should(store, options.name, options.release)
             proved = runs and _was_checked_here(store, options.name, options.release)
             if proved:
+                if options.keep is not None:
+                    store.keep(options.name, options.keep)
                 store.collect()  # a deploy that was cut after it confirmed has not done so
     return {
         "missing": list(lacking),
@@ -75,8 +77,8 @@ def _runs_as_it_should(store: Store, name: str, release_id: str) -> bool:
 
 
 def _was_checked_here(store: Store, name: str, release_id: str) -> bool:
-    """Whether a release passed its health check under the runtime that this process would use."""
-    return store.slot_or_fresh(name).checked_under.get(release_id) == installed_runtime()
+    """Whether a release passed its health check in the environment of this process."""
+    return environment()[:MAX_ENVIRONMENT] in store.slot_or_fresh(name).checked_under.get(release_id, ())
 
 
 def install(options: Namespace) -> dict[str, Any]:
@@ -109,11 +111,14 @@ def install(options: Namespace) -> dict[str, Any]:
             raise
         runs = _runs_as_it_should(store, release.name, release.id)
         if runs and _was_checked_here(store, release.name, release.id):
+            if options.keep is not None:
+                store.keep(release.name, options.keep)
             store.collect()
             return {**answer, "state": "unchanged"}
         slot = store.slot_or_fresh(release.name)
         store.add_release(release)
-        store.begin_trial(release.id)
+        store.begin_trial(release.id, options.keep)
+        answer["was_current"] = runs
         answer["check"], answer["reason"] = _check_in_child(release.id, options.check_seconds)
         if answer["check"] is not None:
             answer["reason"] = unfit(
@@ -126,10 +131,10 @@ def install(options: Namespace) -> dict[str, Any]:
             store.revert(release.name, answer["reason"])
             state = "reverted"
         elif options.keep_on_trial and not runs:
-            store.passed(release.name, answer["check"]["inference_seconds"], installed_runtime())
+            store.passed(release.name, answer["check"]["inference_seconds"], environment())
             state = "trial"
         else:
-            store.confirm(release.name, answer["check"]["inference_seconds"], installed_runtime())
+            store.confirm(release.name, answer["check"]["inference_seconds"], environment())
             state = "unchanged" if runs else "confirmed"
         store.collect()
     return {**answer, "state": state}
@@ -181,10 +186,26 @@ def rollback(options: Namespace) -> dict[str, Any]:
         slot = store.slot(options.name)
         if options.only_from and slot.current != options.only_from:
             return {**slot_json(store, slot), "rolled_back": False}
-        if slot.previous is not None:
-            require_signature(store, store.release(slot.previous))
-        slot = store.rollback(options.name, options.reason, or_to_nothing=options.or_to_nothing)
+        to = named_release(slot, options.to) if options.to else slot.previous
+        if to is not None and store.has_release(to):
+            require_signature(store, store.release(to))
+        slot = store.rollback(options.name, options.reason, to=to, or_to_nothing=options.or_to_nothing)
         return {**slot_json(store, slot), "rolled_back": True}
+
+
+def named_release(slot: Slot, beginning: str) -> str:
+    """The release that can be gone back to whose id begins so. Raises StoreError where none or several do."""
+    found = [release_id for release_id in slot.before if release_id.startswith(beginning)]
+    if len(found) != 1:
+        raise StoreError(
+            f"no earlier release of {slot.name} begins with {beginning[:64]!r}"
+            if not found
+            else f"several earlier releases of {slot.name} begin with {beginning[:64]!r}",
+            expected="one of " + ", ".join(release_id[:12] for release_id in slot.before)
+            if slot.before
+            else "none, since there is no earlier release",
+        )
+    return found[0]
 
 
 def forget(options: Namespace) -> dict[str, Any]:

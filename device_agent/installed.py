@@ -1,22 +1,65 @@
-"""Which TFLite runtime this Python would import, told without importing it: that takes seconds on a slow board."""
+"""What a model would run in here, told without importing any of it: that takes seconds on a slow board."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
+import platform
+from pathlib import Path
 
 #: (module, distribution) in the order of preference.
 MODULES = (("ai_edge_litert", "ai-edge-litert"), ("tflite_runtime", "tflite-runtime"))
 
 
-def installed_runtime() -> str:
-    """Name and version, such as "ai-edge-litert 2.1.2"; "" where none is installed."""
-    for module, distribution in MODULES:
-        if importlib.util.find_spec(module) is None:
-            continue
-        from importlib import metadata
+#: The lines of /proc/cpuinfo that say which core this is: on ARM a part number for each, elsewhere a name.
+CORE_KEYS = ("CPU part", "model name")
 
-        try:
-            return f"{distribution} {metadata.version(distribution)}"
-        except metadata.PackageNotFoundError:
-            return f"{distribution} unknown"
+
+def environment() -> str:
+    """All that decides which code runs a model: runtime, numpy, Python and processor, each with its version.
+
+    A health check that passed in one says nothing about another: other kernels round differently, or crash.
+    """
+    core = processor(Path("/proc/cpuinfo"))
+    return ", ".join(
+        [
+            installed_runtime() or "no runtime",
+            f"numpy {_version('numpy')}",
+            f"Python {platform.python_version()}",
+            f"{os.uname().machine} {core}" if core else os.uname().machine,
+        ]
+    )
+
+
+def installed_runtime() -> str:
+    """Name and version of the runtime that would be imported, such as "ai-edge-litert 2.1.2"; "" where none is."""
+    for module, distribution in MODULES:
+        if importlib.util.find_spec(module) is not None:
+            return f"{distribution} {_version(distribution)}"
     return ""
+
+
+def processor(cpuinfo: Path) -> str:
+    """The kinds of cores, such as "0xd03 0xd09"; "" where the kernel does not tell."""
+    try:
+        lines = cpuinfo.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    for wanted in CORE_KEYS:
+        found = {
+            value.strip()
+            for key, _, value in (line.partition(":") for line in lines)
+            if key.strip() == wanted
+        }
+        if found:
+            return " ".join(sorted(found))
+    return ""
+
+
+def _version(distribution: str) -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "unknown"

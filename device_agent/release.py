@@ -32,8 +32,13 @@ MAX_BLOBS = MAX_PARTS + 3
 MAX_JSON_BYTES = 1 << 20
 #: Events that a slot remembers.
 MAX_HISTORY = 32
-#: Characters of a runtime's name and version.
-MAX_RUNTIME = 200
+#: Characters of an environment (device_agent.installed), and how many a release is remembered to have passed in.
+MAX_ENVIRONMENT = 300
+MAX_ENVIRONMENTS = 4
+#: Releases that a slot keeps, the current one included, unless it is told otherwise. Below two there would be no way
+#: back, and above this many no deploy would end: each is looked at before anything is removed.
+KEEP = 2
+MAX_KEEP = 64
 
 
 @dataclass(frozen=True)
@@ -123,10 +128,14 @@ class Slot:
     current: str | None = None
     previous: str | None = None
     trial: str | None = None
+    #: Those before ``previous``, newest first. ``keep``: how many releases stay, ``current`` and ``previous`` included.
+    older: tuple[str, ...] = ()
+    keep: int = KEEP
     #: What an inference took when a release was checked, for those that the slot names.
     inference_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    #: The runtime ("ai-edge-litert 2.1.2") under which a release was checked last, for those that the slot names.
-    checked_under: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    #: The environments (device_agent.installed) in which a release passed its health check, the last one last, for
+    #: those that the slot names.
+    checked_under: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     #: Each a dict: event ("confirmed", "reverted", "rolled back", "refused" or "lost"), release, reason, unix_seconds.
     history: tuple[Mapping[str, Any], ...] = ()
 
@@ -140,25 +149,39 @@ class Slot:
         }
         return dataclasses.replace(self, history=(*self.history, entry)[-MAX_HISTORY:], **pointers)
 
-    def checked(self, release: str, seconds: float | None, runtime: str | None) -> Slot:
-        """The slot, knowing what an inference of a release took, and under which runtime."""
+    def checked(self, release: str, seconds: float | None, environment: str | None) -> Slot:
+        """The slot, knowing what an inference of a release took, and in which environment it passed its check."""
         known, under = dict(self.inference_seconds), dict(self.checked_under)
         if seconds is not None:
             known[release] = seconds
-        if runtime is not None:
-            under[release] = runtime[:MAX_RUNTIME]
+        if environment is not None:
+            environment = environment[:MAX_ENVIRONMENT]
+            others = [one for one in under.get(release, ()) if one != environment]
+            under[release] = (*others, environment)[-MAX_ENVIRONMENTS:]
         return dataclasses.replace(self, inference_seconds=known, checked_under=under)
 
+    @property
+    def before(self) -> tuple[str, ...]:
+        """What can be gone back to, newest first."""
+        return (self.previous, *self.older) if self.previous is not None else ()
+
+    @property
+    def releases(self) -> tuple[str, ...]:
+        """Every release that the slot names."""
+        return tuple(r for r in (self.current, *self.before, self.trial) if r is not None)
+
     def to_json(self) -> dict[str, Any]:
-        named = {self.current, self.previous, self.trial}
+        named = self.releases
         return {
             "schema": SLOT_SCHEMA,
             "name": self.name,
             "current": self.current,
             "previous": self.previous,
             "trial": self.trial,
+            "older": list(self.older),
+            "keep": self.keep,
             "inference_seconds": {r: s for r, s in self.inference_seconds.items() if r in named},
-            "checked_under": {r: runtime for r, runtime in self.checked_under.items() if r in named},
+            "checked_under": {r: list(passed) for r, passed in self.checked_under.items() if r in named},
             "history": [dict(event) for event in self.history],
         }
 
@@ -176,14 +199,16 @@ class Slot:
             }
             return cls(
                 name=name,
+                older=tuple(check_digest(release) for release in record.get("older", ())),
+                keep=check_keep(record.get("keep", KEEP)),
                 history=tuple(dict(event) for event in record["history"]),
                 inference_seconds={
                     check_digest(release): float(seconds)
                     for release, seconds in record.get("inference_seconds", {}).items()
                 },
                 checked_under={
-                    check_digest(release): str(runtime)[:MAX_RUNTIME]
-                    for release, runtime in record.get("checked_under", {}).items()
+                    check_digest(release): _environments(passed)
+                    for release, passed in record.get("checked_under", {}).items()
                 },
                 **pointers,
             )
@@ -217,6 +242,21 @@ def check_digest(value: Any) -> str:
     if not isinstance(value, str) or not SHA256.fullmatch(value):
         raise StoreError("this is not a SHA-256", expected="64 hexadecimal digits", found=repr(value)[:80])
     return value
+
+
+def check_keep(value: Any) -> int:
+    """A number of releases to keep, if it can be one."""
+    if type(value) is not int or not KEEP <= value <= MAX_KEEP:
+        raise StoreError(
+            "this many releases cannot be kept", expected=f"{KEEP} to {MAX_KEEP}", found=repr(value)[:40]
+        )
+    return value
+
+
+def _environments(passed: Any) -> tuple[str, ...]:
+    """A slot that an older agent wrote has one text: a runtime alone, which is no environment of today."""
+    texts = [passed] if isinstance(passed, str) else list(passed)
+    return tuple(str(text)[:MAX_ENVIRONMENT] for text in texts[-MAX_ENVIRONMENTS:])
 
 
 def check_size(value: Any) -> int:

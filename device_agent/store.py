@@ -23,7 +23,7 @@ import hashlib
 import os
 import time
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Iterator
 
 from device_agent.blobs import Blobs
 from device_agent.durable import named_errors, write_durably
@@ -34,6 +34,7 @@ from device_agent.release import (
     Release,
     Slot,
     check_digest,
+    check_keep,
     check_name,
 )
 
@@ -170,32 +171,57 @@ class Store:
             )
         return self.release(slot.current)
 
-    def begin_trial(self, release_id: str) -> Slot:
-        """Puts a release on trial in the slot of its name; ``current`` stays what it is."""
+    def begin_trial(self, release_id: str, keep: int | None = None) -> Slot:
+        """Puts a release on trial in the slot of its name; ``current`` stays what it is.
+
+        ``keep``: how many releases the slot keeps from its next confirmation on; None: as many as before.
+        """
         release = self.release(release_id)
         slot = self.slot_or_fresh(release.name)
         if slot.trial is not None:
             slot = slot.after("reverted", slot.trial, "interrupted before its health check was finished")
-        return self._save(dataclasses.replace(slot, trial=release_id))
+        keep = slot.keep if keep is None else check_keep(keep)
+        return self._save(dataclasses.replace(slot, trial=release_id, keep=keep))
 
-    def passed(self, name: str, inference_seconds: float, runtime: str | None = None) -> Slot:
+    def passed(self, name: str, inference_seconds: float, environment: str | None = None) -> Slot:
         """The release on trial stays there, its health check passed; remembers what an inference of it took."""
         slot = self._on_trial(name)
-        return self._save(slot.checked(str(slot.trial), inference_seconds, runtime))
+        return self._save(slot.checked(str(slot.trial), inference_seconds, environment))
 
-    def confirm(self, name: str, inference_seconds: float | None = None, runtime: str | None = None) -> Slot:
-        """The release on trial becomes the current one; the one before it is kept as ``previous``."""
+    def confirm(
+        self, name: str, inference_seconds: float | None = None, environment: str | None = None
+    ) -> Slot:
+        """The release on trial becomes the current one; those before it are kept, as many as the slot says."""
         slot = self._on_trial(name)
-        slot = slot.checked(str(slot.trial), inference_seconds, runtime)
-        previous = slot.previous if slot.trial == slot.current else slot.current
-        if previous is not None and not self.has_release(previous):
-            previous = (
-                None  # damaged: there is no way back to it, and it must not keep others from being removed
-            )
-        reason = f"checked again under {runtime}" if runtime and slot.trial == slot.current else ""
+        slot = slot.checked(str(slot.trial), inference_seconds, environment)
+        reason = f"checked again under {environment}" if environment and slot.trial == slot.current else ""
         return self._save(
-            slot.after("confirmed", slot.trial, reason, current=slot.trial, previous=previous, trial=None)
+            slot.after(
+                "confirmed",
+                slot.trial,
+                reason,
+                current=slot.trial,
+                trial=None,
+                **self._kept(slot, slot.trial),
+            )
         )
+
+    def _kept(self, slot: Slot, current: str | None) -> dict[str, Any]:
+        """``previous`` and ``older`` of a slot whose current release is to be ``current``.
+
+        A damaged one is left out: there is no way back to it, and it must not keep others from being removed.
+        """
+        before = [r for r in dict.fromkeys((slot.current, *slot.before)) if r not in (None, current)]
+        whole = [r for r in before if r is not None and self.has_release(r)][: slot.keep - 1]
+        return {"previous": whole[0] if whole else None, "older": tuple(whole[1:])}
+
+    def keep(self, name: str, keep: int) -> Slot:
+        """From now on ``name`` keeps so many releases; what is too many goes with the next :meth:`collect`."""
+        slot = self.slot(name)
+        if slot.keep == check_keep(keep):
+            return slot
+        slot = dataclasses.replace(slot, keep=keep)
+        return self._save(dataclasses.replace(slot, **self._kept(slot, slot.current)))
 
     def revert(self, name: str, reason: str) -> Slot:
         """Ends the trial without a change of ``current``, and keeps the reason."""
@@ -203,8 +229,18 @@ class Store:
         return self._save(slot.after("reverted", slot.trial, reason, trial=None))
 
     def refused(self, name: str, release_id: str, reason: str) -> Slot:
-        """Keeps why a release was not even tried; what ``name`` stands for stays what it is."""
-        return self._save(self.slot_or_fresh(name).after("refused", release_id, reason))
+        """Keeps why a release was not even tried; what ``name`` stands for stays what it is.
+
+        The same refusal again, as of a deploy in a loop, is one event: it must not push the others out of the history.
+        """
+        slot = self.slot_or_fresh(name)
+        told = slot.after("refused", release_id, reason)
+        if slot.history and {**slot.history[-1], "unix_seconds": 0} == {
+            **told.history[-1],
+            "unix_seconds": 0,
+        }:
+            told = dataclasses.replace(told, history=(*slot.history[:-1], told.history[-1]))
+        return self._save(told)
 
     def _on_trial(self, name: str) -> Slot:
         slot = self.slot(name)
@@ -212,18 +248,51 @@ class Store:
             raise StoreError(f"nothing is on trial under the name {name}")
         return slot
 
-    def rollback(self, name: str, reason: str = "asked for", *, or_to_nothing: bool = False) -> Slot:
-        """The previous release becomes the current one again.
+    def rollback(
+        self,
+        name: str,
+        reason: str = "asked for",
+        *,
+        to: str | None = None,
+        or_to_nothing: bool = False,
+    ) -> Slot:
+        """An earlier release becomes the current one again: ``to``, else the previous one. What was newer is let go.
 
         With ``or_to_nothing`` a name that has no previous release stands for nothing again, as before its first deploy.
         """
         slot = self.slot(name)
         if slot.current is None or (slot.previous is None and not or_to_nothing):
             raise StoreError(f"there is no earlier release of {name} to go back to")
-        if slot.previous is not None:
-            self.release(slot.previous)  # is it there, and whole?
-        back = {"current": slot.previous, "previous": None, "trial": None}
-        return self._save(slot.after("rolled back", slot.current, reason, **back))
+        to = slot.previous if to is None else to
+        if to is None:
+            back: tuple[str, ...] = ()
+        else:
+            self._require_whole(to, slot)
+            back = slot.before[slot.before.index(to) + 1 :]
+        pointers = {
+            "current": to,
+            "previous": back[0] if back else None,
+            "older": back[1:],
+            "trial": None,
+        }
+        return self._save(slot.after("rolled back", slot.current, reason, **pointers))
+
+    def _require_whole(self, release_id: str, slot: Slot) -> None:
+        """Raises StoreError unless a release, manifest and every blob, is there to be gone back to."""
+        try:
+            lacking = self.blobs.missing(self.release(release_id).blobs)
+        except StoreError:
+            lacking = (release_id,)
+        if lacking:
+            others = ", ".join(other[:12] for other in slot.before if other != release_id)
+            raise StoreError(
+                f"the release {release_id[:12]} of {slot.name} is damaged, and cannot be gone back to",
+                expected="every part of it",
+                found=f"{len(lacking)} missing or damaged",
+                hint=f"Deploy it again, or go back to another one: {others}."
+                if others
+                else "Deploy it again.",
+            )
 
     def _save(self, slot: Slot) -> Slot:
         with named_errors("write a slot"):
@@ -244,7 +313,8 @@ class Store:
         """Removes what no slot refers to, and what a cut transfer left; how many bytes were freed."""
         try:
             slots = [self.slot(name) for name in self.names()]
-            kept = {p for slot in slots for p in (slot.current, slot.previous, slot.trial) if p}
+            needed = {r for slot in slots for r in (slot.current, slot.trial) if r is not None}
+            kept = needed | {r for slot in slots for r in slot.before if self.has_release(r)}
             blobs = {digest for release_id in kept for digest in self.release(release_id).blobs}
         except StoreError:
             return 0  # a damaged slot or manifest does not say what it needs, so nothing is removed

@@ -18,6 +18,8 @@ from sdk.prepared import NAME
 from sdk.printable import printable_text
 
 MAX_TEXT = 300
+#: A board keeps no more releases of a name (device_agent.release).
+MAX_RELEASES = 64
 
 
 def printable(value: Any) -> str:
@@ -84,12 +86,16 @@ def slot_of(record: Any, verb: str) -> dict[str, Any]:
         key: None if record.get(key) is None else sha256_of(record, verb, key)
         for key in ("current", "previous", "trial", "package_sha256")
     }
+    older = record.get("older", [])
+    if not isinstance(older, list) or len(older) > MAX_RELEASES:
+        raise not_acceptable(verb, "older", older)
     history = record.get("history")
     if not isinstance(history, list) or not all(isinstance(event, dict) for event in history):
         raise not_acceptable(verb, "history", history)
     return {
         "name": record["name"],
         **ids,
+        "older": tuple(sha256_of({"older": release}, verb, "older") for release in older),
         "package_bytes": optional_size_of(record, verb, "package_bytes"),
         "history": [
             {

@@ -16,6 +16,8 @@ from sdk.boards import (
     ARCHITECTURES,
     DTYPES,
     KINDS,
+    MAX_KEEP,
+    MIN_KEEP,
     TRANSPORTS,
     Board,
     CoreCluster,
@@ -70,6 +72,7 @@ def _board(table: TomlTable, name: str) -> Board:
         memcpy_gigabytes_per_second=_figure(table, memcpy, "GB/s") if table.has(memcpy) else None,
         published=tuple(entry for item in table.tables("published") for entry in _published(item)),
         notes=table.texts("notes"),
+        keep_releases=_keep_releases(table),
         origin=table.where,
     )
     table.finish()
@@ -77,6 +80,15 @@ def _board(table: TomlTable, name: str) -> Board:
     if len(set(cpus)) != len(cpus):
         raise table.wrong("clusters", "every CPU number in one cluster only", cpus)
     return board
+
+
+def _keep_releases(table: TomlTable) -> int | None:
+    if not table.has("keep_releases"):
+        return None
+    keep = table.count("keep_releases")
+    if not MIN_KEEP <= keep <= MAX_KEEP:
+        raise table.wrong("keep_releases", f"{MIN_KEEP} to {MAX_KEEP}", keep)
+    return keep
 
 
 def _figure(parent: TomlTable, key: str, unit: str) -> Figure:

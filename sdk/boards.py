@@ -32,6 +32,10 @@ ARCHITECTURES = ("aarch64", "armv7l", "host")
 
 DTYPES = ("float32", "float16", "int8")
 
+#: How many releases of a name a board may be told to keep (device_agent.release): what runs and one to go back to,
+#: and not more than a deploy can look through.
+MIN_KEEP, MAX_KEEP = 2, 64
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
@@ -110,6 +114,7 @@ class Board:
     """A kind of board. ``clusters`` may be empty and ``memcpy_gigabytes_per_second`` None: unknown, not zero.
 
     ``runtimes`` stand in order of preference. ``user`` is the login name that the board's image comes with, or None.
+    ``keep_releases``: how many releases of a name such a board keeps; None leaves it to the agent, which keeps 2.
     ``origin`` is the file that this was read from.
     """
 
@@ -127,6 +132,7 @@ class Board:
     memcpy_gigabytes_per_second: Figure | None = None
     published: tuple[PublishedLatency, ...] = ()
     notes: tuple[str, ...] = ()
+    keep_releases: int | None = None
     origin: str = field(default="", compare=False)
 
     @property

@@ -8,6 +8,7 @@ The agent tries the new release beside the old one, and confirms it or says why 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -117,17 +118,20 @@ class RemoteAgent:
         signature: bytes | None = None,
         limits: Limits = NO_LIMITS,
         keep_on_trial: bool = False,
+        keep: int | None = None,
         progress: Progress | None = None,
     ) -> Deployed:
         """Sends a package (or .tflite) and makes it what runs under ``name``, if its health check passes.
 
-        ``signature`` is for boards that take signed packages only (:mod:`sdk.signing`). Raises RemoteError when the
-        check does not pass; the release before it then still runs.
+        ``signature`` is for boards that take signed packages only (:mod:`sdk.signing`). ``keep``: how many releases of
+        that name the board keeps, the current one included; None: as many as before, at first 2. Raises RemoteError
+        when the check does not pass; the release before it then still runs.
         """
         return self.install(
             prepare(data, name, golden=golden, signature=signature),
             limits=limits,
             keep_on_trial=keep_on_trial,
+            keep=keep,
             progress=progress,
         )
 
@@ -137,6 +141,7 @@ class RemoteAgent:
         *,
         limits: Limits = NO_LIMITS,
         keep_on_trial: bool = False,
+        keep: int | None = None,
         before_install: Callable[[], None] | None = None,
         progress: Progress | None = None,
     ) -> Deployed:
@@ -146,7 +151,8 @@ class RemoteAgent:
         """
         report = progress or (lambda stage, done, total: None)
         name, blobs = prepared.name, prepared.blobs
-        missing, state = self._missing(blobs, name, prepared.id)
+        keeping = [] if keep is None else [f"--keep={keep}"]
+        missing, state = self._missing(blobs, name, prepared.id, keeping)
         if state == "current":
             return Deployed(
                 name, prepared.id, prepared.package_sha256, "unchanged", prepared.package_bytes, 0, None, None
@@ -160,7 +166,7 @@ class RemoteAgent:
             "blobs": [[d, len(blobs[d]), offset] for d, offset in missing.items()],
         }
         report("push the model", 0, total)
-        options = ["--keep-on-trial"] if keep_on_trial else []
+        options = [*keeping, *(["--keep-on-trial"] if keep_on_trial else [])]
         if limits.inference_seconds is not None:
             options.append(f"--max-inference-seconds={limits.inference_seconds!r}")
         if limits.memory_bytes is not None:
@@ -174,14 +180,14 @@ class RemoteAgent:
         return self._deployed(answer, name, prepared.package_sha256, prepared.package_bytes, total)
 
     def _missing(
-        self, blobs: Mapping[str, bytes], name: str, release_id: str
+        self, blobs: Mapping[str, bytes], name: str, release_id: str, keeping: Sequence[str]
     ) -> tuple[dict[str, int], Literal["new", "current", "recheck"]]:
         """Which blobs the board lacks, and from which byte on: a transfer that was cut left the beginning there.
 
         "current" when the release is the one that runs, and there is nothing to do; "recheck" when it was confirmed
-        under another runtime than this agent's, so that its health check says nothing about this one.
+        in another environment than this agent's, so that its health check says nothing about this one.
         """
-        arguments = ["missing", "--name", name, "--release", release_id]
+        arguments = ["missing", "--name", name, "--release", release_id, *keeping]
         answer = self.call(arguments, stdin=json.dumps(list(blobs)).encode() + b"\n")
         missing, partial = answer.get("missing"), answer.get("partial", {})
         if not isinstance(missing, list) or not all(isinstance(d, str) and d in blobs for d in missing):
@@ -197,6 +203,13 @@ class RemoteAgent:
         self, answer: dict[str, Any], name: str, package_sha256: str, package_bytes: int, sent: int
     ) -> Deployed:
         state = answer.get("state")
+        if state == "reverted" and answer.get("was_current") is True:
+            raise RemoteError(
+                f"{name} runs on the board, but does not pass its health check in what the board has now",
+                expected="the answers that it gave when it was confirmed",
+                found=printable(answer.get("reason")),
+                hint="Deploy with the runtime that it was confirmed under (--runtime), or another model.",
+            )
         if state == "reverted":
             raise RemoteError(
                 f"the board tried {name} and went back to what ran before",
@@ -223,9 +236,19 @@ class RemoteAgent:
         """Makes the release on trial the current one; the slot as :meth:`status` lists it."""
         return slot_of(self.call(["confirm", check_name(name)]), "confirm")
 
-    def rollback(self, name: str, reason: str = "asked for") -> dict[str, Any]:
-        """Goes back to the release before; the slot as :meth:`status` lists it."""
-        return slot_of(self.call(["rollback", check_name(name), f"--reason={printable(reason)}"]), "rollback")
+    def rollback(self, name: str, reason: str = "asked for", *, to: str | None = None) -> dict[str, Any]:
+        """Goes back to the release before, or to the earlier one whose id begins with ``to``; the slot as
+        :meth:`status` lists it."""
+        options = [f"--reason={printable(reason)}"]
+        if to is not None:
+            if not re.fullmatch("[0-9a-f]{4,64}", to):
+                raise RemoteError(
+                    "this names no release",
+                    expected="4 to 64 hexadecimal digits, as `sdk releases` shows them",
+                    found=printable(to)[:80],
+                )
+            options.append(f"--to={to}")
+        return slot_of(self.call(["rollback", check_name(name), *options]), "rollback")
 
     def take_back(self, release: PreparedRelease, reason: str) -> bool:
         """Undoes the deploy of a release: what ran before runs again, or nothing. False where another release runs,

@@ -196,6 +196,7 @@ class Slot:
     package_sha256: str | None  # of the current release, as package_bytes; None where its manifest is damaged
     package_bytes: int | None
     history: tuple[Event, ...]
+    older: tuple[str, ...] = ()  # kept since before ``previous``, newest first
 
     @property
     def since(self) -> str | None:

@@ -40,6 +40,7 @@ def deploy_model(
     source: PathLike,
     *,
     keep_on_trial: bool = False,
+    keep: int | None = None,
     limits: Limits = NO_LIMITS,
     progress: Progress = silent,
     **target: Any,
@@ -48,7 +49,9 @@ def deploy_model(
 
     The board runs the host's golden input before it confirms the new release; with ``keep_on_trial`` it leaves the
     old one running until :func:`sdk.confirm_model`. A signature beside the package (``sdk sign``) goes with it.
-    ``limits``: what the new release may need there. ``target``: see :class:`sdk.session.Target`.
+    ``keep``: how many releases of that name the board keeps, the current one included; None: as the board's file says
+    (``keep_releases``), else as before, at first 2. ``limits``: what the new release may need there. ``target``: see
+    :class:`sdk.session.Target`.
     """
     name, package = package_of(source, progress)
     signature = signing.signature_of(source, package)
@@ -60,6 +63,7 @@ def deploy_model(
             signature=signature,
             limits=limits,
             keep_on_trial=keep_on_trial,
+            keep=session.board.keep_releases if keep is None else keep,
             progress=progress,
         )
         return Deployment(

@@ -50,6 +50,7 @@ def deploy_fleet(
     group: str | None = None,
     board: str | None = None,
     plan: Plan | None = None,
+    keep: int | None = None,
     limits: Limits = NO_LIMITS,
     golden: Golden | None = None,
     accept_new_host_key: bool = False,
@@ -60,7 +61,8 @@ def deploy_fleet(
 
     The rollout stops when a canary or more than ``plan.max_failures`` boards fail, and what it confirmed is taken back.
     The same call again goes on where it was interrupted. ``board`` is the type of boards for which the inventory names
-    none; ``golden`` another input and answer than :func:`sdk.api.boards.golden_pair` makes. ``watch`` is told of every
+    none; ``keep`` how many releases of the name each keeps (None: as its board's file says, else as before); ``golden``
+    another input and answer than :func:`sdk.api.boards.golden_pair` makes. ``watch`` is told of every
     change, from any thread. Raises ArmletError for what keeps a rollout from beginning; boards that fail are in the
     record.
     """
@@ -74,7 +76,11 @@ def deploy_fleet(
     def deploy(name: str, installing: Callable[[], None], stage: Callable[[str], None]) -> dict[str, Any]:
         with connections.session(hosts[name], accept_new_host_key, _stages(stage)) as session:
             deployed = session.agent.install(
-                release, limits=limits, before_install=installing, progress=_stages(stage)
+                release,
+                limits=limits,
+                keep=session.board.keep_releases if keep is None else keep,
+                before_install=installing,
+                progress=_stages(stage),
             )
             return {
                 "state": deployed.state,
@@ -154,19 +160,21 @@ def rollback_fleet(
     name: str,
     *,
     reason: str = "asked for",
+    to: str | None = None,
     group: str | None = None,
     board: str | None = None,
     parallel: int = DEFAULT_PARALLEL,
     accept_new_host_key: bool = False,
     progress: Progress = silent,
 ) -> FleetRollback:
-    """Makes the release before the current one run again, on every board of an inventory that has one."""
+    """Makes the release before the current one run again, or the one whose id begins with ``to``, on every board of
+    an inventory that has it."""
     fleet = load_inventory(Path(inventory), board=board).select(group)
 
     def go_back(host: FleetHost) -> FleetBoardRollback:
         try:
             with open_connection(host.board, _target(host, accept_new_host_key)) as (kind, connection):
-                slot = Slot.from_answer(agent_of(kind, connection).rollback(name, reason))
+                slot = Slot.from_answer(agent_of(kind, connection).rollback(name, reason, to=to))
                 return FleetBoardRollback(host.name, host.board, host.address, slot)
         except (ArmletError, OSError) as error:
             return FleetBoardRollback(host.name, host.board, host.address, reason=str(error))

@@ -57,11 +57,20 @@ def status_of(known: Board, connection: Connection, progress: Progress = silent)
 
 
 def rollback_model(
-    board: str, name: str, *, reason: str = "asked for", progress: Progress = silent, **target: Any
+    board: str,
+    name: str,
+    *,
+    reason: str = "asked for",
+    to: str | None = None,
+    progress: Progress = silent,
+    **target: Any,
 ) -> Slot:
-    """Makes the release before the current one run again; raises RemoteError where there is none."""
+    """Makes the release before the current one run again, or the earlier one whose id begins with ``to``.
+
+    What was newer is let go. Raises RemoteError where there is none.
+    """
     with _agent(board, target, progress) as agent:
-        return Slot.from_answer(agent.rollback(name, reason))
+        return Slot.from_answer(agent.rollback(name, reason, to=to))
 
 
 def confirm_model(board: str, name: str, *, progress: Progress = silent, **target: Any) -> Slot:

@@ -146,6 +146,15 @@ def byte_count(text: str) -> int:
     return size
 
 
+def kept_releases(text: str) -> int:
+    """How many releases of a name a board keeps: what runs, and at least one to go back to."""
+    from sdk.boards import MAX_KEEP, MIN_KEEP
+
+    if not text.isdecimal() or not MIN_KEEP <= int(text) <= MAX_KEEP:
+        raise argparse.ArgumentTypeError(f"expected {MIN_KEEP} to {MAX_KEEP} releases, found {text!r}")
+    return int(text)
+
+
 def duration(text: str) -> float:
     for unit, factor in (("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)):
         if text.endswith(unit):

@@ -106,6 +106,7 @@ def deploy(arguments: argparse.Namespace) -> int:
             group=arguments.group,
             board=arguments.board,
             plan=plan,
+            keep=arguments.keep,
             limits=Limits(arguments.max_latency, arguments.max_memory),
             accept_new_host_key=arguments.accept_new_host_key,
             watch=watch,
@@ -133,6 +134,7 @@ def rollback(arguments: argparse.Namespace) -> int:
             arguments.inventory,
             arguments.name,
             reason=arguments.reason,
+            to=arguments.to,
             **_options(arguments),
             progress=progress,
         )

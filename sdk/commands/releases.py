@@ -13,6 +13,7 @@ from sdk.commands.arguments import (
     board_arguments,
     byte_count,
     duration,
+    kept_releases,
     target,
     target_arguments,
 )
@@ -36,6 +37,12 @@ def register(commands: Any) -> None:
         "--keep-on-trial",
         action="store_true",
         help="check it, but leave the old one running until `sdk confirm`",
+    )
+    sub.add_argument(
+        "--keep",
+        type=kept_releases,
+        metavar="N",
+        help="releases of that name to keep there (default: the board file's keep_releases, else 2)",
     )
     sub.add_argument(
         "--max-latency",
@@ -74,10 +81,15 @@ def register(commands: Any) -> None:
         commands,
         "rollback",
         _rollback,
-        "make the release before the current one run again",
+        "make the release before the current one run again, or another earlier one",
         "sdk rollback --board rpi4 --host raspberrypi.local mobilenet",
     )
     sub.add_argument("name", help="name of a deployed model")
+    sub.add_argument(
+        "--to",
+        metavar="ID",
+        help="beginning of the release's id, see `sdk releases` (default: the one before)",
+    )
     sub.add_argument("--reason", default="asked for", metavar="TEXT", help="kept in the history on the board")
     board_arguments(sub, required=False)
     fleet.inventory_arguments(sub)
@@ -104,6 +116,7 @@ def _deploy(arguments: argparse.Namespace) -> int | None:
             arguments.board,
             arguments.model,
             keep_on_trial=arguments.keep_on_trial,
+            keep=arguments.keep,
             limits=Limits(arguments.max_latency, arguments.max_memory),
             **target(arguments),
             progress=progress,
@@ -148,6 +161,7 @@ def _rollback(arguments: argparse.Namespace) -> int | None:
             arguments.board,
             arguments.name,
             reason=arguments.reason,
+            to=arguments.to,
             progress=progress,
             **address(arguments),
         )

@@ -38,7 +38,7 @@ def board_overview(result: Any) -> RenderableType:
             word
             for word, release in (
                 (f"on trial: {_short(slot.trial)}", slot.trial),
-                ("can go back", slot.previous),
+                (f"{1 + len(slot.older)} to go back to", slot.previous),
             )
             if release
         ]
@@ -63,6 +63,7 @@ def releases(slots: Sequence[Any]) -> RenderableType:
             for word, release in (
                 ("current", slot.current),
                 ("previous", slot.previous),
+                *(("before", release) for release in slot.older),
                 ("on trial", slot.trial),
             )
             if release

@@ -31,7 +31,9 @@ from tests.device_agent.faults import FaultyOs, disk_error, kill, power_cut
 
 SHARED = b"the part that both have" * 100
 OLD, NEW = [SHARED, b"old head" * 10], [SHARED, b"new head" * 10, b"another part" * 10]
-THIRD = [b"what was there before both"]
+BEFORE = [[b"what was there before both"], [SHARED, b"and before that"], [b"the first of all"]]
+#: Releases that the board keeps; one more was deployed, so that every deploy lets one go.
+KEEP = 4
 
 CUTS = {
     "SIGKILL of the agent": kill,
@@ -78,7 +80,7 @@ class Board:
             payload += sent[digest][offset:]
         release = Release("net", sha(b"".join(parts)), tuple((sha(part), len(part)) for part in parts))
         header = json.dumps({"release": json.loads(release.to_bytes()), "blobs": listed}).encode()
-        return self.call("install", stdin=header + b"\n" + spoil(payload))[0]
+        return self.call("install", f"--keep={KEEP}", stdin=header + b"\n" + spoil(payload))[0]
 
     def runs(self) -> bytes:
         return self.store.read_package(self.store.current("net"))
@@ -90,12 +92,15 @@ class Board:
         assert answer.get("state") in ("confirmed", "unchanged"), (where, answer)
         assert self.runs() == b"".join(NEW), where
         self.is_clean(where)
+        back = self.store.slot("net").before
+        assert len(back) == KEEP - 1, where
+        assert all(self.store.read_package(self.store.release(r)) for r in back), where
 
     def is_clean(self, where: str) -> None:
         store = self.store
         with store.locked(0.0):
             slot = store.slot("net")
-        releases = [store.release(r) for r in (slot.current, slot.previous) if r]
+        releases = [store.release(r) for r in slot.releases]
         expected = {f"releases/{r.id}.json" for r in releases}
         expected |= {f"blobs/{digest}" for r in releases for digest in r.blobs}
         files = {str(p.relative_to(store.folder)) for p in store.folder.rglob("*") if p.is_file()}
@@ -121,7 +126,7 @@ def board(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Board:
     monkeypatch.setattr(deploy_verbs, "_check_in_child", lambda *_: (healthy, ""))
     monkeypatch.setattr(blobs, "WORTH_KEEPING_BYTES", 16)
     board = Board(folder / "first", monkeypatch)
-    for parts in (THIRD, OLD):
+    for parts in (*reversed(BEFORE), OLD):
         assert board.deploy(parts)["state"] == "confirmed"
     return board
 
@@ -148,15 +153,15 @@ def count_calls(board: Board, monkeypatch: pytest.MonkeyPatch) -> int:
     return faulty.calls
 
 
-def deploy_in_a_process(board: Board, monkeypatch: pytest.MonkeyPatch, faulty: FaultyOs) -> int:
-    """Deploys in a process of its own, whose ``os`` is ``faulty``; the signal that ended it."""
+def in_a_process(work: Callable[[], object], monkeypatch: pytest.MonkeyPatch, faulty: FaultyOs) -> int:
+    """Works in a process of its own, whose ``os`` is ``faulty``; the signal that ended it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the child touches no thread of ours
         child = os.fork()
     if child == 0:
         try:
             break_os(monkeypatch, faulty)
-            board.deploy(NEW)
+            work()
         finally:
             os._exit(0)
     return os.WTERMSIG(os.waitpid(child, 0)[1])
@@ -169,11 +174,31 @@ def test_cut_at_every_call_of_the_store(board, monkeypatch, kind):
     outcomes = Counter()
     for step in range(steps):
         cut = again(board, monkeypatch, "cut")
-        assert deploy_in_a_process(cut, monkeypatch, FaultyOs(step, CUTS[kind])) == signal.SIGKILL
+        faulty = FaultyOs(step, CUTS[kind])
+        assert in_a_process(lambda cut=cut: cut.deploy(NEW), monkeypatch, faulty) == signal.SIGKILL
         outcomes["new" if cut.runs() == b"".join(NEW) else "old"] += 1
         cut.survived(f"{kind} at call {step}")
     assert outcomes["old"] > outcomes["new"] > 0
     tried[kind] += steps
+
+
+@pytest.mark.parametrize("kind", CUTS)
+def test_going_back_cut_at_every_call_leaves_a_release_that_runs(board, monkeypatch, kind):
+    target = board.store.slot("net").before[1]
+    packages = [board.runs(), board.store.read_package(board.store.release(target))]
+    rollback = ("rollback", "net", f"--to={target[:12]}")
+    counted = again(board, monkeypatch, "count")
+    with monkeypatch.context() as patch:
+        faulty = break_os(patch, FaultyOs())
+        assert counted.call(*rollback)[0]["current"] == target
+    for step in range(faulty.calls):
+        cut = again(board, monkeypatch, "cut")
+        faulty_now = FaultyOs(step, CUTS[kind])
+        assert in_a_process(lambda cut=cut: cut.call(*rollback), monkeypatch, faulty_now) == signal.SIGKILL
+        assert cut.runs() in packages, f"{kind} at call {step} of going back"
+        assert cut.deploy(NEW)["state"] == "confirmed"
+        cut.is_clean(f"{kind} at call {step} of going back")
+    tried[f"{kind}, going back"] += faulty.calls
 
 
 @pytest.mark.parametrize("kind", DISK_ERRORS)
@@ -232,7 +257,7 @@ def test_a_bit_that_flips_on_the_disk_is_found_and_repaired(board, monkeypatch):
             data[position] ^= 1 << position % 8
             path.write_bytes(bytes(data))
             with contextlib.suppress(StoreError):  # an error with a name, or what was deployed; nothing else
-                assert rotten.runs() in (b"".join(OLD), b"".join(THIRD))
+                assert rotten.runs() in [b"".join(parts) for parts in (OLD, *BEFORE)]
             answer = rotten.deploy(OLD)
             assert answer.get("state") in ("confirmed", "unchanged"), (file.name, position, answer)
             assert rotten.runs() == b"".join(OLD)

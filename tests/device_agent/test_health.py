@@ -89,9 +89,11 @@ def test_a_slot_from_before_there_were_times_is_read(home, float_model, monkeypa
     install(monkeypatch, float_model)
     path = home / "store" / "slots" / "net.json"
     record = json.loads(path.read_text())
-    del record["inference_seconds"]
+    for key in ("inference_seconds", "checked_under", "older", "keep"):
+        del record[key]
     path.write_text(json.dumps(record))
-    assert Store(home / "store").slot("net").inference_seconds == {}
+    slot = Store(home / "store").slot("net")
+    assert (slot.inference_seconds, slot.checked_under, slot.older, slot.keep) == ({}, {}, (), 2)
 
 
 def test_free_memory_is_read_where_the_kernel_tells_it(tmp_path: Path):

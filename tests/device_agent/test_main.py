@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -120,13 +121,16 @@ def test_a_release_that_runs_is_checked_again_under_another_runtime(home, float_
     assert Called(*ask, stdin=digests).answer["current"] is True
     (slot_file,) = home.glob("store/slots/net.json")
     slot = json.loads(slot_file.read_text())
-    here = slot["checked_under"][release]
+    (here,) = slot["checked_under"][release]
     assert here.startswith(("ai-edge-litert ", "tflite-runtime "))
-    for under in ({release: here + ".1"}, {}):  # another version; and a slot of before this was kept
+    assert f"numpy {np.__version__}, Python {platform.python_version()}, {platform.machine()}" in here
+    # Another version; as an older agent wrote it; and a slot of before this was kept.
+    for under in ({release: [here + ".1"]}, {release: here.partition(",")[0]}, {}):
         slot_file.write_text(json.dumps({**slot, "checked_under": under}))
         answer = Called(*ask, stdin=digests).answer
         assert (answer["missing"], answer["current"], answer["recheck"]) == ([], False, True)
 
+    slot_file.write_text(json.dumps({**slot, "checked_under": {release: ["elsewhere"]}}))
     slow = Called("install", "--max-inference-seconds", "1e-12", stdin=sent).answer
     assert slow["state"] == "reverted"
     kept = Store(home / "store").slot("net")
@@ -137,7 +141,9 @@ def test_a_release_that_runs_is_checked_again_under_another_runtime(home, float_
     assert again["state"] == "unchanged"
     assert again["check"]["largest_difference"] <= 1e-5
     assert Called(*ask, stdin=digests).answer["current"] is True
-    assert Store(home / "store").slot("net").history[-1]["reason"] == f"checked again under {here}"
+    kept = Store(home / "store").slot("net")
+    assert kept.history[-1]["reason"] == f"checked again under {here}"
+    assert kept.checked_under[release] == ("elsewhere", here)  # back there, it need not be checked again
 
 
 def test_arrays_may_be_files(home, float_model, expected, tmp_path):

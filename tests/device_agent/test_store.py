@@ -129,6 +129,96 @@ def test_going_back_makes_the_previous_release_the_current_one(store):
         store.rollback("net")
 
 
+def test_as_many_releases_are_kept_as_was_asked_for_and_each_can_be_gone_back_to(store):
+    first = install(store, [b"0"])
+    store.keep("net", 4)
+    later = [install(store, [SHARED, b"%d" % number]) for number in range(1, 6)]
+    kept = [release.id for release in reversed(later[-4:])]
+    assert list(store.slot("net").releases) == kept
+    assert {path.stem for path in (store.folder / "releases").iterdir()} == set(kept)
+    assert store.blobs.missing(first.blobs) == first.blobs
+    assert store.rollback("net").current == kept[1]
+    slot = store.rollback("net", to=kept[3])
+    assert (slot.current, slot.before) == (kept[3], ())
+    with pytest.raises(StoreError, match="no earlier release"):
+        store.rollback("net")
+
+
+def test_going_back_to_the_middle_keeps_what_was_there_before_it(store):
+    install(store, [b"0"])
+    store.keep("net", 4)
+    one, two, _ = (install(store, [b"%d" % number]) for number in range(1, 4))
+    slot = store.rollback("net", to=two.id)
+    assert (slot.current, slot.previous, len(slot.older)) == (two.id, one.id, 1)
+    store.collect()
+    assert len(list((store.folder / "releases").iterdir())) == 3
+
+
+def test_a_release_that_comes_again_stands_once(store):
+    one = install(store, [b"1"])
+    store.keep("net", 3)
+    two = install(store, [b"2"])
+    install(store, [b"1"])
+    slot = store.slot("net")
+    assert (slot.current, slot.before) == (one.id, (two.id,))
+
+
+def test_fewer_to_keep_lets_the_oldest_go_at_once(store):
+    install(store, [b"0"])
+    store.keep("net", 5)
+    for number in range(1, 5):
+        install(store, [b"%d" % number])
+    assert len(store.slot("net").releases) == 5
+    store.keep("net", 2)
+    store.collect()
+    assert len(list((store.folder / "releases").iterdir())) == 2
+
+
+@pytest.mark.parametrize("keep", [0, 1, -1, 65, True, "2", None])
+def test_a_number_of_releases_that_cannot_be_kept_is_refused(store, keep):
+    install(store, [b"0"])
+    with pytest.raises(StoreError, match="cannot be kept"):
+        store.keep("net", keep)
+
+
+def test_a_damaged_release_is_not_gone_back_to_and_another_one_is_named(store):
+    old = install(store, [b"0"])
+    store.keep("net", 3)
+    rotten, new = install(store, [b"1"]), install(store, [b"2"])
+    (store.folder / "blobs" / sha(b"1")).write_bytes(b"X")
+    with pytest.raises(StoreError, match="is damaged") as caught:
+        store.rollback("net")
+    assert old.id[:12] in str(caught.value)
+    assert store.current("net") == new
+    assert store.rollback("net", to=old.id).current == old.id
+    assert rotten.id not in store.slot("net").releases
+
+
+def test_an_earlier_manifest_that_is_damaged_keeps_nothing_from_being_removed(store):
+    install(store, [b"0"])
+    install(store, [b"1"])
+    (store.folder / "releases" / f"{store.slot('net').previous}.json").write_bytes(b"{")
+    assert store.collect() > 0
+    assert everything_in(store.folder) == {
+        f"releases/{store.slot('net').current}.json",
+        f"blobs/{sha(b'1')}",
+        "slots/net.json",
+    }
+
+
+def test_the_same_refusal_again_is_one_event(store):
+    install(store, [b"0"])
+    for reason in ("not signed", "not signed", "by nobody who may sign", "not signed"):
+        store.refused("net", "0" * 64, reason)
+    events = [(event["event"], event["reason"]) for event in store.slot("net").history]
+    assert events == [
+        ("confirmed", ""),
+        ("refused", "not signed"),
+        ("refused", "by nobody who may sign"),
+        ("refused", "not signed"),
+    ]
+
+
 def test_a_first_release_can_be_taken_back_where_that_is_asked_for(store):
     install(store, [b"first"])
     slot = store.rollback("net", "the rollout was stopped", or_to_nothing=True)

@@ -9,6 +9,7 @@ import pytest
 
 import sdk
 from sdk.api.boards import golden_pair
+from sdk.boards import catalogue_folder
 from sdk.cli import main
 from sdk.errors import RemoteError
 from sdk.prepared import Golden
@@ -87,6 +88,42 @@ def test_deploys_reverts_and_rollbacks_are_told_with_their_reasons(models, capsy
     assert "no earlier release" in capsys.readouterr().err
     assert main(["releases", "other", *ON_LOCAL]) == 2
     assert "nothing is deployed under the name other; found net" in capsys.readouterr().err
+
+
+@pytest.mark.ssh
+def test_as_many_releases_are_kept_as_the_command_line_or_the_boards_file_says(
+    models, capsys, tmp_path, monkeypatch
+):
+    deployed = [answer(capsys, "deploy", model, "--keep", "3")["release"] for model in models]
+    (slot,) = answer(capsys, "status")["slots"]
+    assert [slot["current"], slot["previous"], *slot["older"]] == deployed[::-1]
+    assert f"before {deployed[0][:12]}" in " ".join(shown(capsys, "releases").split())
+    assert "2 to go back to" in shown(capsys, "status")
+
+    assert main(["rollback", "net", "--to", "ffff", *ON_LOCAL]) == 2
+    said = capsys.readouterr().err
+    assert "begins with 'ffff'" in said
+    assert deployed[0][:12] in said
+    assert main(["rollback", "net", "--to", "; reboot", *ON_LOCAL]) == 2
+    assert "names no release" in capsys.readouterr().err
+    back = answer(capsys, "rollback", "net", "--to", deployed[0][:8])
+    assert (back["current"], back["previous"], back["older"]) == (deployed[0], None, [])
+
+    # Said by the board's file, of a deploy that changes nothing otherwise.
+    for model in models[1:]:
+        answer(capsys, "deploy", model)
+    folder = tmp_path / "boards"
+    folder.mkdir()
+    monkeypatch.setenv("ARMLET_BOARDS", str(folder))
+    (folder / "local.toml").write_text(
+        "keep_releases = 2\n" + (catalogue_folder() / "local.toml").read_text()
+    )
+    assert answer(capsys, "deploy", models[2])["state"] == "unchanged"
+    (slot,) = answer(capsys, "status")["slots"]
+    assert [slot["current"], slot["previous"], *slot["older"]] == deployed[:0:-1]
+    with pytest.raises(SystemExit):
+        main(["deploy", *ON_LOCAL, str(models[0]), "--keep", "1"])
+    assert "expected 2 to 64 releases" in capsys.readouterr().err
 
 
 @pytest.mark.ssh
