@@ -74,7 +74,8 @@ def take_samples(
     """Times every function of ``invokes``, interleaved A B A B in blocks; ``between`` runs after each round.
 
     Blocks, not single inferences: what a model left in the caches is part of its steady state, and the
-    other models' weights would wash it out. The first inference of a block refills them and is not a sample.
+    other models' weights (and ``between``) would wash it out. The first inference of a block refills them and is
+    not a sample.
     ``clock`` counts nanoseconds.
     """
     warmups = [_warm_up(invoke, plan, clock) for invoke in invokes]
@@ -91,8 +92,7 @@ def take_samples(
             for i in sorted(unfinished):
                 invoke = invokes[i]
                 taken_away = _preemptions()
-                if len(invokes) > 1:
-                    spent[i] += _time_one(invoke, clock)
+                spent[i] += _time_one(invoke, clock)
                 for _ in range(min(wanted[i], plan.min_samples - len(samples[i]))):
                     seconds = _time_one(invoke, clock)
                     samples[i].append(seconds)
@@ -201,7 +201,7 @@ def measure(
                 frequency_before_hz=before.frequency_hz,
                 frequency_after_hz=after.frequency_hz,
                 frequency_min_hz=min(_known(c.frequency_hz for c in seen), default=None),
-                governor=before.governor,
+                governor=", then ".join(dict.fromkeys(c.governor for c in seen if c.governor)) or None,
                 throttled=throttled,
                 throttle_reasons=reasons,
                 peak_memory_bytes=cold.peak_memory_bytes,
@@ -226,6 +226,10 @@ def _known(values: Iterator[float | None] | Sequence[float | None]) -> list[floa
 def judge_throttling(seen: Sequence[Conditions]) -> tuple[bool | None, tuple[str, ...]]:
     """From the conditions in order of time: whether the clock was lowered, and the machine's reasons."""
     reasons = tuple(sorted({reason for c in seen for reason in c.throttled or ()}))
+    # What held only between two readings leaves its mark among the reasons since boot.
+    known = {*reasons, *(seen[0].throttled_since_boot or ())}
+    later = sorted({reason for c in seen[1:] for reason in c.throttled_since_boot or ()} - known)
+    reasons += tuple(f"{reason} for a moment" for reason in later)
     first, last = seen[0].throttle_count, seen[-1].throttle_count
     if first is not None and last is not None and last > first:
         reasons = (*reasons, "thermal throttling was counted by the kernel")

@@ -22,8 +22,13 @@ CPU = "sys/devices/system/cpu"
 #: Names of thermal zones that measure the CPU, best first (``type`` of Raspberry Pi, Rockchip, Amlogic, x86...).
 CPU_ZONES = ("cpu", "soc", "x86_pkg_temp", "package", "core", "bigcore", "thermal-fan-est", "acpitz")
 
-#: `vcgencmd get_throttled`, bits that hold now (Raspberry Pi documentation, "vcgencmd").
-THROTTLED_NOW = {0: "under-voltage", 1: "ARM frequency capped", 2: "throttled", 3: "soft temperature limit"}
+#: Bits of `vcgencmd get_throttled` (Raspberry Pi documentation, "vcgencmd"): what holds now; so many bits higher, what
+#: happened since boot.
+THROTTLE_BITS = {0: "under-voltage", 1: "ARM frequency capped", 2: "throttled", 3: "soft temperature limit"}
+SINCE_BOOT = 16
+
+#: Cores within this of the fastest are of its kind: boards bin the clusters of one kind to slightly different clocks.
+ONE_KIND = 0.05
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,16 @@ class Conditions:
     throttled: tuple[str, ...] | None
     #: Counts of thermal throttling since boot, where the kernel keeps one.
     throttle_count: int | None
+    #: Reasons that held at any time since boot, as ``throttled``.
+    throttled_since_boot: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Throttled:
+    """What the firmware of a Raspberry Pi says of its clock: reasons that hold now, and that held since boot."""
+
+    now: tuple[str, ...]
+    since_boot: tuple[str, ...]
 
 
 def parse_millidegrees(text: str) -> float | None:
@@ -59,13 +74,16 @@ def parse_cpuinfo_megahertz(text: str) -> float | None:
     return max(float(megahertz) for megahertz in found) * 1e6 if found else None
 
 
-def parse_throttled(text: str) -> tuple[str, ...] | None:
-    """``throttled=0x50005`` of vcgencmd, or the bare hex number of its sysfs file: the reasons that hold now."""
+def parse_throttled(text: str) -> Throttled | None:
+    """``throttled=0x50005`` of vcgencmd, or the bare hex number of its sysfs file."""
     match = re.fullmatch(r"\s*(?:throttled=)?(?:0x)?([0-9a-fA-F]{1,8})\s*", text)
     if not match:
         return None
     bits = int(match.group(1), 16)
-    return tuple(reason for bit, reason in THROTTLED_NOW.items() if bits >> bit & 1)
+    return Throttled(
+        tuple(reason for bit, reason in THROTTLE_BITS.items() if bits >> bit & 1),
+        tuple(reason for bit, reason in THROTTLE_BITS.items() if bits >> bit + SINCE_BOOT & 1),
+    )
 
 
 def parse_cpu_list(text: str) -> tuple[int, ...]:
@@ -135,12 +153,12 @@ def read_governor(root: Path = Path("/")) -> str | None:
     return "+".join(sorted(name for name in names if re.fullmatch(r"\w{1,32}", name))) or None
 
 
-def read_throttled(root: Path = Path("/")) -> tuple[str, ...] | None:
+def read_throttled(root: Path = Path("/")) -> Throttled | None:
     """Reasons for a lowered clock that the firmware of a Raspberry Pi gives; None on other machines."""
     for path in (root / "sys/devices/platform").glob("soc*/*firmware/get_throttled"):
-        reasons = parse_throttled(_text(path))
-        if reasons is not None:
-            return reasons
+        found = parse_throttled(_text(path))
+        if found is not None:
+            return found
     vcgencmd = shutil.which("vcgencmd") if root == Path("/") else None
     if vcgencmd:
         try:
@@ -168,16 +186,18 @@ def read_peak_memory(root: Path = Path("/")) -> int | None:
 
 
 def big_cores(root: Path = Path("/")) -> tuple[int, ...]:
-    """The CPUs of the fastest kind, from ``cpu_capacity`` or the highest clock; () when all are alike or unknown."""
+    """The CPUs of the fastest kind, from ``cpu_capacity`` or the highest clock; () when all are alike or unknown.
+
+    Capacity is the kernel's measure of an ARM core, 1024 for the fastest at its highest clock.
+    """
     speeds: dict[int, int] = {}
     for directory in (root / CPU).glob("cpu[0-9]*"):
         text = _text(directory / "cpu_capacity") or _text(directory / "cpufreq/cpuinfo_max_freq")
         if re.fullmatch(r"\s*\d{1,10}\s*", text):
             speeds[int(directory.name[3:])] = int(text)
-    if len(set(speeds.values())) < 2:
-        return ()
-    fastest = max(speeds.values())
-    return tuple(sorted(cpu for cpu, speed in speeds.items() if speed == fastest))
+    fastest = max(speeds.values(), default=0)
+    big = sorted(cpu for cpu, speed in speeds.items() if speed >= (1.0 - ONE_KIND) * fastest)
+    return tuple(big) if len(big) < len(speeds) else ()
 
 
 def pin_to_big_cores(root: Path = Path("/")) -> tuple[int, ...]:
@@ -192,10 +212,12 @@ def pin_to_big_cores(root: Path = Path("/")) -> tuple[int, ...]:
 
 
 def read_conditions(cpus: Iterable[int] | None = None, root: Path = Path("/")) -> Conditions:
+    throttled = read_throttled(root)
     return Conditions(
         temperature_celsius=read_temperature(root),
         frequency_hz=read_frequency(cpus, root),
         governor=read_governor(root),
-        throttled=read_throttled(root),
+        throttled=throttled.now if throttled else None,
         throttle_count=read_throttle_count(root),
+        throttled_since_boot=throttled.since_boot if throttled else None,
     )

@@ -13,16 +13,29 @@ class FileError(ArmletError):
     """A file cannot be read or written."""
 
 
-def read_file(path: Path, what: str) -> bytes:
-    """The bytes of ``path``; ``what`` says in the error what was expected there, such as "a .armlet package"."""
+def read_file(path: Path, what: str, *, most: int | None = None) -> bytes:
+    """The bytes of ``path``; ``what`` says in the error what was expected there, such as "a .armlet package".
+
+    A file of more than ``most`` bytes is refused before it is in memory.
+    """
     try:
-        return path.read_bytes()
+        if most is None:
+            return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(most + 1)
     except FileNotFoundError as error:
         raise FileError(f"there is no file {path}", expected=what, found="no such file") from error
     except OSError as error:
         raise FileError(
             f"{path} cannot be read", expected=what, found=error.strerror or str(error)
         ) from error
+    if len(data) > most:
+        raise FileError(
+            f"{path} is too large",
+            expected=f"{what}, at most {most >> 20} MB",
+            found="a file of more than that",
+        )
+    return data
 
 
 def write_file(path: Path, data: bytes) -> None:

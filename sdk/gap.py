@@ -14,14 +14,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from device_agent import fields
-from sdk.breakdown import PARTS, THREADS, Peaks, Subject, breakdown
-from sdk.causes import causes
+from sdk.breakdown import DISTURBANCE, PARTS, THREADS, Peaks, Subject, breakdown
+from sdk.causes import Case, causes
 from sdk.errors import DataError
 
 SCHEMA = "armlet.gap/1"
 
 #: A model is called pruned when this share of its MACs or more is by zero.
 PRUNED_SHARE = 0.05
+
+#: What is measured apart from the median (operators, dispatch, threads) should add up to it within this.
+ADDS_UP = 0.05
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,25 @@ class Gap:
     def seconds(self) -> float:
         """The whole gap; below 0 where the candidate is faster than promised."""
         return self.measured_seconds - self.promised_seconds
+
+    @property
+    def accounted(self) -> float:
+        """What operators, dispatch and threads take, as a share of the candidate's median: 1 on a quiet board."""
+        return 1.0 - self._disturbance.candidate_seconds / self.measured_seconds
+
+    @property
+    def baseline_accounted(self) -> float:
+        """The same of the baseline."""
+        return 1.0 - self._disturbance.baseline_seconds / self.promised_seconds
+
+    @property
+    def adds_up(self) -> bool:
+        """True when both models' parts add up to what was measured, as near as :data:`ADDS_UP`."""
+        return max(abs(1.0 - self.accounted), abs(1.0 - self.baseline_accounted)) <= ADDS_UP
+
+    @property
+    def _disturbance(self) -> Part:
+        return next(part for part in self.parts if part.name == DISTURBANCE)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict, with the share that arrived beside the fields."""
@@ -137,7 +159,11 @@ def explain(baseline: Subject, candidate: Subject, peaks: Peaks) -> tuple[Gap, .
                 peak_source=peaks.source,
                 method=candidate.profile.method,
                 parts=tuple(parts),
-                causes=causes(baseline, candidate, {p.name: p.seconds for p in parts}, own.median),
+                causes=causes(
+                    Case(baseline, candidate, peaks, ratio, scale),
+                    {p.name: p.seconds for p in parts},
+                    own.median,
+                ),
                 sparsity=sparsity_verdict(candidate),
             )
         )
@@ -208,6 +234,13 @@ def _part(value: Any) -> Part:
     return Part(**{name: check(value[name]) for name, check in checks.items()})
 
 
+def _parts(value: Any) -> tuple[Part, ...]:
+    parts = fields.list_of(_part, len(PARTS))(value)
+    if tuple(part.name for part in parts) != PARTS:
+        raise fields.Refused("the parts " + ", ".join(PARTS))
+    return parts
+
+
 _CHECKS: dict[str, Any] = {
     "baseline": fields.text,
     "candidate": fields.text,
@@ -215,12 +248,12 @@ _CHECKS: dict[str, Any] = {
     "work": fields.text,
     "theoretical_speedup": _positive,
     "measured_speedup": _positive,
-    "promised_seconds": fields.seconds,
-    "measured_seconds": fields.seconds,
+    "promised_seconds": _positive,
+    "measured_seconds": _positive,
     "peak_flop_per_second": _positive,
     "peak_source": _sentence,
     "method": fields.one_of("runtime", "isolated"),
-    "parts": fields.list_of(_part, len(PARTS)),
+    "parts": _parts,
     "causes": fields.list_of(_sentence, 16),
     "sparsity": _sentence,
     "share_realised": _positive,

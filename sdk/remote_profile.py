@@ -27,7 +27,7 @@ class TimedModel:
 
 @dataclass(frozen=True)
 class TimedModels:
-    """Times in the order of the models, and what they were taken with."""
+    """Times in the order of the models, and what they were taken with; the highest clock, None where it is not told."""
 
     times: tuple[TimedModel, ...]
     threads: int
@@ -35,6 +35,7 @@ class TimedModels:
     runtime: str
     runtime_version: str
     machine: str
+    frequency_hz: float | None = None
 
 
 def profile_models(
@@ -107,6 +108,9 @@ def time_models(
             runtime=fields.text(answer.get("runtime")),
             runtime_version=fields.text(answer.get("runtime_version")),
             machine=fields.text(answer.get("machine")),
+            frequency_hz=fields.optional(lambda value: fields.number(value, 1.0, 1e12))(
+                answer.get("frequency_hz")
+            ),
         )
     except fields.Refused as refused:
         raise RemoteError("the agent's answer to `time` is not acceptable", expected=str(refused)) from None

@@ -368,6 +368,7 @@ def calibrate_board(
             runtime_version=timed.runtime_version,
             machine=timed.machine,
             measured_unix_seconds=time.time(),
+            frequency_hz=timed.frequency_hz,
         )
     path = calibration_path(board, threads)
     path.parent.mkdir(parents=True, exist_ok=True)

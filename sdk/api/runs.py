@@ -16,6 +16,9 @@ from sdk.errors import DataError, ReportError
 from sdk.files import read_file, write_file
 from sdk.report.record import ModelRecord, Report
 
+#: A file of a run may be this large: a suite of 30 measurements with 100,000 samples each takes 60 MB.
+MAX_RUN_BYTES = 128 << 20
+
 
 @dataclass(frozen=True)
 class Against:
@@ -56,7 +59,7 @@ def read_record(path: PathLike) -> Report | SuiteRun | SizeRun:
 
 
 def _read_json(path: PathLike) -> Any:
-    data = read_file(Path(path), "a run that `sdk bench -o` wrote")
+    data = read_file(Path(path), "a run that `sdk bench -o` wrote", most=MAX_RUN_BYTES)
     try:
         return json.loads(data)
     except (ValueError, RecursionError):

@@ -19,6 +19,7 @@ from sdk import instructions
 from sdk.api.boards import golden_pair, release_name
 from sdk.api.compressing import packed
 from sdk.api.files import PathLike, name_of
+from sdk.api.runs import MAX_RUN_BYTES
 from sdk.api.usage import package_metadata, usage_of
 from sdk.boards import Board
 from sdk.compress import specialise, targets
@@ -440,7 +441,9 @@ def write_tuned(tuned: Tuned, path: PathLike) -> None:
 def read_tuned(path: PathLike) -> Tuned | None:
     """What ``sdk tune -o`` wrote, or None where the file is JSON of another kind."""
     try:
-        record = json.loads(read_file(Path(path), "what `sdk tune -o` or `sdk bench -o` wrote"))
+        record = json.loads(
+            read_file(Path(path), "what `sdk tune -o` or `sdk bench -o` wrote", most=MAX_RUN_BYTES)
+        )
     except (ValueError, RecursionError):
         return None
     if not isinstance(record, Mapping) or "tuning" not in str(record.get("schema")):

@@ -6,7 +6,9 @@ import re
 from collections.abc import Sequence
 
 from device_agent.measure import Measurement
+from sdk.gap import ADDS_UP, Gap
 from sdk.report.record import Report
+from sdk.report.units import percent_text
 
 
 def facts_of_run(report: Report) -> list[tuple[str, str]]:
@@ -63,6 +65,19 @@ def facts_of_run(report: Report) -> list[tuple[str, str]]:
         )
         facts.append(("board's peak", f"{figures} ({report.peaks.source})"))
     return facts
+
+
+def accounted_text(gap: Gap) -> str:
+    """How near the parts come to the medians, and what to do where they are too far off."""
+    said = (
+        f"operators, dispatch and threads add up to {percent_text(gap.accounted, 0)} of its median, in the baseline to "
+        f"{percent_text(gap.baseline_accounted, 0)}"
+    )
+    return (
+        said
+        if gap.adds_up
+        else f"disturbed by more than {percent_text(ADDS_UP, 0)}: {said}; repeat on a quiet board"
+    )
 
 
 #: More measurements with problems of one kind are counted, instead of named one by one.

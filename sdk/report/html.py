@@ -13,7 +13,7 @@ from sdk.attribution import OperatorTime
 from sdk.breakdown import Peaks, dispatch_seconds, roofline_seconds
 from sdk.gap import Gap
 from sdk.report import charts
-from sdk.report.conditions import facts_of_run, problems_of
+from sdk.report.conditions import accounted_text, facts_of_run, problems_of
 from sdk.report.fill import Cell, Markup, fill
 from sdk.report.page import TEMPLATE
 from sdk.report.record import ModelRecord, Report
@@ -180,6 +180,7 @@ def _gap(g: Gap) -> dict[str, Any]:
         "gap": g,
         "threads": threads_text(g.threads),
         "waterfall": Markup(charts.waterfall(g)),
+        "accounted": f"{(text := accounted_text(g))[0].upper()}{text[1:]}.",
         "peak": f"{g.peak_flop_per_second / 1e9:.3g} GFLOP/s",
         "method": methods[g.method],
         "rows": [
@@ -213,7 +214,7 @@ def _operators(m: ModelRecord, times: tuple[OperatorTime, ...], peaks: Peaks | N
                 Cell("macs", c.macs, count_text(c.macs) if c.macs else "-"),
                 _seconds("seconds", t.seconds),
                 _share("share", t.seconds / whole, 1),
-                _seconds("roofline_seconds", least.get(c.index)),
+                _seconds("roofline_seconds", least.get(c.index) or None),
                 Cell("rate", repr(rate or 0.0), f"{rate / 1e9:.3g}" if rate else "-"),
                 Cell("intensity", repr(c.arithmetic_intensity), f"{c.arithmetic_intensity:.3g}"),
                 Cell("kernels", kernels, kernels, left=True, wrap=True),

@@ -174,6 +174,7 @@ inference.</p>
 <ol>{% for cause in entry.gap.causes %}<li>{{ cause }}</li>{% endfor %}</ol>
 {% endif %}
 {% if entry.gap.sparsity %}<p>{{ entry.gap.sparsity }}</p>{% endif %}
+<p class="{{ "dim" if entry.gap.adds_up else "warn" }}">{{ entry.accounted }}</p>
 <details><summary>The parts in figures</summary>
 {{ table(["part", "its own", "baseline's share", "of the gap"], entry.rows) }}
 <p class="dim">A part of the gap is the model's own part minus the baseline's over the theoretical speed-up.

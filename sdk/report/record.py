@@ -16,6 +16,9 @@ from sdk.theory import OperatorCost
 
 SCHEMA = "armlet.report/1"
 
+#: Aligning operators with kernels looks at every pair. The largest network of the zoo has 50,000.
+MAX_PAIRS = 1 << 24
+
 
 def _is_count(value: Any, least: int) -> bool:
     return type(value) is int and least <= value < 1 << 62
@@ -100,6 +103,8 @@ class ModelRecord:
             raise ValueError("instructions a weight")
         if self.profile is not None and not self.costs:
             raise ValueError("costs beside a profile")
+        if self.profile is not None and len(self.costs) * len(self.profile.kernels) > MAX_PAIRS:
+            raise ValueError(f"at most {MAX_PAIRS:,} pairs of an operator and a kernel")
         for cost in self.costs:
             figures = (cost.index, cost.macs, cost.effective_macs, cost.weight_bytes, cost.activation_bytes)
             texts = (cost.kind, cost.name, cost.group, cost.dtype)
@@ -151,7 +156,17 @@ class Report:
         """Reads what :meth:`to_json` wrote. Raises :class:`DataError` when it is not such a record."""
         if not isinstance(record, dict) or record.get("schema") != SCHEMA:
             found = record.get("schema") if isinstance(record, dict) else type(record).__name__
-            raise DataError("this is not a report of a run", expected=SCHEMA, found=str(found))
+            other_version = str(found).partition("/")[0] == SCHEMA.partition("/")[0]
+            raise DataError(
+                "this report is of a version that is not read here"
+                if other_version
+                else "this is not a report of a run",
+                expected=SCHEMA,
+                found=str(found)[:80],
+                hint="Read it with the version of armlet that wrote it, or measure again."
+                if other_version
+                else None,
+            )
         try:
             return cls(
                 board=record["board"],
@@ -181,9 +196,12 @@ class Report:
                 self.peaks.flop_per_second,
                 self.peaks.int8_per_second,
                 self.peaks.memory_bytes_per_second,
+                self.peaks.clock_hz,
             )
-            if not all(r is None or _is_number(r, 1.0) for r in rates) or not isinstance(
-                self.peaks.source, str
+            if (
+                rates[0] is None
+                or not all(r is None or _is_number(r, 1.0) for r in rates)
+                or not _is_text(self.peaks.source)
             ):
                 raise ValueError("peaks of at least 1 a second, and who says so")
         return self

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sdk.gap import Gap
-from sdk.report.conditions import problems_of
+from sdk.report.conditions import accounted_text, problems_of
 from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, seconds_text, threads_text
 
 _BAR = 30
@@ -51,6 +51,7 @@ def gap(result: Gap) -> RenderableType:
     parts += [Padding(Text(f"{n}. {cause}"), (0, 0, 0, 2)) for n, cause in enumerate(result.causes, 1)]
     if result.sparsity:
         parts.append(Text(result.sparsity))
+    parts.append(Text(accounted_text(result), style="dim" if result.adds_up else "yellow"))
     method = "by the runtime's profiler" if result.method == "runtime" else "each alone"
     parts.append(
         Text(

@@ -215,7 +215,7 @@ def _groups(subject: Subject, peaks: Peaks | None) -> Table:
             count_text(macs) if macs else "-",
             seconds_text(seconds),
             percent_text(seconds / whole, 0),
-            seconds_text(sum(least[t.cost.index] for t in members)) if least else "-",
+            _least_text(sum(least[t.cost.index] for t in members)) if least else "-",
             f"{2 * macs / seconds / 1e9:.3g}" if macs and seconds else "-",
         )
     made.add_row(
@@ -228,6 +228,11 @@ def _groups(subject: Subject, peaks: Peaks | None) -> Table:
         f"{2 * subject.macs / whole / 1e9:.3g}",
     )
     return made
+
+
+def _least_text(seconds: float) -> str:
+    """A roofline time; 0 where nothing is multiplied and no bandwidth is known."""
+    return seconds_text(seconds) if seconds else "-"
 
 
 def _operators(subject: Subject, peaks: Peaks | None) -> Table:
@@ -244,7 +249,7 @@ def _operators(subject: Subject, peaks: Peaks | None) -> Table:
             "x".join(map(str, t.cost.output_shape[1:])),
             count_text(t.cost.macs) if t.cost.macs else "-",
             seconds_text(t.seconds),
-            seconds_text(least[t.cost.index]) if least else "-",
+            _least_text(least[t.cost.index]) if least else "-",
             " + ".join(dict.fromkeys(t.kernels)) or "fused",
         )
     return made

@@ -43,7 +43,7 @@ def test_the_number_of_samples_ends_the_measurement():
 def test_time_ends_the_measurement_of_a_slow_model():
     machine = Machine()
     (taken,) = take_samples([machine.model("a", 2.0)], Plan(max_seconds=10.0), clock=machine.clock)
-    assert len(taken.samples_seconds) == 5
+    assert len(taken.samples_seconds) == 4  # 8 s, and the first of the turn, which does not count
 
 
 def test_even_a_model_that_takes_longer_than_the_limit_gives_a_sample():
@@ -93,6 +93,20 @@ def test_the_inference_after_a_change_of_models_is_not_a_sample():
 
     for taken in take_samples([model("a"), model("b")], Plan(min_samples=30), clock=machine.clock):
         assert set(taken.samples_seconds) == {0.01}
+
+
+def test_what_reading_the_conditions_left_in_the_caches_is_not_a_sample():
+    machine = Machine()
+    state = {"cold": False}
+
+    def invoke() -> None:
+        machine.now += 90_000_000 if state["cold"] else 10_000_000
+        state["cold"] = False
+
+    (taken,) = take_samples(
+        [invoke], Plan(min_samples=30), clock=machine.clock, between=lambda: state.update(cold=True)
+    )
+    assert set(taken.samples_seconds) == {0.01}
 
 
 def test_inputs_are_the_same_noise_every_time(float_model):
@@ -146,6 +160,25 @@ def test_a_record_says_what_ran_and_under_which_conditions(float_model):
 )
 def test_throttling_is_what_the_machine_says(seen, verdict):
     assert judge_throttling(seen) == verdict
+
+
+def test_throttling_between_two_readings_leaves_its_mark():
+    def pi(now: tuple[str, ...], since_boot: tuple[str, ...]) -> Conditions:
+        return Conditions(60.0, 1.8e9, "performance", now, None, since_boot)
+
+    assert judge_throttling([pi((), ("throttled",)), pi((), ("throttled",))]) == (False, ())
+    assert judge_throttling([pi((), ()), pi((), ("throttled",))]) == (True, ("throttled for a moment",))
+    assert judge_throttling([pi((), ()), pi(("throttled",), ("throttled",))]) == (True, ("throttled",))
+
+
+def test_a_governor_that_changed_during_the_run_is_in_the_record(float_model):
+    agent = LoadedModel(float_model, name="tiny")
+    set_inputs(agent)
+    seen = iter([QUIET, *[Conditions(40.0, 1.8e9, "powersave", (), None)] * 100])
+    plan = Plan(min_samples=20, max_seconds=1.0, max_warmup_seconds=0.1)
+    cold = ColdStart(0.0, 0.01, 0.02, 1 << 25)
+    (m,) = measure([agent], [cold], plan, cpus=(0,), emulated=False, conditions=lambda cpus: next(seen))
+    assert m.governor == "performance, then powersave"
 
 
 def test_of_many_moments_the_first_the_last_and_some_between_are_kept():

@@ -38,19 +38,23 @@ def test_a_clock_is_in_kilohertz(text, hertz):
 
 
 @pytest.mark.parametrize(
-    ("text", "reasons"),
+    ("text", "now", "since_boot"),
     [
-        ("throttled=0x0\n", ()),
-        ("throttled=0x50000\n", ()),  # both happened since boot, neither holds now
-        ("throttled=0x50005\n", ("under-voltage", "throttled")),
-        ("throttled=0xa\n", ("ARM frequency capped", "soft temperature limit")),
-        ("80008\n", ("soft temperature limit",)),
-        ("VCHI initialization failed\n", None),
-        ("", None),
+        ("throttled=0x0\n", (), ()),
+        ("throttled=0x50000\n", (), ("under-voltage", "throttled")),
+        ("throttled=0x50005\n", ("under-voltage", "throttled"), ("under-voltage", "throttled")),
+        ("throttled=0xa\n", ("ARM frequency capped", "soft temperature limit"), ()),
+        ("80008\n", ("soft temperature limit",), ("soft temperature limit",)),
+        ("throttled=0xe0000\n", (), ("ARM frequency capped", "throttled", "soft temperature limit")),
     ],
 )
-def test_a_raspberry_pi_tells_why_it_is_slow(text, reasons):
-    assert conditions.parse_throttled(text) == reasons
+def test_a_raspberry_pi_tells_why_it_is_slow_and_why_it_was(text, now, since_boot):
+    assert conditions.parse_throttled(text) == conditions.Throttled(now, since_boot)
+
+
+@pytest.mark.parametrize("text", ["VCHI initialization failed\n", "", "error=1"])
+def test_what_is_no_answer_of_the_firmware_tells_nothing(text):
+    assert conditions.parse_throttled(text) is None
 
 
 @pytest.mark.parametrize(
@@ -86,7 +90,7 @@ def test_a_raspberry_pi_4_is_read_whole(tmp_path):
         },
     )
     assert read_conditions(root=root) == Conditions(
-        48.686, 1.8e9, "ondemand", ("under-voltage", "throttled"), None
+        48.686, 1.8e9, "ondemand", ("under-voltage", "throttled"), None, ("under-voltage", "throttled")
     )
     assert read_conditions([2], root=root).frequency_hz == 1.5e9
 
@@ -118,6 +122,15 @@ def test_big_cores_are_those_of_the_highest_capacity(tmp_path):
         tmp_path, {k: v for n, c in capacities.items() for k, v in cpu(n, cpu_capacity=f"{c}\n").items()}
     )
     assert conditions.big_cores(root) == (4, 5)
+
+
+def test_big_cores_of_one_kind_may_differ_a_little_in_their_clock(tmp_path):
+    rk3588 = {**dict.fromkeys(range(4), 1800000), 4: 2256000, 5: 2256000, 6: 2304000, 7: 2304000}
+    root = tree(
+        tmp_path,
+        {k: v for n, c in rk3588.items() for k, v in cpu(n, cpufreq__cpuinfo_max_freq=f"{c}\n").items()},
+    )
+    assert conditions.big_cores(root) == (4, 5, 6, 7)
 
 
 def test_big_cores_are_else_those_of_the_highest_clock(tmp_path):

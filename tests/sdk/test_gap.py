@@ -27,6 +27,7 @@ from sdk.breakdown import (
 )
 from sdk.errors import DataError
 from sdk.gap import Gap, explain, sparsity_verdict
+from sdk.report.conditions import accounted_text
 from sdk.theory import OperatorCost
 
 CONV, ADD, TRANSPOSE = "CONV_2D", "ADD", "TRANSPOSE"
@@ -47,11 +48,16 @@ class Run:
 
 
 def cost(
-    index: int, kind: str, macs: int = 0, effective: int | None = None, size: int = 1000
+    index: int,
+    kind: str,
+    macs: int = 0,
+    effective: int | None = None,
+    size: int = 1000,
+    group: str | None = None,
 ) -> OperatorCost:
     effective = macs if effective is None else effective
     return OperatorCost(
-        index, kind, f"t{index}", GROUPS[kind], (1, 8, 8, 8), "float32", macs, effective, 0, size
+        index, kind, f"t{index}", group or GROUPS[kind], (1, 8, 8, 8), "float32", macs, effective, 0, size
     )
 
 
@@ -134,10 +140,60 @@ def test_the_parts_of_a_gap_add_up_to_it_and_promise_plus_gap_is_the_measurement
     assert parts[BELOW_PEAK] == pytest.approx(2e-3 - 0.5e-3)
 
 
+def test_what_was_disturbed_by_more_than_5_percent_is_said_not_to_add_up():
+    (gap,) = explain(BIG, SMALL, PEAKS)  # the candidate's median is 0.4 ms above its operators and dispatch
+    assert gap.accounted == pytest.approx(5.6 / 6)
+    assert gap.baseline_accounted == pytest.approx(1.0)
+    assert not gap.adds_up
+    assert "disturbed by more than 5 %" in accounted_text(gap)
+    assert "93 % of its median, in the baseline to 100 %" in accounted_text(gap)
+    (quiet,) = explain(BIG, replace(SMALL, measurement=Run(5.7e-3)), PEAKS)
+    assert quiet.adds_up
+    assert "disturbed" not in accounted_text(quiet)
+    (busy,) = explain(replace(BIG, measurement=Run(11e-3)), replace(SMALL, measurement=Run(5.7e-3)), PEAKS)
+    assert not busy.adds_up
+
+
+def test_compute_below_peak_names_the_group_that_lost_most_not_the_one_that_takes_longest():
+    depthwise = "DEPTHWISE_CONV_2D"
+    baseline = Subject(
+        "big",
+        [cost(0, CONV, 4_000_000), cost(1, depthwise, 40_000, group="depthwise")],
+        profile([(NAMES[CONV], 8e-3), ("Convolution (NHWC, F32) DWConv", 0.1e-3)]),
+        Run(8.1e-3),
+    )
+    candidate = Subject(
+        "small",
+        [cost(0, CONV, 1_000_000), cost(1, depthwise, 10_000, group="depthwise")],
+        profile([(NAMES[CONV], 2.1e-3), ("Convolution (NHWC, F32) DWConv", 1e-3)]),
+        Run(3.1e-3),
+    )
+    (gap,) = explain(baseline, candidate, PEAKS)
+    assert gap.causes[0].startswith(BELOW_PEAK)
+    assert "most is lost in depthwise, at 0.02 (baseline: 0.8)" in gap.causes[0]
+
+
+def test_on_two_threads_a_cause_names_times_of_two_threads():
+    big = replace(BIG, parallel=[Run(5.005e-3, threads=2)])
+    (_, two) = explain(big, replace(SMALL, parallel=[Run(3e-3, threads=2)]), PEAKS)
+    (moved,) = [cause for cause in two.causes if cause.startswith(ZERO_MAC)]
+    assert moved.startswith(f"{ZERO_MAC}, 500 µs")
+    assert "TRANSPOSE 500 µs" in moved
+
+
+def test_fully_connected_layers_share_one_memory_whatever_the_threads():
+    layer = cost(0, "FULLY_CONNECTED", 1_000_000, group="fully connected")
+    name = "Fully Connected (NC, F32) GEMM"
+    candidate = Subject("fc", [layer], profile([(name, 4e-3)]), Run(4e-3), [Run(3.9e-3, threads=2)])
+    (_, two) = explain(replace(BIG, parallel=[Run(5.005e-3, threads=2)]), candidate, PEAKS)
+    (shared,) = [cause for cause in two.causes if cause.startswith(THREADS)]
+    assert "one memory" in shared
+
+
 def test_the_largest_causes_come_first_and_say_what_to_try():
     (gap,) = explain(BIG, SMALL, PEAKS)
     assert len(gap.causes) == 3
-    assert gap.causes[0].startswith(f"{BELOW_PEAK}, 1.5 ms (25% of its time)")
+    assert gap.causes[0].startswith(f"{BELOW_PEAK}, 1.5 ms (25 % of its time)")
     assert gap.causes[1].startswith(f"{ZERO_MAC}, 1 ms")
     assert "TRANSPOSE 1 ms" in gap.causes[1]
     assert "folded" in gap.causes[1]

@@ -62,6 +62,9 @@ def test_models_travel_behind_the_line_of_their_sizes() -> None:
     timed = time_models(agent, [b"model"])  # type: ignore[arg-type]
     assert agent.stdin == b"[5]\nmodel"
     assert (timed.times[0].seconds, timed.times[0].samples, timed.cpus) == (2e-3, 64, (0,))
+    assert timed.frequency_hz is None
+    clocked = FakeAgent({**TIMES, "frequency_hz": 1.8e9})
+    assert time_models(clocked, [b"model"]).frequency_hz == 1.8e9  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,7 @@ def test_models_travel_behind_the_line_of_their_sizes() -> None:
         {"cpus": [-1]},
         {"runtime": "\x1b[31m"},
         {"machine": None},
+        {"frequency_hz": -1.0},
     ],
 )
 def test_times_that_cannot_be_are_refused(change: dict[str, Any]) -> None:

@@ -88,6 +88,38 @@ def test_what_is_no_run_is_one_clear_error(
     assert capsys.readouterr().err.startswith("error: ")
 
 
+def test_a_file_without_an_end_is_refused_before_it_fills_the_memory(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["report", "/dev/zero"]) == 2
+    assert "too large" in capsys.readouterr().err
+
+
+def test_a_run_of_another_version_says_so_and_what_to_do(kept, capsys: pytest.CaptureFixture[str]) -> None:
+    path = kept("run.json")
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({**document, "schema": "armlet.report/9"}))
+    assert main(["report", str(path)]) == 2
+    told = capsys.readouterr().err
+    assert "armlet.report/9" in told
+    assert "version" in told
+    document["models"][0]["measurement"]["schema"] = "armlet.measurement/9"
+    path.write_text(json.dumps(document))
+    assert main(["report", str(path)]) == 2
+    assert "armlet.measurement/9" in capsys.readouterr().err
+
+
+def test_a_profile_too_long_to_be_aligned_is_refused(kept) -> None:
+    path = kept("run.json")
+    document = json.loads(path.read_text())
+    model = document["models"][0]
+    model["costs"] = model["costs"][:1] * 5000
+    model["profile"]["kernels"] = model["profile"]["kernels"][:1] * 5000
+    path.write_text(json.dumps(document))
+    with pytest.raises(DataError, match="pairs"):
+        api.read_run(path)
+
+
 def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"no file .*missing\.json"):
         api.read_run(tmp_path / "missing.json")

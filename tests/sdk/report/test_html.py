@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -14,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from sdk.report import terminal_run
 from sdk.report.html import render
 from sdk.report.record import Report
 from sdk.report.units import ratio_text, seconds_text
@@ -170,6 +173,10 @@ def test_no_time_of_an_emulated_run_is_shown(report: Report) -> None:
         lambda d: d["models"][0]["measurement"].update(samples_seconds=[]),
         lambda d: d["gaps"][0].update(parts="none"),
         lambda d: d.update(peaks={"flop_per_second": 0, "source": "x"}),
+        lambda d: d["peaks"].update(clock_hz="fast"),
+        lambda d: d["peaks"].update(source="\x1b[31m"),
+        lambda d: d["gaps"][0]["parts"].pop(),
+        lambda d: d["gaps"][0].update(measured_seconds=0),
         lambda d: d.update(schema="armlet.report/9"),
     ],
 )
@@ -195,7 +202,7 @@ def places(value: object, path: tuple = ()) -> Iterator[tuple]:
 
 
 def test_whatever_a_file_holds_it_is_a_page_or_one_clear_error(report: Report) -> None:
-    """Every value of a report, replaced by wrong ones: never another exception."""
+    """Every value of a report, replaced by wrong ones: never another exception, on the page or in the terminal."""
     from sdk.errors import DataError
 
     text = json.dumps(report.to_json())
@@ -210,7 +217,9 @@ def test_whatever_a_file_holds_it_is_a_page_or_one_clear_error(report: Report) -
             where = where[key]
         where[last] = [None, -1, 0, 1e30, "x", [], {}, True, [1], 10**400][number % 10]
         try:
-            render(Report.from_json(document))
+            found = Report.from_json(document)
+            render(found)
+            Console(file=io.StringIO(), width=80).print(terminal_run.report(found, operators=True))
             outcomes.add("page")
         except DataError:
             outcomes.add("error")
