@@ -102,11 +102,19 @@ def slot_of(record: Any, verb: str) -> dict[str, Any]:
                 "event": printable(event.get("event")),
                 "release": None if event.get("release") is None else sha256_of(event, verb, "release"),
                 "reason": printable(event.get("reason")),
-                "unix_seconds": number_of(event, verb, "unix_seconds"),
+                "unix_seconds": _clock_of(event, verb),
             }
             for event in history
         ],
     }
+
+
+def _clock_of(event: dict[str, Any], verb: str) -> float:
+    """What the board's clock said, right or wrong; one that was never set must not hide what happened."""
+    said = event.get("unix_seconds")
+    if isinstance(said, bool) or not isinstance(said, (int, float)) or not -1e15 <= said <= 1e15:
+        raise not_acceptable(verb, "unix_seconds", said)
+    return float(said)
 
 
 def outputs_of(answer: dict[str, Any], count: int) -> np.ndarray:

@@ -12,9 +12,8 @@ import pytest
 from sdk.connection import Completed
 from sdk.deploy import RemoteAgent
 from sdk.errors import RemoteError
+from sdk.results import Slot
 from tests.sdk.small_graphs import images
-
-ssh = pytest.mark.ssh
 
 
 class Scripted:
@@ -115,18 +114,28 @@ def test_an_answer_to_bench_that_is_something_else_is_refused(answer):
 
 
 SLOT = {"name": "a", "current": None, "previous": None, "trial": None, "package_sha256": None, "package_bytes": None,
-        "history": []}  # fmt: skip
+        "older": (), "history": []}  # fmt: skip
+EVENT = {"event": "confirmed", "release": None, "reason": "", "unix_seconds": 0.0}
 
 
 @pytest.mark.parametrize(
     "slot",
     [None, {}, {**SLOT, "name": "../x"}, {**SLOT, "current": "x"}, {**SLOT, "history": None},
-     {**SLOT, "history": [1]}, {**SLOT, "history": [{"event": "x", "release": "y"}]}, {**SLOT, "package_bytes": "1"}],
+     {**SLOT, "history": [1]}, {**SLOT, "history": [{"event": "x", "release": "y"}]}, {**SLOT, "package_bytes": "1"},
+     {**SLOT, "older": None}, {**SLOT, "older": ["x"]}, {**SLOT, "older": ["a" * 64] * 65},
+     {**SLOT, "history": [{**EVENT, "unix_seconds": 10**400}]}, {**SLOT, "history": [{**EVENT, "unix_seconds": "1"}]}],
 )  # fmt: skip
 def test_a_status_that_is_something_else_is_refused(slot):
     assert answering({"verb": "status", "releases": [SLOT]}).status()["releases"] == [SLOT]
     with pytest.raises(RemoteError):
         answering({"verb": "status", "releases": [slot]}).status()
+
+
+@pytest.mark.parametrize("now", [-1e9, 0, 4e9, 1e15])
+def test_a_clock_that_says_something_odd_stops_no_status(now):
+    slot = {**SLOT, "history": [{**EVENT, "unix_seconds": now}]}
+    (answer,) = answering({"verb": "status", "releases": [slot]}).status()["releases"]
+    assert Slot.from_answer(answer).history[0].when
 
 
 @pytest.mark.parametrize("missing", [None, "abc", [1], ["a" * 64]])
