@@ -18,6 +18,7 @@ from sdk.compress.attempts import HOLD_OUT, SMALLEST_CHECK, Attempts, Point, Set
 from sdk.compress.blocks import check_block
 from sdk.compress.calibrate import with_biases
 from sdk.compress.check import Checker
+from sdk.compress.dead_channels import drop_dead_channels
 from sdk.compress.journey import Journey, Progress
 from sdk.compress.recipe import EFFORTS, Recipe, apply, split, tuning
 from sdk.compress.search import TRIALS, search
@@ -47,6 +48,8 @@ UNTAUGHT_RUNS = 7  # attempts without data, which take seconds
 # The knob of training: the share of weights that stays.
 FIRST_KEPT, LEAST_KEPT, KEPT_STEP, KEPT_TOLERANCE = 0.1, 0.005, 1.6, 1.15
 ESTIMATES = 12  # packages of untrained weights, to find the sparsity of a size
+# Toward a size: trainings at most, and the share of it that ends them.
+SIZED_TRAININGS, NEAR_ENOUGH = 3, 0.94
 TIMED_STEPS = 4  # of training, to know how many epochs a time budget allows
 BUDGET_SHARE = 0.85  # of the time that epochs are planned for; the rest is for packing and checking
 LEAST_EPOCHS = 3
@@ -247,7 +250,7 @@ def _keep_less(attempts: Attempts) -> None:
     """Trains with the share of weights that a size leads to, or with fewer and fewer until the loss is too large."""
     wanted = attempts.wanted
     base = replace(attempts.base, clusters=wanted.clusters or Recipe.clusters)
-    trainings = 2 if wanted.target_bytes is not None else 3 if wanted.max_loss is not None else 1
+    trainings = 1 if wanted.target_bytes is None and wanted.max_loss is None else 3
     base = replace(base, epochs=_epochs(attempts, base, 1 if wanted.sparsity is not None else trainings))
     if wanted.sparsity is not None:
         attempts.run(replace(base, sparsity=wanted.sparsity))
@@ -260,31 +263,43 @@ def _keep_less(attempts: Attempts) -> None:
 
 
 def _train_to_size(attempts: Attempts, base: Recipe, target: int) -> None:
-    """Trains at the sparsity whose untrained weights have the size; where training changed it, once more."""
+    """Trains at the sparsity whose untrained weights have the size; where training changed it, again.
+
+    The second time the size that is aimed at is corrected by the factor that the first was wrong by, and where that has
+    gone from too large to too small or back, the third lies between the two.
+    """
     aim = (1 + SIZE_TOLERANCE) / 2 * target
-    for _ in range(2):
-        recipe = _recipe_of_size(attempts.graph, base, aim)
-        if any(point.recipe == recipe for point in attempts.curve):
+    kept = _kept_of_size(attempts.graph, base, aim)
+    tried: dict[float, int] = {}
+    while kept not in tried and len(tried) < SIZED_TRAININGS and attempts.time_for_another():
+        size = attempts.run(replace(base, sparsity=round(1 - kept, 4))).package_bytes
+        tried[kept] = size
+        if NEAR_ENOUGH * target <= size <= target:
             return
-        size = attempts.run(recipe).package_bytes
-        if 0.94 * target <= size <= target or not attempts.time_for_another():
-            return
-        aim *= (1 + SIZE_TOLERANCE) / 2 * target / size
+        small = [k for k, s in tried.items() if s <= target]
+        large = [k for k, s in tried.items() if s > target]
+        if small and large:
+            kept = round(float(np.sqrt(max(small) * min(large))), 4)
+        else:
+            aim *= (1 + SIZE_TOLERANCE) / 2 * target / size
+            kept = _kept_of_size(attempts.graph, base, aim)
 
 
-def _recipe_of_size(graph: Graph, base: Recipe, size: float) -> Recipe:
-    """The recipe whose pruned and shared, but untrained, weights pack to about this size."""
+def _kept_of_size(graph: Graph, base: Recipe, size: float) -> float:
+    """The share of weights with which pruned and shared, but untrained, weights pack to about this size."""
     executor = Executor(with_biases(graph))
     low, high = LEAST_KEPT, 1.0
     for _ in range(ESTIMATES):
         kept = float(np.sqrt(low * high))
         recipe = replace(base, sparsity=round(1 - kept, 4))
         made = executor.graph.with_data(untrained(executor, tuning(graph, recipe)))
+        if recipe.block == 1:
+            made = drop_dead_channels(made)
         if len(pack.pack(made.write())) > size:
             high = kept
         else:
             low = kept
-    return replace(base, sparsity=round(1 - low, 4))
+    return round(low, 4)
 
 
 def _train_to_loss(attempts: Attempts, base: Recipe, limit: float) -> None:
