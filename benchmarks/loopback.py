@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import queue
 import shutil
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 SSHD = "/usr/sbin/sshd"
 CHUNK_BYTES = 1 << 16
@@ -68,46 +70,70 @@ def openssh(folder: Path) -> Iterator[Server]:
 
 
 class Wire:
-    """Listens on ``port`` and passes everything on to the server, ``delay_seconds`` later; counts what passes."""
+    """Listens on ``port`` and passes everything on to the server, ``delay_seconds`` later; counts what passes.
+
+    It is a process of its own, as a network is: a thread of the client's would take turns with the client.
+    """
 
     def __init__(self, server: Server, delay_seconds: float = 0.0) -> None:
-        self._target = server.port
-        self._delay = delay_seconds
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-        self.to_server = self.to_client = 0
+        context = multiprocessing.get_context("fork")
+        self._counts = context.Array("q", 2)
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(listener.getsockname()[1])
         #: For known_hosts, which holds the key under each port that leads to it.
         key = (server.key.parents[2] / "host_key.pub").read_text().split()
         with open(server.client_home / ".ssh" / "known_hosts", "a") as file:
             file.write(f"[127.0.0.1]:{self.port} {key[0]} {key[1]}\n")
-        threading.Thread(target=self._accept, daemon=True).start()
+        run = _Passing(listener, server.port, delay_seconds, self._counts).accept
+        self._process = context.Process(target=run, daemon=True)
+        self._process.start()
+        listener.close()
 
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._target))
-                for source, target, up in ((client, server, True), (server, client, False)):
-                    for end in (source, target):
-                        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    waiting: queue.Queue[tuple[float, bytes]] = queue.Queue()
-                    threading.Thread(target=self._read, args=(source, waiting, up), daemon=True).start()
-                    threading.Thread(target=self._write, args=(target, waiting), daemon=True).start()
+    @property
+    def to_server(self) -> int:
+        return int(self._counts[0])
 
-    def _read(self, source: socket.socket, waiting: queue.Queue, up: bool) -> None:
+    @property
+    def to_client(self) -> int:
+        return int(self._counts[1])
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.join()
+
+
+class _Passing:
+    """What the process does: two threads for each direction of each connection."""
+
+    def __init__(self, listener: socket.socket, port: int, delay: float, counts: Any) -> None:
+        self._listener = listener
+        self._port = port
+        self._delay = delay
+        self._counts = counts
+
+    def accept(self) -> None:
+        while True:
+            client, _ = self._listener.accept()
+            server = socket.create_connection(("127.0.0.1", self._port))
+            for source, target, direction in ((client, server, 0), (server, client, 1)):
+                for end in (source, target):
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                waiting: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
+                threading.Thread(target=self._read, args=(source, waiting, direction), daemon=True).start()
+                threading.Thread(target=self._write, args=(target, waiting), daemon=True).start()
+
+    def _read(self, source: socket.socket, waiting: queue.SimpleQueue, direction: int) -> None:
         data = b"."
         while data:
             try:
                 data = source.recv(CHUNK_BYTES)
             except OSError:
                 data = b""
-            if up:
-                self.to_server += len(data)
-            else:
-                self.to_client += len(data)
+            with self._counts.get_lock():
+                self._counts[direction] += len(data)
             waiting.put((time.perf_counter() + self._delay, data))
 
-    def _write(self, target: socket.socket, waiting: queue.Queue) -> None:
+    def _write(self, target: socket.socket, waiting: queue.SimpleQueue) -> None:
         with contextlib.suppress(OSError):
             while True:
                 due, data = waiting.get()
@@ -117,6 +143,3 @@ class Wire:
                     target.shutdown(socket.SHUT_WR)
                     return
                 target.sendall(data)
-
-    def close(self) -> None:
-        self._listener.close()

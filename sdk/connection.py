@@ -33,8 +33,10 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 CONNECT_SECONDS = 10.0
 #: A source of input (a pipe that nobody writes to) may hold its reader longer than the command runs; not for ever.
 SENDER_SECONDS = 1.0
-#: Input goes out in blocks of this size.
-WRITE_BYTES = 1 << 20
+#: What OpenSSH's servers take in one packet, less what paramiko leaves for its head.
+PACKET_BYTES = (1 << 15) - 64
+#: Input is read in blocks of this size.
+WRITE_BYTES = 32 * PACKET_BYTES
 #: What one command may answer on each of its two streams.
 MAX_OUTPUT_BYTES = 16 << 20
 
@@ -342,7 +344,9 @@ class _Sender:
         # its exit status tells what happened. (EOFError is how paramiko says that the connection has gone.)
         with contextlib.suppress(OSError, EOFError):
             for block in self._blocks():
-                channel.sendall(block)
+                # A packet at a time: sendall() would copy the rest of the block for every packet.
+                for start in range(0, len(block), PACKET_BYTES):
+                    channel.sendall(block[start : start + PACKET_BYTES])
             channel.shutdown_write()
 
     def _blocks(self) -> Iterator[bytes]:
