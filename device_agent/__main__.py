@@ -13,6 +13,7 @@
     load MODEL              one cold start: decode, load, first inference, peak memory
     smoke                   does the runtime work here?
     prune                   remove environments and agents that were replaced
+    serve                   answer requests over a Unix socket or the loopback until told to end; see docs/serve.md
 
 MODEL is the name of something deployed, or the path of a .armlet or .tflite file. An error is the line
 {"error": class, "what": ..., "expected": ..., "found": ..., "hint": ...} and exit status 2.
@@ -115,13 +116,51 @@ def build_parser() -> argparse.ArgumentParser:
     for command in (check, run, bench, profile, load):
         command.add_argument("--threads", type=int, default=1)
         command.add_argument("--kernel", choices=("auto", "c", "numpy"), default="auto")
+    serve_arguments(commands.add_parser("serve"))
     return parser
 
 
-def answer(arguments: Sequence[str]) -> tuple[dict[str, Any], int]:
-    """What a call answers, and its exit status."""
+def serve_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `serve`."""
+    where = parser.add_argument_group("where to listen; both may be given")
+    where.add_argument("--socket", type=Path, metavar="PATH", help="Unix socket that only this user may open")
+    where.add_argument("--port", type=int, metavar="N", help="TCP port of the loopback; 0 takes a free one")
+    where.add_argument("--bind", default="127.0.0.1", metavar="ADDRESS", help="(default: 127.0.0.1)")
+    where.add_argument(
+        "--allow-remote", action="store_true", help="listen on an address that others can reach, to anybody"
+    )
+    what = parser.add_argument_group("what to serve")
+    what.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        metavar="MODEL",
+        help="may be repeated (default: all that is deployed)",
+    )
+    what.add_argument("--workers", type=int, default=1, help="interpreters of each model (default: 1)")
+    what.add_argument("--threads", type=int, default=1, help="cores of one inference (default: 1)")
+    what.add_argument("--kernel", choices=("auto", "c", "numpy"), default="auto")
+    limits = parser.add_argument_group("limits")
+    limits.add_argument("--queue", type=int, default=16, help="requests that may wait (default: 16)")
+    limits.add_argument("--max-connections", type=int, default=64, help="(default: 64)")
+    limits.add_argument("--max-body", type=int, default=16 << 20, metavar="BYTES", help="(default: 16777216)")
+    for option, seconds, text in (
+        ("--deadline", 10.0, "for an answer, where a request says nothing else"),
+        ("--read-seconds", 10.0, "to read the head of a request, and again its body"),
+        ("--idle-seconds", 60.0, "between two requests of a connection"),
+        ("--drain-seconds", 30.0, "to finish what was accepted, when told to end"),
+    ):
+        limits.add_argument(
+            option, type=float, default=seconds, metavar="S", help=f"{text} (default: {seconds:g})"
+        )
+
+
+def answer(arguments: Sequence[str], listener: int | None = None) -> tuple[dict[str, Any], int]:
+    """What a call answers, and its exit status. ``listener``: the channel whose reader it ends with."""
     try:
         options = build_parser().parse_args(arguments)
+        if listener is not None and options.verb != "serve":  # a service outlives who started it
+            threading.Thread(target=_end_with_the_listener, args=(listener,), daemon=True).start()
         if options.home is not None:
             os.environ["ARMLET_HOME"] = str(options.home)  # child processes of a verb read it too
         return {"verb": options.verb, **verbs.VERBS[options.verb](options)}, 0
@@ -148,7 +187,7 @@ def _end_with_the_listener(channel: int) -> None:
     os._exit(3)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, ends_with_listener: bool = False) -> int:
     """Answers on the real standard output; anything else that prints (a runtime's C++ log) goes to standard error."""
     sys.stdout.flush()
     channel = os.dup(1)
@@ -156,7 +195,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     umask = os.umask(0o077)
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            reply, status = answer(sys.argv[1:] if arguments is None else arguments)
+            listener = os.dup(channel) if ends_with_listener else None
+            reply, status = answer(sys.argv[1:] if arguments is None else arguments, listener)
         line = json.dumps(reply, allow_nan=False, separators=(",", ":")) + "\n"
         with os.fdopen(os.dup(channel), "w", encoding="ascii") as out:
             out.write(line)
@@ -169,5 +209,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_end_with_the_listener, args=(os.dup(1),), daemon=True).start()
-    sys.exit(main())
+    sys.exit(main(ends_with_listener=True))

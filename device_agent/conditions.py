@@ -185,6 +185,11 @@ def read_peak_memory(root: Path = Path("/")) -> int | None:
     return parse_status_kilobytes(_text(root / "proc/self/status"), "VmHWM")
 
 
+def read_resident_memory(root: Path = Path("/")) -> int | None:
+    """Resident bytes of this process now."""
+    return parse_status_kilobytes(_text(root / "proc/self/status"), "VmRSS")
+
+
 def big_cores(root: Path = Path("/")) -> tuple[int, ...]:
     """The CPUs of the fastest kind, from ``cpu_capacity`` or the highest clock; () when all are alike or unknown.
 

@@ -47,6 +47,12 @@ def prune(options: Namespace) -> dict[str, Any]:
     return {"removed": trees.prune(default_home())}
 
 
+def serve(options: Namespace) -> dict[str, Any]:
+    from device_agent import serve as server
+
+    return server.serve(options)
+
+
 def smoke(options: Namespace) -> dict[str, Any]:
     from device_agent.smoke import smoke_test
 
@@ -72,6 +78,7 @@ VERBS: dict[str, Callable[[Namespace], dict[str, Any]]] = {
     "load": model_verbs.load,
     "profile": model_verbs.profile,
     "time": model_verbs.time_models,
+    "serve": serve,
     "smoke": smoke,
     "prune": prune,
 }

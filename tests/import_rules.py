@@ -172,6 +172,7 @@ PURE = (
     "device_agent.sections",
     "device_agent.table",
     "device_agent.usage",
+    "device_agent.wire",
     "sdk.attribution",
     "sdk.breakdown",
     "sdk.calibration",
