@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import io
 import json
 import os
@@ -39,6 +40,21 @@ def server(store, tmp_path):
         serving.connection = UnixConnection(path)
         yield serving
         serving.connection.close()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One server for many requests, over TCP, which names of hosts matter for."""
+    folder = tmp_path_factory.mktemp("shared")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ARMLET_HOME", str(folder))
+        deploy(Store(folder / "store"), package())
+        with running(folder / "serve.sock", "--port", "0", "--max-body", "100000") as serving:
+            serving.connection = http.client.HTTPConnection(
+                "127.0.0.1", serving.listeners[1].port, timeout=30
+            )
+            yield serving
+            serving.connection.close()
 
 
 def picture(seed: int = 0, height: int = 8, width: int = 8) -> np.ndarray:
@@ -281,19 +297,12 @@ def test_a_connection_is_kept_for_many_requests_and_head_has_no_body(server):
         ("/healthz", {"Host": "evil.example"}, 421, "under another name"),
     ],
 )
-def test_each_mistake_is_named_and_the_server_goes_on(store, tmp_path, path, options, status, what):
-    deploy(store, package())
-    where = tmp_path / "serve.sock"
-    with running(where, "--port", "0", "--name", "net", "--max-body", "100000") as serving:
-        import http.client
-
-        connection = http.client.HTTPConnection("127.0.0.1", serving.listeners[1].port, timeout=30)
-        answer = ask(connection, path, **options)
-        assert (answer.status, what in answer.json["what"]) == (status, True), answer.body
-        assert set(answer.json) == {"error", "what", "expected", "found", "hint"}
-        assert ask_raw(connection, picture()).status == 200
-        assert serving.pools["net"].held == 0
-        connection.close()
+def test_each_mistake_is_named_and_the_server_goes_on(shared, path, options, status, what):
+    answer = ask(shared.connection, path, **options)
+    assert (answer.status, what in answer.json["what"]) == (status, True), answer.body
+    assert set(answer.json) == {"error", "what", "expected", "found", "hint"}
+    assert ask_raw(shared.connection, picture()).status == 200
+    assert shared.pools["net"].held == 0
 
 
 # -- where it listens -------------------------------------------------------------------------------------------------
