@@ -6,7 +6,7 @@
  *
  * How it is quick: blocks are independent, so LANES of them are decoded side by side and their look-ups overlap;
  * in dense sections one look-up of FAST_BITS gives up to 16 bytes of finished weights, in sparse ones one of PAIR_BITS
- * gives a gap and the element after it. Bits are counted once for LOOKUPS of them, by a mark (see marked_window).
+ * gives a gap and the element after it. Bits are counted once for some look-ups, by a mark (see marked_window).
  *
  * Build: cc -O3 -ffp-contract=off -fPIC -shared. (A fused multiply-add or -ffast-math would change the weights.)
  */
@@ -53,8 +53,8 @@ enum {
     LIMIT_EXCEEDED = -12
 };
 
-/* LOOKUPS * MAX_CODE_LENGTH fit the 57 bits of a window, and PAIR_BITS are no more. */
-enum { LANES = 4, LOOKUPS = 4, FAST_BITS = 10, PAIR_BITS = 11 };
+/* LOOKUPS * MAX_CODE_LENGTH and PAIR_LOOKUPS * PAIR_BITS fit the 57 bits of a window; a longer pair takes a new one. */
+enum { LANES = 4, LOOKUPS = 4, FAST_BITS = 10, PAIR_BITS = 11, PAIR_LOOKUPS = 5 };
 
 #define CHECK(call)                                                                                                    \
     do {                                                                                                               \
@@ -125,7 +125,7 @@ static uint64_t window_at(const uint8_t *stream, size_t size, uint64_t bit) {
     return value >> (bit & 7);
 }
 
-/* A bit above all that LOOKUPS look-ups take; where it has moved to afterwards says how many bits they took. */
+/* A bit above all that the look-ups of a window take; where it has moved to afterwards says how many bits they took. */
 #define MARK ((uint64_t)1 << 63)
 
 INLINE uint64_t marked_window(const uint8_t *stream, uint64_t bit) {
@@ -576,12 +576,12 @@ OWN_FRAME int decode_dense(Cursor *c, uint64_t size, uint8_t *out, const Plane *
 /* ---- sparse ---------------------------------------------------------------------------------------------------- */
 
 typedef struct {
-    uint64_t pairs[1 << PAIR_BITS];        /* element << 32 | elements with its gap << 8 | bits; 0: longer codes */
+    uint32_t pairs[1 << PAIR_BITS];        /* elements with the gap << 16 | symbol << 8 | bits; 0: longer codes */
     uint64_t gaps[1 << MAX_CODE_LENGTH];   /* smallest gap << 16 | extra bits << 8 | bits of the code */
     uint16_t values[1 << MAX_CODE_LENGTH]; /* symbol << 4 | bits */
     uint16_t single[1 << MAX_CODE_LENGTH]; /* while gaps is built */
     uint32_t elements[MAX_SYMBOLS];
-    uint32_t pair_mask, gap_mask, value_mask;
+    uint32_t gap_mask, value_mask;
 } SparseTables;
 
 typedef struct {
@@ -589,18 +589,19 @@ typedef struct {
 } SparseLane;
 
 static void build_gaps(const Code *code, const uint8_t *tokens, uint32_t split, uint32_t msb, SparseTables *t) {
-    build_table(code, t->single);
-    t->gap_mask = (1u << code->max_length) - 1;
-    for (uint32_t i = 0; i <= t->gap_mask; i++) {
-        uint32_t token = tokens[t->single[i] >> 4], length = t->single[i] & 15;
-        if (token < 1u << split) {
-            t->gaps[i] = (uint64_t)token << 16 | length;
-        } else {
-            uint32_t above = token - (1u << split), extra = split + (above >> msb) - msb;
-            uint64_t base = (uint64_t)((1u << msb) + (above & ((1u << msb) - 1))) << extra;
-            t->gaps[i] = base << 16 | extra << 8 | length;
+    uint64_t of_symbol[256];
+    for (uint32_t symbol = 0; symbol < code->symbols; symbol++) {
+        const uint32_t token = tokens[symbol];
+        of_symbol[symbol] = (uint64_t)token << 16;
+        if (token >= 1u << split) {
+            const uint32_t above = token - (1u << split), extra = split + (above >> msb) - msb;
+            const uint64_t base = (uint64_t)((1u << msb) + (above & ((1u << msb) - 1))) << extra;
+            of_symbol[symbol] = base << 16 | extra << 8;
         }
     }
+    build_table(code, t->single);
+    t->gap_mask = (1u << code->max_length) - 1;
+    for (uint32_t i = 0; i <= t->gap_mask; i++) t->gaps[i] = of_symbol[t->single[i] >> 4] | (t->single[i] & 15);
 }
 
 static void build_elements(const Code *code, const uint8_t *codebook, uint32_t width, SparseTables *t) {
@@ -612,21 +613,24 @@ static void build_elements(const Code *code, const uint8_t *codebook, uint32_t w
     }
 }
 
-/* Gap, extra bits and element, where they fit pair_bits together (then they cover less than 2**24 elements). */
+/* Gap, extra bits and symbol, where they fit pair_bits together (so few extra bits make gaps of at most 14 bits). Small
+ * entries, so that the table leaves room in a first-level cache for what is written. */
 static void build_pairs(uint32_t pair_bits, SparseTables *t) {
-    t->pair_mask = (1u << pair_bits) - 1;
-    for (uint32_t bits = 0; bits <= t->pair_mask; bits++) {
+    for (uint32_t bits = 0; bits < 1u << pair_bits; bits++) {
         const uint64_t gap = t->gaps[bits & t->gap_mask];
         const uint32_t extra = gap >> 8 & 255;
-        uint32_t used = gap & 255, covered = (uint32_t)(gap >> 16) + 1, value;
+        uint32_t used = gap & 255, covered, value;
         t->pairs[bits] = 0;
         if (used + extra > pair_bits) continue;
-        covered += bits >> used & ((1u << extra) - 1);
+        covered = (uint32_t)(gap >> 16) + (bits >> used & ((1u << extra) - 1)) + 1;
         used += extra;
         value = t->values[bits >> used & t->value_mask];
         used += value & 15;
-        if (used <= pair_bits && used) t->pairs[bits] = (uint64_t)t->elements[value >> 4] << 32 | covered << 8 | used;
+        if (used <= pair_bits && used && value >> 12 == 0) t->pairs[bits] = covered << 16 | value >> 4 << 8 | used;
     }
+    /* The loops look up PAIR_BITS; a small section does not earn back so many entries one by one. */
+    for (uint32_t bits = 1u << pair_bits; bits < 1u << PAIR_BITS; bits <<= 1)
+        memcpy(t->pairs + bits, t->pairs, bits * sizeof *t->pairs);
 }
 
 INLINE void put_element(uint8_t *to, uint32_t element, const uint32_t width) {
@@ -677,7 +681,7 @@ INLINE int decode_sparse_lanes(const SparseTables *t, const Blocks *b, SparseLan
     }
     if (b->size >= 8) {
         const uint64_t last_bit = (uint64_t)(b->size - 8) * 8 + 7; /* 8 whole bytes can be read up to here */
-        for (; codes >= LOOKUPS; codes -= LOOKUPS) {
+        for (; codes >= PAIR_LOOKUPS; codes -= PAIR_LOOKUPS) {
             uint64_t windows[LANES];
             int go = 1;
 #pragma GCC unroll 4
@@ -685,11 +689,11 @@ INLINE int decode_sparse_lanes(const SparseTables *t, const Blocks *b, SparseLan
             if (!go) break;
 #pragma GCC unroll 4
             for (int i = 0; i < count; i++) windows[i] = marked_window(b->stream, bits[i]);
-#pragma GCC unroll 4
-            for (int n = 0; n < LOOKUPS; n++) {
+#pragma GCC unroll 5
+            for (int n = 0; n < PAIR_LOOKUPS; n++) {
 #pragma GCC unroll 4
                 for (int i = 0; i < count; i++) {
-                    const uint64_t pair = t->pairs[windows[i] & t->pair_mask];
+                    const uint32_t pair = t->pairs[windows[i] & ((1u << PAIR_BITS) - 1)];
                     if (UNLIKELY(pair == 0)) {
                         const uint64_t bit = bits[i] + bits_taken(windows[i]);
                         const LongPair found = long_pair(t, b, bit);
@@ -699,9 +703,9 @@ INLINE int decode_sparse_lanes(const SparseTables *t, const Blocks *b, SparseLan
                         bits[i] = bit + (found.step & 255);
                         windows[i] = window_at(b->stream, b->size, bits[i]) | MARK;
                     } else {
-                        places[i] += (uint32_t)pair >> 8;
+                        places[i] += pair >> 16;
                         if (UNLIKELY(places[i] > ends[i])) return BLOCK_CORRUPT;
-                        put_element(out + (places[i] - 1) * stride, (uint32_t)(pair >> 32), width);
+                        put_element(out + (places[i] - 1) * stride, t->elements[pair >> 8 & 255], width);
                         windows[i] >>= pair & 63;
                     }
                 }
