@@ -5,6 +5,7 @@
 For each model, as it is and pruned and clustered (see package_models.py): bytes of the .tflite, of the package,
 of xz, zstd and brotli at their strongest; the package's share of the best of them; and how much it takes beside
 its skeleton, over the order-0 entropy of every tensor (codebooks included) in the layout that suits it best.
+"overhead" is what is neither skeleton nor codes: header, digests, code tables, block indices.
 The last column is what an arithmetic-grade coder (constriction's ANS) reaches on the same symbols, tables left
 out.
 
@@ -19,6 +20,7 @@ import json
 import lzma
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.package_models import Variant, variants
-from device_agent import package
+from device_agent import package, sections
 from sdk.coding import Symbols, entropy_bits
 from sdk.pack import pack
 
@@ -105,6 +107,28 @@ def ans_bytes(section: package.Section, tflite: bytes) -> int | None:
     return int(coder.get_compressed().nbytes)
 
 
+def code_bytes(packed: bytes) -> int:
+    """Bytes of a package that carry weights: bits of the codes, codebooks, planes that are not coded, lz streams.
+
+    What is left beside these and the skeleton is overhead: header and digests, parameters, code tables, block indices.
+    """
+    total = 0
+    for entry in package.read_table(packed).sections[1:]:
+        content = package.read_section(
+            memoryview(packed)[entry.offset : entry.offset + entry.coded_size], entry
+        )
+        for part in content.planes if isinstance(content, sections.Planes) else (content,):
+            if isinstance(part, sections.Raw):
+                total += part.count
+            elif isinstance(part, sections.Sparse):
+                total += len(part.blocks.stream) + part.codebook.nbytes
+            elif isinstance(part, sections.Dense):
+                total += part.centroids * part.width + (len(part.blocks.stream) if part.blocks else 0)
+            else:
+                total += len(part.stream)
+    return total
+
+
 def measure(variant: Variant) -> dict[str, Any]:
     packed = pack(variant.tflite)
     unpacked = package.unpack(packed)
@@ -126,6 +150,7 @@ def measure(variant: Variant) -> dict[str, Any]:
         "skeleton_bytes": described.skeleton_size,
         "header_bytes": described.header_size,
         "sections_bytes": codes,
+        "overhead_bytes": len(packed) - described.skeleton_size - code_bytes(packed),
         "rivals_bytes": rivals,
         "share_of_best_rival": len(packed) / min(rivals.values()),
         "entropy_bytes": entropy,
@@ -140,7 +165,8 @@ def row(result: dict[str, Any]) -> str:
     ans = "" if result["ans_sections_bytes"] is None else f"{result['ans_sections_bytes']:>10,}"
     return (
         f"{result['model']:52} {result['tflite_bytes']:>10,} {result['package_bytes']:>10,} {result['ratio']:>6.1f} "
-        f"{rivals} {result['share_of_best_rival']:>7.1%} {result['skeleton_bytes']:>8,} {over:>7} {ans}"
+        f"{rivals} {result['share_of_best_rival']:>7.1%} {result['skeleton_bytes']:>8,} "
+        f"{result['overhead_bytes']:>8,} {over:>7} {ans}"
     )
 
 
@@ -151,24 +177,37 @@ def main() -> None:
     parser.add_argument("models", nargs="+", type=Path)
     parser.add_argument("--sparsity", nargs="*", type=float, default=[0.0, 0.5, 0.9])
     parser.add_argument("--clusters", type=int, default=16)
-    parser.add_argument("--json", type=Path, help="also write every figure here")
+    parser.add_argument(
+        "--json", type=Path, help="also write every figure here; rows of other models that stand there stay"
+    )
     arguments = parser.parse_args()
     heads = [f"{name:>10}" for name in RIVALS]
     print(
         f"{'model':52} {'tflite':>10} {'package':>10} {'ratio':>6} {' '.join(heads)} {'of best':>7} {'skeleton':>8} "
-        f"{'over H0':>7} {'ANS':>10}"
+        f"{'overhead':>8} {'over H0':>7} {'ANS':>10}"
     )
     results = []
     for variant in variants(arguments.models, arguments.sparsity, arguments.clusters):
         results.append(measure(variant))
         print(row(results[-1]), flush=True)
-    if arguments.json:
-        conditions = {
-            "python": sys.version.split()[0],
-            "numpy": np.__version__,
-            "clusters": arguments.clusters,
-        }
-        arguments.json.write_text(json.dumps({"conditions": conditions, "results": results}, indent=2) + "\n")
+        if arguments.json:
+            keep(arguments.json, results, arguments.clusters)
+
+
+def keep(path: Path, results: list[dict[str, Any]], clusters: int) -> None:
+    """Writes the rows to ``path``, where rows of other models stay as they are."""
+    found = {
+        module: version(module) for module, _ in RIVALS.values() if find_spec(module) and module != "lzma"
+    }
+    conditions = {
+        "python": sys.version.split()[0],
+        "numpy": np.__version__,
+        **found,
+        "clusters": clusters,
+    }
+    rows = json.loads(path.read_text())["results"] if path.is_file() else []
+    rows = {row["model"]: row for row in [*rows, *results]}
+    path.write_text(json.dumps({"conditions": conditions, "results": list(rows.values())}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@
 One process, one thread; decoders take turns and the fastest round of each counts (the others measure the
 machine's other work). "decode" is the kernel alone, "unpack" is everything: checks, digests of every section
 and of the result. Weights are counted as elements of the sections, over the same for every row; zstd and the
-others are given the size of the output.
+others are given the size of the output. "zstd" is the library writing into memory that is there already, as our
+decoder does; "zstd -d" is the command as a user calls it, with its start and its writing of the file.
 
-zstd and brotli come from PyPI (zstandard, brotli); a rival whose module is missing is left out. Instructions an
+zstd and brotli come from PyPI (zstandard, brotli), for decoding libzstd and the command from the system; a rival that
+is missing is left out. Instructions an
 output weight, which do not depend on the machine's load: ``python -m benchmarks.instructions PACKAGE``
 (aarch64, emulated), or ``--callgrind`` here (x86, needs valgrind).
 """
@@ -15,10 +17,14 @@ output weight, which do not depend on the machine's load: ``python -m benchmarks
 from __future__ import annotations
 
 import argparse
+import ctypes
+import ctypes.util
 import json
 import lzma
 import platform
 import re
+import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -36,9 +42,14 @@ from device_agent import package
 from sdk import kernel as kernel_builder
 from sdk.pack import pack
 
+COMMAND = "zstd -d"
 
-def rivals(tflite: bytes, names: list[str]) -> dict[str, Callable[[], object]]:
-    """Name -> a call that decompresses this model, compressed beforehand at the strongest setting."""
+
+def rivals(tflite: bytes, names: list[str], folder: Path) -> dict[str, Callable[[], object]]:
+    """Name -> a call that decompresses this model, compressed beforehand at the strongest setting.
+
+    ``folder`` takes the files of the command.
+    """
     found: dict[str, Callable[[], object]] = {}
     if "xz" in names:
         stream = lzma.compress(tflite, preset=9 | lzma.PRESET_EXTREME)
@@ -48,14 +59,42 @@ def rivals(tflite: bytes, names: list[str]) -> dict[str, Callable[[], object]]:
 
         parameters = zstandard.ZstdCompressionParameters.from_level(22, window_log=27)
         frame = zstandard.ZstdCompressor(compression_params=parameters).compress(tflite)
-        decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-        found["zstd"] = lambda: decompressor.decompress(frame, max_output_size=len(tflite))
+        library = ctypes.util.find_library("zstd")
+        if library:
+            found["zstd"] = in_place(ctypes.CDLL(library), frame, len(tflite))
+        if shutil.which("zstd"):
+            (folder / "model.zst").write_bytes(frame)
+            command = [
+                "zstd",
+                "-d",
+                "-q",
+                "-f",
+                "--long=27",
+                str(folder / "model.zst"),
+                "-o",
+                str(folder / "model"),
+            ]
+            found[COMMAND] = lambda: subprocess.run(command, check=True)
     if "brotli" in names and find_spec("brotli"):
         import brotli
 
         coded = brotli.compress(tflite, quality=11, lgwin=24)
         found["brotli"] = lambda: brotli.decompress(coded)
     return found
+
+
+def in_place(library: ctypes.CDLL, frame: bytes, size: int) -> Callable[[], object]:
+    """A call that decompresses with libzstd into one buffer of ``size`` bytes, again and again."""
+    out = np.zeros(size, np.uint8)
+    decompress = library.ZSTD_decompress
+    decompress.restype = ctypes.c_size_t
+    decompress.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t]
+
+    def run() -> None:
+        written = decompress(out.ctypes.data, size, frame, len(frame))
+        assert written == size
+
+    return run
 
 
 def decode_sections(packed: bytes, out: np.ndarray) -> Callable[[], object]:
@@ -78,14 +117,19 @@ def decode_sections(packed: bytes, out: np.ndarray) -> Callable[[], object]:
 
 
 def fastest(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Processor seconds of the fastest of ``rounds`` runs of each call; the calls take turns."""
+    """Processor seconds of the fastest of ``rounds`` runs of each call, its processes included; calls take turns."""
     best = dict.fromkeys(calls, float("inf"))
     for _ in range(rounds):
         for name, call in calls.items():
-            started = time.thread_time()
+            started = time.thread_time() + seconds_of_children()
             call()
-            best[name] = min(best[name], time.thread_time() - started)
+            best[name] = min(best[name], time.thread_time() + seconds_of_children() - started)
     return best
+
+
+def seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def measure(variant: Variant, rounds: int, names: list[str]) -> dict[str, Any]:
@@ -97,9 +141,10 @@ def measure(variant: Variant, rounds: int, names: list[str]) -> dict[str, Any]:
         "c decode": decode_sections(packed, out),
         "c unpack": lambda: package.unpack_into(packed, out, kernel="c"),
         "numpy unpack": lambda: package.unpack_into(packed, out, kernel="numpy"),
-        **rivals(variant.tflite, names),
     }
-    seconds = fastest(calls, rounds)
+    with tempfile.TemporaryDirectory() as scratch:
+        calls.update(rivals(variant.tflite, names, Path(scratch)))
+        seconds = fastest(calls, rounds)
     assert out.tobytes() == variant.tflite
     weights = sum(section.count for section in package.read(packed).sections)
     return {
@@ -111,14 +156,15 @@ def measure(variant: Variant, rounds: int, names: list[str]) -> dict[str, Any]:
         "seconds": seconds,
         "weights_per_second": {name: weights / value for name, value in seconds.items()},
         "decode_over_zstd": seconds["zstd"] / seconds["c decode"] if "zstd" in seconds else None,
-        "unpack_over_zstd": seconds["zstd"] / seconds["c unpack"] if "zstd" in seconds else None,
+        "unpack_over_command": seconds[COMMAND] / seconds["c unpack"] if COMMAND in seconds else None,
     }
 
 
 CALLGRIND_MAIN = """
 #include <stdio.h>
+#include <stdint.h>
 #include <stdlib.h>
-#include "%s"
+int32_t armlet_decode(const uint8_t *coded, size_t coded_size, uint8_t *out, size_t out_size);
 int main(int argc, char **argv) {
     FILE *file = fopen(argv[1], "rb");
     size_t out_size = strtoul(argv[2], 0, 10), size;
@@ -137,9 +183,11 @@ def instructions_per_weight(packed: bytes) -> dict[str, float]:
     table = package.read_table(packed)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        (folder / "main.c").write_text(CALLGRIND_MAIN % kernel_builder.source_path())
+        (folder / "main.c").write_text(CALLGRIND_MAIN)
         flags = ["-O3", "-g", "-ffp-contract=off", "-w"]
-        subprocess.run(["cc", *flags, "-o", folder / "main", folder / "main.c"], check=True)
+        # Two files, so that armlet_decode stays a function that callgrind can see.
+        sources = [folder / "main.c", kernel_builder.source_path()]
+        subprocess.run(["cc", *flags, "-o", folder / "main", *sources], check=True)
         for number, section in enumerate(package.read(packed).sections, 1):
             entry = table.sections[number]
             if section.layout == "lz" or section.count < 4096:
