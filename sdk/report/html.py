@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from device_agent.measure import Measurement
 from sdk.attribution import OperatorTime
 from sdk.breakdown import Peaks, dispatch_seconds, roofline_seconds
 from sdk.gap import Gap
@@ -34,6 +35,10 @@ HEADS = (
 )
 
 
+#: Of more comparisons than this the table says more at a glance than rows of tiles.
+MOST_TILES = 4
+
+
 def render(report: Report) -> str:
     """The page of a report."""
     subjects = [(m, s) for m in report.models if (s := m.subject()) is not None]
@@ -50,8 +55,11 @@ def render(report: Report) -> str:
         problems=problems_of([report]),
         # An emulator's clock means nothing, so nothing of it is shown where a reader would take it for a latency.
         times=not report.emulated,
-        tiles=[_tiles(report, number) for number in range(len(report.comparisons))],
-        model_rows=[_model_row(m, t, not report.emulated) for m in report.models for t in m.measurements],
+        tiles=[_tiles(report, number) for number in range(len(report.comparisons))]
+        if len(report.comparisons) <= MOST_TILES
+        else [],
+        model_rows=[_model_row(m) for m in report.models],
+        time_rows=[_time_row(m, t) for m in report.models for t in m.measurements],
         start_rows=[_start_row(m) for m in report.models],
         work_rows=[_work_row(m, report.models[0]) for m in report.models if m.instructions is not None],
         comparison_rows=[_comparison_row(c) for c in report.comparisons],
@@ -106,20 +114,32 @@ def _tiles(report: Report, number: int) -> dict[str, Any]:
     }
 
 
-def _model_row(m: ModelRecord, t: Any, times: bool) -> dict[str, Any]:
-    seconds = [_seconds(name, getattr(t, name)) for name in ("minimum", "median", "p90", "p99")]
+def _time_row(m: ModelRecord, t: Measurement) -> dict[str, Any]:
+    minimum, median, p90, p99 = (
+        _seconds(name, getattr(t, name)) for name in ("minimum", "median", "p90", "p99")
+    )
     low, high = t.median_interval()
-    seconds.insert(2, Cell("median_low", repr(low), seconds_range_text(low, high)))
+    samples = len(t.samples_seconds)
     return {
         "name": m.name,
         "cells": [
             Cell("threads", t.threads, str(t.threads)),
+            *(minimum, median, Cell("median_low", repr(low), seconds_range_text(low, high)), p90, p99),
+            Cell("samples_taken", samples, f"{samples:,}"),
+        ],
+    }
+
+
+def _model_row(m: ModelRecord) -> dict[str, Any]:
+    return {
+        "name": m.name,
+        "cells": [
             Cell("original_bytes", m.original_bytes, bytes_text(m.original_bytes)),
             Cell("package_bytes", m.package_bytes, bytes_text(m.package_bytes)),
             _ratio("ratio", m.ratio),
             _share("sparsity", m.sparsity),
             Cell("macs", m.macs, count_text(m.macs)),
-            *(seconds if times else []),
+            Cell("effective_macs", m.effective_macs, count_text(m.effective_macs)),
         ],
     }
 
@@ -130,7 +150,6 @@ def _work_row(m: ModelRecord, first: ModelRecord) -> dict[str, Any]:
     return {
         "name": m.name,
         "cells": [
-            Cell("effective_macs", m.effective_macs, count_text(m.effective_macs)),
             Cell("instructions", m.instructions, count_text(m.instructions or 0)),
             _ratio("fewer_instructions", fewer),
             Cell(

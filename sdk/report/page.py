@@ -25,7 +25,7 @@ p { margin: .4rem 0; max-width: 46rem; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .75rem; margin: 1rem 0; }
 .tile { background: var(--card); border: 1px solid var(--rule); border-radius: .5rem; padding: .6rem .8rem; }
 .tile b { display: block; font-size: 1.5rem; line-height: 1.25; font-variant-numeric: tabular-nums; }
-.tile span { color: var(--dim); font-size: .85rem; }
+.tile span { color: var(--dim); font-size: .85rem; overflow-wrap: anywhere; }
 .plot, .scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--rule); border-radius: .5rem;
   padding: .75rem; margin: .75rem 0; }
 .plot svg { display: block; width: 100%; min-width: 30rem; height: auto; }
@@ -139,30 +139,34 @@ TEMPLATE = """
 </section>
 {% endfor %}
 
-<section>
-<h2>Models</h2>
-{{ table(["model", "threads", "float32", "package", "ratio", "zeros", "MACs"]
- + (["minimum", "median", "95 % interval", "p90", "p99"] if times else []), model_rows) }}
-{% if times %}
-{{ table(["model", "decode", "initialise", "first inference", "peak memory", "decoder"], start_rows) }}
-<p class="dim">The second table is a cold start, in a fresh process: decoding the package, loading the model, the first
-inference.</p>
-{% endif %}
-</section>
-
-{% if work_rows %}
-<section>
-<h2>Work of one inference</h2>
-{{ table(["model", "MACs not by zero", "instructions", "fewer", "to decode a weight"], work_rows) }}
-<p class="dim">Instructions that the emulated core executes, on one thread: work done, not time.</p>
-</section>
-{% endif %}
-
 {% if report.comparisons and times %}
 <section>
 <h2>Theory against measurement</h2>
 {{ table(["model", "against", "threads", "in theory", "measured", "95 % interval", "arrived"], comparison_rows) }}
 <p class="dim">In theory: ratio of multiply-accumulates. Measured: ratio of medians. Arrived: measured over theory.</p>
+</section>
+{% endif %}
+
+<section>
+<h2>Models</h2>
+{{ table(["model", "float32", "package", "ratio", "zeros", "MACs", "not by zero"], model_rows) }}
+</section>
+
+{% if times %}
+<section>
+<h2>Time of one inference</h2>
+{{ table(["model", "threads", "minimum", "median", "95 % interval", "p90", "p99", "samples"], time_rows) }}
+<h3>A cold start</h3>
+{{ table(["model", "decode", "initialise", "first inference", "peak memory", "decoder"], start_rows) }}
+<p class="dim">In a fresh process: decoding the package, loading the model, the first inference.</p>
+</section>
+{% endif %}
+
+{% if work_rows %}
+<section>
+<h2>Work of one inference</h2>
+{{ table(["model", "instructions", "fewer", "to decode a weight"], work_rows) }}
+<p class="dim">Instructions that the emulated core executes, on one thread: work done, not time.</p>
 </section>
 {% endif %}
 
@@ -196,6 +200,8 @@ Arithmetic at {{ entry.peak }} ({{ entry.gap.peak_source }}); operators {{ entry
 <div class="plot">{{ groups }}<div class="key">
 {% for name, style in key %}<span><i class="{{ style }}"></i>{{ name }}</span>{% endfor %}
 </div></div>
+<p class="dim">Of an undisturbed inference. Below, a point for each operator that multiplies: what it reached, over
+its arithmetic intensity; the larger the longer it took. Line: the most that the board can do.</p>
 {% for entry in operators %}
 <h3>{{ entry.name }}</h3>
 {% if entry.roofline %}<div class="plot">{{ entry.roofline }}</div>{% endif %}

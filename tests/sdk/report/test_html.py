@@ -74,13 +74,17 @@ def check_figures(page: Page, document: dict) -> None:
     models, comparisons = document["models"], document["comparisons"]
     timed = [m for model in models for m in (model["measurement"], *model["parallel"])]
     assert [int(v) for v in page.values("threads")] == [
-        *(m["threads"] for m in timed),
         *(c["threads"] for c in comparisons),
+        *(m["threads"] for m in timed),
     ]
-    for field in ("original_bytes", "package_bytes"):
-        per_row = [model[field] for model in models for _ in (model["measurement"], *model["parallel"])]
-        assert [int(v) for v in page.values(field)] == per_row
-    assert [float(v) for v in page.values("minimum")] == [min(m["samples_seconds"]) for m in timed]
+    for field in ("original_bytes", "package_bytes", "effective_macs"):
+        assert [int(v) for v in page.values(field)] == [model[field] for model in models]
+    for field, percent in (("minimum", 0), ("median", 50), ("p90", 90), ("p99", 99)):
+        found = [float(np.percentile(m["samples_seconds"], percent)) for m in timed]
+        assert [float(v) for v in page.values(field)] == pytest.approx(found, rel=1e-12)
+    assert [int(v) for v in page.values("samples_taken")] == [len(m["samples_seconds"]) for m in timed]
+    for field in ("decode_seconds", "init_seconds", "first_seconds"):
+        assert [float(v) for v in page.values(field)] == [model["measurement"][field] for model in models]
     for number, comparison in enumerate(comparisons):
         for field in ("theoretical_speedup", "measured_speedup", "share_realised"):
             assert float(page.values(f"comparisons.{number}.{field}")[0]) == comparison[field]
