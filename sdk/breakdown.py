@@ -9,7 +9,8 @@
     zero-MAC       operators that theory says are free: shuffle, pad, concatenation, pooling
     element-wise   additions and activations that stand alone
     dispatch       an undisturbed inference minus its kernels, see :func:`dispatch_seconds`
-    disturbance    the measured median minus an undisturbed inference: other processes, caches
+    disturbance    the measured median minus an undisturbed inference: other processes, caches; below 0 where the
+                   profile was disturbed more than the measurement
 """
 
 from __future__ import annotations
@@ -133,13 +134,15 @@ def best_seen(subjects: Sequence[Subject]) -> Peaks:
 
 
 def dispatch_seconds(subject: Subject) -> float:
-    """What an undisturbed inference takes outside of its kernels; below 0 where they overlap, or add up to too much.
+    """What an undisturbed inference takes outside of its kernels; below 0 where operators timed alone add up to more.
 
     The smaller of two estimates that err upwards: what the profile saw outside of the kernels, which holds the
-    profiler's own work, and the fastest measured inference minus the kernels, which may have been disturbed.
+    profiler's own work, and the fastest measured inference minus the kernels, which may have been disturbed. Inside
+    one inference kernels cannot take longer than the whole: where they seem to, the profile was disturbed.
     """
     profile = subject.profile
-    return min(profile.outside_seconds, subject.measurement.minimum - profile.kernel_seconds)
+    outside = min(profile.outside_seconds, subject.measurement.minimum - profile.kernel_seconds)
+    return outside if profile.method == "isolated" else max(0.0, outside)
 
 
 def roofline_seconds(subject: Subject, peaks: Peaks | None) -> dict[int, float]:

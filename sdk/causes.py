@@ -159,7 +159,13 @@ def _dispatch(case: Case) -> str:
     return f"{count} kernels, started one after the other. Fewer, larger operators help, or a larger input."
 
 
-def _disturbance(_: Case) -> str:
+def _disturbance(case: Case) -> str:
+    own = case.candidate
+    if own.measurement.median < own.profile.kernel_seconds:
+        return (
+            "the baseline's operators were timed in a busier moment than the baseline itself. Stop what else runs "
+            "there, and repeat."
+        )
     return (
         "the median is that much above an undisturbed inference. Stop what else runs there, and repeat; on a quiet "
         "board it is what leaving the caches to other models costs."

@@ -119,6 +119,15 @@ def test_the_profilers_own_work_is_no_dispatch() -> None:
     assert sum(breakdown(fast, PEAKS).values()) == pytest.approx(6e-3)
 
 
+def test_a_profile_that_was_disturbed_is_no_overlap_of_kernels_but_operators_alone_may_add_up_to_more() -> None:
+    busy = replace(SMALL, measurement=Run(5e-3))  # kernels: 5.5 ms
+    assert breakdown(busy, PEAKS)[DISPATCH] == 0.0
+    assert breakdown(busy, PEAKS)[DISTURBANCE] == pytest.approx(-0.5e-3)
+    alone = replace(busy, profile=replace(busy.profile, method="isolated", outside_seconds=-0.5e-3))
+    assert breakdown(alone, PEAKS)[DISPATCH] == pytest.approx(-0.5e-3)
+    assert breakdown(alone, PEAKS)[DISTURBANCE] == pytest.approx(0.0)
+
+
 def test_memory_and_clock_take_from_what_was_below_peak():
     slow_memory = replace(PEAKS, memory_bytes_per_second=1e6, clock_hz=2e9)  # 1000 bytes take 1 ms
     memory = replace(SMALL, costs=[cost(0, CONV, 1_000_000, size=3000), *SMALL.costs[1:]])
