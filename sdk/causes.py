@@ -25,6 +25,8 @@ from sdk.theory import ELEMENT_WISE as ELEMENT_WISE_GROUP
 
 #: A cause smaller than this share of the candidate's time is not worth a sentence.
 LEAST_SHARE_FOR_A_CAUSE = 0.02
+#: Zeros of a model that were multiplied explain its time where they are more than this share of its MACs.
+MANY_ZEROS = 0.05
 #: Where fully connected layers take more than this share of the kernels' time, the memory decides how threads scale.
 WAITS_FOR_WEIGHTS = 1 / 3
 
@@ -190,11 +192,19 @@ def _clock(_: Case) -> str:
     return "the cores ran below the clock that the peak was stated for. Try the governor `performance`, and cooling."
 
 
-def _arithmetic(_: Case) -> str:
-    return (
-        "the baseline had less to compute than theory counts: its kernels skipped zeros, used int8, or were faster "
-        "than the peak that is assumed."
-    )
+def _arithmetic(case: Case) -> str:
+    theirs, own = ([t for t in s.operators() if t.cost.macs] for s in (case.baseline, case.candidate))
+    zeros = sum(t.cost.macs - t.cost.effective_macs for t in own if not t.ran_sparse)
+    if zeros > MANY_ZEROS * case.candidate.macs:
+        return (
+            "its zeros were multiplied all the same. `sdk compress --for BOARD` puts a network into the form that "
+            "sparse kernels take, on boards whose runtime has such."
+        )
+    if any(t.ran_sparse for t in theirs):
+        return "the baseline's kernels skipped zeros, so it had less to compute than theory counts. Prune this one too."
+    if any(t.cost.dtype == "int8" for t in theirs) and any(t.cost.dtype != "int8" for t in own):
+        return "the baseline computes in int8, which is faster. Try int8 here too."
+    return "the baseline's fastest operators beat the peak that is assumed: measure it with `sdk board calibrate`."
 
 
 _WORDS: Mapping[str, Callable[[Case], str]] = {

@@ -96,10 +96,11 @@ def bench_models(
 ) -> Report:
     """Deploys the models and measures them on the board, interleaved; the first is what others are compared with.
 
-    With ``sizes``, (height, width) each, every model is measured for images of these sizes instead of its own.
+    Packages of one model are told apart by the names of their files. With ``sizes``, (height, width) each, every model
+    is measured for images of these sizes instead of its own.
     ``threads``, ``samples``, ``seconds`` and ``profile``: see :func:`sdk.api.measuring.measure`.
     """
-    packages = [package_of(source, progress) for source in sources]
+    packages = _told_apart(sources, [package_of(source, progress) for source in sources])
     if sizes is not None:
         packages = [_at_size(*package, size, progress) for size in sizes for package in packages]
     names = [name for name, _ in packages]
@@ -127,6 +128,17 @@ def bench_models(
             profile=profile,
             progress=progress,
         )
+
+
+def _told_apart(
+    sources: Sequence[PathLike], packages: Sequence[tuple[str, bytes]]
+) -> list[tuple[str, bytes]]:
+    """Packages that carry one name, such as several that were made of one model, go by the names of their files."""
+    names = [name for name, _ in packages]
+    return [
+        (release_name(name_of(source)) if names.count(name) > 1 else name, package)
+        for source, (name, package) in zip(sources, packages, strict=True)
+    ]
 
 
 def _at_size(name: str, package: bytes, size: Size, progress: Progress) -> tuple[str, bytes]:

@@ -206,7 +206,9 @@ def waterfall(gap: Gap) -> str:
 
 
 def roofline(operators: Sequence[OperatorTime], peaks: Peaks) -> str:
-    """Every operator that multiplies, as achieved GFLOP/s over arithmetic intensity, below the board's roof."""
+    """Every operator that multiplies, as achieved GFLOP/s over arithmetic intensity, below the board's roof: one for
+    each arithmetic (float32, int8) that occurs.
+    """
     left, right, top, bottom = 54, 12, 14, 44
     height = 340
     points = [
@@ -216,7 +218,8 @@ def roofline(operators: Sequence[OperatorTime], peaks: Peaks) -> str:
     ]
     if not points:
         return ""
-    roof = peaks.flop_per_second / 1e9
+    roofs = {dtype: peaks.of(dtype) / 1e9 for dtype in sorted({t.cost.dtype for _, _, t in points})}
+    roof = max(roofs.values())
     x_low = 10 ** math.floor(math.log10(min(p[0] for p in points)))
     x_high = 10 ** math.ceil(math.log10(max(p[0] for p in points) * 1.01))
     y_low = 10 ** math.floor(math.log10(min(p[1] for p in points)))
@@ -237,17 +240,23 @@ def roofline(operators: Sequence[OperatorTime], peaks: Peaks) -> str:
         body.append(_text(left - 8, y(10.0**exponent) + 4, f"{10.0**exponent:g}", "end", "dim"))
     body.append(_text(WIDTH - right, height - 8, "FLOP a byte (log)", "end", "dim"))
     body.append(_text(left + 4, top + 10, "GFLOP/s (log)", "start", "dim"))
-    ridge = x_low
+
+    def ridge_of(level: float) -> float:
+        bandwidth = (peaks.memory_bytes_per_second or math.inf) / 1e9
+        return min(max(level / bandwidth, x_low), x_high)
+
     if peaks.memory_bytes_per_second:
         slope = peaks.memory_bytes_per_second / 1e9
-        ridge = min(max(roof / slope, x_low), x_high)
+        ridge = ridge_of(roof)
         start = max(x_low, y_low / slope)
         body.append(
             _line(x(start), y(min(slope * start, roof)), x(ridge), y(min(slope * ridge, roof)), "roof")
         )
         body.append(_text(x(start) + 16, height - bottom - 5, f"{slope:.3g} GB/s", style="dim"))
-    body.append(_line(x(ridge), y(roof), WIDTH - right, y(roof), "roof"))
-    body.append(_text(WIDTH - right - 4, y(roof) - 14, f"{roof:.3g} GFLOP/s", "end", "dim"))
+    for dtype, level in roofs.items():
+        named = f"{level:.3g} GFLOP/s" + (f" {dtype}" if len(roofs) > 1 or dtype != "float32" else "")
+        body.append(_line(x(ridge_of(level)), y(level), WIDTH - right, y(level), "roof"))
+        body.append(_text(WIDTH - right - 4, y(level) - 14, named, "end", "dim"))
     slowest = max(t.seconds for _, _, t in points)
     for intensity, rate, t in sorted(points, key=lambda p: -p[2].seconds):
         radius = 3 + 7 * math.sqrt(t.seconds / slowest)

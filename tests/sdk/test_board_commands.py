@@ -14,6 +14,7 @@ from sdk.cli import main
 from sdk.compress.recipe import Recipe, apply
 from sdk.models import digits
 from sdk.models.demo import demo_models, training_record
+from sdk.pack import pack
 from sdk.report import terminal
 from sdk.report.record import Report
 from tests.sdk.small_graphs import small_network
@@ -90,6 +91,15 @@ def test_models_of_one_name_are_refused(private_board: Path) -> None:
         paths[-1].write_bytes(small_network().write())
     with pytest.raises(sdk.ArmletError, match="same name"):
         sdk.bench_models("local", paths)
+
+
+def test_packages_of_one_model_are_told_apart_by_their_files(private_board: Path) -> None:
+    paths = []
+    for seed, name in enumerate(("plain", "pruned")):
+        paths.append(private_board / f"{name}.armlet")
+        paths[-1].write_bytes(pack(small_network(seed).write(), metadata={"name": "same"}))
+    report = sdk.bench_models("local", paths, threads=1, samples=20, seconds=1, profile=False)
+    assert [model.name for model in report.models] == ["plain", "pruned"]
 
 
 @pytest.fixture(scope="module")

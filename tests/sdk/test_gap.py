@@ -119,7 +119,9 @@ def test_the_profilers_own_work_is_no_dispatch() -> None:
     assert sum(breakdown(fast, PEAKS).values()) == pytest.approx(6e-3)
 
 
-def test_a_profile_that_was_disturbed_is_no_overlap_of_kernels_but_operators_alone_may_add_up_to_more() -> None:
+def test_a_profile_that_was_disturbed_is_no_overlap_of_kernels_but_operators_alone_may_add_up_to_more() -> (
+    None
+):
     busy = replace(SMALL, measurement=Run(5e-3))  # kernels: 5.5 ms
     assert breakdown(busy, PEAKS)[DISPATCH] == 0.0
     assert breakdown(busy, PEAKS)[DISTURBANCE] == pytest.approx(-0.5e-3)
@@ -147,6 +149,19 @@ def test_the_parts_of_a_gap_add_up_to_it_and_promise_plus_gap_is_the_measurement
     parts = {p.name: p.seconds for p in gap.parts}
     assert parts[ARITHMETIC] == pytest.approx(0.0)
     assert parts[BELOW_PEAK] == pytest.approx(2e-3 - 0.5e-3)
+
+
+def test_what_more_arithmetic_than_promised_means_depends_on_who_did_less():
+    multiplied = explain(BIG, PRUNED, PEAKS)[0].causes[0]
+    assert multiplied.startswith(ARITHMETIC)
+    assert "its zeros were multiplied all the same" in multiplied
+    skipped = profile([("Fully Connected (NCHW, F32) SPMM", 2.6e-3)])
+    thin = Subject("thin", [cost(0, CONV, 4_000_000, 1_000_000)], skipped, Run(2.6e-3))
+    (after_pruned,) = explain(thin, SMALL, PEAKS)
+    assert any("the baseline's kernels skipped zeros" in cause for cause in after_pruned.causes)
+    eight_bits = replace(BIG, costs=[replace(BIG.costs[0], dtype="int8")])
+    (after_int8,) = explain(eight_bits, SMALL, replace(PEAKS, int8_per_second=4e9))
+    assert any("the baseline computes in int8" in cause for cause in after_int8.causes)
 
 
 def test_what_was_disturbed_by_more_than_5_percent_is_said_not_to_add_up():
