@@ -14,6 +14,7 @@
     smoke                   does the runtime work here?
     prune                   remove environments and agents that were replaced
     serve                   answer requests over a Unix socket or the loopback until told to end; see docs/serve.md
+    service ACTION NAME     the same as a service of systemd: install, start, stop, remove, status
 
 MODEL is the name of something deployed, or the path of a .armlet or .tflite file. An error is the line
 {"error": class, "what": ..., "expected": ..., "found": ..., "hint": ...} and exit status 2.
@@ -117,6 +118,10 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--threads", type=int, default=1)
         command.add_argument("--kernel", choices=("auto", "c", "numpy"), default="auto")
     serve_arguments(commands.add_parser("serve"))
+    service = commands.add_parser("service")
+    service.add_argument("action", choices=("install", "start", "stop", "remove", "status"))
+    service.add_argument("name", nargs="?")
+    service.add_argument("--options", help="of `serve`, in one word (default: as before)")
     return parser
 
 

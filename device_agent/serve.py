@@ -56,7 +56,7 @@ def serve(options: Namespace) -> dict[str, Any]:
 
 def begin(options: Namespace, live_seconds: float = LIVE_SECONDS) -> Serving:
     """Loads the models and opens the doors; :func:`drain` closes them."""
-    _check(options)
+    check_options(options)
     names = tuple(dict.fromkeys(options.name)) or Store(default_home() / "store").names()
     if not names:
         raise AgentError("there is nothing to serve", hint="Deploy a model first, with `sdk deploy`.")
@@ -73,7 +73,8 @@ def begin(options: Namespace, live_seconds: float = LIVE_SECONDS) -> Serving:
     return serving
 
 
-def _check(options: Namespace) -> None:
+def check_options(options: Namespace) -> None:
+    """Raises AgentError where they make no sense."""
     if options.socket is None and options.port is None:
         raise AgentError("where to listen?", expected="--socket PATH or --port N", found="neither")
     if options.port is not None and not 0 <= options.port < 1 << 16:

@@ -53,6 +53,12 @@ def serve(options: Namespace) -> dict[str, Any]:
     return server.serve(options)
 
 
+def service(options: Namespace) -> dict[str, Any]:
+    from device_agent import service as services
+
+    return services.service(options)
+
+
 def smoke(options: Namespace) -> dict[str, Any]:
     from device_agent.smoke import smoke_test
 
@@ -79,6 +85,7 @@ VERBS: dict[str, Callable[[Namespace], dict[str, Any]]] = {
     "profile": model_verbs.profile,
     "time": model_verbs.time_models,
     "serve": serve,
+    "service": service,
     "smoke": smoke,
     "prune": prune,
 }

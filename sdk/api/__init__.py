@@ -21,6 +21,13 @@ from sdk.api.fleet import deploy_fleet, fleet_status, rollback_fleet
 from sdk.api.measuring import calibrate_board, measure
 from sdk.api.releases import board_status, confirm_model, require_signatures, rollback_model
 from sdk.api.runs import compare_runs, read_record, read_run, write_html, write_run
+from sdk.api.services import (
+    install_service,
+    remove_service,
+    service_status,
+    start_service,
+    stop_service,
+)
 from sdk.api.signatures import sign_package, verify_package
 from sdk.api.size_suite import run_size_suite
 from sdk.api.suites import run_suite
@@ -47,18 +54,23 @@ __all__ = [
     "golden_pair",
     "inspect_bytes",
     "inspect_package",
+    "install_service",
     "list_zoo",
     "measure",
     "pack_model",
     "read_record",
     "read_run",
     "read_tuned",
+    "remove_service",
     "require_signatures",
     "rollback_fleet",
     "rollback_model",
     "run_size_suite",
     "run_suite",
+    "service_status",
     "sign_package",
+    "start_service",
+    "stop_service",
     "tune_model",
     "unpack_package",
     "verify_package",

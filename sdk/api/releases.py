@@ -69,13 +69,13 @@ def rollback_model(
 
     What was newer is let go. Raises RemoteError where there is none.
     """
-    with _agent(board, target, progress) as agent:
+    with board_agent(board, target, progress) as agent:
         return Slot.from_answer(agent.rollback(name, reason, to=to))
 
 
 def confirm_model(board: str, name: str, *, progress: Progress = silent, **target: Any) -> Slot:
     """Makes the release on trial the one that runs; raises RemoteError where none is on trial."""
-    with _agent(board, target, progress) as agent:
+    with board_agent(board, target, progress) as agent:
         return Slot.from_answer(agent.confirm(name))
 
 
@@ -107,7 +107,8 @@ def _policy(connection: Connection) -> str:
 
 
 @contextmanager
-def _agent(board: str, target: dict[str, Any], progress: Progress) -> Iterator[RemoteAgent]:
+def board_agent(board: str, target: dict[str, Any], progress: Progress) -> Iterator[RemoteAgent]:
+    """The agent that was accepted last on a board, over a connection of its own."""
     with open_connection(board, Target(**target), progress) as (known, connection):
         progress("ask the board", 0, 0)
         yield agent_of(known, connection)

@@ -26,6 +26,8 @@ _ONE_BOARD = (
     ("runtime", "--runtime", None),
     ("kernel", "--kernel", "auto"),
     ("keep_on_trial", "--keep-on-trial", False),
+    ("service", "--service", False),
+    ("service_options", "--service-options", None),
 )
 #: Those that go with an inventory only.
 _FLEET = ("group", "canary", "batch", "max_failures", "on_failure", "parallel", "output")

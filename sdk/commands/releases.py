@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from device_agent.errors import ArmletError
-from sdk.commands import fleet
+from sdk.commands import fleet, services
 from sdk.commands.arguments import (
     address,
     board_arguments,
@@ -56,6 +56,7 @@ def register(commands: Any) -> None:
         metavar="SIZE",
         help="send it back when it needs more memory, such as 200MB (default: what is free there)",
     )
+    services.service_arguments(sub)
 
     sub = add_command(
         commands,
@@ -108,6 +109,8 @@ def register(commands: Any) -> None:
 def _deploy(arguments: argparse.Namespace) -> int | None:
     if fleet.is_for_a_fleet(arguments):
         return fleet.deploy(arguments)
+    if arguments.service_options is not None and not arguments.service:
+        raise ArmletError("--service-options goes with --service")
     from sdk import api
     from sdk.deploy import Limits
 
@@ -121,6 +124,8 @@ def _deploy(arguments: argparse.Namespace) -> int | None:
             **target(arguments),
             progress=progress,
         )
+    if arguments.service:
+        return services.deployed_as_service(arguments, result)
     print_result(arguments, result.to_json(), lambda terminal: terminal.deployed(result))
     return None
 

@@ -29,6 +29,10 @@ from sdk.report.terminal_releases import signed as signed
 from sdk.report.terminal_releases import slot_changed as slot_changed
 from sdk.report.terminal_releases import verified as verified
 from sdk.report.terminal_run import report as report
+from sdk.report.terminal_services import installed_service
+from sdk.report.terminal_services import service as service
+from sdk.report.terminal_services import service_removed as service_removed
+from sdk.report.terminal_services import services as services
 from sdk.report.terminal_tuned import tuned as tuned
 from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, seconds_text
 
@@ -179,6 +183,11 @@ def deployed(result: Any) -> RenderableType:
             ("release", result.release),
         ),
     )
+
+
+def deployed_as_service(result: Any, installed: Any) -> RenderableType:
+    """The same, and where it is served."""
+    return Group(deployed(result), installed_service(installed))
 
 
 # --------------------------------------------------------------------------------------------------- inspection

@@ -1,0 +1,114 @@
+"""Commands about models that a board serves: how they are, stop, start, remove. `sdk deploy --service` makes them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from device_agent.errors import ArmletError
+from sdk.commands.arguments import address, board_arguments
+from sdk.commands.output import print_result, progress_bar
+from sdk.commands.register import add_command
+
+EXIT_BAD_INPUT = 2
+
+
+def register(commands: Any) -> None:
+    """Adds the commands to the parser's group."""
+    group = commands.add_parser(
+        "service",
+        help="see, stop, start or remove what a board serves; `sdk deploy --service` sets it up",
+        description="Models that a board serves over a socket, as services of its systemd; see docs/serve.md.",
+    )
+    actions = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for action, run, summary in (
+        ("status", _status, "say how the services of a board are"),
+        ("start", _start, "start a service that was stopped"),
+        ("stop", _stop, "stop a service until the board starts again"),
+        ("remove", _remove, "end a service for good; the model stays deployed"),
+    ):
+        example = f"sdk service {action} --board rpi4 --host raspberrypi.local mobilenet"
+        sub = add_command(actions, action, run, summary, example)
+        if action == "status":
+            sub.add_argument("name", nargs="?", help="name of a deployed model (default: all)")
+        else:
+            sub.add_argument("name", help="name of a deployed model")
+        board_arguments(sub)
+
+
+def service_arguments(sub: argparse.ArgumentParser) -> None:
+    """Those of `sdk deploy`."""
+    group = sub.add_argument_group("service")
+    group.add_argument(
+        "--service",
+        action="store_true",
+        help="serve it there from now on, as a service of systemd, see docs/serve.md",
+    )
+    group.add_argument(
+        "--service-options",
+        metavar="TEXT",
+        help='what to serve it with, such as "--port 8080 --queue 32" (default: as before)',
+    )
+
+
+def deployed_as_service(arguments: argparse.Namespace, deployment: Any) -> int:
+    """Makes what was just deployed a service, and prints both; the deploy stands where that does not work."""
+    from sdk.api import services
+
+    try:
+        with progress_bar(arguments) as progress:
+            installed = services.install_service(
+                arguments.board,
+                deployment.name,
+                options=arguments.service_options,
+                progress=progress,
+                **address(arguments),
+            )
+    except ArmletError as error:
+        document = {**deployment.to_json(), "service": error.to_json()}
+        print_result(arguments, document, lambda terminal: terminal.deployed(deployment))
+        print(f"error: it is deployed, and is no service: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    document = {**deployment.to_json(), "service": installed.to_json()}
+    print_result(arguments, document, lambda terminal: terminal.deployed_as_service(deployment, installed))
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> None:
+    from sdk.api import services
+
+    with progress_bar(arguments) as progress:
+        result = services.service_status(
+            arguments.board, arguments.name, progress=progress, **address(arguments)
+        )
+    print_result(arguments, result.to_json(), lambda terminal: terminal.services(result))
+
+
+def _start(arguments: argparse.Namespace) -> None:
+    from sdk.api import services
+
+    _change(arguments, services.start_service)
+
+
+def _stop(arguments: argparse.Namespace) -> None:
+    from sdk.api import services
+
+    _change(arguments, services.stop_service)
+
+
+def _change(arguments: argparse.Namespace, function: Any) -> None:
+    with progress_bar(arguments) as progress:
+        service = function(arguments.board, arguments.name, progress=progress, **address(arguments))
+    print_result(arguments, service.to_json(), lambda terminal: terminal.service(service))
+
+
+def _remove(arguments: argparse.Namespace) -> None:
+    from sdk.api import services
+
+    with progress_bar(arguments) as progress:
+        removed = services.remove_service(
+            arguments.board, arguments.name, progress=progress, **address(arguments)
+        )
+    document = {"name": arguments.name, "removed": removed}
+    print_result(arguments, document, lambda terminal: terminal.service_removed(arguments.name, removed))
