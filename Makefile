@@ -14,7 +14,7 @@ help:
 	@echo "make test    the whole test suite"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff format the code"
-	@echo "make transcript  record the README's transcript anew"
+	@echo "make transcript  record the README transcript and the page of the demo anew"
 	@echo "make clean   remove .venv and caches"
 
 setup: $(VENV)/ready

@@ -1,28 +1,62 @@
-"""Runs `sdk demo` and puts what it prints into README.md: `make transcript`, on a machine that does nothing else."""
+"""Runs `sdk demo`, puts what it prints into README.md, and keeps the same run as JSON, page and picture in docs/demo:
+`make transcript`, on a machine that does nothing else. The picture needs Chromium.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+DEMO = ROOT / "docs" / "demo"
 BLOCK = re.compile(r"(<!-- transcript[^>]*-->\n```\n).*?(```\n)", re.S)
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+PICTURE = (1000, 1660)  # pixels: the summary, the table of sizes and times, and a waterfall
+
+
+def sdk(*arguments: object) -> str:
+    """What `sdk` prints on 80 columns."""
+    command = [sys.executable, "-m", "sdk.cli", *map(str, arguments)]
+    return subprocess.run(
+        command, env={**os.environ, "COLUMNS": "80"}, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+
+
+def take_picture(page: Path, picture: Path) -> None:
+    """The top of a page, in the light, as PNG."""
+    browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if browser is None:
+        sys.exit(f"{picture.name} was not taken: no browser; expected one of {', '.join(BROWSERS)}")
+    with tempfile.TemporaryDirectory() as profile:
+        subprocess.run(
+            [
+                *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
+                *(f"--user-data-dir={profile}", f"--window-size={PICTURE[0]},{PICTURE[1]}"),
+                *(f"--screenshot={picture}", page.as_uri()),
+            ],
+            check=True,
+            capture_output=True,
+            timeout=120,
+        )
 
 
 def main() -> None:
-    """Replaces the block between the markers."""
-    command = [sys.executable, "-m", "sdk.cli", "demo"]
-    printed = subprocess.run(
-        command, env={**os.environ, "COLUMNS": "80"}, stdout=subprocess.PIPE, text=True, check=True
-    ).stdout
+    """Replaces the block between the markers, and the files of docs/demo."""
+    run, page = DEMO / "run.json", DEMO / "report.html"
+    printed = sdk("demo", "-o", run)
     lines = "".join(f"{line.rstrip()}\n" for line in f"$ sdk demo\n{printed}".splitlines())
     text, count = BLOCK.subn(lambda match: match[1] + lines + match[2], README.read_text(encoding="utf-8"))
     if count != 1:
         sys.exit(f"expected one transcript block in {README.name}, found {count}")
     README.write_text(text, encoding="utf-8")
+    sdk("report", run, "--html", page)
+    take_picture(page, DEMO / "report.png")
 
 
 if __name__ == "__main__":

@@ -60,9 +60,11 @@ svg text.strong { font-weight: 600; }
 .hollow.series-3 { stroke: var(--s3); } .hollow.series-4 { stroke: var(--s4); } .hollow.series-5 { stroke: var(--s5); }
 .curve { fill: none; stroke-width: 2; } .curve.series-0 { stroke: var(--s0); } .curve.series-1 { stroke: var(--s1); }
 .key i.outside { background: var(--rule); }
+@media (max-width: 40rem) { svg text { font-size: 13.5px; } dl { grid-template-columns: 1fr; gap: 0; }
+  dd { margin: 0 0 .4rem; } th, td { padding: .25rem .4rem; } .plot, .scroll { padding: .5rem; } }
 @media print { h2, h3 { break-after: avoid; } body { background: #fff; font-size: 11px; }
   main { max-width: none; padding: 0; }
-  .plot, .scroll, .tile { break-inside: avoid; overflow: visible; } table { font-size: 9px; }
+  .plot, .tile, tr { break-inside: avoid; } .plot, .scroll { overflow: visible; } table { font-size: 9px; }
   th, td { padding: .1rem .3rem; } }
 """
 
