@@ -70,6 +70,7 @@ def _repeated_share(content: bytes, width: int, size: int) -> float:
     """
     if len(content) > _LOOK_CLOSE:
         # Forty bytes of memory for each unit: of a large tensor the part that a dictionary spans, in large units.
+        size = size * (1 << MAX_DICTIONARY_LOG2) // max(len(content), 1 << MAX_DICTIONARY_LOG2)
         content, width = content[: 1 << MAX_DICTIONARY_LOG2], max(width, 4)
     units = np.frombuffer(content, f"<u{min(width, 4)}", len(content) // width * width // min(width, 4))
     window = max(8, 16 * len(units) // max(1, size))
