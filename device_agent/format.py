@@ -6,6 +6,8 @@ touches files: it is the vocabulary that :mod:`device_agent.package` and :mod:`d
 
 from __future__ import annotations
 
+from typing import Any
+
 from device_agent.errors import PackageError
 
 # --- Identification (PACKAGE_FORMAT.md, "Header") ---------------------------------------------------------
@@ -33,6 +35,7 @@ ONLY_TOKEN = 15
 MAX_TFLITE_SIZE = 1 << 30  # bytes
 MAX_HEADER_SIZE = 1 << 20  # bytes, fixed part and table
 MAX_METADATA_SIZE = 1 << 16  # bytes of JSON
+MAX_METADATA_DEPTH = 64  # objects and lists inside one another
 MAX_SECTIONS = 4096
 MAX_SPANS = 16384
 MAX_BUNDLE_SIZE = 1 << 20  # decoded bytes of a section that fills several spans
@@ -166,6 +169,17 @@ KERNEL_ERRORS = (
     ScaleInvalid,
     LimitExceeded,
 )
+
+
+def nesting(value: Any) -> int:
+    """Objects and lists inside one another; level by level, since recursion is what a deep nesting exhausts."""
+    depth, level = 0, [value]
+    while True:
+        level = [item for item in level if isinstance(item, (dict, list))]
+        if not level:
+            return depth
+        depth += 1
+        level = [part for item in level for part in (item.values() if isinstance(item, dict) else item)]
 
 
 class Cursor:

@@ -24,6 +24,7 @@ from device_agent.errors import PackageError
 from device_agent.format import (
     LAYOUTS,
     LZ,
+    MAX_METADATA_DEPTH,
     MAX_TFLITE_SIZE,
     RAW,
     LayoutUnknown,
@@ -33,6 +34,7 @@ from device_agent.format import (
     ResultDigestMismatch,
     SectionDigestMismatch,
     TrailingBytes,
+    nesting,
 )
 from device_agent.table import SKELETON, Entry, Span, Table, read_table
 
@@ -259,6 +261,8 @@ def _metadata(table: Table, content: Content) -> dict[str, Any]:
         raise MetadataInvalid("metadata are not JSON", found=str(error)) from error
     if not isinstance(metadata, dict):
         raise MetadataInvalid("metadata are not a JSON object", found=type(metadata).__name__)
+    if nesting(metadata) > MAX_METADATA_DEPTH:
+        raise MetadataInvalid("metadata are nested too deep", expected=f"at most {MAX_METADATA_DEPTH} levels")
     return metadata
 
 

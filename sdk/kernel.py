@@ -89,10 +89,6 @@ def build(machine: str | None = None, *, folder: Path | None = None) -> Path:
     with _BUILDING:
         if result.is_file():
             return result
-        if find_spec("ziglang") is None:
-            raise KernelBuildError(
-                "the ziglang wheel is not installed", hint="pip install 'armlet[host]', or ziglang alone."
-            )
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             # Built aside and renamed, so that two builds at once, or one cut short, leave no half library.
@@ -103,29 +99,30 @@ def build(machine: str | None = None, *, folder: Path | None = None) -> Path:
 
 
 def _compile(target: str, source: Path, output: Path, folder: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "ziglang",
-        "cc",
-        *TARGETS[target],
-        *FLAGS,
-        "-o",
-        str(output),
-        str(source),
-    ]
-    cache = {"ZIG_GLOBAL_CACHE_DIR": str(folder / "zig"), "ZIG_LOCAL_CACHE_DIR": str(folder / "zig")}
+    run_zig("cc", *TARGETS[target], *FLAGS, "-o", str(output), str(source), folder=folder)
+
+
+def run_zig(*arguments: str, folder: Path | None = None) -> None:
+    """Runs a tool of the ziglang wheel, such as ``cc`` or ``ar``, on paths; ``folder`` holds its cache.
+
+    Raises :class:`KernelBuildError` with the first line of what the tool says.
+    """
+    if find_spec("ziglang") is None:
+        raise KernelBuildError(
+            "the ziglang wheel is not installed", hint="pip install 'armlet[host]', or ziglang alone."
+        )
+    cache = str((folder or cache_folder()) / "zig")
     try:
         done = subprocess.run(
-            command,
+            [sys.executable, "-m", "ziglang", *arguments],
             capture_output=True,
             text=True,
             timeout=_SECONDS,
-            env={**os.environ, **cache},
+            env={**os.environ, "ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache},
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise KernelBuildError("the compiler did not run", found=str(error)) from error
-    if done.returncode or not output.is_file():
+    if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-        raise KernelBuildError(f"the C decoder does not compile for {target}", found=lines[0])
+        raise KernelBuildError("the C sources do not compile", found=lines[0])

@@ -22,6 +22,7 @@ from device_agent.format import (
     FIXED_HEADER_SIZE,
     FORMAT_VERSION,
     MAGIC,
+    MAX_METADATA_DEPTH,
     MAX_METADATA_SIZE,
     MAX_SECTIONS,
     MAX_SPANS,
@@ -29,6 +30,7 @@ from device_agent.format import (
     PLANES,
     RAW,
     LimitExceeded,
+    nesting,
 )
 from sdk import coding, lz_encode, scales
 from sdk.coding import varint
@@ -83,6 +85,8 @@ def pack(
         raise LimitExceeded(
             "metadata are too large", expected=f"at most {MAX_METADATA_SIZE} bytes", found=str(len(text))
         )
+    if nesting(metadata) > MAX_METADATA_DEPTH:
+        raise LimitExceeded("metadata are nested too deep", expected=f"at most {MAX_METADATA_DEPTH} levels")
     if len(tflite) > MAX_TFLITE_SIZE:
         raise LimitExceeded(
             "model is too large", expected=f"at most {MAX_TFLITE_SIZE} bytes", found=str(len(tflite))

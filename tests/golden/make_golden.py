@@ -65,6 +65,11 @@ RAW_SKELETON = b"\0" + MODEL[:16] + MODEL[80:]
 RAW_SECTION = b"\0" + MODEL[16:80]
 
 
+def _nested(depth: int) -> bytes:
+    """An object of lists inside one another."""
+    return b'{"a":' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"
+
+
 def package(section: bytes, size: int = 64) -> bytes:
     """A package whose section 1 is this, for a model with a span of ``size`` bytes."""
     return build([RAW_SKELETON, section], [(16, size, 2)], model=MODEL[:16] + bytes(size) + MODEL[80:])
@@ -180,6 +185,9 @@ def hostile() -> dict[str, bytes]:
         "MetadataInvalid--not_an_object": build([b"\0" + text + MODEL], [], metadata_size=len(text)),
         "MetadataInvalid--not_utf_8": build([b"\0\xff\xff" + MODEL], [], metadata_size=2),
         "MetadataInvalid--nested_too_deep": build([b"\0" + b"[" * 60000 + MODEL], [], metadata_size=60000),
+        "MetadataInvalid--nested_65_deep": build(
+            [b"\0" + _nested(65) + MODEL], [], metadata_size=len(_nested(65))
+        ),
         "SectionTruncated--empty": package(b""),
         "SectionTruncated--in_the_codebook": package(dense()[:6]),
         "SectionTruncated--in_the_bits": package(dense(bits=bytes(7))),

@@ -1,0 +1,48 @@
+"""Commands that write what others take: the C library for native programs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from sdk.commands.output import print_result
+from sdk.commands.register import add_command
+
+
+def register(commands: Any) -> None:
+    """Adds the commands to the parser's group."""
+    sub = add_command(
+        commands,
+        "native",
+        _native,
+        "build the package reader as a C library, for programs that are not written in Python",
+        "sdk native -o armlet-sdk --target aarch64",
+    )
+    sub.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder; a folder a target goes into it",
+    )
+    sub.add_argument(
+        "--target",
+        action="append",
+        metavar="MACHINE",
+        help="x86_64, aarch64 or armv7l, as `uname -m` says; may be given several times (default: this computer)",
+    )
+
+
+def _native(arguments: argparse.Namespace) -> None:
+    import platform
+
+    from sdk import native
+
+    results = native.build(arguments.output, arguments.target or [platform.machine()])
+    print_result(
+        arguments,
+        {"libraries": [result.to_json() for result in results]},
+        lambda terminal: terminal.native_libraries(results),
+    )

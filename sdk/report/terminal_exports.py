@@ -1,0 +1,22 @@
+"""What was written for other programs, as rich renderables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from sdk.report.tables import table as _table
+from sdk.report.units import bytes_text
+
+
+def native_libraries(results: Sequence[Any]) -> RenderableType:
+    """A row for every target: where its library is, and what it takes."""
+    table: Table = _table(f"libarmlet {results[0].version}", "target", "~folder", "shared", "static")
+    for result in results:
+        sizes = {name.rpartition("/")[2].partition(".")[2]: size for name, size in result.sizes.items()}
+        shared = next(size for suffix, size in sizes.items() if suffix.startswith("so."))
+        table.add_row(result.machine, result.folder, bytes_text(shared), bytes_text(sizes["a"]))
+    return table
