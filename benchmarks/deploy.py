@@ -164,7 +164,19 @@ def pushes(server: Server, folder: Path, delay: float, rounds: int, size: int) -
         "bytes_per_second": rates,
         "put_over_sftp": rates["put"] / rates["sftp"],
         "agent_over_sftp": rates["agent"] / rates["sftp"],
+        # Round by round, which a machine with other work disturbs less than two bests from different moments.
+        "median_put_over_sftp": median_ratio(whole, empty, "put"),
+        "median_agent_over_sftp": median_ratio(whole, empty, "agent"),
     }
+
+
+def median_ratio(whole: dict[str, list[float]], empty: dict[str, list[float]], way: str) -> float:
+    """How much faster than sftp a way was in the round in the middle."""
+    taken = [
+        (ours - min(empty[way]), theirs - min(empty["sftp"]))
+        for ours, theirs in zip(whole[way], whole["sftp"], strict=True)
+    ]
+    return float(np.median([theirs / ours for ours, theirs in taken]))
 
 
 def sftp(server: Server, wire: Wire, batch: str) -> float:

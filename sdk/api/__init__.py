@@ -1,82 +1,69 @@
 """The public functions: every one does what the command of the same name does, and returns a record.
 
 This is where stages are put together; they do not know each other.
+
+Names are looked up when they are first used, so that a command loads no more than it needs.
 """
 
-from sdk.api.boards import bench_models, deploy_model, golden_pair
-from sdk.api.compressing import check_accuracy, compress_graph, compress_model
-from sdk.api.evaluating import evaluate_on_board
-from sdk.api.files import (
-    convert_model,
-    describe_zoo_model,
-    diff_packages,
-    inspect_bytes,
-    inspect_package,
-    list_zoo,
-    pack_model,
-    unpack_package,
-    write_zoo_model,
-)
-from sdk.api.fleet import deploy_fleet, fleet_status, rollback_fleet
-from sdk.api.measuring import calibrate_board, measure
-from sdk.api.releases import board_status, confirm_model, require_signatures, rollback_model
-from sdk.api.runs import compare_runs, read_record, read_run, write_html, write_run
-from sdk.api.services import (
-    install_service,
-    remove_service,
-    service_status,
-    start_service,
-    stop_service,
-)
-from sdk.api.signatures import sign_package, verify_package
-from sdk.api.size_suite import run_size_suite
-from sdk.api.suites import run_suite
-from sdk.api.tuning import read_tuned, tune_model, write_tuned, write_tuned_html
-from sdk.prefetch import fetch_runtimes
+from __future__ import annotations
 
-__all__ = [
-    "bench_models",
-    "board_status",
-    "calibrate_board",
-    "check_accuracy",
-    "compare_runs",
-    "compress_graph",
-    "compress_model",
-    "confirm_model",
-    "convert_model",
-    "deploy_fleet",
-    "deploy_model",
-    "describe_zoo_model",
-    "diff_packages",
-    "evaluate_on_board",
-    "fetch_runtimes",
-    "fleet_status",
-    "golden_pair",
-    "inspect_bytes",
-    "inspect_package",
-    "install_service",
-    "list_zoo",
-    "measure",
-    "pack_model",
-    "read_record",
-    "read_run",
-    "read_tuned",
-    "remove_service",
-    "require_signatures",
-    "rollback_fleet",
-    "rollback_model",
-    "run_size_suite",
-    "run_suite",
-    "service_status",
-    "sign_package",
-    "start_service",
-    "stop_service",
-    "tune_model",
-    "unpack_package",
-    "verify_package",
-    "write_html",
-    "write_run",
-    "write_tuned",
-    "write_tuned_html",
-    "write_zoo_model",
-]
+from importlib import import_module
+from typing import Any
+
+_MODULES = {
+    "bench_models": "sdk.api.boards",
+    "board_status": "sdk.api.releases",
+    "calibrate_board": "sdk.api.measuring",
+    "check_accuracy": "sdk.api.compressing",
+    "compare_runs": "sdk.api.runs",
+    "compress_graph": "sdk.api.compressing",
+    "compress_model": "sdk.api.compressing",
+    "confirm_model": "sdk.api.releases",
+    "convert_model": "sdk.api.files",
+    "deploy_fleet": "sdk.api.fleet",
+    "deploy_model": "sdk.api.deploying",
+    "describe_zoo_model": "sdk.api.files",
+    "diff_packages": "sdk.api.files",
+    "evaluate_on_board": "sdk.api.evaluating",
+    "fetch_runtimes": "sdk.prefetch",
+    "fleet_status": "sdk.api.fleet",
+    "golden_pair": "sdk.api.golden",
+    "inspect_bytes": "sdk.api.files",
+    "inspect_package": "sdk.api.files",
+    "install_service": "sdk.api.services",
+    "list_zoo": "sdk.api.files",
+    "measure": "sdk.api.measuring",
+    "pack_model": "sdk.api.files",
+    "read_record": "sdk.api.runs",
+    "read_run": "sdk.api.runs",
+    "read_tuned": "sdk.api.tuning",
+    "remove_service": "sdk.api.services",
+    "require_signatures": "sdk.api.releases",
+    "rollback_fleet": "sdk.api.fleet",
+    "rollback_model": "sdk.api.releases",
+    "run_size_suite": "sdk.api.size_suite",
+    "run_suite": "sdk.api.suites",
+    "service_status": "sdk.api.services",
+    "sign_package": "sdk.api.signatures",
+    "start_service": "sdk.api.services",
+    "stop_service": "sdk.api.services",
+    "tune_model": "sdk.api.tuning",
+    "unpack_package": "sdk.api.files",
+    "verify_package": "sdk.api.signatures",
+    "write_html": "sdk.api.runs",
+    "write_run": "sdk.api.runs",
+    "write_tuned": "sdk.api.tuning",
+    "write_tuned_html": "sdk.api.tuning",
+    "write_zoo_model": "sdk.api.files",
+}
+
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        module = _MODULES[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    value = globals()[name] = getattr(import_module(module), name)
+    return value

@@ -9,8 +9,9 @@ import numpy as np
 
 from device_agent import package as package_format
 from sdk import signing
-from sdk.api.boards import golden_pair, package_of
+from sdk.api.deploying import package_of
 from sdk.api.files import PathLike
+from sdk.api.golden import remembered_golden
 from sdk.data import load_dataset
 from sdk.evaluate import predict
 from sdk.graph import Graph
@@ -79,7 +80,7 @@ def evaluate_on_board(
         session.agent.deploy(
             package,
             name,
-            golden=golden_pair(package),
+            golden=remembered_golden(package),
             signature=signing.signature_of(source, package),
             progress=progress,
         )

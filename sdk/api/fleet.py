@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sdk import signing
-from sdk.api.boards import golden_pair, package_of
+from sdk.api.deploying import package_of
 from sdk.api.files import PathLike
+from sdk.api.golden import remembered_golden
 from sdk.api.releases import agent_of, status_of
 from sdk.deploy import NO_LIMITS, Limits
 from sdk.errors import ArmletError, ConnectionFailed
@@ -62,7 +63,7 @@ def deploy_fleet(
     The rollout stops when a canary or more than ``plan.max_failures`` boards fail, and what it confirmed is taken back.
     The same call again goes on where it was interrupted. ``board`` is the type of boards for which the inventory names
     none; ``keep`` how many releases of the name each keeps (None: as its board's file says, else as before); ``golden``
-    another input and answer than :func:`sdk.api.boards.golden_pair` makes. ``watch`` is told of every
+    another input and answer than :func:`sdk.api.golden.golden_pair` makes. ``watch`` is told of every
     change, from any thread. Raises ArmletError for what keeps a rollout from beginning; boards that fail are in the
     record.
     """
@@ -190,7 +191,7 @@ def _release_of(source: PathLike, golden: Golden | None, progress: Progress) -> 
     name, package = package_of(source, progress)
     signature = signing.signature_of(source, package)
     progress("golden answer", 0, 0)
-    return prepare(package, name, golden=golden or golden_pair(package), signature=signature)
+    return prepare(package, name, golden=golden or remembered_golden(package), signature=signature)
 
 
 class _Connections:

@@ -9,7 +9,7 @@ from typing import Any
 
 from device_agent import fields
 from sdk import models
-from sdk.api.boards import golden_pair
+from sdk.api.golden import golden_pair
 from sdk.api.measuring import Threads, measure
 from sdk.convert import forget_keras_models, from_keras
 from sdk.errors import DataError, ModelError

@@ -16,9 +16,10 @@ from device_agent.measure import Measurement
 from device_agent.preprocess import Preprocess
 from device_agent.usage import Usage
 from sdk import instructions
-from sdk.api.boards import golden_pair, release_name
 from sdk.api.compressing import packed
+from sdk.api.deploying import release_name
 from sdk.api.files import PathLike, name_of
+from sdk.api.golden import golden_pair
 from sdk.api.runs import MAX_RUN_BYTES
 from sdk.api.usage import package_metadata, usage_of
 from sdk.boards import Board

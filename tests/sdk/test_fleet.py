@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import sdk
-from sdk.api.boards import golden_pair
+from sdk.api.golden import golden_pair
 from sdk.cli import main
 from sdk.pack import pack
 from sdk.prepared import Golden

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import sdk
-from sdk.api.boards import golden_pair
+from sdk.api.golden import golden_pair
 from sdk.boards import catalogue_folder
 from sdk.cli import main
 from sdk.errors import RemoteError
@@ -65,7 +65,7 @@ def test_deploys_reverts_and_rollbacks_are_told_with_their_reasons(models, capsy
     old, new, bad = models
     first = answer(capsys, "deploy", old)
     second = answer(capsys, "deploy", new)
-    monkeypatch.setattr("sdk.api.boards.golden_pair", wrong_golden)
+    monkeypatch.setattr("sdk.api.deploying.remembered_golden", wrong_golden)
     assert main(["deploy", *ON_LOCAL, str(bad)]) == 2
     assert "went back" in capsys.readouterr().err
 
