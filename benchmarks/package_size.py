@@ -29,8 +29,8 @@ import numpy as np
 
 from benchmarks.package_models import Variant, variants
 from device_agent import package, sections
-from sdk.coding import Symbols, entropy_bits
 from sdk.pack import pack
+from sdk.symbols import Symbols, entropy_bits
 
 LARGE_WINDOW = 27  # log2; larger than any of the models, as `zstd --ultra -22` chooses for files of this size
 

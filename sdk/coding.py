@@ -6,6 +6,7 @@ padding survive. Sizes are in bytes unless a name says bits.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,8 @@ from device_agent.format import (
     SPARSE,
 )
 from device_agent.huffman import Code
+from sdk.bit_fields import CHUNK, BitWriter, BlockIndex, chunks, varint
+from sdk.symbols import Symbols, entropy_bits
 
 # A longer limit than needed makes the decoder's tables larger than its first-level cache: spend this share of the
 # bits to stay below.
@@ -40,16 +43,6 @@ class Scales:
 
     inner: int
     values: np.ndarray  # (channels,) float32
-
-
-def varint(value: int) -> bytes:
-    """Unsigned LEB128."""
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def code_lengths(counts: np.ndarray, limit: int) -> np.ndarray:
@@ -116,45 +109,9 @@ class Encoder:
         return bytes([self.code.max_length]) + b"".join(varint(count) for count in self.code.counts)
 
 
-_FIELDS_AT_ONCE = 1 << 20
-
-
-def pack_bits(values: np.ndarray, lengths: np.ndarray) -> bytes:
-    """Concatenates bit fields, first bit lowest; ``values[i] < 2**lengths[i]``, ``lengths`` at most 32."""
-    total = int(lengths.sum())
-    packed = np.zeros((total >> 5) + 2, "<u4")
-    done = 0  # bits
-    # Some at a time: the steps below need seventy bytes for every field, and a tensor may have a hundred million.
-    for start in range(0, len(values), _FIELDS_AT_ONCE):
-        few = lengths[start : start + _FIELDS_AT_ONCE]
-        ends = done + np.cumsum(few)
-        starts = ends - few
-        shifted = values[start : start + _FIELDS_AT_ONCE].astype(np.uint64) << (starts & 31).astype(np.uint64)
-        first = done >> 5
-        word = (starts >> 5) - first
-        words = (int(ends[-1]) >> 5) - first + 2
-        # Fields never overlap, so adding is or-ing; sums stay below 2**32, exact in bincount's float64.
-        low = np.bincount(word, (shifted & np.uint64(0xFFFFFFFF)).astype(np.float64), words)
-        high = np.bincount(word + 1, (shifted >> np.uint64(32)).astype(np.float64), words)
-        packed[first : first + words] |= (low + high).astype(np.uint32)
-        done = int(ends[-1])
-    return packed.tobytes()[: (total + 7) >> 3]
-
-
 def block_log2(codes: int) -> int:
     """Codes of a block: few blocks where every byte counts, many where numpy needs lanes to be quick."""
     return 9 if 20_000 <= codes < 1 << 19 else 10
-
-
-def _index(values: np.ndarray) -> bytes:
-    """The index of a number a block: minimum, width, and what each block has above the minimum."""
-    least = int(values.min())
-    width = int(values.max() - least).bit_length()
-    return varint(least) + bytes([width]) + pack_bits(values - least, np.full(len(values), width))
-
-
-def _block_sums(values: np.ndarray, log2: int) -> np.ndarray:
-    return np.add.reduceat(values, np.arange(0, len(values), 1 << log2))
 
 
 def _scales_field(scales: Scales | None) -> tuple[int, bytes]:
@@ -167,101 +124,81 @@ def _scales_field(scales: Scales | None) -> tuple[int, bytes]:
     return FLOAT32_SCALES, head + bits.tobytes()
 
 
-@dataclass(frozen=True)
-class Symbols:
-    """A tensor as numbers of the distinct values it holds: ``values[numbers]`` are its elements."""
-
-    values: np.ndarray  # (n,) unsigned, ascending
-    numbers: np.ndarray  # (count,) uint16: there are at most MAX_SYMBOLS values
-    counts: np.ndarray  # (n,)
-
-    @property
-    def width(self) -> int:
-        return int(self.values.dtype.itemsize)
-
-    @classmethod
-    def of(cls, elements: np.ndarray, limit: int = MAX_SYMBOLS) -> Symbols | None:
-        """None when there are more than ``limit`` distinct values."""
-        stride = max(1, len(elements) // 8192)
-        if len(np.unique(elements[::stride])) > limit:  # cheap: most float tensors leave here
-            return None
-        if elements.dtype.itemsize <= 2:
-            counts = np.bincount(elements, minlength=1)
-            present = np.flatnonzero(counts)
-            renumber = np.zeros(len(counts), np.int64)
-            renumber[present] = np.arange(len(present))
-            values, counts = present.astype(elements.dtype), counts[present]
-            numbers = renumber.astype(np.uint16)[elements]
-        else:
-            values = np.unique(elements)
-            if len(values) > limit:
-                return None
-            numbers = np.searchsorted(values, elements).astype(np.uint16)
-            counts = np.bincount(numbers, minlength=len(values))
-        return cls(values, numbers, counts) if len(values) <= limit else None
-
-
 def encode_raw(elements: np.ndarray) -> bytes:
     return bytes([RAW]) + elements.tobytes()
 
 
-def entropy_bits(counts: np.ndarray) -> float:
-    """Order-0 entropy of all the symbols together, in bits."""
-    counts = counts[counts > 0].astype(np.float64)
-    total = counts.sum()
-    return float(-(counts * np.log2(counts / total)).sum())
+@dataclass(frozen=True)
+class _Words:
+    """Words of ``length`` elements: which of them occur, and how often. Their numbers are made when they are needed."""
+
+    length: int
+    listed: np.ndarray  # (n, length) numbers of the elements of each word that occurs
+    counts: np.ndarray  # (n,)
+    renumber: np.ndarray  # of a word's key, to its place in ``listed``
+
+    @classmethod
+    def of(cls, symbols: Symbols, length: int) -> _Words | None:
+        """None where words of this length do not fit the format."""
+        n = len(symbols.values)
+        if n > MAX_CENTROIDS or len(symbols.numbers) % length or n**length > 1 << 20:
+            return None
+        counts = np.zeros(n**length, np.int64)
+        for chunk in chunks(symbols.numbers):
+            counts += np.bincount(_keys(chunk, length, n), minlength=n**length)
+        present = np.flatnonzero(counts)
+        if len(present) > MAX_SYMBOLS:
+            return None
+        renumber = np.zeros(len(counts), np.uint16)
+        renumber[present] = np.arange(len(present))
+        digits = [present // n ** (length - 1 - digit) % n for digit in range(length)]
+        return cls(length, np.stack(digits, axis=1), counts[present], renumber)
+
+    def numbers(self, symbols: Symbols) -> Iterator[np.ndarray]:
+        """The words of the tensor by their place in ``listed``, a chunk at a time."""
+        for chunk in chunks(symbols.numbers):
+            yield self.renumber[_keys(chunk, self.length, len(symbols.values))]
 
 
-def words(symbols: Symbols, word_length: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Distinct words of ``word_length`` elements: ((n, word_length) numbers, (count / word_length,) word of each)."""
-    n = len(symbols.values)
-    if n > MAX_CENTROIDS or len(symbols.numbers) % word_length or n**word_length > 1 << 20:
-        return None
-    key = np.zeros(len(symbols.numbers) // word_length, np.int64)
-    for digit in range(word_length):
-        key = key * n + symbols.numbers[digit::word_length]
-    counts = np.bincount(key, minlength=n**word_length)
-    present = np.flatnonzero(counts)
-    if len(present) > MAX_SYMBOLS:
-        return None
-    renumber = np.zeros(len(counts), np.int64)
-    renumber[present] = np.arange(len(present))
-    digits = [present // n ** (word_length - 1 - digit) % n for digit in range(word_length)]
-    return np.stack(digits, axis=1), renumber[key]
+def _keys(numbers: np.ndarray, length: int, n: int) -> np.ndarray:
+    """Every ``length`` numbers below ``n`` as one. A chunk is a multiple of every word length."""
+    key = numbers[0::length].astype(np.int64)
+    for digit in range(1, length):
+        key = key * n + numbers[digit::length]
+    return key
 
 
 def encode_dense(
     symbols: Symbols, word_length: int = 1, scales: Scales | None = None, below: int | None = None
 ) -> bytes | None:
     """The dense layout; None where words of this length do not fit the format, or cannot be smaller than ``below``."""
-    if word_length == 1:
-        numbers, counts = symbols.numbers, symbols.counts
-    else:
-        found = words(symbols, word_length)
-        if found is None:
+    words = None
+    counts = symbols.counts
+    if word_length > 1:
+        words = _Words.of(symbols, word_length)
+        if words is None:
             return None
-        listed, numbers = found
-        counts = np.bincount(numbers)
-        if below is not None and entropy_bits(counts) + 8 * listed.size >= 8 * below:
+        counts = words.counts
+        if below is not None and entropy_bits(counts) + 8 * words.listed.size >= 8 * below:
             return None
     encoder = Encoder.build(counts)
     kind, scales_field = _scales_field(scales)
     parameters = symbols.width.bit_length() - 1 | (word_length.bit_length() - 1) << 2 | kind << 4
     parts = [bytes([DENSE, parameters]), varint(len(symbols.numbers)), scales_field, encoder.table()]
-    if word_length == 1:
+    if words is None:
         parts.append(symbols.values[encoder.order].tobytes())
     else:
         parts.append(varint(len(symbols.values)))
-        parts.append(listed[encoder.order].astype(np.uint8).tobytes())
+        parts.append(words.listed[encoder.order].astype(np.uint8).tobytes())
         parts.append(symbols.values.tobytes())
     if encoder.code.max_length:
-        lengths = encoder.length_of[numbers]
-        log2 = block_log2(len(numbers))
-        parts += [
-            bytes([log2]),
-            _index(_block_sums(lengths, log2)),
-            pack_bits(encoder.code_of[numbers], lengths),
-        ]
+        log2 = block_log2(len(symbols.numbers) // word_length)
+        index, bits = BlockIndex(log2), BitWriter(encoder.bits)
+        for numbers in chunks(symbols.numbers) if words is None else words.numbers(symbols):
+            lengths = encoder.length_of[numbers]
+            index.add(lengths)
+            bits.add(encoder.code_of[numbers], lengths)
+        parts += [bytes([log2]), index.bytes(), bits.bytes()]
     return b"".join(parts)
 
 
@@ -279,11 +216,13 @@ def gap_tokens(gaps: np.ndarray, split: int, msb: int) -> tuple[np.ndarray, np.n
     )
 
 
-def best_gap_scheme(gaps: np.ndarray) -> tuple[float, tuple[int, int]]:
-    """The (split, msb) whose entropy, extra bits and list of lengths together are smallest, after that cost in bits."""
-    histogram = np.bincount(gaps)
-    distinct = np.flatnonzero(histogram)
-    weights = histogram[distinct]
+def best_gap_scheme(gap_counts: np.ndarray) -> tuple[float, tuple[int, int]]:
+    """The (split, msb) whose entropy, extra bits and list of lengths together are smallest, after that cost in bits.
+
+    ``gap_counts[n]``: how often a gap of n occurs.
+    """
+    distinct = np.flatnonzero(gap_counts)
+    weights = gap_counts[distinct]
     best = (float("inf"), (0, 0))
     for split in range(MAX_GAP_SPLIT + 1):
         for msb in range(min(split, MAX_GAP_MSB) + 1):
@@ -302,50 +241,70 @@ def _gap_code_field(tokens: np.ndarray, lengths: np.ndarray) -> bytes:
     return bytes([int(tokens[-1]) + 1]) + (by_token[::2] | by_token[1::2] << 4).astype(np.uint8).tobytes()
 
 
+def _coded_elements(symbols: Symbols, background: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(gap before it, number among the values that are not background) of every coded element, a chunk at a time."""
+    last = -1
+    for start, chunk in zip(range(0, len(symbols.numbers), CHUNK), chunks(symbols.numbers), strict=True):
+        places = np.flatnonzero(chunk != background)
+        if len(places):
+            numbers = chunk[places]
+            places += start
+            yield np.diff(places, prepend=last) - 1, numbers - (numbers > background)
+            last = int(places[-1])
+
+
 def encode_sparse(symbols: Symbols, scales: Scales | None = None, below: int | None = None) -> bytes | None:
     """The sparse layout around the commonest value; None where all elements are it, or ``below`` is out of reach."""
     background = int(np.argmax(symbols.counts))
-    places = np.flatnonzero(symbols.numbers != background)
-    if len(places) == 0:
-        return None
-    numbers = symbols.numbers[places]
-    numbers = numbers - (numbers > background)
-    kept = np.delete(symbols.values, background)
-    gaps = np.diff(places, prepend=-1) - 1
-    gap_bits, (split, msb) = best_gap_scheme(gaps)
     value_counts = np.delete(symbols.counts, background)
+    coded = int(value_counts.sum())
+    if coded == 0:
+        return None
+    gap_counts = np.zeros(1, np.int64)
+    for gaps, _ in _coded_elements(symbols, background):
+        found = np.bincount(gaps, minlength=len(gap_counts))
+        found[: len(gap_counts)] += gap_counts
+        gap_counts = found
+    gap_bits, (split, msb) = best_gap_scheme(gap_counts)
     if below is not None and gap_bits + entropy_bits(value_counts) >= 8 * below:
         return None
-    token, extra, extra_bits = gap_tokens(gaps, split, msb)
-    token_counts = np.bincount(token)
+    distinct = np.flatnonzero(gap_counts)
+    token, _, extra_bits = gap_tokens(distinct, split, msb)
+    # bincount's weights are float64: exact, the counts being far below 2**53.
+    token_counts = np.bincount(token, gap_counts[distinct]).astype(np.int64)
     listed = np.flatnonzero(token_counts)
     renumber = np.zeros(len(token_counts), np.int64)
     renumber[listed] = np.arange(len(listed))
-    token = renumber[token]
     gap_encoder = Encoder.build(token_counts[listed])
     value_encoder = Encoder.build(value_counts)
-    log2 = block_log2(len(places))
-    fields = np.empty((len(places), 3), np.int64)
-    widths = np.empty((len(places), 3), np.int64)
-    fields[:, 0], widths[:, 0] = gap_encoder.code_of[token], gap_encoder.length_of[token]
-    fields[:, 1], widths[:, 1] = extra, extra_bits
-    fields[:, 2], widths[:, 2] = value_encoder.code_of[numbers], value_encoder.length_of[numbers]
+    log2 = block_log2(coded)
+    lengths, spans = BlockIndex(log2), BlockIndex(log2)
+    bits = BitWriter(gap_encoder.bits + int((extra_bits * gap_counts[distinct]).sum()) + value_encoder.bits)
+    for gaps, numbers in _coded_elements(symbols, background):
+        token, extra, extra_bits = gap_tokens(gaps, split, msb)
+        token = renumber[token]
+        fields = [gap_encoder.code_of[token], extra, value_encoder.code_of[numbers]]
+        widths = [gap_encoder.length_of[token], extra_bits, value_encoder.length_of[numbers]]
+        lengths.add(sum(widths))
+        spans.add(gaps + 1)
+        bits.add(np.stack(fields, axis=1).reshape(-1), np.stack(widths, axis=1).reshape(-1))
     kind, scales_field = _scales_field(scales)
+    kept = np.delete(symbols.values, background)
     return b"".join(
         [
             bytes([SPARSE, symbols.width.bit_length() - 1 | kind << 4]),
             varint(len(symbols.numbers)),
             scales_field,
             symbols.values[background : background + 1].tobytes(),
-            varint(len(places)),
+            varint(coded),
             bytes([split | msb << 4]),
             _gap_code_field(listed, gap_encoder.length_of),
             value_encoder.table(),
             kept[value_encoder.order].tobytes(),
             bytes([log2]),
-            _index(_block_sums(widths.sum(axis=1), log2)),
-            _index(_block_sums(gaps + 1, log2)),
-            pack_bits(fields.reshape(-1), widths.reshape(-1)),
+            lengths.bytes(),
+            spans.bytes(),
+            bits.bytes(),
         ]
     )
 
@@ -376,25 +335,33 @@ def encode_planes(elements: np.ndarray) -> bytes:
     (of float32), the part that codes well.
     """
     width = elements.dtype.itemsize
-    kind = elements.dtype.type
-    rotated = elements << kind(1) | elements >> kind(8 * width - 1)
-    plain_cost, rotated_cost = (
-        sum(
-            entropy_bits(np.bincount(plane, minlength=256))
-            for plane in variant.view(np.uint8).reshape(-1, width).T
-        )
-        for variant in (elements, rotated)
-    )
-    use_rotated = rotated_cost < plain_cost
-    chosen = (rotated if use_rotated else elements).view(np.uint8).reshape(-1, width)
+    plain, rotated = (np.zeros((width, 256), np.int64) for _ in range(2))
+    for chunk in chunks(elements):
+        for counts, variant in ((plain, chunk), (rotated, _rotated_left(chunk))):
+            for number, plane in enumerate(_planes_of(variant)):
+                counts[number] += np.bincount(plane, minlength=256)
+    use_rotated = sum(map(entropy_bits, rotated)) < sum(map(entropy_bits, plain))
     parts = [bytes([PLANES, width.bit_length() - 1 | use_rotated << 4]), varint(len(elements))]
-    for number in range(width):
-        plane = np.ascontiguousarray(chosen[:, number])
-        blob = encode_raw(plane)
+    for number, counts in enumerate(rotated if use_rotated else plain):
+        plane = np.empty(len(elements), np.uint8)
+        for chunk, into in zip(chunks(elements), chunks(plane), strict=True):
+            into[:] = _planes_of(_rotated_left(chunk) if use_rotated else chunk)[number]
+        coded = None
         # A code for bytes that are all but uniform saves less than it costs to decode.
-        if entropy_bits(np.bincount(plane, minlength=256)) < 7.95 * len(plane):
+        if entropy_bits(counts) < 7.95 * len(plane):
             symbols = Symbols.of(plane)
             assert symbols is not None
-            blob = min(blob, encode_codes(symbols), key=len)
+            coded = encode_codes(symbols)
+        blob = coded if coded is not None and len(coded) < 1 + len(plane) else encode_raw(plane)
         parts += [varint(len(blob)), blob]
     return b"".join(parts)
+
+
+def _rotated_left(elements: np.ndarray) -> np.ndarray:
+    kind = elements.dtype.type
+    return elements << kind(1) | elements >> kind(8 * elements.dtype.itemsize - 1)
+
+
+def _planes_of(elements: np.ndarray) -> np.ndarray:
+    """(width, n) bytes of each significance, lowest first."""
+    return elements.view(np.uint8).reshape(-1, elements.dtype.itemsize).T

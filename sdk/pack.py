@@ -33,8 +33,9 @@ from device_agent.format import (
     nesting,
 )
 from sdk import coding, lz_encode, scales
-from sdk.coding import varint
+from sdk.bit_fields import varint
 from sdk.spans import BufferSpan, weight_buffers
+from sdk.symbols import Symbols
 
 Progress = Callable[[int, int], None]
 
@@ -107,13 +108,14 @@ def _pieces(
     """-> sections, and repeated spans as (offset, size, offset of the span that they repeat)."""
     spans = [span for span in weight_buffers(tflite) if span.size >= 16][: MAX_SPANS // 2]
     total = sum(span.size for span in spans)
+    view = memoryview(tflite)
     done = 0
     first_of: dict[bytes, int] = {}
     pieces: list[_Piece] = []
     repeats = []
     small: dict[str, list[BufferSpan]] = {}
     for span in spans:
-        content = tflite[span.offset : span.offset + span.size]
+        content = view[span.offset : span.offset + span.size]
         digest = hashlib.sha256(content).digest()
         if digest in first_of:
             repeats.append((span.offset, span.size, first_of[digest]))
@@ -153,7 +155,7 @@ def _bundles(tflite: bytes, members: list[BufferSpan]) -> list[_Piece]:
     return result
 
 
-def encode_buffer(content: bytes, span: BufferSpan, hint: ChannelScales | None = None) -> bytes:
+def encode_buffer(content: bytes | memoryview, span: BufferSpan, hint: ChannelScales | None = None) -> bytes:
     """The smallest section for one buffer."""
     found = []
     if span.width == 4 and span.dtype in ("float32", ""):
@@ -165,28 +167,33 @@ def encode_buffer(content: bytes, span: BufferSpan, hint: ChannelScales | None =
     return encode_elements(content, span.width, tuple(item for item in found if item is not None))
 
 
-def encode_elements(content: bytes, width: int, scaled: tuple[scales.Scaled, ...]) -> bytes:
+def encode_elements(content: bytes | memoryview, width: int, scaled: tuple[scales.Scaled, ...]) -> bytes:
     """The smallest section for ``content`` as elements of ``width`` bytes, or as what ``scaled`` factors it into."""
-    candidates = [coding.encode_raw(np.frombuffer(content, np.uint8))]
+    best: bytes | None = None  # raw, which is made only where nothing is smaller
+
+    def offer(blob: bytes) -> None:
+        nonlocal best
+        if len(blob) < (1 + len(content) if best is None else len(best)):
+            best = blob
+
     widths = [width] if len(content) % width == 0 else []
     if len(content) <= 1 << 16 and 1 not in widths:
         widths.append(1)
     for item in widths:
         elements = np.frombuffer(content, f"<u{item}")
-        symbols = coding.Symbols.of(elements) if item <= 4 else None
+        symbols = Symbols.of(elements) if item <= 4 else None
         if symbols is not None:
-            candidates.append(coding.encode_codes(symbols))
+            offer(coding.encode_codes(symbols))
         if item > 1 and (symbols is None or len(symbols.values) > 64):
-            candidates.append(coding.encode_planes(elements))
+            offer(coding.encode_planes(elements))
     for factors in scaled:
-        symbols = coding.Symbols.of(factors.centroids.view("<u4"))
+        symbols = Symbols.of(factors.centroids.view("<u4"))
         if symbols is not None:
-            candidates.append(coding.encode_codes(symbols, factors.scales))
-    best = min(candidates, key=len)
+            offer(coding.encode_codes(symbols, factors.scales))
     for item in {1, width} if len(content) % width == 0 else {1}:
-        if lz_encode.may_win(content, item, len(best)):
-            best = min(best, lz_encode.encode(content, item), key=len)
-    return best
+        if lz_encode.may_win(content, item, 1 + len(content) if best is None else len(best)):
+            offer(lz_encode.encode(content, item))
+    return best if best is not None else coding.encode_raw(np.frombuffer(content, np.uint8))
 
 
 def _assemble(

@@ -7,11 +7,15 @@ returned only after every product has been rounded to float32 and found equal to
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from device_agent.format import MAX_SYMBOLS
+from sdk.bit_fields import CHUNK, chunks
 from sdk.coding import Scales
+from sdk.symbols import distinct_values
 
 _MAX_STEP = 255  # largest integer centroid that is looked for
 _MAX_DISTINCT = 256  # distinct values of one channel
@@ -26,38 +30,72 @@ class Scaled:
     scales: Scales
 
 
-def _channel_view(elements: np.ndarray, shape: tuple[int, ...], axis: int) -> tuple[np.ndarray, int]:
-    """-> (groups, channels, inner) view, and inner."""
-    inner = int(np.prod(shape[axis + 1 :], dtype=np.int64))
-    return elements.reshape(-1, shape[axis], inner), inner
-
-
 def from_hint(elements: np.ndarray, shape: tuple[int, ...], axis: int, scales: np.ndarray) -> Scaled | None:
     """Centroids for scales that are known; None where some weight is not float32(centroid * scale)."""
     axis %= max(1, len(shape))
     if int(np.prod(shape, dtype=np.int64)) != len(elements) or scales.shape != (shape[axis],):
         return None
-    if not (np.isfinite(scales).all() and scales.all() and np.isfinite(elements).all()):
+    if not (
+        np.isfinite(scales).all()
+        and scales.all()
+        and all(np.isfinite(part).all() for part in chunks(elements))
+    ):
         return None
-    view, inner = _channel_view(elements, shape, axis)
-    factors = scales[None, :, None]
-    ratios = view.astype(np.float64) / factors
-    centroids = _shared(ratios)
-    if (centroids * factors).astype(np.float32).tobytes() != view.tobytes():
+    factors = Scales(int(np.prod(shape[axis + 1 :], dtype=np.int64)), scales)
+    centroids = _whole(elements, factors)
+    if centroids is None:
+        centroids = _shared(elements, factors)
+    if centroids is None:
         return None
-    return Scaled(centroids.reshape(-1), Scales(inner, scales))
+    for start, part in _parts(centroids):
+        weights = elements[start : start + len(part)]
+        if (part * _factors(factors, start, len(part))).astype(np.float32).tobytes() != weights.tobytes():
+            return None
+    return Scaled(centroids, factors)
 
 
-def _shared(ratios: np.ndarray) -> np.ndarray:
-    """Ratios that differ by rounding alone become one float32; integers win where they are near."""
-    rounded = np.rint(ratios)
-    if (np.abs(ratios - rounded) <= 1e-5 * np.maximum(np.abs(ratios), 1)).all():
-        return rounded.astype(np.float32)
-    distinct, numbers = np.unique(ratios, return_inverse=True)
-    apart = np.diff(distinct, prepend=-np.inf) > 4e-7 * np.abs(distinct)
-    cluster = np.cumsum(apart) - 1
-    means = np.bincount(cluster, distinct) / np.bincount(cluster)
-    return means.astype(np.float32)[cluster[numbers.reshape(ratios.shape)]]
+def _parts(elements: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """(number of its first element, chunk) of all chunks."""
+    return zip(range(0, len(elements), CHUNK), chunks(elements), strict=True)
+
+
+def _factors(scales: Scales, start: int, count: int) -> np.ndarray:
+    """The scale of each of ``count`` elements from ``start`` on."""
+    channel = np.arange(start, start + count) // scales.inner % len(scales.values)
+    return np.asarray(scales.values[channel])
+
+
+def _ratios(elements: np.ndarray, scales: Scales) -> Iterator[tuple[int, np.ndarray]]:
+    """(number of its first element, float64 weights over their scales) of all chunks."""
+    for start, part in _parts(elements):
+        yield start, part.astype(np.float64) / _factors(scales, start, len(part))
+
+
+def _whole(elements: np.ndarray, scales: Scales) -> np.ndarray | None:
+    """Ratios that are near whole numbers, all of them, as these numbers."""
+    centroids = np.empty(len(elements), np.float32)
+    for start, ratios in _ratios(elements, scales):
+        rounded = np.rint(ratios)
+        if not (np.abs(ratios - rounded) <= 1e-5 * np.maximum(np.abs(ratios), 1)).all():
+            return None
+        centroids[start : start + len(ratios)] = rounded
+    return centroids
+
+
+def _shared(elements: np.ndarray, scales: Scales) -> np.ndarray | None:
+    """Ratios that differ by rounding alone become one float32; None where that leaves more than a code can have."""
+    distinct = np.empty(0)
+    for _, ratios in _ratios(elements, scales):
+        distinct = np.union1d(distinct, ratios)
+        # Rounding moves a ratio by 6e-8 of itself, so a centroid's ratios never come apart, and these only grow.
+        cluster = np.cumsum(np.diff(distinct, prepend=-np.inf) > 4e-7 * np.abs(distinct)) - 1
+        if cluster[-1] >= MAX_SYMBOLS:
+            return None
+    means = (np.bincount(cluster, distinct) / np.bincount(cluster)).astype(np.float32)
+    centroids = np.empty(len(elements), np.float32)
+    for start, ratios in _ratios(elements, scales):
+        centroids[start : start + len(ratios)] = means[cluster[np.searchsorted(distinct, ratios)]]
+    return centroids
 
 
 def detect(elements: np.ndarray, shape: tuple[int, ...]) -> Scaled | None:
@@ -71,24 +109,29 @@ def detect(elements: np.ndarray, shape: tuple[int, ...]) -> Scaled | None:
     for axis in (0, len(shape) - 1):
         if not 1 < shape[axis] <= len(elements) // 8:
             continue
-        view, _ = _channel_view(elements, shape, axis)
-        scales = _grid_scales(np.moveaxis(view, 1, 0).reshape(shape[axis], -1))
+        inner = int(np.prod(shape[axis + 1 :], dtype=np.int64))
+        scales = _grid_scales(elements.reshape(-1, shape[axis], inner))
         if scales is not None:
             return from_hint(elements, shape, axis, scales)
     return None
 
 
-def _grid_scales(rows: np.ndarray) -> np.ndarray | None:
-    """(channels, n) weights -> a float32 step for each channel, or None at the first that has none."""
-    scales = np.ones(len(rows), np.float32)
-    for number, row in enumerate(rows):
+def _grid_scales(weights: np.ndarray) -> np.ndarray | None:
+    """(groups, channels, inner) weights -> a float32 step for each channel, or None at the first that has none."""
+    scales = np.ones(weights.shape[1], np.float32)
+    for number in range(len(scales)):
+        row = weights[:, number].reshape(-1)
         if len(np.unique(row[:2048])) > _MAX_DISTINCT:
             return None
-        values = np.unique(np.abs(row))
+        # Both signs of as many steps, and both zeros.
+        found = distinct_values(row, 2 * _MAX_DISTINCT + 2)
+        if found is None or not np.isfinite(found).all():
+            return None
+        values = np.unique(np.abs(found))
         values = values[values > 0]
         if len(values) == 0:
             continue
-        if len(values) > _MAX_DISTINCT or not np.isfinite(values).all():
+        if len(values) > _MAX_DISTINCT:
             return None
         step = _grid_step(values)
         if step is None:

@@ -15,6 +15,7 @@ from device_agent import kernel as decoder_kernel
 from device_agent.errors import PackageError
 from device_agent.format import KERNEL_ERRORS
 from sdk import coding
+from sdk.bit_fields import pack_bits
 from tests.fuzz.make_seeds import CORPUS, seeds
 
 counts_of_symbols = st.lists(st.integers(1, 10_000), min_size=1, max_size=300)
@@ -85,7 +86,7 @@ def test_bits_are_packed_lowest_first(fields: list[tuple[int, int]]) -> None:
     for value, length in zip(values.tolist(), lengths.tolist(), strict=True):
         expected |= value << position
         position += length
-    assert coding.pack_bits(values, lengths) == expected.to_bytes((position + 7) // 8, "little")
+    assert pack_bits(values, lengths) == expected.to_bytes((position + 7) // 8, "little")
 
 
 @given(st.lists(st.integers(0, 2**29), min_size=1, max_size=50), st.integers(0, 7), st.integers(0, 2))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sdk import coding
+from sdk.symbols import Symbols
 from tests.package_samples import clustered
 
 CORPUS = Path(__file__).with_name("corpus")
@@ -26,10 +27,10 @@ def seeds() -> dict[str, bytes]:
 
     for width, dtype in ((1, np.uint8), (2, np.uint16), (4, np.uint32)):
         numbers = np.minimum(rng.geometric(0.4, 600) - 1, 15)
-        symbols = coding.Symbols.of((numbers * 7).astype(dtype))
+        symbols = Symbols.of((numbers * 7).astype(dtype))
         assert symbols is not None
         for words in (1, 2, 4):
-            few = coding.Symbols.of((np.minimum(numbers, 2) * 5).astype(dtype))
+            few = Symbols.of((np.minimum(numbers, 2) * 5).astype(dtype))
             assert few is not None
             add(
                 f"dense_{width}_{words}",
@@ -56,8 +57,8 @@ def seeds() -> dict[str, bytes]:
     return result
 
 
-def _of(elements: np.ndarray) -> coding.Symbols:
-    symbols = coding.Symbols.of(elements)
+def _of(elements: np.ndarray) -> Symbols:
+    symbols = Symbols.of(elements)
     assert symbols is not None
     return symbols
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from sdk import lz_encode
-from sdk.coding import varint
+from sdk.bit_fields import varint
 from sdk.pack import pack
 from tests.package_samples import clustered, flatbuffer
 

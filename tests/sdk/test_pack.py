@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -257,3 +258,19 @@ def test_a_model_of_the_size_of_lenet_is_not_mostly_header() -> None:
     table = package.read_table(packed)
     skeleton = table.sections[0].coded_size
     assert 0 < len(packed) - skeleton - code_bytes(packed) < 600
+
+
+def test_packing_takes_a_few_times_the_memory_of_the_largest_tensor() -> None:
+    rng = np.random.default_rng(19)
+    grid = rng.integers(-127, 128, (500, 4000)).astype(np.float32) * rng.uniform(0.1, 1, (500, 1)).astype(
+        np.float32
+    )
+    for weights in (float32(rng, 2_000_000), clustered(rng, 2_000_000, 16, 0.5), grid):
+        tflite = flatbuffer([("w", "float32", weights)])
+        tracemalloc.start()
+        try:
+            pack(tflite)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < 4.5 * weights.nbytes, peak / weights.nbytes
