@@ -88,6 +88,7 @@ COMPOSERS = {
     "sdk.session",
     "sdk.compress.attempts",
     "sdk.compress.check",
+    "sdk.compress.ranks",
     "sdk.compress.recipe",
     "sdk.compress.search",
     "sdk.compress.targets",

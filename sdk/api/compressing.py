@@ -67,6 +67,7 @@ def compress_model(
     save_tflite: PathLike | None = None,
     board: str | None = None,
     block: int | None = None,
+    low_rank: bool = True,
     int8: bool = False,
     input_shape: Sequence[int] | None = None,
     progress: Progress = silent,
@@ -81,7 +82,8 @@ def compress_model(
     Nothing begins that the ``seconds`` that are left are not enough for.  ``recipe`` replays a file that
     ``save_recipe`` wrote, to the same bytes.  ``board`` names the board that the graph is put into the fastest form
     for, exactly (docs/arm-speed.md); ``block`` how many output channels of a 1x1 convolution are pruned together (None:
-    two where that board runs them sparse, else one).  With ``int8`` weights and values become 8-bit numbers, their
+    two where that board runs them sparse, else one).  With ``low_rank`` layers become two of low rank where that is
+    smaller at equal error.  With ``int8`` weights and values become 8-bit numbers, their
     ranges taken from ``data``.  ``preprocess`` (where there are data: "tf" by default) and ``labels`` (a text file, a
     label a line) go into the package, for the board to go by.  Training keeps its state in the folder ``output`` +
     ".checkpoint" several times a minute, and a run that was cut goes on from there.
@@ -133,6 +135,7 @@ def compress_model(
             epochs=epochs,
             shift=shift,
             block=block if block is not None else _block(graph, special_board, effort, sparsity, int8),
+            low_rank=low_rank,
             int8=int8,
             seconds_left=None if deadline is None else lambda: deadline - time.monotonic(),
             study=open_study(storage, study) if searched else None,

@@ -184,6 +184,7 @@ def _compress(arguments: argparse.Namespace) -> None:
             save_tflite=arguments.save_tflite,
             board=arguments.for_board,
             block=arguments.block,
+            low_rank=arguments.low_rank == "auto",
             int8=arguments.int8,
             input_shape=arguments.input_shape,
             progress=progress,
@@ -330,6 +331,13 @@ def _compress_arguments(sub: argparse.ArgumentParser) -> None:
         choices=(1, 2, 4),
         help="output channels of a 1x1 convolution that become zero together, which sparse kernels like "
         "(default: 2 where the board of --for runs them sparse, else 1)",
+    )
+    group.add_argument(
+        "--low-rank",
+        choices=("auto", "off"),
+        default="auto",
+        help="without training, fully connected and 1x1 layers become two of low rank where that takes fewer bits "
+        "at equal error (default: auto)",
     )
     group.add_argument(
         "--int8", action="store_true", help="8-bit weights and values; ranges are taken from --data"

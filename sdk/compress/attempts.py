@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sdk import pack
 from sdk.compress.check import Checker
 from sdk.compress.journey import Journey
-from sdk.compress.recipe import Recipe, Workshop, apply, split, train
+from sdk.compress.ranks import factorised, with_data, without_data
+from sdk.compress.recipe import LayerRecipe, Recipe, Workshop, apply, split, train
 from sdk.compress.tune import State
 from sdk.errors import DataError
 from sdk.graph import Graph
@@ -78,6 +79,7 @@ class Settings:
     epochs: int = 30  # of training
     shift: int = 0  # pixels that images are moved by, at most, while training
     block: int = 1  # output channels of a 1x1 convolution that share their zeros
+    low_rank: bool = True  # layers become two of low rank where that wins, but in training
     int8: bool = False  # the caller quantises last (``recipe.to_int8``); weights keep effort "none"
     checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
     seconds_left: Callable[[], float] | None = None  # of the time budget; a search stops before it is overrun
@@ -139,6 +141,7 @@ class Attempts:
         self.best: tuple[Graph, Point] | None = None
         self._longest = 0.0
         self._workshop: Workshop | None = None
+        self._low: Graph | None = None
         self._original_bytes: int | None = None
         count, hold_out, apart = 0, 0, None
         self.dataset = dataset
@@ -171,6 +174,14 @@ class Attempts:
                 found=str(count),
             )
 
+    @property
+    def low(self) -> Graph:
+        """The graph after its layers of low rank became two each, which the recipes of all attempts share."""
+        if self._low is None:
+            images = self.dataset if self.effort == "calibrate" else None
+            self._low = factorised(self.graph, self.base.ranks, images, self.journey)
+        return self._low
+
     def run(self, recipe: Recipe, watch: Watch | None = None) -> Point:
         """Makes, packs and checks one recipe, and puts it on the curve."""
         watch = watch or Watch()
@@ -201,7 +212,7 @@ class Attempts:
         assert self.dataset is not None
         if self.effort == "calibrate":
             if self._workshop is None:
-                self._workshop = Workshop(self.graph, self.dataset, recipe.seed, self.journey)
+                self._workshop = Workshop(self.low, self.dataset, recipe.seed, self.journey)
             return self._workshop.run(recipe, watch.bits)
         kept = self.wanted.checkpoints
         key = key_of(recipe)
@@ -238,6 +249,18 @@ class Attempts:
         if self.wanted.max_loss is not None and lost is not None:
             missed += max(lost - self.wanted.max_loss, 0.0)
         return missed
+
+    def choose_ranks(self, sparsity: float, clusters: int, price: float) -> None:
+        """Layers become two of low rank where that wins with weights coded like this; training leaves them alone."""
+        if not self.wanted.low_rank or self.effort == "train":
+            return
+        if self.effort == "calibrate":
+            assert self.dataset is not None
+            self.base = replace(self.base, ranks=with_data(self.graph, self.dataset, price, self.journey))
+        elif self.wanted.block == 1:
+            ranks, codings = without_data(self.graph, sparsity, clusters)
+            own = tuple((name, LayerRecipe(*coding)) for name, coding in codings.items())
+            self.base = replace(self.base, ranks=ranks, layers=own)
 
     def rank(self, point: Point) -> tuple[float, float, float]:
         """Of two points the better has the smaller: what was asked comes first, then size or loss, as was left open."""

@@ -19,11 +19,13 @@ from sdk.compress.cluster import cluster
 from sdk.compress.dead_channels import drop_dead_channels
 from sdk.compress.prune import prune
 from sdk.compress.quantize import quantize
+from sdk.compress.ranks import Ranks, factorised
+from sdk.compress.selection import layer_names
 from sdk.compress.solve import LEVELS
 from sdk.compress.tune import State, Tuning, tune
 from sdk.errors import DataError, ModelError
 from sdk.execute import Executor
-from sdk.graph import Graph, Weight
+from sdk.graph import Graph
 
 if TYPE_CHECKING:
     from sdk.data import Dataset
@@ -74,6 +76,7 @@ class Recipe:
     shift: int = 0  # pixels that images are moved by, at most, while training
     flip: bool = False  # half of the images are mirrored while training
     block: int = 1  # output channels of a 1x1 convolution that share their zeros: sdk.compress.blocks
+    ranks: Ranks = ()  # layers that become two of low rank first of all: sdk.compress.low_rank
     int8: bool = False  # quantised last, after everything that is done to a float graph: see ``to_int8``
     layers: tuple[tuple[str, LayerRecipe], ...] = ()  # by the names of ``layer_names``
 
@@ -90,9 +93,11 @@ class Recipe:
             del used[name]
         if self.block == 1:  # as recipes were before there were blocks
             del used["block"]
-        for name in ("int8", "flip", "layers"):
+        for name in ("int8", "flip", "layers", "ranks"):
             if not used[name]:
                 del used[name]
+        if self.ranks:
+            used["ranks"] = dict(self.ranks)
         if self.layers:
             used["layers"] = {name: layer.to_json() for name, layer in self.layers}
         return used
@@ -100,9 +105,11 @@ class Recipe:
     def to_toml(self) -> str:
         """The recipe as a TOML file that ``from_toml`` reads back exactly."""
         used = self.to_json()
-        layers = used.pop("layers", {})
+        layers, ranks = used.pop("layers", {}), used.pop("ranks", {})
         lines = ["# An Armlet recipe: sdk compress MODEL --recipe THIS_FILE", "[recipe]"]
         lines += [f"{name} = {_toml(value)}" for name, value in used.items()]
+        if ranks:
+            lines += ["", "[recipe.ranks]", *(f"{_toml(name)} = {rank}" for name, rank in ranks.items())]
         for layer, own in layers.items():
             lines += ["", f"[recipe.layers.{_toml(layer)}]"]
             lines += [f"{name} = {_toml(value)}" for name, value in own.items()]
@@ -120,9 +127,12 @@ class Recipe:
             if unknown := sorted(set(table) - {f.name for f in fields(cls)}):
                 raise ModelError("the recipe has unknown entries", found=", ".join(unknown))
             layers = tuple((name, _layer(own)) for name, own in table.pop("layers", {}).items())
+            ranks = tuple((name, int(rank)) for name, rank in table.pop("ranks", {}).items())
             defaults = asdict(cls())
             recipe = cls(
-                **{name: type(defaults[name])(value) for name, value in table.items()}, layers=layers
+                **{name: type(defaults[name])(value) for name, value in table.items()},
+                layers=layers,
+                ranks=ranks,
             )
         except (AttributeError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
             raise ModelError(
@@ -156,8 +166,10 @@ def apply(
             )
         kept = learned_from(dataset, recipe)
         if recipe.effort == "calibrate":
-            return Workshop(graph, kept, recipe.seed, report).run(recipe)[0]
+            low = factorised(graph, recipe.ranks, kept, report)
+            return Workshop(low, kept, recipe.seed, report).run(recipe)[0]
         return train(graph, kept, recipe, report, resume=resume, checkpoint=checkpoint)
+    graph = factorised(graph, recipe.ranks, None, report)
     own = _own(graph, recipe)
     report("prune", 0, 2)
     if recipe.sparsity or _set(own, "sparsity"):
@@ -203,18 +215,6 @@ def _toml(value: Any) -> str:
 def _layer(table: dict[str, Any]) -> LayerRecipe:
     kinds = {"sparsity": float, "clusters": int, "price": float}
     return LayerRecipe(**{name: kinds[name](value) for name, value in table.items()})
-
-
-def layer_names(graph: Graph) -> dict[str, Weight]:
-    """The layers with weights, under the names by which a recipe knows them: the weight's, numbered if not unique."""
-    found: dict[str, Weight] = {}
-    for weight in graph.weights():
-        name, number = weight.tensor.name, 1
-        while name in found:
-            number += 1
-            name = f"{weight.tensor.name} ({number})"
-        found[name] = weight
-    return found
 
 
 def _own(graph: Graph, recipe: Recipe) -> dict[int, LayerRecipe]:

@@ -22,8 +22,8 @@ import numpy as np
 
 from sdk.compress.attempts import Attempts, Point, Watch
 from sdk.compress.cluster import MAX_CENTROIDS
-from sdk.compress.recipe import LayerRecipe, Recipe, layer_names
-from sdk.compress.selection import select_weights
+from sdk.compress.recipe import LayerRecipe, Recipe
+from sdk.compress.selection import layer_names, select_weights
 from sdk.errors import DataError
 from sdk.graph import Graph
 
@@ -58,7 +58,7 @@ def search(attempts: Attempts, walk: Callable[[Attempts], None]) -> None:
         made, start = attempts.best
         text = start.recipe.to_toml()
         kept = _kept(made)
-        space = Space.around(attempts.graph, start.recipe, kept)
+        space = Space.around(attempts.low, start.recipe, kept)
         study.add_trial(
             optuna.create_trial(
                 params=space.middle(),
@@ -69,7 +69,9 @@ def search(attempts: Attempts, walk: Callable[[Attempts], None]) -> None:
         )
         study.set_user_attr("kept", kept)
         study.set_user_attr("start", text)
-    space = Space.around(attempts.graph, Recipe.from_toml(text), study.user_attrs["kept"])
+    begun = Recipe.from_toml(text)
+    attempts.base = replace(attempts.base, ranks=begun.ranks)
+    space = Space.around(attempts.low, begun, study.user_attrs["kept"])
     trials = attempts.wanted.trials
     if trials is None and attempts.wanted.seconds_left is None:
         trials = TRIALS

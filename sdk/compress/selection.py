@@ -29,3 +29,15 @@ def select_weights(
         and w.tensor.is_dense_array
         and w.array.dtype == np.float32
     ]
+
+
+def layer_names(graph: Graph) -> dict[str, Weight]:
+    """The layers with weights, under the names by which a recipe knows them: the weight's, numbered if not unique."""
+    found: dict[str, Weight] = {}
+    for weight in graph.weights():
+        name, number = weight.tensor.name, 1
+        while name in found:
+            number += 1
+            name = f"{weight.tensor.name} ({number})"
+        found[name] = weight
+    return found

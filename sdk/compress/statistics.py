@@ -98,6 +98,35 @@ def _shrunk(moments: np.ndarray, count: int) -> np.ndarray:
     return mean + share * (mean.mean() - mean)
 
 
+def input_covariances(
+    runner: Runner,
+    operators: Sequence[int],
+    images: Images,
+    count: int,
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> dict[int, np.ndarray]:
+    """For each operator number the second moment (columns, columns) of what a fully connected or 1x1 layer reads."""
+    graph = runner.graph
+    shapes = {
+        weight.operator_index: LayerShape.of(graph, weight)
+        for weight in graph.weights()
+        if weight.operator_index in operators
+    }
+    sums: dict[int, np.ndarray] = {}
+    totals: dict[int, int] = {}
+    for start in range(0, count, BATCH):
+        progress("low rank", start, count)
+        batch = images(range(start, min(start + BATCH, count)))
+        sources = {graph.operators[index].inputs[0] for index in operators}
+        values = runner.run({graph.inputs[0]: batch}, wanted=sources)
+        for index, shape in shapes.items():
+            assert shape is not None
+            columns = shape.patches(values[graph.operators[index].inputs[0]])[:, 0]
+            sums[index] = sums.get(index, np.zeros(1)) + (columns.T @ columns).astype(np.float64)
+            totals[index] = totals.get(index, 0) + len(columns)
+    return {index: total / totals[index] for index, total in sums.items()}
+
+
 @dataclass(frozen=True)
 class Moments:
     """First and second moments of a layer's input columns, student (s) and teacher (t).

@@ -168,6 +168,11 @@ def _stages(effort: str, wanted: Settings) -> list[str]:
 def _prune_more(attempts: Attempts) -> None:
     """Bisects how hard weights are pruned and shared."""
     wanted = attempts.wanted
+    attempts.choose_ranks(
+        Recipe.sparsity if wanted.sparsity is None else wanted.sparsity,
+        Recipe.clusters if wanted.clusters is None else wanted.clusters,
+        0.0,
+    )
 
     def recipe(hardness: float) -> Recipe:
         sparsity, clusters = wanted.sparsity, wanted.clusters
@@ -210,6 +215,7 @@ def _price_bits(attempts: Attempts) -> None:
         )
     weights = sum(w.array.size for w in graph.weights())
     price: float | None = _price_of(graph, 1.0 if wanted.max_loss is None else wanted.max_loss)
+    attempts.choose_ranks(0.0, 0, price)
     base = replace(attempts.base, sparsity=wanted.sparsity or 0.0, clusters=wanted.clusters or 0)
     tried: list[Point] = []
     while price is not None and len(tried) < MAX_RUNS and attempts.time_for_another():
