@@ -214,8 +214,9 @@ def _price_bits(attempts: Attempts) -> None:
             "the number of clusters is out of range", expected="3 to 255", found=str(wanted.clusters)
         )
     weights = sum(w.array.size for w in graph.weights())
-    price: float | None = _price_of(graph, 1.0 if wanted.max_loss is None else wanted.max_loss)
-    attempts.choose_ranks(0.0, 0, price)
+    usual = _price_of(graph, 1.0 if wanted.max_loss is None else wanted.max_loss)
+    attempts.choose_ranks(0.0, 0, usual)
+    price: float | None = usual
     base = replace(attempts.base, sparsity=wanted.sparsity or 0.0, clusters=wanted.clusters or 0)
     tried: list[Point] = []
     while price is not None and len(tried) < MAX_RUNS and attempts.time_for_another():
