@@ -15,7 +15,8 @@ from typing import Any
 from sdk.boards import Board, CoreCluster, RuntimeChoice
 from sdk.probe import Cpu, Probe
 
-#: The device tree's name of a board (Linux, Documentation/devicetree/bindings/arm) -> the catalogue's.
+#: The device tree's name of a board (Linux, Documentation/devicetree/bindings/arm) -> the catalogue's. Where another
+#: revision of a board has another clock, what is proposed says so.
 COMPATIBLE = {
     "beagle,am625-beagleplay": "beagleplay",
     "fsl,imx8mp-evk": "imx8mp",
@@ -24,10 +25,14 @@ COMPATIBLE = {
     "khadas,vim3": "khadas-vim3",
     "nvidia,p3450-0000": "jetson-nano",
     "nvidia,p3768-0000+p3767-0003": "orin-nano",
+    "nvidia,p3768-0000+p3767-0003-super": "orin-nano",
     "nvidia,p3768-0000+p3767-0005": "orin-nano",
+    "nvidia,p3768-0000+p3767-0005-super": "orin-nano",
     "radxa,rock-5b": "rock5b",
+    "raspberrypi,3-model-b": "rpi3",
     "raspberrypi,3-model-b-plus": "rpi3",
     "raspberrypi,4-model-b": "rpi4",
+    "raspberrypi,400": "rpi4",
     "raspberrypi,5-model-b": "rpi5",
     "raspberrypi,model-zero-2-w": "rpi-zero2w",
     "xunlong,orangepi-5": "orangepi5",

@@ -43,6 +43,9 @@ def test_a_clock_is_in_kilohertz(text, hertz):
         ("throttled=0x0\n", (), ()),
         ("throttled=0x50000\n", (), ("under-voltage", "throttled")),
         ("throttled=0x50005\n", ("under-voltage", "throttled"), ("under-voltage", "throttled")),
+        # As owners published it: raspberrypi/firmware, issue 1431; raspiblitz/raspiblitz, issue 4008.
+        ("throttled=0x20002\n", ("ARM frequency capped",), ("ARM frequency capped",)),
+        ("throttled=0x80000\n", (), ("soft temperature limit",)),
         ("throttled=0xa\n", ("ARM frequency capped", "soft temperature limit"), ()),
         ("80008\n", ("soft temperature limit",), ("soft temperature limit",)),
         ("throttled=0xe0000\n", (), ("ARM frequency capped", "throttled", "soft temperature limit")),

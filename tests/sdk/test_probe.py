@@ -1,7 +1,8 @@
 """Boards as they describe themselves, and what is proposed for them.
 
 ``board_outputs/virtual-arm64.txt`` was recorded. The others are written after what boards of that kind print (device
-tree names, part numbers, clocks and cpufreq's limits as published); nobody ran the script on that very hardware.
+tree names, part numbers, clocks and cpufreq's limits as published); nobody ran the script on that very hardware. What
+owners of boards published of them is in ``test_published_boards.py``.
 """
 
 from __future__ import annotations
