@@ -86,6 +86,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check")
     check.add_argument("release")
+    check.add_argument("--passed", type=Path, help="file for what the check found; then prepare the release")
+    for command in (install, check):
+        command.add_argument("--emulated", action="store_true", help="do not choose threads by time")
 
     run = commands.add_parser("run")
     run.add_argument("model")
@@ -114,6 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
     time_models.add_argument("--no-pinning", action="store_true", help="do not keep to the big cores")
     load = commands.add_parser("load")
     load.add_argument("model")
+    load.add_argument("--cold", action="store_true", help="without what was kept for a quick start")
     for command in (check, run, bench, profile, load):
         command.add_argument("--threads", type=int, default=1)
         command.add_argument("--kernel", choices=("auto", "c", "numpy"), default="auto")

@@ -13,6 +13,7 @@ running end on the release on which they began. A release that does not load lea
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -23,6 +24,7 @@ from typing import Any, Iterable
 
 import numpy as np
 
+from device_agent.conditions import near_big_cores
 from device_agent.errors import AgentError, ArmletError, DataError, StoreError
 from device_agent.histogram import LatencyHistogram
 from device_agent.image_input import ImageInput
@@ -45,7 +47,8 @@ class Agent:
     """A deployed model (by its name) or a model file (by its path), ready to answer.
 
     ``home``: the agent's folder on the board (default: ``$ARMLET_HOME``, else ``~/.armlet``). ``threads`` of an
-    inference (default: 1). ``top``: classes in an answer.
+    inference (default: as many as were fastest when the release was deployed; 1 for a file). ``top``: classes in an
+    answer.
     ``preprocess`` and ``labels`` replace what the package says. ``reload``: a new release is loaded by the "next
     call", which waits for it; in the "background", while the old one goes on answering; or "never".
 
@@ -247,7 +250,9 @@ class Agent:
 
     def _load(self, release: Release) -> _Served:
         assert self._store is not None
-        loaded = LoadedModel.of_release(self._store, release, threads=self._threads or 1, kernel=self._kernel)
+        threads = self._threads or self._store.slot(self.name).threads_of(release.id)
+        with near_big_cores() if threads > 1 else contextlib.nullcontext():
+            loaded = LoadedModel.of_release(self._store, release, threads=threads, kernel=self._kernel)
         return self._serve(loaded, release.id)
 
     def _serve(self, loaded: LoadedModel, release: str | None) -> _Served:

@@ -41,9 +41,14 @@ class ColdStart:
     """What only a fresh process can tell; see the verb ``load`` of the agent."""
 
     decode_seconds: float
+    decode_kernel: str
     init_seconds: float
     first_seconds: float
     peak_memory_bytes: int | None
+    #: "warm" or "cold"; from the release's files to a ready interpreter; the same cold, where it was warm.
+    start: str = "cold"
+    start_seconds: float | None = None
+    cold_start_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -178,13 +183,13 @@ def measure(
             Measurement(
                 model=agent.name,
                 tflite_sha256=agent.tflite_sha256,
-                package_sha256=agent.package.package_sha256 if agent.package else None,
+                package_sha256=agent.package_sha256,
                 samples_seconds=times.samples_seconds,
                 warmup_seconds=times.warmup_seconds,
                 init_seconds=cold.init_seconds,
                 first_seconds=cold.first_seconds,
                 decode_seconds=cold.decode_seconds,
-                decode_kernel=agent.kernel,
+                decode_kernel=cold.decode_kernel,
                 threads=model.threads,
                 cpus=tuple(cpus),
                 runtime=model.identity.name,
@@ -207,6 +212,9 @@ def measure(
                 peak_memory_bytes=cold.peak_memory_bytes,
                 during=thin_out(during),
                 preemptions=times.preemptions,
+                start=cold.start,
+                start_seconds=cold.start_seconds,
+                cold_start_seconds=cold.cold_start_seconds,
             )
         )
     return tuple(records)

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable
+from typing import Iterable, Iterator
 
 CPU = "sys/devices/system/cpu"
 
@@ -214,6 +214,53 @@ def pin_to_big_cores(root: Path = Path("/")) -> tuple[int, ...]:
         with contextlib.suppress(OSError):
             os.sched_setaffinity(0, wanted)
     return tuple(sorted(os.sched_getaffinity(0)))
+
+
+def parse_cpu_quota(text: str) -> float | None:
+    """cgroup v2 ``cpu.max``, "200000 100000": how many CPUs' time may be used; None for "max" and anything else."""
+    match = re.fullmatch(r"\s*(\d{1,12})\s+(\d{1,12})\s*", text)
+    return int(match.group(1)) / int(match.group(2)) if match and int(match.group(2)) else None
+
+
+def read_cpu_quota(root: Path = Path("/")) -> float | None:
+    """CPUs' time that the cgroup of this process may use, itself or one above it; None where nothing limits it."""
+    group = next(
+        (line[3:] for line in _text(root / "proc/self/cgroup").splitlines() if line.startswith("0::")), "/"
+    )
+    folder = root / "sys/fs/cgroup"
+    quotas = [parse_cpu_quota(_text(folder / "cpu.max"))]
+    for part in group.strip("/").split("/"):
+        folder = folder / part
+        quotas.append(parse_cpu_quota(_text(folder / "cpu.max")))
+    period, quota = (
+        _text(root / f"sys/fs/cgroup/cpu/cpu.cfs_{which}_us").strip() for which in ("period", "quota")
+    )
+    quotas.append(parse_cpu_quota(f"{quota} {period}"))  # cgroup v1; -1 is no limit
+    return min((found for found in quotas if found is not None), default=None)
+
+
+def usable_cores(root: Path = Path("/")) -> int:
+    """How many threads can run at once: the CPUs that this process is kept to, the big ones, and its cgroup's share."""
+    allowed = os.sched_getaffinity(0)
+    cores = len(allowed.intersection(big_cores(root)) or allowed)
+    quota = read_cpu_quota(root)
+    return cores if quota is None else max(1, min(cores, int(quota)))
+
+
+@contextlib.contextmanager
+def near_big_cores(root: Path = Path("/")) -> Iterator[None]:
+    """Threads that are started inside stay on the big cores; the calling thread itself goes where it could before."""
+    before = os.sched_getaffinity(0)
+    wanted = before.intersection(big_cores(root))
+    try:
+        if wanted:
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(0, wanted)
+        yield
+    finally:
+        if wanted:
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(0, before)
 
 
 def read_conditions(cpus: Iterable[int] | None = None, root: Path = Path("/")) -> Conditions:

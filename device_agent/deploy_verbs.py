@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import sys
 from argparse import Namespace
-from typing import Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from device_agent import signature
 from device_agent.child import call_child
@@ -17,6 +19,9 @@ from device_agent.inputs import json_line_from_stdin
 from device_agent.installed import environment
 from device_agent.release import MAX_BLOBS, MAX_ENVIRONMENT, Release, Slot
 from device_agent.store import Store, default_home
+
+if TYPE_CHECKING:
+    from device_agent.loaded import LoadedModel
 
 # numpy and the runtime are imported where they are needed: `missing` and `install` of what is there already
 # answer before numpy would have been imported on a slow board.
@@ -119,7 +124,7 @@ def install(options: Namespace) -> dict[str, Any]:
         store.add_release(release)
         store.begin_trial(release.id, options.keep)
         answer["was_current"] = runs
-        answer["check"], answer["reason"] = _check_in_child(release.id, options.check_seconds)
+        answer["check"], answer["reason"] = _check_in_child(store, release.id, options)
         if answer["check"] is not None:
             answer["reason"] = unfit(
                 answer["check"],
@@ -129,8 +134,12 @@ def install(options: Namespace) -> dict[str, Any]:
             )
         if answer["reason"]:
             store.revert(release.name, answer["reason"])
-            state = "reverted"
-        elif options.keep_on_trial and not runs:
+            store.collect()
+            return {**answer, "state": "reverted"}
+        prepared = answer["check"].get("prepared")
+        if prepared is not None:
+            store.remember_threads(release.name, prepared["threads"])
+        if options.keep_on_trial and not runs:
             store.passed(release.name, answer["check"]["inference_seconds"], environment())
             state = "trial"
         else:
@@ -155,20 +164,61 @@ def require_signature(store: Store, release: Release) -> None:
     signature.verify(store.read_package(release), store.blobs.path(release.signature_sha256), allowed_signers)
 
 
-def _check_in_child(release_id: str, limit_seconds: float) -> tuple[dict[str, Any] | None, str]:
-    """The answer of the health check, or why it failed. In a child, since a runtime may crash or hang on a model."""
+def _check_in_child(store: Store, release_id: str, options: Namespace) -> tuple[dict[str, Any] | None, str]:
+    """The answer of the health check, or why it failed. In a child, since a runtime may crash or hang on a model.
+
+    The child then prepares the release (:mod:`device_agent.prepare`). If that ends it, the check has passed all the
+    same: its findings are in a file.
+    """
+    passed = store.folder / "passed.json"
+    arguments = ["check", release_id, "--passed", str(passed)]
     try:
-        reply = call_child(["check", release_id], limit_seconds)
-    except ArmletError as error:
-        return None, str(error)
-    return reply, ""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(passed)
+        try:
+            reply = call_child(
+                [*arguments, *(["--emulated"] if options.emulated else [])], options.check_seconds
+            )
+        except ArmletError as error:
+            found = _findings(passed, release_id)
+            return found, "" if found is not None else str(error)
+        return reply, ""
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(passed)
+
+
+def _findings(passed: Path, release_id: str) -> dict[str, Any] | None:
+    """What a health check found that passed before its process ended otherwise; None where it did not pass."""
+    try:
+        found = json.loads(passed.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and found.get("release") == release_id else None
 
 
 def check(options: Namespace) -> dict[str, Any]:
     from device_agent import health
 
     store = store_of_board()
-    return health.check(store, store.release(options.release), threads=options.threads, kernel=options.kernel)
+    release = store.release(options.release)
+
+    def passed(found: dict[str, Any], agent: LoadedModel) -> dict[str, Any]:
+        from device_agent.prepare import prepare
+
+        try:
+            options.passed.write_text(json.dumps(found))
+        except OSError:  # a full disk: then nothing may be risked that could end this process
+            return {}
+        return {"prepared": prepare(store, release, agent, emulated=options.emulated)}
+
+    return health.check(
+        store,
+        release,
+        threads=options.threads,
+        kernel=options.kernel,
+        passed=passed if options.passed else None,
+    )
 
 
 def confirm(options: Namespace) -> dict[str, Any]:

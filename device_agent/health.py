@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Mapping
+from typing import TYPE_CHECKING, Any, Callable, Mapping
 
 from device_agent.errors import AgentError
 from device_agent.inputs import parse_golden
@@ -26,21 +26,31 @@ TIMED_INFERENCES = 5
 TIMED_SECONDS = 1.0
 
 
-def check(store: Store, release: Release, *, threads: int, kernel: str) -> dict[str, Any]:
-    """Decodes, loads and runs a release. Raises AgentError when the golden outputs do not come out."""
+def check(
+    store: Store,
+    release: Release,
+    *,
+    threads: int,
+    kernel: str,
+    passed: Callable[[dict[str, Any], LoadedModel], dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """Decodes, loads and runs a release. Raises AgentError when the golden outputs do not come out.
+
+    ``passed`` gets what was found and the model, and what it answers is added.
+    """
     from device_agent.bench import set_inputs
     from device_agent.conditions import read_available_memory, read_peak_memory
     from device_agent.loaded import LoadedModel
 
     _offer_to_be_killed_first()
     available = read_available_memory()
-    agent = LoadedModel(store.read_package(release), name=release.name, threads=threads, kernel=kernel)
+    agent = LoadedModel.of_release(store, release, threads=threads, kernel=kernel, warm=False)
     start = time.perf_counter()
     difference = _golden_difference(store, release, agent)
     if difference is None:
         set_inputs(agent)
     fastest = _fastest_seconds(agent)
-    return {
+    found = {
         "release": release.id,
         "seconds": time.perf_counter() - start,
         "largest_difference": difference,
@@ -52,6 +62,7 @@ def check(store: Store, release: Release, *, threads: int, kernel: str) -> dict[
         "init_seconds": agent.model.init_seconds,
         "delegate": agent.model.delegate,
     }
+    return found if passed is None else {**found, **passed(found, agent)}
 
 
 def unfit(

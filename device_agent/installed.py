@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import platform
+import re
 from pathlib import Path
 
 #: (module, distribution) in the order of preference.
@@ -24,7 +26,7 @@ def environment() -> str:
     return ", ".join(
         [
             installed_runtime() or "no runtime",
-            f"numpy {_version('numpy')}",
+            f"numpy {_version('numpy', 'numpy')}",
             f"Python {platform.python_version()}",
             f"{os.uname().machine} {core}" if core else os.uname().machine,
         ]
@@ -35,7 +37,7 @@ def installed_runtime() -> str:
     """Name and version of the runtime that would be imported, such as "ai-edge-litert 2.1.2"; "" where none is."""
     for module, distribution in MODULES:
         if importlib.util.find_spec(module) is not None:
-            return f"{distribution} {_version(distribution)}"
+            return f"{distribution} {_version(distribution, module)}"
     return ""
 
 
@@ -56,7 +58,16 @@ def processor(cpuinfo: Path) -> str:
     return ""
 
 
-def _version(distribution: str) -> str:
+def _version(distribution: str, module: str) -> str:
+    """As ``importlib.metadata`` tells it, whose import alone takes longer than a quick start of a model."""
+    spec = importlib.util.find_spec(module)
+    folders = spec.submodule_search_locations if spec is not None else None
+    wanted = re.compile(re.escape(distribution.replace("-", "_")) + r"-([^-]+)\.dist-info")
+    for folder in map(os.path.dirname, folders or ()):
+        with contextlib.suppress(OSError):
+            found = [match.group(1) for match in map(wanted.fullmatch, os.listdir(folder)) if match]
+            if len(found) == 1:
+                return found[0]
     from importlib import metadata
 
     try:

@@ -1,7 +1,7 @@
-"""The profiler of LiteRT, through its C API and ctypes: no Python class of the wheel exposes it.
+"""LiteRT's C API through ctypes, for what no Python class of the wheel offers: a profiler, a cache of packed weights.
 
-``libLiteRt.so`` of ``ai-edge-litert`` >= 2.1 exports ``LiteRtCompiledModel`` and its profiler. Declarations: LiteRT,
-``litert/c/litert_{environment,model,options,opaque_options,compiled_model,tensor_buffer,profiler,profiler_event}.h``.
+``libLiteRt.so`` of ``ai-edge-litert`` >= 2.1 exports ``LiteRtCompiledModel``. Declarations: LiteRT,
+``litert/c/litert_{any,environment,model,options,opaque_options,compiled_model,tensor_buffer}.h``.
 A compiled model runs the same XNNPACK delegate as ``Interpreter`` does.
 """
 
@@ -9,43 +9,43 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import json
+import mmap
 import os
 from ctypes import byref, c_int, c_size_t, c_void_p
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 
 from device_agent.errors import AgentError, RuntimeUnavailable
 
+#: What holds a model: a compiled model reads its weights from these very bytes while it lives.
+Buffer = Union[bytes, mmap.mmap]
+
 #: ``LiteRtHwAccelerators``, litert_common.h.
 CPU = 1
-
-#: ``LiteRtProfilerEventType``, litert_profiler_event.h: anything; an operator of the interpreter; one of a delegate.
-DEFAULT = 1
-OPERATOR = 2
-DELEGATE_OPERATOR = 4 | 8
-WORK = OPERATOR | DELEGATE_OPERATOR
 
 #: ``LiteRtElementType``, litert_model_types.h.
 ELEMENT_TYPES = {1: "f4", 2: "i4", 3: "u1", 4: "i8", 6: "?", 7: "i2", 9: "i1", 10: "f2", 11: "f8"}
 
-#: The profiler counts whole microseconds.
-RESOLUTION_SECONDS = 1e-6
+#: ``LiteRtEnvOptionTag``: which accelerators are looked for. Without it the libraries for GPUs are loaded, and that of
+#: ai-edge-litert 2.3.0 ends the process on ARMv8.0 cores ("compiled with lse enabled").
+_AUTO_REGISTER_ACCELERATORS = 24
+_INTEGER = 2  # LiteRtAnyType
+_HOST_MEMORY = 1  # LiteRtTensorBufferType
+_WRITE = 1  # LiteRtTensorBufferLockMode
 
-# Bytes set aside for one ProfiledEventData. It has 104 in LiteRT 2.1 to 2.3; the part about memory may grow.
-_EVENT_ROOM = 512
-_UNTOUCHED = 0xA5
+
+class _Any(ctypes.Structure):
+    """``LiteRtAny`` holding an integer."""
+
+    _fields_ = (("type", c_int), ("value", ctypes.c_int64))
 
 
-@dataclass(frozen=True)
-class Event:
-    """One event of the profiler."""
+class _EnvironmentOption(ctypes.Structure):
+    """``LiteRtEnvOption``."""
 
-    name: str
-    type: int
-    node: int
-    seconds: float
+    _fields_ = (("tag", c_int), ("value", _Any))
 
 
 class _RankedTensorType(ctypes.Structure):
@@ -82,6 +82,7 @@ _CALLS: tuple[tuple[str, tuple[Any, ...]], ...] = (
         "LiteRtCreateManagedTensorBufferFromRequirements",
         (_H, ctypes.POINTER(_RankedTensorType), _H, _OUT),
     ),
+    ("LiteRtGetTensorBufferType", (_H, ctypes.POINTER(c_int))),
     ("LiteRtLockTensorBuffer", (_H, _OUT, c_int)),
     ("LiteRtUnlockTensorBuffer", (_H,)),
     ("LiteRtGetTensorBufferPackedSize", (_H, ctypes.POINTER(c_size_t))),
@@ -100,7 +101,6 @@ _DESTROY = (
     "LiteRtDestroyModel",
     "LiteRtDestroyEnvironment",
 )
-_WRITE = 1  # LiteRtTensorBufferLockMode
 
 
 def _load_library() -> Any:
@@ -109,7 +109,7 @@ def _load_library() -> Any:
     path = next((p for f in folders if os.path.exists(p := os.path.join(f, "libLiteRt.so"))), None)
     if path is None:
         raise RuntimeUnavailable(
-            "this runtime has no profiler",
+            "this runtime has no compiled models, and so neither a profiler nor a cache of packed weights",
             expected="ai-edge-litert 2.1 or newer",
             found="no libLiteRt.so",
             hint="Profile its operators one by one instead (isolated).",
@@ -129,32 +129,50 @@ def _load_library() -> Any:
     return library
 
 
-class ProfiledModel:
-    """A model compiled with profiling. Use as a context; inputs hold zeros or, if real-valued, seeded noise."""
+class CompiledModel:
+    """A model compiled for the CPU. Use as a context.
 
-    def __init__(self, tflite: bytes, *, threads: int = 1) -> None:
+    ``inputs`` and ``outputs`` are arrays over the runtime's own memory, in the order of the model's signature: write
+    the first, :meth:`run`, read the second. With ``weight_cache`` XNNPACK maps its packed weights from that file; where
+    the file is not there, or was written by another XNNPACK, it is written anew.
+
+    Raises RuntimeUnavailable or AgentError.
+    """
+
+    def __init__(
+        self, tflite: Buffer, *, threads: int = 1, weight_cache: str | None = None, profiling: bool = False
+    ) -> None:
         self._library = _load_library()
         self._libc = ctypes.CDLL(None)
         self._libc.strdup.restype, self._libc.strdup.argtypes = c_void_p, (ctypes.c_char_p,)
         self._owned: list[tuple[str, c_void_p]] = []
-        self._bytes = tflite  # the model reads its weights from these very bytes while it lives
+        self._bytes = np.frombuffer(tflite, np.uint8)
+        options = {"xnnpack": f"num_threads = {threads}\n"}
+        if weight_cache is not None:
+            # A JSON string is a TOML string too.
+            options["xnnpack"] += f"weight_cache_file_path = {json.dumps(weight_cache)}\n"
+        if profiling:
+            options["runtime_options_string"] = "enable_profiling = true\n"
         try:
-            self._compile(len(tflite), threads)
+            self._compile(options)
         except BaseException:
             self.close()
             raise
 
-    def _compile(self, size: int, threads: int) -> None:
-        environment = self._made("LiteRtDestroyEnvironment", "LiteRtCreateEnvironment", 0, None)
-        start = ctypes.cast(ctypes.c_char_p(self._bytes), c_void_p)
-        model = self._made("LiteRtDestroyModel", "LiteRtCreateModelFromBuffer", environment, start, size)
+    def _compile(self, texts: dict[str, str]) -> None:
+        only = _EnvironmentOption(_AUTO_REGISTER_ACCELERATORS, _Any(_INTEGER, CPU))
+        environment = self._made("LiteRtDestroyEnvironment", "LiteRtCreateEnvironment", 1, byref(only))
+        model = self._made(
+            "LiteRtDestroyModel",
+            "LiteRtCreateModelFromBuffer",
+            environment,
+            c_void_p(self._bytes.ctypes.data),
+            len(self._bytes),
+        )
         options = self._made("LiteRtDestroyOptions", "LiteRtCreateOptions")
         self._call("LiteRtSetOptionsHardwareAccelerators", options, CPU)
         # Their payload is TOML that the runtime frees.
-        for name, text in (
-            ("runtime_options_string", "enable_profiling = true\n"),
-            ("xnnpack", f"num_threads = {threads}\n"),
-        ):
+        for name, text in texts.items():
             payload = c_void_p(self._libc.strdup(text.encode()))
             free = ctypes.cast(self._libc.free, c_void_p)
             opaque = self._got("LiteRtCreateOpaqueOptions", name.encode(), payload, free)
@@ -163,17 +181,15 @@ class ProfiledModel:
             "LiteRtDestroyCompiledModel", "LiteRtCreateCompiledModel", environment, model, options
         )
         signature = self._got("LiteRtGetModelSignature", model, 0)
-        self._inputs = self._buffers("Input", environment, signature)
-        self._outputs = self._buffers("Output", environment, signature)
-        self._profiler = self._got("LiteRtCompiledModelGetProfiler", self._model)
-        if not self._profiler:
-            raise RuntimeUnavailable("this LiteRT was built without its profiler")
+        self._input_buffers, self.inputs = self._buffers("Input", environment, signature)
+        self._output_buffers, self.outputs = self._buffers("Output", environment, signature)
 
-    def _buffers(self, side: str, environment: c_void_p, signature: c_void_p) -> Any:
+    def _buffers(
+        self, side: str, environment: c_void_p, signature: c_void_p
+    ) -> tuple[Any, tuple[np.ndarray, ...]]:
         count = c_size_t()
         self._call(f"LiteRtGetNumSignature{side}s", signature, byref(count))
-        made = []
-        rng = np.random.default_rng(0)
+        handles, arrays = [], []
         for index in range(count.value):
             tensor = self._got(f"LiteRtGetSignature{side}TensorByIndex", signature, index)
             kind = _RankedTensorType()
@@ -186,21 +202,31 @@ class ProfiledModel:
                 byref(kind),
                 needs,
             )
-            if side == "Input":
-                self._fill(buffer, ELEMENT_TYPES.get(kind.element_type), rng)
-            made.append(buffer.value)
-        return (c_void_p * len(made))(*made)
+            handles.append(buffer.value)
+            arrays.append(self._array(buffer, kind))
+        return (c_void_p * len(handles))(*handles), tuple(arrays)
 
-    def _fill(self, buffer: c_void_p, element: str | None, rng: np.random.Generator) -> None:
-        size = c_size_t()
+    def _array(self, buffer: c_void_p, kind: _RankedTensorType) -> np.ndarray:
+        """The buffer's memory, zeroed; host memory stays where it is for as long as the buffer lives."""
+        where = c_int()
+        self._call("LiteRtGetTensorBufferType", buffer, byref(where))
+        element = ELEMENT_TYPES.get(kind.element_type)
+        if where.value != _HOST_MEMORY or element is None:
+            raise AgentError(
+                "a compiled model's values cannot be reached",
+                expected="known elements in host memory",
+                found=f"memory of kind {where.value}, elements of type {kind.element_type}",
+            )
+        size, address = c_size_t(), c_void_p()
         self._call("LiteRtGetTensorBufferPackedSize", buffer, byref(size))
-        address = c_void_p()
         self._call("LiteRtLockTensorBuffer", buffer, byref(address), _WRITE)
-        ctypes.memset(address, 0, size.value)
-        if element in ("f4", "f2"):
-            noise = rng.random(size.value // np.dtype(element).itemsize, np.float32).astype(element)
-            ctypes.memmove(address, noise.ctypes.data, noise.nbytes)
         self._call("LiteRtUnlockTensorBuffer", buffer)
+        assert address.value is not None
+        memory = memoryview((ctypes.c_ubyte * size.value).from_address(address.value))
+        shape = tuple(kind.dimensions[: kind.rank & 0x7F])
+        array = np.frombuffer(memory, element).reshape(shape)
+        array[...] = 0
+        return array
 
     def run(self) -> None:
         """One inference."""
@@ -208,40 +234,27 @@ class ProfiledModel:
             "LiteRtRunCompiledModel",
             self._model,
             0,
-            len(self._inputs),
-            self._inputs,
-            len(self._outputs),
-            self._outputs,
+            len(self._input_buffers),
+            self._input_buffers,
+            len(self._output_buffers),
+            self._output_buffers,
         )
 
-    def start(self) -> None:
-        """Forgets earlier events and records from here on."""
-        self._call("LiteRtResetProfiler", self._profiler)
-        self._call("LiteRtStartProfiler", self._profiler)
-
-    def stop(self) -> list[Event]:
-        """The events since :meth:`start`, in order: operators, and what is around them."""
-        self._call("LiteRtStopProfiler", self._profiler)
-        count = c_int()
-        self._call("LiteRtGetNumProfilerEvents", self._profiler, byref(count))
-        if count.value < 2:
-            raise AgentError("the profiler saw nothing", expected="an event an operator")
-        room = ctypes.create_string_buffer(count.value * _EVENT_ROOM)
-        ctypes.memset(room, _UNTOUCHED, len(room))
-        self._call("LiteRtGetProfilerEvents", self._profiler, count.value, room)
-        return read_events(room.raw, count.value)
-
     def close(self) -> None:
-        """Frees everything, in reverse."""
+        """Frees everything, in reverse; ``inputs`` and ``outputs`` must not be touched any more."""
         while self._owned:
             destroy, handle = self._owned.pop()
             getattr(self._library, destroy)(handle)
 
-    def __enter__(self) -> ProfiledModel:
+    def __enter__(self) -> CompiledModel:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_owned"):
+            self.close()
 
     def _call(self, name: str, *arguments: Any) -> None:
         status = getattr(self._library, name)(*arguments)
@@ -257,26 +270,3 @@ class ProfiledModel:
         handle = self._got(name, *arguments)
         self._owned.append((destroy, handle))
         return handle
-
-
-def read_events(raw: bytes, count: int) -> list[Event]:
-    """The operators and default events among ``count`` structures ``ProfiledEventData`` at the start of ``raw``.
-
-    How long one is follows from how much of ``raw`` was written, since its middle (two ``MemoryUsage``) differs
-    between versions: ``tag, event_type, start, elapsed`` come first, ``metadata1, metadata2, source`` last, 8 bytes
-    each.
-    """
-    written = len(raw.rstrip(bytes([_UNTOUCHED])))
-    stride = 8 * -(-written // (8 * count))
-    if not 56 <= stride <= _EVENT_ROOM or stride * (count - 1) >= written:
-        raise AgentError(
-            "the profiler's events have an unknown layout", found=f"{written} bytes for {count} events"
-        )
-    words = np.frombuffer(raw, "<u8", count * stride // 8).reshape(count, stride // 8)
-    events = []
-    for row in words:
-        kind = int(row[1]) & 0xFFFFFFFF
-        if kind & (DEFAULT | WORK):
-            tag = ctypes.string_at(int(row[0])).decode("utf-8", "replace")
-            events.append(Event(tag, kind, int(row[-3]) & 0x7FFFFFFF, float(row[3]) * RESOLUTION_SECONDS))
-    return events

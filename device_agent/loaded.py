@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Mapping
 
 import numpy as np
 
-from device_agent.errors import AgentError, StoreError
+from device_agent import starts
+from device_agent.errors import AgentError, RuntimeUnavailable, StoreError
+from device_agent.installed import installed_runtime
 from device_agent.release import MAX_PACKAGE_BYTES, NAME
 from device_agent.runtime import FILE_IDENTIFIER, Model
 from device_agent.store import Store, default_home
 from device_agent.usage import FLIP_AXES, Usage
 
 if TYPE_CHECKING:
-    from device_agent.package import Package
     from device_agent.release import Release
+    from device_agent.starts import Start
 
 
 class LoadedModel:
@@ -28,13 +31,17 @@ class LoadedModel:
     A package may say that images are flipped before they enter (``"input": {"flip": ["height", "width"]}``), for
     networks that were mirrored to suit the runtime's kernels; the agent does that.
 
-    ``package`` is its package record, None for a plain .tflite file; ``kernel`` the decoder that ran ("c", "numpy" or
-    "none"); ``decode_seconds`` the time from package bytes to .tflite bytes; ``tflite_sha256`` of what runs.
+    ``package_sha256`` is None for a plain .tflite file; ``metadata`` are what its package says; ``kernel`` is the
+    decoder that ran ("c", "numpy" or "none"); ``decode_seconds`` the time from package bytes to .tflite bytes;
+    ``tflite_sha256`` of what runs; ``start`` "warm" where it came from :mod:`device_agent.starts`, else "cold";
+    ``start_seconds`` the time from the release's files, elsewhere from bytes, to a ready interpreter.
     """
 
     def __init__(self, data: bytes, *, name: str = "model", threads: int = 1, kernel: str = "auto") -> None:
+        begun = time.perf_counter()
         self.name = name
-        self.package: Package | None = None
+        self.package_sha256: str | None = None
+        self.metadata: Mapping[str, Any] = {}
         self.kernel = "none"
         self.decode_seconds = 0.0
         tflite = data
@@ -44,10 +51,31 @@ class LoadedModel:
             start = time.perf_counter()
             unpacked = package.unpack(data, kernel=kernel)
             self.decode_seconds = time.perf_counter() - start
-            self.package, self.kernel, tflite = unpacked.package, unpacked.kernel, unpacked.tflite
-        self._flips = tuple(FLIP_AXES[axis] for axis in self.usage().flip)
+            self.package_sha256, self.metadata = unpacked.package.package_sha256, unpacked.package.metadata
+            self.kernel, tflite = unpacked.kernel, unpacked.tflite
         self.tflite_sha256 = hashlib.sha256(tflite).hexdigest()
-        self._model: Model | None = Model(tflite, threads=threads)
+        self._begin(Model(tflite, threads=threads), "cold", begun)
+
+    def _begin(self, model: Model, start: str, begun: float) -> None:
+        self._flips = tuple(FLIP_AXES[axis] for axis in self.usage().flip)
+        self._model: Model | None = model
+        self.start = start
+        self.start_seconds = time.perf_counter() - begun
+
+    @classmethod
+    def _of_start(
+        cls, start: Start, package_sha256: str, *, name: str, threads: int, begun: float
+    ) -> LoadedModel:
+        from device_agent.warm import WarmModel
+
+        loaded = cls.__new__(cls)
+        loaded.name = name
+        loaded.package_sha256 = package_sha256 if start.packed else None
+        loaded.metadata = start.metadata
+        loaded.kernel, loaded.decode_seconds = "none", 0.0
+        loaded.tflite_sha256 = start.tflite_sha256
+        loaded._begin(WarmModel(start, threads=threads), "warm", begun)
+        return loaded
 
     @classmethod
     def load(
@@ -57,6 +85,7 @@ class LoadedModel:
         threads: int = 1,
         kernel: str = "auto",
         store: Store | None = None,
+        warm: bool = True,
     ) -> LoadedModel:
         """Loads a ``.armlet`` or ``.tflite`` file, or by its name what was deployed to this board.
 
@@ -69,18 +98,62 @@ class LoadedModel:
             return cls(read_file(Path(text)), name=Path(text).name, threads=threads, kernel=kernel)
         store = store or Store(default_home() / "store")
         try:
-            return cls.of_release(store, store.current(text), threads=threads, kernel=kernel)
+            return cls.of_release(store, store.current(text), threads=threads, kernel=kernel, warm=warm)
         except StoreError as error:
-            older = cls.of_release(store, release_before(store, text, error), threads=threads, kernel=kernel)
+            before = release_before(store, text, error)
+            older = cls.of_release(store, before, threads=threads, kernel=kernel, warm=warm)
             warnings.warn(PREVIOUS_RUNS.format(name=text, error=error), stacklevel=2)
             return older
 
     @classmethod
     def of_release(
-        cls, store: Store, release: Release, *, threads: int = 1, kernel: str = "auto"
+        cls, store: Store, release: Release, *, threads: int = 1, kernel: str = "auto", warm: bool = True
     ) -> LoadedModel:
-        """Loads one release of a store. Raises StoreError where its parts are not all there and whole."""
-        return cls(store.read_package(release), name=release.name, threads=threads, kernel=kernel)
+        """Loads one release of a store: with ``warm`` and no decoder asked for, from its start, where that is whole.
+
+        A start that is not as it was made is passed over, and made anew. Raises StoreError where the parts of the
+        release are not all there and whole.
+        """
+        begun = time.perf_counter()
+        mendable = False
+        if warm and kernel == "auto" and store.starts.is_dir():
+            runtime = installed_runtime()
+            start = starts.find(store.starts, release.package_sha256, runtime)
+            mendable = (
+                start is None
+                and (store.starts / starts.folder_name(release.package_sha256, runtime)).exists()
+            )
+            if start is not None:
+                with contextlib.suppress(AgentError, OSError):  # the runtime does not take it: without
+                    return cls._of_start(
+                        start, release.package_sha256, name=release.name, threads=threads, begun=begun
+                    )
+        loaded = cls(store.read_package(release), name=release.name, threads=threads, kernel=kernel)
+        loaded.start_seconds = time.perf_counter() - begun
+        if mendable:
+            with contextlib.suppress(AgentError, OSError):  # it runs without
+                loaded.keep_start(store, release)
+        return loaded
+
+    def keep_start(self, store: Store, release: Release) -> Start:
+        """Makes the start of the release that this was loaded from; see :func:`device_agent.starts.build`."""
+        identity, tflite = self.model.identity, self.model.tflite
+        if identity.name != starts.RUNTIME:
+            raise RuntimeUnavailable(
+                f"{identity.name} {identity.version} cannot keep packed weights in a file; {starts.RUNTIME} can"
+            )
+        assert isinstance(tflite, bytes)  # a warm model has a start already
+        return starts.build(
+            store.starts,
+            release.package_sha256,
+            f"{identity.name} {identity.version}",
+            tflite=tflite,
+            tflite_sha256=self.tflite_sha256,
+            packed=self.package_sha256 is not None,
+            metadata=self.metadata,
+            reference=self.model,
+            cold_seconds=self.start_seconds,
+        )
 
     @property
     def model(self) -> Model:
@@ -91,7 +164,7 @@ class LoadedModel:
 
     def usage(self) -> Usage:
         """What its package says of images and labels; of a plain .tflite nothing is known. Raises DataError."""
-        return Usage.from_metadata(self.package.metadata if self.package is not None else {})
+        return Usage.from_metadata(self.metadata)
 
     def predict(self, array: Any) -> np.ndarray:
         """Runs one image or a batch and returns float32 outputs.

@@ -18,9 +18,11 @@ import numpy as np
 from device_agent import fields
 from device_agent.errors import AgentError
 
-SCHEMA = "armlet.measurement/2"
-#: Without ``during`` and ``preemptions``; still read.
-SCHEMA_1 = "armlet.measurement/1"
+SCHEMA = "armlet.measurement/3"
+#: What records of earlier schemas lack; they are still read.
+_SINCE_3: dict[str, Any] = {"start": "cold", "start_seconds": None, "cold_start_seconds": None}
+_SINCE_2: dict[str, Any] = {"during": [], "preemptions": None, **_SINCE_3}
+EARLIER: dict[str, dict[str, Any]] = {"armlet.measurement/1": _SINCE_2, "armlet.measurement/2": _SINCE_3}
 
 #: More samples than this are refused: ten hours at 30 a second, and 20 MB of JSON.
 MAX_SAMPLES = 1_000_000
@@ -103,6 +105,13 @@ class Measurement:
     during: tuple[Moment, ...] = ()
     #: How often the kernel gave this model's core to another process while samples were taken.
     preemptions: int | None = None
+    #: "warm": init_seconds are those of a start from what the agent kept (device_agent.starts), nothing decoded or
+    #: packed; "cold": of one without.
+    start: str = "cold"
+    #: In a fresh process: from the release's files to a ready interpreter; None in old records.
+    start_seconds: float | None = None
+    #: The same without what the agent kept; None where the start was cold.
+    cold_start_seconds: float | None = None
 
     # -- statistics ---------------------------------------------------------------------------------------------
 
@@ -166,8 +175,9 @@ class Measurement:
         Raises MeasurementError that names the first field that is wrong. Unknown fields are refused too: a newer
         writer must say so with a new schema. Records of the schema before lack what it did not have.
         """
-        if isinstance(record, Mapping) and record.get("schema") == SCHEMA_1:
-            record = {**record, "schema": SCHEMA, "during": [], "preemptions": None}
+        if isinstance(record, Mapping) and isinstance(record.get("schema"), str):
+            added = EARLIER.get(record["schema"])
+            record = record if added is None else {**added, **record, "schema": SCHEMA}
         return cls(
             **fields.check_record(
                 record, what="a measurement", schema=SCHEMA, checks=_CHECKS, error=MeasurementError
@@ -306,4 +316,7 @@ _CHECKS: dict[str, Any] = {
     "peak_memory_bytes": fields.optional(lambda value: fields.integer(value, 0, 1 << 50)),
     "during": fields.list_of(_moment, MAX_MOMENTS),
     "preemptions": fields.optional(lambda value: fields.integer(value, 0, 1 << 50)),
+    "start": fields.one_of("cold", "warm"),
+    "start_seconds": fields.optional(fields.seconds),
+    "cold_start_seconds": fields.optional(fields.seconds),
 }

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Callable, Sequence
 
-from device_agent import litert_api
+from device_agent import litert_profiler
 from device_agent.bench import Plan, is_stable, set_inputs, take_samples
 from device_agent.errors import AgentError
 from device_agent.profile import KernelTime, Profile, quiet_mean
@@ -27,12 +27,13 @@ class ProfilePlan:
     max_warmup_seconds: float = 1.0
 
 
-def kernel_events(events: Sequence[litert_api.Event]) -> list[litert_api.Event]:
+def kernel_events(events: Sequence[litert_profiler.Event]) -> list[litert_profiler.Event]:
     """The events that are operators, without the nodes that only stand for a delegate."""
     return [
         event
         for event in events
-        if event.type & litert_api.WORK and not any(event.name.startswith(name) for name in _DELEGATE_NODES)
+        if event.type & litert_profiler.WORK
+        and not any(event.name.startswith(name) for name in _DELEGATE_NODES)
     ]
 
 
@@ -40,18 +41,20 @@ def uncut(seconds: float) -> float:
     """The time that the profiler cut off to whole steps of its clock: half a step is added back, on average what it
     took away. A kernel that never took a whole step stays at 0.
     """
-    return seconds + litert_api.RESOLUTION_SECONDS / 2.0 if seconds > 0.0 else 0.0
+    return seconds + litert_profiler.RESOLUTION_SECONDS / 2.0 if seconds > 0.0 else 0.0
 
 
 def outside_of_kernels(
-    events: Sequence[litert_api.Event], kernels: Sequence[litert_api.Event], seconds: float
+    events: Sequence[litert_profiler.Event], kernels: Sequence[litert_profiler.Event], seconds: float
 ) -> float:
     """Seconds of one inference outside of its kernels.
 
     The profiler's own ``Invoke`` is the whole where it has one: the copies that a compiled model makes around it are
     not part of what an interpreter does. Else ``seconds``, taken by the clock outside.
     """
-    invoke = [event.seconds for event in events if event.name == _INVOKE and event.type == litert_api.DEFAULT]
+    invoke = [
+        event.seconds for event in events if event.name == _INVOKE and event.type == litert_profiler.DEFAULT
+    ]
     return (invoke[0] if len(invoke) == 1 else seconds) - sum(uncut(event.seconds) for event in kernels)
 
 
@@ -68,7 +71,7 @@ class Taken:
 def profile_inferences(
     model: Any, plan: ProfilePlan, *, clock: Callable[[], int] = time.perf_counter_ns
 ) -> Taken:
-    """Inferences with the profiler and without it, in turn. ``model`` is a :class:`litert_api.ProfiledModel`.
+    """Inferences with the profiler and without it, in turn. ``model`` is a :class:`litert_profiler.ProfiledModel`.
 
     Raises AgentError when inferences differ in their kernels.
     """
@@ -78,7 +81,7 @@ def profile_inferences(
     profiled: list[float] = []
     unprofiled: list[float] = []
     outside: list[float] = []
-    seen: list[list[litert_api.Event]] = []
+    seen: list[list[litert_profiler.Event]] = []
     while len(seen) < 3 or (
         len(seen) < plan.max_inferences and sum(profiled) + sum(unprofiled) < plan.max_seconds
     ):
@@ -98,7 +101,7 @@ def profile_inferences(
     kernels = []
     for number, first in enumerate(seen[0]):
         times = [events[number].seconds for events in seen]
-        delegated = bool(first.type & litert_api.DELEGATE_OPERATOR)
+        delegated = bool(first.type & litert_profiler.DELEGATE_OPERATOR)
         kernels.append(
             KernelTime(_printable(first.name), first.node, delegated, uncut(quiet_mean(times)), min(times))
         )
@@ -111,7 +114,7 @@ def profile(agent: Any, plan: ProfilePlan, *, cpus: Sequence[int], emulated: boo
     Raises RuntimeUnavailable where the runtime has none.
     """
     threads = agent.model.threads
-    with litert_api.ProfiledModel(agent.model.tflite, threads=threads) as model:
+    with litert_profiler.ProfiledModel(agent.model.tflite, threads=threads) as model:
         taken = profile_inferences(model, plan)
     return Profile(
         model=agent.name,
@@ -123,7 +126,7 @@ def profile(agent: Any, plan: ProfilePlan, *, cpus: Sequence[int], emulated: boo
         profiled_seconds=min(taken.profiled),
         unprofiled_seconds=min(taken.unprofiled),
         call_seconds=0.0,
-        resolution_seconds=litert_api.RESOLUTION_SECONDS,
+        resolution_seconds=litert_profiler.RESOLUTION_SECONDS,
         threads=threads,
         cpus=tuple(cpus),
         runtime=agent.model.identity.name,

@@ -39,6 +39,8 @@ MAX_ENVIRONMENTS = 4
 #: back, and above this many no deploy would end: each is looked at before anything is removed.
 KEEP = 2
 MAX_KEEP = 64
+#: More threads than this no release is run with.
+MAX_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,9 @@ class Slot:
     #: The environments (device_agent.installed) in which a release passed its health check, the last one last, for
     #: those that the slot names.
     checked_under: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    #: The threads that a release is run with, as :mod:`device_agent.threads` chose them: ``threads``,
+    #: ``samples_seconds`` by number of threads, ``reason``.
+    threads: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     #: Each a dict: event ("confirmed", "reverted", "rolled back", "refused" or "lost"), release, reason, unix_seconds.
     history: tuple[Mapping[str, Any], ...] = ()
 
@@ -170,6 +175,10 @@ class Slot:
         """Every release that the slot names."""
         return tuple(r for r in (self.current, *self.before, self.trial) if r is not None)
 
+    def threads_of(self, release: str) -> int:
+        """The threads that a release is best run with; 1 where that was not measured."""
+        return int(self.threads.get(release, {}).get("threads", 1))
+
     def to_json(self) -> dict[str, Any]:
         named = self.releases
         return {
@@ -182,6 +191,7 @@ class Slot:
             "keep": self.keep,
             "inference_seconds": {r: s for r, s in self.inference_seconds.items() if r in named},
             "checked_under": {r: list(passed) for r, passed in self.checked_under.items() if r in named},
+            "threads": {r: dict(choice) for r, choice in self.threads.items() if r in named},
             "history": [dict(event) for event in self.history],
         }
 
@@ -202,6 +212,10 @@ class Slot:
                 older=tuple(check_digest(release) for release in record.get("older", ())),
                 keep=check_keep(record.get("keep", KEEP)),
                 history=tuple(dict(event) for event in record["history"]),
+                threads={
+                    check_digest(release): check_threads(choice)
+                    for release, choice in record.get("threads", {}).items()
+                },
                 inference_seconds={
                     check_digest(release): float(seconds)
                     for release, seconds in record.get("inference_seconds", {}).items()
@@ -257,6 +271,19 @@ def _environments(passed: Any) -> tuple[str, ...]:
     """A slot that an older agent wrote has one text: a runtime alone, which is no environment of today."""
     texts = [passed] if isinstance(passed, str) else list(passed)
     return tuple(str(text)[:MAX_ENVIRONMENT] for text in texts[-MAX_ENVIRONMENTS:])
+
+
+def check_threads(value: Any) -> dict[str, Any]:
+    """A choice of threads, if it is one: :meth:`device_agent.threads.ThreadChoice.to_json`."""
+    choice = dict(value)
+    count, samples = choice.get("threads"), choice.get("samples_seconds", {})
+    if type(count) is not int or not 1 <= count <= MAX_THREADS:
+        raise ValueError(f"{count!r} is not a number of threads")
+    return {
+        "threads": count,
+        "samples_seconds": {str(int(n)): [float(s) for s in taken] for n, taken in samples.items()},
+        "reason": str(choice.get("reason", ""))[:300],
+    }
 
 
 def check_size(value: Any) -> int:

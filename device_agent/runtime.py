@@ -8,6 +8,7 @@ order in ``MODULES`` matters only where somebody installed both.
 from __future__ import annotations
 
 import importlib
+import mmap
 import platform
 import time
 from dataclasses import dataclass
@@ -108,7 +109,7 @@ class Model:
         self.identity, interpreter_class = find_runtime()
         self.threads = threads
         #: What it runs; the interpreter reads its weights from these very bytes.
-        self.tflite = data
+        self.tflite: bytes | mmap.mmap = data
         start = time.perf_counter()
         try:
             interpreter = interpreter_class(model_content=data, num_threads=threads)
@@ -167,6 +168,10 @@ class Model:
     def fill_input(self, write: Callable[[np.ndarray], Any], position: int = 0) -> None:
         """Lets ``write`` fill the memory of one input itself, which saves a copy; it must not keep the array."""
         write(self._interpreter.tensor(self._input_indices[position])())
+
+    def get_input(self, position: int = 0) -> np.ndarray:
+        """A copy of one input as it was set, in its own dtype."""
+        return self._interpreter.get_tensor(self._input_indices[position])
 
     def get_output(self, position: int = 0) -> np.ndarray:
         """A copy of one output as the graph left it, in its own dtype."""

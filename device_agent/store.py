@@ -4,6 +4,7 @@
         lock                    held by whoever changes anything
         blobs/<sha256>          checked against its name, fsynced, then renamed into place; never changed after
         releases/<id>.json      a manifest: which blobs make one package; <id> is the SHA-256 of the manifest
+        starts/<package>-.../   decoded and packed for a quick start (device_agent.starts); made when it is missed
         slots/<name>.json       which release of <name> is current, previous and on trial, and what happened
 
 A package is a list of parts (blobs) that are joined; a new release that shares parts with an old one needs only the
@@ -23,8 +24,9 @@ import hashlib
 import os
 import time
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterator, Mapping
 
+from device_agent import starts
 from device_agent.blobs import Blobs
 from device_agent.durable import named_errors, write_durably
 from device_agent.errors import StoreError
@@ -36,6 +38,7 @@ from device_agent.release import (
     check_digest,
     check_keep,
     check_name,
+    check_threads,
 )
 
 #: How long to wait for whoever holds the lock.
@@ -55,6 +58,8 @@ class Store:
         self.blobs = Blobs(self.folder / "blobs")
         self._releases = self.folder / "releases"
         self._slots = self.folder / "slots"
+        #: Where :mod:`device_agent.starts` keeps what makes releases start quickly; not there before the first.
+        self.starts = self.folder / "starts"
         with named_errors("make the store"):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self.blobs.folder, self._releases, self._slots):
@@ -242,6 +247,12 @@ class Store:
             told = dataclasses.replace(told, history=(*slot.history[:-1], told.history[-1]))
         return self._save(told)
 
+    def remember_threads(self, name: str, choice: Mapping[str, Any]) -> Slot:
+        """Keeps the threads that the release on trial is to run with (:mod:`device_agent.threads`)."""
+        slot = self._on_trial(name)
+        known = {**slot.threads, str(slot.trial): check_threads(choice)}
+        return self._save(dataclasses.replace(slot, threads=known))
+
     def _on_trial(self, name: str) -> Slot:
         slot = self.slot(name)
         if slot.trial is None:
@@ -315,7 +326,8 @@ class Store:
             slots = [self.slot(name) for name in self.names()]
             needed = {r for slot in slots for r in (slot.current, slot.trial) if r is not None}
             kept = needed | {r for slot in slots for r in slot.before if self.has_release(r)}
-            blobs = {digest for release_id in kept for digest in self.release(release_id).blobs}
+            releases = [self.release(release_id) for release_id in kept]
+            blobs = {digest for release in releases for digest in release.blobs}
         except StoreError:
             return 0  # a damaged slot or manifest does not say what it needs, so nothing is removed
         doomed = [
@@ -323,7 +335,7 @@ class Store:
         ]
         doomed += [path for path in self.blobs.folder.iterdir() if path.name not in blobs]
         doomed += [path for path in self._slots.iterdir() if path.suffix != ".json"]
-        freed = 0
+        freed = starts.collect(self.starts, {release.package_sha256 for release in releases})
         with named_errors("clean up the store"):
             for path in doomed:
                 size = path.lstat().st_size

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import io
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,48 @@ def one_of(answer: dict[str, Any], verb: str, key: str, allowed: tuple[str, ...]
     if value not in allowed:
         raise not_acceptable(verb, key, value)
     return str(value)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the board did for a release beyond its health check.
+
+    ``threads`` it is run with, and why so many; ``start_bytes`` of disk that make it start in ``start_seconds``
+    instead of ``cold_start_seconds`` (from the release's files to a ready interpreter), or why there are none.
+    """
+
+    threads: int
+    threads_reason: str
+    start_bytes: int | None
+    start_seconds: float | None
+    cold_start_seconds: float | None
+    start_reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+def prepared_of(check: dict[str, Any], verb: str) -> Prepared | None:
+    """What a health check answers under ``prepared``; None where the board prepared nothing."""
+    prepared = check.get("prepared")
+    if prepared is None:
+        return None
+    if not isinstance(prepared, dict):
+        raise not_acceptable(verb, "prepared", prepared)
+    threads, start = prepared.get("threads"), prepared.get("start")
+    if not isinstance(threads, dict) or not isinstance(start, dict):
+        raise not_acceptable(verb, "prepared", prepared)
+    count = optional_size_of(threads, verb, "threads")
+    if not count:
+        raise not_acceptable(verb, "threads", count)
+    return Prepared(
+        threads=count,
+        threads_reason=printable(threads.get("reason")),
+        start_bytes=optional_size_of(start, verb, "bytes"),
+        start_seconds=optional_number_of(start, verb, "warm_seconds"),
+        cold_start_seconds=optional_number_of(start, verb, "cold_seconds"),
+        start_reason=printable(start.get("reason") or ""),
+    )
 
 
 def slot_of(record: Any, verb: str) -> dict[str, Any]:

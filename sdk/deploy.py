@@ -17,6 +17,7 @@ import numpy as np
 
 from device_agent.measure import Measurement, MeasurementError
 from sdk.agent_answers import (
+    Prepared,
     arrived_bytes,
     no_constant,
     not_acceptable,
@@ -24,6 +25,7 @@ from sdk.agent_answers import (
     one_of,
     optional_number_of,
     outputs_of,
+    prepared_of,
     printable,
     sha256_of,
     slot_of,
@@ -79,9 +81,11 @@ class Deployed:
     #: From the health check; None when there was none to run.
     largest_difference: float | None
     check_seconds: float | None
+    #: What the board made ready besides; None where there was nothing to do, or it could not.
+    prepared: Prepared | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return dict(vars(self))
+        return {**vars(self), "prepared": self.prepared and self.prepared.to_json()}
 
 
 @dataclass(frozen=True)
@@ -103,9 +107,10 @@ class RemoteRun:
 class RemoteAgent:
     """The agent of one board, called over a connection. ``command`` comes from :mod:`sdk.provision`."""
 
-    def __init__(self, connection: Connection, command: Sequence[str]) -> None:
+    def __init__(self, connection: Connection, command: Sequence[str], *, emulated: bool = False) -> None:
         self._connection = connection
         self._command = tuple(command)
+        self._emulated = emulated  # then the agent chooses nothing by time
 
     # -- deploying ----------------------------------------------------------------------------------------------
 
@@ -167,6 +172,8 @@ class RemoteAgent:
         }
         report("push the model", 0, total)
         options = [*keeping, *(["--keep-on-trial"] if keep_on_trial else [])]
+        if self._emulated:
+            options.append("--emulated")
         if limits.inference_seconds is not None:
             options.append(f"--max-inference-seconds={limits.inference_seconds!r}")
         if limits.memory_bytes is not None:
@@ -230,6 +237,7 @@ class RemoteAgent:
             sent_bytes=sent,
             largest_difference=optional_number_of(check, "install", "largest_difference"),
             check_seconds=optional_number_of(check, "install", "seconds"),
+            prepared=prepared_of(check, "install"),
         )
 
     def confirm(self, name: str) -> dict[str, Any]:

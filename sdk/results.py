@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from sdk.agent_answers import Prepared
 from sdk.inspection import Inspection
 from sdk.report.record import Accuracy
 
@@ -161,6 +162,7 @@ class Deployment:
     runtime: str
     runtime_version: str
     decode_kernels: tuple[str, ...]
+    prepared: Prepared | None = None  # threads and quick start; None where the release ran already
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""

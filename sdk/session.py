@@ -98,7 +98,11 @@ def make_ready(board: Board, connection: Connection, target: Target, progress: P
         progress=progress,
     )
     return Session(
-        board, connection, provisioned, RemoteAgent(connection, provisioned.command), target.kernel
+        board,
+        connection,
+        provisioned,
+        RemoteAgent(connection, provisioned.command, emulated=board.emulated),
+        target.kernel,
     )
 
 

@@ -65,6 +65,7 @@ def deploy_model(
             runtime=session.provisioned.runtime,
             runtime_version=session.provisioned.runtime_version,
             decode_kernels=session.provisioned.decode_kernels,
+            prepared=deployed.prepared,
         )
 
 

@@ -18,6 +18,7 @@ from sdk.report.conditions import accounted_text, facts_of_run, problems_of
 from sdk.report.fill import Cell, Markup, fill
 from sdk.report.page import TEMPLATE
 from sdk.report.record import ModelRecord, Report
+from sdk.report.tables import init_text
 from sdk.report.units import (
     bytes_text,
     count_text,
@@ -168,7 +169,9 @@ def _start_row(m: ModelRecord) -> dict[str, Any]:
         "name": m.name,
         "cells": [
             _seconds("decode_seconds", t.decode_seconds),
-            _seconds("init_seconds", t.init_seconds),
+            Cell("init_seconds", repr(t.init_seconds), init_text(t)),
+            _seconds("start_seconds", t.start_seconds),
+            _seconds("cold_start_seconds", t.cold_start_seconds),
             _seconds("first_seconds", t.first_seconds),
             Cell("peak_memory_bytes", memory or "", "-" if memory is None else bytes_text(memory)),
             Cell("decode_kernel", t.decode_kernel, t.decode_kernel),

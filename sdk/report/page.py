@@ -158,9 +158,11 @@ TEMPLATE = """
 <section>
 <h2>Time of one inference</h2>
 {{ table(["model", "threads", "minimum", "median", "95 % interval", "p90", "p99", "samples"], time_rows) }}
-<h3>A cold start</h3>
-{{ table(["model", "decode", "initialise", "first inference", "peak memory", "decoder"], start_rows) }}
-<p class="dim">In a fresh process: decoding the package, loading the model, the first inference.</p>
+<h3>The start of a process</h3>
+{{ table(["model", "decode", "initialise", "files to ready", "the same, cold", "first inference", "peak memory",
+ "decoder"], start_rows) }}
+<p class="dim">In a fresh process: decoding the package, loading the model, the first inference. Warm is a start from
+what the agent keeps (the decoded model, packed weights), cold is one without.</p>
 </section>
 {% endif %}
 

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
+from device_agent.measure import Measurement
+from sdk.report.units import seconds_text
+
 
 def table(title: str | None, *columns: str, tight: bool = False) -> Table:
     """A table of one text column and numbers. A column named with ``<`` is text too, with ``~`` text that may wrap.
@@ -35,6 +38,11 @@ def facts(*pairs: tuple[str, str]) -> Table:
     for label, value in pairs:
         made.add_row(label, value)
     return made
+
+
+def init_text(measurement: Measurement) -> str:
+    """How long initialising took, and whether XNNPACK's packed weights were there (warm) or were made (cold)."""
+    return f"{seconds_text(measurement.init_seconds)} {measurement.start}"
 
 
 def shape_text(shape: Sequence[int]) -> str:

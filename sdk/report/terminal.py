@@ -181,6 +181,7 @@ def deployed(result: Any) -> RenderableType:
             ),
             ("decoder", " or ".join(result.decode_kernels)),
             ("health check", check),
+            *_prepared(result.prepared),
             ("release", result.release),
         ),
     )
@@ -189,6 +190,19 @@ def deployed(result: Any) -> RenderableType:
 def deployed_as_service(result: Any, installed: Any) -> RenderableType:
     """The same, and where it is served."""
     return Group(deployed(result), installed_service(installed))
+
+
+def _prepared(prepared: Any) -> list[tuple[str, str]]:
+    """How the release starts and with how many threads it runs, as the board found out."""
+    if prepared is None:
+        return []
+    start = f"nothing kept for it: {prepared.start_reason}"
+    if prepared.start_seconds is not None and prepared.start_bytes is not None:
+        start = (
+            f"{seconds_text(prepared.start_seconds)} instead of {seconds_text(prepared.cold_start_seconds)}, "
+            f"for {bytes_text(prepared.start_bytes)} of disk"
+        )
+    return [("threads", f"{prepared.threads} ({prepared.threads_reason})"), ("start", start)]
 
 
 # --------------------------------------------------------------------------------------------------- inspection

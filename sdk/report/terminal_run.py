@@ -12,7 +12,7 @@ from device_agent.measure import Measurement
 from sdk.breakdown import Peaks, Subject, roofline_seconds
 from sdk.report.conditions import facts_of_run
 from sdk.report.record import ModelRecord, Report
-from sdk.report.tables import facts, short_name, table
+from sdk.report.tables import facts, init_text, short_name, table
 from sdk.report.terminal_gap import gap
 from sdk.report.units import (
     bytes_text,
@@ -152,7 +152,7 @@ def _latency(models: Sequence[ModelRecord], threads: int) -> Table:
 
 def _work_and_start(models: Sequence[ModelRecord]) -> Table:
     made = table(
-        "Work, and a cold start",
+        "Work, and the start of a process",
         *("model", "MACs", "not by zero", "initialise", "first", "peak memory"),
         tight=True,
     )
@@ -162,7 +162,7 @@ def _work_and_start(models: Sequence[ModelRecord]) -> Table:
             short_name(m.name, 20),
             count_text(m.macs),
             count_text(m.effective_macs),
-            seconds_text(t.init_seconds),
+            init_text(t),
             seconds_text(t.first_seconds),
             "-" if t.peak_memory_bytes is None else bytes_text(t.peak_memory_bytes),
         )

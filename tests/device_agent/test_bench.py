@@ -133,7 +133,7 @@ def test_a_record_says_what_ran_and_under_which_conditions(float_model):
     agent = LoadedModel(float_model, name="tiny")
     set_inputs(agent)
     seen = iter([QUIET, *[Conditions(55.0, 1.5e9, "performance", ("throttled",), None)] * 100])
-    cold = ColdStart(0.0, 0.01, 0.02, 1 << 25)
+    cold = ColdStart(0.0, "none", 0.01, 0.02, 1 << 25)
     plan = Plan(min_samples=20, max_seconds=1.0, max_warmup_seconds=0.1)
     (m,) = measure([agent], [cold], plan, cpus=(0,), emulated=True, conditions=lambda cpus: next(seen))
     assert (m.model, m.tflite_sha256, m.package_sha256) == ("tiny", agent.tflite_sha256, None)

@@ -17,7 +17,7 @@ from tests.sdk.small_graphs import small_network
 #: The issue's promise: the medians agree within this.
 AGREES = 0.03
 ROUND = 60
-COLD = bench.ColdStart(0.0, 0.0, 0.0, None)
+COLD = bench.ColdStart(0.0, "none", 0.0, 0.0, None)
 
 
 def agents_median(agent: LoadedModel, samples: int) -> float:

@@ -42,7 +42,7 @@ def test_a_tflite_file_is_loaded_and_predicts(float_model, expected, tmp_path):
     x = np.random.default_rng(0).random((1, 2, 2, 3), np.float32)
     with LoadedModel.load(path) as agent:
         np.testing.assert_allclose(agent.predict(x), expected(x), rtol=1e-6)
-        assert (agent.name, agent.package, agent.kernel, agent.decode_seconds) == (
+        assert (agent.name, agent.package_sha256, agent.kernel, agent.decode_seconds) == (
             "tiny.tflite",
             None,
             "none",
@@ -58,8 +58,8 @@ def test_a_package_is_decoded_to_the_model_that_was_packed(package, float_model,
     np.testing.assert_array_equal(agent.predict(x), LoadedModel(float_model).predict(x))
     assert agent.kernel == "numpy"
     assert agent.decode_seconds > 0
-    assert agent.package.metadata["name"] == "tiny"
-    assert agent.tflite_sha256 == agent.package.tflite_sha256 == LoadedModel(float_model).tflite_sha256
+    assert agent.metadata["name"] == "tiny"
+    assert agent.tflite_sha256 == LoadedModel(float_model).tflite_sha256
 
 
 def test_a_damaged_package_is_refused_by_name(package):

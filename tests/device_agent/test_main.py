@@ -365,3 +365,14 @@ def test_an_agent_that_writes_to_a_file_is_left_to_its_work(home, tmp_path):
     with open(tmp_path / "answer", "wb") as file:
         subprocess.run([sys.executable, "-m", "device_agent", "status"], stdout=file, check=True)
     assert json.loads((tmp_path / "answer").read_text())["verb"] == "status"
+
+
+def test_the_runtime_is_told_as_its_distribution_says_it():
+    from importlib.metadata import version
+
+    from device_agent.installed import MODULES, installed_runtime
+    from device_agent.runtime import find_runtime
+
+    identity, _ = find_runtime()
+    assert installed_runtime() == f"{identity.name} {identity.version}"
+    assert identity.version == version(dict(MODULES)[identity.name.replace("-", "_")])

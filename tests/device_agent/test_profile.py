@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from device_agent import litert_api, profiler
+from device_agent import litert_profiler, profiler
 from device_agent.profile import KernelTime, Profile, ProfileError, quiet_mean
 
 PROFILE = Profile(
@@ -90,13 +90,13 @@ class FakeModel:
     def start(self) -> None:
         self.count += 1
 
-    def stop(self) -> list[litert_api.Event]:
+    def stop(self) -> list[litert_profiler.Event]:
         disturbed = 100e-6 if self.count % 5 == 0 else 0.0
-        second = litert_api.Event("Add (ND)", litert_api.DELEGATE_OPERATOR, 1, 7e-6)
+        second = litert_profiler.Event("Add (ND)", litert_profiler.DELEGATE_OPERATOR, 1, 7e-6)
         return [
-            litert_api.Event("Invoke", litert_api.DEFAULT, 0, 20e-6 + disturbed),
-            litert_api.Event("TfLiteXNNPackDelegate", litert_api.OPERATOR, 0, 15e-6),
-            litert_api.Event("Clamp (NC)", litert_api.DELEGATE_OPERATOR, 0, 5e-6 + disturbed),
+            litert_profiler.Event("Invoke", litert_profiler.DEFAULT, 0, 20e-6 + disturbed),
+            litert_profiler.Event("TfLiteXNNPackDelegate", litert_profiler.OPERATOR, 0, 15e-6),
+            litert_profiler.Event("Clamp (NC)", litert_profiler.DELEGATE_OPERATOR, 0, 5e-6 + disturbed),
             *([] if self.changing and self.count % 2 else [second]),
         ]
 
@@ -129,10 +129,10 @@ def test_events_are_read_whatever_their_memory_part_measures(memory_words):
     raw = (
         np.array(rows, "<u8").tobytes()[:-4] + b"\xa5" * 500
     )  # the padding behind the last field is not written
-    events = litert_api.read_events(raw, 2)
+    events = litert_profiler.read_events(raw, 2)
     assert events == [
-        litert_api.Event("Invoke", 1, 0, 1000e-6),
-        litert_api.Event("Clamp (NC)", 8, 1, 1001e-6),
+        litert_profiler.Event("Invoke", 1, 0, 1000e-6),
+        litert_profiler.Event("Clamp (NC)", 8, 1, 1001e-6),
     ]
 
 

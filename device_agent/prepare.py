@@ -1,0 +1,68 @@
+"""What is done for a release once its health check has passed: its quick start is made, and its threads are chosen.
+
+Neither may cost a deploy: where one does not work out, the release runs without it, and the reason is told.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Callable
+
+from device_agent import threads
+from device_agent.conditions import pin_to_big_cores, read_available_memory, read_peak_memory, usable_cores
+from device_agent.errors import ArmletError
+
+if TYPE_CHECKING:
+    from device_agent.loaded import LoadedModel
+    from device_agent.release import Release
+    from device_agent.runtime import Model
+    from device_agent.starts import Start
+    from device_agent.store import Store
+
+
+def prepare(store: Store, release: Release, agent: LoadedModel, *, emulated: bool) -> dict[str, Any]:
+    """``agent`` is the release, loaded without a start, its inputs set. Answers ``threads`` and ``start``, as JSON."""
+    start: Start | None = None
+    kept: dict[str, Any] = {"kept": False, "reason": ""}
+    try:
+        start = agent.keep_start(store, release)
+        kept = {
+            "kept": True,
+            "bytes": start.model.size + start.weights.size,
+            "cold_seconds": start.cold_seconds,
+            "warm_seconds": start.warm_seconds,
+        }
+    except (ArmletError, OSError, MemoryError) as error:
+        kept["reason"] = str(error) or type(error).__name__
+    return {"start": kept, "threads": _choose_threads(agent, start, emulated).to_json()}
+
+
+def _choose_threads(agent: LoadedModel, start: Start | None, emulated: bool) -> threads.ThreadChoice:
+    if emulated:
+        return threads.ThreadChoice(1, {}, "not measured: times of an emulated board say nothing")
+    pin_to_big_cores()
+    cores = usable_cores()
+    # Without a start every candidate packs its weights into memory of its own.
+    peak, free = read_peak_memory() or 0, read_available_memory()
+    if start is None and free is not None:
+        cores = max(1, min(cores, free // max(2 * peak, 1)))
+    try:
+        return threads.measure(_maker(agent, start), cores)
+    except (ArmletError, MemoryError) as error:
+        return threads.ThreadChoice(1, {}, f"not measured: {error or type(error).__name__}")
+
+
+def _maker(agent: LoadedModel, start: Start | None) -> Callable[[int], Callable[[], None]]:
+    def make(count: int) -> Callable[[], None]:
+        from device_agent.runtime import Model
+        from device_agent.warm import WarmModel
+
+        model: Model = (
+            Model(bytes(agent.model.tflite), threads=count)
+            if start is None
+            else WarmModel(start, threads=count)
+        )
+        for position in range(len(model.inputs)):
+            model.set_input(agent.model.get_input(position), position)
+        return model.invoke
+
+    return make
