@@ -176,7 +176,7 @@ def test_a_governor_that_changed_during_the_run_is_in_the_record(float_model):
     set_inputs(agent)
     seen = iter([QUIET, *[Conditions(40.0, 1.8e9, "powersave", (), None)] * 100])
     plan = Plan(min_samples=20, max_seconds=1.0, max_warmup_seconds=0.1)
-    cold = ColdStart(0.0, 0.01, 0.02, 1 << 25)
+    cold = ColdStart(0.0, "none", 0.01, 0.02, 1 << 25)
     (m,) = measure([agent], [cold], plan, cpus=(0,), emulated=False, conditions=lambda cpus: next(seen))
     assert m.governor == "performance, then powersave"
 
