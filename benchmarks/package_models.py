@@ -8,8 +8,10 @@ bytes, so that it needs nothing but numpy and runs on models that nothing else h
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -74,3 +76,12 @@ def variants(paths: list[Path], sparsities: list[float], clusters: int) -> list[
             name = f"{file.stem} {sparsity:.0%} zero, {clusters} centroids"
             rows.append(Variant(name, compressed(tflite, sparsity=sparsity, clusters=clusters)))
     return rows
+
+
+def keep(path: Path, conditions: dict[str, Any], results: list[dict[str, Any]]) -> None:
+    """Writes results, one a model, to ``path``; those of other models that stand there stay."""
+    rows = json.loads(path.read_text())["results"] if path.is_file() else []
+    by_model = {row["model"]: row for row in [*rows, *results]}
+    path.write_text(
+        json.dumps({"conditions": conditions, "results": list(by_model.values())}, indent=2) + "\n"
+    )

@@ -16,7 +16,6 @@ stays empty.
 from __future__ import annotations
 
 import argparse
-import json
 import lzma
 import sys
 from collections.abc import Callable
@@ -27,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.package_models import Variant, variants
+from benchmarks.package_models import Variant, keep, variants
 from device_agent import package, sections
 from sdk.pack import pack
 from sdk.symbols import Symbols, entropy_bits
@@ -191,23 +190,17 @@ def main() -> None:
         results.append(measure(variant))
         print(row(results[-1]), flush=True)
         if arguments.json:
-            keep(arguments.json, results, arguments.clusters)
+            keep(arguments.json, conditions(arguments.clusters), results)
 
 
-def keep(path: Path, results: list[dict[str, Any]], clusters: int) -> None:
-    """Writes the rows to ``path``, where rows of other models stay as they are."""
-    found = {
-        module: version(module) for module, _ in RIVALS.values() if find_spec(module) and module != "lzma"
-    }
-    conditions = {
+def conditions(clusters: int) -> dict[str, Any]:
+    modules = [module for module, _ in RIVALS.values() if find_spec(module) and module != "lzma"]
+    return {
         "python": sys.version.split()[0],
         "numpy": np.__version__,
-        **found,
+        **{module: version(module) for module in modules},
         "clusters": clusters,
     }
-    rows = json.loads(path.read_text())["results"] if path.is_file() else []
-    rows = {row["model"]: row for row in [*rows, *results]}
-    path.write_text(json.dumps({"conditions": conditions, "results": list(rows.values())}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

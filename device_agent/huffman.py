@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from device_agent.format import BlockCorrupt
-from device_agent.sections import Array, Blocks, Code, Content, Dense, Planes, Raw, Sparse, parse
+from device_agent.sections import Array, Blocks, Code, Content, Dense, Planes, Raw, Sparse, parse, windows
 
 # Codes decoded at a time: bounds what the numpy decoder takes beside the output to a few megabytes.
 _CHUNK_CODES = 1 << 19
@@ -59,13 +59,6 @@ def _decode_elements(content: Raw | Dense | Sparse, elements: Array) -> None:
         _decode_dense(content, content.blocks, elements)
 
 
-def _windows(stream: Any) -> Array:
-    """The 64 bits that start at each byte of the stream, (bytes + 1,) int64; zeros follow the end."""
-    padded = np.zeros(len(stream) + 9, np.uint8)
-    padded[: len(stream)] = np.frombuffer(stream, np.uint8)
-    return np.ndarray((len(stream) + 1,), "<i8", padded, strides=(1,)).astype(np.int64)
-
-
 def _index(values: Array) -> Array:
     """Indices as take wants them: on a 32-bit board it refuses those of 64 bits. Elsewhere nothing is copied."""
     return values.astype(np.intp, copy=False)
@@ -86,7 +79,7 @@ def _decode_dense(content: Dense, blocks: Blocks, elements: Array) -> None:
     table = symbols << 4 | lengths
     mask = len(table) - 1
     per_window = _WINDOW_BITS // content.code.max_length
-    windows = _windows(blocks.stream)
+    loads = windows(blocks.stream)
     word_length = content.words.shape[1]
     steps = 1 << blocks.log2
     for first, starts, ends, tail in _lanes(blocks):
@@ -96,7 +89,7 @@ def _decode_dense(content: Dense, blocks: Blocks, elements: Array) -> None:
             if step == tail:  # the last block is shorter: from here on its lane runs on zeros and is ignored
                 tail_end = int(position[-1])
             if step % per_window == 0:
-                window = windows.take(_index(position >> 3), mode="clip") >> (position & 7)
+                window = loads.take(_index(position >> 3), mode="clip") >> (position & 7)
             entry = table.take(_index(window & mask))
             taken[step] = entry
             entry &= 15
@@ -123,7 +116,7 @@ def _decode_sparse(content: Sparse, elements: Array) -> None:
     gap_mask, value_mask = len(gap_table) - 1, len(value_table) - 1
     has_extra = bool(gap_extra.any())
     low_bits = (1 << np.arange(32, dtype=np.int64)) - 1
-    windows = _windows(blocks.stream)
+    loads = windows(blocks.stream)
     steps = 1 << blocks.log2
     position_starts = np.concatenate([[0], blocks.position_ends[:-1]])
     for first, starts, ends, tail in _lanes(blocks):
@@ -133,7 +126,7 @@ def _decode_sparse(content: Sparse, elements: Array) -> None:
         for step in range(steps):
             if step == tail:
                 tail_end = int(position[-1])
-            window = windows.take(_index(position >> 3), mode="clip") >> (position & 7)
+            window = loads.take(_index(position >> 3), mode="clip") >> (position & 7)
             entry = gap_table.take(_index(window & gap_mask))
             used = entry & 31
             window >>= used

@@ -122,21 +122,26 @@ def _pieces(content: Lz, size: int, whole: bool = True) -> Any:
 
 def _inflate(stream: Any, size: int, whole: bool) -> Any:
     decoder = zlib.decompressobj(-15)
-    pending, left = bytes(stream), size
+    # The stream is fed piece by piece, because zlib hands back, as a copy, what it did not get to.
+    pending, position, left = b"", 0, size
     try:
-        while left and not decoder.eof:
-            piece = decoder.decompress(pending, min(left, _CHUNK))
+        while not decoder.eof and (left or whole):
+            if not pending:
+                pending = bytes(stream[position : position + _CHUNK])
+                position += len(pending)
+            # One byte more than allowed: reaches the end of a good stream and shows a long one.
+            piece = decoder.decompress(pending, min(left, _CHUNK) or 1)
             pending = decoder.unconsumed_tail
-            if not piece and not pending:
+            if piece and not left:
+                raise StreamCorrupt("stream is long", expected=f"{size} bytes")
+            if not piece and not pending and position == len(stream):
                 break
             left -= len(piece)
-            yield piece
-        # One byte more than allowed: reaches the end of a good stream and shows a long one.
-        if whole and not left and not decoder.eof and decoder.decompress(pending, 1):
-            raise StreamCorrupt("stream is long", expected=f"{size} bytes")
+            if piece:
+                yield piece
     except zlib.error as error:
         raise StreamCorrupt("deflate stream is broken", found=str(error)) from error
-    if whole and (not decoder.eof or decoder.unused_data or (left and decoder.unconsumed_tail)):
+    if whole and (not decoder.eof or decoder.unused_data or position < len(stream)):
         raise StreamCorrupt("deflate stream does not end with the section")
 
 

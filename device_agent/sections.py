@@ -416,17 +416,23 @@ def _parse_index(cursor: Cursor, held: Array, minimum_each: int) -> Array:
             "width of a block index", expected=f"at most {MAX_INDEX_WIDTH} bits", found=str(width)
         )
     used = len(held) * width
-    packed = np.frombuffer(cursor.take((used + 7) >> 3, "block index"), np.uint8)
+    packed = cursor.take((used + 7) >> 3, "block index")
+    if used & 7 and packed[-1] >> (used & 7):
+        raise PaddingInvalid("unused bits of a block index are set")
     values = np.full(len(held), common, np.int64)
     if width:
-        bits = np.unpackbits(packed, bitorder="little")
-        if bits[used:].any():
-            raise PaddingInvalid("unused bits of a block index are set")
-        for bit in range(width):
-            values += bits[bit:used:width].astype(np.int64) << bit
+        starts = np.arange(len(held)) * width
+        values += windows(packed).take(starts >> 3) >> (starts & 7) & ((1 << width) - 1)
     if (values < held * minimum_each).any():
         raise BlockIndexInvalid("a block is shorter than its codes can be")
     return values
+
+
+def windows(stream: Any) -> Array:
+    """The 64 bits that start at each byte of the stream, (bytes + 1,) int64; zeros follow the end."""
+    padded = np.zeros(len(stream) + 9, np.uint8)
+    padded[: len(stream)] = np.frombuffer(stream, np.uint8)
+    return np.ndarray((len(stream) + 1,), "<i8", padded, strides=(1,)).astype(np.int64)
 
 
 def _expect_size(found: int, expected: int) -> None:

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from device_agent import kernel as decoder_kernel
-from device_agent import package
+from device_agent import lz, package
 from device_agent.errors import PackageError
-from device_agent.format import CodecUnavailable, LimitExceeded, PackageTruncated
+from device_agent.format import CodecUnavailable, LimitExceeded, PackageTruncated, StreamCorrupt
+from sdk import lz_encode
+from sdk.bit_fields import varint
 from sdk.pack import pack
 from tests.golden.make_golden import MODEL, RAW_SKELETON, build, lzma_section
 from tests.package_samples import clustered, flatbuffer
@@ -177,3 +179,24 @@ def test_an_error_says_what_was_expected_and_what_was_found(packed: bytes) -> No
         package.read(packed[:-7])
     assert str(len(packed)) in str(caught.value)
     assert str(len(packed) - 7) in str(caught.value)
+
+
+def test_a_long_deflate_stream_is_read_piece_by_piece_and_must_end_with_its_section() -> None:
+    content = np.random.default_rng(9).integers(0, 200, 300_000).astype(np.uint8)
+    blob = lz_encode.encode_deflate(content.tobytes(), 1)
+
+    def decoded(blob: bytes, size: int) -> bytes:
+        out = np.empty(size, np.uint8)
+        lz.decode(lz.parse(memoryview(blob), size), out)
+        return out.tobytes()
+
+    assert decoded(blob, len(content)) == content.tobytes()
+    assert lz.head(lz.parse(memoryview(blob), len(content)), 1000) == content[:1000].tobytes()
+    shorter = blob[:3] + varint(len(content) - 1) + blob[3 + len(varint(len(content))) :]
+    for broken, size in (
+        (blob + b"\0", len(content)),
+        (blob[:-1], len(content)),
+        (shorter, len(content) - 1),
+    ):
+        with pytest.raises(StreamCorrupt):
+            decoded(broken, size)
