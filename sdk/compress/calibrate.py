@@ -69,15 +69,25 @@ class Calibrated:
 
 
 def with_biases(graph: Graph) -> Graph:
-    """The graph with a zero bias in every layer that can have one and has none: calibration corrects biases."""
+    """The graph with a bias of its own in every layer that can have one: calibration corrects biases.
+
+    A layer that has none gets zeros.  Converters store equal biases once (a network with fresh weights has one for all
+    layers of a width): each layer after the first that shares a bias gets a copy.
+    """
     tensors, operators = list(graph.tensors), list(graph.operators)
+    taken: set[int] = set()
     for weight in graph.weights():
         operator = operators[weight.operator_index]
-        if operator.kind not in SOLVED_KINDS or (len(operator.inputs) > 2 and operator.inputs[2] >= 0):
+        bias = operator.inputs[2] if len(operator.inputs) > 2 else -1
+        if operator.kind not in SOLVED_KINDS or (bias >= 0 and bias not in taken):
+            taken.add(bias)
             continue
         channels = weight.tensor.shape[weight.channel_axis]
-        zeros = np.zeros(channels, np.float32)
-        tensors.append(Tensor(f"{weight.tensor.name}/bias", (channels,), "FLOAT32", zeros))
+        tensor = Tensor(f"{weight.tensor.name}/bias", (channels,), "FLOAT32", np.zeros(channels, np.float32))
+        if bias >= 0:
+            data = tensors[bias].data
+            tensor = replace(tensors[bias], name=tensor.name, data=None if data is None else data.copy())
+        tensors.append(tensor)
         operators[weight.operator_index] = replace(
             operator, inputs=(*operator.inputs[:2], len(tensors) - 1, *operator.inputs[3:])
         )

@@ -172,6 +172,20 @@ def test_sensitivities_are_the_second_order_of_the_loss(graph: Graph, fisher: di
     assert np.mean(measured) == pytest.approx(expected.mean(), rel=0.35)
 
 
+def test_layers_that_share_one_bias_get_their_own(graph: Graph):
+    stem, depthwise, *rest = graph.operators
+    shared = replace(depthwise, inputs=(*depthwise.inputs[:2], stem.inputs[2]))
+    one_bias = replace(graph, operators=(stem, shared, *rest))
+    whole = with_biases(one_bias)
+    biases = [layer.bias for layer in solved_layers(whole)]
+    assert len(set(biases)) == len(biases) == len(solved_layers(graph))
+    first = images(range(1))
+    np.testing.assert_array_equal(interpret(whole.write(), first), interpret(one_bias.write(), first))
+    fisher = output_sensitivities(Executor(whole), images, COUNT)
+    assert len(fisher) == len(biases)
+    assert len(calibrate(Executor(whole), images, COUNT, 3e-5, fisher).solutions) == len(biases)
+
+
 def test_layers_without_a_bias_are_given_one_of_zeros(graph: Graph) -> None:
     operators = list(graph.operators)
     operators[4] = replace(operators[4], inputs=(*operators[4].inputs[:2], -1))
