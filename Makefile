@@ -7,11 +7,12 @@ PYTHON ?= $(or $(shell for p in python3 python3.13 python3.12 python3.11 python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test lint format transcript clean
+.PHONY: help setup demo test docs lint format transcript clean
 
 help:
 	@echo "make demo    convert, compress, deploy and measure two networks; no board needed"
 	@echo "make test    the whole test suite"
+	@echo "make docs    the documentation as a site, in site/"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff format the code"
 	@echo "make transcript  record the README transcript and the page of the demo anew"
@@ -27,7 +28,7 @@ $(VENV)/ready: pyproject.toml
 	  { echo "$(PYTHON) has no ensurepip, which a virtual environment needs. On Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[host,demo,dev]'
+	$(BIN)/pip install --quiet --editable '.[host,demo,dev,docs]'
 	$(BIN)/sdk board fetch local --all-runtimes
 	@touch $@
 
@@ -36,6 +37,9 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 lint: setup
 	$(BIN)/ruff check .
@@ -50,4 +54,4 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site *.egg-info
