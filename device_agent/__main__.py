@@ -3,6 +3,7 @@
     status                  what is installed and deployed here
     missing                 which blobs the host has to send (a JSON list of SHA-256 on standard input)
     install                 take a release and its blobs from standard input, try it, confirm or revert
+    import LAYOUT [NAME...] the same with the releases that `sdk export` wrote: an OCI image layout, a folder or a tar
     confirm NAME            make the release on trial the current one
     rollback NAME           go back to the release before, or another earlier one
     check RELEASE           the health check of one release
@@ -58,15 +59,19 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("prune")
 
     install = commands.add_parser("install")
-    install.add_argument(
-        "--keep-on-trial", action="store_true", help="leave confirming to the verb `confirm`"
-    )
-    install.add_argument(
-        "--keep", type=int, help="releases of that name to keep (default: as before, at first 2)"
-    )
-    install.add_argument("--max-inference-seconds", type=float, help="longest inference of a release")
-    install.add_argument("--max-memory-bytes", type=int, help="most memory (default: what is free)")
-    install.add_argument("--check-seconds", type=float, default=120.0, help="longest health check")
+    imported = commands.add_parser("import")
+    imported.add_argument("layout", type=Path)
+    imported.add_argument("names", nargs="*", help="of the releases to take (default: all of them)")
+    for command in (install, imported):
+        command.add_argument(
+            "--keep-on-trial", action="store_true", help="leave confirming to the verb `confirm`"
+        )
+        command.add_argument(
+            "--keep", type=int, help="releases of that name to keep (default: as before, at first 2)"
+        )
+        command.add_argument("--max-inference-seconds", type=float, help="longest inference of a release")
+        command.add_argument("--max-memory-bytes", type=int, help="most memory (default: what is free)")
+        command.add_argument("--check-seconds", type=float, default=120.0, help="longest health check")
 
     confirm = commands.add_parser("confirm")
     confirm.add_argument("name")
@@ -87,7 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check")
     check.add_argument("release")
     check.add_argument("--passed", type=Path, help="file for what the check found; then prepare the release")
-    for command in (install, check):
+    for command in (install, imported, check):
         command.add_argument("--emulated", action="store_true", help="do not choose threads by time")
 
     run = commands.add_parser("run")

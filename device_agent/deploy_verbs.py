@@ -9,7 +9,7 @@ import os
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Callable, cast
 
 from device_agent import signature
 from device_agent.child import call_child
@@ -17,6 +17,7 @@ from device_agent.errors import AgentError, ArmletError, SignatureError, StoreEr
 from device_agent.health import unfit
 from device_agent.inputs import json_line_from_stdin
 from device_agent.installed import environment
+from device_agent.layout import Layout
 from device_agent.release import MAX_BLOBS, MAX_ENVIRONMENT, Release, Slot
 from device_agent.store import Store, default_home
 
@@ -87,7 +88,7 @@ def _was_checked_here(store: Store, name: str, release_id: str) -> bool:
 
 
 def install(options: Namespace) -> dict[str, Any]:
-    """One lock around all of it, so that two deploys cannot mix; the old release answers the whole time.
+    """Takes a release from standard input, tries it, and confirms it or goes back.
 
     Standard input: the line {"release": manifest, "blobs": [[sha256, size, offset], ...]}, then the bytes of those
     blobs, each from its offset on (what `missing` said had arrived of it).
@@ -103,10 +104,54 @@ def install(options: Namespace) -> dict[str, Any]:
         if not 0 <= blob[2] <= blob[1]:
             raise AgentError("a blob begins before its end", found=repr(blob)[:120])
         blobs.append((blob[0], blob[1], blob[2]))
+    stream = cast(io.BufferedIOBase, sys.stdin.buffer)
+    return _install(store_of_board(), release, lambda: (stream, blobs), options)
+
+
+def import_layout(options: Namespace) -> dict[str, Any]:
+    """Installs the releases of an OCI image layout, one after the other, as `install` does; the first that is sent back
+    ends it with an error."""
+    installed = []
+    with Layout(options.layout) as layout:
+        releases = layout.releases()
+        unknown = set(options.names) - {release.name for release in releases}
+        if unknown:
+            raise AgentError(
+                f"the layout holds no release of {sorted(unknown)[0][:64]}",
+                expected="one of " + ", ".join(release.name for release in releases),
+            )
+        for release in releases:
+            if options.names and release.name not in options.names:
+                continue
+            installed.append(_import_release(layout, release, options))
+    return {"releases": installed}
+
+
+def _import_release(layout: Layout, release: Release, options: Namespace) -> dict[str, Any]:
     store = store_of_board()
+    answer = _install(store, release, lambda: layout.stream(store.blobs.missing(release.blobs)), options)
+    if answer["state"] == "reverted":
+        raise AgentError(
+            f"the board tried {release.name} and went back to what ran before",
+            expected="its health check to pass",
+            found=answer["reason"],
+        )
+    return answer
+
+
+def _install(
+    store: Store,
+    release: Release,
+    arriving: Callable[[], tuple[io.BufferedIOBase, list[tuple[str, int, int]]]],
+    options: Namespace,
+) -> dict[str, Any]:
+    """One lock around all of it, so that two deploys cannot mix; the old release answers the whole time.
+
+    ``arriving``: where the blobs that the board lacks come from, and (sha256, size, offset) of each.
+    """
     answer: dict[str, Any] = {"name": release.name, "release": release.id, "check": None, "reason": ""}
     with store.locked():
-        store.blobs.receive(cast(io.BufferedIOBase, sys.stdin.buffer), blobs)
+        store.blobs.receive(*arriving())
         try:
             require_signature(store, release)
         except SignatureError as error:

@@ -107,7 +107,7 @@ class Release:
                 if record.get("signature_sha256") is None
                 else check_digest(record["signature_sha256"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
             raise StoreError("the manifest of a release is wrong", found=repr(error)[:200]) from None
         if not 1 <= len(parts) <= MAX_PARTS or release.size > MAX_PACKAGE_BYTES:
             raise StoreError(
@@ -244,7 +244,7 @@ def check_name(name: Any) -> str:
 def parse_json(data: bytes, schema: str, what: str) -> dict[str, Any]:
     try:
         record = json.loads(data)
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise StoreError(f"the {what} is not JSON", found=str(error)[:200]) from None
     if not isinstance(record, dict) or record.get("schema") != schema:
         found = record.get("schema") if isinstance(record, dict) else type(record).__name__

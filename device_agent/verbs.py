@@ -75,6 +75,7 @@ VERBS: dict[str, Callable[[Namespace], dict[str, Any]]] = {
     "status": status,
     "missing": deploy_verbs.missing,
     "install": deploy_verbs.install,
+    "import": deploy_verbs.import_layout,
     "confirm": deploy_verbs.confirm,
     "rollback": deploy_verbs.rollback,
     "forget": deploy_verbs.forget,

@@ -56,6 +56,31 @@ class Packed:
 
 
 @dataclass(frozen=True)
+class ExportedRelease:
+    """One release of an export; ``release`` is its id on every board."""
+
+    name: str
+    release: str
+    package_sha256: str
+    package_bytes: int
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Releases were written for another engine to carry: ``format`` is "oci" or "ansible"."""
+
+    output: Path
+    format: str
+    files: int
+    bytes: int
+    releases: tuple[ExportedRelease, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return _plain(self)
+
+
+@dataclass(frozen=True)
 class Unpacked:
     """A package was decoded to the ``.tflite`` it was made from, and its checksum was right."""
 

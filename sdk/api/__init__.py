@@ -25,6 +25,7 @@ _MODULES = {
     "describe_zoo_model": "sdk.api.files",
     "diff_packages": "sdk.api.files",
     "evaluate_on_board": "sdk.api.evaluating",
+    "export_releases": "sdk.api.exporting",
     "fetch_runtimes": "sdk.prefetch",
     "fleet_status": "sdk.api.fleet",
     "golden_pair": "sdk.api.golden",

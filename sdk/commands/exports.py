@@ -1,4 +1,4 @@
-"""Commands that write what others take: the C library for native programs."""
+"""Commands that write what others take: releases for other engines to carry, the C library for native programs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,34 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from sdk.commands.output import print_result
+from sdk.commands.output import print_result, progress_bar
 from sdk.commands.register import add_command
 
 
 def register(commands: Any) -> None:
     """Adds the commands to the parser's group."""
+    sub = add_command(
+        commands,
+        "export",
+        _export,
+        "write models as releases that Ansible or any OCI registry carries to boards",
+        "sdk export mobilenet.armlet --format oci -o release",
+    )
+    sub.add_argument("models", type=Path, nargs="+", metavar="model", help=".armlet package, or any model")
+    sub.add_argument(
+        "--format",
+        choices=("oci", "ansible"),
+        required=True,
+        help="an OCI image layout, or a role and a playbook",
+    )
+    sub.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        help="new folder, or for oci a new file that ends with .tar",
+    )
+
     sub = add_command(
         commands,
         "native",
@@ -33,6 +55,14 @@ def register(commands: Any) -> None:
         metavar="MACHINE",
         help="x86_64, aarch64 or armv7l, as `uname -m` says; may be given several times (default: this computer)",
     )
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from sdk import api
+
+    with progress_bar(arguments) as progress:
+        result = api.export_releases(arguments.models, arguments.output, arguments.format, progress=progress)
+    print_result(arguments, result.to_json(), lambda terminal: terminal.exported(result))
 
 
 def _native(arguments: argparse.Namespace) -> None:

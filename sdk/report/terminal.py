@@ -14,6 +14,7 @@ from sdk.report.record import Accuracy
 from sdk.report.tables import facts as _facts
 from sdk.report.tables import shape_text, short_name
 from sdk.report.tables import table as _table
+from sdk.report.terminal_exports import exported as exported
 from sdk.report.terminal_exports import native_libraries as native_libraries
 from sdk.report.terminal_fleet import fleet_deployed as fleet_deployed
 from sdk.report.terminal_fleet import fleet_overview as fleet_overview
