@@ -82,7 +82,7 @@ def _role(releases: Sequence[PreparedRelease], archive: bytes) -> dict[str, byte
 
 def _shipped(path: str) -> bytes:
     """A file of the role as it comes with this package."""
-    return resources.files("sdk").joinpath("ansible", ROLE, *path.split("/")).read_bytes()
+    return (resources.files("sdk") / "ansible" / ROLE / path).read_bytes()
 
 
 def _write_folder(output: Path, files: Mapping[str, bytes]) -> None:
