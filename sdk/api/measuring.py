@@ -32,6 +32,9 @@ from sdk.session import Session, Target, open_session
 #: All isolated operators of one model together get about this long.
 ISOLATED_SECONDS = 12.0
 ISOLATED_SAMPLES = 200
+#: Of what an emulated board is timed for: one inference is enough to see that a model runs there, and how.
+EMULATED_SECONDS = 0.1
+PROFILE_SECONDS = 5.0
 
 #: A number of threads, or "all".
 Threads = int | Literal["all"]
@@ -70,7 +73,11 @@ def measure(
     """
     models = [_open(name, data) for name, data in packages]
     runs: list[tuple[Measurement, ...]] = []
-    for wanted in [threads] if isinstance(threads, (int, str)) else threads:
+    counts = [threads] if isinstance(threads, (int, str)) else threads
+    if session.board.emulated:
+        # An inference shows that the model runs there; more of them, or threads, would be time that nobody is shown.
+        counts, samples, seconds = counts[:1], 1, min(seconds, EMULATED_SECONDS)
+    for wanted in counts:
         count = wanted if isinstance(wanted, int) else _all_threads(runs)
         if count not in [run[0].threads for run in runs]:
             run = session.agent.bench(
@@ -281,6 +288,7 @@ def profile_deployed(
                     [model.name for model in models],
                     threads=measured[0].threads,
                     kernel=session.kernel,
+                    max_seconds=EMULATED_SECONDS if session.board.emulated else PROFILE_SECONDS,
                     emulated=session.board.emulated,
                 )
             )

@@ -129,9 +129,28 @@ def fetched(results: Sequence[Any]) -> RenderableType:
 
 
 def board_status(status: Any) -> RenderableType:
-    """Whether an emulated board runs, and where."""
-    facts = {key: value for key, value in status.to_json().items() if value not in (None, "", [])}
-    return _facts(*((key.replace("_", " "), str(value)) for key, value in facts.items()))
+    """Whether an emulated board runs, where, and what to do next."""
+    where = status.to_json()
+    if not status.running:
+        built = (
+            "its userland is built"
+            if status.userland_built
+            else "its first start builds it, which takes a minute and the internet"
+        )
+        return Group(
+            Text(f"{status.board} does not run; {built}", style="bold"),
+            _facts(("folder", str(status.folder)), ("next", f"sdk board start {status.board}")),
+        )
+    return Group(
+        Text(f"{status.board} runs", style="bold"),
+        _facts(
+            ("address", f"{where['user']}@{where['host']}, port {status.port}"),
+            ("process", str(status.pid)),
+            ("core", f"{status.cpu}, emulated: times taken there are not latencies"),
+            ("folder", str(status.folder)),
+            ("next", f"sdk deploy --board {status.board} MODEL"),
+        ),
+    )
 
 
 def probed(result: Any) -> RenderableType:
@@ -167,7 +186,8 @@ def deployed(result: Any) -> RenderableType:
     """What runs now, what was sent for it, and how the health check came out."""
     state = {
         "confirmed": "is what runs now",
-        "unchanged": "ran already; nothing was sent",
+        "unchanged": "ran already"
+        + ("" if result.sent_bytes or result.provisioned_bytes else "; nothing was sent"),
         "trial": "waits on trial",
     }[result.state]
     difference = result.largest_difference
