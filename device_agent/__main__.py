@@ -152,7 +152,7 @@ def serve_arguments(parser: argparse.ArgumentParser) -> None:
         help="may be repeated (default: all that is deployed)",
     )
     what.add_argument("--workers", type=int, default=1, help="interpreters of each model (default: 1)")
-    what.add_argument("--threads", type=int, default=1, help="cores of one inference (default: 1)")
+    what.add_argument("--threads", type=int, help="cores of one inference (default: as when it was deployed)")
     what.add_argument("--kernel", choices=("auto", "c", "numpy"), default="auto")
     limits = parser.add_argument_group("limits")
     limits.add_argument("--queue", type=int, default=16, help="requests that may wait (default: 16)")

@@ -16,7 +16,7 @@ from argparse import Namespace
 from typing import Any, Iterator
 
 # Everything that a request or a new release will need: the folder of this code may be replaced while it runs.
-from device_agent import kernel, package, pictures  # noqa: F401
+from device_agent import kernel, package, pictures, warm  # noqa: F401
 from device_agent.admission import Pool
 from device_agent.agent import Agent
 from device_agent.errors import AgentError
@@ -86,10 +86,10 @@ def check_options(options: Namespace) -> None:
         ("max_body", 1),
         ("max_connections", 1),
     ):
-        if getattr(options, name) < least:
-            found = str(getattr(options, name))
+        value = getattr(options, name)
+        if value is not None and value < least:  # threads may be left to the release
             raise AgentError(
-                f"--{name.replace('_', '-')} is too small", expected=f"{least} or more", found=found
+                f"--{name.replace('_', '-')} is too small", expected=f"{least} or more", found=str(value)
             )
     for name in ("deadline", "read_seconds", "idle_seconds", "drain_seconds"):
         if not 0.0 < getattr(options, name) <= 86400.0:
