@@ -45,18 +45,19 @@ class Serving:
         #: Answers by model and status; requests that got no place, by model and reason.
         self.answered, self.shed = metrics.Counter(), metrics.Counter()
         self._started = time.time()
+        self._known = self._releases()
         self._last_sign = clock()
         self._check_begun: float | None = None
 
     # -- supervision, by one thread ------------------------------------------------------------------------------
 
     def refresh(self) -> bool:
-        """Lets every model look for a new release; whether one was taken since the last time."""
-        before = self._releases()
+        """Lets every model look for a new release; whether one was taken since the last time, by whomever."""
         for pool in self.pools.values():
             for agent in pool.agents:
                 agent.refresh()
-        return self._releases() != before
+        before, self._known = self._known, self._releases()
+        return self._known != before
 
     def _releases(self) -> list[Any]:
         return [agent.release for pool in self.pools.values() for agent in pool.agents]
