@@ -154,7 +154,7 @@ def compress_model(
     if made.recipe.int8:
         progress("quantise", 0, 0)
         with quiet_tensorflow():
-            final = to_int8(final if special is not None else fuse(final), made.recipe, learn)
+            final = to_int8(final if special is not None else fuse(final), made.recipe, learn, progress)
     package = packed(
         final,
         made.recipe,

@@ -267,7 +267,7 @@ def _variants(
         data_sha256=kept.digest(),
     )
     with quiet_tensorflow():
-        quantised = to_int8(dense, recipe, material.learn)
+        quantised = to_int8(dense, recipe, material.learn, progress)
     yield _variant("int8", "int8", quantised, recipe, material, progress)
 
 

@@ -9,14 +9,14 @@ layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sdk.compress.matrices import SOLVED_KINDS, LayerShape
 from sdk.compress.selection import select_weights
-from sdk.compress.solve import LEVELS, Problem, Solution, solve
+from sdk.compress.solve import LEVELS, Problem, Solution, solve, solve_on_grid
 from sdk.compress.statistics import Images, Moments, Runner, Streams, sensitivities
 from sdk.graph import Graph, Tensor, Weight
 
@@ -139,10 +139,59 @@ def calibrate(
     get, by their weight's tensor number.  ``watch`` is told after every layer how many bits all until then take, and
     may raise to end a run that leads nowhere.
     """
+    pruned = {weight.tensor_index for weight in select_weights(runner.graph)}
+    wished = wishes or {}
+
+    def decide(layer: Layer, problem: Problem) -> Solution:
+        tensor = layer.weight.tensor_index
+        wish = wished.get(tensor, Wish())
+        least = sparsity if tensor in pruned else 0.0
+        return solve(
+            problem,
+            price * wish.price,
+            levels=levels if wish.levels is None else wish.levels,
+            sparsity=least if wish.sparsity is None else wish.sparsity,
+            block=block if layer.weight.layer == "convolution 1x1" else 1,
+        )
+
+    return _layer_by_layer(runner, images, count, decide, fisher, progress, watch)
+
+
+def round_to_grids(
+    runner: Runner,
+    images: Images,
+    count: int,
+    grids: Mapping[int, np.ndarray],
+    *,
+    progress: Progress = silent,
+) -> Calibrated:
+    """Rounds the weights of the tensors in ``grids`` to whole numbers of -127 to 127 times these scales.
+
+    A scale for every output channel, (channels,), as an int8 graph has them.  What rounding does wrong is made up for
+    as in :func:`calibrate`; nothing is priced, so no sensitivities are needed, and weights that are zero stay zero.
+    """
+
+    def decide(layer: Layer, problem: Problem) -> Solution:
+        scales = grids[layer.weight.tensor_index].reshape(layer.shape.groups, layer.shape.rows)
+        return solve_on_grid(problem, scales, layer.shape.unfold(layer.weight.array) == 0)
+
+    return _layer_by_layer(runner, images, count, decide, {}, progress, only=grids.keys())
+
+
+def _layer_by_layer(
+    runner: Runner,
+    images: Images,
+    count: int,
+    decide: Callable[[Layer, Problem], Solution],
+    fisher: Mapping[int, np.ndarray],
+    progress: Progress,
+    watch: Callable[[float], None] = lambda bits: None,
+    only: Collection[int] | None = None,
+) -> Calibrated:
     graph = runner.graph
     layers = solved_layers(graph)
-    pruned = {weight.tensor_index for weight in select_weights(graph)}
-    wished = wishes or {}
+    if only is not None:
+        layers = tuple(layer for layer in layers if layer.weight.tensor_index in only)
     streams = Streams(runner, images, count)
     constants: dict[int, np.ndarray] = {}
     solutions: dict[int, Solution] = {}
@@ -157,17 +206,11 @@ def calibrate(
         problem = Problem(
             _target(weights, moments, covariance),
             covariance,
-            fisher[layer.weight.operator_index].reshape(layer.shape.groups, layer.shape.rows),
+            fisher.get(layer.weight.operator_index, np.ones(layer.shape.channels)).reshape(
+                layer.shape.groups, layer.shape.rows
+            ),
         )
-        wish = wished.get(tensor, Wish())
-        least = sparsity if tensor in pruned else 0.0
-        solution = solve(
-            problem,
-            price * wish.price,
-            levels=levels if wish.levels is None else wish.levels,
-            sparsity=least if wish.sparsity is None else wish.sparsity,
-            block=block if layer.weight.layer == "convolution 1x1" else 1,
-        )
+        solution = decide(layer, problem)
         constants[tensor] = layer.shape.fold(solution.weights)
         wanted = (weights @ moments.teacher_mean[..., None]).reshape(-1)
         reached = (solution.weights.astype(np.float64) @ moments.student_mean[..., None]).reshape(-1)

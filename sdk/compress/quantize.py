@@ -5,13 +5,17 @@ quantization specification").  Ranges are taken from example images that run thr
 the one inside TensorFlow's converter, which takes a ``.tflite`` as it is.  Input and output stay float32, so an int8
 model is fed and read like the float one.
 
+The quantiser rounds every weight to the nearest step.  :func:`weight_grids` and :func:`with_rounded` let another pass
+(:func:`sdk.compress.calibrate.round_to_grids`) choose the steps, which keeps networks with few weights a channel, such
+as MobileNets, close to the float graph (docs/arm-speed.md).
+
 On cores without dot-product instructions (Cortex-A53, A72) int8 is hardly faster than float32 and a pruned float model
 beats it; with them (Cortex-A76) it is three times faster.  See docs/arm-speed.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -56,6 +60,54 @@ def quantize(graph: Graph, images: Iterable[np.ndarray]) -> Graph:
     # The quantiser writes a new file: what the graph says about itself is carried over.
     kept = dict(quantised.metadata) | dict(graph.metadata)
     return replace(quantised, metadata=tuple(kept.items()), description=graph.description)
+
+
+def weight_grids(graph: Graph, quantised: Graph) -> dict[int, np.ndarray]:
+    """For each float weight of ``graph`` (by tensor number) the scales that its int8 form has, (channels,)."""
+    stored = _by_name(quantised)
+    grids = {}
+    for weight in graph.weights():
+        found = quantised.tensors[stored.get(weight.tensor.name, 0)]
+        if weight.tensor.name in stored and found.dtype == "INT8" and found.quantization is not None:
+            channels = weight.tensor.shape[weight.channel_axis]
+            grids[weight.tensor_index] = np.broadcast_to(found.quantization.scales, (channels,))
+    return grids
+
+
+def with_rounded(
+    graph: Graph, quantised: Graph, symbols: Mapping[int, np.ndarray], biases: Mapping[int, np.ndarray]
+) -> Graph:
+    """``quantised`` with other whole numbers for weights and other biases (float32), by tensor number of ``graph``.
+
+    Scales stay what they are.
+    """
+    stored = _by_name(quantised)
+    changes = {}
+    for tensor, numbers in symbols.items():
+        changes[stored[graph.tensors[tensor].name]] = numbers.astype(np.int8)
+    for tensor, bias in biases.items():
+        index = stored.get(graph.tensors[tensor].name)
+        found = quantised.tensors[index] if index is not None else None
+        if (
+            index is not None
+            and found is not None
+            and found.dtype == "INT32"
+            and found.quantization is not None
+        ):
+            limit = np.iinfo(np.int32).max
+            steps = np.rint(bias.astype(np.float64) / found.quantization.scales)
+            changes[index] = np.clip(steps, -limit, limit).astype(np.int32)
+    return quantised.with_data(changes)
+
+
+def _by_name(graph: Graph) -> dict[str, int]:
+    """Constants by their names; one that is there twice is not among them."""
+    names = [tensor.name for tensor in graph.tensors]
+    return {
+        name: index
+        for index, name in enumerate(names)
+        if graph.tensors[index].is_dense_array and names.count(name) == 1
+    }
 
 
 def _without_empty_channels(graph: Graph) -> Graph:

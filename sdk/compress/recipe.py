@@ -14,16 +14,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdk.compress.blocks import check_block
-from sdk.compress.calibrate import Wish, calibrate, output_sensitivities, with_biases
+from sdk.compress.calibrate import (
+    Wish,
+    calibrate,
+    output_sensitivities,
+    round_to_grids,
+    solved_layers,
+    with_biases,
+)
 from sdk.compress.cluster import cluster
 from sdk.compress.dead_channels import drop_dead_channels
 from sdk.compress.prune import prune
-from sdk.compress.quantize import quantize
+from sdk.compress.quantize import quantize, weight_grids, with_rounded
 from sdk.compress.ranks import Ranks, factorised
 from sdk.compress.selection import layer_names
 from sdk.compress.solve import LEVELS
 from sdk.compress.tune import State, Tuning, tune
-from sdk.errors import DataError, ModelError
+from sdk.errors import DataError, ModelError, UnsupportedOperator
 from sdk.execute import Executor
 from sdk.graph import Graph
 
@@ -34,6 +41,7 @@ Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 
 EFFORTS = ("none", "calibrate", "train")
 SENSITIVITY_SAMPLES = 512
+ROUNDING_SAMPLES = 128  # that int8 weights are rounded on
 
 
 @dataclass(frozen=True)
@@ -183,15 +191,29 @@ def apply(
     return graph
 
 
-def to_int8(graph: Graph, recipe: Recipe, dataset: Dataset | None) -> Graph:
-    """The int8 form, its ranges taken from the recipe's own samples.
+def to_int8(graph: Graph, recipe: Recipe, dataset: Dataset | None, progress: Progress | None = None) -> Graph:
+    """The int8 form, its ranges taken from the recipe's own samples, and its weights rounded on some of them.
 
     Last of all: the graph has its board's form already, because the quantiser keeps what a pass would have merged.
     :class:`DataError` where the data set is missing or another one than the recipe was made with.
     """
     if dataset is None:
         raise DataError("an int8 model needs images to find its ranges with", found="no data")
-    return quantize(graph, learned_from(dataset, recipe).images())
+    learn = learned_from(dataset, recipe)
+    quantised = quantize(graph, learn.images())
+    try:
+        executor = Executor(graph)
+    except UnsupportedOperator:  # then weights are rounded to the nearest
+        return quantised
+    few = learn.take(ROUNDING_SAMPLES)
+    report = progress or (lambda stage, done, total: None)
+    rounded = round_to_grids(executor, few.images, len(few), weight_grids(graph, quantised), progress=report)
+    layers = {layer.weight.tensor_index: layer for layer in solved_layers(graph)}
+    symbols = {
+        tensor: layers[tensor].shape.fold(solution.symbols) for tensor, solution in rounded.solutions.items()
+    }
+    biases = {layers[tensor].bias: rounded.constants[layers[tensor].bias] for tensor in rounded.solutions}
+    return with_rounded(graph, quantised, symbols, biases)
 
 
 def learned_from(dataset: Dataset, recipe: Recipe) -> Dataset:

@@ -91,6 +91,24 @@ def solve(
     return Solution(back, scales, entropy_bits(back), loss)
 
 
+def solve_on_grid(problem: Problem, scales: np.ndarray, zeros: np.ndarray) -> Solution:
+    """The rounding with the least loss to whole numbers of -127 to 127 times ``scales`` (groups, rows).
+
+    Where ``zeros`` (groups, rows, columns) is true the weight is zero.
+    """
+    factor, diagonal, order = _factor(problem.covariance)
+    back = np.broadcast_to(order[:, None, :], zeros.shape)
+    weights = np.take_along_axis(problem.weights.astype(np.float64), order[:, None, :], axis=2)
+    weights /= scales[..., None]
+    unit = 0.5 * problem.sensitivity * scales.astype(np.float64) ** 2
+    free = np.zeros(2 * LEVELS + 1)
+    held = np.take_along_axis(zeros, back, axis=2)
+    rounded, loss = _sweep(weights, factor, diagonal, unit, free, LEVELS, 1, held)
+    symbols = np.empty_like(rounded)
+    np.put_along_axis(symbols, back, rounded, axis=2)
+    return Solution(symbols, scales.astype(np.float32), entropy_bits(symbols), loss)
+
+
 def _sparser(
     sweeps: Callable[[float], tuple[np.ndarray, float]], sparsity: float, first: float
 ) -> tuple[np.ndarray, float]:
@@ -152,8 +170,9 @@ def _sweep(
     prices: np.ndarray,
     levels: int,
     block: int,
+    held: np.ndarray | None = None,
 ) -> tuple[np.ndarray, float]:
-    """One pass over all columns; weights are in units of their row's scale."""
+    """One pass over all columns; weights are in units of their row's scale, and those that are ``held`` become zero."""
     work = weights.copy()
     groups, rows, columns = work.shape
     symbols = np.zeros(work.shape, np.int16)
@@ -165,6 +184,8 @@ def _sweep(
             value = work[:, :, column]
             cost = unit * diagonal[:, column : column + 1]
             chosen, paid = _choose(value, cost, prices, levels, block)
+            if held is not None:
+                chosen = np.where(held[:, :, column], 0.0, chosen)
             error = value - chosen
             symbols[:, :, column] = chosen
             errors[:, :, column - start] = error

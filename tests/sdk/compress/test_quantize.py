@@ -10,7 +10,9 @@ import pytest
 from sdk.compress.mirror import mirror
 from sdk.compress.prune import prune
 from sdk.compress.quantize import quantize
+from sdk.compress.recipe import Recipe, to_int8
 from sdk.compress.sparse_hint import sparse_hint
+from sdk.data import PREPROCESS, Dataset
 from sdk.errors import DataError, ModelError
 from sdk.graph import Graph
 from tests.sdk.compress.layered_graphs import Layers, kinds, small_mobilenet, small_shufflenet
@@ -79,3 +81,46 @@ def test_a_hinted_graph_and_one_that_is_int8_already_are_refused() -> None:
     net.tensors[0] = net.tensors[0].__class__("codes", (1, 8), "INT8")
     with pytest.raises(ModelError, match="1 input of float32; found INT8"):
         quantize(net.graph(net.image), [])
+
+
+def rounded(graph: Graph, samples: np.ndarray) -> Graph:
+    """As :func:`sdk.compress.recipe.to_int8` makes it."""
+    dataset = Dataset(
+        "noise",
+        samples.shape[1:],
+        PREPROCESS["raw"],
+        lambda i: samples[i],
+        lambda i: bytes(32),
+        np.arange(len(samples)),
+    )
+    recipe = Recipe(int8=True, sparsity=0.0, clusters=0, samples=len(samples), data_sha256=dataset.digest())
+    return to_int8(graph, recipe, dataset)
+
+
+def test_rounding_on_images_keeps_more_of_the_answers_than_rounding_to_the_nearest() -> None:
+    graph = small_mobilenet()
+    learn, check = images(32, 48, 0), images(32, 32, 1)
+    nearest = quantize(graph, learn)
+    chosen = rounded(graph, learn)
+    assert kinds(chosen) == kinds(nearest)
+
+    def error(int8: Graph) -> float:
+        wanted, found = (
+            np.array([interpret(m, x[None])[0] for x in check]) for m in (graph.write(), int8.write())
+        )
+        return float(np.square(wanted - found).mean())
+
+    assert error(chosen) < error(nearest)
+    for before, after in zip(nearest.weights(), chosen.weights(), strict=True):
+        assert before.tensor.quantization is not None
+        assert after.tensor.quantization is not None
+        np.testing.assert_array_equal(before.tensor.quantization.scales, after.tensor.quantization.scales)
+        assert np.abs(before.array.astype(int) - after.array).max() <= 127
+
+
+def test_rounding_on_images_leaves_pruned_weights_zero() -> None:
+    graph = prune(small_mobilenet(), 0.6)
+    int8 = rounded(graph, images(32, 16, 0))
+    by_name = {weight.tensor.name: weight.array for weight in int8.weights()}
+    for weight in graph.weights():
+        assert not by_name[weight.tensor.name][weight.array == 0].any()
