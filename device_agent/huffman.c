@@ -840,6 +840,7 @@ static int decode_planes(Cursor *c, uint64_t size, uint8_t *out) {
     uint64_t count;
     const uint8_t *raw[8];
     uint32_t is_raw = 0;
+    int broken = OK, status;
     CHECK(read_byte(c, &p));
     width = 1u << (p & 3);
     rotated = p >> 4;
@@ -861,14 +862,20 @@ static int decode_planes(Cursor *c, uint64_t size, uint8_t *out) {
             /* Float32 as it is: the elements are put together while the highest plane is decoded. */
             plane.low = raw;
             plane.rotated = (int)rotated;
-            CHECK(decode_layout(&inner, count, out, &plane));
-            REQUIRE(c->at == c->end, SECTION_TRAILING_BYTES);
-            return OK;
+            status = decode_layout(&inner, count, out, &plane);
+            REQUIRE((status != OK && status != BLOCK_CORRUPT) || c->at == c->end, SECTION_TRAILING_BYTES);
+            return status;
         } else {
-            CHECK(decode_layout(&inner, count, out + number, &plane));
+            /* Bits that are wrong come after fields that are, in whichever plane those stand. */
+            status = decode_layout(&inner, count, out + number, &plane);
+            if (status == BLOCK_CORRUPT)
+                broken = status;
+            else
+                CHECK(status);
         }
     }
     REQUIRE(c->at == c->end, SECTION_TRAILING_BYTES);
+    CHECK(broken);
     for (uint32_t number = 0; number < width; number++)
         if (is_raw >> number & 1)
             for (uint64_t i = 0; i < count; i++) out[i * width + number] = raw[number][i];

@@ -142,6 +142,7 @@ def hostile() -> dict[str, bytes]:
     one = np.float32([1]).tobytes()
     infinite = np.float32([np.inf]).tobytes()
     text = b"[1, 2]"
+    broken = dense(index=varint(65) + b"\0", bits=bytes(9))
     plane = dense(count=varint(32), block_log2=11, index=varint(32) + b"\0", bits=bytes(4))
     return {
         "NotAPackage--empty": b"",
@@ -225,6 +226,15 @@ def hostile() -> dict[str, bytes]:
             bytes([4, 1, 32, 33]) + b"\0" + bytes(32) + varint(len(plane)) + plane
         ),
         "SizeMismatch--raw": package(b"\0" + bytes(63)),
+        # Every field is looked at before the first bit.
+        "SizeMismatch--in_the_plane_after_broken_bits": package(
+            bytes([4, 1, 64]) + varint(len(broken)) + broken + b"\2\0\0", size=128
+        ),
+        "SizeMismatch--in_the_section_after_broken_bits": build(
+            [RAW_SKELETON, broken, b"\0\0"],
+            [(16, 64, 2), (0, 8, 4)],
+            model=MODEL[:16] + bytes(72) + MODEL[80:],
+        ),
         "SizeMismatch--dense": package(dense(count=varint(65))),
         "SizeMismatch--lz": package(deflate(bytes(65))),
         "CodeInvalid--13_bits": package(dense(code=bytes([13]) + bytes(12) + varint(2))),
@@ -256,7 +266,7 @@ def hostile() -> dict[str, bytes]:
         "BlockIndexInvalid--shorter_than_its_codes": package(dense(index=varint(63) + b"\0")),
         "BlockIndexInvalid--past_the_tensor": package(sparse(spans=varint(65) + b"\0")),
         "BlockIndexInvalid--span_below_its_codes": package(sparse(spans=varint(3) + b"\0")),
-        "BlockCorrupt--ends_before": package(dense(index=varint(65) + b"\0", bits=bytes(9))),
+        "BlockCorrupt--ends_before": package(broken),
         "BlockCorrupt--ends_at_another_element": package(sparse(spans=varint(11) + b"\0")),
         "BlockCorrupt--leaves_its_span": package(sparse(spans=varint(4) + b"\0")),
         "PaddingInvalid--bits": package(
