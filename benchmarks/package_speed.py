@@ -1,17 +1,26 @@
 """How fast is a package? Both decoders and packing, against zstd, xz and brotli producing the same .tflite.
 
-    python -m benchmarks.package_speed MODEL.tflite|FOLDER... [--sparsity 0 0.5 0.9] [--clusters 16]
+    python -m benchmarks.package_speed MODEL.tflite|FOLDER... [--sparsity 0 0.5 0.9] [--clusters 16] [--json FILE]
+    python -m benchmarks.package_speed MODEL.tflite|FOLDER... --emulated [CPU] | --callgrind
 
-One process, one thread; decoders take turns and the fastest round of each counts (the others measure the
-machine's other work). "decode" is the kernel alone, "unpack" is everything: checks, digests of every section
-and of the result. Weights are counted as elements of the sections, over the same for every row; zstd and the
-others are given the size of the output. "zstd" is the library writing into memory that is there already, as our
-decoder does; "zstd -d" is the command as a user calls it, with its start and its writing of the file.
+Times are processor seconds of one thread, processes that it starts included. Decoders take turns; the fastest round and
+the median of all are kept (machines have other work). Weights are the elements of the sections, the same
+number for every row.
 
-zstd and brotli come from PyPI (zstandard, brotli), for decoding libzstd and the command from the system; a rival that
-is missing is left out. Instructions an
-output weight, which do not depend on the machine's load: ``python -m benchmarks.instructions PACKAGE``
-(aarch64, emulated), or ``--callgrind`` here (x86, needs valgrind).
+    c decode        the C decoder over all sections, each to its place in memory that is there already
+    zstd            libzstd doing the same: one call, into memory that is there already; without a checksum
+    zstd, checked   the frame as the command writes it, with its XXH64, which the library then checks
+    c unpack        everything: header, digests of the package and of the result (SHA-256), from memory to memory
+    c unpack, file  the same from file to file
+    zstd -d         the command, from file to file, its start included
+    numpy unpack    as c unpack, with the numpy decoder
+
+zstd and brotli come from PyPI (zstandard, brotli) to compress; libzstd and the command, which decompress, from the
+system. A rival that is missing is left out.
+
+Instructions a weight do not depend on the machine's load: ``--emulated`` counts those of a Cortex-A72 (or the CPU
+that is named) with QEMU's user mode and a plugin, as benchmarks.instructions does; ``--callgrind`` those of x86
+(needs valgrind).
 """
 
 from __future__ import annotations
@@ -19,12 +28,13 @@ from __future__ import annotations
 import argparse
 import ctypes
 import ctypes.util
-import json
 import lzma
+import os
 import platform
 import re
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -36,45 +46,52 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.package_models import Variant, variants
+from benchmarks.package_models import Variant, keep, variants
 from device_agent import kernel as decoder_kernel
 from device_agent import package
 from sdk import kernel as kernel_builder
+from sdk.instructions import count_decoding
 from sdk.pack import pack
 
 COMMAND = "zstd -d"
+WINDOW = 27  # log2 of zstd's, larger than the models
+LARGE = 200_000  # weights of a layer that is counted apart: tables are built once a layer
+
+
+def zstd_calls(tflite: bytes, folder: Path) -> dict[str, Callable[[], object]]:
+    """Name -> a call of each way to decompress what zstd made of the model at its strongest."""
+    import zstandard
+
+    found: dict[str, Callable[[], object]] = {}
+    frames = {}
+    for name, checksum in (("zstd", False), ("zstd, checked", True)):
+        parameters = zstandard.ZstdCompressionParameters.from_level(
+            22, window_log=WINDOW, write_checksum=checksum
+        )
+        frames[name] = zstandard.ZstdCompressor(compression_params=parameters).compress(tflite)
+    library = ctypes.util.find_library("zstd")
+    if library:
+        loaded = ctypes.CDLL(library)
+        found.update({name: in_place(loaded, frame, len(tflite)) for name, frame in frames.items()})
+    if shutil.which("zstd"):
+        coded, out = folder / "model.zst", folder / "model.from_zstd"
+        coded.write_bytes(frames["zstd, checked"])
+        command = ["zstd", "-d", "-q", "-f", f"--long={WINDOW}", str(coded), "-o", str(out)]
+        found[COMMAND] = lambda: subprocess.run(command, check=True)
+    return found
 
 
 def rivals(tflite: bytes, names: list[str], folder: Path) -> dict[str, Callable[[], object]]:
     """Name -> a call that decompresses this model, compressed beforehand at the strongest setting.
 
-    ``folder`` takes the files of the command.
+    ``folder`` takes the files of the commands.
     """
     found: dict[str, Callable[[], object]] = {}
+    if "zstd" in names and find_spec("zstandard"):
+        found.update(zstd_calls(tflite, folder))
     if "xz" in names:
         stream = lzma.compress(tflite, preset=9 | lzma.PRESET_EXTREME)
         found["xz"] = lambda: lzma.decompress(stream)
-    if "zstd" in names and find_spec("zstandard"):
-        import zstandard
-
-        parameters = zstandard.ZstdCompressionParameters.from_level(22, window_log=27)
-        frame = zstandard.ZstdCompressor(compression_params=parameters).compress(tflite)
-        library = ctypes.util.find_library("zstd")
-        if library:
-            found["zstd"] = in_place(ctypes.CDLL(library), frame, len(tflite))
-        if shutil.which("zstd"):
-            (folder / "model.zst").write_bytes(frame)
-            command = [
-                "zstd",
-                "-d",
-                "-q",
-                "-f",
-                "--long=27",
-                str(folder / "model.zst"),
-                "-o",
-                str(folder / "model"),
-            ]
-            found[COMMAND] = lambda: subprocess.run(command, check=True)
     if "brotli" in names and find_spec("brotli"):
         import brotli
 
@@ -85,29 +102,32 @@ def rivals(tflite: bytes, names: list[str], folder: Path) -> dict[str, Callable[
 
 def in_place(library: ctypes.CDLL, frame: bytes, size: int) -> Callable[[], object]:
     """A call that decompresses with libzstd into one buffer of ``size`` bytes, again and again."""
-    out = np.zeros(size, np.uint8)
+    out = np.ones(size, np.uint8)
     decompress = library.ZSTD_decompress
     decompress.restype = ctypes.c_size_t
     decompress.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t]
+    arguments = (out.ctypes.data, size, frame, len(frame))
 
     def run() -> None:
-        written = decompress(out.ctypes.data, size, frame, len(frame))
-        assert written == size
+        written = decompress(*arguments)
+        assert written == len(out)
 
     return run
 
 
 def decode_sections(packed: bytes, out: np.ndarray) -> Callable[[], object]:
-    """A call that runs the C kernel on every section it can decode, each to its place."""
+    """A call that runs the C kernel on every section it can decode, each to its place (a bundle: beside the model)."""
     loaded = decoder_kernel.load()
     table = package.read_table(packed)
     view = np.frombuffer(packed, np.uint8)
     work = []
-    for number, section in enumerate(package.read(packed).sections, 1):
-        entry = table.sections[number]
-        if section.layout != "lz":
+    for entry, section in zip(table.sections[1:], package.read(packed).sections, strict=True):
+        if section.layout == "lz":
+            continue
+        target = np.zeros(entry.size, np.uint8)
+        if len(section.spans) == 1:
             target = out[section.offset : section.offset + entry.size]
-            work.append((view[entry.offset : entry.offset + entry.coded_size], target))
+        work.append((view[entry.offset : entry.offset + entry.coded_size], target))
 
     def run() -> None:
         for coded, target in work:
@@ -116,15 +136,22 @@ def decode_sections(packed: bytes, out: np.ndarray) -> Callable[[], object]:
     return run
 
 
-def fastest(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Processor seconds of the fastest of ``rounds`` runs of each call, its processes included; calls take turns."""
-    best = dict.fromkeys(calls, float("inf"))
+def from_file_to_file(packed: bytes, folder: Path) -> Callable[[], object]:
+    """A call that reads the package, unpacks it and writes the model, as the command of zstd does."""
+    coded, out = folder / "model.armlet", folder / "model.tflite"
+    coded.write_bytes(packed)
+    return lambda: out.write_bytes(package.unpack(coded.read_bytes(), kernel="c").tflite)
+
+
+def timed(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Processor seconds of each call in each round, its processes included, ascending; the calls take turns."""
+    taken: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
             started = time.thread_time() + seconds_of_children()
             call()
-            best[name] = min(best[name], time.thread_time() + seconds_of_children() - started)
-    return best
+            taken[name].append(time.thread_time() + seconds_of_children() - started)
+    return {name: sorted(seconds) for name, seconds in taken.items()}
 
 
 def seconds_of_children() -> float:
@@ -137,27 +164,67 @@ def measure(variant: Variant, rounds: int, names: list[str]) -> dict[str, Any]:
     packed = pack(variant.tflite)
     pack_seconds = time.thread_time() - started
     out = np.zeros(len(variant.tflite), np.uint8)
-    calls: dict[str, Callable[[], object]] = {
-        "c decode": decode_sections(packed, out),
-        "c unpack": lambda: package.unpack_into(packed, out, kernel="c"),
-        "numpy unpack": lambda: package.unpack_into(packed, out, kernel="numpy"),
-    }
     with tempfile.TemporaryDirectory() as scratch:
-        calls.update(rivals(variant.tflite, names, Path(scratch)))
-        seconds = fastest(calls, rounds)
+        calls: dict[str, Callable[[], object]] = {
+            "c decode": decode_sections(packed, out),
+            "c unpack": lambda: package.unpack_into(packed, out, kernel="c"),
+            "c unpack, file": from_file_to_file(packed, Path(scratch)),
+            "numpy unpack": lambda: package.unpack_into(packed, out, kernel="numpy"),
+            **rivals(variant.tflite, names, Path(scratch)),
+        }
+        taken = timed(calls, rounds)
     assert out.tobytes() == variant.tflite
     weights = sum(section.count for section in package.read(packed).sections)
+    fastest = {name: seconds[0] for name, seconds in taken.items()}
+    medians = {name: statistics.median(seconds) for name, seconds in taken.items()}
+    pairs = [
+        ("zstd", "c decode"),
+        ("zstd, checked", "c decode"),
+        (COMMAND, "c unpack"),
+        (COMMAND, "c unpack, file"),
+    ]
     return {
         "model": variant.name,
         "tflite_sha256": variant.sha256,
         "package_bytes": len(packed),
         "weights": weights,
         "pack_seconds": pack_seconds,
-        "seconds": seconds,
-        "weights_per_second": {name: weights / value for name, value in seconds.items()},
-        "decode_over_zstd": seconds["zstd"] / seconds["c decode"] if "zstd" in seconds else None,
-        "unpack_over_command": seconds[COMMAND] / seconds["c unpack"] if COMMAND in seconds else None,
+        "fastest_ms": {name: 1e3 * seconds for name, seconds in fastest.items()},
+        "median_ms": {name: 1e3 * seconds for name, seconds in medians.items()},
+        "weights_per_second": {name: weights / seconds for name, seconds in fastest.items()},
+        "times_as_fast": {
+            f"{ours} / {theirs}": {
+                "fastest": fastest[theirs] / fastest[ours],
+                "median": medians[theirs] / medians[ours],
+            }
+            for theirs, ours in pairs
+            if theirs in taken
+        },
     }
+
+
+def emulated_instructions(packed: bytes, cpu: str) -> dict[str, Any]:
+    """Layout -> bits and instructions a weight on an emulated core, of all layers and of the large ones."""
+    counted = count_decoding(packed, cpu=cpu)
+    described = [section for section in package.read(packed).sections if section.layout != "lz"]
+    found: dict[str, Any] = {"whole model": counted.instructions_per_weight}
+    for layout in sorted({section.layout for section in described}):
+        rows = [
+            (section.count, section.coded_size, instructions)
+            for section, (*_, instructions) in zip(described, counted.sections, strict=True)
+            if section.layout == layout
+        ]
+        large = [row for row in rows if row[0] >= LARGE]
+        weights = sum(count for count, _, _ in rows)
+        found[layout] = {
+            "weights": weights,
+            "bits": 8 * sum(size for _, size, _ in rows) / weights,
+            "instructions": sum(instructions for *_, instructions in rows) / weights,
+            "instructions_in_large_layers": sum(row[2] for row in large) / sum(row[0] for row in large)
+            if large
+            else None,
+        }
+    return found
 
 
 CALLGRIND_MAIN = """
@@ -175,6 +242,8 @@ int main(int argc, char **argv) {
     return armlet_decode(coded, size, out, out_size);
 }
 """
+# Callgrind counts every byte of a `rep stosb` as an instruction: have the C library fill with vectors instead.
+WITHOUT_REP = "glibc.cpu.x86_rep_stosb_threshold=0x40000000:glibc.cpu.x86_rep_movsb_threshold=0x40000000"
 
 
 def instructions_per_weight(packed: bytes) -> dict[str, float]:
@@ -200,7 +269,8 @@ def instructions_per_weight(packed: bytes) -> dict[str, float]:
                 "--callgrind-out-file=/dev/null",
             ]
             command += [str(folder / "main"), str(folder / "section"), str(entry.size)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            environment = {**os.environ, "GLIBC_TUNABLES": WITHOUT_REP}
+            done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
             found = re.search(r"Collected\s*:\s*(\d+)", done.stderr)
             assert found is not None
             totals = counted.setdefault(section.layout, [0, 0])
@@ -218,34 +288,54 @@ def main() -> None:
     parser.add_argument("--clusters", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--rivals", nargs="*", default=["zstd"], choices=["zstd", "xz", "brotli"])
-    parser.add_argument("--callgrind", action="store_true", help="count instructions instead of time")
-    parser.add_argument("--json", type=Path, help="also write every figure here")
+    parser.add_argument("--callgrind", action="store_true", help="count instructions of x86 instead of time")
+    parser.add_argument(
+        "--emulated",
+        nargs="?",
+        const="cortex-a72",
+        metavar="CPU",
+        help="count instructions of an emulated core",
+    )
+    parser.add_argument(
+        "--json", type=Path, help="also write every figure here; rows of other models that stand there stay"
+    )
     arguments = parser.parse_args()
     decoder_kernel.use(str(kernel_builder.build()))
     results = []
     for variant in variants(arguments.models, arguments.sparsity, arguments.clusters):
         if arguments.callgrind:
             counts = instructions_per_weight(pack(variant.tflite))
-            print(
-                f"{variant.name:52} " + ", ".join(f"{name} {count:.2f}" for name, count in counts.items()),
-                flush=True,
+            line = ", ".join(f"{name} {count:.2f}" for name, count in counts.items())
+            results.append({"model": variant.name, "instructions_per_weight_x86": counts})
+        elif arguments.emulated:
+            found = emulated_instructions(pack(variant.tflite), arguments.emulated)
+            line = ", ".join(
+                f"{name} {row['instructions']:.2f} at {row['bits']:.2f} bits"
+                for name, row in found.items()
+                if isinstance(row, dict)
             )
-            results.append({"model": variant.name, "instructions_per_weight": counts})
-            continue
-        results.append(measure(variant, arguments.rounds, arguments.rivals))
-        speeds = " ".join(
-            f"{name} {value / 1e6:.0f}" for name, value in results[-1]["weights_per_second"].items()
-        )
-        numpy_seconds = results[-1]["seconds"]["numpy unpack"]
-        packing = f"pack {results[-1]['pack_seconds']:.1f} s, numpy {numpy_seconds:.2f} s"
-        print(f"{variant.name:52} {packing}; M weights/s: {speeds}", flush=True)
-    if arguments.json:
-        conditions = {
-            "python": sys.version.split()[0],
-            "numpy": np.__version__,
-            "machine": platform.machine(),
-        }
-        arguments.json.write_text(json.dumps({"conditions": conditions, "results": results}, indent=2) + "\n")
+            results.append({"model": variant.name, f"instructions_per_weight_{arguments.emulated}": found})
+        else:
+            results.append(measure(variant, arguments.rounds, arguments.rivals))
+            speeds = ", ".join(f"{name} {value:.2f}" for name, value in results[-1]["fastest_ms"].items())
+            ratios = ", ".join(
+                f"{name} {ratio['fastest']:.2f} ({ratio['median']:.2f})"
+                for name, ratio in results[-1]["times_as_fast"].items()
+            )
+            line = f"pack {results[-1]['pack_seconds']:.1f} s; ms: {speeds}; times as fast (median): {ratios}"
+        print(f"{variant.name:44} {line}", flush=True)
+        if arguments.json:
+            keep(arguments.json, conditions(arguments.rounds), results)
+
+
+def conditions(rounds: int) -> dict[str, Any]:
+    return {
+        "python": sys.version.split()[0],
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+        "clock": f"processor time of one thread, {rounds} rounds that take turns",
+        "zstd": "level 22, window as large as the model",
+    }
 
 
 if __name__ == "__main__":
