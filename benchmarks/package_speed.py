@@ -120,18 +120,21 @@ def decode_sections(packed: bytes, out: np.ndarray) -> Callable[[], object]:
     loaded = decoder_kernel.load()
     table = package.read_table(packed)
     view = np.frombuffer(packed, np.uint8)
-    work = []
+    work, kept = [], []
     for entry, section in zip(table.sections[1:], package.read(packed).sections, strict=True):
         if section.layout == "lz":
             continue
         target = np.zeros(entry.size, np.uint8)
         if len(section.spans) == 1:
             target = out[section.offset : section.offset + entry.size]
-        work.append((view[entry.offset : entry.offset + entry.coded_size], target))
+        coded = view[entry.offset : entry.offset + entry.coded_size]
+        kept.append((coded, target))
+        work.append((coded.ctypes.data, coded.size, target.ctypes.data, target.size))
 
     def run() -> None:
-        for coded, target in work:
-            loaded.decode(coded, target)
+        for addresses in work:
+            loaded.decode_at(*addresses)
+        assert len(kept) == len(work)  # what the addresses are of lives as long as this call
 
     return run
 

@@ -1,7 +1,7 @@
 /* The Huffman layouts of a section of an .armlet package, decoded straight to their place.
  *
  * One function, armlet_decode: parse, check, write. It is the twin of huffman.py: same checks, same order, same
- * answers; PACKAGE_FORMAT.md is the authority over both. It allocates nothing (tables stand on the stack, 80 KiB),
+ * answers; PACKAGE_FORMAT.md is the authority over both. It allocates nothing (tables stand on the stack, 72 KiB),
  * keeps no state, reads only inside `coded` and writes only inside `out`, whatever the bits are.
  *
  * How it is quick: blocks are independent, so LANES of them are decoded side by side and their look-ups overlap;
@@ -201,25 +201,33 @@ static int parse_gap_code(Cursor *c, uint32_t existing, Code *code, uint8_t *tok
 }
 
 static uint32_t reversed(uint32_t value, uint32_t width) {
-    uint32_t result = 0;
-    for (uint32_t bit = 0; bit < width; bit++) result |= (value >> bit & 1) << (width - 1 - bit);
-    return result;
+    static const uint8_t nibbles[16] = {0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15};
+    value = (uint32_t)nibbles[value & 15] << 8 | (uint32_t)nibbles[value >> 4 & 15] << 4 | nibbles[value >> 8];
+    return value >> (MAX_CODE_LENGTH - width);
+}
+
+/* A symbol's code as it stands in the stream. */
+typedef struct {
+    uint16_t bits;
+    uint16_t length;
+} Word;
+
+static void list_words(const Code *code, Word *words) {
+    uint32_t start = 0, width = code->max_length;
+    words[0].bits = words[0].length = 0;
+    for (uint32_t length = 1; length <= width; length++)
+        for (uint32_t i = 0; i < code->counts[length]; i++, words++) {
+            words->bits = (uint16_t)reversed(start, width);
+            words->length = (uint16_t)length;
+            start += (uint32_t)1 << (width - length);
+        }
 }
 
 /* table[next max_length bits] = symbol << 4 | length */
-static void build_table(const Code *code, uint16_t *table) {
-    uint32_t symbol = 0, start = 0, width = code->max_length;
-    if (width == 0) {
-        table[0] = 0;
-        return;
-    }
-    for (uint32_t length = 1; length <= width; length++)
-        for (uint32_t i = 0; i < code->counts[length]; i++, symbol++) {
-            uint32_t first = reversed(start, width);
-            for (uint32_t at = first; at < (uint32_t)1 << width; at += (uint32_t)1 << length)
-                table[at] = (uint16_t)(symbol << 4 | length);
-            start += (uint32_t)1 << (width - length);
-        }
+static void build_table(const Code *code, const Word *words, uint16_t *table) {
+    for (uint32_t symbol = 0; symbol < code->symbols; symbol++)
+        for (uint32_t at = words[symbol].bits; at < (uint32_t)1 << code->max_length; at += 1u << words[symbol].length)
+            table[at] = (uint16_t)(symbol << 4 | words[symbol].length);
 }
 
 /* ---- the block index ------------------------------------------------------------------------------------------- */
@@ -541,6 +549,7 @@ OWN_FRAME int decode_dense(Cursor *c, uint64_t size, uint8_t *out, const Plane *
     Code code;
     Blocks blocks;
     DenseTables tables;
+    Word codewords[MAX_SYMBOLS];
     const uint8_t *codebook, *words = NULL;
     uint64_t centroids;
     CHECK(parse_head(c, size, 0xf, plane != NULL, &head));
@@ -563,7 +572,8 @@ OWN_FRAME int decode_dense(Cursor *c, uint64_t size, uint8_t *out, const Plane *
             else
                 memcpy(out + at * head.width, tables.words, tables.word_size);
     } else {
-        build_table(&code, tables.single);
+        list_words(&code, codewords);
+        build_table(&code, codewords, tables.single);
         tables.mask = ((uint32_t)1 << code.max_length) - 1;
         /* A small section does not earn back large tables. */
         build_fast_table(&tables, head.count >> 16 ? FAST_BITS : FAST_BITS - 2);
@@ -579,7 +589,8 @@ typedef struct {
     uint32_t pairs[1 << PAIR_BITS];        /* elements with the gap << 16 | symbol << 8 | bits; 0: longer codes */
     uint64_t gaps[1 << MAX_CODE_LENGTH];   /* smallest gap << 16 | extra bits << 8 | bits of the code */
     uint16_t values[1 << MAX_CODE_LENGTH]; /* symbol << 4 | bits */
-    uint16_t single[1 << MAX_CODE_LENGTH]; /* while gaps is built */
+    Word gap_words[256], value_words[MAX_SYMBOLS];
+    uint64_t gap_of[256]; /* as in gaps, of each symbol of the gap code */
     uint32_t elements[MAX_SYMBOLS];
     uint32_t gap_mask, value_mask;
 } SparseTables;
@@ -589,23 +600,24 @@ typedef struct {
 } SparseLane;
 
 static void build_gaps(const Code *code, const uint8_t *tokens, uint32_t split, uint32_t msb, SparseTables *t) {
-    uint64_t of_symbol[256];
+    list_words(code, t->gap_words);
+    t->gap_mask = (1u << code->max_length) - 1;
     for (uint32_t symbol = 0; symbol < code->symbols; symbol++) {
-        const uint32_t token = tokens[symbol];
-        of_symbol[symbol] = (uint64_t)token << 16;
+        const uint32_t token = tokens[symbol], length = t->gap_words[symbol].length;
+        uint64_t gap = (uint64_t)token << 16 | length;
         if (token >= 1u << split) {
             const uint32_t above = token - (1u << split), extra = split + (above >> msb) - msb;
             const uint64_t base = (uint64_t)((1u << msb) + (above & ((1u << msb) - 1))) << extra;
-            of_symbol[symbol] = base << 16 | extra << 8;
+            gap = base << 16 | extra << 8 | length;
         }
+        t->gap_of[symbol] = gap;
+        for (uint32_t at = t->gap_words[symbol].bits; at <= t->gap_mask; at += 1u << length) t->gaps[at] = gap;
     }
-    build_table(code, t->single);
-    t->gap_mask = (1u << code->max_length) - 1;
-    for (uint32_t i = 0; i <= t->gap_mask; i++) t->gaps[i] = of_symbol[t->single[i] >> 4] | (t->single[i] & 15);
 }
 
 static void build_elements(const Code *code, const uint8_t *codebook, uint32_t width, SparseTables *t) {
-    build_table(code, t->values);
+    list_words(code, t->value_words);
+    build_table(code, t->value_words, t->values);
     t->value_mask = (1u << code->max_length) - 1;
     for (uint32_t symbol = 0; symbol < code->symbols; symbol++) {
         t->elements[symbol] = 0;
@@ -615,22 +627,27 @@ static void build_elements(const Code *code, const uint8_t *codebook, uint32_t w
 
 /* Gap, extra bits and symbol, where they fit pair_bits together (so few extra bits make gaps of at most 14 bits). Small
  * entries, so that the table leaves room in a first-level cache for what is written. */
-static void build_pairs(uint32_t pair_bits, SparseTables *t) {
-    for (uint32_t bits = 0; bits < 1u << pair_bits; bits++) {
-        const uint64_t gap = t->gaps[bits & t->gap_mask];
-        const uint32_t extra = gap >> 8 & 255;
-        uint32_t used = gap & 255, covered, value;
-        t->pairs[bits] = 0;
-        if (used + extra > pair_bits) continue;
-        covered = (uint32_t)(gap >> 16) + (bits >> used & ((1u << extra) - 1)) + 1;
-        used += extra;
-        value = t->values[bits >> used & t->value_mask];
-        used += value & 15;
-        if (used <= pair_bits && used && value >> 12 == 0) t->pairs[bits] = covered << 16 | value >> 4 << 8 | used;
+static void build_pairs(const Code *gap_code, const Code *code, uint32_t pair_bits, SparseTables *t) {
+    const uint32_t symbols = code->symbols < 256 ? code->symbols : 256, size = 1u << pair_bits;
+    memset(t->pairs, 0, sizeof *t->pairs << pair_bits);
+    for (uint32_t symbol = 0; symbol < gap_code->symbols; symbol++) {
+        const Word word = t->gap_words[symbol];
+        const uint32_t extra = t->gap_of[symbol] >> 8 & 255, before = word.length + extra;
+        if (before > pair_bits) continue;
+        for (uint32_t bits = 0; bits < 1u << extra; bits++) {
+            const uint32_t covered = (uint32_t)(t->gap_of[symbol] >> 16) + bits + 1;
+            for (uint32_t value = 0; value < symbols; value++) { /* the shortest codes first */
+                const uint32_t used = before + t->value_words[value].length;
+                if (used > pair_bits) break;
+                for (uint32_t at = word.bits | bits << word.length | (uint32_t)t->value_words[value].bits << before;
+                     at < size; at += 1u << used)
+                    t->pairs[at] = covered << 16 | value << 8 | used;
+            }
+        }
     }
     /* The loops look up PAIR_BITS; a small section does not earn back so many entries one by one. */
-    for (uint32_t bits = 1u << pair_bits; bits < 1u << PAIR_BITS; bits <<= 1)
-        memcpy(t->pairs + bits, t->pairs, bits * sizeof *t->pairs);
+    for (uint32_t done = size; done < 1u << PAIR_BITS; done <<= 1)
+        memcpy(t->pairs + done, t->pairs, done * sizeof *t->pairs);
 }
 
 INLINE void put_element(uint8_t *to, uint32_t element, const uint32_t width) {
@@ -779,7 +796,7 @@ OWN_FRAME int decode_sparse(Cursor *c, uint64_t size, uint8_t *out, const Plane 
 
     build_gaps(&gap_code, tokens, split, msb, &tables);
     build_elements(&code, codebook, head.width, &tables);
-    build_pairs(nonzeros >> 12 ? PAIR_BITS : PAIR_BITS - 2, &tables);
+    build_pairs(&gap_code, &code, nonzeros >> 11 ? PAIR_BITS : PAIR_BITS - 2, &tables);
     if (plane)
         CHECK(decode_sparse_blocks(&tables, &blocks, background, head.count, out, 1, plane->stride));
     else if (head.width == 4)

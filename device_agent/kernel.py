@@ -48,7 +48,11 @@ class Kernel:
 
     def decode(self, coded: Any, out: Any) -> None:
         """Decodes ``coded`` to ``out``, both contiguous 1-D uint8 arrays; raises what the numpy decoder would."""
-        status = self._decode(coded.ctypes.data, coded.size, out.ctypes.data, out.size)
+        self.decode_at(coded.ctypes.data, coded.size, out.ctypes.data, out.size)
+
+    def decode_at(self, coded: int, coded_size: int, out: int, out_size: int) -> None:
+        """The same by addresses, which must be those of buffers of these sizes."""
+        status = self._decode(coded, coded_size, out, out_size)
         if status:
             raise KERNEL_ERRORS[-status - 1](
                 "section is corrupt", found=f"status {status} from the C decoder"
