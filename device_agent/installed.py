@@ -7,10 +7,28 @@ import importlib.util
 import os
 import platform
 import re
+import sys
 from pathlib import Path
 
 #: (module, distribution) in the order of preference.
 MODULES = (("ai_edge_litert", "ai-edge-litert"), ("tflite_runtime", "tflite-runtime"))
+
+
+def by_place(modules: tuple[tuple[str, str], ...] = MODULES) -> tuple[tuple[str, str], ...]:
+    """Of ``modules`` those first whose folder comes first on the path.
+
+    What a deploy brought and tested stands there before the packages of the system, which may hold the other runtime.
+    """
+
+    def place(entry: tuple[str, str]) -> int:
+        try:
+            spec = importlib.util.find_spec(entry[0])
+        except ValueError:  # a module without a spec
+            spec = None
+        found = [os.path.dirname(folder) for folder in (spec and spec.submodule_search_locations) or ()]
+        return min((sys.path.index(folder) for folder in found if folder in sys.path), default=len(sys.path))
+
+    return tuple(sorted(modules, key=place))
 
 
 #: The lines of /proc/cpuinfo that say which core this is: on ARM a part number for each, elsewhere a name.
@@ -35,7 +53,7 @@ def environment() -> str:
 
 def installed_runtime() -> str:
     """Name and version of the runtime that would be imported, such as "ai-edge-litert 2.1.2"; "" where none is."""
-    for module, distribution in MODULES:
+    for module, distribution in by_place():
         if importlib.util.find_spec(module) is not None:
             return f"{distribution} {_version(distribution, module)}"
     return ""

@@ -2,7 +2,7 @@
 
 ``ai-edge-litert`` (module ``ai_edge_litert``) is the successor of ``tflite-runtime`` (module ``tflite_runtime``);
 both have the same ``Interpreter`` class. Armlet puts exactly one of them into the environment of a board, so the
-order in ``MODULES`` matters only where somebody installed both.
+order in ``MODULES`` matters only where somebody installed both in one folder.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Callable, Sequence
 import numpy as np
 
 from device_agent.errors import AgentError, RuntimeUnavailable
-from device_agent.installed import MODULES
+from device_agent.installed import MODULES, by_place
 
 #: Bytes 4 to 8 of every .tflite file (flatbuffers' file identifier, ``schema.fbs`` of TensorFlow Lite).
 FILE_IDENTIFIER = b"TFL3"
@@ -72,7 +72,7 @@ def find_runtime() -> tuple[RuntimeIdentity, Callable[..., Any]]:
     Raises RuntimeUnavailable when none is, naming what each import said.
     """
     said = []
-    for module_name, distribution in MODULES:
+    for module_name, distribution in by_place(MODULES):
         try:
             module = importlib.import_module(module_name)
             interpreter = importlib.import_module(module_name + ".interpreter").Interpreter

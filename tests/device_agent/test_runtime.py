@@ -132,3 +132,29 @@ except runtime.RuntimeUnavailable as error:
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.getcwd()])},
     )
     assert "cannot work with this numpy; expected numpy below 2; found numpy 2" in done.stdout, done.stderr
+
+
+def test_the_runtime_that_a_deploy_brought_comes_before_one_of_the_system(tmp_path):
+    """The launcher puts the environment that was tested first on the path; the system may have the other runtime."""
+    for folder, module in (("system", "ai_edge_litert"), ("brought", "tflite_runtime")):
+        package = tmp_path / folder / module
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text("")
+        (package / "interpreter.py").write_text("class Interpreter: pass\n")
+        (tmp_path / folder / f"{module}-1.0.dist-info").mkdir()
+    code = "from device_agent import installed; print(installed.installed_runtime())"
+    code += "\nfrom device_agent.runtime import find_runtime; print(find_runtime()[0].name)"
+
+    def first(*folders: str) -> list[str]:
+        path = os.pathsep.join([*(str(tmp_path / folder) for folder in folders), os.getcwd()])
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        return done.stdout.split("\n")[:2]
+
+    assert first("brought", "system") == ["tflite-runtime 1.0", "tflite-runtime"]
+    assert first("system", "brought") == ["ai-edge-litert 1.0", "ai-edge-litert"]
