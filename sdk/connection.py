@@ -3,8 +3,9 @@
 :class:`Connection` is all that other stages see, so that a fake can stand in. :func:`connect` opens the real one.
 
 Host keys are checked as ssh does with ``StrictHostKeyChecking yes``: an unknown key is refused with its fingerprint
-unless ``accept_new_host_key`` says otherwise (then it is written down), a changed one always. ``~/.ssh/config`` gives
-HostName, Port, User, IdentityFile, IdentitiesOnly, ProxyJump, ProxyCommand, HostKeyAlias and UserKnownHostsFile.
+unless ``accept_new_host_key`` says otherwise (then it is written down), a changed or revoked one always.
+``~/.ssh/config`` and the system's give HostName, Port, User, IdentityFile, IdentitiesOnly, IdentityAgent, ProxyJump,
+ProxyCommand, HostKeyAlias and UserKnownHostsFile, with Include and Match.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import shlex
@@ -10,6 +9,8 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import ConnectionFailed
+from sdk.ssh_agent import open_agent
+from sdk.ssh_known_hosts import REVOKED, KnownKeys, known_keys
 from sdk.ssh_target import Target
 from sdk.ssh_transport import transport_class
 
@@ -64,25 +65,38 @@ def log_in(
     import paramiko
 
     client = paramiko.SSHClient()
-    for path in target.known_hosts:
-        with contextlib.suppress(OSError):
-            client.load_system_host_keys(str(path))
-    client.set_missing_host_key_policy(_HostKeyPolicy(target, accept_new_host_key))
+    known = known_keys(target.host_key_name, target.known_hosts)
+    for key in known.keys:
+        client.get_host_keys().add(target.host_key_name, key.get_name(), key)
+    client.set_missing_host_key_policy(_HostKeyPolicy(target, known, accept_new_host_key))
     try:
         _exchange_keys(client, target, sock, timeout_seconds)
+        transport = client.get_transport()
+        assert transport is not None
+        _refuse_revoked_key(target, known, transport.get_remote_server_key())
     except BaseException:
         client.close()
         sock.close()
         raise
-    transport = client.get_transport()
-    assert transport is not None
     transport.set_keepalive(KEEPALIVE_SECONDS)
     return client
+
+
+def _refuse_revoked_key(target: Target, known: KnownKeys, key: paramiko.PKey) -> None:
+    if key.get_base64() in known.revoked:
+        raise ConnectionFailed(
+            f"the host key of {target.address} is revoked",
+            expected=f"no line {REVOKED} for it in {' or '.join(map(str, target.known_hosts))}",
+            found=_fingerprint(key),
+        )
 
 
 def _exchange_keys(client: paramiko.SSHClient, target: Target, sock: Any, timeout_seconds: float) -> None:
     import paramiko
 
+    if target.agent != "none":
+        # Not paramiko's own, which offers everything that the one agent of the environment has, or nothing.
+        client._agent = open_agent(target.agent, target.agent_identities)
     try:
         client.connect(
             # With the socket given, this only names the entry of known_hosts that is looked up.
@@ -94,7 +108,7 @@ def _exchange_keys(client: paramiko.SSHClient, target: Target, sock: Any, timeou
             timeout=timeout_seconds,
             banner_timeout=timeout_seconds,
             auth_timeout=timeout_seconds,
-            allow_agent=target.use_agent,
+            allow_agent=target.agent != "none",
             look_for_keys=target.look_for_keys,
             password=None,
             transport_factory=transport_class(),
@@ -156,12 +170,14 @@ def _fingerprint(key: paramiko.PKey) -> str:
 class _HostKeyPolicy:
     """What happens to a host whose key is in no known_hosts file."""
 
-    def __init__(self, target: Target, accept: bool) -> None:
+    def __init__(self, target: Target, known: KnownKeys, accept: bool) -> None:
         self._target = target
+        self._known = known
         self._accept = accept
 
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
         target = self._target
+        _refuse_revoked_key(target, self._known, key)
         if not self._accept:
             raise ConnectionFailed(
                 f"the host key of {target.address} is not known yet",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sdk.errors import ConnectionFailed
+from sdk.ssh_config import USER_CONFIG, lookup
 
 SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
 #: ProxyJump through more machines than this is taken for a loop in the configuration.
@@ -25,7 +27,10 @@ class Target:
     user: str
     #: Private keys to offer, in order; () to offer what the agent and ~/.ssh have.
     keys: tuple[Path, ...]
-    use_agent: bool
+    #: The identities whose keys an agent may offer; None: all that it has.
+    agent_identities: tuple[Path, ...] | None
+    #: The socket of another agent than ``$SSH_AUTH_SOCK``; "none" for no agent at all.
+    agent: str | None
     look_for_keys: bool
     #: Files to look host keys up in; a new one is written to the first.
     known_hosts: tuple[Path, ...]
@@ -49,7 +54,7 @@ def find_target(
     key: Path | str | None = None,
     known_hosts: Path | str | None = None,
     host_key_alias: str | None = None,
-    config: Path | str | None = "~/.ssh/config",
+    config: Path | str | None = USER_CONFIG,
     _jumps: int = 0,
 ) -> Target:
     """What is None is looked up in ``config``; None for ``config`` reads no file. ``default_user``: as who to log in
@@ -60,41 +65,29 @@ def find_target(
         )
     if _jumps > MAX_JUMPS:
         raise ConnectionFailed("ProxyJump goes in circles", expected=f"at most {MAX_JUMPS} jumps", found=host)
-    options = _read_config(host, config)
+    options = lookup(host, config)
     hostname = options.get("hostname", host)
     found_port = port if port is not None else _port(options.get("port", "22"))
     if not 1 <= found_port <= 65535:
         raise ConnectionFailed("this is not a port", expected="1 to 65535", found=str(found_port))
     alias = host_key_alias or options.get("hostkeyalias")
     name = alias or (hostname if found_port == 22 else f"[{hostname}]:{found_port}")
-    keys = _keys(key, options)
+    identities = _identities(key, options)
     only_these = key is not None or str(options.get("identitiesonly", "no")).lower() == "yes"
     return Target(
         hostname=hostname,
         port=found_port,
         user=user or options.get("user") or default_user or getpass.getuser(),
-        keys=keys,
-        use_agent=not only_these,
+        # ssh skips those that are not there, too; an agent may still hold the key of one of which only .pub is here.
+        keys=tuple(path for path in identities if path.is_file() and path.suffix != ".pub"),
+        agent_identities=identities if only_these else None,
+        agent=_agent(options),
         look_for_keys=not only_these,
         known_hosts=_known_hosts(known_hosts, options),
         host_key_name=name,
         jump=_jump(options, known_hosts, config, _jumps),
         proxy_command=_proxy_command(options),
     )
-
-
-def _read_config(host: str, config: Path | str | None) -> Mapping[str, Any]:
-    if config is None:
-        return {}
-    path = Path(config).expanduser()
-    if not path.is_file():
-        return {}
-    import paramiko
-
-    try:
-        return paramiko.SSHConfig.from_path(str(path)).lookup(host)
-    except (paramiko.SSHException, OSError, ValueError) as error:
-        raise ConnectionFailed(f"{path} cannot be read", found=str(error)) from None
 
 
 def _port(text: str) -> int:
@@ -104,7 +97,7 @@ def _port(text: str) -> int:
         raise ConnectionFailed("this is not a port", expected="1 to 65535", found=repr(text)) from None
 
 
-def _keys(key: Path | str | None, options: Mapping[str, Any]) -> tuple[Path, ...]:
+def _identities(key: Path | str | None, options: Mapping[str, Any]) -> tuple[Path, ...]:
     if key is not None:
         path = Path(key).expanduser()
         if not path.is_file():
@@ -112,8 +105,14 @@ def _keys(key: Path | str | None, options: Mapping[str, Any]) -> tuple[Path, ...
                 f"there is no key {path}", expected="a private key file", hint="Check --key."
             )
         return (path,)
-    paths = [Path(name).expanduser() for name in options.get("identityfile", [])]
-    return tuple(path for path in paths if path.is_file())  # ssh skips those that are not there, too
+    return tuple(Path(name).expanduser() for name in options.get("identityfile", []))
+
+
+def _agent(options: Mapping[str, Any]) -> str | None:
+    named = str(options.get("identityagent", "SSH_AUTH_SOCK")).strip('"')
+    if named.startswith("$"):
+        return os.environ.get(named.strip("${}"), "none")
+    return None if named == "SSH_AUTH_SOCK" else named
 
 
 def _known_hosts(known_hosts: Path | str | None, options: Mapping[str, Any]) -> tuple[Path, ...]:
@@ -131,8 +130,7 @@ def _jump(
         return None
     # "a,b": reach b through a. The last one is next to the board; each looks up the rest in the configuration.
     *before, last = (hop.strip() for hop in through.split(","))
-    user, _, address = last.rpartition("@")
-    host, _, port = address.partition(":") if address.count(":") == 1 else (address, "", "")
+    user, host, port = _parse_hop(last)
     target = find_target(
         host,
         user=user or None,
@@ -145,6 +143,15 @@ def _jump(
         first = _jump({"proxyjump": ",".join(before)}, known_hosts, config, jumps + 1)
         return Target(**{**vars(target), "jump": first})
     return target
+
+
+def _parse_hop(hop: str) -> tuple[str, str, str]:
+    """User, host and port of ``[user@]host[:port]`` or ``ssh://[user@]host[:port]``; what is not there is ""."""
+    user, _, address = hop.removeprefix("ssh://").rstrip("/").rpartition("@")
+    match = re.fullmatch(r"\[([^]]+)\](?::(\d+))?|([^:]*)(?::([^:]*))?", address)
+    if match is None:  # more than one colon, and no brackets: an IPv6 address
+        return user, address, ""
+    return user, match[1] or match[3] or "", match[2] or match[4] or ""
 
 
 def _proxy_command(options: Mapping[str, Any]) -> str | None:

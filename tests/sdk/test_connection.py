@@ -446,23 +446,83 @@ def test_a_board_may_be_reached_through_a_command(openssh_server, tmp_path):
         assert found.run(["echo", "hi"]).stdout == b"hi\n"
 
 
-def test_a_key_of_the_ssh_agent_is_offered(openssh_server, tmp_path, monkeypatch):
+@pytest.fixture
+def ssh_agent(tmp_path, monkeypatch):
+    """The socket of an agent that holds no key yet."""
     if shutil.which("ssh-agent") is None:
         pytest.skip("there is no ssh-agent")
+    path = tmp_path / "agent"
     agent = subprocess.Popen(
-        ["ssh-agent", "-D", "-a", str(tmp_path / "agent")],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        ["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        for _ in range(50):
-            if (tmp_path / "agent").exists():
+        for _ in range(100):
+            if path.exists():
                 break
             time.sleep(0.05)
-        monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
-        subprocess.run(["ssh-add", "-q", openssh_server.login["key"]], check=True)
-        with openssh_server.connect(key=None) as found:
-            assert found.run(["echo", "hi"]).stdout == b"hi\n"
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
+        yield path
     finally:
         agent.terminate()
         agent.wait(10)
+
+
+def says_hi(found) -> bool:
+    return found.run(["echo", "hi"]).stdout == b"hi\n"
+
+
+def test_a_key_of_the_ssh_agent_is_offered(openssh_server, ssh_agent, monkeypatch):
+    subprocess.run(["ssh-add", "-q", openssh_server.login["key"]], check=True)
+    with openssh_server.connect(key=None) as found:
+        assert says_hi(found)
+    monkeypatch.delenv("SSH_AUTH_SOCK")
+    monkeypatch.setenv("HOME", str(ssh_agent.parent))
+    with pytest.raises(ConnectionFailed):
+        openssh_server.connect(key=None)
+
+
+def test_a_locked_key_that_the_agent_holds_is_used_and_no_other_of_the_agents(
+    openssh_server, ssh_agent, tmp_path, new_key
+):
+    """As `IdentityFile` with `IdentitiesOnly`, which people with many keys write."""
+    locked = tmp_path / "locked"
+    shutil.copy(openssh_server.login["key"], locked)
+    shutil.copy(f"{openssh_server.login['key']}.pub", f"{locked}.pub")
+    subprocess.run(["ssh-add", "-q", locked], check=True)
+    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", str(locked)], check=True)
+    with openssh_server.connect(key=locked) as found:
+        assert says_hi(found)
+    locked.unlink()  # on a token, say: only the public half is here
+    config = write_config(openssh_server, tmp_path / "config")
+    config.write_text(config.read_text().replace(str(openssh_server.login["key"]), str(locked)))
+    with connect("board", config=config) as found:
+        assert says_hi(found)
+    with pytest.raises(ConnectionFailed, match="refuses our key"):
+        openssh_server.connect(key=new_key("unknown"))
+
+
+def test_the_agent_that_the_configuration_names_is_asked(openssh_server, ssh_agent, tmp_path, monkeypatch):
+    subprocess.run(["ssh-add", "-q", openssh_server.login["key"]], check=True)
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "nobody"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = write_config(openssh_server, tmp_path / "config")
+    key = f"  IdentityFile {openssh_server.login['key']}\n  IdentitiesOnly yes\n"
+    config.write_text(config.read_text().replace(key, f"  IdentityAgent {ssh_agent}\n"))
+    with connect("board", config=config) as found:
+        assert says_hi(found)
+    config.write_text(config.read_text().replace(f"IdentityAgent {ssh_agent}", "IdentityAgent none"))
+    with pytest.raises(ConnectionFailed):
+        connect("board", config=config)
+
+
+@pytest.mark.parametrize("accept", [False, True])
+@pytest.mark.parametrize("known_too", [False, True])
+def test_a_revoked_host_key_is_refused_whatever_else_is_said_of_it(
+    openssh_server, tmp_path, accept, known_too
+):
+    known = Path(openssh_server.login["known_hosts"]).read_text()
+    file = tmp_path / "known"
+    file.write_text(f"@revoked * {' '.join(known.split()[1:])}\n" + (known if known_too else ""))
+    with pytest.raises(ConnectionFailed, match="is revoked"):
+        openssh_server.connect(known_hosts=file, accept_new_host_key=accept)
+    assert len(file.read_text().splitlines()) == 1 + known_too
