@@ -220,8 +220,8 @@ def _medians(contender: Contender, resamples: int, seed: int) -> np.ndarray:
     return bootstrap_medians(samples, resamples=resamples, seed=seed)
 
 
-def _warnings(baseline: Contender, candidate: Contender) -> tuple[str, ...]:
-    """Conditions in which the two runs differ, then what is wrong with either."""
+def differences(baseline: Contender, candidate: Contender) -> list[str]:
+    """Conditions in which the two runs differ, a sentence each."""
     found = []
     for field in ("threads", "machine", "emulated", "runtime", "runtime_version"):
         first, second = getattr(baseline.measurement, field), getattr(candidate.measurement, field)
@@ -229,6 +229,12 @@ def _warnings(baseline: Contender, candidate: Contender) -> tuple[str, ...]:
             found.append(
                 f"measured under different conditions: {field.replace('_', ' ')} {first} and {second}"
             )
+    return found
+
+
+def _warnings(baseline: Contender, candidate: Contender) -> tuple[str, ...]:
+    """Conditions in which the two runs differ, then what is wrong with either."""
+    found = differences(baseline, candidate)
     for contender in (baseline, candidate):
         found += [f"{contender.name}: {problem}" for problem in contender.measurement.problems]
     return tuple(found)

@@ -14,6 +14,7 @@ from sdk.api.size_suite import SizeRun
 from sdk.api.suites import SuiteRun
 from sdk.errors import DataError, ReportError
 from sdk.files import read_file, write_file
+from sdk.report.conditions import problems_of
 from sdk.report.record import ModelRecord, Report
 
 #: A file of a run may be this large: a suite of 30 measurements with 100,000 samples each takes 60 MB.
@@ -103,7 +104,9 @@ def compare_runs(old: PathLike, new: PathLike, *, limit: float = 0.05) -> Agains
             was, was_timed = known.pop((model.name, timed.threads))
             if was_timed.tflite_sha256 != timed.tflite_sha256:
                 warnings.append(f"{model.name}: another model of that name")
-            comparisons += compare.compare(_contender(was, was_timed), [_contender(model, timed)])
+            pair = _contender(was, was_timed), _contender(model, timed)
+            warnings += compare.differences(*pair)
+            comparisons += compare.compare(pair[0], pair[1:])
     if not comparisons:
         raise DataError(
             "the two runs have no model in common",
@@ -111,7 +114,8 @@ def compare_runs(old: PathLike, new: PathLike, *, limit: float = 0.05) -> Agains
             found=", ".join(m.name for m in after.models),
         )
     warnings += [f"{name} on {threads} threads is only in the old run" for name, threads in known]
-    warnings += [warning for c in comparisons for warning in c.warnings]
+    for name, report in (("old", before), ("new", after)):
+        warnings += [f"{name} run: {problem}" for problem in problems_of([report])]
     return Against(tuple(comparisons), limit, tuple(dict.fromkeys(warnings)))
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from sdk.gap import Gap
 from sdk.report.conditions import accounted_text, problems_of
+from sdk.report.tables import short_name
 from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, seconds_text, threads_text
 
 _BAR = 30
@@ -73,7 +74,7 @@ def against(result: Any) -> RenderableType:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for head, justify in (("model", "left"), ("threads", "right"), ("old", "right"), ("new", "right")):
         table.add_column(head, justify=justify)  # type: ignore[arg-type]
-    table.add_column("new / old", justify="right")
+    table.add_column("new/old", justify="right")
     table.add_column("95 % interval", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for entry in result.comparisons:
@@ -82,7 +83,7 @@ def against(result: Any) -> RenderableType:
             1.0 / entry.measured_high,
             1.0 / entry.measured_low,
         )
-        verdict = Text("no difference seen")
+        verdict = Text("no difference")
         if entry in result.slower:
             verdict = Text("slower", style="bold red")
         elif entry.is_conclusive:
@@ -90,7 +91,7 @@ def against(result: Any) -> RenderableType:
                 "a little slower" if slow > 1.0 else "faster", style="yellow" if slow > 1.0 else "green"
             )
         table.add_row(
-            entry.candidate,
+            short_name(entry.candidate, 18),
             str(entry.threads),
             seconds_text(entry.baseline_median_seconds),
             seconds_text(entry.candidate_median_seconds),
