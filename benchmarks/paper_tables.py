@@ -1,6 +1,7 @@
 """Takes the papers' tables with `sdk bench --suite` and puts them into docs/measuring.md, the raw runs beside the other
 results: `python -m benchmarks.paper_tables shufflenet-paper` on a machine that does nothing else (about 3 minutes),
-`python -m benchmarks.paper_tables deep-compression` on one with 16 GB of memory (its clock does not matter).
+`python -m benchmarks.paper_tables deep-compression` on one with 16 GB of memory (its clock does not
+matter; some minutes).
 """
 
 from __future__ import annotations

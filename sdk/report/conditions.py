@@ -25,7 +25,12 @@ def facts_of_run(report: Report) -> list[tuple[str, str]]:
             " + ".join(f"{len(m.measurement.samples_seconds):,}" for m in report.models)
             + f", interleaved, after {_range(warm_ups)} warm-ups",
         ),
-        ("decoder", f"{first.decode_kernel} kernel"),
+        (
+            "decoder",
+            "none: the models were not packed"
+            if first.decode_kernel == "none"
+            else f"{first.decode_kernel} kernel",
+        ),
     ]
     unchecked = [m.name for m in report.models if m.accuracy is None]
     if unchecked:

@@ -168,7 +168,7 @@ def _start_row(m: ModelRecord) -> dict[str, Any]:
     return {
         "name": m.name,
         "cells": [
-            _seconds("decode_seconds", t.decode_seconds),
+            _seconds("decode_seconds", t.decode_seconds if t.decode_kernel != "none" else None),
             Cell("init_seconds", repr(t.init_seconds), init_text(t)),
             _seconds("start_seconds", t.start_seconds),
             _seconds("cold_start_seconds", t.cold_start_seconds),

@@ -70,7 +70,9 @@ def _sizes(result: Report) -> Table:
             bytes_text(m.package_bytes),
             ratio_text(m.ratio),
             percent_text(m.sparsity, 0),
-            "-" if result.emulated else seconds_text(m.measurement.decode_seconds),
+            "-"
+            if result.emulated or m.measurement.decode_kernel == "none"
+            else seconds_text(m.measurement.decode_seconds),
         )
     return made
 
