@@ -2,6 +2,7 @@
 
     python -m benchmarks.package_speed MODEL.tflite|FOLDER... [--sparsity 0 0.5 0.9] [--clusters 16] [--json FILE]
     python -m benchmarks.package_speed MODEL.tflite|FOLDER... --emulated [CPU] | --callgrind
+    python -m benchmarks.package_speed --worst
 
 Times are processor seconds of one thread, processes that it starts included. Decoders take turns; the fastest round and
 the median of all are kept (machines have other work). Weights are the elements of the sections, the same
@@ -21,6 +22,9 @@ system. A rival that is missing is left out.
 Instructions a weight do not depend on the machine's load: ``--emulated`` counts those of a Cortex-A72 (or the CPU
 that is named) with QEMU's user mode and a plugin, as benchmarks.instructions does; ``--callgrind`` those of x86
 (needs valgrind).
+
+``--worst`` decodes sections made to be slow, a code of 24 bits for each byte, or bytes that LZMA finds nothing in, and
+says what a byte of package and of output takes: what a forged package can cost.
 """
 
 from __future__ import annotations
@@ -48,8 +52,12 @@ import numpy as np
 
 from benchmarks.package_models import Variant, keep, variants
 from device_agent import kernel as decoder_kernel
-from device_agent import package
+from device_agent import lz, package
+from device_agent.format import SPARSE
+from device_agent.sections import Code
 from sdk import kernel as kernel_builder
+from sdk import lz_encode
+from sdk.bit_fields import BlockIndex, pack_bits, varint
 from sdk.instructions import count_decoding
 from sdk.pack import pack
 
@@ -282,11 +290,58 @@ def instructions_per_weight(packed: bytes) -> dict[str, float]:
     return {layout: instructions / elements for layout, (instructions, elements) in counted.items()}
 
 
+def slow_section(elements: int) -> bytes:
+    """A sparse section of one-byte elements that are all coded, none with its gap in less than 24 bits."""
+    gap_lengths = [*range(12, 0, -1), 12]  # of the tokens: a complete code, in which a gap of 0 has 12 bits
+    counts = [1] * 11 + [2]
+    code = Code(tuple(counts))
+    word = int(code.codewords()[11])  # the first of the two longest codes
+    log2 = 16
+    in_block = np.minimum(np.arange(elements, 0, -1 << log2), 1 << log2)
+    lengths, spans = BlockIndex(log2), BlockIndex(log2)
+    for codes in in_block.tolist():
+        lengths.add(np.full(codes, 24))
+        spans.add(np.ones(codes, np.int64))
+    fields = [
+        bytes([SPARSE, 0]) + varint(elements) + b"\0" + varint(elements) + bytes([7]),
+        bytes(
+            [
+                13,
+                *(
+                    low | high << 4
+                    for low, high in zip(gap_lengths[::2], [*gap_lengths[1::2], 0], strict=True)
+                ),
+            ]
+        ),
+        bytes([12, *counts, *range(1, 14), log2]) + lengths.bytes() + spans.bytes(),
+        pack_bits(np.full(elements, word | word << 12), np.full(elements, 24)),
+    ]
+    return b"".join(fields)
+
+
+def worst(size: int = 1 << 24) -> None:
+    loaded = decoder_kernel.load()
+    noise = np.random.default_rng(0).integers(0, 256, size // 4).astype(np.uint8).tobytes()
+    slow, repeated = slow_section(size), lz_encode.encode_lzma(noise, 1, (3, 0, 2))
+    out, coded = np.ones(size, np.uint8), np.frombuffer(slow, np.uint8)
+    calls: dict[str, Callable[[], object]] = {
+        "codes of 24 bits": lambda: loaded.decode(coded, out),
+        "LZMA": lambda: lz.decode(lz.parse(memoryview(repeated), len(noise)), out[: len(noise)]),
+    }
+    for (name, seconds), section, decoded in zip(
+        timed(calls, 5).items(), (slow, repeated), (size, len(noise)), strict=True
+    ):
+        both = decoded + len(section)
+        print(
+            f"{name}: {1e9 * seconds[0] / decoded:.1f} ns a byte of output, {1e9 * seconds[0] / both:.1f} of both"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("models", nargs="+", type=Path)
+    parser.add_argument("models", nargs="*", type=Path)
     parser.add_argument("--sparsity", nargs="*", type=float, default=[0.0, 0.5, 0.9])
     parser.add_argument("--clusters", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=7)
@@ -299,12 +354,15 @@ def main() -> None:
         metavar="CPU",
         help="count instructions of an emulated core",
     )
+    parser.add_argument("--worst", action="store_true", help="what sections made to be slow take")
     parser.add_argument(
         "--json", type=Path, help="also write every figure here; rows of other models that stand there stay"
     )
     arguments = parser.parse_args()
     decoder_kernel.use(str(kernel_builder.build()))
-    results = []
+    if arguments.worst:
+        worst()
+    results: list[dict[str, Any]] = []
     for variant in variants(arguments.models, arguments.sparsity, arguments.clusters):
         if arguments.callgrind:
             counts = instructions_per_weight(pack(variant.tflite))
@@ -328,7 +386,13 @@ def main() -> None:
             line = f"pack {results[-1]['pack_seconds']:.1f} s; ms: {speeds}; times as fast (median): {ratios}"
         print(f"{variant.name:44} {line}", flush=True)
         if arguments.json:
-            keep(arguments.json, conditions(arguments.rounds), results)
+            counted = {
+                "counted": f"{arguments.emulated}, emulated by QEMU's user mode, with a plugin that counts"
+            }
+            if arguments.callgrind:
+                counted = {"counted": "x86-64, by callgrind"}
+            timing = not (arguments.callgrind or arguments.emulated)
+            keep(arguments.json, conditions(arguments.rounds) if timing else counted, results)
 
 
 def conditions(rounds: int) -> dict[str, Any]:
