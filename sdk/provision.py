@@ -4,7 +4,8 @@
         env/<digest>/               numpy and a TFLite runtime, as pip --target would lay them out
         agent/<digest>/device_agent/  the agent, with the C decoder for this processor beside it
         accepted/<digest>.json      written when the smoke test of a pair of the two has passed: what it answered
-        python                      runs python3 with the environment that was accepted last, for edge applications
+        python                      runs python3 with the environment of the last deploy, before one of that which was
+                                    accepted last, for edge applications
         store/                      what is deployed (device_agent.store)
 
 The board needs python3 and sshd, nothing else. Trees are named by the digest of their content and appear whole or not
@@ -219,7 +220,9 @@ def prefer(connection: Connection, provisioned: Provisioned) -> None:
     """Makes this runtime the one that edge applications on the board get, of several that were accepted."""
     variables = dict(part.split("=", 1) for part in provisioned.command if "=" in part)
     root = variables["ARMLET_HOME"]
-    connection.put(_launcher(variables["PYTHONPATH"], root), posixpath.join(root, "python"), mode=0o700)
+    path, wanted = posixpath.join(root, "python"), _launcher(variables["PYTHONPATH"], root)
+    if connection.get(path, max_bytes=MAX_ANSWER_BYTES) != wanted:
+        connection.put(wanted, path, mode=0o700)
 
 
 def _provisioned(

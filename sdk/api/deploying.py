@@ -17,6 +17,7 @@ from sdk.convert import convert
 from sdk.deploy import NO_LIMITS, Limits
 from sdk.files import read_file
 from sdk.progress import Progress, silent
+from sdk.provision import prefer
 from sdk.results import Deployment
 from sdk.session import Target, open_session
 
@@ -52,6 +53,8 @@ def deploy_model(
             keep=session.board.keep_releases if keep is None else keep,
             progress=progress,
         )
+        if deployed.state != "trial":  # the runtime that its health check passed under
+            prefer(session.connection, session.provisioned)
         return Deployment(
             board=session.board.name,
             address=session.connection.address,

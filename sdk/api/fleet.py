@@ -32,7 +32,7 @@ from sdk.fleet_results import (
 from sdk.inventory import FleetHost, Inventory, load_inventory
 from sdk.prepared import Golden, PreparedRelease, prepare
 from sdk.progress import Progress, silent
-from sdk.provision import read_facts
+from sdk.provision import prefer, read_facts
 from sdk.results import Slot
 from sdk.rollout import GOOD, Outcome, Plan, Rollout
 from sdk.rollout_journal import Journal
@@ -83,6 +83,7 @@ def deploy_fleet(
                 before_install=installing,
                 progress=_stages(stage),
             )
+            prefer(session.connection, session.provisioned)
             return {
                 "state": deployed.state,
                 "sent_bytes": deployed.sent_bytes,

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 
 import numpy as np
 import pytest
 
 from device_agent import package as package_format
+from sdk.api import deploying
+from sdk.api.deploying import deploy_model
+from sdk.boards import load_board
 from sdk.deploy import RemoteAgent
 from sdk.errors import DataError, RemoteError
 from sdk.pack import pack
 from sdk.prepared import Golden, prepare, split
 from sdk.provision import provision
+from sdk.session import Session
 from sdk.wheels import RUNTIMES
 from tests.sdk.conftest import cached_environment
 from tests.sdk.small_graphs import host_outputs, images, small_network
@@ -80,6 +85,32 @@ def test_the_same_under_another_runtime_is_checked_again_before_it_is_called_unc
         assert other.largest_difference is not None
         again = agents[1].deploy(package, "small", golden=golden)
         assert (again.state, again.largest_difference) == ("unchanged", None)
+
+
+@ssh
+def test_applications_get_the_runtime_of_the_last_deploy(server, tmp_path, monkeypatch, package):
+    """Both were accepted already: what counts is which of them the release was checked under."""
+    environments = {name: cached_environment(name) for name in RUNTIMES}
+    model = tmp_path / "small.armlet"
+    model.write_bytes(package)
+    ready = {}
+    with server.connect() as opened:
+        for name in environments:
+            ready[name] = provision(opened, runtime=name)
+    launcher = server.home / ".armlet/python"
+
+    @contextlib.contextmanager
+    def session(board, target, progress):
+        with server.connect() as opened:
+            provisioned = ready[target.runtime]
+            agent = RemoteAgent(opened, provisioned.command)
+            yield Session(load_board("local"), opened, provisioned, agent, "auto")
+
+    monkeypatch.setattr(deploying, "open_session", session)
+    for name in (*environments, *environments):
+        assert deploy_model("local", model, runtime=name).runtime == name
+        assert any(part.endswith(environments[name].digest) for part in ready[name].command[1].split(":"))
+        assert environments[name].digest in launcher.read_text()
 
 
 @ssh
