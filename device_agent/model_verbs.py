@@ -116,7 +116,9 @@ def load(options: Namespace) -> dict[str, Any]:
     from device_agent.bench import set_inputs
     from device_agent.conditions import read_peak_memory
 
+    cpu = time.process_time()
     agent = _load_one(options.model, options, warm=not options.cold)
+    cpu = time.process_time() - cpu
     set_inputs(agent)
     start = time.perf_counter()
     agent.model.invoke()
@@ -129,6 +131,7 @@ def load(options: Namespace) -> dict[str, Any]:
         "init_seconds": agent.model.init_seconds,
         "start": agent.start,
         "start_seconds": agent.start_seconds,
+        "start_cpu_seconds": cpu,
         "first_seconds": first_seconds,
         "peak_memory_bytes": read_peak_memory(),
         **_runtime_json(agent),
