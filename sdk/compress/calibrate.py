@@ -17,11 +17,12 @@ import numpy as np
 from sdk.compress.matrices import SOLVED_KINDS, LayerShape
 from sdk.compress.selection import select_weights
 from sdk.compress.solve import LEVELS, Problem, Solution, solve, solve_on_grid
-from sdk.compress.statistics import Images, Moments, Runner, Streams, sensitivities
+from sdk.compress.statistics import Images, Moments, Place, Runner, Sensitivity, Streams, sensitivities
 from sdk.graph import Graph, Tensor, Weight
 
 DAMPING = 0.01  # of the mean of the covariance's diagonal, added to it
 SMALLEST_EIGENVALUE = 1e-9  # of the largest: below it a covariance is not safe to invert in float64
+BIAS_ZERO_BITS = 12  # of a bias' 23 after the point
 ROUNDING = 1e-5  # of the uncentred mean square: what float32 sums may leave of a covariance that is zero
 Progress = Callable[[str, int, int], None]
 
@@ -111,10 +112,13 @@ def solved_layers(graph: Graph) -> tuple[Layer, ...]:
 
 def output_sensitivities(
     runner: Runner, images: Images, count: int, *, seed: int = 0, progress: Progress = silent
-) -> dict[int, np.ndarray]:
-    """For each solved layer (by operator number) the sensitivity of its output channels; see ``statistics``."""
-    biases = {layer.weight.operator_index: layer.bias for layer in solved_layers(runner.graph)}
-    return sensitivities(runner, biases, images, count, seed=seed, progress=progress)
+) -> dict[int, Sensitivity]:
+    """For each solved layer (by operator number) what errors of its output cost; see ``statistics``."""
+    places = {
+        layer.weight.operator_index: Place(layer.weight.tensor_index, layer.bias, layer.shape)
+        for layer in solved_layers(runner.graph)
+    }
+    return sensitivities(runner, places, images, count, seed=seed, progress=progress)
 
 
 def calibrate(
@@ -122,7 +126,7 @@ def calibrate(
     images: Images,
     count: int,
     price: float,
-    fisher: Mapping[int, np.ndarray],
+    fisher: Mapping[int, Sensitivity],
     *,
     sparsity: float = 0.0,
     levels: int = LEVELS,
@@ -183,7 +187,7 @@ def _layer_by_layer(
     images: Images,
     count: int,
     decide: Callable[[Layer, Problem], Solution],
-    fisher: Mapping[int, np.ndarray],
+    fisher: Mapping[int, Sensitivity],
     progress: Progress,
     watch: Callable[[float], None] = lambda bits: None,
     only: Collection[int] | None = None,
@@ -202,30 +206,39 @@ def _layer_by_layer(
         streams.advance(layer.weight.operator_index, constants)
         moments = streams.moments(layer.shape, layer.source)
         weights = layer.shape.unfold(layer.weight.array).astype(np.float64)
-        covariance = _regular(moments)
+        covariance = _regular(moments, moments.covariance)
+        costs = np.ones(layer.shape.channels)
+        if (sensitivity := fisher.get(layer.weight.operator_index)) is not None:
+            seen = _regular(moments, moments.teacher_covariance)
+            costs = sensitivity.channels * sensitivity.coherence(seen, moments.teacher_mean)
         problem = Problem(
             _target(weights, moments, covariance),
             covariance,
-            fisher.get(layer.weight.operator_index, np.ones(layer.shape.channels)).reshape(
-                layer.shape.groups, layer.shape.rows
-            ),
+            costs.reshape(layer.shape.groups, layer.shape.rows),
         )
         solution = decide(layer, problem)
         constants[tensor] = layer.shape.fold(solution.weights)
         wanted = (weights @ moments.teacher_mean[..., None]).reshape(-1)
         reached = (solution.weights.astype(np.float64) @ moments.student_mean[..., None]).reshape(-1)
         bias = graph.tensors[layer.bias].data
-        constants[layer.bias] = (bias + (wanted - reached)).astype(np.float32)
+        constants[layer.bias] = rounded_bias(bias + (wanted - reached))
         solutions[tensor], problems[tensor] = solution, problem
         watch(sum(solved.bits for solved in solutions.values()))
     progress("calibrate", len(layers), len(layers))
     return Calibrated(constants, solutions, problems)
 
 
-def _regular(moments: Moments) -> np.ndarray:
-    """The covariance without its chance correlations, and safe to invert."""
-    covariance = moments.covariance * (1 - moments.noise)[:, None, None]
-    diagonal = np.maximum(np.diagonal(moments.covariance, axis1=1, axis2=2), 0)
+def rounded_bias(values: np.ndarray) -> np.ndarray:
+    """float32 with the last bits of every value zero, which take no room in a package; off by 2^-13 of it at most."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    half = np.uint32(1 << (BIAS_ZERO_BITS - 1))
+    return ((bits + half) & ~np.uint32((1 << BIAS_ZERO_BITS) - 1)).view(np.float32)
+
+
+def _regular(moments: Moments, covariance: np.ndarray) -> np.ndarray:
+    """A covariance of these moments without its chance correlations, and safe to invert."""
+    diagonal = np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 0)
+    covariance = covariance * (1 - moments.noise)[:, None, None]
     rounding = ROUNDING * moments.energy
     damping = np.maximum(DAMPING * diagonal.mean(axis=1), np.maximum(rounding, 1e-12))
     added = moments.noise[:, None] * diagonal + damping[:, None]

@@ -85,7 +85,7 @@ def with_data(graph: Graph, dataset: Dataset, price: float, report: Progress) ->
         won = winning_rank(
             matrix,
             float(np.sqrt(STEP_FACTOR * price)),
-            fisher[weight.operator_index].reshape(-1),
+            fisher[weight.operator_index].channels,
             seen[weight.tensor_index],
         )
         if won is not None:

@@ -21,6 +21,9 @@ BATCH = 8  # images a step: few enough for the unfolded patches of an early laye
 MEMORY_BYTES = 2 << 30  # for the values of both networks
 MAX_POSITIONS = 200_000  # of one layer; more sharpen its covariance no further
 
+MOST_COLUMNS = 4096  # of a layer whose gradients' second moments are kept
+MOST_COHERENT = 64.0  # times, that a group's errors may cost for being alike at many positions
+
 Constants = Mapping[int, Any]
 
 
@@ -43,51 +46,121 @@ class Runner(Protocol):
 Images = Callable[[Sequence[int]], np.ndarray]  # sample positions -> preprocessed images
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a layer stands: its weight's and its bias' tensor, and how the weight unfolds."""
+
+    weight: int
+    bias: int
+    shape: LayerShape
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What errors of a layer's output cost, in nats for half a squared error, means over images.
+
+    ``channels`` (groups * rows,) sums over positions as if errors at different positions had nothing in common.  The
+    rest are the second moments of the gradients of a group's weights and biases, summed over its rows: ``weights``
+    (groups, columns, columns), ``mixed`` (groups, columns) of weights and bias, ``biases`` (groups,); empty for a layer
+    of very many columns.
+    """
+
+    channels: np.ndarray
+    weights: np.ndarray
+    mixed: np.ndarray
+    biases: np.ndarray
+
+    def coherence(self, covariance: np.ndarray, mean: np.ndarray) -> float:
+        """How many times as much an error of the weights costs because its positions do have something in common.
+
+        The errors that are left by second-order rounding are white in the metric of the input's ``covariance`` (groups,
+        columns, columns), about its ``mean`` (groups, columns), which the bias makes up for.
+        """
+        if not self.weights.size:
+            return 1.0
+        crossed = mean[:, :, None] * self.mixed[:, None, :]
+        outer = mean[:, :, None] * mean[:, None, :]
+        centred = self.weights - crossed - np.swapaxes(crossed, 1, 2) + self.biases[:, None, None] * outer
+        together = np.trace(np.linalg.solve(covariance, centred), axis1=1, axis2=2)
+        apart = self.channels.reshape(len(covariance), -1).sum(axis=1)
+        if not apart.sum() > 0:
+            return 1.0
+        ratios = np.clip(
+            together / np.maximum(apart * covariance.shape[1], 1e-300), 1 / MOST_COHERENT, MOST_COHERENT
+        )
+        return float((ratios * apart).sum() / apart.sum())
+
+
 def sensitivities(
     runner: Runner,
-    biases: Mapping[int, int],
+    layers: Mapping[int, Place],
     images: Images,
     count: int,
     *,
     seed: int = 0,
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
-) -> dict[int, np.ndarray]:
-    """For each layer (operator number -> its bias tensor) the sensitivity of every output channel.
+) -> dict[int, Sensitivity]:
+    """For each layer (by operator number) what errors of its output cost.
 
-    It is the diagonal of the Fisher information of the layer's output, summed over positions: with labels drawn
-    from the network's own answer, half of it times a squared output error is the loss in nats to second order.
-    A few images cannot tell every channel's sensitivity (of a thousand classes most were never drawn), so the
-    channels of a layer are drawn to their mean by the share of their differences that is chance.
+    It is the Fisher information: with labels drawn from the network's own answer, half of it times a squared output
+    error is the loss in nats to second order.  A few images cannot tell every channel's sensitivity (of a thousand
+    classes most were never drawn), so the channels of a layer are drawn to their mean by the share of their
+    differences that is chance.  Gradients of different images have nothing in common, because their labels were drawn
+    apart: so that of a batch has the second moment of the sum of theirs.
     """
     import tensorflow as tf
 
     rng = np.random.default_rng(seed)
     graph = runner.graph
     totals: dict[int, np.ndarray] = {}  # (2, channels): sums over images of the sensitivity and of its square
+    moments: dict[int, list[np.ndarray]] = {}
+    watched = {place.weight: tf.constant(graph.tensors[place.weight].data) for place in layers.values()}
     for start in range(0, count, BATCH):
         progress("sensitivity", start, count)
         batch = images(range(start, min(start + BATCH, count)))
         # A bias for every sample and position: its gradient is that of the layer's output.
         probes = {
-            bias: tf.zeros((len(batch), *graph.tensors[graph.operators[index].outputs[0]].shape[1:]))
-            + graph.tensors[bias].data
-            for index, bias in biases.items()
+            place.bias: tf.zeros((len(batch), *graph.tensors[graph.operators[index].outputs[0]].shape[1:]))
+            + graph.tensors[place.bias].data
+            for index, place in layers.items()
         }
         with tf.GradientTape() as tape:
-            tape.watch(probes)
-            scores = runner(batch, probes, wanted=runner.scores)
+            tape.watch((probes, watched))
+            scores = runner(batch, {**watched, **probes}, wanted=runner.scores)
             chance = np.cumsum(tf.nn.softmax(scores).numpy(), axis=-1)
             labels = np.minimum((chance < rng.random((len(batch), 1))).sum(axis=1), chance.shape[1] - 1)
             loss = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores))
-        gradients = tape.gradient(loss, probes)
-        for index, bias in biases.items():
-            squared = np.square(gradients[bias].numpy(), dtype=np.float64)
+        of_outputs, of_weights = tape.gradient(loss, (probes, watched))
+        for index, place in layers.items():
+            outputs = of_outputs[place.bias].numpy()
+            squared = np.square(outputs, dtype=np.float64)
             each = squared.reshape(len(batch), -1, squared.shape[-1]).sum(axis=1)
             totals[index] = totals.get(index, np.zeros(1)) + np.stack(
                 [each.sum(axis=0), np.square(each).sum(axis=0)]
             )
+            if place.shape.columns > MOST_COLUMNS:
+                continue
+            rows = place.shape.unfold(of_weights[place.weight].numpy())
+            biases = outputs.reshape(-1, outputs.shape[-1]).sum(axis=0).reshape(rows.shape[:2])
+            parts = [
+                np.swapaxes(rows, 1, 2) @ rows,
+                np.einsum("gr,grc->gc", biases, rows),
+                np.square(biases).sum(axis=1),
+            ]
+            kept = moments.setdefault(index, [np.zeros(part.shape) for part in parts])
+            for total, part in zip(kept, parts, strict=True):
+                total += part
     progress("sensitivity", count, count)
-    return {index: _shrunk(total / count, count) for index, total in totals.items()}
+    return {
+        index: Sensitivity(
+            _shrunk(total / count, count),
+            *(
+                part / count
+                for part in moments.get(index, [np.zeros((0, 0, 0)), np.zeros((0, 0)), np.zeros(0)])
+            ),
+        )
+        for index, total in totals.items()
+    }
 
 
 def _shrunk(moments: np.ndarray, count: int) -> np.ndarray:
@@ -131,7 +204,8 @@ def input_covariances(
 class Moments:
     """First and second moments of a layer's input columns, student (s) and teacher (t).
 
-    Means are (groups, columns), ``covariance`` of s and ``cross`` of t with s are (groups, columns, columns), centred.
+    Means are (groups, columns), ``covariance`` of s, ``cross`` of t with s and ``teacher_covariance`` are (groups,
+    columns, columns), centred.
     ``energy`` (groups,) is the mean square of a student's column, uncentred: its rounding errors are in everything.
     ``noise`` (groups,) is the share of the covariance's off-diagonal energy that is chance, 0 ... 1.
     """
@@ -140,6 +214,7 @@ class Moments:
     teacher_mean: np.ndarray
     covariance: np.ndarray
     cross: np.ndarray
+    teacher_covariance: np.ndarray
     energy: np.ndarray
     noise: np.ndarray
 
@@ -204,7 +279,7 @@ class Streams:
             s_t = np.swapaxes(s, 1, 2)
             t_t = np.swapaxes(t, 1, 2)
             parts = [s.sum(1, np.float64), t.sum(1, np.float64), s_t @ s, t_t @ s]
-            parts.append(_energy_off_diagonal(parts[2] / s.shape[1]))
+            parts += [_energy_off_diagonal(parts[2] / s.shape[1]), t_t @ t]
             sums = parts if not sums else [a + b for a, b in zip(sums, parts, strict=True)]
             total += s.shape[1]
         student_mean, teacher_mean, second, cross = (part.astype(np.float64) / total for part in sums[:4])
@@ -216,7 +291,8 @@ class Streams:
         noise = np.minimum(spread / np.maximum(_energy_off_diagonal(covariance), 1e-30), 1.0)
         cross_covariance = cross - teacher_mean[:, :, None] * student_mean[:, None, :]
         energy = np.trace(second, axis1=1, axis2=2) / second.shape[1]
-        return Moments(student_mean, teacher_mean, covariance, cross_covariance, energy, noise)
+        taught = sums[5].astype(np.float64) / total - teacher_mean[:, :, None] * teacher_mean[:, None, :]
+        return Moments(student_mean, teacher_mean, covariance, cross_covariance, taught, energy, noise)
 
 
 def _energy_off_diagonal(matrices: np.ndarray) -> np.ndarray:

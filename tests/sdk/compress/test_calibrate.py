@@ -13,11 +13,12 @@ from sdk.compress.calibrate import (
     _regular,
     calibrate,
     output_sensitivities,
+    rounded_bias,
     solved_layers,
     with_biases,
 )
 from sdk.compress.solve import Problem, solve
-from sdk.compress.statistics import Moments, Streams, live_before
+from sdk.compress.statistics import Moments, Sensitivity, Streams, live_before
 from sdk.execute import Executor
 from sdk.graph import Graph
 from tests.sdk.small_graphs import interpret, small_network
@@ -50,12 +51,12 @@ def graph() -> Graph:
 
 
 @pytest.fixture(scope="module")
-def fisher(graph: Graph) -> dict[int, np.ndarray]:
+def fisher(graph: Graph) -> dict[int, Sensitivity]:
     return output_sensitivities(Executor(graph), images, COUNT)
 
 
 @pytest.fixture(scope="module")
-def calibrated(graph: Graph, fisher: dict[int, np.ndarray]) -> Calibrated:
+def calibrated(graph: Graph, fisher: dict[int, Sensitivity]) -> Calibrated:
     return calibrate(Executor(graph), images, COUNT, 3e-5, fisher)
 
 
@@ -91,11 +92,11 @@ def test_every_layers_mean_output_is_the_originals(graph: Graph, calibrated: Cal
         before = Executor(linear)(batch, wanted=output).numpy()
         after = Executor(linear)(batch, calibrated.constants, wanted=output).numpy()
         axes = tuple(range(before.ndim - 1))
-        np.testing.assert_allclose(after.mean(axes), before.mean(axes), atol=2e-4)
+        np.testing.assert_allclose(after.mean(axes), before.mean(axes), atol=4e-4)
     assert executor.graph is graph
 
 
-def test_sparsity_is_reached_in_pruned_layers_alone(graph: Graph, fisher: dict[int, np.ndarray]) -> None:
+def test_sparsity_is_reached_in_pruned_layers_alone(graph: Graph, fisher: dict[int, Sensitivity]) -> None:
     plain, sparse = (
         calibrate(Executor(graph), images, COUNT, 1e-6, fisher, sparsity=sparsity) for sparsity in (0.0, 0.75)
     )
@@ -109,7 +110,7 @@ def test_sparsity_is_reached_in_pruned_layers_alone(graph: Graph, fisher: dict[i
 
 
 def test_a_single_layer_gets_a_price_zeros_and_levels_of_its_own(
-    graph: Graph, fisher: dict[int, np.ndarray]
+    graph: Graph, fisher: dict[int, Sensitivity]
 ) -> None:
     numbers = {w.tensor.name: w.tensor_index for w in graph.weights()}
     dear, coarse = numbers["pointwise/weight"], numbers["classifier/weight"]
@@ -134,7 +135,7 @@ def test_the_interpreter_answers_as_the_executor_does(graph: Graph, calibrated: 
 
 
 def test_the_same_images_and_price_give_the_same_weights(
-    graph: Graph, fisher: dict[int, np.ndarray], calibrated: Calibrated
+    graph: Graph, fisher: dict[int, Sensitivity], calibrated: Calibrated
 ) -> None:
     again = calibrate(Executor(graph), images, COUNT, 3e-5, fisher)
     for tensor, array in calibrated.constants.items():
@@ -146,10 +147,10 @@ def test_a_covariance_that_is_nothing_but_rounding_errors_is_made_safe_to_invert
     covariance = noise + np.swapaxes(noise, 1, 2)
     assert np.linalg.eigvalsh(covariance).min() < 0
     sound = np.eye(32) * 2.0
-    moments = Moments(*np.zeros((2, 2, 32)), covariance, covariance, np.full(2, 1e-4), np.zeros(2))
-    np.linalg.cholesky(np.linalg.inv(_regular(moments)))
-    usual = replace(moments, covariance=np.stack([sound, sound]))
-    np.testing.assert_allclose(_regular(usual), np.stack([sound, sound]) * 1.01)
+    moments = Moments(*np.zeros((2, 2, 32)), *[covariance] * 3, np.full(2, 1e-4), np.zeros(2))
+    np.linalg.cholesky(np.linalg.inv(_regular(moments, covariance)))
+    usual = np.stack([sound, sound])
+    np.testing.assert_allclose(_regular(moments, usual), usual * 1.01)
 
 
 def test_problems_can_be_solved_again_at_another_price(calibrated: Calibrated) -> None:
@@ -158,7 +159,7 @@ def test_problems_can_be_solved_again_at_another_price(calibrated: Calibrated) -
     assert dearer < calibrated.bits
 
 
-def test_sensitivities_are_the_second_order_of_the_loss(graph: Graph, fisher: dict[int, np.ndarray]) -> None:
+def test_sensitivities_are_the_second_order_of_the_loss(graph: Graph, fisher: dict[int, Sensitivity]) -> None:
     """A small change of one channel of the classifier's output costs half its sensitivity times the square."""
     (classifier,) = (x for x in solved_layers(graph) if x.weight.layer == "fully connected")
     bias = graph.tensors[classifier.bias].data
@@ -168,7 +169,7 @@ def test_sensitivities_are_the_second_order_of_the_loss(graph: Graph, fisher: di
         moved = bias.copy()
         moved[channel] += 0.1
         measured.append(divergence(graph, {classifier.bias: moved}) / (0.5 * 0.1**2))
-    expected = fisher[classifier.weight.operator_index]
+    expected = fisher[classifier.weight.operator_index].channels
     assert np.mean(measured) == pytest.approx(expected.mean(), rel=0.35)
 
 
@@ -184,6 +185,37 @@ def test_layers_that_share_one_bias_get_their_own(graph: Graph):
     fisher = output_sensitivities(Executor(whole), images, COUNT)
     assert len(fisher) == len(biases)
     assert len(calibrate(Executor(whole), images, COUNT, 3e-5, fisher).solutions) == len(biases)
+
+
+def test_errors_that_all_positions_share_cost_as_many_times_more_as_there_are_positions() -> None:
+    """Gradients g of one output, inputs x: of one position, of nine alike, and of nine that have nothing in common."""
+    rng = np.random.default_rng(0)
+    images_, positions, columns = 20_000, 9, 4
+    mean = np.array([1.0, -2.0, 0.0, 0.5])
+
+    def coherence(alike: bool, places: int) -> float:
+        shape = (images_, 1 if alike else places)
+        g = np.broadcast_to(rng.normal(0, 1, shape), (images_, places))
+        x = np.broadcast_to(mean + rng.normal(0, 1, (*shape, columns)), (images_, places, columns))
+        of_weights, of_bias = np.einsum("ip,ipc->ic", g, x), g.sum(axis=1)
+        seen = Sensitivity(
+            np.square(g).sum(axis=1).mean(keepdims=True),
+            (of_weights.T @ of_weights / images_)[None],
+            (of_bias @ of_weights / images_)[None],
+            np.square(of_bias).mean(keepdims=True),
+        )
+        return seen.coherence(np.eye(columns)[None], mean[None])
+
+    assert coherence(False, 1) == pytest.approx(1, rel=0.05)
+    assert coherence(False, positions) == pytest.approx(1, rel=0.05)
+    assert coherence(True, positions) == pytest.approx(positions, rel=0.05)
+
+
+def test_biases_end_in_zeros_and_hardly_change() -> None:
+    values = np.random.default_rng(0).normal(0, 1, 1000).astype(np.float32)
+    rounded = rounded_bias(values)
+    assert not (rounded.view(np.uint32) & 0xFFF).any()
+    assert (np.abs(rounded - values) <= 2.0**-12 * np.abs(values)).all()
 
 
 def test_layers_without_a_bias_are_given_one_of_zeros(graph: Graph) -> None:
@@ -227,7 +259,7 @@ def test_a_layer_sees_the_same_with_little_memory_and_with_much(graph: Graph) ->
 
 
 def test_channels_of_a_block_share_their_zeros_in_1x1_convolutions_alone(
-    graph: Graph, fisher: dict[int, np.ndarray]
+    graph: Graph, fisher: dict[int, Sensitivity]
 ) -> None:
     blocks = calibrate(Executor(graph), images, COUNT, 3e-5, fisher, sparsity=0.6, block=2)
     for layer in solved_layers(graph):
