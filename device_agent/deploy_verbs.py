@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable, cast
 
 from device_agent import signature
 from device_agent.child import call_child
+from device_agent.durable import is_full
 from device_agent.errors import AgentError, ArmletError, SignatureError, StoreError
 from device_agent.health import unfit
 from device_agent.inputs import json_line_from_stdin
@@ -151,7 +152,14 @@ def _install(
     """
     answer: dict[str, Any] = {"name": release.name, "release": release.id, "check": None, "reason": ""}
     with store.locked():
-        store.blobs.receive(*arriving())
+        store.collect(sparing=release.blobs)  # what an earlier transfer left may fill the disk
+        try:
+            store.blobs.receive(*arriving())
+        except StoreError as error:
+            if is_full(error):  # then the beginning of a package is the last thing that it is there for
+                with contextlib.suppress(StoreError):
+                    store.collect()
+            raise
         try:
             require_signature(store, release)
         except SignatureError as error:

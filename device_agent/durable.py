@@ -58,6 +58,7 @@ def named_errors(doing: str) -> Iterator[None]:
     """An OSError on the way becomes a StoreError that says what to do about it."""
     hints = {
         errno.ENOSPC: "The board's disk is full: free some space, then deploy again.",
+        errno.EDQUOT: "The quota of this user is used up: free some space, then deploy again.",
         errno.EROFS: "The board's file system is read-only: remount it or repair it.",
         errno.EACCES: "Check who owns the folder.",
     }
@@ -65,3 +66,9 @@ def named_errors(doing: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(f"could not {doing}", found=str(error), hint=hints.get(error.errno or 0)) from error
+
+
+def is_full(error: StoreError) -> bool:
+    """Whether :func:`named_errors` made this of a disk, or a quota, that has no more space."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)

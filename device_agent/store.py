@@ -24,7 +24,7 @@ import hashlib
 import os
 import time
 from pathlib import Path
-from typing import Any, Iterator, Mapping
+from typing import Any, Collection, Iterator, Mapping
 
 from device_agent import starts
 from device_agent.blobs import Blobs
@@ -320,8 +320,11 @@ class Store:
 
     # -- upkeep -------------------------------------------------------------------------------------------------
 
-    def collect(self) -> int:
-        """Removes what no slot refers to, and what a cut transfer left; how many bytes were freed."""
+    def collect(self, sparing: Collection[str] = ()) -> int:
+        """Removes what no slot refers to, and what a cut transfer left; how many bytes were freed.
+
+        ``sparing``: blobs that stay all the same, also where only their beginning has arrived.
+        """
         try:
             slots = [self.slot(name) for name in self.names()]
             needed = {r for slot in slots for r in (slot.current, slot.trial) if r is not None}
@@ -333,6 +336,7 @@ class Store:
         doomed = [
             path for path in self._releases.iterdir() if path.suffix != ".json" or path.stem not in kept
         ]
+        blobs |= {name for digest in sparing for name in (digest, f"{digest}.part")}
         doomed += [path for path in self.blobs.folder.iterdir() if path.name not in blobs]
         doomed += [path for path in self._slots.iterdir() if path.suffix != ".json"]
         freed = starts.collect(self.starts, {release.package_sha256 for release in releases})
