@@ -1,6 +1,6 @@
 """What `serve` does under twice the load that it can carry: what it answers, what it turns away, what memory it takes.
 
-    python -m benchmarks.serve_load [--json benchmarks/results/serve_load.json] [--requests 10000]
+    python -m benchmarks.serve_load [--json benchmarks/results/serve_load.json] [--requests 20000]
 
 A network of the zoo (MobileNet V1, width 0.25, 128x128, fresh weights) is deployed to the board `local` and served on a
 Unix socket, one worker, as `sdk deploy --service` would have it. First the capacity is measured: clients that ask again
@@ -224,18 +224,23 @@ def check_apart(scores: Sequence[np.ndarray]) -> None:
 
 
 def make_models(folder: Path) -> dict[int, Path]:
-    """Two releases of one name: seed -> package. Weights are scaled so that scores are far apart."""
+    """Two releases of one name: seed -> package.
+
+    Fresh weights let every image fade into the same scores; these are scaled so that scores are far apart.
+    """
     import sdk
 
     paths = {}
     for seed in (1, 2):
-        tflite = folder / f"{seed}.tflite"
+        tflite = folder / str(seed) / "load.tflite"  # both releases are of the name "load"
+        tflite.parent.mkdir()
         sdk.write_zoo_model("mobilenet_v1", tflite, input_size=128, classes=10, width=0.25, seed=seed)
         graph = sdk.Graph.read(tflite.read_bytes())
-        last = list(graph.weights())[-1]
-        tflite.write_bytes(graph.with_data({last.tensor_index: 20 * last.array}).write())
-        paths[seed] = folder / str(seed) / "load.armlet"
-        paths[seed].parent.mkdir()
+        *weights, last = graph.weights()
+        scaled = {weight.tensor_index: np.asarray(3 * weight.array, np.float32) for weight in weights}
+        scaled[last.tensor_index] = np.asarray(5 * last.array, np.float32)
+        tflite.write_bytes(graph.with_data(scaled).write())
+        paths[seed] = tflite.with_suffix(".armlet")
         sdk.pack_model(tflite, paths[seed], preprocess="tf")
     return paths
 
@@ -243,12 +248,12 @@ def make_models(folder: Path) -> dict[int, Path]:
 @contextlib.contextmanager
 def served(home: Path, path: Path) -> Iterator[subprocess.Popen]:
     """The server as the board would start it."""
-    launcher = home / "python"
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "ARMLET_HOME")}
+    environment["PATH"] = f"{home.parent / '.bin'}:{environment['PATH']}"  # as a login on that board has it
     process = subprocess.Popen(
-        [str(launcher), "-m", "device_agent", "serve", "--name", "load", "--socket", str(path)],
+        [str(home / "python"), "-m", "device_agent", "serve", "--name", "load", "--socket", str(path)],
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "ARMLET_HOME")},
+        env=environment,
     )
     try:
         end = time.monotonic() + 60
@@ -271,7 +276,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the result")
-    parser.add_argument("--requests", type=int, default=10_000, help="at twice the capacity (default: 10000)")
+    parser.add_argument("--requests", type=int, default=20_000, help="at twice the capacity (default: 20000)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         os.environ["XDG_DATA_HOME"] = str(Path(name, "data"))
@@ -290,7 +295,7 @@ def run(folder: Path, requests: int) -> dict[str, Any]:
 
     packages = make_models(folder)
     images = (
-        np.random.default_rng(0).integers(0, 256, (IMAGES, 8, 8, 3), np.uint8).repeat(16, 1).repeat(16, 2)
+        np.random.default_rng(0).integers(0, 256, (IMAGES, 2, 2, 3), np.uint8).repeat(64, 1).repeat(64, 2)
     )
     scores = {
         seed: right_scores(package.unpack(path.read_bytes()).tflite, images)
