@@ -430,7 +430,7 @@ class RemoteAgent:
             )
         if done.status != 0:
             raise RemoteError(
-                f"the agent could not {verb}: {printable(answer.get('what')) or 'it does not say why'}",
+                f"the agent's `{verb}` failed: {printable(answer.get('what')) or 'it does not say why'}",
                 expected=printable(answer.get("expected")) or None,
                 found=printable(answer.get("found")) or None,
                 hint=printable(answer.get("hint")) or None,

@@ -240,7 +240,8 @@ class Rollout:
             if self._outcomes[name].wave == "canary":
                 self.stopped = self.stopped or "a board of the canary failed"
             elif len(failed) > self._plan.max_failures:
-                self.stopped = f"{len(failed)} boards failed, {self._plan.max_failures} may"
+                boards = "board" if len(failed) == 1 else "boards"
+                self.stopped = f"{len(failed)} {boards} failed, at most {self._plan.max_failures} may"
             if self.stopped:
                 self._stop.set()
 

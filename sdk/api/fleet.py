@@ -10,7 +10,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -255,12 +255,12 @@ def _all(
     progress: Progress,
 ) -> tuple[_Result, ...]:
     """What ``work`` makes of every board, in order."""
-    results = []
+    progress(stage, 0, len(fleet.hosts))
     with ThreadPoolExecutor(parallel, thread_name_prefix="board") as pool:
-        for done, result in enumerate(pool.map(work, fleet.hosts)):
-            results.append(result)
-            progress(stage, done + 1, len(fleet.hosts))
-    return tuple(results)
+        futures = [pool.submit(work, host) for host in fleet.hosts]
+        for done, _ in enumerate(as_completed(futures), 1):
+            progress(stage, done, len(fleet.hosts))
+    return tuple(future.result() for future in futures)
 
 
 def _ended(rollout: Rollout, outcomes: Sequence[Outcome]) -> str:

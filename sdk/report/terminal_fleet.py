@@ -17,6 +17,8 @@ from sdk.report.units import bytes_text, seconds_text
 SHORT = 12
 #: Rows of the table that follows a rollout; it has to fit on a screen.
 LIVE_ROWS = 16
+#: Boards with the same reason that are named.
+NAMED = 6
 
 _STYLES = {
     "confirmed": "green",
@@ -37,10 +39,13 @@ _ENDS = {
 
 
 def fleet_running(outcomes: Sequence[Any]) -> RenderableType:
-    """The boards that are worked on and those that failed, below what became of all of them."""
+    """The boards that are worked on and those that failed, below what became of all of them. A row takes one line."""
+    if not outcomes:
+        return Text("making the release ready")
     busy = [o for o in outcomes if o.state == "running"]
     bad = [o for o in outcomes if o.state not in ("running", "waiting", "confirmed", "unchanged")]
-    table = _table(("board", False), ("wave", False), ("state", False), ("", True))
+    table = _table("board", "wave", "state", "")
+    table.columns[-1].overflow = "ellipsis"
     for outcome in (busy + bad)[:LIVE_ROWS]:
         table.add_row(outcome.name, outcome.wave, _state(outcome.state), outcome.reason)
     wave = busy[0].wave if busy else ""
@@ -49,56 +54,52 @@ def fleet_running(outcomes: Sequence[Any]) -> RenderableType:
 
 def fleet_deployed(result: Any) -> RenderableType:
     """Every board of a rollout, and how that ended."""
-    table = _table(
-        ("board", False), ("address", True), ("wave", False), ("state", False), ("sent", False), ("", True)
-    )
-    table.columns[4].justify = "right"
+    table = _table("board", "~address", "wave", "state", ">sent", ">took")
     for board in result.boards:
         sent = board.sent_bytes + board.provisioned_bytes
         done = board.state in ("confirmed", "unchanged")
-        note = board.reason if board.reason else seconds_text(board.seconds) if done else ""
         table.add_row(
             board.name,
             board.address,
             board.wave,
             _state(board.state),
             bytes_text(sent) if sent else "-",
-            note,
+            seconds_text(board.seconds) if done else "-",
         )
-    end = _ENDS[result.ended]
-    if result.ended == "stopped":
-        end = f"stopped: {result.stopped}"
     lines = [
         Text(
             f"{result.name} {result.release[:SHORT]}, {bytes_text(result.package_bytes)}: "
             f"{_counts(result.boards)}, in {seconds_text(result.seconds)}"
         ),
-        Text(end, style="green" if result.succeeded else "bold red"),
+        _end(result),
     ]
     if result.resumed:
         lines.insert(0, Text("went on with a rollout that had been interrupted or stopped", style="dim"))
-    return Group(table, *lines)
+    # Why boards were reverted is why the rollout was stopped.
+    reasons = [(b.name, b.reason) for b in result.boards if b.reason and b.reason != result.stopped]
+    return Group(table, *_reasons(reasons), *lines)
+
+
+def _end(result: Any) -> Text:
+    end = f"stopped: {result.stopped}" if result.ended == "stopped" else _ENDS[result.ended]
+    return Text(end, style="green" if result.succeeded else "bold red")
 
 
 def fleet_overview(result: Any) -> RenderableType:
-    """A line for every name on every board."""
-    table = _table(
-        ("board", False),
-        ("model", True),
-        ("release", False),
-        ("state", False),
-        ("runtime", True),
-        ("free", False),
-        ("sent back last, and why", True),
-    )
+    """A line for every name on every board; below, what was sent back last, and why."""
+    runtimes = [_runtime(board.status) for board in result.boards if board.status is not None]
+    one_runtime = len(set(runtimes)) == 1
+    table = _table("board", "~model", "release", "state", *([] if one_runtime else ["~runtime"]), ">free")
+    reasons = []
     for board in result.boards:
         free = "-" if board.free_disk_bytes is None else bytes_text(board.free_disk_bytes)
         if board.status is None:
-            table.add_row(board.name, "", "", _state("unreachable"), "", "", board.reason)
+            table.add_row(board.name, "-", "-", _state("unreachable"), *([] if one_runtime else ["-"]), free)
+            reasons.append((board.name, board.reason))
             continue
-        runtime = f"{board.status.runtime} {board.status.runtime_version}" if board.status.runtime else "-"
+        runtime = [] if one_runtime else [_runtime(board.status)]
         if not board.status.slots:
-            table.add_row(board.name, "-", "-", Text("nothing deployed", style="dim"), runtime, free, "")
+            table.add_row(board.name, "-", "-", Text("nothing deployed", style="dim"), *runtime, free)
         for slot in board.status.slots:
             state = "on trial" if slot.trial else "confirmed" if slot.current else "none"
             table.add_row(
@@ -106,29 +107,51 @@ def fleet_overview(result: Any) -> RenderableType:
                 slot.name,
                 slot.current[:SHORT] if slot.current else "-",
                 _state(state),
-                runtime,
+                *runtime,
                 free,
-                _last_reverted(slot),
             )
-    asked = sum(board.status is not None for board in result.boards)
-    return Group(table, Text(f"{asked} of {len(result.boards)} boards answered"))
+            reasons += [(board.name, sent_back) for sent_back in _last_reverted(slot)]
+    asked = f"{len(runtimes)} of {len(result.boards)} boards answered"
+    if one_runtime:
+        asked += f", with {runtimes[0]}" if runtimes[0] != "-" else ", none with a runtime"
+    return Group(table, *_reasons(reasons), Text(asked))
+
+
+def _runtime(status: Any) -> str:
+    return f"{status.runtime} {status.runtime_version}" if status.runtime else "-"
 
 
 def fleet_went_back(result: Any) -> RenderableType:
     """What runs now on every board."""
-    table = _table(("board", False), ("address", True), ("runs now", False), ("", True))
+    table = _table("board", "~address", "runs now")
     for board in result.boards:
         current = board.slot.current if board.slot else None
-        table.add_row(board.name, board.address, current[:SHORT] if current else "-", board.reason)
+        table.add_row(board.name, board.address, current[:SHORT] if current else "-")
     gone = sum(board.slot is not None for board in result.boards)
-    return Group(table, Text(f"{result.name} went back on {gone} of {len(result.boards)} boards"))
+    return Group(
+        table,
+        *_reasons([(board.name, board.reason) for board in result.boards if board.reason]),
+        Text(f"{result.name} went back on {gone} of {len(result.boards)} boards"),
+    )
 
 
-def _last_reverted(slot: Any) -> str:
+def _reasons(reasons: Sequence[tuple[str, str]]) -> list[RenderableType]:
+    """Lines below a table, which have its whole width: boards with the same reason share one."""
+    boards: dict[str, list[str]] = {}
+    for name, reason in reasons:
+        boards.setdefault(reason, []).append(name)
+    lines: list[RenderableType] = []
+    for reason, names in boards.items():
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        lines.append(Text(f"{', '.join(names[:NAMED])}{more}: {reason}"))
+    return [*lines, Text()] if lines else []
+
+
+def _last_reverted(slot: Any) -> list[str]:
     for event in reversed(slot.history):
         if event.event in ("reverted", "rolled back"):
-            return f"{event.when}: {event.reason}"
-    return ""
+            return [f"{slot.name} {event.event} {event.when}: {event.reason}"]
+    return []
 
 
 def _counts(outcomes: Sequence[Any]) -> str:
@@ -140,10 +163,15 @@ def _state(state: str) -> Text:
     return Text(state, style=_STYLES.get(state, ""))
 
 
-def _table(*columns: tuple[str, bool]) -> Table:
-    """Columns and whether they may wrap."""
+def _table(*columns: str) -> Table:
+    """A column named with ``~`` may wrap, one with ``>`` holds numbers."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.padding = (0, 1, 0, 0)
-    for name, wraps in columns:
-        table.add_column(name, overflow="fold", no_wrap=not wraps)
+    for name in columns:
+        table.add_column(
+            name.lstrip("~>"),
+            overflow="fold",
+            no_wrap=not name.startswith("~"),
+            justify="right" if name.startswith(">") else "left",
+        )
     return table
