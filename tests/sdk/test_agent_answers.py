@@ -131,6 +131,20 @@ def test_a_status_that_is_something_else_is_refused(slot):
         answering({"verb": "status", "releases": [slot]}).status()
 
 
+@pytest.mark.parametrize(
+    ("was_current", "words"),
+    [(True, "in what the board has now"), (False, "went back"), (None, "went back"), ("yes", "went back")],
+)
+def test_a_release_that_fails_where_it_runs_already_is_told_apart_from_a_new_one(was_current, words):
+    answer = {"verb": "install", "state": "reverted", "reason": "the golden outputs do not come out\x1b[2J"}
+    if was_current is not None:
+        answer["was_current"] = was_current
+    with pytest.raises(RemoteError, match=words) as caught:
+        RemoteAgent(None, [])._deployed(answer, "net", "a" * 64, 1, 0)
+    assert "golden outputs" in caught.value.found
+    assert str(caught.value).isprintable()
+
+
 @pytest.mark.parametrize("now", [-1e9, 0, 4e9, 1e15])
 def test_a_clock_that_says_something_odd_stops_no_status(now):
     slot = {**SLOT, "history": [{**EVENT, "unix_seconds": now}]}
