@@ -14,7 +14,8 @@ from typing import Any, Callable, Mapping
 from device_agent import metrics, pictures, wire
 from device_agent.admission import DeadlineExceeded, Place, Pool, TurnedAway
 from device_agent.errors import AgentError, DataError
-from device_agent.http_connection import Connection, Refused
+from device_agent.http_connection import Connection
+from device_agent.http_reader import Refused
 from device_agent.release import NAME
 
 JSON, RAW = "application/json", "application/octet-stream"

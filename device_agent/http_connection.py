@@ -10,7 +10,6 @@ import http.client
 import http.server
 import json
 import re
-import select
 import socket
 import sys
 import time
@@ -19,13 +18,12 @@ from dataclasses import dataclass
 from typing import Any, Mapping
 
 import device_agent
-from device_agent.errors import AgentError, ArmletError
+from device_agent.errors import ArmletError
+from device_agent.http_reader import BLOCK_BYTES, Reader, Refused
 
 #: An answer to a request whose body was not read is read on so far, so that the client gets to see the answer.
 MAX_DISCARDED_BYTES = 1 << 20
 LINGER_SECONDS = 1.0
-LAST_WORD_MILLISECONDS = 50
-BLOCK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -41,118 +39,6 @@ class Limits:
     idle_seconds: float = 60.0
 
 
-class Refused(AgentError):
-    """A request is answered by an error. ``close``: the connection cannot go on after it."""
-
-    def __init__(
-        self,
-        status: int,
-        what: str,
-        *,
-        close: bool = False,
-        headers: Mapping[str, str] | None = None,
-        **parts: Any,
-    ) -> None:
-        super().__init__(what, **parts)
-        self.status = status
-        self.close = close
-        self.headers = dict(headers or {})
-
-
-class _Reader:
-    """Reads a socket until a deadline; what http.server takes for a file."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._buffer = bytearray()
-        self._deadline = 0.0
-        self._budget = 0
-        #: The client ended in the middle of a line.
-        self.ended = False
-
-    def wait(self, seconds: float, wake: Any) -> bool:
-        """Waits for the first byte of a request; False where none comes in time, or where ``wake`` says stop."""
-        if self._buffer:
-            return True
-        poll = select.poll()
-        poll.register(self._connection, select.POLLIN)
-        poll.register(wake, select.POLLIN)
-        poll.poll(1000.0 * seconds)
-        poll.unregister(wake)
-        # Whoever connected just before the end may be about to ask: there is time to say no.
-        if not poll.poll(LAST_WORD_MILLISECONDS):
-            return False
-        self._deadline = time.monotonic() + seconds
-        return self._more()
-
-    def begin(self, seconds: float, budget: int = 0) -> None:
-        """From now on everything has to come within ``seconds``, and lines may have ``budget`` bytes together."""
-        self._deadline = time.monotonic() + seconds
-        self._budget = budget
-
-    def _more(self) -> bool:
-        remaining = self._deadline - time.monotonic()
-        if remaining <= 0:
-            raise socket.timeout("the request did not come in time")
-        self._connection.settimeout(remaining)
-        block = self._connection.recv(BLOCK_BYTES)
-        self._buffer += block
-        return bool(block)
-
-    def readline(self, size: int = -1) -> bytes:
-        looked = 0
-        while True:
-            end = self._buffer.find(b"\n", looked) + 1
-            if (end or len(self._buffer)) > self._budget:
-                raise Refused(431, "the head of the request is too long", close=True)
-            if end:
-                break
-            looked = len(self._buffer)
-            if not self._more():
-                end = len(self._buffer)
-                self.ended = True
-                break
-        line = bytes(self._buffer[:end])
-        del self._buffer[:end]
-        self._budget -= end
-        return line
-
-    def read_exactly(self, count: int) -> bytearray:
-        """``count`` bytes, or fewer where the client ends before."""
-        taken = min(count, len(self._buffer))
-        body = bytearray(count)
-        body[:taken] = self._buffer[:taken]
-        del self._buffer[:taken]
-        with memoryview(body) as view:
-            while taken < count:
-                remaining = self._deadline - time.monotonic()
-                if remaining <= 0:
-                    raise socket.timeout("the body did not come in time")
-                self._connection.settimeout(remaining)
-                received = self._connection.recv_into(view[taken:])
-                if not received:
-                    break
-                taken += received
-        if taken < count:
-            del body[taken:]
-        return body
-
-    def discard(self, count: int) -> bool:
-        """Reads ``count`` bytes and forgets them; False where they do not come."""
-        taken = min(count, len(self._buffer))
-        del self._buffer[:taken]
-        while taken < count:
-            if not self._more():
-                return False
-            here = min(count - taken, len(self._buffer))
-            del self._buffer[:here]
-            taken += here
-        return True
-
-    def close(self) -> None:
-        """Nothing: the socket is the server's."""
-
-
 class Connection(http.server.BaseHTTPRequestHandler):
     """Reads requests and calls ``respond`` of the subclass, which sends one answer or raises an ArmletError.
 
@@ -160,7 +46,6 @@ class Connection(http.server.BaseHTTPRequestHandler):
     """
 
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = False  # set for TCP in setup(): a Unix socket knows no such option
 
     server: Any
     headers: Any
@@ -169,10 +54,10 @@ class Connection(http.server.BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         self.connection = self.request
-        if self.connection.family != getattr(socket, "AF_UNIX", None):
+        if self.connection.family != socket.AF_UNIX:
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         self.limits: Limits = self.server.limits
-        self.rfile: Any = _Reader(self.connection)
+        self.rfile: Any = Reader(self.connection)
         self._unread = 0
         self._answered = False
         self._wants_to_be_told = False
