@@ -54,6 +54,11 @@ class Place:
             self._left = True
             self._pool.free()
 
+    def check_time(self) -> None:
+        """Raises DeadlineExceeded where nobody waits for the answer any longer."""
+        if time.monotonic() >= self.deadline:
+            raise _too_late()
+
     def run(self, work: Callable[[Any], Any]) -> Any:
         """Queues ``work``, which is called with an Agent, and waits for what it returns or raises.
 

@@ -20,7 +20,7 @@ import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any, Callable, Iterable
 
 import numpy as np
 
@@ -100,7 +100,14 @@ class Agent:
 
     # -- answering ----------------------------------------------------------------------------------------------
 
-    def predict(self, image: Any, *, preprocessed: bool = False, top: int | None = None) -> Any:
+    def predict(
+        self,
+        image: Any,
+        *,
+        preprocessed: bool = False,
+        top: int | None = None,
+        before_each: Callable[[], None] | None = None,
+    ) -> Any:
         """The answer to an image, or a list of answers to a batch.
 
         ``image`` is (height, width, channels), or (height, width) in grey, of any size; a batch has one dimension
@@ -108,14 +115,19 @@ class Agent:
         255; they are resized (shorter side, centre), normalised, mirrored as the package says. Where it says nothing,
         and with ``preprocessed``, the array has the size and the values that the model takes, and is mirrored at
         most. Models that take no
-        image take their own shape without its leading 1, or a batch of those.
+        image take their own shape without its leading 1, or a batch of those. ``before_each`` is called before every
+        inference of a batch, which ends with what it raises: for whoever cannot wait for all of it.
 
         Raises DataError where the array is not what the model takes, AgentError after ``close``.
         """
         served = self._current()
         array = np.asarray(image)
         single, rows = served.input.rows(array)
-        answers = [self._answer(served, row, preprocessed, top or self._top) for row in rows]
+        answers = []
+        for row in rows:
+            if before_each is not None:
+                before_each()
+            answers.append(self._answer(served, row, preprocessed, top or self._top))
         return answers[0] if single else answers
 
     def _answer(self, served: _Served, row: Any, preprocessed: bool, top: int) -> Prediction:

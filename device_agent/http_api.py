@@ -13,7 +13,7 @@ from typing import Any, Callable, Mapping
 
 from device_agent import metrics, pictures, wire
 from device_agent.admission import DeadlineExceeded, Place, Pool, TurnedAway
-from device_agent.errors import AgentError, DataError
+from device_agent.errors import ArmletError, DataError
 from device_agent.http_connection import Connection
 from device_agent.http_reader import Refused
 from device_agent.release import NAME
@@ -114,9 +114,16 @@ class Api(Connection):
         if kind in PICTURES and pictures.decoder_version() is None:
             raise self._no_decoder()
         wanted = _accepted(self.headers.get("Accept"))
-        place = self._enter(pool, options.get("deadline", self.served.deadline_seconds))
+        longest = self.served.deadline_seconds
+        if options.get("deadline", 0.0) > longest:
+            raise DataError(
+                "this server answers sooner than that, or not",
+                expected=f"a deadline of at most {longest:g} s",
+                found=f"{options['deadline']:g}",
+            )
+        place = self._enter(pool, options.get("deadline", longest))
         try:
-            work = self._work(pool, kind, self.read_body(), options)
+            work = self._work(place, kind, self.read_body(), options)
         except BaseException:
             place.leave()
             raise
@@ -143,7 +150,7 @@ class Api(Connection):
             ) from error
 
     def _work(
-        self, pool: Pool, kind: str, body: bytearray, options: Mapping[str, Any]
+        self, place: Place, kind: str, body: bytearray, options: Mapping[str, Any]
     ) -> Callable[[Any], Any]:
         """What a worker shall do for this request."""
         if kind == JSON:
@@ -162,7 +169,7 @@ class Api(Connection):
             # Decoded by the worker: no more pictures are in memory at once than there are workers.
             array = pictures.decode(question.image) if question.encoded else question.image
             wire.check_batch(array, len(agent.input_shape))
-            return agent.predict(array, preprocessed=preprocessed, top=top)
+            return agent.predict(array, preprocessed=preprocessed, top=top, before_each=place.check_time)
 
         return work
 
@@ -173,7 +180,7 @@ class Api(Connection):
             raise Refused(504, error.what, hint=error.hint) from error
         except DataError:
             raise
-        except (AgentError, MemoryError) as error:
+        except (ArmletError, MemoryError) as error:
             raise Refused(
                 500, f"{pool.name} could not answer", found=str(error)[:300] or "too little memory"
             ) from error

@@ -147,6 +147,21 @@ def test_a_batch_is_answered_image_by_image(store):
     assert agent.latency.count == 8
 
 
+def test_a_batch_ends_with_what_is_raised_before_one_of_its_images(store):
+    deploy(store, package())
+    agent, seen = Agent("net"), []
+
+    def at_most_two() -> None:
+        seen.append(agent.latency.count)
+        if len(seen) == 3:
+            raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        agent.predict(np.stack([picture()] * 5), before_each=at_most_two)
+    assert seen == [0, 1, 2]
+    assert agent.latency.count == 2
+
+
 def test_a_package_that_says_nothing_of_its_images_takes_only_what_the_model_takes(store):
     deploy(store, package(preprocess=None))
     agent = Agent("net")

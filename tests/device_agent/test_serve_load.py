@@ -338,3 +338,21 @@ def test_a_server_outlives_who_started_it(store, tmp_path, packages):
         process.process.stdout.close()  # the reader of its standard output has gone
         time.sleep(0.3)
         assert json.loads(exchange(path, b"GET /healthz HTTP/1.0\r\n\r\n").partition(b"\r\n\r\n")[2])["live"]
+
+
+def test_a_batch_that_nobody_waits_for_any_longer_is_given_up(store, tmp_path):
+    path = tmp_path / "serve.sock"
+    deploy(store, package(size=192))
+    with running(path) as serving:
+        connection = UnixConnection(path)
+        before = serving.pools["net"].agents[0].latency.count
+        late = ask_raw(connection, many(), query="?deadline=0.03")
+        assert late.status == 504
+        end = time.monotonic() + 20
+        while serving.pools["net"].held:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert serving.pools["net"].agents[0].latency.count - before < 64
+        long = ask_raw(connection, many()[0], query="?deadline=11")
+        assert (long.status, long.json["expected"]) == (400, "a deadline of at most 10 s")
+        connection.close()
