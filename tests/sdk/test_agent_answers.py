@@ -50,7 +50,7 @@ def test_what_is_no_answer_is_told_with_what_the_agent_printed(data):
 
 def test_an_error_of_the_agent_keeps_its_parts_and_loses_its_escapes():
     error = {"error": "StoreError", "what": "no\x1b[2J", "expected": "x", "found": "y" * 9999, "hint": None}
-    with pytest.raises(RemoteError, match="could not status") as caught:
+    with pytest.raises(RemoteError, match="`status` failed") as caught:
         answering(error, status=2).status()
     assert str(caught.value).isprintable()
     assert (caught.value.expected, caught.value.hint) == ("x", None)

@@ -236,7 +236,7 @@ def test_no_verb_takes_what_is_no_name(name):
 
 @ssh
 def test_a_model_that_is_not_there_is_named(local_agent):
-    with pytest.raises(RemoteError, match="could not run: nothing is deployed under the name nothing"):
+    with pytest.raises(RemoteError, match="`run` failed: nothing is deployed under the name nothing"):
         local_agent.run("nothing", images(1))
 
 

@@ -188,7 +188,7 @@ def test_a_runtime_without_its_profiler_is_timed_operator_by_operator(
     need("ai-edge-litert")
 
     def no_profiler(*_, **__):
-        raise RemoteError("the agent could not profile: this runtime has no profiler")
+        raise RemoteError("the agent's `profile` failed: this runtime has no profiler")
 
     monkeypatch.setattr(measuring, "profile_models", no_profiler)
     report = api.bench_models("local", models, runtime="ai-edge-litert", samples=30, seconds=1)
