@@ -89,6 +89,7 @@ COMPOSERS = {
     "sdk.session",
     "sdk.compress.attempts",
     "sdk.compress.check",
+    "sdk.compress.made_up",
     "sdk.compress.ranks",
     "sdk.compress.recipe",
     "sdk.compress.search",

@@ -68,6 +68,8 @@ def compress_model(
     board: str | None = None,
     block: int | None = None,
     low_rank: bool = True,
+    equalise: bool = False,
+    correct_biases: bool = False,
     int8: bool = False,
     input_shape: Sequence[int] | None = None,
     progress: Progress = silent,
@@ -75,18 +77,20 @@ def compress_model(
     """Any model that :func:`convert_model` reads -> pruned, clustered and packed at ``output``.
 
     ``data`` (a folder of images or an ``.npz``) is calibrated or trained on, as ``effort`` says: "none", "calibrate",
-    "train", or "auto" for the strongest that data and time allow (:mod:`sdk.api.efforts`).  Accuracy is checked on
-    ``check``, else on the test split of ``data``, else on images kept back.  ``target_bytes`` or ``max_loss`` (points)
+    "train", or "auto" for the strongest that data and time allow (:mod:`sdk.api.efforts`). Accuracy is checked on
+    ``check``, else on the test split of ``data``, else on images kept back. ``target_bytes`` or ``max_loss`` (points)
     is met by a few attempts; in what is left of ``seconds``, or for ``trials``, other sparsities and bits a layer are
     searched with Optuna, in memory or in a ``storage`` that several machines work on (with the name of a ``study``).
-    Nothing begins that the ``seconds`` that are left are not enough for.  ``recipe`` replays a file that
-    ``save_recipe`` wrote, to the same bytes.  ``board`` names the board that the graph is put into the fastest form
-    for, exactly (docs/arm-speed.md); ``block`` how many output channels of a 1x1 convolution are pruned together (None:
-    two where that board runs them sparse, else one).  With ``low_rank`` layers become two of low rank where that is
-    smaller at equal error.  With ``int8`` weights and values become 8-bit numbers, their
-    ranges taken from ``data``.  ``preprocess`` (where there are data: "tf" by default) and ``labels`` (a text file, a
-    label a line) go into the package, for the board to go by.  Training keeps its state in the folder ``output`` +
-    ".checkpoint" several times a minute, and a run that was cut goes on from there.
+    Nothing begins that the ``seconds`` that are left are not enough for. ``recipe`` replays a file that
+    ``save_recipe`` wrote, to the same bytes. ``board`` names the board that the graph is put into the fastest form
+    for, exactly (docs/arm-speed.md); ``block`` how many output channels of a 1x1 convolution are pruned together
+    (None: two where that board runs them sparse, else one). With ``low_rank`` layers become two of low rank where
+    that is smaller at equal error. Without data ``equalise`` makes the channels of neighbouring layers alike, and
+    ``correct_biases`` corrects biases on made-up images, for which ``preprocess`` must be known. With ``int8``
+    weights and values become 8-bit numbers, their ranges taken from ``data``. ``preprocess`` (where there are data:
+    "tf" by default) and ``labels`` (a text file, a label a line) go into the package, for the board to go by.
+    Training keeps its state in the folder ``output`` + ".checkpoint" several times a minute, and a run that was cut
+    goes on from there.
     """
     progress("convert", 0, 0)
     graph = convert(source, input_shape=input_shape)
@@ -136,6 +140,8 @@ def compress_model(
             shift=shift,
             block=block if block is not None else _block(graph, special_board, effort, sparsity, int8),
             low_rank=low_rank,
+            equalise=equalise,
+            made_up=_named(usage) if correct_biases else "",
             int8=int8,
             seconds_left=None if deadline is None else lambda: deadline - time.monotonic(),
             study=open_study(storage, study) if searched else None,
@@ -296,6 +302,17 @@ def _unseen(learn: Dataset | None, recipe: Recipe) -> Dataset | None:
     if rest.size == 0:
         return learn
     return replace(learn, indices=rest).take(targets.SAMPLES)
+
+
+def _named(usage: Usage) -> str:
+    """The name of the preprocessing that the model wants."""
+    if usage.preprocess is None:
+        raise ModelError(
+            "images can be made up only where it is known what the model expects of a pixel",
+            expected="--preprocess tf, torch, 01, raw or mean=...:scale=...",
+            found="none",
+        )
+    return usage.preprocess.name
 
 
 def _macs(graph: Graph) -> int:

@@ -185,6 +185,8 @@ def _compress(arguments: argparse.Namespace) -> None:
             board=arguments.for_board,
             block=arguments.block,
             low_rank=arguments.low_rank == "auto",
+            equalise=arguments.equalise,
+            correct_biases=arguments.correct_biases,
             int8=arguments.int8,
             input_shape=arguments.input_shape,
             progress=progress,
@@ -338,6 +340,16 @@ def _compress_arguments(sub: argparse.ArgumentParser) -> None:
         default="auto",
         help="without training, fully connected and 1x1 layers become two of low rank where that takes fewer bits "
         "at equal error (default: auto)",
+    )
+    group.add_argument(
+        "--equalise",
+        action="store_true",
+        help="without data: channels of neighbouring layers are made alike before weights are shared, exactly",
+    )
+    group.add_argument(
+        "--correct-biases",
+        action="store_true",
+        help="without data: biases take back what pruning and sharing did to the means, on made-up images",
     )
     group.add_argument(
         "--int8", action="store_true", help="8-bit weights and values; ranges are taken from --data"

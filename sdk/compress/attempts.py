@@ -80,6 +80,8 @@ class Settings:
     shift: int = 0  # pixels that images are moved by, at most, while training
     block: int = 1  # output channels of a 1x1 convolution that share their zeros
     low_rank: bool = True  # layers become two of low rank where that wins, but in training
+    equalise: bool = False  # without data: channels of neighbouring layers are made alike
+    made_up: str = ""  # without data: biases are corrected on made-up images of this preprocessing
     int8: bool = False  # the caller quantises last (``recipe.to_int8``); weights keep effort "none"
     checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
     seconds_left: Callable[[], float] | None = None  # of the time budget; a search stops before it is overrun
@@ -166,6 +168,8 @@ class Attempts:
             epochs=wanted.epochs if effort == "train" else 0,
             shift=wanted.shift if effort == "train" else 0,
             block=wanted.block,
+            equalise=wanted.equalise and effort == "none",
+            made_up=wanted.made_up if effort == "none" else "",
         )
         if wanted.max_loss is not None and self.checker is None:
             raise DataError(

@@ -24,6 +24,8 @@ from sdk.compress.calibrate import (
 )
 from sdk.compress.cluster import cluster
 from sdk.compress.dead_channels import drop_dead_channels
+from sdk.compress.equalise import equalise
+from sdk.compress.made_up import correct_biases
 from sdk.compress.prune import prune
 from sdk.compress.quantize import quantize, weight_grids, with_rounded
 from sdk.compress.ranks import Ranks, factorised
@@ -85,6 +87,9 @@ class Recipe:
     flip: bool = False  # half of the images are mirrored while training
     block: int = 1  # output channels of a 1x1 convolution that share their zeros: sdk.compress.blocks
     ranks: Ranks = ()  # layers that become two of low rank first of all: sdk.compress.low_rank
+    # Without data: channels are made alike first, and biases corrected last on made-up images of this preprocessing.
+    equalise: bool = False
+    made_up: str = ""
     int8: bool = False  # quantised last, after everything that is done to a float graph: see ``to_int8``
     layers: tuple[tuple[str, LayerRecipe], ...] = ()  # by the names of ``layer_names``
 
@@ -101,7 +106,7 @@ class Recipe:
             del used[name]
         if self.block == 1:  # as recipes were before there were blocks
             del used["block"]
-        for name in ("int8", "flip", "layers", "ranks"):
+        for name in ("int8", "flip", "layers", "ranks", "equalise", "made_up"):
             if not used[name]:
                 del used[name]
         if self.ranks:
@@ -178,6 +183,9 @@ def apply(
             return Workshop(low, kept, recipe.seed, report).run(recipe)[0]
         return train(graph, kept, recipe, report, resume=resume, checkpoint=checkpoint)
     graph = factorised(graph, recipe.ranks, None, report)
+    if recipe.equalise:
+        graph = equalise(graph)
+    original = graph
     own = _own(graph, recipe)
     report("prune", 0, 2)
     if recipe.sparsity or _set(own, "sparsity"):
@@ -188,7 +196,7 @@ def apply(
     if recipe.clusters:
         graph = cluster(graph, recipe.clusters, own=_set(own, "clusters"))
     report("cluster", 2, 2)
-    return graph
+    return correct_biases(original, graph, recipe.made_up, report) if recipe.made_up else graph
 
 
 def to_int8(graph: Graph, recipe: Recipe, dataset: Dataset | None, progress: Progress | None = None) -> Graph:

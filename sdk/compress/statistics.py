@@ -264,6 +264,15 @@ class Streams:
             self.runner.run(student, wanted=wanted, constants=self._student),
         )
 
+    def means(self, shape: LayerShape, tensor: int) -> tuple[np.ndarray, np.ndarray]:
+        """The means (groups, columns) of what a layer reads, teacher's and student's."""
+        sums, total = [np.zeros(1), np.zeros(1)], 0
+        for number in range(len(self._batches)):
+            patches = [shape.patches(values[tensor]) for values in self._values(number, (tensor,))]
+            sums = [a + b.sum(axis=0, dtype=np.float64) for a, b in zip(sums, patches, strict=True)]
+            total += len(patches[0])
+        return sums[0] / total, sums[1] / total
+
     def moments(self, shape: LayerShape, tensor: int) -> Moments:
         """Moments of the columns that a layer with this unfolding reads from ``tensor``."""
         keep = None
