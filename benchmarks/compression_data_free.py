@@ -4,7 +4,7 @@
         [--clusters 128] [--limit 500] [--json FILE]
 
 Four packages of one model, at the same sparsity and number of centroids: plain, ``--equalise``, ``--correct-biases``
-(of networks for colour images) and both. Accuracy is that of the TFLite interpreter on images with labels, which
+(of networks for colour images), and both. Accuracy is that of the TFLite interpreter on images with labels, which
 nothing was made from.
 """
 
@@ -45,7 +45,7 @@ def main() -> None:
     assert labels is not None
     before = top1(predict(graph.write(), images, threads=2))
     rows = []
-    for equalise in (False, True):
+    for equalise in (False, True) if pairs(graph) else (False,):
         for biases in (False, True) if shape[2] == 3 else (False,):
             settings = Settings(
                 sparsity=arguments.sparsity,
