@@ -140,6 +140,7 @@ def slot_of(record: Any, verb: str) -> dict[str, Any]:
         **ids,
         "older": tuple(sha256_of({"older": release}, verb, "older") for release in older),
         "package_bytes": optional_size_of(record, verb, "package_bytes"),
+        "threads": _threads_of(record, verb),
         "history": [
             {
                 "event": printable(event.get("event")),
@@ -150,6 +151,19 @@ def slot_of(record: Any, verb: str) -> dict[str, Any]:
             for event in history
         ],
     }
+
+
+def _threads_of(record: dict[str, Any], verb: str) -> int | None:
+    """The threads that were chosen for the current release of a slot; None where nothing was chosen."""
+    known = record.get("threads") or {}
+    if not isinstance(known, dict):
+        raise not_acceptable(verb, "threads", known)
+    choice = known.get(record.get("current"))
+    if choice is None:
+        return None
+    if not isinstance(choice, dict):
+        raise not_acceptable(verb, "threads", choice)
+    return optional_size_of(choice, verb, "threads")
 
 
 def _clock_of(event: dict[str, Any], verb: str) -> float:

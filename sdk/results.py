@@ -224,6 +224,7 @@ class Slot:
     package_bytes: int | None
     history: tuple[Event, ...]
     older: tuple[str, ...] = ()  # kept since before ``previous``, newest first
+    threads: int | None = None  # chosen by measurement for the current release; None where nothing was chosen
 
     @property
     def since(self) -> str | None:

@@ -68,6 +68,8 @@ def releases(slots: Sequence[Any]) -> RenderableType:
             )
             if release
         ]
+        if slot.threads is not None:
+            now.append(f"{slot.threads} thread{'s' if slot.threads != 1 else ''}")
         parts.append(Text(f"{slot.name}: {', '.join(now) or 'nothing runs'}", style="bold"))
         table = _table(("when", "left"), ("event", "left"), ("release", "left"), ("reason", "left"))
         for event in slot.history:

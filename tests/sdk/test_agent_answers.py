@@ -9,6 +9,7 @@ import json
 import numpy as np
 import pytest
 
+from sdk.agent_answers import prepared_of
 from sdk.connection import Completed
 from sdk.deploy import RemoteAgent
 from sdk.errors import RemoteError
@@ -114,7 +115,7 @@ def test_an_answer_to_bench_that_is_something_else_is_refused(answer):
 
 
 SLOT = {"name": "a", "current": None, "previous": None, "trial": None, "package_sha256": None, "package_bytes": None,
-        "older": (), "history": []}  # fmt: skip
+        "older": (), "threads": None, "history": []}  # fmt: skip
 EVENT = {"event": "confirmed", "release": None, "reason": "", "unix_seconds": 0.0}
 
 
@@ -122,6 +123,8 @@ EVENT = {"event": "confirmed", "release": None, "reason": "", "unix_seconds": 0.
     "slot",
     [None, {}, {**SLOT, "name": "../x"}, {**SLOT, "current": "x"}, {**SLOT, "history": None},
      {**SLOT, "history": [1]}, {**SLOT, "history": [{"event": "x", "release": "y"}]}, {**SLOT, "package_bytes": "1"},
+     {**SLOT, "threads": [1]}, {**SLOT, "current": "a" * 64, "threads": {"a" * 64: 2}},
+     {**SLOT, "current": "a" * 64, "threads": {"a" * 64: {"threads": "2"}}},
      {**SLOT, "older": None}, {**SLOT, "older": ["x"]}, {**SLOT, "older": ["a" * 64] * 65},
      {**SLOT, "history": [{**EVENT, "unix_seconds": 10**400}]}, {**SLOT, "history": [{**EVENT, "unix_seconds": "1"}]}],
 )  # fmt: skip
@@ -156,3 +159,47 @@ def test_a_clock_that_says_something_odd_stops_no_status(now):
 def test_a_board_cannot_ask_for_what_is_not_part_of_the_package(missing):
     with pytest.raises(RemoteError):
         answering({"verb": "missing", "missing": missing}).deploy(b"x", "m")
+
+
+def test_the_threads_of_a_slot_are_those_of_its_current_release():
+    choices = {"a" * 64: {"threads": 3, "samples_seconds": {}, "reason": ""}, "b" * 64: {"threads": 2}}
+    slot = {**SLOT, "current": "a" * 64, "previous": "b" * 64, "threads": choices}
+    (answer,) = answering({"verb": "status", "releases": [slot]}).status()["releases"]
+    assert Slot.from_answer(answer).threads == 3
+
+
+THREADS = {"threads": 2, "samples_seconds": {"1": [0.2]}, "reason": "medians\x1b[2J"}
+START = {"kept": True, "bytes": 100, "cold_seconds": 0.2, "warm_seconds": 0.01}
+
+
+def test_what_a_board_prepared_is_told_in_printable_words():
+    told = prepared_of({"prepared": {"threads": THREADS, "start": START}}, "install")
+    assert (told.threads, told.start_bytes, told.start_seconds, told.cold_start_seconds) == (
+        2,
+        100,
+        0.01,
+        0.2,
+    )
+    assert told.threads_reason.isprintable()
+    assert prepared_of({}, "install") is None
+    refused = prepared_of({"prepared": {"threads": THREADS, "start": {"reason": "disk full"}}}, "install")
+    assert (refused.start_bytes, refused.start_reason) == (None, "disk full")
+
+
+@pytest.mark.parametrize(
+    "prepared",
+    [
+        1,
+        [],
+        {"threads": THREADS},
+        {"start": START},
+        {"threads": {}, "start": START},
+        {"threads": {"threads": 0}, "start": START},
+        {"threads": {"threads": "2"}, "start": START},
+        {"threads": THREADS, "start": {**START, "warm_seconds": -1}},
+        {"threads": THREADS, "start": {**START, "bytes": "many"}},
+    ],
+)
+def test_preparations_that_are_something_else_are_refused(prepared):
+    with pytest.raises(RemoteError):
+        prepared_of({"prepared": prepared}, "install")
