@@ -14,6 +14,9 @@ For each model, pruned and clustered (package_models.py), the bytes of the packa
                and column hold: for every tensor the best of these. Exact code lengths of the
                Krichevsky-Trofimov estimator, learning included; classes of rows and columns cost 3 bits each
 
+    classes    eight codes a tensor, one for each class of output channels by their zeros: the order-0 entropies, 3 bits
+               for each channel and the code tables; what the codes themselves waste stays as it is
+
 Each bound stands alone; they overlap. A negative number: it would be larger. The last column is how fast constriction's
 ANS decodes the symbols of the largest tensor, in millions a second (PyPI: constriction; without it, 0).
 """
@@ -86,8 +89,7 @@ def _classes(shares: np.ndarray) -> np.ndarray:
 
 def context_bytes(symbols: Symbols, shape: tuple[int, ...]) -> tuple[float, str]:
     """The best adaptive coder for a tensor with its codebook, and its name."""
-    rows = shape[0] if shape and shape[0] > 1 and len(symbols.numbers) % shape[0] == 0 else 1
-    numbers = symbols.numbers.reshape(rows, -1)
+    numbers = _rows(symbols, shape)
     background = int(symbols.counts.argmax())
     alphabet = len(symbols.values)
     found = [
@@ -96,6 +98,24 @@ def context_bytes(symbols: Symbols, shape: tuple[int, ...]) -> tuple[float, str]
     ]
     bits, name = min(found)
     return bits / 8 + symbols.values.nbytes, name
+
+
+def classes_save(symbols: Symbols, shape: tuple[int, ...]) -> float:
+    """Bytes that a code for each class of output channels saves, 0 where it does not."""
+    numbers = _rows(symbols, shape)
+    alphabet = len(symbols.values)
+    row_class = _classes((numbers == symbols.counts.argmax()).mean(axis=1))
+    counts = np.zeros((CLASSES, alphabet), np.int64)
+    for number, row in zip(row_class, numbers, strict=True):
+        counts[number] += np.bincount(row, minlength=alphabet)
+    saved = entropy_bits(symbols.counts) - sum(map(entropy_bits, counts))
+    return max(0.0, saved - 3 * len(numbers) - LISTED_BITS * CLASSES * alphabet) / 8
+
+
+def _rows(symbols: Symbols, shape: tuple[int, ...]) -> np.ndarray:
+    """The numbers of a tensor by output channel, (channels, elements of one)."""
+    rows = shape[0] if shape and shape[0] > 1 and len(symbols.numbers) % shape[0] == 0 else 1
+    return symbols.numbers.reshape(rows, -1)
 
 
 def section_bounds(content: Any, symbols: Symbols, coded_size: int) -> dict[str, float]:
@@ -155,7 +175,7 @@ def measure(variant: Variant) -> dict[str, Any]:
     """Bytes of the package, and of it with each alternative in place of the sections' coding."""
     packed = pack(variant.tflite)
     shapes = {span.offset: span.shape for span in weight_buffers(variant.tflite)}
-    totals = {name: float(len(packed)) for name in ("ans", "joint", "tables", "context")}
+    totals = {name: float(len(packed)) for name in ("ans", "joint", "tables", "context", "classes")}
     chosen: dict[str, int] = {}
     largest = np.zeros(0, np.uint8)
     described = package.read(packed)
@@ -171,7 +191,9 @@ def measure(variant: Variant) -> dict[str, Any]:
             continue
         largest = max(largest, symbols.numbers, key=len)
         bounds = section_bounds(content, symbols, entry.coded_size)
-        bounds["context"], name = context_bytes(symbols, shapes.get(section.offset, ()))
+        shape = shapes.get(section.offset, ())
+        bounds["context"], name = context_bytes(symbols, shape)
+        bounds["classes"] = entry.coded_size - classes_save(symbols, shape)
         chosen[name] = chosen.get(name, 0) + section.count
         for alternative, size in bounds.items():
             totals[alternative] += size - entry.coded_size
@@ -195,7 +217,8 @@ def main() -> None:
     arguments = parser.parse_args()
     results = []
     print(
-        f"{'model':52} {'package':>10} {'ANS':>6} {'joint':>6} {'tables':>6} {'context':>7}  most often    ANS M/s"
+        f"{'model':52} {'package':>10} {'ANS':>6} {'joint':>6} {'tables':>6} {'context':>7} {'classes':>7}  "
+        "most often    ANS M/s"
     )
     for variant in variants(arguments.models, arguments.sparsity, arguments.clusters):
         if variant.name.endswith("as it is"):
@@ -204,7 +227,7 @@ def main() -> None:
         saved = result["saved"]
         print(
             f"{result['model']:52} {result['package_bytes']:>10,} {saved['ans']:>6.1%} {saved['joint']:>6.1%} "
-            f"{saved['tables']:>6.1%} {saved['context']:>7.1%}  "
+            f"{saved['tables']:>6.1%} {saved['context']:>7.1%} {saved['classes']:>7.1%}  "
             f"{max(result['contexts'], key=result['contexts'].__getitem__):12} "
             f"{(result['ans_symbols_per_second'] or 0) / 1e6:>6.0f}",
             flush=True,

@@ -71,19 +71,17 @@ def zstd_calls(tflite: bytes, folder: Path) -> dict[str, Callable[[], object]]:
     import zstandard
 
     found: dict[str, Callable[[], object]] = {}
-    frames = {}
-    for name, checksum in (("zstd", False), ("zstd, checked", True)):
-        parameters = zstandard.ZstdCompressionParameters.from_level(
-            22, window_log=WINDOW, write_checksum=checksum
-        )
-        frames[name] = zstandard.ZstdCompressor(compression_params=parameters).compress(tflite)
+    parameters = zstandard.ZstdCompressionParameters.from_level(22, window_log=WINDOW, write_checksum=True)
+    checked = zstandard.ZstdCompressor(compression_params=parameters).compress(tflite)
+    # RFC 8878: bit 2 of the frame's descriptor, behind its magic, says that the last 4 bytes are a checksum.
+    frames = {"zstd": checked[:4] + bytes([checked[4] & ~4]) + checked[5:-4], "zstd, checked": checked}
     library = ctypes.util.find_library("zstd")
     if library:
         loaded = ctypes.CDLL(library)
         found.update({name: in_place(loaded, frame, len(tflite)) for name, frame in frames.items()})
     if shutil.which("zstd"):
         coded, out = folder / "model.zst", folder / "model.from_zstd"
-        coded.write_bytes(frames["zstd, checked"])
+        coded.write_bytes(checked)
         command = ["zstd", "-d", "-q", "-f", f"--long={WINDOW}", str(coded), "-o", str(out)]
         found[COMMAND] = lambda: subprocess.run(command, check=True)
     return found
