@@ -4,9 +4,9 @@
     python -m benchmarks.package_speed MODEL.tflite|FOLDER... --emulated [CPU] | --callgrind
     python -m benchmarks.package_speed --worst
 
-Times are processor seconds of one thread, processes that it starts included. Decoders take turns; the fastest round and
-the median of all are kept (machines have other work). Weights are the elements of the sections, the same
-number for every row.
+Times are processor seconds of one thread, processes that it starts included. Decoders take turns, each with a call
+that is not timed and one that is; the fastest round and the median of all are kept (machines have other work). Weights
+are the elements of the sections, the same number for every row.
 
     c decode        the C decoder over all sections, each to its place in memory that is there already
     zstd            libzstd doing the same: one call, into memory that is there already; without a checksum
@@ -157,6 +157,7 @@ def timed(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
+            call()  # what the others left in the caches and the branch predictor is nobody's merit
             started = time.thread_time() + seconds_of_children()
             call()
             taken[name].append(time.thread_time() + seconds_of_children() - started)
