@@ -5,9 +5,10 @@ Of what they say this is used: hosts with ranges, groups with children and varia
     ansible_host, ansible_port, ansible_user, ansible_ssh_private_key_file   (and their older names)
     armlet_board, armlet_runtime     which kind of board it is, and a runtime other than its file's
 
-Hosts that are not reached by SSH are left out, with a note. Folders of variables (``group_vars/``), plugins and
-scripts are not read: ``ansible-inventory --list`` knows them, and its output is read. The specification: Ansible's "How
-to build your inventory", and the pages of the plugins ``ansible.builtin.ini`` and ``ansible.builtin.yaml``.
+``group_vars`` and ``host_vars`` beside the file are read, too. Hosts that are not reached by SSH are left out, with a
+note. Plugins and scripts are not run: ``ansible-inventory --list`` knows them, and its output is read. The
+specification: Ansible's "How to build your inventory", and the pages of the plugins ``ansible.builtin.ini``,
+``ansible.builtin.yaml`` and ``ansible.builtin.host_group_vars``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 from sdk.errors import InventoryError
 from sdk.inventory import FleetHost, Inventory, check_distinct, check_host, expand_range
+from sdk.inventory_vars import Secret, VariablesBeside, load_yaml
 
 LIST_HINT = "`ansible-inventory -i INVENTORY --list > hosts.json` writes what is read here."
 #: Groups within groups more than this deep are taken for a circle.
@@ -74,15 +76,12 @@ def parse(text: str, origin: Path, board: str | None) -> Inventory:
     """The inventory in one of Ansible's forms; ``board`` is the type of boards that have no ``armlet_board``."""
     form = _form(text, origin)
     parsed = {"json": _parse_json, "yaml": _parse_yaml, "ini": _parse_ini}[form](text, origin)
-    if form != "json":
+    beside = VariablesBeside(None)
+    if form != "json":  # Ansible has read them already
         parsed.group("all")
-    notes = []
-    if form != "json":
-        beside = [n for n in ("group_vars", "host_vars") if (origin.parent / n).is_dir()]
-        if beside:
-            notes.append(f"{' and '.join(beside)} beside {origin.name} are not read; {LIST_HINT}")
-    hosts, left_out, not_used = [], [], set()
-    for name, groups, variables in _handed_down(parsed):
+        beside = VariablesBeside(origin.parent)
+    notes, hosts, left_out, not_used = [], [], [], set()
+    for name, groups, variables in _handed_down(parsed, beside):
         if str(variables.get("ansible_connection", "ssh")) not in _BY_SSH:
             left_out.append(name)
             continue
@@ -118,9 +117,12 @@ def _form(text: str, origin: Path) -> str:
 # -- handing variables down -----------------------------------------------------------------------------------------
 
 
-def _handed_down(parsed: _Parsed) -> Iterator[tuple[str, tuple[str, ...], dict[str, Any]]]:
+def _handed_down(
+    parsed: _Parsed, beside: VariablesBeside
+) -> Iterator[tuple[str, tuple[str, ...], dict[str, Any]]]:
     """Name, groups (outer ones first, without "all") and variables of each host, as Ansible merges them: those of
-    outer groups first, of one depth by ansible_group_priority and name, the host's own last."""
+    outer groups first, of one depth by ansible_group_priority and name, then those of group_vars in the same order, the
+    host's own, and those of host_vars."""
     parents: dict[str, list[str]] = {}
     for name, group in parsed.groups.items():
         for child in group.children:
@@ -158,7 +160,10 @@ def _handed_down(parsed: _Parsed) -> Iterator[tuple[str, tuple[str, ...], dict[s
         merged: dict[str, Any] = {}
         for name in groups:
             merged.update(parsed.groups[name].vars)
+        for name in groups:
+            merged.update(beside.of_group(name))
         merged.update(own)
+        merged.update(beside.of_host(host))
         yield host, tuple(name for name in groups if name not in ("all", "ungrouped")), merged
 
 
@@ -171,11 +176,11 @@ def _host(
         value = variables.get(key, variables.get(_OLDER.get(key, key)))
         if value is None or value == "":
             return None
-        if isinstance(value, (dict, list, _Secret)) or "{{" in str(value):
+        if isinstance(value, (dict, list, Secret)) or "{{" in str(value):
             raise InventoryError(
                 f"{where}: {key}",
                 expected="a plain value: templates and vaults are Ansible's to open",
-                found="a secret" if isinstance(value, _Secret) else str(value)[:80],
+                found="a secret" if isinstance(value, Secret) else str(value)[:80],
                 hint="Set it plainly, or in ~/.ssh/config.",
             )
         return str(value)
@@ -291,23 +296,8 @@ def _value(text: str) -> Any:
 # -- YAML and JSON --------------------------------------------------------------------------------------------------
 
 
-class _Secret:
-    """What stands behind ``!vault``: not ours to read."""
-
-
 def _parse_yaml(text: str, origin: Path) -> _Parsed:
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """YAML's safe types, and Ansible's two tags."""
-
-    Loader.add_constructor("!vault", lambda loader, node: _Secret())
-    Loader.add_constructor("!unsafe", lambda loader, node: str(node.value))
-    try:
-        document = yaml.load(text, Loader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        found = " ".join(str(error).split())[:200]
-        raise InventoryError(f"{origin} is not YAML", expected="an Ansible inventory", found=found) from None
+    document = load_yaml(text, origin, "an Ansible inventory")
     parsed = _Parsed(origin)
     for name, body in _mapping(document, str(origin)).items():
         _yaml_group(parsed, str(name), body, 0)

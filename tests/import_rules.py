@@ -131,6 +131,7 @@ PART_OF = {
     "sdk.facts": "sdk.provision",
     "sdk.probe": "sdk.provision",
     "sdk.inventory_ansible": "sdk.inventory",
+    "sdk.inventory_vars": "sdk.inventory",
     "sdk.local_board_server": "sdk.local_board",
     "sdk.exporting": "sdk.deploy",
     "sdk.lz_encode": "sdk.pack",

@@ -193,14 +193,78 @@ def test_an_ansible_inventory_is_read(tmp_path, text, name):
     assert len(inventory.select("house").hosts) == 5
 
 
+BESIDE = {
+    "group_vars/all.yml": "ansible_user: all\narmlet_board: rpi3\nwhere: everywhere\n",
+    "group_vars/house.yaml": "ansible_ssh_private_key_file: /keys/beside\nfloor: 2\n",
+    "group_vars/kitchen/10-first.yml": "ansible_port: 2301\nfloor: 3\n",
+    "group_vars/kitchen/20-second.json": '{"ansible_port": 2302}',
+    "group_vars/kitchen/.hidden.yml": "ansible_port: 1",
+    "group_vars/kitchen/old.yml~": "ansible_port: 2",
+    "group_vars/kitchen/notes.txt": "ansible_port: 3",
+    "group_vars/kitchen/more/30-third.yml": "smell: onions",
+    "group_vars/bath": "ansible_user: plumber\n",
+    "group_vars/bath.yml": "ansible_user: nobody\n",
+    "group_vars/elsewhere.yml": "ansible_user: nobody\n",
+    "host_vars/oven.yml": "ansible_port: 2999\nfloor: 9\nsecret: !vault |\n  $ANSIBLE_VAULT\n",
+    "host_vars/tap.yml": "",
+}
+
+
+def write_beside(folder, files=BESIDE):
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def test_variables_beside_an_ansible_inventory_win_as_they_do_there(tmp_path):
+    write_beside(tmp_path)
+    inventory = load(tmp_path, INI, "hosts.ini")
+    found = facts(inventory)
+    assert inventory.notes == ("left out, not reached by SSH: gateway",)
+    # The host's own line is above group_vars, host_vars is above all.
+    assert found["cam01.lan"][:5] == ("cam01.lan", 2302, "cook", "/keys/beside", "rpi3")
+    assert found["cam01.lan"][-1] == {"floor": 1, "name": "a = b", "where": "everywhere", "smell": "onions"}
+    assert found["oven"][1:3] == (2999, "all")
+    assert found["oven"][-1]["floor"] == 9
+    assert "secret" not in found["oven"][-1]
+    assert found["tap"][2] == "plumber"
+    assert found["single"][1:3] == (2222, "root")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("all.yml", "- a", "a mapping of variables"),
+        ("all.yml", "{", "is not YAML"),
+        ("all.yml", "a: !!python/object/apply:os.system [id]", "is not YAML"),
+        ("all.yml", "ansible_user: !vault x", "a secret"),
+        ("all.yml", "ansible_user: '{{ who }}'", "templates and vaults"),
+        ("all.yml", "a: " + "x" * (1 << 20), "is too large"),
+    ],
+)
+def test_variables_beside_that_are_wrong_are_one_clear_error(tmp_path, name, text, says):
+    write_beside(tmp_path, {f"group_vars/{name}": text})
+    with pytest.raises(InventoryError) as caught:
+        load(tmp_path, "x", "hosts", board="rpi4")
+    assert says in str(caught.value)
+
+
+def test_a_file_of_variables_that_is_a_vault_as_a_whole_is_left_closed(tmp_path):
+    write_beside(tmp_path, {"group_vars/all.yml": "$ANSIBLE_VAULT;1.1;AES256\n6231\n"})
+    assert load(tmp_path, "x", "hosts", board="rpi4").hosts[0].user is None
+
+
+@pytest.mark.parametrize("beside", [False, True])
 @pytest.mark.parametrize(("text", "name"), [(INI, "hosts.ini"), (YAML, "hosts.yml")])
-def test_ansible_itself_reads_the_same_out_of_it(tmp_path, text, name):
+def test_ansible_itself_reads_the_same_out_of_it(tmp_path, text, name, beside):
     """Its own JSON, of the same file, gives the same boards; what differs is a mistake of ours."""
     program = shutil.which(
         "ansible-inventory", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     )
     if program is None:
         pytest.skip("ansible-core is not installed")
+    if beside:  # what is in a vault it would want to open
+        write_beside(tmp_path, {**BESIDE, "host_vars/oven.yml": "ansible_port: 2999"})
     inventory = load(tmp_path, text, name)
     listed = subprocess.run(
         [program, "-i", str(tmp_path / name), "--list"],
@@ -250,12 +314,10 @@ def test_what_is_wrong_in_an_ansible_inventory_is_one_clear_error(tmp_path, text
 
 
 def test_what_is_not_used_is_said(tmp_path):
-    (tmp_path / "group_vars").mkdir()
     text = "a ansible_ssh_common_args='-o UserKnownHostsFile=/k -o ProxyJump=b' ansible_password=x\n"
     inventory = load(tmp_path, text, "hosts", board="rpi4")
     assert inventory.hosts[0].known_hosts == Path("/k")
-    assert "group_vars beside hosts are not read" in inventory.notes[0]
-    assert "not used: ansible_password, ansible_ssh_common_args" in inventory.notes[1]
+    assert "not used: ansible_password, ansible_ssh_common_args" in inventory.notes[0]
     assert "x" not in json.dumps({k: str(v) for k, v in inventory.hosts[0].vars.items()})
 
 
