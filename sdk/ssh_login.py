@@ -66,32 +66,24 @@ def log_in(
 
     client = paramiko.SSHClient()
     known = known_keys(target.host_key_name, target.known_hosts)
-    for key in known.keys:
-        client.get_host_keys().add(target.host_key_name, key.get_name(), key)
+    # The client is given no keys of its own, so that every host's is put to the policy: paramiko believes one key of a
+    # kind and no second, as there are two while a host changes to another.
     client.set_missing_host_key_policy(_HostKeyPolicy(target, known, accept_new_host_key))
     try:
-        _exchange_keys(client, target, sock, timeout_seconds)
-        transport = client.get_transport()
-        assert transport is not None
-        _refuse_revoked_key(target, known, transport.get_remote_server_key())
+        _exchange_keys(client, target, sock, timeout_seconds, known)
     except BaseException:
         client.close()
         sock.close()
         raise
+    transport = client.get_transport()
+    assert transport is not None
     transport.set_keepalive(KEEPALIVE_SECONDS)
     return client
 
 
-def _refuse_revoked_key(target: Target, known: KnownKeys, key: paramiko.PKey) -> None:
-    if key.get_base64() in known.revoked:
-        raise ConnectionFailed(
-            f"the host key of {target.address} is revoked",
-            expected=f"no line {REVOKED} for it in {' or '.join(map(str, target.known_hosts))}",
-            found=_fingerprint(key),
-        )
-
-
-def _exchange_keys(client: paramiko.SSHClient, target: Target, sock: Any, timeout_seconds: float) -> None:
+def _exchange_keys(
+    client: paramiko.SSHClient, target: Target, sock: Any, timeout_seconds: float, known: KnownKeys
+) -> None:
     import paramiko
 
     if target.agent != "none":
@@ -99,7 +91,7 @@ def _exchange_keys(client: paramiko.SSHClient, target: Target, sock: Any, timeou
         client._agent = open_agent(target.agent, target.agent_identities)
     try:
         client.connect(
-            # With the socket given, this only names the entry of known_hosts that is looked up.
+            # With the socket given, this only names the host to the policy.
             target.host_key_name,
             port=22,
             username=target.user,
@@ -111,16 +103,8 @@ def _exchange_keys(client: paramiko.SSHClient, target: Target, sock: Any, timeou
             allow_agent=target.agent != "none",
             look_for_keys=target.look_for_keys,
             password=None,
-            transport_factory=transport_class(),
+            transport_factory=transport_class({key.get_name() for key in known.keys}),
         )
-    except paramiko.BadHostKeyException as error:
-        raise ConnectionFailed(
-            f"the host key of {target.address} has changed: this may be another machine, or somebody in between",
-            expected=_fingerprint(error.expected_key),
-            found=_fingerprint(error.key),
-            hint="If you know why (a new SD card), remove the old key: "
-            f"ssh-keygen -f {shlex.quote(str(target.known_hosts[0]))} -R {shlex.quote(target.host_key_name)}",
-        ) from None
     except paramiko.PasswordRequiredException:
         raise ConnectionFailed(
             f"the key for {target.address} is locked with a passphrase",
@@ -168,7 +152,7 @@ def _fingerprint(key: paramiko.PKey) -> str:
 
 
 class _HostKeyPolicy:
-    """What happens to a host whose key is in no known_hosts file."""
+    """Whether the key that a host shows is believed; paramiko asks before it logs in."""
 
     def __init__(self, target: Target, known: KnownKeys, accept: bool) -> None:
         self._target = target
@@ -177,7 +161,22 @@ class _HostKeyPolicy:
 
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
         target = self._target
-        _refuse_revoked_key(target, self._known, key)
+        if key.get_base64() in self._known.revoked:
+            raise ConnectionFailed(
+                f"the host key of {target.address} is revoked",
+                expected=f"no line {REVOKED} for it in {' or '.join(map(str, target.known_hosts))}",
+                found=_fingerprint(key),
+            )
+        if key in self._known.keys:
+            return
+        if self._known.keys:
+            raise ConnectionFailed(
+                f"the host key of {target.address} has changed: this may be another machine, or somebody in between",
+                expected=" or ".join(map(_fingerprint, self._known.keys)),
+                found=_fingerprint(key),
+                hint="If you know why (a new SD card), remove the old key: "
+                f"ssh-keygen -f {shlex.quote(str(target.known_hosts[0]))} -R {shlex.quote(target.host_key_name)}",
+            )
         if not self._accept:
             raise ConnectionFailed(
                 f"the host key of {target.address} is not known yet",

@@ -11,6 +11,7 @@ whose close has gone out is left out there.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,16 +21,29 @@ if TYPE_CHECKING:
 # them begin with the number that the other side gave the channel.
 _OF_A_CHANNEL = range(93, 101)
 _CLOSE = 97
+#: One kind of key, whose signatures are of several (RFC 8332).
+_RSA_SIGNATURES = {"rsa-sha2-512": "ssh-rsa", "rsa-sha2-256": "ssh-rsa"}
 
 
-def transport_class() -> type[paramiko.Transport]:
-    """For ``SSHClient.connect(transport_factory=...)``; paramiko is imported only when somebody connects."""
+def transport_class(known: Collection[str] = ()) -> type[paramiko.Transport]:
+    """For ``SSHClient.connect(transport_factory=...)``; paramiko is imported only when somebody connects.
+
+    ``known``: the kinds of keys ("ssh-ed25519") that the host is known by, which it is asked for first.
+    """
     import paramiko
 
     class OrderedTransport(paramiko.Transport):
         # AES-GCM first: what it sends needs no hash of its own, and to hash is half the work of a large push.
         _preferred_ciphers = tuple(
             sorted(paramiko.Transport._preferred_ciphers, key=lambda cipher: "-gcm@" not in cipher)
+        )
+
+        # A host has keys of several kinds; it must not be refused for showing one that nobody noted.
+        _preferred_keys = tuple(
+            sorted(
+                paramiko.Transport._preferred_keys,
+                key=lambda algorithm: _RSA_SIGNATURES.get(algorithm, algorithm) not in known,
+            )
         )
 
         def __init__(self, *arguments: Any, **options: Any) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from sdk.connection import connect
 from sdk.errors import ConnectionFailed, RemoteError
+from tests.sdk.conftest import SSHD, free_port
 from tests.sdk.wire import Wire
 
 pytestmark = pytest.mark.ssh
@@ -526,3 +527,41 @@ def test_a_revoked_host_key_is_refused_whatever_else_is_said_of_it(
     with pytest.raises(ConnectionFailed, match="is revoked"):
         openssh_server.connect(known_hosts=file, accept_new_host_key=accept)
     assert len(file.read_text().splitlines()) == 1 + known_too
+
+
+def public(key: Path) -> str:
+    return " ".join(key.with_suffix(".pub").read_text().split()[:2])
+
+
+def test_of_several_keys_that_a_host_is_known_by_any_will_do(openssh_server, tmp_path, new_key):
+    """As while a host changes its key: the old one and the new one are both in the file."""
+    line = Path(openssh_server.login["known_hosts"]).read_text().split()
+    other = public(new_key("other"))
+    for order in ((other, " ".join(line[1:])), (" ".join(line[1:]), other)):
+        (tmp_path / "known").write_text("".join(f"{line[0]} {key}\n" for key in order))
+        with openssh_server.connect(known_hosts=tmp_path / "known") as found:
+            assert says_hi(found)
+
+
+def test_a_host_is_asked_for_the_kind_of_key_that_it_is_known_by(openssh_server, tmp_path):
+    """Known by its RSA key alone, it would be refused for the Ed25519 one that it likes better."""
+    folder = openssh_server.folder
+    subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-N", "", "-f", str(tmp_path / "rsa")], check=True)
+    port = free_port()
+    config = (
+        (folder / "sshd_config").read_text().replace(f"Port {openssh_server.login['port']}", f"Port {port}")
+    )
+    (tmp_path / "sshd_config").write_text(f"HostKey {tmp_path}/rsa\n{config}")
+    (tmp_path / "known").write_text(f"[127.0.0.1]:{port} {public(tmp_path / 'rsa')}\n")
+    server = subprocess.Popen([SSHD, "-D", "-f", str(tmp_path / "sshd_config")], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        with openssh_server.connect(port=port, known_hosts=tmp_path / "known") as found:
+            assert says_hi(found)
+    finally:
+        server.terminate()
+        server.wait(10)
