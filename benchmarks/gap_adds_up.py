@@ -1,0 +1,71 @@
+"""Do the parts of the gap add up? Networks of the zoo on the local board, with both runtimes: for each, on every number
+of threads, what share of the median operators, dispatch and threads account for.
+
+    python -m benchmarks.gap_adds_up [--runtimes ai-edge-litert tflite-runtime] [--threads 1 2] [--json FILE]
+
+Figures within 95 to 105 % need a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from sdk.api.suites import run_suite
+from sdk.suites import Member, Suite
+
+SUITE = Suite(
+    name="gap",
+    source="",
+    members=(
+        Member("MobileNet V1 1.0", "mobilenet_v1"),
+        Member("MobileNet V1 0.25", "mobilenet_v1", {"width": 0.25}),
+        Member("MobileNet V2 1.0", "mobilenet_v2"),
+        Member("ShuffleNet V1 1x", "shufflenet_v1", {"scale": 1.0, "groups": 3}),
+        Member("ShuffleNet V1 0.5x", "shufflenet_v1", {"scale": 0.5, "groups": 3}),
+        Member("SqueezeNet", "squeezenet"),
+        Member("AlexNet", "alexnet"),
+    ),
+    sizes=((224, 224),),
+)
+
+
+def rows(runtime: str, threads: list[int]) -> list[dict[str, Any]]:
+    """One row a model and number of threads; the first model is the baseline of the others."""
+    run = run_suite("local", SUITE, threads=threads, samples=300, seconds=5.0, profile=True, runtime=runtime)
+    (report,) = (report for _, report in run.runs)
+    return [
+        {
+            "runtime": runtime,
+            "model": gap.candidate,
+            "threads": gap.threads,
+            "accounted": gap.accounted,
+            "baseline_accounted": gap.baseline_accounted,
+            "adds_up": gap.adds_up,
+            "causes": list(gap.causes),
+        }
+        for gap in report.gaps
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runtimes", nargs="+", default=["ai-edge-litert", "tflite-runtime"])
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    arguments = parser.parse_args()
+    found = [row for runtime in arguments.runtimes for row in rows(runtime, arguments.threads)]
+    for row in found:
+        print(
+            f"{row['runtime']:15} {row['model']:28} {row['threads']} threads: {row['accounted']:6.1%} of its median, "
+            f"{row['baseline_accounted']:6.1%} of the baseline's; {'; '.join(c.split(',')[0] for c in row['causes'])}"
+        )
+    print(f"{sum(row['adds_up'] for row in found)} of {len(found)} within 5 %")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
