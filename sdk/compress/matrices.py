@@ -73,13 +73,30 @@ class LayerShape:
             return np.ascontiguousarray(np.moveaxis(by_channel, 0, 2)[None])
         return np.ascontiguousarray(matrices.reshape(self.weight_shape))
 
-    def patches(self, value: Any) -> np.ndarray:
-        """A layer's input (n, h, w, channels) or (n, columns) -> (positions, groups, columns), float32."""
+    def positions(self, value: Any) -> tuple[int, ...]:
+        """(n, output height, output width) for a layer's input, or (n,): their product is the number of positions."""
         if self.kind == "FULLY_CONNECTED":
-            return np.asarray(value, np.float32).reshape(-1, 1, self.columns)
+            return (int(np.prod(value.shape)) // self.columns,)
+        spans = [(k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True)]
+        unpadded = [0 if self.padding == "SAME" else span - 1 for span in spans]
+        sizes = zip(value.shape[1:3], unpadded, self.strides, strict=True)
+        return (int(value.shape[0]), *(-(-(int(size) - less) // stride) for size, less, stride in sizes))
+
+    def patches(self, value: Any, keep: np.ndarray | None = None) -> np.ndarray:
+        """A layer's input (n, h, w, channels) or (n, columns) -> (positions, groups, columns), float32.
+
+        ``keep`` numbers the positions that are wanted; the windows of others are not looked at.
+        """
+        if self.kind == "FULLY_CONNECTED":
+            found = np.asarray(value, np.float32).reshape(-1, 1, self.columns)
+            return found if keep is None else found[keep]
         (height, width), channels = self.kernel, value.shape[3]
         if self.kernel == (1, 1):
             cut = np.asarray(value, np.float32)[:, :: self.strides[0], :: self.strides[1]]
+            if keep is not None:
+                cut = cut.reshape(-1, channels)[keep]
+        elif keep is not None:
+            cut = self._windows(np.asarray(value, np.float32), keep)
         else:
             import tensorflow as tf
 
@@ -91,6 +108,28 @@ class LayerShape:
         if self.groups == 1:
             return positions.reshape(-1, 1, self.columns)
         return np.moveaxis(positions, 2, 1).reshape(-1, self.groups, self.columns)
+
+    def _windows(self, value: np.ndarray, keep: np.ndarray) -> np.ndarray:
+        """(kept positions, kernel positions, channels): what the windows at these positions cover."""
+        images, height, width = self.positions(value)
+        amounts = [(0, 0)] * 4
+        if self.padding == "SAME":
+            for axis, count in ((1, height), (2, width)):
+                kernel, stride, dilation = (v[axis - 1] for v in (self.kernel, self.strides, self.dilations))
+                total = max((count - 1) * stride + (kernel - 1) * dilation + 1 - value.shape[axis], 0)
+                amounts[axis] = (total // 2, total - total // 2)
+        padded = np.pad(value, amounts)
+        image, row, column = np.unravel_index(keep, (images, height, width))
+        row, column = row * self.strides[0], column * self.strides[1]
+        down, across = self.dilations
+        return np.stack(
+            [
+                padded[image, row + y * down, column + x * across]
+                for y in range(self.kernel[0])
+                for x in range(self.kernel[1])
+            ],
+            axis=1,
+        )
 
 
 def bfloat16(values: np.ndarray) -> np.ndarray:

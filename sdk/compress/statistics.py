@@ -275,16 +275,15 @@ class Streams:
 
     def moments(self, shape: LayerShape, tensor: int) -> Moments:
         """Moments of the columns that a layer with this unfolding reads from ``tensor``."""
-        keep = None
         sums: list[np.ndarray] = []
         total = 0
         wanted = -(-MAX_POSITIONS // len(self._batches))
         for number in range(len(self._batches)):
             values = self._values(number, (tensor,))
-            t, s = (np.swapaxes(shape.patches(v[tensor]), 0, 1) for v in values)
-            if t.shape[1] > wanted:
-                keep = np.random.default_rng(number).choice(t.shape[1], wanted, replace=False)
-                t, s = t[:, keep], s[:, keep]
+            count = int(np.prod(shape.positions(values[0][tensor])))
+            chance = np.random.default_rng(number)
+            keep = chance.choice(count, wanted, replace=False) if count > wanted else None
+            t, s = (np.swapaxes(shape.patches(v[tensor], keep), 0, 1) for v in values)
             s_t = np.swapaxes(s, 1, 2)
             t_t = np.swapaxes(t, 1, 2)
             parts = [s.sum(1, np.float64), t.sum(1, np.float64), s_t @ s, t_t @ s]

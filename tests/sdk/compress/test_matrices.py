@@ -57,6 +57,11 @@ def test_patches_times_the_unfolded_weight_are_the_layers_output(name: str) -> N
     values = Executor(graph).run({graph.inputs[0]: images}, wanted=(operator.inputs[0], operator.outputs[0]))
     expected = values[operator.outputs[0]].numpy()  # a fresh layer's bias is zero
     patches = np.swapaxes(shape.patches(values[operator.inputs[0]]), 0, 1)  # (groups, positions, columns)
+    some = np.array([3, 0, patches.shape[1] - 1])
+    assert np.prod(shape.positions(values[operator.inputs[0]])) == patches.shape[1]
+    np.testing.assert_array_equal(
+        shape.patches(values[operator.inputs[0]], some), np.swapaxes(patches[:, some], 0, 1)
+    )
     products = patches @ np.swapaxes(shape.unfold(weight.array), 1, 2)  # (groups, positions, rows)
     np.testing.assert_allclose(
         np.swapaxes(products, 0, 1).reshape(expected.shape), expected, rtol=1e-4, atol=1e-5
