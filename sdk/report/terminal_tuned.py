@@ -17,7 +17,7 @@ def tuned(result: Tuned) -> RenderableType:
     table.add_column("")
     for column in ("variant", "runtime"):
         table.add_column(column, no_wrap=True)
-    cost = "M instructions" if result.emulated else "median"
+    cost = "executed" if result.emulated else "median"  # instructions, as the line above says
     for column in ("threads", cost, "x", "points lost", "package"):
         table.add_column(column, justify="right", no_wrap=column in ("threads", "x", "package"))
     base = baseline(result)
@@ -28,7 +28,7 @@ def tuned(result: Tuned) -> RenderableType:
             one.variant,
             one.runtime,
             str(one.threads),
-            cost_text(one),
+            cost_text(one) + (" M" if one.measurement is None else ""),
             ratio_text(base.cost / one.cost),
             f"{one.points_lost:.2f}",
             bytes_text(one.package_bytes),
