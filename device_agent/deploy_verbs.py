@@ -263,7 +263,15 @@ def check(options: Namespace) -> dict[str, Any]:
             options.passed.write_text(json.dumps(found))
         except OSError:  # a full disk: then nothing may be risked that could end this process
             return {}
-        return {"prepared": prepare(store, release, agent, emulated=options.emulated)}
+        return {
+            "prepared": prepare(
+                store,
+                release,
+                agent,
+                emulated=options.emulated,
+                inference_seconds=found["inference_seconds"],
+            )
+        }
 
     return health.check(
         store,

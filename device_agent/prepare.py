@@ -19,10 +19,19 @@ if TYPE_CHECKING:
     from device_agent.store import Store
 
 
-def prepare(store: Store, release: Release, agent: LoadedModel, *, emulated: bool) -> dict[str, Any]:
+#: A model whose inference takes longer is not prepared: the deploy would wait for it several times more.
+MAX_INFERENCE_SECONDS = 10.0
+
+
+def prepare(
+    store: Store, release: Release, agent: LoadedModel, *, emulated: bool, inference_seconds: float = 0.0
+) -> dict[str, Any]:
     """``agent`` is the release, loaded without a start, its inputs set. Answers ``threads`` and ``start``, as JSON."""
     start: Start | None = None
     kept: dict[str, Any] = {"kept": False, "reason": ""}
+    if inference_seconds > MAX_INFERENCE_SECONDS:
+        slow = f"an inference takes {inference_seconds:.0f} s, too long to run more of them in a deploy"
+        return {"start": {**kept, "reason": slow}, "threads": threads.ThreadChoice(1, {}, slow).to_json()}
     try:
         start = agent.keep_start(store, release)
         kept = {

@@ -49,6 +49,16 @@ def test_an_emulated_board_runs_one_thread_and_says_why(home):
     }
 
 
+def test_a_deploy_does_not_wait_for_more_inferences_of_a_model_that_takes_long(home):
+    store = Store(home / "store")
+    release = deploy(store, DATA)
+    agent = LoadedModel.of_release(store, release, warm=False)
+    told = prepare.prepare(store, release, agent, emulated=False, inference_seconds=60.0)
+    assert told["threads"]["threads"] == 1
+    assert "60 s" in told["threads"]["reason"]
+    assert told["start"]["kept"] is False
+
+
 def test_a_measurement_that_fails_leaves_one_thread(home, monkeypatch):
     def fail(*_: object, **__: object) -> None:
         raise AgentError("the runtime gave up")
