@@ -154,10 +154,10 @@ class LocalBoard:
     def _serve(self, sock: socket.socket) -> None:
         import paramiko
 
-        from sdk.local_board_server import BoardServer
+        from sdk.local_board_server import BoardServer, BoardTransport
 
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        transport = paramiko.Transport(sock)
+        transport = BoardTransport(sock)
         transport.daemon = True
         transport.add_server_key(self._host_key)
         transport.banner_timeout = transport.auth_timeout = LOGIN_SECONDS
@@ -178,8 +178,11 @@ class LocalBoard:
         path = os.pathsep.join([str(self.home / ".bin"), os.environ.get("PATH", os.defpath)])
         return {**passed, "PATH": path, "HOME": str(self.home), "USER": self.user, "SHELL": "/bin/sh"}
 
-    def execute(self, channel: paramiko.Channel, command: str) -> None:
-        """Runs ``command`` as sshd does, through the shell, until it ends or the channel is closed."""
+    def execute(self, channel: paramiko.Channel, command: str, begun: threading.Event) -> None:
+        """Runs ``command`` as sshd does, through the shell, until it ends or the channel is closed.
+
+        ``begun`` is set when the client has been told that it begins: only then may it be told of the end.
+        """
         process = subprocess.Popen(
             ["/bin/sh", "-c", command],
             stdin=subprocess.PIPE,
@@ -209,6 +212,7 @@ class LocalBoard:
         for pump in pumps[1:]:
             # Whatever it left running in the background may hold the pipes open; ssh waits for those, too.
             pump.join()
+        begun.wait(LOGIN_SECONDS)
         with contextlib.suppress(OSError, EOFError):
             channel.send_exit_status(status if status >= 0 else 128 - status)
             channel.close()

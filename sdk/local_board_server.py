@@ -7,6 +7,7 @@ than the command line may take to print its help.
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,25 @@ import paramiko
 
 if TYPE_CHECKING:
     from sdk.local_board import LocalBoard
+
+
+class BoardTransport(paramiko.Transport):
+    """A connection that says when the next answer to the client's requests has gone out.
+
+    paramiko answers a request after the server's method for it has returned. A command that is over before would close
+    its channel first, and the client would take that for a refusal.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        #: To be set then, by the thread that reads requests and answers them: the transport itself.
+        self.next_answer: threading.Event | None = None
+
+    def _send_user_message(self, data: paramiko.Message) -> None:
+        super()._send_user_message(data)
+        if threading.current_thread() is self and self.next_answer is not None:
+            self.next_answer.set()
+            self.next_answer = None
 
 
 class BoardServer(paramiko.ServerInterface):
@@ -38,6 +58,8 @@ class BoardServer(paramiko.ServerInterface):
         )
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        text = os.fsdecode(command)
-        threading.Thread(target=self._board.execute, args=(channel, text), daemon=True).start()
+        transport, begun = channel.get_transport(), threading.Event()
+        transport.next_answer = begun
+        arguments = (channel, os.fsdecode(command), begun)
+        threading.Thread(target=self._board.execute, args=arguments, daemon=True).start()
         return True

@@ -212,3 +212,22 @@ def test_no_password_opens_it(folder):
         with pytest.raises(paramiko.BadAuthenticationType):
             transport.auth_none(board.user)
         transport.close()
+
+
+def test_a_command_that_is_over_before_the_client_was_told_of_its_beginning_still_has_an_end(
+    folder, monkeypatch
+):
+    from sdk.local_board_server import BoardServer
+
+    begin = BoardServer.check_channel_exec_request
+
+    def begin_slowly(self, channel, command):
+        answer = begin(self, channel, command)
+        time.sleep(0.3)  # as on a busy machine: the answer goes out after this
+        return answer
+
+    monkeypatch.setattr(BoardServer, "check_channel_exec_request", begin_slowly)
+    with LocalBoard(folder) as board, connect(**board.login()) as connection:
+        assert connection.run(["true"]).status == 0
+        assert connection.run(["sh", "-c", "echo out; exit 3"]).stdout == b"out\n"
+        assert connection.run(["false"]).status == 1
