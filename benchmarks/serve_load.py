@@ -308,6 +308,7 @@ def run(folder: Path, requests: int) -> dict[str, Any]:
     path = folder / "serve.sock"
     with served(home, path) as process:
         load = Load(path, "load", images, right)
+        busy = os.getloadavg()[0]
         capacity(load, 2, 200)  # the first inferences of a process are slow
         alone, _ = capacity(load, 1, 500)
         most, _ = capacity(load, 4, 1000)
@@ -329,6 +330,7 @@ def run(folder: Path, requests: int) -> dict[str, Any]:
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "cpu": _cpu(),
+        "load_average_before": busy,
         "python": platform.python_version(),
         "runtime": f"{deployed[1].runtime} {deployed[1].runtime_version}",
         "network": "mobilenet_v1, width 0.25, 128x128x3, 1 worker, 1 thread, queue of 16",
