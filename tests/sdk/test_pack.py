@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import lzma
 import tracemalloc
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +17,12 @@ from hypothesis import strategies as st
 from benchmarks.package_size import best_entropy, code_bytes
 from device_agent import package
 from device_agent.format import LimitExceeded
+from sdk.compress.prune import prune
+from sdk.compress.sparse_hint import sparse_hint
 from sdk.pack import ChannelScales, pack, weight_buffers
+from tests.device_agent.tiny_models import tiny_convolution
 from tests.package_samples import clustered, flatbuffer
+from tests.sdk.compress.layered_graphs import small_mobilenet
 
 BOTH = ("c", "numpy")
 slow = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -104,6 +110,32 @@ def test_a_flatbuffer_with_broken_offsets_comes_back(seed: int, hits: int) -> No
 def test_every_kind_of_tensor_comes_back_at_sizes_around_a_block(kind: str, count: int) -> None:
     dtype, make = MAKERS[kind]
     comes_back(flatbuffer([("w", dtype, make(np.random.default_rng(count), count))]))
+
+
+def test_models_as_runtimes_load_them_come_back() -> None:
+    pytest.importorskip("ai_edge_litert")
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    rng = np.random.default_rng(20)
+    weights, bias = rng.standard_normal((40, 30)).astype(np.float32), float32(rng, 40)
+    float_model = tiny_convolution(weights, bias)
+    int8_model = tiny_convolution(np.clip(40 * weights, -127, 127), np.rint(40 * bias), quantized=True)
+    sparse_model = sparse_hint(prune(small_mobilenet(), 0.8)).write()
+    # The network twice, as subgraphs that share their buffers; files behind it stand as TFLite's metadata do.
+    model = schema.ModelT.InitFromPackedBuf(float_model, 0)
+    twin = schema.ModelT.InitFromPackedBuf(float_model, 0).subgraphs[0]
+    twin.name = b"second"
+    model.subgraphs.append(twin)
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    two_subgraphs = bytes(builder.Output())
+    labels = io.BytesIO()
+    with zipfile.ZipFile(labels, "w") as archive:
+        archive.writestr("labels.txt", "cat\ndog\n")
+    for tflite in (float_model, int8_model, sparse_model, two_subgraphs, two_subgraphs + labels.getvalue()):
+        assert weight_buffers(tflite)
+        comes_back(tflite)
 
 
 def test_the_layout_follows_the_weights() -> None:
