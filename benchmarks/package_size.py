@@ -5,7 +5,8 @@
 For each model, as it is and pruned and clustered (see package_models.py): bytes of the .tflite, of the package,
 of xz, zstd and brotli at their strongest; the package's share of the best of them; and how much it takes beside
 its skeleton, over the order-0 entropy of every tensor (codebooks included) in the layout that suits it best.
-"overhead" is what is neither skeleton nor codes: header, digests, code tables, block indices.
+"overhead" is what is neither skeleton nor codes nor codebooks: header, digests, code tables, block indices; "index" is
+what of it are the indices.
 The last column is what an arithmetic-grade coder (constriction's ANS) reaches on the same symbols, tables left
 out.
 
@@ -18,7 +19,7 @@ from __future__ import annotations
 import argparse
 import lzma
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +29,7 @@ import numpy as np
 
 from benchmarks.package_models import Variant, keep, variants
 from device_agent import package, sections
+from sdk.bit_fields import varint
 from sdk.pack import pack
 from sdk.symbols import Symbols, entropy_bits
 
@@ -106,25 +108,44 @@ def ans_bytes(section: package.Section, tflite: bytes) -> int | None:
     return int(coder.get_compressed().nbytes)
 
 
+def parts(packed: bytes) -> Iterator[Any]:
+    """The contents of all sections but the skeleton, planes one by one."""
+    for entry in package.read_table(packed).sections[1:]:
+        content = package.read_section(
+            memoryview(packed)[entry.offset : entry.offset + entry.coded_size], entry
+        )
+        yield from content.planes if isinstance(content, sections.Planes) else (content,)
+
+
 def code_bytes(packed: bytes) -> int:
     """Bytes of a package that carry weights: bits of the codes, codebooks, planes that are not coded, lz streams.
 
     What is left beside these and the skeleton is overhead: header and digests, parameters, code tables, block indices.
     """
     total = 0
-    for entry in package.read_table(packed).sections[1:]:
-        content = package.read_section(
-            memoryview(packed)[entry.offset : entry.offset + entry.coded_size], entry
-        )
-        for part in content.planes if isinstance(content, sections.Planes) else (content,):
-            if isinstance(part, sections.Raw):
-                total += part.count
-            elif isinstance(part, sections.Sparse):
-                total += len(part.blocks.stream) + part.codebook.nbytes
-            elif isinstance(part, sections.Dense):
-                total += part.centroids * part.width + (len(part.blocks.stream) if part.blocks else 0)
-            else:
-                total += len(part.stream)
+    for part in parts(packed):
+        if isinstance(part, sections.Raw):
+            total += part.count
+        elif isinstance(part, sections.Sparse):
+            total += len(part.blocks.stream) + part.codebook.nbytes
+        elif isinstance(part, sections.Dense):
+            words = part.words.size if part.words.shape[1] > 1 else 0
+            total += words + part.centroids * part.width + (len(part.blocks.stream) if part.blocks else 0)
+        else:
+            total += len(part.stream)
+    return total
+
+
+def index_bytes(packed: bytes) -> int:
+    """Bytes of the block indices, the part of the overhead that grows with the number of codes."""
+    total = 0
+    for part in parts(packed):
+        blocks = getattr(part, "blocks", None)
+        for ends in (blocks.ends, blocks.position_ends) if blocks else ():
+            if ends is not None:
+                index = np.diff(ends, prepend=0)
+                width = int(index.max() - index.min()).bit_length()
+                total += len(varint(int(index.min()))) + 1 + (len(index) * width + 7) // 8
     return total
 
 
@@ -150,6 +171,7 @@ def measure(variant: Variant) -> dict[str, Any]:
         "header_bytes": described.header_size,
         "sections_bytes": codes,
         "overhead_bytes": len(packed) - described.skeleton_size - code_bytes(packed),
+        "index_bytes": index_bytes(packed),
         "rivals_bytes": rivals,
         "share_of_best_rival": len(packed) / min(rivals.values()),
         "entropy_bytes": entropy,
@@ -165,7 +187,7 @@ def row(result: dict[str, Any]) -> str:
     return (
         f"{result['model']:52} {result['tflite_bytes']:>10,} {result['package_bytes']:>10,} {result['ratio']:>6.1f} "
         f"{rivals} {result['share_of_best_rival']:>7.1%} {result['skeleton_bytes']:>8,} "
-        f"{result['overhead_bytes']:>8,} {over:>7} {ans}"
+        f"{result['overhead_bytes']:>8,} {result['index_bytes']:>6,} {over:>7} {ans}"
     )
 
 
@@ -183,7 +205,7 @@ def main() -> None:
     heads = [f"{name:>10}" for name in RIVALS]
     print(
         f"{'model':52} {'tflite':>10} {'package':>10} {'ratio':>6} {' '.join(heads)} {'of best':>7} {'skeleton':>8} "
-        f"{'overhead':>8} {'over H0':>7} {'ANS':>10}"
+        f"{'overhead':>8} {'index':>6} {'over H0':>7} {'ANS':>10}"
     )
     results = []
     for variant in variants(arguments.models, arguments.sparsity, arguments.clusters):
