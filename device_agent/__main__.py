@@ -6,12 +6,13 @@
     import LAYOUT [NAME...] the same with the releases that `sdk export` wrote: an OCI image layout, a folder or a tar
     confirm NAME            make the release on trial the current one
     rollback NAME           go back to the release before, or another earlier one
-    check RELEASE           the health check of one release
+    check RELEASE           the health check of one release; with --passed it is made ready to start and run fast
+    mend RELEASE            make what it starts quickly from anew
     run MODEL               predictions for the arrays of an .npy file
     bench MODEL...          measure models, interleaved
     profile MODEL...        what each operator takes, by the runtime's own profiler
     time                    time models from standard input that are not deployed
-    load MODEL              one cold start: decode, load, first inference, peak memory
+    load MODEL              one start: from its files to ready, first inference, peak memory
     smoke                   does the runtime work here?
     prune                   remove environments and agents that were replaced
     serve                   answer requests over a Unix socket or the loopback until told to end; see docs/serve.md
@@ -88,6 +89,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     forget = commands.add_parser("forget")
     forget.add_argument("names", nargs="+")
+
+    mend = commands.add_parser("mend")
+    mend.add_argument("release")
 
     check = commands.add_parser("check")
     check.add_argument("release")

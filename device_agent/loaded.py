@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Mapping
 import numpy as np
 
 from device_agent import starts
+from device_agent.child import call_child
 from device_agent.errors import AgentError, RuntimeUnavailable, StoreError
 from device_agent.installed import installed_runtime
 from device_agent.release import MAX_PACKAGE_BYTES, NAME
@@ -130,9 +131,9 @@ class LoadedModel:
                     )
         loaded = cls(store.read_package(release), name=release.name, threads=threads, kernel=kernel)
         loaded.start_seconds = time.perf_counter() - begun
-        if mendable:
-            with contextlib.suppress(AgentError, OSError):  # it runs without
-                loaded.keep_start(store, release)
+        if mendable:  # in a process of its own, like everything that could end one; this one runs without
+            with contextlib.suppress(AgentError, OSError):
+                call_child(["--home", str(store.folder.parent), "mend", release.id], MEND_SECONDS)
         return loaded
 
     def keep_start(self, store: Store, release: Release) -> Start:
@@ -207,6 +208,8 @@ class LoadedModel:
         self.close()
 
 
+#: How long the start of a release may take to be made anew.
+MEND_SECONDS = 60.0
 #: The warning where a damaged release is not run.
 PREVIOUS_RUNS = "{name}: the current release cannot be used ({error}); running the previous one"
 

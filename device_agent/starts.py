@@ -42,6 +42,8 @@ WORTH = 0.8
 #: After it was made this share of the disk must still be free.
 FREE_SHARE = 0.1
 
+# What packed weights may take beyond those of the model, and a quarter of that.
+_SPARE_BYTES = 1 << 20
 # Samples of a file: so many blocks of so many bytes, evenly spread, the first and the last among them.
 _SAMPLES = 32
 _SAMPLE_BYTES = 4096
@@ -170,6 +172,7 @@ def build(
     temporary.mkdir(mode=0o700)
     try:
         _write(temporary / MODEL, tflite)
+        _reserve(temporary / WEIGHTS, len(tflite) + len(tflite) // 4 + _SPARE_BYTES)
         WarmModel.pack(tflite, temporary / WEIGHTS)
         if not (temporary / WEIGHTS).is_file():
             raise AgentError("XNNPACK wrote no cache: it packs no weights of this model")
@@ -244,6 +247,16 @@ def _require_space(folder: Path, size: int) -> None:
             expected=f"{size >> 20} MB, and {FREE_SHARE:.0%} of the disk besides",
             found=f"{free >> 20} MB",
         )
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Raises OSError unless so much can be written: XNNPACK ends the process when the disk is full while it writes."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    finally:
+        os.close(descriptor)
+        os.unlink(path)
 
 
 def _write(path: Path, data: bytes) -> None:

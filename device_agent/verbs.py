@@ -80,6 +80,7 @@ VERBS: dict[str, Callable[[Namespace], dict[str, Any]]] = {
     "rollback": deploy_verbs.rollback,
     "forget": deploy_verbs.forget,
     "check": deploy_verbs.check,
+    "mend": deploy_verbs.mend,
     "run": model_verbs.run,
     "bench": model_verbs.bench,
     "load": model_verbs.load,

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from device_agent import __main__ as main_module
 from device_agent import starts
 from device_agent.errors import AgentError
 from device_agent.installed import installed_runtime
@@ -33,6 +34,13 @@ def data() -> bytes:
 def _always_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small network starts in less time than a start from files takes."""
     monkeypatch.setattr(starts, "WORTH", 1e9)
+
+    def in_this_process(arguments: list[str], limit: float) -> dict:
+        reply, status = main_module.answer(arguments)
+        assert status == 0, reply
+        return reply
+
+    monkeypatch.setattr("device_agent.loaded.call_child", in_this_process)
 
 
 def kept(store: Store, data: bytes, name: str = "net") -> tuple[Path, LoadedModel]:
@@ -156,6 +164,32 @@ def test_a_start_goes_with_its_release_and_its_bytes_are_counted(store, data):
 def test_a_start_is_not_kept_where_it_saves_too_little(store, data, monkeypatch):
     monkeypatch.setattr(starts, "WORTH", 0.0)
     with pytest.raises(AgentError, match="save too little"):
+        kept(store, data)
+    assert not list(store.starts.iterdir())
+
+
+def test_a_start_that_cannot_be_mended_is_done_without(store, data, monkeypatch):
+    folder, cold = kept(store, data)
+    (folder / "weights.xnnpack").write_bytes(b"")
+
+    def crashes(arguments: list[str], limit: float) -> dict:
+        raise AgentError("`mend` crashed", found="signal 11")
+
+    monkeypatch.setattr("device_agent.loaded.call_child", crashes)
+    loaded = LoadedModel.load("net", store=store)
+    assert loaded.start == "cold"
+    np.testing.assert_array_equal(loaded.predict(image()), cold.predict(image()))
+
+
+def test_a_disk_too_small_for_packed_weights_is_found_out_before_xnnpack_writes(store, data, monkeypatch):
+    def full(descriptor: int, offset: int, size: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(
+        "device_agent.warm.WarmModel.pack", lambda *_: pytest.fail("XNNPACK was asked to write")
+    )
+    with pytest.raises(OSError, match="No space left"):
         kept(store, data)
     assert not list(store.starts.iterdir())
 
