@@ -284,8 +284,8 @@ def main() -> int:
     print(json.dumps(result, indent=2))
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
-    good = not result["overload"]["wrong_or_lost"] and result["drained_with_status"] == 0
-    return 0 if good and result["counts_agree"] else 1
+    wrong = sum(result[phase]["wrong_or_lost"] for phase in ("overload", "overload_while_deploying"))
+    return 0 if not wrong and result["drained_with_status"] == 0 and result["counts_agree"] else 1
 
 
 def run(folder: Path, requests: int) -> dict[str, Any]:
@@ -312,6 +312,8 @@ def run(folder: Path, requests: int) -> dict[str, Any]:
         capacity(load, 2, 200)  # the first inferences of a process are slow
         alone, _ = capacity(load, 1, 500)
         most, _ = capacity(load, 4, 1000)
+        # What is left for answers where nothing else runs; deploys take a core of this machine for themselves.
+        shedding, calm = overload(load, 2 * most, requests // 4)
         before = metrics(path)
         memory: list[tuple[int, float]] = []
         deploying = _deploy_in_turn(packages)
@@ -336,8 +338,9 @@ def run(folder: Path, requests: int) -> dict[str, Any]:
         "network": "mobilenet_v1, width 0.25, 128x128x3, 1 worker, 1 thread, queue of 16",
         "requests": requests,
         "capacity_per_second": {"one client": alone, "four clients": most},
-        "overload": result,
-        "examples_of_wrong": tally.wrong[:5],
+        "overload": shedding,
+        "overload_while_deploying": result,
+        "examples_of_wrong": [*calm.wrong, *tally.wrong][:5],
         "deploys_meanwhile": deploys,
         "reloads": after["armlet_reloads_total" + '{model="load"}'],
         "counts_agree": _agree(before, after, tally),

@@ -17,6 +17,7 @@ from device_agent.errors import ArmletError, DataError
 from device_agent.http_connection import Connection
 from device_agent.http_reader import Refused
 from device_agent.release import NAME
+from device_agent.turns import AWAY
 
 JSON, RAW = "application/json", "application/octet-stream"
 PICTURES = ("image/jpeg", "image/png")
@@ -175,7 +176,8 @@ class Api(Connection):
 
     def _result(self, pool: Pool, place: Place, work: Callable[[Any], Any]) -> Any:
         try:
-            return place.run(work)
+            with AWAY:
+                return place.run(work)
         except DeadlineExceeded as error:
             raise Refused(504, error.what, hint=error.hint) from error
         except DataError:

@@ -20,6 +20,7 @@ from typing import Any, Mapping
 import device_agent
 from device_agent.errors import ArmletError
 from device_agent.http_reader import BLOCK_BYTES, Reader, Refused
+from device_agent.turns import AWAY, TURN
 
 #: An answer to a request whose body was not read is read on so far, so that the client gets to see the answer.
 MAX_DISCARDED_BYTES = 1 << 20
@@ -83,7 +84,7 @@ class Connection(http.server.BaseHTTPRequestHandler):
                 return
         except OSError:
             return
-        with self.server.one_more_request():
+        with TURN, self.server.one_more_request():
             try:
                 self._serve_one()
             except Refused as error:
@@ -199,7 +200,8 @@ class Connection(http.server.BaseHTTPRequestHandler):
         count = self._unread
         if self._wants_to_be_told and count:
             self.connection.settimeout(self.limits.write_seconds)
-            self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            with AWAY:
+                self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
             self._wants_to_be_told = False
         self.rfile.begin(self.limits.read_seconds)
         body: bytearray = self.rfile.read_exactly(count)
@@ -254,7 +256,8 @@ class Connection(http.server.BaseHTTPRequestHandler):
         self._answered = True
         self.count(status)
         self.connection.settimeout(self.limits.write_seconds)
-        self.connection.sendall(head if self.command == "HEAD" else head + body)
+        with AWAY:
+            self.connection.sendall(head if self.command == "HEAD" else head + body)
 
     def send_json(self, status: int, document: Any, headers: Mapping[str, str] | None = None) -> None:
         body = json.dumps(document, allow_nan=False, separators=(",", ":")).encode() + b"\n"

@@ -8,6 +8,7 @@ import time
 from typing import Any, Mapping
 
 from device_agent.errors import AgentError
+from device_agent.turns import AWAY
 
 #: When the server stops, a request that comes this soon is still told so.
 LAST_WORD_MILLISECONDS = 50
@@ -33,7 +34,10 @@ class Refused(AgentError):
 
 
 class Reader:
-    """Reads a socket until a deadline; what http.server takes for a file."""
+    """Reads a socket until a deadline; what http.server takes for a file.
+
+    All but ``wait`` is called by who has the turn (:mod:`device_agent.turns`).
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -55,7 +59,7 @@ class Reader:
         if not poll.poll(LAST_WORD_MILLISECONDS):
             return False
         self._deadline = time.monotonic() + seconds
-        return self._more()
+        return self._receive()
 
     def begin(self, seconds: float, budget: int = 0) -> None:
         """From now on everything has to come within ``seconds``, and lines may have ``budget`` bytes together."""
@@ -63,6 +67,10 @@ class Reader:
         self._budget = budget
 
     def _more(self) -> bool:
+        with AWAY:
+            return self._receive()
+
+    def _receive(self) -> bool:
         remaining = self._deadline - time.monotonic()
         if remaining <= 0:
             raise socket.timeout("the request did not come in time")
@@ -101,7 +109,8 @@ class Reader:
                 if remaining <= 0:
                     raise socket.timeout("the body did not come in time")
                 self._connection.settimeout(remaining)
-                received = self._connection.recv_into(view[taken:])
+                with AWAY:
+                    received = self._connection.recv_into(view[taken:])
                 if not received:
                     break
                 taken += received

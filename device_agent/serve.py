@@ -26,6 +26,7 @@ from device_agent.http_listener import Listener, TcpListener, UnixListener
 from device_agent.notify import Notifier
 from device_agent.serving import LIVE_SECONDS, Serving, try_out
 from device_agent.store import Store, default_home
+from device_agent.turns import SWITCH_SECONDS
 
 #: How often new releases are looked for.
 LOOK_SECONDS = 0.5
@@ -111,6 +112,7 @@ def _listen(serving: Serving, options: Namespace) -> None:
         body_bytes=options.max_body, read_seconds=options.read_seconds, idle_seconds=options.idle_seconds
     )
     threading.stack_size(STACK_BYTES)
+    sys.setswitchinterval(SWITCH_SECONDS)
     with contextlib.ExitStack() as stack:  # of two, the first is closed where the second cannot be opened
         listeners: list[Listener] = []
         if options.socket is not None:
@@ -209,6 +211,9 @@ def _told_to_end() -> Iterator[End]:
     try:
         yield end
     finally:
+        # Who says it again while Python cleans up must not turn an orderly end into a death by signal.
+        if before[signal.SIGTERM] is signal.SIG_DFL:
+            before[signal.SIGTERM] = signal.SIG_IGN
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -1,0 +1,32 @@
+"""Of the threads that talk to clients only one computes at a time; the others wait outside of Python.
+
+Python runs one thread at a time anyway, but it is not fair: with dozens of threads that each have an answer of 503 to
+write, a worker that comes back from an inference stands in line with all of them, and a server that is asked for twice
+what it can do answers a tenth of that. Threads that wait for a lock do not stand in that line; who still does lets go
+after :data:`SWITCH_SECONDS`. Together that is half of what it can do, where clients take the other half of two cores
+(``benchmarks/serve_load.py``); each alone changes little.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+#: After so long a thread has to let another one run; Python's own 5 ms are ten inferences of a small network.
+SWITCH_SECONDS = 5e-4
+
+#: Held by a thread while it reads, decides and writes for a client.
+TURN = threading.Lock()
+
+
+class _Away:
+    """``with AWAY``: the turn is another's while this thread waits for a client or for an answer."""
+
+    def __enter__(self) -> None:
+        TURN.release()
+
+    def __exit__(self, *exception: Any) -> None:
+        TURN.acquire()
+
+
+AWAY = _Away()
