@@ -23,6 +23,7 @@ from sdk.report.record import Report
 from sdk.report.units import ratio_text, seconds_text
 from tests.sdk import made_up_runs
 
+DEMO = Path(__file__).parents[3] / "docs" / "demo"
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
@@ -107,6 +108,14 @@ def check_figures(page: Page, document: dict) -> None:
 
 def test_the_figures_on_the_page_are_those_of_the_json(report: Report, source: str) -> None:
     check_figures(Page(source), report.to_json())
+
+
+def test_the_page_of_the_demo_has_the_figures_of_the_run_beside_it() -> None:
+    run = Report.from_json(json.loads((DEMO / "run.json").read_text()))
+    kept = Page((DEMO / "report.html").read_text())
+    assert {(field, value) for field, value, _ in Page(render(run)).figures} == {
+        (field, value) for field, value, _ in kept.figures
+    }
 
 
 def test_the_page_needs_no_network_and_says_so_to_the_browser(source: str) -> None:
