@@ -185,11 +185,15 @@ class Reader:
             assert package in gate, f"{package} is not what .ci/run installs"
         return True
 
+    def writes(self, application: Block) -> None:
+        """The program in which a page embeds the agent."""
+        prelude = "import numpy\nimage = numpy.zeros((120, 160, 3), numpy.uint8)\n"
+        (self.folder / "application.py").write_text(prelude + application.text, encoding="utf-8")
+
     def knows(self, block: Block) -> None:
-        """Python of a page: what embeds the agent is kept as the application, all else runs, with what stood before."""
+        """Python of a page: what embeds the agent runs as the application, all else with what stood before."""
         if "Agent(" in block.text:
-            prelude = "import numpy\nimage = numpy.zeros((120, 160, 3), numpy.uint8)\n"
-            (self.folder / "application.py").write_text(prelude + block.text, encoding="utf-8")
+            self.writes(block)
             self.runs("~/.armlet/python application.py")
             return
         script = self.folder / "page.py"
@@ -216,6 +220,8 @@ def test_a_page_does_what_it_says(
         reader.runs("sdk deploy --board local older/mobilenet.armlet")
     if "sdk rollback --inventory" in text:
         reader.runs("sdk deploy --inventory boards.toml older/mobilenet.armlet")
+    for application in [b for b in blocks(page) if "Agent(" in b.text][:1]:
+        reader.writes(application)  # a page may run it before it shows it
     for block in blocks(page):
         if block.language == "python":
             reader.knows(block)
