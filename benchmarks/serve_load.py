@@ -37,6 +37,8 @@ from typing import Any
 import numpy as np
 
 CLIENTS = 32
+#: Images in a request: enough that twice the capacity is still a rate which clients on the same machine can offer.
+BATCH = 8
 IMAGES = 16
 #: Of the largest score; runtimes round differently.
 TOLERANCE = 1e-3
@@ -87,7 +89,9 @@ class Tally:
                 self.seconds.append(took)
                 right = load.right.get(release)
                 difference = (
-                    np.inf if right is None else np.abs(np.frombuffer(body, "<f4") - right[image]).max()
+                    np.inf
+                    if right is None
+                    else np.abs(np.frombuffer(body, "<f4").reshape(BATCH, -1) - right[image]).max()
                 )
                 if not difference <= TOLERANCE:
                     self.wrong.append(f"image {image}, release {release[:12]}: off by {difference:.3g}")
@@ -104,7 +108,7 @@ class Tally:
 
 def ask(load: Load, connection: http.client.HTTPConnection, image: int, tally: Tally) -> None:
     """One request; what came of it goes into the tally."""
-    array = load.images[image]
+    array = load.images[image][None].repeat(BATCH, 0)
     headers = {
         "Content-Type": "application/octet-stream",
         "Accept": "application/octet-stream",
@@ -335,7 +339,7 @@ def run(folder: Path, requests: int) -> dict[str, Any]:
         "load_average_before": busy,
         "python": platform.python_version(),
         "runtime": f"{deployed[1].runtime} {deployed[1].runtime_version}",
-        "network": "mobilenet_v1, width 0.25, 128x128x3, 1 worker, 1 thread, queue of 16",
+        "network": "mobilenet_v1, width 0.25, 128x128x3, requests of 8 images, 1 worker, 1 thread, queue of 16",
         "requests": requests,
         "capacity_per_second": {"one client": alone, "four clients": most},
         "overload": shedding,
