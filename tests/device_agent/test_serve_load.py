@@ -126,7 +126,7 @@ def test_told_to_end_it_finishes_what_it_accepted_and_lets_nobody_in(store, tmp_
             b"POST /v1/models/net:predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\n"
             b"Tensor-Shape: 192,192,3\r\nTensor-Dtype: uint8\r\nContent-Length: %d\r\n\r\n" % len(body)
         )
-        threads = [threading.Thread(target=client, args=(seed,)) for seed in range(4)]
+        threads = [threading.Thread(target=client, args=(seed,)) for seed in range(8)]
         for thread in threads:
             thread.start()
         end = time.monotonic() + 30
@@ -149,9 +149,17 @@ def test_told_to_end_it_finishes_what_it_accepted_and_lets_nobody_in(store, tmp_
         assert b"Connection: close" in received
         for thread in threads:
             thread.join()
-        assert [len(answer.json["answers"]) for answer in answers] == [64] * 4
-        with pytest.raises((http.client.HTTPException, OSError)):
-            ask(kept, "/healthz")
+        # All that had a place are answered; who had none yet is told that this is the end.
+        finished = [answer for answer in answers if answer.status == 200]
+        assert [len(answer.json["answers"]) for answer in finished] == [64] * len(finished)
+        assert len(finished) >= 4
+        assert {answer.status for answer in answers} <= {200, 503}
+        try:
+            told = ask(kept, "/healthz")
+        except (http.client.HTTPException, OSError):
+            pass  # closed already
+        else:
+            assert not told.json["ready"]  # there is a moment in which who was about to ask is still told
         status, words = process.end()
         assert (status, words["verb"]) == (0, "serve")
         half.close()
@@ -346,7 +354,7 @@ def test_a_batch_that_nobody_waits_for_any_longer_is_given_up(store, tmp_path):
     with running(path) as serving:
         connection = UnixConnection(path)
         before = serving.pools["net"].agents[0].latency.count
-        late = ask_raw(connection, many(), query="?deadline=0.03")
+        late = ask_raw(connection, many(), query="?deadline=0.01")
         assert late.status == 504
         end = time.monotonic() + 20
         while serving.pools["net"].held:
