@@ -19,6 +19,7 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parent.parent
 KEPT_IN = "repository"
 
+_ROLE = re.compile(r":(?:func|class|mod|data|meth|attr|exc):<code>~?")
 _LINK = re.compile(r"(?<=\]\()(?!https?:|mailto:|#)([^)#\s]+)")
 
 
@@ -62,6 +63,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return posixpath.relpath(_uri(target), posixpath.dirname(uri) or ".")
 
     return _LINK.sub(led, markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Takes the roles off what docstrings refer to (``:func:`name```), which Markdown does not know."""
+    return _ROLE.sub("<code>", html)
 
 
 def _outside(place: str, link: str) -> str | None:
