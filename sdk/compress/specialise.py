@@ -128,9 +128,13 @@ def for_board(
     verdict = f"about {costs[1] / 1e6:.3g} M instructions sparse, {costs[0] / 1e6:.3g} M dense"
     if costs[1] >= MARGIN * costs[0]:
         return Specialised(dense, "dense", (*dense_results, PassResult("sparse_hint", False, verdict)))
-    return Specialised(
-        sparse_hint(sparse), "sparse", (*sparse_results, PassResult("sparse_hint", True, verdict))
-    )
+    try:
+        hinted = sparse_hint(sparse)
+    except (
+        ModelError
+    ) as error:  # weights of zeros alone, for one, count as sparse and leave nothing to hint at
+        return Specialised(dense, "dense", (*dense_results, PassResult("sparse_hint", False, str(error))))
+    return Specialised(hinted, "sparse", (*sparse_results, PassResult("sparse_hint", True, verdict)))
 
 
 def _run(

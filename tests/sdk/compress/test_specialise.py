@@ -56,6 +56,18 @@ def test_a_dense_mobilenet_stays_the_model_that_it_is() -> None:
     assert made.passes[-1].reason == "0% of the 1x1 weights are zero, more than 67 % must be"
 
 
+def test_weights_of_zeros_alone_leave_nothing_to_hint_at_and_no_error() -> None:
+    graph = small_mobilenet()
+    nothing = {
+        weight.tensor_index: np.zeros_like(weight.array)
+        for weight in graph.weights()
+        if weight.layer == "convolution 1x1"
+    }
+    made = for_board(graph.with_data(nothing), load_board("rpi4"))
+    assert made.form == "dense"
+    assert "nothing to run sparse" in made.passes[-1].reason
+
+
 def test_a_pruned_shufflenet_is_lowered_until_it_runs_sparse() -> None:
     graph = prune_pointwise(small_shufflenet(size=64), 0.8)
     made = for_board(graph, load_board("rpi4"), caller_flips=True)
