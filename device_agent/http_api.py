@@ -112,8 +112,8 @@ class Api(Connection):
                 expected=", ".join((JSON, RAW, *PICTURES)),
                 found=kind[:80] or "no type",
             )
-        if kind in PICTURES and pictures.decoder_version() is None:
-            raise self._no_decoder()
+        if kind in PICTURES:
+            self._require_decoder()
         wanted = _accepted(self.headers.get("Accept"))
         longest = self.served.deadline_seconds
         if options.get("deadline", 0.0) > longest:
@@ -161,8 +161,8 @@ class Api(Connection):
             question = wire.Question(array)
         else:
             question = wire.Question(body, encoded=True)
-        if question.encoded and pictures.decoder_version() is None:
-            raise self._no_decoder()
+        if question.encoded:
+            self._require_decoder()
         top = options.get("top", question.top)
         preprocessed = options.get("preprocessed", question.preprocessed)
 
@@ -187,14 +187,13 @@ class Api(Connection):
                 500, f"{pool.name} could not answer", found=str(error)[:300] or "too little memory"
             ) from error
 
-    def _no_decoder(self) -> Refused:
+    def _require_decoder(self) -> None:
         try:
-            pictures.decode(b"")
-        except DataError as error:
-            refused = Refused(415, error.what, expected=error.expected, found=error.found, hint=error.hint)
-            refused.__cause__ = error
-            return refused
-        raise AssertionError("without a decoder nothing is decoded")
+            pictures.require_decoder()
+        except pictures.NoDecoder as error:
+            raise Refused(
+                415, error.what, expected=error.expected, found=error.found, hint=error.hint
+            ) from error
 
 
 def _host_name(host: str) -> str | None:

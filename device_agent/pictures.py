@@ -29,8 +29,8 @@ def decoder_version() -> str | None:
         return None
 
 
-def decode(data: Any) -> Any:
-    """An array (height, width, 3) of uint8, turned upright as its EXIF says. Raises NoDecoder or DataError."""
+def require_decoder() -> None:
+    """Raises NoDecoder where no image can be decoded."""
     if decoder_version() is None:
         raise NoDecoder(
             "this board decodes no images",
@@ -38,6 +38,11 @@ def decode(data: Any) -> Any:
             found="an encoded image",
             hint="Install Pillow 8 or newer for the python3 that serves, such as Debian's python3-pil.",
         )
+
+
+def decode(data: Any) -> Any:
+    """An array (height, width, 3) of uint8, turned upright as its EXIF says. Raises NoDecoder or DataError."""
+    require_decoder()
     image_module = importlib.import_module("PIL.Image")
     operations = importlib.import_module("PIL.ImageOps")
     try:

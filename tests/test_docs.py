@@ -36,7 +36,7 @@ RUN = [
 ]
 
 #: The address of a board that stands on somebody's desk.
-_ADDRESS = re.compile(r"(--board (?:rpi\d|[A-Z]) )?--host \S+( --user \S+)?( --key \S+)?")
+_ADDRESS = re.compile(r"(--board (?:rpi\d|[A-Z]) )?--host \S+( --user \S+)?( --key \S+)?|--board rpi\d")
 #: What a reader gives a search, and what a test can spare.
 _PATIENCE = ((r"--trials \d+", "--trials 2"), (r"--time-budget \d+m", "--time-budget 20s"))
 _SUDO = re.compile(r'sudo --preserve-env=HOME "\$\(command -v sdk\)"')
@@ -158,10 +158,7 @@ class Reader:
             return
         command = _SUDO.sub("sdk", command)
         command = re.sub(r"^ssh \S+", self.ssh, command)
-        command = _ADDRESS.sub(lambda found: "--board local" if found[1] else "", command)
-        if command.startswith(("sdk board probe", "sdk status", "sdk releases")) and "--board" not in command:
-            command = re.sub(r"^(sdk board probe|sdk \w+)", r"\1 --board local", command)
-        command = command.replace("--board rpi4", "--board local")
+        command = _ADDRESS.sub("--board local", command)
         for written, here in _PATIENCE:
             command = re.sub(written, here, command)
         done = subprocess.run(

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.serve_load import UnixConnection
 from device_agent import Agent, pictures
 from device_agent import __main__ as main_module
 from device_agent.errors import AgentError
 from device_agent.serve import begin
 from device_agent.store import Store
 from tests.device_agent.deploying import LABELS, deploy, package
-from tests.device_agent.served import RAW, UnixConnection, ask, ask_raw, exchange, running
+from tests.device_agent.served import RAW, ask, ask_raw, exchange, running
 
 PREDICT = "/v1/models/net:predict"
 

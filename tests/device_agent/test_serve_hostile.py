@@ -12,11 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.serve_load import UnixConnection
 from device_agent import wire
 from device_agent.errors import DataError
 from device_agent.store import Store
 from tests.device_agent.deploying import deploy, package
-from tests.device_agent.served import RAW, UnixConnection, ask_raw, exchange, running
+from tests.device_agent.served import RAW, ask_raw, exchange, running
 
 HEAD = b"POST /v1/models/net:predict HTTP/1.1\r\nHost: localhost\r\n"
 TENSOR = f"Content-Type: {RAW}\r\nTensor-Shape: 8,8,3\r\nTensor-Dtype: uint8\r\n".encode()

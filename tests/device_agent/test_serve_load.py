@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from benchmarks import serve_load
+from benchmarks.serve_load import UnixConnection
 from device_agent.preprocess import PREPROCESS
 from device_agent.store import Store
 from tests.device_agent.deploying import begin, deploy, package, revert
-from tests.device_agent.served import Process, UnixConnection, ask, ask_raw, exchange, running
+from tests.device_agent.served import Process, ask, ask_raw, exchange, running
 from tests.device_agent.test_agent import raw
 
 SIZE = 96  # some milliseconds an inference

@@ -211,22 +211,26 @@ def ready_local(local_server: Server, any_environment: wheels.Environment) -> It
         yield ReadyBoard(local_server, opened, provision(opened, runtime=any_environment.runtime))
 
 
-@pytest.fixture
-def agent(server, any_environment):
-    """The agent of either server, with an empty store."""
+@contextmanager
+def agent_with_an_empty_store(server: Server, environment: wheels.Environment) -> Iterator[RemoteAgent]:
     with server.connect() as opened:
-        ready = provision(opened, runtime=any_environment.runtime)
+        ready = provision(opened, runtime=environment.runtime)
         opened.run(["rm", "-rf", str(server.home / ".armlet" / "store")])
         yield RemoteAgent(opened, ready.command)
 
 
 @pytest.fixture
+def agent(server, any_environment):
+    """The agent of either server, with an empty store."""
+    with agent_with_an_empty_store(server, any_environment) as ready:
+        yield ready
+
+
+@pytest.fixture
 def local_agent(local_server, any_environment):
     """The agent of the local board, with an empty store."""
-    with local_server.connect() as opened:
-        ready = provision(opened, runtime=any_environment.runtime)
-        opened.run(["rm", "-rf", str(local_server.home / ".armlet" / "store")])
-        yield RemoteAgent(opened, ready.command)
+    with agent_with_an_empty_store(local_server, any_environment) as ready:
+        yield ready
 
 
 @pytest.fixture(scope="session")
