@@ -38,7 +38,16 @@ class LoadedModel:
     ``start_seconds`` the time from the release's files, elsewhere from bytes, to a ready interpreter.
     """
 
-    def __init__(self, data: bytes, *, name: str = "model", threads: int = 1, kernel: str = "auto") -> None:
+    def __init__(
+        self,
+        data: bytes,
+        *,
+        name: str = "model",
+        threads: int = 1,
+        kernel: str = "auto",
+        sha256: str | None = None,
+    ) -> None:
+        """Loads package or .tflite bytes; ``sha256`` is theirs, where the caller has checked it already."""
         begun = time.perf_counter()
         self.name = name
         self.package_sha256: str | None = None
@@ -52,9 +61,14 @@ class LoadedModel:
             start = time.perf_counter()
             unpacked = package.unpack(data, kernel=kernel)
             self.decode_seconds = time.perf_counter() - start
-            self.package_sha256, self.metadata = unpacked.package.package_sha256, unpacked.package.metadata
+            self.package_sha256, self.metadata = (
+                sha256 or unpacked.package.package_sha256,
+                unpacked.package.metadata,
+            )
             self.kernel, tflite = unpacked.kernel, unpacked.tflite
-        self.tflite_sha256 = hashlib.sha256(tflite).hexdigest()
+            self.tflite_sha256 = unpacked.package.tflite_sha256
+        else:
+            self.tflite_sha256 = sha256 or hashlib.sha256(tflite).hexdigest()
         self._begin(Model(tflite, threads=threads), "cold", begun)
 
     def _begin(self, model: Model, start: str, begun: float) -> None:
@@ -129,7 +143,8 @@ class LoadedModel:
                     return cls._of_start(
                         start, release.package_sha256, name=release.name, threads=threads, begun=begun
                     )
-        loaded = cls(store.read_package(release), name=release.name, threads=threads, kernel=kernel)
+        data = store.read_package(release)
+        loaded = cls(data, name=release.name, threads=threads, kernel=kernel, sha256=release.package_sha256)
         loaded.start_seconds = time.perf_counter() - begun
         if mendable:  # in a process of its own, like everything that could end one; this one runs without
             with contextlib.suppress(AgentError, OSError):

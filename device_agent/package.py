@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -66,13 +66,18 @@ class Package:
 
     format_version: int
     package_size: int
-    package_sha256: str
     tflite_size: int
     tflite_sha256: str
     metadata: dict[str, Any]
     header_size: int
     skeleton_size: int
     sections: tuple[Section, ...]
+    data: bytes = field(repr=False, compare=False)
+
+    @property
+    def package_sha256(self) -> str:
+        """Of the whole file; computed when asked for, since whoever starts a model mostly knows it already."""
+        return hashlib.sha256(self.data).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -294,13 +299,13 @@ def _describe(data: bytes, opened: _Opened) -> Package:
     return Package(
         format_version=table.format_version,
         package_size=len(data),
-        package_sha256=hashlib.sha256(data).hexdigest(),
         tflite_size=table.tflite_size,
         tflite_sha256=table.tflite_sha256.hex(),
         metadata=_metadata(table, contents[SKELETON]),
         header_size=table.header_size,
         skeleton_size=table.sections[SKELETON].coded_size,
         sections=tuple(described),
+        data=data,
     )
 
 
