@@ -1,7 +1,8 @@
 """The state of trainings on disk: replaced as a whole, so that a kill or a full disk leaves the one before.
 
-A state is named arrays (:data:`sdk.compress.tune.State`), kept as an ``.npz``.  A search trains several recipes; each
-has its own file in one folder, beside ``run.json``, which says what the folder is about and what was decided already.
+A state is named arrays (:data:`sdk.compress.student.State`), kept as an ``.npz``.  A search trains several recipes;
+each has its own file in one folder, beside ``run.json``, which says what the folder is about and what was decided
+already.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from sdk.compress.check import Checker
 from sdk.compress.journey import Journey
 from sdk.compress.ranks import factorised, with_data, without_data
 from sdk.compress.recipe import LayerRecipe, Recipe, Workshop, apply, split, train
-from sdk.compress.tune import State
+from sdk.compress.student import State
 from sdk.errors import DataError
 from sdk.graph import Graph
 

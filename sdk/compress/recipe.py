@@ -29,9 +29,11 @@ from sdk.compress.made_up import correct_biases
 from sdk.compress.prune import prune
 from sdk.compress.quantize import quantize, weight_grids, with_rounded
 from sdk.compress.ranks import Ranks, factorised
+from sdk.compress.schedule import Tuning
 from sdk.compress.selection import layer_names
 from sdk.compress.solve import LEVELS
-from sdk.compress.tune import State, Tuning, tune
+from sdk.compress.student import State
+from sdk.compress.tune import tune
 from sdk.errors import DataError, ModelError, UnsupportedOperator
 from sdk.execute import Executor
 from sdk.graph import Graph

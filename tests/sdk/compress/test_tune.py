@@ -7,10 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sdk.compress.adam import factored
+from sdk.compress.batches import shifted
 from sdk.compress.cluster import cluster
 from sdk.compress.prune import prune
+from sdk.compress.schedule import Tuning
+from sdk.compress.student import State, Student
 from sdk.compress.targets import Settings, compress
-from sdk.compress.tune import State, Tuning, _factored, _shifted, _Student, tune
+from sdk.compress.tune import tune
 from sdk.data import Dataset, load_dataset
 from sdk.errors import ModelError
 from sdk.execute import Executor
@@ -147,12 +151,12 @@ def test_the_search_trains_when_asked_and_the_recipe_names_it(graph: Graph, data
 def test_importance_is_a_row_times_a_column_of_the_mean_squared_gradient() -> None:
     rows, columns = np.array([1.0, 3.0]), np.array([2.0, 4.0, 6.0])
     second = (rows[:, None] * columns).reshape(2, 3, 1, 1).astype(np.float32)
-    np.testing.assert_allclose(_factored(second), second)
-    np.testing.assert_array_equal(_factored(np.zeros((2, 3))), np.ones((2, 3)))
+    np.testing.assert_allclose(factored(second), second)
+    np.testing.assert_array_equal(factored(np.zeros((2, 3))), np.ones((2, 3)))
 
 
 def test_a_masked_weight_comes_back_when_it_is_worth_more_than_another(graph: Graph) -> None:
-    student = _Student(Executor(graph), replace(HOW, sparsity=0.5))
+    student = Student(Executor(graph), replace(HOW, sparsity=0.5))
     student.mask(0.5)
     tensor = student.pruned[-1]
     values = student.values[tensor].numpy()
@@ -167,7 +171,7 @@ def test_a_masked_weight_comes_back_when_it_is_worth_more_than_another(graph: Gr
 def test_shifted_images_keep_their_pixels() -> None:
     images = np.zeros((50, 9, 9, 1), np.float32)
     images[:, 4, 4] = 1
-    moved = _shifted(images, 2, np.random.default_rng(0).integers(0, 5, (50, 2)))
+    moved = shifted(images, 2, np.random.default_rng(0).integers(0, 5, (50, 2)))
     assert (moved.sum(axis=(1, 2, 3)) == 1).all()
     rows = moved.sum(axis=(0, 2, 3))
     assert (rows[2:7] > 0).all()
