@@ -126,7 +126,10 @@ PART_OF = {
     "sdk.compress.solve": "sdk.compress.calibrate",
     "sdk.compress.statistics": "sdk.compress.calibrate",
     "sdk.compress.adam": "sdk.compress.tune",
+    "sdk.compress.answers": "sdk.compress.tune",
     "sdk.compress.batches": "sdk.compress.tune",
+    "sdk.compress.priced": "sdk.compress.tune",
+    "sdk.compress.rate": "sdk.compress.tune",
     "sdk.compress.schedule": "sdk.compress.tune",
     "sdk.compress.student": "sdk.compress.tune",
     "sdk.execute_operators": "sdk.execute",
@@ -168,6 +171,11 @@ WHOLE_PACKAGES = ("sdk.emulation", "sdk.models", "sdk.report")
 #: Edges between stages that are right, and why.
 EXCEPTIONS = {
     ("sdk.compress.tune", "sdk.compress.cluster"): "centroids that are trained start from the same k-means",
+    (
+        "sdk.compress.tune",
+        "sdk.compress.dead_channels",
+    ): "a network that empties is trained without what is dead",
+    ("sdk.compress.tune", "sdk.execute"): "and what is left of it needs an executor of its own",
     ("sdk.calibration", "sdk.gap"): "a calibration gives the peaks that a gap is held against: the record",
     ("sdk.calibration", "sdk.isolate"): "both time models that hold one operator; the empty one is the same",
     ("sdk.gap", "sdk.theory"): "a gap is between the theory's costs and a profile: the record, not the work",

@@ -58,6 +58,7 @@ def compress_model(
     samples: int | None = None,
     epochs: int = 30,
     shift: int = 0,
+    price: float = 0.0,
     seconds: float | None = None,
     trials: int | None = None,
     storage: str | None = None,
@@ -89,6 +90,7 @@ def compress_model(
     ``correct_biases`` corrects biases on made-up images, for which ``preprocess`` must be known. With ``int8``
     weights and values become 8-bit numbers, their ranges taken from ``data``. ``preprocess`` (where there are data:
     "tf" by default) and ``labels`` (a text file, a label a line) go into the package, for the board to go by.
+    With a ``price`` above 0 (nats of the loss a bit) training counts the bits of the package, too.
     Training keeps its state in the folder ``output`` + ".checkpoint" several times a minute, and a run that was cut
     goes on from there.
     """
@@ -138,6 +140,7 @@ def compress_model(
             samples=samples,
             epochs=epochs,
             shift=shift,
+            price=price,
             block=block if block is not None else _block(graph, special_board, effort, sparsity, int8),
             low_rank=low_rank,
             equalise=equalise,
@@ -224,6 +227,7 @@ def _checkpoints(
         "samples",
         "epochs",
         "shift",
+        "price",
         "block",
         "seed",
     )

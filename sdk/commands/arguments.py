@@ -127,6 +127,13 @@ def share(text: str) -> float:
     return value
 
 
+def price(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"expected nats a bit, from 0 to below 1, found {text}")
+    return value
+
+
 def seconds(text: str) -> float:
     value = float(text)
     if not 0 < value < 86400:

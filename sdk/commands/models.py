@@ -17,6 +17,7 @@ from sdk.commands.arguments import (
     model_arguments,
     output_argument,
     positive,
+    price,
     size,
     usage_arguments,
 )
@@ -175,6 +176,7 @@ def _compress(arguments: argparse.Namespace) -> None:
             samples=arguments.samples,
             epochs=arguments.epochs,
             shift=arguments.shift,
+            price=arguments.price,
             seconds=arguments.time_budget,
             trials=arguments.trials,
             storage=arguments.storage,
@@ -303,6 +305,13 @@ def _compress_arguments(sub: argparse.ArgumentParser) -> None:
         default=0,
         metavar="PIXELS",
         help="training sees images moved by up to so many pixels, where they stay what they are (default: 0)",
+    )
+    group.add_argument(
+        "--price",
+        type=price,
+        default=0.0,
+        metavar="NATS",
+        help="training counts the package's bits at so much of its loss each, such as 1e-5 (default: 0, it does not)",
     )
 
     group = sub.add_argument_group("what to reach")

@@ -78,6 +78,7 @@ class Settings:
     seed: int = 0
     epochs: int = 30  # of training
     shift: int = 0  # pixels that images are moved by, at most, while training
+    price: float = 0.0  # of a bit, nats of the loss of a training: sdk.compress.priced
     block: int = 1  # output channels of a 1x1 convolution that share their zeros
     low_rank: bool = True  # layers become two of low rank where that wins, but in training
     equalise: bool = False  # without data: channels of neighbouring layers are made alike
@@ -167,6 +168,7 @@ class Attempts:
             data_sha256=self.dataset.digest() if effort != "none" and self.dataset is not None else "",
             epochs=wanted.epochs if effort == "train" else 0,
             shift=wanted.shift if effort == "train" else 0,
+            price=wanted.price if effort == "train" else 0.0,
             block=wanted.block,
             equalise=wanted.equalise and effort == "none",
             made_up=wanted.made_up if effort == "none" else "",

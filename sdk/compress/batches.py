@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,9 @@ from sdk.compress.schedule import Tuning
 
 if TYPE_CHECKING:
     from sdk.data import Dataset
+
+
+VARIANTS = 6  # moves of every image that a priced training sees: what the teacher answers to each is kept
 
 
 def shuffled(
@@ -41,3 +45,40 @@ def shifted(images: np.ndarray, most: int, moves: np.ndarray) -> np.ndarray:
     count, height, width = images.shape[:3]
     rows, columns = moves[:, :1] + np.arange(height), moves[:, 1:] + np.arange(width)
     return padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def variants(
+    dataset: Dataset, images: np.ndarray | None, how: Tuning, epoch: int, skip: int
+) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray | None]]:
+    """(step, numbers, images, labels) of an epoch but its first ``skip`` steps.
+
+    Every image is moved in as many ways as there are variants, epoch after epoch in turn: the same moves come again,
+    in another order.
+    """
+    numbers = np.random.default_rng((how.seed, epoch)).permutation(len(dataset))
+    labels = dataset.labels
+    for step, start in enumerate(range(0, len(dataset), how.batch)):
+        if step >= skip:
+            chosen = numbers[start : start + how.batch]
+            batch = variant(dataset, images, how, epoch, chosen)
+            yield step, chosen, batch, None if labels is None else labels[chosen]
+
+
+def variant(
+    dataset: Dataset, images: np.ndarray | None, how: Tuning, epoch: int, chosen: np.ndarray
+) -> np.ndarray:
+    """Images ``chosen`` (numbers) as an epoch moves them."""
+    moves = np.random.default_rng((how.seed, number_of_variant(how, epoch), 1))
+    count = len(dataset)
+    batch = dataset.images(chosen) if images is None else images[chosen]
+    if how.flip:
+        mirrored = moves.random(count)[chosen] < 0.5
+        batch = np.where(mirrored[:, None, None, None], batch[:, :, ::-1], batch)
+    if how.shift:
+        batch = shifted(batch, how.shift, moves.integers(0, 2 * how.shift + 1, (count, 2))[chosen])
+    return batch
+
+
+def number_of_variant(how: Tuning, epoch: int) -> int:
+    """Which moves an epoch sees."""
+    return epoch % VARIANTS if how.shift or how.flip else 0

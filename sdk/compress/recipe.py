@@ -79,7 +79,7 @@ class Recipe:
     scope: str = "layer"  # where magnitudes are compared: "layer" or "global"
     clusters: int = 32  # centroids a layer, zero included
     effort: str = "none"
-    price: float = 0.0  # nats a bit
+    price: float = 0.0  # nats a bit; for "train" 0 counts none
     samples: int = 0  # of the data set, taken evenly
     hold_out: int = 0  # every so many-th of them is kept back to check on; 0 keeps none
     seed: int = 0
@@ -102,7 +102,7 @@ class Recipe:
         unused = {
             "none": ("price", "epochs", "shift", *(("seed",) if self.int8 else learns)),
             "calibrate": ("epochs", "shift"),
-            "train": ("price", "scope"),
+            "train": ("scope",) if self.price else ("price", "scope"),
         }
         for name in unused[self.effort]:
             del used[name]
@@ -156,6 +156,10 @@ class Recipe:
         if recipe.effort not in EFFORTS:
             raise ModelError("unknown effort", expected=" or ".join(EFFORTS), found=repr(recipe.effort))
         check_block(recipe.block)
+        if not 0 <= recipe.price < 1:
+            raise ModelError(
+                "the price of a bit is out of range", expected="0 <= price < 1", found=str(recipe.price)
+            )
         return recipe
 
 
@@ -277,6 +281,7 @@ def tuning(graph: Graph, recipe: Recipe) -> Tuning:
         flip=recipe.flip,
         seed=recipe.seed,
         block=recipe.block,
+        price=recipe.price,
         layer_sparsity=_set(own, "sparsity"),
         layer_clusters=_set(own, "clusters"),
     )
@@ -294,19 +299,16 @@ def train(
     watch: Callable[[int, Callable[[], Graph]], None] = lambda epochs, graph: None,
 ) -> Graph:
     """The graph after training on all of the data set; ``watch`` may look at the graph after every epoch."""
-    with_all = with_biases(graph)
-    executor = Executor(with_all)
-    constants = tune(
-        executor,
+    trained = tune(
+        Executor(with_biases(graph)),
         dataset,
         tuning(graph, recipe),
         progress=report,
         resume=resume,
         checkpoint=checkpoint,
         due=due,
-        watch=lambda epochs, constants: watch(epochs, lambda: with_all.with_data(constants())),
+        watch=watch,
     )
-    trained = executor.graph.with_data(constants)
     # Channels that share their zeros in pairs must stay side by side.
     return drop_dead_channels(trained) if recipe.block == 1 else trained
 

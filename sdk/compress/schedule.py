@@ -28,6 +28,7 @@ class Tuning:
     flip: bool = False
     seed: int = 0
     block: int = 1  # output channels of a 1x1 convolution that share their zeros
+    price: float = 0.0  # of a bit, nats of the loss; above 0 bits are counted: sdk.compress.priced
     # Of weights that are not compared with others, and of weights with a number of their own.
     layer_sparsity: Mapping[int, float] = field(default_factory=dict)
     layer_clusters: Mapping[int, int] = field(default_factory=dict)

@@ -29,12 +29,15 @@ UNPRUNED_CENTROIDS, UNPRUNED_SIZE = 255, 1024
 class Student:
     """Variables, masks and codebooks of the network that learns."""
 
+    fix_from, share_from = FIX_FROM, SHARE_FROM
+    bias_centroids = BIAS_CENTROIDS
+
     def __init__(self, executor: Executor, how: Tuning) -> None:
         import tensorflow as tf
 
         self.executor, self.how, graph = executor, how, executor.graph
-        self.share_epoch = max(int(how.epochs * SHARE_FROM), 1)
-        self.fix_epoch = min(max(int(how.epochs * FIX_FROM), 1), self.share_epoch)
+        self.share_epoch = max(int(how.epochs * self.share_from), 1)
+        self.fix_epoch = min(max(int(how.epochs * self.fix_from), 1), self.share_epoch)
         self.fixed = False  # whether masks stay as they are
         chosen = select_weights(graph, skip_first=_has_many_layers(graph))
         self.pruned = [w.tensor_index for w in chosen]
@@ -46,7 +49,7 @@ class Student:
         self.biases = _biases(graph)
         self.values = {t: tf.Variable(graph.tensors[t].data) for t in (*weights, *self.biases)}
         self.masks = {t: tf.Variable(tf.ones(graph.tensors[t].shape)) for t in self.pruned}
-        self.codes: dict[int, np.ndarray] = {}  # number of each weight's centroid; 0 is the pruned weights'
+        self.codes: dict[int, Any] = {}  # number of each weight's centroid; 0 is the pruned weights'
         self.books: dict[int, Any] = {}  # centroids of each weight
         self.bias_codes: dict[int, np.ndarray] = {}
         self.bias_book: Any = None
@@ -88,6 +91,10 @@ class Student:
         """The student's constants as arrays."""
         return {t: np.asarray(v, np.float32) for t, v in self.build().items()}
 
+    def graph(self) -> Graph:
+        """The graph with the student's constants."""
+        return self.executor.graph.with_data(self.constants())
+
     def begin(self, epoch: int) -> None:
         """What happens at the start of an epoch: masks are fixed, weights become shared."""
         if epoch == self.fix_epoch:
@@ -117,12 +124,10 @@ class Student:
     def _step(self, images: Any, labels: Any, share: Any, factor: Any, decay: Any) -> None:
         import tensorflow as tf
 
-        teacher = self.executor(images, wanted=self.executor.scores) / TEMPERATURE
+        teacher = self.executor(images, wanted=self.executor.scores)
         with tf.GradientTape() as tape:
             scores = self.executor(images, self.build(), wanted=self.executor.scores)
-            soft = tf.nn.softmax_cross_entropy_with_logits(tf.nn.softmax(teacher), scores / TEMPERATURE)
-            hard = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores)
-            loss = tf.reduce_mean((1 - share) * TEMPERATURE**2 * soft + share * hard)
+            loss = distilled(teacher, scores, labels, share)
         gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, self.learning)]
         self.adam.update(gradients, factor, decay)
 
@@ -168,7 +173,7 @@ class Student:
             codes[kept] = nearest(values[kept], book) + 1
             self.codes[tensor], self.books[tensor] = codes, tf.Variable(book)
         everything = np.concatenate([self.values[t].numpy().ravel() for t in self.biases] or [np.zeros(1)])
-        book = kmeans_1d(everything, BIAS_CENTROIDS).astype(np.float32)
+        book = kmeans_1d(everything, self.bias_centroids).astype(np.float32)
         self.bias_book = tf.Variable(book)
         self.bias_codes = {t: nearest(self.values[t].numpy(), book).astype(np.int32) for t in self.biases}
         self._restart()
@@ -200,15 +205,11 @@ class Student:
         import tensorflow as tf
 
         try:
-
-            def group(name: str) -> dict[int, np.ndarray]:
-                return {int(k.split("/")[1]): v for k, v in state.items() if k.startswith(name + "/")}
-
             for name, variables in (("value", self.values), ("mask", self.masks)):
-                for tensor, array in group(name).items():
+                for tensor, array in group_of(state, name).items():
                     variables[tensor].assign(array)
-            self.codes, self.bias_codes = group("code"), group("bias code")
-            self.books = {t: tf.Variable(b) for t, b in group("book").items()}
+            self.codes, self.bias_codes = group_of(state, "code"), group_of(state, "bias code")
+            self.books = {t: tf.Variable(b) for t, b in group_of(state, "book").items()}
             if self.books:
                 self.bias_book = tf.Variable(state["bias book"])
             epoch, step = int(state["epoch"]), int(state["step"])
@@ -216,15 +217,32 @@ class Student:
             self._restart()
             self.adam.count = int(state["adam/count"])
             for name, slots in (("first", self.adam.first), ("second", self.adam.second)):
-                for number, array in group(name).items():
+                for number, array in group_of(state, name).items():
                     slots[number].assign(array)
             return epoch, step
         except (KeyError, ValueError, IndexError) as error:
-            raise ModelError(
-                "the checkpoint is not of this training",
-                expected="the same model and settings",
-                found=str(error),
-            ) from error
+            raise not_of_this(error) from error
+
+
+def group_of(state: State, name: str) -> dict[int, np.ndarray]:
+    """The arrays of a state that are kept under one name, by number."""
+    return {int(key.split("/")[1]): array for key, array in state.items() if key.startswith(name + "/")}
+
+
+def not_of_this(found: object) -> ModelError:
+    """What is raised for the state of another training."""
+    return ModelError(
+        "the checkpoint is not of this training", expected="the same model and settings", found=str(found)
+    )
+
+
+def distilled(teacher: Any, scores: Any, labels: Any, share: Any) -> Any:
+    """The mean loss, nats: the teacher's softened answers, and for a ``share`` of it the labels."""
+    import tensorflow as tf
+
+    soft = tf.nn.softmax_cross_entropy_with_logits(tf.nn.softmax(teacher / TEMPERATURE), scores / TEMPERATURE)
+    hard = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores)
+    return tf.reduce_mean((1 - share) * TEMPERATURE**2 * soft + share * hard)
 
 
 def _has_many_layers(graph: Graph) -> bool:

@@ -299,7 +299,7 @@ def _kept_of_size(graph: Graph, base: Recipe, size: float) -> float:
     for _ in range(ESTIMATES):
         kept = float(np.sqrt(low * high))
         recipe = replace(base, sparsity=round(1 - kept, 4))
-        made = executor.graph.with_data(untrained(executor, tuning(graph, recipe)))
+        made = untrained(executor, tuning(graph, recipe))
         if recipe.block == 1:
             made = drop_dead_channels(made)
         if len(pack.pack(made.write())) > size:

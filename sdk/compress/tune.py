@@ -9,19 +9,26 @@ of a layer become centroids, and a centroid learns from the summed gradients of 
 across the network.
 
 The loss is the teacher's answer (distillation, arXiv 1503.02531), and the labels' where there are some.
+
+With a price of a bit above 0 the bits of the package are in the loss, too, and the phases are those of
+:mod:`sdk.compress.priced`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdk.compress.batches import shuffled
+from sdk.compress.answers import Answers
+from sdk.compress.batches import shuffled, variants
+from sdk.compress.priced import PricedStudent
 from sdk.compress.schedule import PRUNE_UNTIL, Tuning
 from sdk.compress.student import State, Student
 from sdk.errors import ModelError
+from sdk.graph import Graph
 
 if TYPE_CHECKING:
     from sdk.data import Dataset
@@ -40,54 +47,78 @@ def tune(
     resume: State | None = None,
     checkpoint: Callable[[State], None] = lambda state: None,
     due: Callable[[], bool] = lambda: False,
-    watch: Callable[[int, Callable[[], dict[int, np.ndarray]]], None] = lambda epochs, constants: None,
-) -> dict[int, np.ndarray]:
-    """New constants by tensor number. ``checkpoint`` gets the whole state after every epoch, and after every step at
-    which ``due`` says so; ``resume`` takes it back.  ``watch`` is told how many epochs are over, with the constants
+    watch: Callable[[int, Callable[[], Graph]], None] = lambda epochs, graph: None,
+) -> Graph:
+    """The trained graph. ``checkpoint`` gets the whole state after every epoch, and after every step at
+    which ``due`` says so; ``resume`` takes it back.  ``watch`` is told how many epochs are over, with the graph
     of then at hand, and may raise to end a run that leads nowhere.
 
     A run that was cut and resumed gives what an uncut run gives.
     """
-    if not 2 <= how.clusters <= 256 or not 0 <= how.sparsity < 1 or how.epochs < 3:
+    if not 2 <= how.clusters <= 256 or not 0 <= how.sparsity < 1 or how.epochs < 3 or not 0 <= how.price < 1:
         raise ModelError(
             "this cannot be trained",
-            expected="2 to 256 clusters, 0 <= sparsity < 1, at least 3 epochs",
-            found=f"{how.clusters} clusters, sparsity {how.sparsity}, {how.epochs} epochs",
+            expected="2 to 256 clusters, 0 <= sparsity < 1, at least 3 epochs, 0 <= price < 1",
+            found=f"{how.clusters} clusters, sparsity {how.sparsity}, {how.epochs} epochs, price {how.price}",
         )
-    student = Student(executor, how)
+    student = PricedStudent(executor, how) if how.price else Student(executor, how)
+    held = len(dataset) * int(np.prod(dataset.input_shape)) * 4 <= HELD_BYTES
+    lessons = _lessons(student, dataset, dataset.images() if held else None)
     first, skip = (0, 0) if resume is None else student.restore(resume)
     steps = -(-len(dataset) // how.batch)
-    held = len(dataset) * int(np.prod(dataset.input_shape)) * 4 <= HELD_BYTES
-    images = dataset.images() if held else None
     for epoch in range(first, how.epochs):
         if not skip:
             student.begin(epoch)
-        order = np.random.default_rng((how.seed, epoch))
-        for step, batch, labels in shuffled(dataset, images, how, order, skip):
+        for step, _, lesson in lessons(epoch, skip):
             progress("train", epoch * steps + step, how.epochs * steps)
-            student.learn(batch, labels, (epoch * steps + step) / (how.epochs * steps), step)
+            lesson((epoch * steps + step) / (how.epochs * steps), step)
             if step + 1 < steps and due():
                 checkpoint(student.state(epoch, step + 1))
         skip = 0
         checkpoint(student.state(epoch + 1))
-        watch(epoch + 1, student.constants)
+        watch(epoch + 1, student.graph)
     progress("train", how.epochs * steps, how.epochs * steps)
-    return student.constants()
+    return student.graph()
 
 
-def untrained(executor: Executor, how: Tuning) -> dict[int, np.ndarray]:
+def untrained(executor: Executor, how: Tuning) -> Graph:
     """What pruning and sharing make of the original alone: about the size that training will lead to."""
     student = Student(executor, how)
     student.mask(how.sparsity)
     student.share()
-    return student.constants()
+    return student.graph()
 
 
 def step_batches(dataset: Dataset, how: Tuning, executor: Executor, steps: int) -> Iterator[int]:
     """Learns ``steps`` batches in vain and yields their sizes, the first (which compiles) apart: to be timed."""
-    student = Student(executor, how)
-    for step, images, labels in shuffled(dataset, None, how, np.random.default_rng(how.seed), 0):
+    learn = _lessons(Student(executor, how), dataset, None)
+    for step, size, lesson in learn(0, 0):
         if step > steps:
             return
-        student.learn(images, labels, 0.99 * PRUNE_UNTIL, 1)
-        yield len(images)
+        lesson(0.99 * PRUNE_UNTIL, 1)
+        yield size
+
+
+Lesson = Callable[[float, int], None]
+
+
+def _lessons(
+    student: Student, dataset: Dataset, images: np.ndarray | None
+) -> Callable[[int, int], Iterator[tuple[int, int, Lesson]]]:
+    """(epoch, steps to skip) -> (step, images, what learns them) of the rest of an epoch."""
+    how, teacher = student.how, student.executor
+
+    def plain(epoch: int, skip: int) -> Iterator[tuple[int, int, Lesson]]:
+        order = np.random.default_rng((how.seed, epoch))
+        for step, batch, labels in shuffled(dataset, images, how, order, skip):
+            yield step, len(batch), partial(student.learn, batch, labels)
+
+    if not isinstance(student, PricedStudent):
+        return plain
+    answers = Answers(teacher, dataset, images, how)
+
+    def priced(epoch: int, skip: int) -> Iterator[tuple[int, int, Lesson]]:
+        for step, numbers, batch, labels in variants(dataset, images, how, epoch, skip):
+            yield step, len(batch), partial(student.learn_from, batch, labels, answers(epoch, numbers))
+
+    return priced
