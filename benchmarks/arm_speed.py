@@ -65,6 +65,9 @@ def keras_application(name: str) -> Any:
 NETWORKS: tuple[tuple[str, Callable[[], Any], tuple[float, ...]], ...] = (
     ("Keras MobileNet V1 1.0", lambda: keras_application("MobileNet"), (0.5, 0.8, 0.9)),
     ("Keras MobileNet V2 1.0", lambda: keras_application("MobileNetV2"), (0.5, 0.85)),
+    ("Keras MobileNet V3 Large", lambda: keras_application("MobileNetV3Large"), (0.5, 0.8)),
+    ("Keras MobileNet V3 Small", lambda: keras_application("MobileNetV3Small"), (0.5, 0.8)),
+    ("Keras EfficientNet B0", lambda: keras_application("EfficientNetB0"), (0.5, 0.8)),
     ("ShuffleNet V1 1x g3", lambda: build("shufflenet_v1"), (0.5, 0.7)),
     (
         "ShuffleNet V1 1x g3, depthwise stem",

@@ -27,10 +27,12 @@ _VECTOR = 0.46  # fully connected: one row of values
 _SPARSE = {1: 0.73, 2: 0.48, 4: 0.60}  # a multiply-accumulate, by output channels that share their zeros
 _SPARSE_OUTPUT = 1.1
 _DEPTHWISE_FIRST = 0.78
+_DEPTHWISE_ROW = 38.0  # each row of a channel besides
 _ENTRY = 0.39
 _DISPATCH = 2000.0  # each operator, whatever its size
 # An element of the output.
 _ELEMENT_WISE = 1.05
+_LOGISTIC = 8.3
 _MOVE = 0.7
 _TRANSPOSE = 4.2
 _REVERSE = 9.0
@@ -63,7 +65,9 @@ def _cost(graph: Graph, operator: Operator, channels_first: bool) -> float:
     if operator.kind == "DEPTHWISE_CONV_2D":
         window = graph.tensors[operator.inputs[1]].shape
         products = output.elements * window[1] * window[2]
-        return products * (_DEPTHWISE_FIRST if channels_first else _DEPTHWISE)
+        if channels_first:
+            return products * _DEPTHWISE_FIRST + output.shape[1] * output.shape[3] * _DEPTHWISE_ROW
+        return products * _DEPTHWISE
     if operator.kind == "FULLY_CONNECTED":
         return graph.tensors[operator.inputs[1]].elements * _VECTOR
     if operator.kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
@@ -71,6 +75,8 @@ def _cost(graph: Graph, operator: Operator, channels_first: bool) -> float:
         return output.elements * window[0] * window[1] * _POOL
     if operator.kind == "TRANSPOSE":
         return output.elements * _TRANSPOSE
+    if operator.kind == "LOGISTIC":
+        return output.elements * _LOGISTIC
     if operator.kind == "REVERSE_V2":
         return output.elements * _REVERSE
     if operator.kind == "PAD":

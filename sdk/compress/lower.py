@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from sdk.compress.edit import NO_ACTIVATION, SAME, VALID, Editor, add, convolution, depthwise, multiply, pad
-from sdk.compress.structure import groups_of, same_padding, spatial_padding, window_of, zeros
+from sdk.compress.structure import groups_of, last_mean, same_padding, spatial_padding, window_of, zeros
 from sdk.errors import UnsupportedOperator
 from sdk.graph import Graph, Operator
 
@@ -43,11 +43,13 @@ def global_pools_as_means(graph: Graph) -> Graph:
 def pixel_convolutions_as_fully_connected(graph: Graph) -> Graph:
     """A 1x1 convolution of a single pixel, such as the classifier of Keras' MobileNet V1, as FULLY_CONNECTED.
 
-    Behind the mean over space such a convolution would be drawn into XNNPACK's channels-first path, which must end at
-    the mean: the runtime then fails to prepare the model (seen with ai-edge-litert 2.3).
+    Behind the last mean over space such a convolution would be drawn into XNNPACK's channels-first path, which must end
+    at the mean: the runtime then fails to prepare the model (seen with ai-edge-litert 2.3).  Those before it stay.
     """
-    editor = Editor(graph)
+    editor, last = Editor(graph), last_mean(graph)
     for index, operator in enumerate(graph.operators):
+        if last is not None and index < last:
+            continue
         if operator.kind != "CONV_2D" or graph.tensors[operator.inputs[0]].shape[:3] != (1, 1, 1):
             continue
         weight = graph.tensors[operator.inputs[1]]

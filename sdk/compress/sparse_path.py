@@ -4,8 +4,9 @@ The rules are XNNPACK's own (``src/subgraph.c``: ``xnn_check_nchw_compatibility`
 said in terms of TFLite operators.  A *cluster* of operators works on channels-first values.  It starts with 3x3
 convolutions at stride 2 of 3 channels, padded by 1 on every side, ends in a mean over space, and holds in between
 nothing but 1x1 convolutions, 3x3 and 5x5 depthwise convolutions padded by half their size, sums and products of two
-values and functions of one.  No value inside may be read outside.  And more than two thirds of its 1x1 weights must be
-zero.  :func:`sdk.compress.sparse_hint.sparse_hint` gives the hint without which XNNPACK does not look.
+values (one of them may be a constant: a number, or one for each channel) and functions of one.  No value inside may be
+read outside.  And more than two thirds of its 1x1 weights must be zero.
+:func:`sdk.compress.sparse_hint.sparse_hint` gives the hint without which XNNPACK does not look.
 """
 
 from __future__ import annotations
@@ -163,13 +164,17 @@ def _role(graph: Graph, operator: Operator) -> tuple[str, tuple[int, ...]]:
     if operator.kind in ("ADD", "MUL"):
         if any(len(graph.tensors[t].shape) != 4 for t in operator.inputs):
             return "joins a value that has not 4 axes", ()
-        if any(graph.tensors[t].data is not None for t in operator.inputs):
-            return "reads a constant", ()
-        return _INSIDE, operator.inputs
+        constant = graph.tensors[operator.inputs[0]]
+        if graph.tensors[operator.inputs[1]].data is not None:
+            return "reads a constant that does not come first", ()
+        if constant.data is not None and constant.elements != max(constant.shape):
+            return "reads a constant that is more than a number a channel", ()
+        return _INSIDE, tuple(t for t in operator.inputs if graph.tensors[t].data is None)
     if operator.kind in _UNARY and len(graph.tensors[operator.inputs[0]].shape) == 4:
         return _INSIDE, operator.inputs[:1]
-    if operator.kind in ("MEAN", "SUM") and len(graph.tensors[operator.inputs[0]].shape) == 4:
-        return _INSIDE, operator.inputs[:1]
+    if operator.kind in ("MEAN", "SUM"):
+        # XNNPACK lets it pass, but gets the shape behind it wrong and fails to prepare the model (ai-edge-litert 2.3).
+        return "is a mean or a sum that the path goes on behind", ()
     if operator.kind == "RESIZE_BILINEAR":
         return _INSIDE, operator.inputs[:1]
     return "has no channels-first form", ()

@@ -31,6 +31,7 @@ from sdk.compress.prune import prune
 from sdk.compress.shuffle import fold_shuffles, settle_shuffles
 from sdk.compress.sparse_hint import sparse_hint
 from sdk.compress.sparse_path import SparsePath, sparse_path
+from sdk.compress.squeeze import constants_with_four_axes, inner_means_as_depthwise
 from sdk.compress.widen import widen
 from sdk.compress.zero_branch import zero_branch
 from sdk.errors import ModelError
@@ -181,6 +182,8 @@ def _sparse_form(graph: Graph) -> tuple[Graph, tuple[PassResult, ...], SparsePat
     graph, more = _run(
         graph,
         [
+            ("inner_means_as_depthwise", inner_means_as_depthwise),
+            ("constants_with_four_axes", constants_with_four_axes),
             ("explicit_padding", explicit_padding),
             ("enter_channels_first", _enter),
             ("concatenations_as_sums", concatenations_as_sums),

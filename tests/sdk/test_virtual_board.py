@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from sdk import api, virtual_board
+from sdk import api, instructions, virtual_board
 from sdk.boards import load_board
 from sdk.compress.prune import prune
+from sdk.compress.specialise import for_board
 from sdk.connection import SshConnection, connect
 from sdk.emulation import binfmt, processes, tools, userland
 from sdk.emulation.userland import Recipe
@@ -32,7 +33,7 @@ from sdk.report import terminal
 from sdk.report.record import Report
 from sdk.session import Target, open_session
 from sdk.virtual_board import VirtualBoard
-from tests.sdk.compress.layered_graphs import small_mobilenet
+from tests.sdk.compress.layered_graphs import prune_pointwise, small_mobilenet, squeezed_mobilenet
 from tests.sdk.emulated import need_counting, need_runtime, need_virtual_board
 from tests.sdk.small_graphs import interpret, small_network
 
@@ -335,6 +336,26 @@ def test_a_deploy_there_predicts_what_the_host_predicts(board: VirtualBoard, tmp
     assert (run.outputs.argmax(1) == expected.argmax(1)).all()
     again = api.deploy_model("virtual-arm64", tmp_path / "small.armlet", runtime=runtime)
     assert again.sent_bytes == again.provisioned_bytes == 0
+
+
+@pytest.mark.ssh
+def test_squeeze_and_excitation_runs_sparse_there_and_answers_as_on_the_host(
+    board: VirtualBoard, tmp_path: Path
+):
+    need_counting()
+    need_runtime("ai-edge-litert")
+    pruned = prune_pointwise(squeezed_mobilenet(64), 0.8)
+    made = for_board(pruned, load_board("virtual-arm64"))
+    assert made.form == "sparse"
+    dense, sparse = (instructions.count_inference(g.write()).instructions for g in (pruned, made.graph))
+    assert sparse < 0.9 * dense
+    (tmp_path / "squeezed.tflite").write_bytes(made.graph.write())
+    api.deploy_model("virtual-arm64", tmp_path / "squeezed.tflite", runtime="ai-edge-litert")
+    image = np.random.default_rng(1).uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)
+    with open_session("virtual-arm64", Target(runtime="ai-edge-litert")) as session:
+        there = session.agent.run("squeezed", image).outputs
+    expected = interpret(pruned.write(), image)
+    np.testing.assert_allclose(there, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.ssh

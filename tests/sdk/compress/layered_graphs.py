@@ -127,6 +127,20 @@ class Layers:
             "ADD", (first, second), self.shape(first), "AddOptions", fusedActivationFunction=activation
         )
 
+    def multiply(self, first: int, second: int) -> int:
+        return self.append(
+            "MUL", (first, second), self.shape(first), "MulOptions", fusedActivationFunction=NO_ACTIVATION
+        )
+
+    def squeeze(self, source: int, *, reshaped: bool = False) -> int:
+        """Channels weighed by what the mean over space says of the image, between 0 and 1."""
+        channels = self.shape(source)[3]
+        seen = (
+            self.reshape(self.mean(source), 1, 1, 1, channels) if reshaped else self.mean(source, keep=True)
+        )
+        scores = self.conv(self.conv(seen, max(channels // 4, 4)), channels, activation=RELU6)
+        return self.multiply(source, self.multiply(scores, self.constant(np.array(1 / 6, np.float32))))
+
     def concatenate(self, *sources: int) -> int:
         shape = (*self.shape(sources[0])[:3], sum(self.shape(s)[3] for s in sources))
         return self.append(
@@ -196,6 +210,20 @@ def small_shufflenet(size: int = 32, groups: int = 3, seed: int = 0, *, max_pool
     return net.graph(net.dense(net.mean(x), 10))
 
 
+def squeezed_mobilenet(size: int = 32, seed: int = 0) -> Graph:
+    """MobileNet V3's parts: squeeze and excitation twice, as two converters write it, and its activation in one of the
+    two places written out."""
+    net = Layers(1, size, size, 3, seed=seed)
+    x = net.unary("HARD_SWISH", net.conv(net.image, 16, 3, stride=2, activation=NO_ACTIVATION))
+    x = net.conv(net.squeeze(net.depthwise(x, activation=RELU)), 24, activation=NO_ACTIVATION)
+    y = net.conv(x, 48, activation=NO_ACTIVATION)
+    gate = net.add(y, net.constant(np.array(3, np.float32)), RELU6)
+    y = net.multiply(y, net.multiply(gate, net.constant(np.full((1,), 1 / 6, np.float32))))
+    y = net.squeeze(net.depthwise(y, 5, stride=2), reshaped=True)
+    x = net.conv(y, 32, activation=NO_ACTIVATION)
+    return net.graph(net.dense(net.mean(x), 10))
+
+
 def kinds(graph: Graph) -> list[str]:
     """The operators' kinds, in order."""
     return [operator.kind for operator in graph.operators]
@@ -223,6 +251,7 @@ __all__ = [
     "kinds",
     "small_mobilenet",
     "small_shufflenet",
+    "squeezed_mobilenet",
 ]
 
 

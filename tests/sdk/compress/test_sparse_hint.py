@@ -105,7 +105,12 @@ def test_what_stands_in_the_way_is_named() -> None:
     net = Layers(1, 8, 8, 12)
     assert "does not enter through a 3x3 convolution" in obstacle(net, net.conv(net.image, 12))
     net, x = entry()
-    assert "reads a constant" in obstacle(net, net.add(x, net.random(1, 1, 1, 12)))
+    assert "a constant that does not come first" in obstacle(net, net.add(x, net.random(1, 1, 1, 12)))
+    net, x = entry()
+    whole = net.append("ADD", (net.random(*net.shape(x)), x), net.shape(x), "AddOptions")
+    assert "a constant that is more than a number a channel" in obstacle(net, whole)
+    net, x = entry()
+    assert "the path goes on behind" in obstacle(net, net.multiply(x, net.mean(x, keep=True)))
 
 
 def test_a_value_that_is_read_outside_stands_in_the_way() -> None:

@@ -25,6 +25,7 @@ from tests.sdk.compress.layered_graphs import (
     prune_pointwise,
     small_mobilenet,
     small_shufflenet,
+    squeezed_mobilenet,
 )
 
 
@@ -78,6 +79,16 @@ def test_a_pruned_shufflenet_is_lowered_until_it_runs_sparse() -> None:
     assert not {"TRANSPOSE", "CONCATENATION", "AVERAGE_POOL_2D", "RELU"} & set(kinds(made.graph))
     assert sparse_path(made.graph).sparse
     assert_answers_alike(graph, made.graph)
+
+
+@pytest.mark.parametrize("size", [32, 35])
+def test_a_pruned_network_with_squeeze_and_excitation_runs_sparse(size: int) -> None:
+    graph = prune_pointwise(squeezed_mobilenet(size), 0.8)
+    made = for_board(graph, load_board("rpi4"), caller_flips=True)
+    assert (made.form, sparse_path(made.graph).sparse) == ("sparse", True)
+    assert "inner_means_as_depthwise" in made.applied
+    assert kinds(made.graph).count("MEAN") == 1
+    assert_answers_alike(graph, made.graph, tolerance=1e-5)
 
 
 def test_a_dense_shufflenet_keeps_its_groups_and_loses_what_does_nothing() -> None:
@@ -171,6 +182,10 @@ COUNTED = {
     ("mobilenet_v1", 0.8): 73.4,
     ("mobilenet_v1", 0.9): 47.3,
     ("mobilenet_v2", 0.0): 123.4,
+    ("mobilenet_v3", 0.0): 93.9,
+    ("mobilenet_v3", 0.8): 47.3,
+    ("efficientnet_b0", 0.0): 223.8,
+    ("efficientnet_b0", 0.8): 143.7,
     ("shufflenet_v1", 0.0): 63.5,
     ("shufflenet_v1", 0.5): 50.7,
 }
@@ -196,11 +211,17 @@ def test_the_estimate_is_within_a_tenth_of_what_was_counted(
 def zoo() -> dict[str, Graph]:
     from sdk.convert import from_keras
     from sdk.models import build
+    from sdk.models.keras_builder import load_keras
 
     rng = np.random.default_rng(0)
     graphs = {}
-    for name in ("mobilenet_v1", "mobilenet_v2", "shufflenet_v1"):
-        graph = Graph.read(from_keras(build(name)))
+    models = {name: build(name) for name in ("mobilenet_v1", "mobilenet_v2", "shufflenet_v1")}
+    for name, application in (("mobilenet_v3", "MobileNetV3Large"), ("efficientnet_b0", "EfficientNetB0")):
+        models[name] = getattr(load_keras().applications, application)(
+            weights=None, input_shape=(224, 224, 3)
+        )
+    for name, model in models.items():
+        graph = Graph.read(from_keras(model))
         # A fresh network's weights repeat nothing and hold no zero, except biases.
         graphs[name] = graph.with_data(
             {w.tensor_index: rng.normal(0, 0.1, w.array.shape).astype(np.float32) for w in graph.weights()}
