@@ -26,7 +26,12 @@ PEAK_RATE, DECAY, SMOOTHING = 3e-3, 0.05, 0.1
 WARM_UP = 0.1  # of all steps
 SHIFT, HOLE = 4, 8  # pixels
 STATISTICS_BATCHES = 32
-OPTIONS: dict[str, dict[str, float]] = {"mobilenet_v1": {"width": 0.5}, "shufflenet_v1": {}}
+# Network of the zoo and its options. The last one has a stride less, so that its last layers see 2x2 positions.
+NETWORKS: dict[str, tuple[str, dict[str, float]]] = {
+    "mobilenet_v1": ("mobilenet_v1", {"width": 0.5}),
+    "shufflenet_v1": ("shufflenet_v1", {}),
+    "mobilenet_v1_16": ("mobilenet_v1", {"width": 0.5, "reduction": 16}),
+}
 
 
 def augment(images: np.ndarray, order: np.random.Generator) -> np.ndarray:
@@ -49,7 +54,8 @@ def train_float(name: str, data: Dataset, epochs: int, state: Path) -> bytes:
     import tensorflow as tf
 
     keras.utils.set_random_seed(1)
-    deployed = build(name, input_size=SIZE, classes=CLASSES, **OPTIONS[name])
+    network, options = NETWORKS[name]
+    deployed = build(network, input_size=SIZE, classes=CLASSES, **options)
     model = trainable_twin(keras, tf, deployed)
     optimizer = keras.optimizers.AdamW(PEAK_RATE, weight_decay=DECAY)
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.cifar_training import OPTIONS, SHIFT, SIZE, train_float
+from benchmarks.cifar_training import NETWORKS, SHIFT, SIZE, train_float
 from benchmarks.compression_lenet import error_percent, trained
 from device_agent import package
 from sdk.compress.recipe import Recipe
@@ -41,7 +41,7 @@ def zeros_percent(made: Graph, original: Graph) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("network", choices=sorted(OPTIONS))
+    parser.add_argument("network", choices=list(NETWORKS))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--sparsity", type=float, default=0.85)
     parser.add_argument("--clusters", type=int, default=16)

@@ -10,7 +10,7 @@ from sdk.errors import ModelError
 from sdk.models.alexnet import alexnet
 from sdk.models.googlenet import googlenet
 from sdk.models.lenet import lenet_5, lenet_300_100
-from sdk.models.mobilenet_v1 import mobilenet_v1
+from sdk.models.mobilenet_v1 import REDUCTIONS, mobilenet_v1
 from sdk.models.mobilenet_v2 import mobilenet_v2
 from sdk.models.network import PADDINGS, Network
 from sdk.models.shufflenet_v1 import STAGE_CHANNELS as SHUFFLENET_V1_GROUPS
@@ -93,9 +93,15 @@ _STEM = Option(
     "after the first convolution: the paper's max pool, or a stride-2 depthwise layer",
     STEMS,
 )
+_REDUCTION = Option(
+    "reduction",
+    REDUCTIONS[0],
+    "pixels of the image to one of the last layers; with fewer the first blocks have stride 1, for small images",
+    REDUCTIONS,
+)
 
 ENTRIES = (
-    Entry("mobilenet_v1", "MobileNet V1", "arXiv 1704.04861", mobilenet_v1, (_WIDTH, _PADDING)),
+    Entry("mobilenet_v1", "MobileNet V1", "arXiv 1704.04861", mobilenet_v1, (_WIDTH, _PADDING, _REDUCTION)),
     Entry("mobilenet_v2", "MobileNet V2", "arXiv 1801.04381", mobilenet_v2, (_WIDTH, _PADDING)),
     Entry(
         "shufflenet_v1",
