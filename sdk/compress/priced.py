@@ -174,6 +174,8 @@ class PricedStudent(Student):
             kept = self.masks[tensor].numpy() > 0 if tensor in self.masks else np.ones(codes.shape, bool)
             book = np.concatenate([[0.0], self.books[tensor].numpy()])
             bits = code_bits(codes.numpy(), len(book))
+            if self.blocks.get(tensor, 1) > 1:
+                bits[0] = np.inf  # half a pair of zeros is skipped by no kernel
             values, curvature = self.values[tensor].numpy()[kept], self.curvature[tensor][kept]
             chosen = codes.numpy()
             chosen[kept] = cheapest(values, curvature, book, bits, self.how.price)

@@ -11,6 +11,7 @@ import pytest
 from sdk.cli import main
 from sdk.compress.calibrate import with_biases
 from sdk.compress.dead_channels import drop_dead_channels
+from sdk.compress.priced import PricedStudent
 from sdk.compress.rate import cheapest, code_bits, soft_bits
 from sdk.compress.recipe import Recipe, tuning
 from sdk.compress.schedule import Tuning
@@ -119,6 +120,22 @@ def test_a_checkpoint_of_something_else_is_refused(graph: Graph, dataset: Datase
         tune(Executor(other), few, how, resume=states[0])
     with pytest.raises(ModelError, match="checkpoint"):
         tune(Executor(graph), few, how, resume={**states[0], "graph": np.zeros(8, np.uint8)})
+
+
+def test_weights_that_go_in_pairs_stay_or_go_in_pairs_whatever_their_codes_cost() -> None:
+    # At this price every code would be the shortest, which is that of zero.
+    graph = with_biases(small_network())
+    tensors = [w.tensor_index for w in graph.weights() if w.layer == "convolution 1x1"]
+    student = PricedStudent(Executor(graph), replace(HOW, sparsity=0.5, clusters=4, block=2, price=0.9))
+    student.mask(0.5)
+    student.share()
+    student.choose_codes()
+    made = student.graph()
+    for tensor in tensors:
+        there = np.count_nonzero(
+            made.tensors[tensor].data.reshape(-1, 2, made.tensors[tensor].shape[3]), axis=1
+        )
+        assert set(there.ravel()) == {0, 2}
 
 
 def test_the_recipe_keeps_the_price_and_replays_to_the_same_bytes(graph: Graph, dataset: Dataset) -> None:

@@ -139,6 +139,18 @@ def test_shufflenet_v1_has_exactly_the_scaled_channels_of_the_table(scale: float
     assert counts == [scale * count for count in (24, *STAGE_CHANNELS[groups])]
 
 
+@pytest.mark.parametrize(("reduction", "first", "last"), [(32, 16, 1), (16, 16, 2), (8, 16, 4)])
+def test_mobilenet_v1_for_small_images_keeps_its_stem_and_weights_and_sees_more_positions(
+    reduction: int, first: int, last: int
+) -> None:
+    usual = models.describe("mobilenet_v1", input_size=32)
+    network = models.describe("mobilenet_v1", input_size=32, reduction=reduction)
+    pointwise = [layer for layer in network.layers if layer.name == "block13_pointwise"]
+    stem = [layer for layer in network.layers if layer.name == "stem"]
+    assert (stem[0].shape[0], pointwise[0].shape[0]) == (first, last)
+    assert network.parameters == usual.parameters
+
+
 @pytest.mark.parametrize("size", [96, 97, 224, (120, 160)])
 @pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "shufflenet_v1", "shufflenet_v2"])
 def test_symmetric_padding_changes_neither_shapes_nor_counts(name: str, size: int | tuple[int, int]) -> None:
@@ -157,11 +169,12 @@ def test_symmetric_padding_changes_neither_shapes_nor_counts(name: str, size: in
     [
         (lambda: models.describe("resnet50"), ["no network resnet50", "mobilenet_v1"]),
         (lambda: models.describe("vgg16", width=0.5), ["no option width", "no options"]),
-        (lambda: models.describe("mobilenet_v1", scale=1), ["no option scale", "width, padding"]),
+        (lambda: models.describe("mobilenet_v1", scale=1), ["no option scale", "width, padding, reduction"]),
         (lambda: models.describe("mobilenet_v1", width="wide"), ["width", "positive", "'wide'"]),
         (lambda: models.describe("mobilenet_v1", width=float("nan")), ["width", "positive", "nan"]),
         (lambda: models.describe("mobilenet_v1", width=0), ["width", "positive", "0"]),
         (lambda: models.describe("mobilenet_v1", padding="full"), ["padding", "same, symmetric", "'full'"]),
+        (lambda: models.describe("mobilenet_v1", reduction=4), ["reduction", "32, 16, 8", "4"]),
         (lambda: models.describe("shufflenet_v1", groups=5), ["groups", "1, 2, 3, 4, 8", "5"]),
         (lambda: models.describe("shufflenet_v2", scale=0.7), ["scale", "0.5, 1.0, 1.5, 2.0", "0.7"]),
         (lambda: models.describe("squeezenet", version="2"), ["version", "1.0, 1.1", "'2'"]),
