@@ -88,6 +88,7 @@ COMPOSERS = {
     "sdk.results",
     "sdk.session",
     "sdk.compress.attempts",
+    "sdk.compress.budget",
     "sdk.compress.check",
     "sdk.compress.made_up",
     "sdk.compress.ranks",

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from sdk import theory
-from sdk.compress import targets
+from sdk.compress import budget
 from sdk.compress.recipe import Recipe
 from sdk.errors import UnsupportedOperator
 from sdk.execute import Executor
@@ -50,13 +50,13 @@ def strongest(
         return "calibrate", f"{images}; training wants {TRAINED_IMAGES:,}"
     if not labelled and seconds is None:
         return "calibrate", f"{images}; to train on them name a time budget or --effort train"
-    allowed = USUAL_SECONDS if seconds is None else seconds * targets.BUDGET_SHARE
+    allowed = USUAL_SECONDS if seconds is None else seconds * budget.BUDGET_SHARE
     wanted = epochs if seconds is None else min(epochs, LEAST_EPOCHS)
     macs = theory.totals(theory.operator_costs(graph)).macs
     needed = macs * PASSES / FASTEST_MACS_PER_SECOND * count * wanted
     if needed <= allowed:
         how = Recipe(effort="train", epochs=epochs, clusters=Recipe.clusters)
-        epoch = targets.seconds_per_epoch(graph, learn.take(count), how, time.monotonic)
+        epoch = budget.seconds_per_epoch(graph, learn.take(count), how, time.monotonic)
         needed = epoch * wanted
     if needed <= allowed:
         return "train", f"{images}; {wanted} epochs take about {_duration(needed)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sdk.progress import WHOLE
 
@@ -10,7 +10,15 @@ Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 STEPS = 1000  # of the whole
 
 # About how long stages take beside each other, on MobileNet V1 with a thousand images and on LeNets with 60,000.
-SHARES = {"sensitivity": 20, "calibrate": 100, "train": 200, "prune": 1, "cluster": 3, "pack": 3, "check": 5}
+SHARES: Mapping[str, float] = {
+    "sensitivity": 20,
+    "calibrate": 100,
+    "train": 200,
+    "prune": 1,
+    "cluster": 3,
+    "pack": 3,
+    "check": 5,
+}
 
 
 class Journey:
@@ -21,9 +29,13 @@ class Journey:
     """
 
     def __init__(
-        self, report: Progress, stages: Sequence[str] = (), spent: Callable[[], float] | None = None
+        self,
+        report: Progress,
+        stages: Sequence[str] = (),
+        spent: Callable[[], float] | None = None,
+        shares: Mapping[str, float] = SHARES,
     ) -> None:
-        self.report, self.spent = report, spent
+        self.report, self.spent, self.shares = report, spent, shares
         self.stages = list(stages)
         self._at = 0
 
@@ -33,12 +45,11 @@ class Journey:
             self.report(WHOLE, int(STEPS * min(max(self.spent(), 0.0), 1.0)), STEPS)
         elif stage in self.stages[self._at :]:
             self._at = self.stages.index(stage, self._at)
-            behind = sum(_share(s) for s in self.stages[: self._at])
-            here = _share(stage) * (done / total if total else 0.0)
-            self.report(WHOLE, int(STEPS * (behind + here) / sum(map(_share, self.stages))), STEPS)
+            behind = sum(self._share(s) for s in self.stages[: self._at])
+            here = self._share(stage) * (done / total if total else 0.0)
+            self.report(WHOLE, int(STEPS * (behind + here) / sum(map(self._share, self.stages))), STEPS)
             if total and done >= total:
                 self._at += 1
 
-
-def _share(stage: str) -> int:
-    return SHARES.get(stage, 1)
+    def _share(self, stage: str) -> float:
+        return self.shares.get(stage, 1)

@@ -16,14 +16,15 @@ import numpy as np
 from sdk import pack
 from sdk.compress.attempts import HOLD_OUT, SMALLEST_CHECK, Attempts, Point, Settings, held_out
 from sdk.compress.blocks import check_block
+from sdk.compress.budget import MAX_RUNS, UNTAUGHT_RUNS, epochs_within, shares, spent, stages
 from sdk.compress.calibrate import with_biases
 from sdk.compress.check import Checker
 from sdk.compress.dead_channels import drop_dead_channels
 from sdk.compress.journey import Journey, Progress
 from sdk.compress.recipe import EFFORTS, Recipe, apply, split, tuning
-from sdk.compress.search import TRIALS, search
+from sdk.compress.search import search
 from sdk.compress.solve import LEVELS
-from sdk.compress.tune import step_batches, untrained
+from sdk.compress.tune import untrained
 from sdk.errors import DataError, ModelError
 from sdk.execute import Executor
 from sdk.graph import Graph
@@ -39,20 +40,15 @@ SAMPLES = 1000  # for calibration; more change little
 INT8_SAMPLES = 250  # to find ranges with; four fifths of them where the rest is checked on
 TRAINED_SPARSITY = 0.8  # where nothing else is asked
 SEARCHED_LOSS = 1.0  # points, of a study where nothing else is asked
-MAX_RUNS = 5  # attempts of one search
 SIZE_TOLERANCE = 0.98  # a package of this share of the target size is near enough
 # The knob without data, 0 ... 1: sparsity 0 ... 0.98 and 256 ... 14 centroids, the default among them.
 MAX_SPARSITY, MOST_BITS, BITS_SPAN = 0.98, 8.0, 4.2
 USUAL_HARDNESS = 0.7 / MAX_SPARSITY
-UNTAUGHT_RUNS = 7  # attempts without data, which take seconds
 # The knob of training: the share of weights that stays.
 FIRST_KEPT, LEAST_KEPT, KEPT_STEP, KEPT_TOLERANCE = 0.1, 0.005, 1.6, 1.15
 ESTIMATES = 12  # packages of untrained weights, to find the sparsity of a size
 # Toward a size: trainings at most, and the share of it that ends them.
 SIZED_TRAININGS, NEAR_ENOUGH = 3, 0.94
-TIMED_STEPS = 4  # of training, to know how many epochs a time budget allows
-BUDGET_SHARE = 0.85  # of the time that epochs are planned for; the rest is for packing and checking
-LEAST_EPOCHS = 3
 
 
 @dataclass(frozen=True)
@@ -102,7 +98,10 @@ def compress(
     if wanted.study is not None and wanted.target_bytes is None and wanted.max_loss is None:
         wanted = replace(wanted, max_loss=SEARCHED_LOSS)
     samples = wanted.samples or (len(dataset) if effort == "train" and dataset is not None else SAMPLES)
-    journey = Journey(report, _stages(effort, wanted), _spent(wanted))
+    to_check = len(check) if check is not None else samples // HOLD_OUT
+    journey = Journey(
+        report, stages(effort, wanted), spent(wanted), shares(effort, wanted.epochs * samples, to_check)
+    )
     attempts = Attempts(graph, dataset, check, effort, wanted, samples, journey)
     walk: Callable[[Attempts], None] = {"none": _prune_more, "calibrate": _price_bits, "train": _keep_less}[
         effort
@@ -138,28 +137,6 @@ def replay(
     checked = checker(made)
     statement = checker.statement(checked.accuracy_percent, checked.agreement_percent)
     return Compressed(made, recipe, (), f"a recipe was replayed, and {statement}")
-
-
-def _spent(wanted: Settings) -> Callable[[], float] | None:
-    """The share of the time budget that is over, where a study goes on until all of it is."""
-    left = wanted.seconds_left
-    if left is None or wanted.study is None or wanted.trials is not None:
-        return None
-    budget = max(left(), 1e-9)
-    return lambda: 1 - left() / budget
-
-
-def _stages(effort: str, wanted: Settings) -> list[str]:
-    """What is expected to be done, in order."""
-    aims = wanted.target_bytes is not None or wanted.max_loss is not None
-    attempt, first, runs = {
-        "none": (["prune", "cluster", "pack", "check"], [], UNTAUGHT_RUNS if aims else 1),
-        "calibrate": (["calibrate", "pack", "check"], ["check", "sensitivity"], MAX_RUNS - 1 if aims else 1),
-        "train": (["train", "pack", "check"], ["check"], MAX_RUNS if wanted.max_loss is not None else 1),
-    }[effort]
-    if wanted.study is not None:
-        runs += TRIALS if wanted.trials is None else wanted.trials
-    return first + attempt * runs
 
 
 # ------------------------------------------------------------------------------------------- the knob without data
@@ -258,7 +235,9 @@ def _keep_less(attempts: Attempts) -> None:
     wanted = attempts.wanted
     base = replace(attempts.base, clusters=wanted.clusters or Recipe.clusters)
     trainings = 1 if wanted.target_bytes is None and wanted.max_loss is None else 3
-    base = replace(base, epochs=_epochs(attempts, base, 1 if wanted.sparsity is not None else trainings))
+    base = replace(
+        base, epochs=epochs_within(attempts, base, 1 if wanted.sparsity is not None else trainings)
+    )
     if wanted.sparsity is not None:
         attempts.run(replace(base, sparsity=wanted.sparsity))
     elif wanted.target_bytes is not None:
@@ -324,39 +303,6 @@ def _train_to_loss(attempts: Attempts, base: Recipe, limit: float) -> None:
             kept = float(np.sqrt(good * bad))
         if good / max(bad, 1e-9) < KEPT_TOLERANCE or kept < LEAST_KEPT:
             return
-
-
-def _epochs(attempts: Attempts, recipe: Recipe, trainings: int) -> int:
-    """As many epochs as were asked for, or as the time budget allows: measured on some steps."""
-    wanted, dataset = attempts.wanted, attempts.dataset
-    assert dataset is not None
-    if wanted.seconds_left is None:
-        return wanted.epochs
-    clock = wanted.seconds_left
-    epoch = seconds_per_epoch(attempts.graph, dataset, recipe, lambda: -clock())
-    left = clock()
-    allowed = int(BUDGET_SHARE * left / trainings / max(epoch, 1e-9))
-    if allowed < LEAST_EPOCHS:
-        raise DataError(
-            "the time is too short to train",
-            expected=f"{LEAST_EPOCHS} epochs, about {LEAST_EPOCHS * epoch / BUDGET_SHARE / 60:.1f} minutes",
-            found=f"{left / 60:.1f} minutes left",
-            hint="Allow more (--time-budget), take fewer images (--samples), or use --effort calibrate.",
-        )
-    # A run that was cut and goes on must not count again: its weights were trained for so many epochs.
-    return int(wanted.checkpoints.remember("epochs", min(wanted.epochs, allowed)))
-
-
-def seconds_per_epoch(graph: Graph, dataset: Dataset, recipe: Recipe, clock: Callable[[], float]) -> float:
-    """What an epoch of a training takes, measured by ``clock`` on some steps that are learned in vain."""
-    executor = Executor(with_biases(graph))
-    readings, sizes = [clock()], [0]
-    for size in step_batches(dataset, tuning(graph, recipe), executor, TIMED_STEPS):
-        readings.append(clock())
-        sizes.append(size)
-    if len(readings) > 2:  # the first step compiles
-        del readings[0], sizes[:1]
-    return (readings[-1] - readings[0]) / max(sum(sizes[1:]), 1) * len(dataset)
 
 
 # --------------------------------------------------------------------------------------------------- and for int8

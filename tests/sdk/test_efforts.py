@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sdk.api.efforts import TRAINED_IMAGES, strongest
-from sdk.compress import targets
+from sdk.compress import budget
 from sdk.data import Dataset, load_dataset
 from sdk.graph import Graph
 from tests.sdk.small_graphs import small_network
@@ -35,7 +35,7 @@ def load(folder: Path, name: str) -> Dataset:
 
 def pace(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """An epoch takes so long."""
-    monkeypatch.setattr(targets, "seconds_per_epoch", lambda *arguments: seconds)
+    monkeypatch.setattr(budget, "seconds_per_epoch", lambda *arguments: seconds)
 
 
 def test_without_images_nothing_is_learned(graph: Graph) -> None:
@@ -94,5 +94,5 @@ def test_what_no_host_could_do_in_time_is_not_measured_first(
     def measured(*arguments: object) -> float:
         raise AssertionError("the pace was measured")
 
-    monkeypatch.setattr(targets, "seconds_per_epoch", measured)
+    monkeypatch.setattr(budget, "seconds_per_epoch", measured)
     assert strongest(graph, load(folder, "labelled.npz"), epochs=10**9)[0] == "calibrate"
