@@ -1,6 +1,7 @@
 """The LeNets of Deep Compression on MNIST: bytes of the whole package against error on the full test set.
 
     python -m benchmarks.compression_lenet lenet_300_100 --data mnist.npz [--sparsity 0.965] [--clusters 16] \
+        [--price 5e-6] [--shift 2] \
         [--float-epochs 40] [--epochs 40] [--validate] [--work FOLDER] [--json FILE]
 
 Trains the float network (seeded, on images moved by up to two pixels, because that is a property of digits
@@ -24,6 +25,7 @@ import numpy as np
 
 from device_agent import package
 from sdk import checkpoint, models
+from sdk.compress.attempts import key_of
 from sdk.compress.recipe import Recipe, apply
 from sdk.convert import from_keras
 from sdk.data import Dataset, load_dataset
@@ -102,6 +104,8 @@ def main() -> None:
     parser.add_argument("--clusters", type=int, default=16)
     parser.add_argument("--float-epochs", type=int, default=40)
     parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--price", type=float, default=0.0, help="nats of the loss a bit")
+    parser.add_argument("--shift", type=int, default=SHIFT, help="pixels, while it is compressed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--validate", action="store_true")
     parser.add_argument("--work", type=Path, default=Path("."))
@@ -128,9 +132,10 @@ def main() -> None:
         samples=len(train),
         seed=arguments.seed,
         epochs=arguments.epochs,
-        shift=SHIFT,
+        shift=arguments.shift,
+        price=arguments.price,
     )
-    state = arguments.work / f"{stem}-{arguments.sparsity}-{arguments.clusters}-{arguments.epochs}.npz"
+    state = arguments.work / f"{stem}-{key_of(recipe)}.npz"
     started = time.perf_counter()
     made = trained(graph, recipe, train, state)
     seconds = time.perf_counter() - started

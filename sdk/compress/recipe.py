@@ -31,6 +31,7 @@ from sdk.compress.quantize import quantize, weight_grids, with_rounded
 from sdk.compress.ranks import Ranks, factorised
 from sdk.compress.schedule import Tuning
 from sdk.compress.selection import layer_names
+from sdk.compress.short_names import shorten_names
 from sdk.compress.solve import LEVELS
 from sdk.compress.student import State
 from sdk.compress.tune import tune
@@ -309,8 +310,9 @@ def train(
         due=due,
         watch=watch,
     )
-    # Channels that share their zeros in pairs must stay side by side.
-    return drop_dead_channels(trained) if recipe.block == 1 else trained
+    if recipe.block == 1:  # channels that share their zeros in pairs must stay side by side
+        trained = drop_dead_channels(trained)
+    return shorten_names(trained) if recipe.price else trained
 
 
 def split(dataset: Dataset, samples: int, hold_out: int) -> tuple[Dataset, Dataset | None]:
