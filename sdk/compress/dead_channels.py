@@ -8,7 +8,7 @@ a fifth of its units at 98 % zeros.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,6 +40,16 @@ def drop_dead_channels(graph: Graph) -> Graph:
     Looks between two layers (convolutions without groups, fully connected), one read by the other alone, with
     element-wise operators, pools, means, depthwise convolutions and a flattening in between.
     """
+    return cut_dead_channels(graph, ())[0]
+
+
+def cut_dead_channels(
+    graph: Graph, beside: Sequence[Mapping[int, np.ndarray]]
+) -> tuple[Graph, list[dict[int, np.ndarray]]]:
+    """:func:`drop_dead_channels`, and arrays ``beside`` the graph's weights and biases cut as those are.
+
+    They are by tensor number, shaped like the constants that they stand beside; an optimiser's state, say.
+    """
     links = list(_links(graph))
     graph = _fold_constants(graph, links)
     data = {t: tensor.data for t, tensor in enumerate(graph.tensors) if tensor.data is not None}
@@ -53,8 +63,29 @@ def drop_dead_channels(graph: Graph) -> Graph:
         kept[number] = used
         data[maker.inputs[1]] = data[maker.inputs[1]][used]
     if all(used.all() for used in kept.values()):
-        return graph
-    return _without(graph, [(link, kept[number]) for number, link in enumerate(links)])
+        return graph, [dict(arrays) for arrays in beside]
+    cuts = [(link, kept[number]) for number, link in enumerate(links)]
+    smaller = _without(graph, cuts)
+    return smaller, [_cut(graph, cuts, arrays) for arrays in beside]
+
+
+def _cut(
+    graph: Graph, cuts: list[tuple[_Link, np.ndarray]], arrays: Mapping[int, np.ndarray]
+) -> dict[int, np.ndarray]:
+    """What :func:`_without` does to weights and biases, done to the arrays beside them."""
+    left = dict(arrays)
+    for link, used in cuts:
+        maker, reader = graph.operators[link.maker], graph.operators[link.reader]
+        weight = reader.inputs[1]
+        if weight in left:
+            by_channel = left[weight].reshape(len(left[weight]), -1, used.size)[:, :, used]
+            left[weight] = by_channel.reshape(*left[weight].shape[:-1], -1)
+        for tensor in (t for t in maker.inputs[1:3] if t in left):
+            left[tensor] = left[tensor][used]
+        for operator in (graph.operators[i] for i in link.between):
+            if operator.kind == "DEPTHWISE_CONV_2D":
+                left.update({t: left[t][..., used] for t in operator.inputs[1:3] if t in left})
+    return left
 
 
 def _links(graph: Graph) -> Iterator[_Link]:

@@ -14,23 +14,23 @@ from typing import Any
 
 import numpy as np
 
-from sdk.compress.adam import factored
-from sdk.compress.dead_channels import drop_dead_channels
+from sdk.compress.dead_channels import cut_dead_channels
 from sdk.compress.rate import STEP, cheapest, code_bits, soft_bits
 from sdk.compress.schedule import Tuning
-from sdk.compress.student import State, Student, distilled, group_of, not_of_this
+from sdk.compress.student import TEMPERATURE, State, Student, distilled, group_of, not_of_this
 from sdk.errors import ModelError
 from sdk.execute import Executor
 from sdk.graph import Graph
 
 # Shares of all epochs: the last weight that goes has gone; masks, and then codes, stay as they are.
-PRUNED_AT, FIX_FROM, SHARE_FROM, CODED_AT = 0.4, 0.75, 0.8, 0.95
-EARLINESS = 4.0  # of the curve along which weights go
-RATES = (1.5, 0.05)  # of the learning rate while weights go, and when masks are fixed
-SETTLING_RATE, SHARED_RATE = 0.5, 0.3  # of the learning rate, at first; each falls to nothing
+PRUNED_AT, FIX_FROM, SHARE_FROM, CODED_AT = 0.6, 0.65, 0.8, 0.96
+EARLINESS = 3.0  # of the curve along which weights go
+RATES, FALLS_FROM = (1.5, 0.2), 0.3  # of the learning rate, until masks are fixed; when it begins to fall
+SETTLING_RATE, SHARED_RATE = 1.5, 1.0  # of the learning rate, at first; each falls to nothing
 WARM_UP = 64  # steps after which mean squared gradients say which weights matter
 MASK_EVERY = 32  # steps between two looks at which weights go
-CODES_EVERY = 100  # steps between two looks at which code is whose
+CODE_TURNS = 20  # times that codes are decided
+SENSED = 64  # batches at most that say what an error of a weight costs
 SMALLER = 0.8  # a layer that keeps less of its places is worth a smaller graph
 BIAS_CENTROIDS = 16
 
@@ -46,12 +46,20 @@ class PricedStudent(Student):
         # By name and of the whole graph, before anything is taken out of it.
         self.scales = {w.tensor.name: float(np.sqrt(np.mean(np.square(w.array)))) or 1.0 for w in weights}
         self.places = {w.tensor.name: w.array.size for w in weights}
-        self.curvature: dict[int, np.ndarray] = {}  # of the loss, by weight, once codes are decided by it
+        self.curvature: dict[int, np.ndarray] = {}  # of the loss, by weight, nats
+        self.sensed = 0  # batches of which it is the sum
+        self.turn = 0  # times that codes were decided
         super().__init__(executor, how)
 
     def _shared_variables(self) -> list[Any]:
         free = [v for t, v in self.values.items() if t not in self.bias_codes]
         return [*free, *self.books.values(), self.bias_book]
+
+    def _compile(self) -> None:
+        import tensorflow as tf
+
+        super()._compile()
+        self.squares = tf.function(self._squares, reduce_retracing=True)
 
     def build(self) -> dict[int, Any]:
         """As in the base, but that weights go on learning behind their codes."""
@@ -79,13 +87,23 @@ class PricedStudent(Student):
         """Takes dead channels out, where a layer is left with less than a share of its places."""
         if self.how.block > 1:  # channels that share their zeros in pairs must stay side by side
             return
-        smaller = drop_dead_channels(self.graph())
-        left = {w.tensor.name: w.array.size for w in smaller.weights()}
-        if all(left[w.tensor.name] >= below * w.array.size for w in self.executor.graph.weights()):
+        slots = [dict(zip(self.values, slot, strict=True)) for slot in (self.adam.first, self.adam.second)]
+        beside = [{t: v.numpy() for t, v in arrays.items()} for arrays in (self.values, self.masks, *slots)]
+        smaller, cut = cut_dead_channels(self.graph(), beside)
+        sizes = zip(smaller.weights(), self.executor.graph.weights(), strict=True)
+        if all(after.array.size >= below * before.array.size for after, before in sizes):
             return
+        count, biases = self.adam.count, len(self.biases)
         self._take(smaller)
-        for tensor, mask in self.masks.items():
-            mask.assign(self.values[tensor].numpy() != 0)
+        # Constants of dead channels are in the biases of the smaller graph, which are not those beside it.
+        learned = list(zip(self.values.values(), cut[0].values(), strict=True))
+        pairs = learned[: len(learned) - biases]
+        pairs += zip(self.masks.values(), cut[1].values(), strict=True)
+        pairs += zip(self.adam.first, cut[2].values(), strict=True)
+        pairs += zip(self.adam.second, cut[3].values(), strict=True)
+        for variable, array in pairs:
+            variable.assign(array)
+        self.adam.count = count
 
     def _take(self, graph: Graph) -> None:
         """Begins anew with the constants of another graph."""
@@ -99,14 +117,24 @@ class PricedStudent(Student):
 
         if not self.fixed and step % MASK_EVERY == 0 and self.adam.count >= WARM_UP:
             self.mask(self._sparsity(done))
-        if self.books and step % CODES_EVERY == CODES_EVERY // 2 and done < CODED_AT:
-            self.choose_codes()
+        if self.books:
+            self._look_at_codes(images, done)
         given = labels if labels is not None else np.zeros(len(images), np.int64)
         share = self.how.label_share if labels is not None else 0.0
         price = 0.0 if self.fixed else self.how.price
         numbers = (share, price, self.adam.next_factor() * self._rate(done))
         arrays = (tf.constant(images), tf.constant(given), tf.constant(answers))
         self.step(*arrays, *(tf.constant(n, tf.float32) for n in numbers))
+
+    def _look_at_codes(self, images: np.ndarray, done: float) -> None:
+        """Decides codes when it is time, and before that learns what errors cost."""
+        begun = self.share_epoch / self.how.epochs
+        turn = int(CODE_TURNS * (done - begun) / (CODED_AT - begun))
+        if self.turn < turn <= CODE_TURNS:
+            self.choose_codes()
+            self.turn = turn
+        elif self.sensed < SENSED:
+            self.sense(images)
 
     def _sparsity(self, done: float) -> float:
         """The share of zeros at a time: weights fall by the same factor in equal times at first, then more slowly."""
@@ -116,10 +144,8 @@ class PricedStudent(Student):
     def _rate(self, done: float) -> float:
         """The learning rate at a time."""
         high, low = RATES
-        if done < PRUNED_AT:
-            share = high
-        elif not self.fixed:
-            share = low + (high - low) * _cosine((done - PRUNED_AT) / (self.fix_from - PRUNED_AT))
+        if not self.fixed:
+            share = low + (high - low) * _cosine((done - FALLS_FROM) / (self.fix_from - FALLS_FROM))
         elif not self.books:
             share = SETTLING_RATE * _cosine((done - self.fix_from) / (self.share_from - self.fix_from))
         else:
@@ -153,15 +179,34 @@ class PricedStudent(Student):
             self._mask(tensors, max(1 - kept / max(here, 1), 0.0))
 
     def share(self) -> None:
-        """As in the base; what an error of a weight costs is kept, to decide its code by."""
-        place = {t: number for number, t in enumerate(self.values)}
-        corrected = self.how.batch / (1 - self.adam.betas[1] ** max(self.adam.count, 1))
-        self.curvature = {
-            t: corrected * factored(self.adam.second[place[t]].numpy())
-            for t in (*self.pruned, *self.unpruned)
-        }
+        """As in the base; codes will be decided again."""
         super().share()
         self._let_codes_change()
+
+    def sense(self, images: np.ndarray) -> None:
+        """Adds the squared gradients of one batch to what an error of each weight is known to cost.
+
+        The labels are drawn from the network's own softened answers, so that their squares are the Fisher information:
+        gradients of the loss itself vanish where the student answers like the teacher, however curved the loss is.
+        """
+        import tensorflow as tf
+
+        gradients = self.squares(tf.constant(images), tf.constant((self.how.seed, self.sensed)))
+        # Of the mean of a batch: that many times as much for one image. Softened answers have flatter gradients.
+        factor = len(images) * TEMPERATURE**2
+        for tensor, squares in zip(self.codes, gradients, strict=True):
+            self.curvature[tensor] = self.curvature.get(tensor, 0.0) + factor * squares.numpy()
+        self.sensed += 1
+
+    def _squares(self, images: Any, seed: Any) -> list[Any]:
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            scores = self.executor(images, self.build(), wanted=self.executor.scores) / TEMPERATURE
+            drawn = tf.random.stateless_categorical(tf.stop_gradient(scores), 1, seed)[:, 0]
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(drawn, scores))
+        found = tape.gradient(loss, [self.values[t] for t in self.codes])
+        return [tf.square(tf.convert_to_tensor(gradient)) for gradient in found]
 
     def _let_codes_change(self) -> None:
         import tensorflow as tf
@@ -176,7 +221,10 @@ class PricedStudent(Student):
             bits = code_bits(codes.numpy(), len(book))
             if self.blocks.get(tensor, 1) > 1:
                 bits[0] = np.inf  # half a pair of zeros is skipped by no kernel
-            values, curvature = self.values[tensor].numpy()[kept], self.curvature[tensor][kept]
+            values, curvature = (
+                self.values[tensor].numpy()[kept],
+                self.curvature[tensor][kept] / max(self.sensed, 1),
+            )
             chosen = codes.numpy()
             chosen[kept] = cheapest(values, curvature, book, bits, self.how.price)
             codes.assign(chosen)
@@ -184,6 +232,7 @@ class PricedStudent(Student):
     def state(self, epoch: int, step: int = 0) -> State:
         """As in the base, and the graph, which may be smaller than it was."""
         arrays = {**super().state(epoch, step)}
+        arrays["sensed"], arrays["turn"] = np.array(self.sensed), np.array(self.turn)
         arrays["graph"] = np.frombuffer(self.executor.graph.write(), np.uint8)
         arrays.update({f"curvature/{tensor}": array for tensor, array in self.curvature.items()})
         return arrays
@@ -200,6 +249,7 @@ class PricedStudent(Student):
         self._take(graph)
         found = super().restore(state)
         self.curvature = group_of(state, "curvature")
+        self.sensed, self.turn = int(state["sensed"]), int(state["turn"])
         self._let_codes_change()
         return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sdk.compress.dead_channels import drop_dead_channels
+from sdk.compress.dead_channels import cut_dead_channels, drop_dead_channels
 from sdk.graph import Graph, Operator, Tensor
 from tests.sdk.small_graphs import interpret, small_network
 
@@ -131,3 +131,16 @@ def test_a_value_that_leaves_the_graph_keeps_its_channels(output: int) -> None:
     pruned = replace(graph.with_data({hidden: hidden_weight, scores: scores_weight}), outputs=(12, output))
     smaller = drop_dead_channels(pruned)
     assert smaller.tensors[smaller.outputs[1]].shape == graph.tensors[output].shape
+
+
+def test_arrays_beside_weights_are_cut_as_the_weights_are() -> None:
+    graph = lenet()
+    chosen = [w.tensor_index for w in graph.weights()]
+    data = {t: graph.tensors[t].data.copy() for t in chosen}  # type: ignore[union-attr]
+    for tensor in chosen[:-1]:
+        data[tensor][1] = 0.0
+    sparse = graph.with_data(data)
+    smaller, (beside,) = cut_dead_channels(sparse, [{t: data[t] * 2 for t in chosen}])
+    assert [w.array.size for w in smaller.weights()] != [w.array.size for w in graph.weights()]
+    for weight, array in zip(smaller.weights(), beside.values(), strict=True):
+        np.testing.assert_array_equal(array, weight.array * 2)

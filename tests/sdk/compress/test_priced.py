@@ -31,28 +31,29 @@ HOW = Tuning(sparsity=0.8, clusters=12, epochs=20, batch=64, rate=5e-3, price=1e
 
 @pytest.fixture(scope="module")
 def graph() -> Graph:
-    """Two fully connected layers behind a flattening."""
+    """A convolution over the whole image and a classifier: two layers of weights."""
     rng = np.random.default_rng(0)
 
     def constant(name: str, *shape: int) -> Tensor:
-        return Tensor(name, shape, "FLOAT32", rng.normal(0, shape[-1] ** -0.5, shape).astype(np.float32))
+        inputs = int(np.prod(shape[1:])) if len(shape) > 1 else shape[0]
+        return Tensor(name, shape, "FLOAT32", rng.normal(0, inputs**-0.5, shape).astype(np.float32))
 
     tensors = (
         Tensor("image", (1, 8, 8, 3), "FLOAT32"),
-        Tensor("shape", (2,), "INT32", np.array([1, 192], np.int32)),
-        Tensor("flat", (1, 192), "FLOAT32"),
-        constant("hidden/weight", 64, 192),
+        constant("hidden/weight", 64, 8, 8, 3),
         constant("hidden/bias", 64),
-        Tensor("hidden", (1, 64), "FLOAT32"),
+        Tensor("hidden", (1, 1, 1, 64), "FLOAT32"),
+        Tensor("shape", (2,), "INT32", np.array([1, 64], np.int32)),
+        Tensor("flat", (1, 64), "FLOAT32"),
         constant("classifier/weight", 10, 64),
         constant("classifier/bias", 10),
         Tensor("scores", (1, 10), "FLOAT32"),
     )
-    connected = "FullyConnectedOptions"
+    window = {"padding": 1, "strideW": 1, "strideH": 1, "dilationWFactor": 1, "dilationHFactor": 1}
     operators = (
-        Operator("RESHAPE", (0, 1), (2,), {}, "ReshapeOptions"),
-        Operator("FULLY_CONNECTED", (2, 3, 4), (5,), {"fusedActivationFunction": 1}, connected),
-        Operator("FULLY_CONNECTED", (5, 6, 7), (8,), {"fusedActivationFunction": 0}, connected),
+        Operator("CONV_2D", (0, 1, 2), (3,), {**window, "fusedActivationFunction": 1}, "Conv2DOptions"),
+        Operator("RESHAPE", (3, 4), (5,), {"newShape": [1, 64]}, "ReshapeOptions"),
+        Operator("FULLY_CONNECTED", (5, 6, 7), (8,), {"fusedActivationFunction": 0}, "FullyConnectedOptions"),
     )
     return Graph(tensors, operators, (0,), (8,))
 
@@ -89,18 +90,17 @@ def test_with_a_price_the_package_is_smaller_at_the_same_sparsity_and_answers_as
     assert losses[1] < 1.05 * losses[0]
 
 
-@pytest.mark.parametrize("shift", [0, 1])
-def test_a_run_that_is_resumed_ends_like_one_that_was_not_cut(
-    graph: Graph, dataset: Dataset, shift: int
-) -> None:
-    how = replace(HOW, epochs=10, sparsity=0.95, shift=shift)
+def test_a_run_that_is_resumed_ends_like_one_that_was_not_cut(graph: Graph, dataset: Dataset) -> None:
+    how = replace(HOW, epochs=10, sparsity=0.95, shift=1)
     few, states = dataset.take(320), []
     uncut = tune(Executor(graph), few, how, checkpoint=states.append, due=lambda: True)
     assert len(states) == 50
     shapes = {tuple(s[k].shape) for s in states for k in s if k.startswith("mask/")}
     assert len(shapes) > len(list(graph.weights()))  # a channel went on the way
+    codes = [{k: v for k, v in s.items() if k.startswith("code/")} for s in (states[40], states[-1])]
+    assert any(not np.array_equal(codes[0][k], codes[1][k]) for k in codes[0])  # and codes changed
     # While weights go, between epochs and within one; when masks are fixed; and when weights are shared.
-    for number in (9, 12, 37, 43, 47):
+    for number in (12, 37, 46):
         assert same(tune(Executor(graph), few, how, resume=states[number]), uncut)
 
 
