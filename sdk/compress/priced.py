@@ -26,7 +26,7 @@ from sdk.graph import Graph
 PRUNED_AT, FIX_FROM, SHARE_FROM, CODED_AT = 0.6, 0.65, 0.8, 0.96
 EARLINESS = 3.0  # of the curve along which weights go
 RATES, FALLS_FROM = (1.5, 0.2), 0.3  # of the learning rate, until masks are fixed; when it begins to fall
-SETTLING_RATE, SHARED_RATE = 1.5, 1.0  # of the learning rate, at first; each falls to nothing
+SETTLING_RATE, SHARED_RATE = 1.5, 0.1  # of the learning rate, at first; each falls to nothing
 WARM_UP = 64  # steps after which mean squared gradients say which weights matter
 MASK_EVERY = 32  # steps between two looks at which weights go
 CODE_TURNS = 20  # times that codes are decided
