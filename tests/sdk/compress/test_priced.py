@@ -23,7 +23,7 @@ from sdk.errors import ModelError
 from sdk.execute import Executor
 from sdk.graph import Graph, Operator, Tensor
 from sdk.pack import pack
-from tests.sdk.small_graphs import small_network
+from tests.sdk.small_graphs import images, small_network
 
 pytestmark = pytest.mark.tensorflow
 HOW = Tuning(sparsity=0.8, clusters=12, epochs=20, batch=64, rate=5e-3, price=1e-4)
@@ -129,6 +129,7 @@ def test_weights_that_go_in_pairs_stay_or_go_in_pairs_whatever_their_codes_cost(
     student = PricedStudent(Executor(graph), replace(HOW, sparsity=0.5, clusters=4, block=2, price=0.9))
     student.mask(0.5)
     student.share()
+    student.sense(images(4))
     student.choose_codes()
     made = student.graph()
     for tensor in tensors:
