@@ -41,8 +41,8 @@ class Event:
 class ProfiledModel(CompiledModel):
     """A model compiled with profiling. Use as a context; inputs hold zeros or, if real-valued, seeded noise."""
 
-    def __init__(self, tflite: Buffer, *, threads: int = 1) -> None:
-        super().__init__(tflite, threads=threads, profiling=True)
+    def __init__(self, tflite: Buffer, *, threads: int = 1, weight_cache: str | None = None) -> None:
+        super().__init__(tflite, threads=threads, weight_cache=weight_cache, profiling=True)
         try:
             self._fill_inputs()
             self._profiler = self._got("LiteRtCompiledModelGetProfiler", self._model)

@@ -225,10 +225,12 @@ def find_problems(measurement: Measurement) -> tuple[str, ...]:
     else:
         fall = _clock_fall(m)
         if fall > CLOCK_FALL:
-            found.append(f"the clock fell by {fall:.0%} during the run: let the board cool down, and repeat")
+            found.append(
+                f"the clock fell by {100 * fall:.0f} % during the run: let the board cool down, and repeat"
+            )
     spread = m.p90 / m.median - 1.0 if m.median > 0.0 else 0.0
     if spread > NOISY_P90_OVER_MEDIAN:
-        found.append(f"noisy: the 90th percentile is {spread:.0%} above the median; {_why_noisy(m)}")
+        found.append(f"noisy: the 90th percentile is {100 * spread:.0f} % above the median; {_why_noisy(m)}")
     if len(m.samples_seconds) < FEW_SAMPLES:
         found.append(f"few samples ({len(m.samples_seconds)}): the 99th percentile means little")
     if m.delegate == "none":

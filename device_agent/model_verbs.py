@@ -152,7 +152,10 @@ def profile(options: Namespace) -> dict[str, Any]:
 
 
 def time_models(options: Namespace) -> dict[str, Any]:
-    """Times models that are not deployed. Standard input: a JSON list of their sizes, a line; then their bytes."""
+    """Times models that are not deployed, and between them the deployed one ``--beside``, where it is asked for.
+
+    Standard input: a JSON list of their sizes, a line; then their bytes.
+    """
     from device_agent import profiler
     from device_agent.bench import Plan
     from device_agent.conditions import pin_to_big_cores, read_frequency
@@ -165,16 +168,23 @@ def time_models(options: Namespace) -> dict[str, Any]:
         raise AgentError("the models are too large", expected=f"at most {MAX_ARRAY_BYTES} bytes in all")
     cpus = tuple(sorted(os.sched_getaffinity(0))) if options.no_pinning else pin_to_big_cores()
     plan = Plan(options.min_samples, options.max_seconds, options.max_seconds)
+    beside = None
+    if options.beside is not None:
+        options.kernel = "auto"
+        beside = profiler.Beside(_load_one(options.beside, options))
     times, clocks = [], []
-    for size in sizes:
+    for number, size in enumerate(sizes):
         data = sys.stdin.buffer.read(size)
         if len(data) != size:
             raise AgentError("the models end early", expected=f"{size} bytes", found=f"{len(data)} bytes")
         times.append(profiler.time_model(data, plan, threads=options.threads))
         clocks.append(read_frequency(cpus))  # at once, while the core is still at work's clock
+        if beside is not None:
+            beside.catch_up((number + 1) / len(sizes))
     identity, _ = find_runtime()
     return {
         "times": times,
+        "beside": None if beside is None else beside.times(),
         "threads": options.threads,
         "cpus": list(cpus),
         "frequency_hz": max((hertz for hertz in clocks if hertz is not None), default=None),

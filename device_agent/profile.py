@@ -19,7 +19,9 @@ from device_agent import fields
 from device_agent.errors import AgentError
 from device_agent.measure import MAX_CPUS, MAX_THREADS
 
-SCHEMA = "armlet.profile/1"
+SCHEMA = "armlet.profile/2"
+#: Still read: the same fields, but the fastest inference where there is a typical one now.
+EARLIER = ("armlet.profile/1",)
 
 #: More kernels than this are refused; the largest network of the zoo has 250.
 MAX_KERNELS = 16_384
@@ -43,7 +45,8 @@ class KernelTime:
     node: int
     #: True where the delegate (XNNPACK) ran it, False where the runtime's own kernel did.
     delegated: bool
-    #: :func:`quiet_mean` over the inferences, with half a step of the profiler's clock added back.
+    #: The mean over the typical inferences (:func:`typical`), with half a step of the profiler's clock added back; of
+    #: an operator timed alone its :func:`midmean`.
     seconds: float
     #: The least, as the profiler's clock told it.
     minimum_seconds: float
@@ -69,12 +72,13 @@ class Profile:
     kernels: tuple[KernelTime, ...]
     #: Inferences that were profiled; of an isolated profile, the fewest that any operator got.
     inferences: int
-    #: What a profiled inference takes outside of its kernels, :func:`quiet_mean`; the profiler's own work is in it.
+    #: What a typical profiled inference takes outside of its kernels; the profiler's own work is in it.
     #: Below 0 where isolated operators add up to more than the whole.
     outside_seconds: float
-    #: The fastest inference while the profiler ran, by the clock outside; of an isolated profile as the next field.
+    #: A typical inference while the profiler ran, by the clock outside; of an isolated profile as the next field.
     profiled_seconds: float
-    #: The fastest inference without the profiler, taken in turn with the profiled ones (isolated: of the measurement).
+    #: A typical inference of the model as it is measured, without a profiler, taken in turn with the profiled ones
+    #: (isolated: with the operators).
     unprofiled_seconds: float
     #: Already taken off every isolated time: what a call costs that computes nothing. 0 for "runtime".
     call_seconds: float
@@ -113,20 +117,26 @@ class Profile:
 
         Raises ProfileError that names the first field that is wrong.
         """
+        if isinstance(record, Mapping) and record.get("schema") in EARLIER:
+            record = {**record, "schema": SCHEMA}
         return cls(
             **fields.check_record(record, what="a profile", schema=SCHEMA, checks=_CHECKS, error=ProfileError)
         )
 
 
-def quiet_mean(samples: Sequence[float]) -> float:
-    """The mean of the faster half of ``samples``.
+def typical(seconds: Sequence[float]) -> np.ndarray:
+    """Which samples are typical, as positions: the middle half of them, ordered by how long they took.
 
-    Whatever else runs on a machine only ever adds time, and the longer something takes the more often it is hit. The
-    faster half stays clean until more than half of the samples are hit, and as a mean it is finer than the coarse
-    clock that gives every sample one of a few values.
+    So a quarter may be disturbed without a trace, as with a median; and since whole inferences are chosen, the means of
+    their parts over them add up to the mean of the whole, which medians or least values of parts do not.
     """
-    ordered = np.sort(np.asarray(samples, np.float64))
-    return float(np.mean(ordered[: -(-len(ordered) // 2)]))
+    count = len(seconds)
+    return np.argsort(np.asarray(seconds, np.float64), kind="stable")[count // 4 : count - count // 4]
+
+
+def midmean(seconds: Sequence[float]) -> float:
+    """The mean of the middle half: as deaf to outliers as a median, and finer than a coarse clock's steps."""
+    return float(np.mean(np.asarray(seconds, np.float64)[typical(seconds)]))
 
 
 def _kernel(value: Any) -> KernelTime:

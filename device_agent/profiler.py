@@ -7,22 +7,29 @@ import time
 from dataclasses import dataclass
 from typing import Any, Callable, Sequence
 
+import numpy as np
+
 from device_agent import litert_profiler
-from device_agent.bench import Plan, is_stable, set_inputs, take_samples
+from device_agent.bench import BLOCK_SECONDS, STABLE_WINDOW, Plan, is_stable, set_inputs, take_samples
 from device_agent.errors import AgentError
-from device_agent.profile import KernelTime, Profile, quiet_mean
+from device_agent.profile import KernelTime, Profile, midmean, typical
 
 #: The interpreter lists what it handed to a delegate as one operator of its own; its parts are listed beside it.
 _DELEGATE_NODES = ("DELEGATE", "TfLiteXNNPackDelegate")
 #: The interpreter's event for one whole inference.
 _INVOKE = "Invoke"
+#: Inferences of a block that count, at least and at most: many blocks, so that both kinds see the same moments.
+_LEAST_IN_A_BLOCK, _MOST_IN_A_BLOCK = 3, 25
+#: What :class:`Beside` takes altogether, whichever is reached first.
+BESIDE_SECONDS = 5.0
+BESIDE_SAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class ProfilePlan:
     """At most ``max_inferences`` profiled ones, or ``max_seconds`` altogether, whichever is first; at least three."""
 
-    max_inferences: int = 200
+    max_inferences: int = 400
     max_seconds: float = 5.0
     max_warmup_seconds: float = 1.0
 
@@ -63,34 +70,46 @@ class Taken:
     """What :func:`profile_inferences` found; times in seconds."""
 
     kernels: tuple[KernelTime, ...]
-    outside: tuple[float, ...]  # (inferences,)
+    outside_seconds: float
     profiled: tuple[float, ...]  # (inferences,)
     unprofiled: tuple[float, ...]  # (inferences,)
 
 
 def profile_inferences(
-    model: Any, plan: ProfilePlan, *, clock: Callable[[], int] = time.perf_counter_ns
+    model: Any,
+    plain: Callable[[], None],
+    plan: ProfilePlan,
+    *,
+    clock: Callable[[], int] = time.perf_counter_ns,
 ) -> Taken:
-    """Inferences with the profiler and without it, in turn. ``model`` is a :class:`litert_profiler.ProfiledModel`.
+    """Profiled inferences and ``plain`` ones, in turn. ``model`` is a :class:`litert_profiler.ProfiledModel`.
 
-    Raises AgentError when inferences differ in their kernels.
+    They take turns in blocks, as models that are measured do (:func:`device_agent.bench.take_samples`), and for the
+    same reason the first inference of a block does not count. Raises AgentError when inferences differ in their
+    kernels.
     """
     warm: list[float] = []
     while not warm or not (is_stable(warm) or sum(warm) >= plan.max_warmup_seconds):
         warm.append(_timed(model.run, clock))
+    block = _in_a_block(float(np.median(warm[-STABLE_WINDOW:])))
     profiled: list[float] = []
     unprofiled: list[float] = []
-    outside: list[float] = []
     seen: list[list[litert_profiler.Event]] = []
-    while len(seen) < 3 or (
-        len(seen) < plan.max_inferences and sum(profiled) + sum(unprofiled) < plan.max_seconds
-    ):
-        unprofiled.append(_timed(model.run, clock))
-        model.start()
-        profiled.append(_timed(model.run, clock))
-        events = model.stop()
-        seen.append(kernel_events(events))
-        outside.append(outside_of_kernels(events, seen[-1], profiled[-1]))
+    outside: list[float] = []
+    spent = 0.0
+    while len(seen) < _LEAST_IN_A_BLOCK or (len(seen) < plan.max_inferences and spent < plan.max_seconds):
+        times = [_timed(plain, clock) for _ in range(1 + block)]
+        unprofiled += times[1:]
+        spent += sum(times)
+        for number in range(1 + block):
+            model.start()
+            seconds = _timed(model.run, clock)
+            events = model.stop()
+            spent += seconds
+            if number:
+                profiled.append(seconds)
+                seen.append(kernel_events(events))
+                outside.append(outside_of_kernels(events, seen[-1], seconds))
     steps = [[(e.name, e.node) for e in events] for events in seen]
     if any(step != steps[0] for step in steps):
         raise AgentError(
@@ -98,33 +117,51 @@ def profile_inferences(
             expected=f"{len(steps[0])} kernels each time",
             found=", ".join(str(n) for n in sorted({len(step) for step in steps})),
         )
-    kernels = []
-    for number, first in enumerate(seen[0]):
-        times = [events[number].seconds for events in seen]
-        delegated = bool(first.type & litert_profiler.DELEGATE_OPERATOR)
-        kernels.append(
-            KernelTime(_printable(first.name), first.node, delegated, uncut(quiet_mean(times)), min(times))
+    times_of = np.array(
+        [[uncut(event.seconds) for event in events] for events in seen]
+    )  # (inferences, kernels)
+    chosen = typical(times_of.sum(axis=1) + np.array(outside))
+    kernels = tuple(
+        KernelTime(
+            _printable(event.name),
+            event.node,
+            bool(event.type & litert_profiler.DELEGATE_OPERATOR),
+            float(np.mean(times_of[chosen, number])),
+            min(events[number].seconds for events in seen),
         )
-    return Taken(tuple(kernels), tuple(outside), tuple(profiled), tuple(unprofiled))
+        for number, event in enumerate(seen[0])
+    )
+    return Taken(kernels, float(np.mean(np.array(outside)[chosen])), tuple(profiled), tuple(unprofiled))
+
+
+def _in_a_block(seconds: float) -> int:
+    wanted = round(BLOCK_SECONDS / seconds) if seconds > 0.0 else _MOST_IN_A_BLOCK
+    return max(_LEAST_IN_A_BLOCK, min(wanted, _MOST_IN_A_BLOCK))
 
 
 def profile(agent: Any, plan: ProfilePlan, *, cpus: Sequence[int], emulated: bool) -> Profile:
     """The profile of a loaded :class:`device_agent.loaded.LoadedModel` by its runtime's own profiler.
 
+    Where the model runs from packed weights that were kept in a file, the profiled one maps the same file: the memory
+    of a copy of its own can be slower, and layers that wait for their weights would seem to take longer than they do.
+
     Raises RuntimeUnavailable where the runtime has none.
     """
     threads = agent.model.threads
-    with litert_profiler.ProfiledModel(agent.model.tflite, threads=threads) as model:
-        taken = profile_inferences(model, plan)
+    set_inputs(agent)
+    with litert_profiler.ProfiledModel(
+        agent.model.tflite, threads=threads, weight_cache=agent.model.weight_cache
+    ) as model:
+        taken = profile_inferences(model, agent.model.invoke, plan)
     return Profile(
         model=agent.name,
         tflite_sha256=agent.tflite_sha256,
         method="runtime",
         kernels=taken.kernels,
         inferences=len(taken.profiled),
-        outside_seconds=quiet_mean(taken.outside),
-        profiled_seconds=min(taken.profiled),
-        unprofiled_seconds=min(taken.unprofiled),
+        outside_seconds=taken.outside_seconds,
+        profiled_seconds=midmean(taken.profiled),
+        unprofiled_seconds=midmean(taken.unprofiled),
         call_seconds=0.0,
         resolution_seconds=litert_profiler.RESOLUTION_SECONDS,
         threads=threads,
@@ -137,19 +174,42 @@ def profile(agent: Any, plan: ProfilePlan, *, cpus: Sequence[int], emulated: boo
 
 
 def time_model(tflite: bytes, plan: Plan, *, threads: int) -> dict[str, Any]:
-    """How long one inference of a model takes: ``seconds`` (quiet mean), ``minimum_seconds`` and ``samples``."""
+    """How long one inference of a model takes: ``seconds`` (midmean), ``minimum_seconds`` and ``samples``."""
     from device_agent.loaded import LoadedModel
 
     with LoadedModel(tflite, threads=threads) as agent:
         set_inputs(agent)
         (taken,) = take_samples([agent.model.invoke], plan)
-        samples = taken.samples_seconds
-        return {
-            "seconds": quiet_mean(samples),
-            "minimum_seconds": min(samples),
-            "samples": len(samples),
-            "delegate": agent.model.delegate,
-        }
+        return _times(taken.samples_seconds)
+
+
+class Beside:
+    """A loaded model that is timed between others, so that what they are compared with is of the same moments."""
+
+    def __init__(self, agent: Any, *, clock: Callable[[], int] = time.perf_counter_ns) -> None:
+        set_inputs(agent)
+        self._invoke, self._clock = agent.model.invoke, clock
+        self._block = _LEAST_IN_A_BLOCK
+        self._samples: list[float] = []
+        self._spent = 0.0
+
+    def catch_up(self, share: float) -> None:
+        """Takes blocks until so much of :data:`BESIDE_SECONDS`, or of the samples, was taken."""
+        while not self._samples or (
+            self._spent < share * BESIDE_SECONDS and len(self._samples) < share * BESIDE_SAMPLES
+        ):
+            times = [_timed(self._invoke, self._clock) for _ in range(1 + self._block)]
+            self._samples += times[1:]
+            self._spent += sum(times)
+            self._block = _in_a_block(float(np.median(times[1:])))
+
+    def times(self) -> dict[str, Any]:
+        """As :func:`time_model`."""
+        return _times(self._samples)
+
+
+def _times(samples: Sequence[float]) -> dict[str, Any]:
+    return {"seconds": midmean(samples), "minimum_seconds": min(samples), "samples": len(samples)}
 
 
 def _timed(run: Callable[[], None], clock: Callable[[], int]) -> float:

@@ -122,6 +122,8 @@ class Model:
                 found=" ".join(str(error).split())[:300],
             ) from error
         self.init_seconds = time.perf_counter() - start
+        #: The file that its packed weights are mapped from; None where it packed them into memory of its own.
+        self.weight_cache: str | None = None
         self._interpreter = interpreter
         self.inputs = tuple(_tensor_info(d) for d in interpreter.get_input_details())
         self.outputs = tuple(_tensor_info(d) for d in interpreter.get_output_details())

@@ -244,7 +244,7 @@ def _require_space(folder: Path, size: int) -> None:
     if free - size < FREE_SHARE * total:
         raise AgentError(
             "too little of the disk is free for it",
-            expected=f"{size >> 20} MB, and {FREE_SHARE:.0%} of the disk besides",
+            expected=f"{size >> 20} MB, and {100 * FREE_SHARE:.0f} % of the disk besides",
             found=f"{free >> 20} MB",
         )
 

@@ -25,7 +25,8 @@ class WarmModel(Model):
         self.identity = RuntimeIdentity(name, version, np.__version__)
         self.threads = threads
         self.tflite: Buffer = start.map_model()
-        compiled = CompiledModel(self.tflite, threads=threads, weight_cache=str(start.weights_path))
+        self.weight_cache: str | None = str(start.weights_path)
+        compiled = CompiledModel(self.tflite, threads=threads, weight_cache=self.weight_cache)
         self.inputs = _infos(compiled.inputs, start.inputs)
         self.outputs = _infos(compiled.outputs, start.outputs)
         self._interpreter: Any = _Arrays(compiled)

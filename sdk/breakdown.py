@@ -8,8 +8,8 @@
     below peak     the rest of what those operators took
     zero-MAC       operators that theory says are free: shuffle, pad, concatenation, pooling
     element-wise   additions and activations that stand alone
-    dispatch       an undisturbed inference minus its kernels, see :func:`dispatch_seconds`
-    disturbance    the measured median minus an undisturbed inference: other processes, caches; below 0 where the
+    dispatch       an inference at the time of the profile minus its kernels, see :func:`dispatch_seconds`
+    disturbance    the measured median minus kernels and dispatch: what the profile does not explain. Below 0 where the
                    profile was disturbed more than the measurement
 """
 
@@ -77,8 +77,6 @@ class Timed(Protocol):
     """What a gap needs to know of a measurement; :class:`device_agent.measure.Measurement` has it."""
 
     @property
-    def minimum(self) -> float: ...
-    @property
     def median(self) -> float: ...
     @property
     def threads(self) -> int: ...
@@ -134,14 +132,15 @@ def best_seen(subjects: Sequence[Subject]) -> Peaks:
 
 
 def dispatch_seconds(subject: Subject) -> float:
-    """What an undisturbed inference takes outside of its kernels; below 0 where operators timed alone add up to more.
+    """What an inference takes outside of its kernels; below 0 where operators timed alone add up to more.
 
     The smaller of two estimates that err upwards: what the profile saw outside of the kernels, which holds the
-    profiler's own work, and the fastest measured inference minus the kernels, which may have been disturbed. Inside
-    one inference kernels cannot take longer than the whole: where they seem to, the profile was disturbed.
+    profiler's own work, and what an inference without the profiler, taken in turn with the profiled ones, took beyond
+    the kernels. Inside one inference kernels cannot take longer than the whole: where they seem to, profiling slowed
+    them.
     """
     profile = subject.profile
-    outside = min(profile.outside_seconds, subject.measurement.minimum - profile.kernel_seconds)
+    outside = min(profile.outside_seconds, profile.unprofiled_seconds - profile.kernel_seconds)
     return outside if profile.method == "isolated" else max(0.0, outside)
 
 
@@ -181,8 +180,7 @@ def breakdown(subject: Subject, peaks: Peaks) -> dict[str, float]:
         else:
             parts[ZERO_MAC] += time.seconds
     parts[DISPATCH] = dispatch_seconds(subject)
-    undisturbed = subject.profile.kernel_seconds + parts[DISPATCH]
-    parts[DISTURBANCE] = subject.measurement.median - undisturbed
+    parts[DISTURBANCE] = subject.measurement.median - subject.profile.kernel_seconds - parts[DISPATCH]
     return parts
 
 

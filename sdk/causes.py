@@ -18,6 +18,7 @@ from sdk.breakdown import (
     ZERO_MAC,
     Peaks,
     Subject,
+    dispatch_seconds,
     roofline_seconds,
 )
 from sdk.theory import CONVOLUTION_1X1, DEPTHWISE, FULLY_CONNECTED, roofline
@@ -155,22 +156,22 @@ def _dispatch(case: Case) -> str:
     if profile.method == "isolated":
         return (
             f"its {count} operators, each alone, take {_ms(profile.kernel_seconds)}, the whole "
-            f"{_ms(profile.unprofiled_seconds)}: together they leave the caches to each other, and start one after the "
-            "other. Fewer, larger operators help."
+            f"{_ms(profile.unprofiled_seconds)}: alone each finds its weights and tensors in the caches, together they "
+            "push them out. Fewer bytes help: int8, or fewer weights."
         )
     return f"{count} kernels, started one after the other. Fewer, larger operators help, or a larger input."
 
 
 def _disturbance(case: Case) -> str:
     own = case.candidate
-    if own.measurement.median < own.profile.kernel_seconds:
+    if own.measurement.median < own.profile.kernel_seconds + dispatch_seconds(own):
         return (
             "the baseline's operators were timed in a busier moment than the baseline itself. Stop what else runs "
             "there, and repeat."
         )
     return (
-        "the median is that much above an undisturbed inference. Stop what else runs there, and repeat; on a quiet "
-        "board it is what leaving the caches to other models costs."
+        "the median is that much above what its operators took when they were timed. Stop what else runs there, and "
+        "repeat."
     )
 
 

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from device_agent import fields
-from sdk.breakdown import DISTURBANCE, PARTS, THREADS, Peaks, Subject, breakdown
+from sdk.breakdown import DISTURBANCE, PARTS, THREADS, Peaks, Subject, breakdown, dispatch_seconds
 from sdk.causes import Case, causes
 from sdk.errors import DataError
 
-SCHEMA = "armlet.gap/1"
+SCHEMA = "armlet.gap/2"
+#: What records of earlier schemas lack; they are still read.
+EARLIER: Mapping[str, dict[str, Any]] = {"armlet.gap/1": {"doubts": []}}
 
 #: A model is called pruned when this share of its MACs or more is by zero.
 PRUNED_SHARE = 0.05
@@ -46,8 +48,8 @@ class Gap:
 
     ``parts`` stand in the order of :data:`sdk.breakdown.PARTS` and add up to ``measured_seconds - promised_seconds``.
     ``causes`` are the largest of them in words, with what to try. ``sparsity`` says whether zero weights made it
-    faster, "" where there are none. ``work`` is what theory counted: "MACs", or "effective MACs" between two versions
-    of one network.
+    faster, "" where there are none. ``doubts`` say why the parts do not add up, see
+    :func:`doubts`. ``work`` is what theory counted: "MACs", or "effective MACs" between two versions of one network.
     """
 
     baseline: str
@@ -64,6 +66,7 @@ class Gap:
     parts: tuple[Part, ...]
     causes: tuple[str, ...]
     sparsity: str = ""
+    doubts: tuple[str, ...] = ()
 
     @property
     def share_realised(self) -> float:
@@ -77,7 +80,7 @@ class Gap:
 
     @property
     def accounted(self) -> float:
-        """What operators, dispatch and threads take, as a share of the candidate's median: 1 on a quiet board."""
+        """What operators, dispatch and threads take, as a share of the candidate's median: about 1 on a quiet board."""
         return 1.0 - self._disturbance.candidate_seconds / self.measured_seconds
 
     @property
@@ -98,11 +101,14 @@ class Gap:
         """A JSON-ready dict, with the share that arrived beside the fields."""
         record = {"schema": SCHEMA, **dataclasses.asdict(self)}
         record["parts"] = [dataclasses.asdict(part) for part in self.parts]
-        return {**record, "causes": list(self.causes), "share_realised": self.share_realised}
+        lists = {"causes": list(self.causes), "doubts": list(self.doubts)}
+        return {**record, **lists, "share_realised": self.share_realised}
 
     @classmethod
     def from_json(cls, record: Any) -> Gap:
         """The gap that :meth:`to_json` wrote. Raises DataError that names the first field that is wrong."""
+        if isinstance(record, Mapping) and record.get("schema") in EARLIER:
+            record = {**EARLIER[record["schema"]], **record, "schema": SCHEMA}
         values = fields.check_record(record, what="a gap", schema=SCHEMA, checks=_CHECKS, error=DataError)
         del values["share_realised"]
         return cls(**values)
@@ -165,9 +171,35 @@ def explain(baseline: Subject, candidate: Subject, peaks: Peaks) -> tuple[Gap, .
                     own.median,
                 ),
                 sparsity=sparsity_verdict(candidate),
+                doubts=(*doubts(baseline), *doubts(candidate)),
             )
         )
     return tuple(gaps)
+
+
+def doubts(subject: Subject) -> tuple[str, ...]:
+    """Why a model's operators and dispatch do not add up to its median as near as :data:`ADDS_UP`; () where they do.
+
+    Either profiling slowed the model down, against inferences without the profiler in turn with it, or the model itself
+    took another time then than when it was measured.
+    """
+    profile, median = subject.profile, subject.measurement.median
+    accounted = profile.kernel_seconds + dispatch_seconds(subject)
+    if abs(accounted / median - 1.0) <= ADDS_UP:
+        return ()
+    found = []
+    plain = profile.unprofiled_seconds
+    if plain > 0.0 and accounted > (1.0 + ADDS_UP) * plain:
+        found.append(
+            f"the operators of {subject.name} took {100 * accounted / plain:.0f} % of an inference "
+            "without the profiler, in turn with them: profiling slows it down"
+        )
+    if abs(plain / median - 1.0) > ADDS_UP:
+        found.append(
+            f"{subject.name} took {100 * plain / median:.0f} % of its median while its operators were timed: something "
+            "else ran, or the clock moved"
+        )
+    return tuple(found)
 
 
 def _theory(baseline: Subject, candidate: Subject) -> tuple[str, float]:
@@ -187,20 +219,20 @@ def sparsity_verdict(subject: Subject) -> str:
         return ""
     if subject.profile.method == "isolated":
         return (
-            f"{zeros:.0%} of the multiply-accumulates are by zero; whether the runtime skips them cannot be seen in "
-            "operators timed one by one"
+            f"{100 * zeros:.0f} % of the multiply-accumulates are by zero; whether the runtime skips them cannot be seen "
+            "in operators timed one by one"
         )
     operators = [time for time in subject.operators() if time.cost.macs]
     sparse = [time for time in operators if time.ran_sparse]
     if sparse:
         share = sum(time.cost.macs for time in sparse) / subject.macs
         return (
-            f"pruning took effect: {len(sparse)} of {len(operators)} operators that multiply, with {share:.0%} of the "
-            "multiply-accumulates, ran sparse kernels (SPMM)"
+            f"pruning took effect: {len(sparse)} of {len(operators)} operators that multiply, with "
+            f"{100 * share:.0f} % of the multiply-accumulates, ran sparse kernels (SPMM)"
         )
     return (
-        f"smaller, not faster: {zeros:.0%} of the multiply-accumulates are by zero, but no sparse kernel (SPMM) ran, "
-        "so the zeros were multiplied all the same"
+        f"smaller, not faster: {100 * zeros:.0f} % of the multiply-accumulates are by zero, but no sparse kernel "
+        "(SPMM) ran, so the zeros were multiplied all the same"
     )
 
 
@@ -255,6 +287,7 @@ _CHECKS: dict[str, Any] = {
     "method": fields.one_of("runtime", "isolated"),
     "parts": _parts,
     "causes": fields.list_of(_sentence, 16),
+    "doubts": fields.list_of(_sentence, 16),
     "sparsity": _sentence,
     "share_realised": _positive,
 }

@@ -18,7 +18,7 @@ RUNTIMES_WITH_PROFILER = frozenset({"ai-edge-litert"})
 
 @dataclass(frozen=True)
 class TimedModel:
-    """One inference of a model that was sent only to be timed: mean of the faster half, and the least."""
+    """One inference of a model that was timed: mean of the middle half of the samples, and the least."""
 
     seconds: float
     minimum_seconds: float
@@ -36,6 +36,8 @@ class TimedModels:
     runtime_version: str
     machine: str
     frequency_hz: float | None = None
+    #: The deployed model that was timed between them; None where none was asked for.
+    beside: TimedModel | None = None
 
 
 def profile_models(
@@ -84,14 +86,19 @@ def time_models(
     threads: int = 1,
     min_samples: int = 64,
     max_seconds: float = 0.5,
+    beside: str | None = None,
     sent: Callable[[int], None] | None = None,
 ) -> TimedModels:
-    """Sends ``.tflite`` models to be timed, one after the other, each up to ``max_seconds``; nothing is kept there."""
+    """Sends ``.tflite`` models to be timed, one after the other, each up to ``max_seconds``; nothing is kept there.
+
+    Between them the deployed model ``beside`` is timed, so that it can be compared with them.
+    """
     header = json.dumps([len(model) for model in models]).encode() + b"\n"
     answer = agent.call(
         [
             *("time", "--threads", str(threads), "--min-samples", str(min_samples)),
             *("--max-seconds", repr(float(max_seconds))),
+            *([] if beside is None else ["--beside", beside]),
         ],
         stdin=header + b"".join(models),
         timeout_seconds=RUN_SECONDS,
@@ -111,6 +118,7 @@ def time_models(
             frequency_hz=fields.optional(lambda value: fields.number(value, 1.0, 1e12))(
                 answer.get("frequency_hz")
             ),
+            beside=None if beside is None else _timed(_object(answer.get("beside"))),
         )
     except fields.Refused as refused:
         raise RemoteError("the agent's answer to `time` is not acceptable", expected=str(refused)) from None

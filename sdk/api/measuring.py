@@ -259,8 +259,6 @@ def _notes(records: Sequence[ModelRecord]) -> tuple[str, ...]:
             "zeros make these packages smaller; whether they make them faster depends on the runtime's sparse "
             "kernels, which need a network prepared for them"
         )
-    if any(r.accuracy is None for r in records):
-        notes.append("accuracy was not checked in this run")
     return tuple(notes)
 
 
@@ -312,10 +310,11 @@ def _profile_isolated(
         threads=measured.threads,
         min_samples=ISOLATED_SAMPLES,
         max_seconds=ISOLATED_SECONDS / len(parts),
+        beside=model.name,
     )
     call, *alone = timed.times
-    # Alone, an operator is over before anything disturbs it; of the whole, only the fastest run is as undisturbed.
-    whole_seconds = measured.minimum
+    assert timed.beside is not None
+    whole_seconds = timed.beside.seconds
     kernels = []
     for index, position in isolated.of.items():
         time_alone = alone[position]

@@ -244,7 +244,7 @@ def _variants(
     yield _variant("float", "dense", dense, nothing, material, progress)
 
     sparse_on = [r for r in runtimes if specialise.runs_sparse(board, r)]
-    names = {s: f"float, {s:.0%} zero" for s in sparsities}
+    names = {s: f"float, {100 * s:.0f} % zero" for s in sparsities}
     if sparse_on:
         for sparsity, pruned, recipe in _pruned(material, board, sparsities, effort, epochs, progress):
             made = specialise.for_board(pruned, board, runtime=sparse_on[0], caller_flips=True)

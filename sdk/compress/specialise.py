@@ -215,4 +215,4 @@ def _why_not(path: SparsePath) -> str:
     if not path.fits:
         return "; ".join(path.obstacles[:3])
     share = path.zeros / path.parameters if path.parameters else 0.0
-    return f"{share:.0%} of the 1x1 weights are zero, more than 67 % must be"
+    return f"{100 * share:.0f} % of the 1x1 weights are zero, more than 67 % must be"

@@ -285,7 +285,7 @@ def groups(models: Sequence[tuple[str, Sequence[OperatorTime], float]]) -> str:
         y, x = number * row + 20.0, float(left)
         total = sum(t.seconds for t in operators) + max(outside, 0.0)
         body.append(_text(left, y - 6, name, style="strong"))
-        body.append(_text(WIDTH - right, y - 6, f"{seconds_text(total)} undisturbed", "end", "dim"))
+        body.append(_text(WIDTH - right, y - 6, f"{seconds_text(total)} when profiled", "end", "dim"))
         parts = [(group, sum(t.seconds for t in operators if t.cost.group == group)) for group in GROUPS]
         for group, seconds in [*parts, ("dispatch and overlap", max(outside, 0.0))]:
             width = (WIDTH - left - right) * seconds / longest

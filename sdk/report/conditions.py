@@ -78,11 +78,10 @@ def accounted_text(gap: Gap) -> str:
         f"operators, dispatch and threads add up to {percent_text(gap.accounted, 0)} of its median, in the baseline to "
         f"{percent_text(gap.baseline_accounted, 0)}"
     )
-    return (
-        said
-        if gap.adds_up
-        else f"disturbed by more than {percent_text(ADDS_UP, 0)}: {said}; repeat on a quiet board"
-    )
+    if gap.adds_up:
+        return said
+    why = "".join(f"; {doubt}" for doubt in gap.doubts)
+    return f"disturbed by more than {percent_text(ADDS_UP, 0)}: {said}{why}; repeat on a quiet board"
 
 
 #: More measurements with problems of one kind are counted, instead of named one by one.

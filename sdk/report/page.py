@@ -204,7 +204,7 @@ Arithmetic at {{ entry.peak }} ({{ entry.gap.peak_source }}); operators {{ entry
 <div class="plot">{{ groups }}<div class="key">
 {% for name, style in key %}<span><i class="{{ style }}"></i>{{ name }}</span>{% endfor %}
 </div></div>
-<p class="dim">Of an undisturbed inference. Below, a point for each operator that multiplies: what it reached, over
+<p class="dim">As they were when profiled. Below, a point for each operator that multiplies: what it reached, over
 its arithmetic intensity; the larger the longer it took. Line: the most that the board can do.</p>
 {% for entry in operators %}
 <h3>{{ entry.name }}</h3>

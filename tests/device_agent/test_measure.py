@@ -99,8 +99,8 @@ def test_one_sample_has_an_interval_of_no_width():
     [
         ({"emulated": True}, "emulated"),
         ({"throttled": True, "throttle_reasons": ("under-voltage",)}, "under-voltage"),
-        ({"frequency_before_hz": 1.8e9, "frequency_after_hz": 0.6e9}, "clock fell by 67%"),
-        ({"during": clocks(1.8e9, 1.8e9, 1.2e9)}, "clock fell by 33%"),
+        ({"frequency_before_hz": 1.8e9, "frequency_after_hz": 0.6e9}, "clock fell by 67 %"),
+        ({"during": clocks(1.8e9, 1.8e9, 1.2e9)}, "clock fell by 33 %"),
         ({"samples_seconds": NOISY}, "noisy"),
         ({"samples_seconds": NOISY, "preemptions": 20}, "took the core 20 times in 100 samples"),
         ({"samples_seconds": NOISY, "preemptions": 0}, "no process of this machine"),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from device_agent import litert_profiler, profiler
-from device_agent.profile import KernelTime, Profile, ProfileError, quiet_mean
+from device_agent.profile import KernelTime, Profile, ProfileError, midmean, typical
 
 PROFILE = Profile(
     model="net",
@@ -47,7 +47,7 @@ def test_a_profile_survives_json():
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"schema": "armlet.profile/2"}, "schema"),
+        ({"schema": "armlet.profile/3"}, "schema"),
         ({"kernels": [{"name": "x"}]}, "kernels"),
         ({"kernels": [{**PROFILE.kernels[0].to_json(), "name": "\x1b[2J"}]}, "kernels"),
         ({"kernels": [{**PROFILE.kernels[0].to_json(), "seconds": -1.0}]}, "kernels"),
@@ -72,20 +72,40 @@ def test_a_profile_without_a_field_is_refused():
         Profile.from_json(record)
 
 
-def test_the_quiet_mean_is_deaf_to_disturbed_samples_and_finer_than_the_clock():
-    samples = [7.0, 8.0, 8.0] * 30 + [1000.0] * 60
-    assert quiet_mean(samples) == pytest.approx(7.6, abs=0.1)
-    assert quiet_mean([3.0]) == 3.0
+def test_a_profile_of_before_is_still_read():
+    assert Profile.from_json({**PROFILE.to_json(), "schema": "armlet.profile/1"}) == PROFILE
+
+
+def test_the_midmean_is_deaf_to_disturbed_samples_and_finer_than_the_clock():
+    samples = [7.0, 8.0, 8.0] * 30 + [1000.0] * 25
+    assert midmean(samples) == pytest.approx(7.97, abs=0.01)
+    assert midmean([3.0]) == 3.0
+    assert midmean([1.0, 2.0, 600.0]) == pytest.approx(201.0)  # of three nothing can be left out
+
+
+def test_kernels_over_the_typical_inferences_add_up_to_what_those_took():
+    """Kernels that vary against each other: medians or least values of each alone would fall short of the whole."""
+    rng = np.random.default_rng(0)
+    kernels = rng.lognormal(0.0, 0.5, (400, 30))
+    wholes = kernels.sum(axis=1)
+    chosen = typical(wholes)
+    assert len(chosen) == 200
+    assert kernels[chosen].mean(axis=0).sum() == pytest.approx(midmean(wholes))
+    assert midmean(wholes) == pytest.approx(np.median(wholes), rel=0.01)
+    assert np.median(kernels, axis=0).sum() < 0.95 * np.median(wholes)
 
 
 class FakeModel:
-    """Two kernels of 5 and 7 microseconds in an inference of 20; every third inference is disturbed."""
+    """Two kernels of 5 and 7 microseconds in an inference of 20; every fifth inference is disturbed."""
 
     def __init__(self, changing: bool = False) -> None:
         self.count, self.changing, self.now = 0, changing, 0
 
     def run(self) -> None:
         self.now += 25_000
+
+    def run_without_profiler(self) -> None:
+        self.now += 19_000
 
     def start(self) -> None:
         self.count += 1
@@ -104,19 +124,36 @@ class FakeModel:
 def test_parts_of_an_inference_add_up_and_a_disturbance_is_left_out():
     model = FakeModel()
     plan = profiler.ProfilePlan(max_inferences=20, max_seconds=100.0)
-    taken = profiler.profile_inferences(model, plan, clock=lambda: model.now)
+    taken = profiler.profile_inferences(model, model.run_without_profiler, plan, clock=lambda: model.now)
     assert [kernel.name for kernel in taken.kernels] == ["Clamp (NC)", "Add (ND)"]
     assert [kernel.seconds for kernel in taken.kernels] == pytest.approx(
         [5.5e-6, 7.5e-6]
     )  # half a step is added back
-    assert quiet_mean(taken.outside) == pytest.approx(7e-6)
-    assert len(taken.profiled) == len(taken.unprofiled) == 20
+    assert taken.outside_seconds == pytest.approx(7e-6)
+    assert len(taken.profiled) == len(taken.unprofiled) == 25  # one block
+    assert midmean(taken.profiled) == pytest.approx(25e-6)
+    assert midmean(taken.unprofiled) == pytest.approx(19e-6)
+
+
+def test_profiled_and_plain_inferences_take_turns_and_the_first_of_a_turn_does_not_count():
+    model, turns = FakeModel(), []
+    run, plain = model.run, model.run_without_profiler
+    model.run = lambda: (turns.append("profiled"), run())
+    plan = profiler.ProfilePlan(max_inferences=60, max_seconds=100.0)
+    taken = profiler.profile_inferences(
+        model, lambda: (turns.append("plain"), plain()), plan, clock=lambda: model.now
+    )
+    turns = turns[turns.index("plain") :]
+    assert turns == (["plain"] * 26 + ["profiled"] * 26) * 3
+    assert len(taken.profiled) == 75
 
 
 def test_inferences_that_differ_are_an_error():
     model = FakeModel(changing=True)
     with pytest.raises(Exception, match="differ"):
-        profiler.profile_inferences(model, profiler.ProfilePlan(4), clock=lambda: model.now)
+        profiler.profile_inferences(
+            model, model.run_without_profiler, profiler.ProfilePlan(4), clock=lambda: model.now
+        )
 
 
 @pytest.mark.parametrize("memory_words", [6, 8, 12])
@@ -152,7 +189,7 @@ def test_the_stock_runtime_names_the_kernels_of_a_model(float_model, tmp_path):
     assert profile.method == "runtime"
     assert [kernel.delegated for kernel in profile.kernels] == [True]
     assert "F32" in profile.kernels[0].name
-    assert profile.inferences == 20
+    assert profile.inferences == 25
     assert 0 < profile.unprofiled_seconds < 1
 
 
@@ -163,6 +200,37 @@ def test_models_from_standard_input_are_timed_in_their_order(float_model, int8_m
     assert status == 0, answer
     assert [time["samples"] for time in answer["times"]] == [10, 10]
     assert all(0 < time["minimum_seconds"] <= time["seconds"] < 1 for time in answer["times"])
+    assert answer["beside"] is None
+
+
+def test_a_model_is_timed_between_those_from_standard_input(float_model, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    path = tmp_path / "net.tflite"
+    path.write_bytes(float_model)
+    sizes = json.dumps([len(float_model)] * 3).encode() + b"\n"
+    status, answer = called(
+        "time", "--min-samples", "10", "--beside", str(path), stdin=sizes + 3 * float_model
+    )
+    assert status == 0, answer
+    assert len(answer["times"]) == 3
+    assert answer["beside"]["samples"] > 10
+    assert 0 < answer["beside"]["minimum_seconds"] <= answer["beside"]["seconds"] < 1
+
+
+def test_blocks_of_a_model_beside_others_are_spread_evenly():
+    class Agent:
+        class model:
+            inputs = ()
+            invoke = staticmethod(lambda: now.append(now[-1] + 50_000_000))
+
+    now = [0]
+    beside = profiler.Beside(Agent, clock=lambda: now[-1])
+    shares = []
+    for part in range(1, 11):
+        beside.catch_up(part / 10)
+        shares.append(now[-1] / 1e9 / profiler.BESIDE_SECONDS)
+    assert shares == pytest.approx([part / 10 for part in range(1, 11)], abs=0.07)
+    assert beside.times()["seconds"] == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize(

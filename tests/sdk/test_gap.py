@@ -39,12 +39,7 @@ NAMES = {CONV: "Fully Connected (NC, F32) GEMM", ADD: "Add (ND)", TRANSPOSE: "Tr
 class Run:
     median: float
     threads: int = 1
-    fastest: float = 9.9
     clock_hz: float | None = None
-
-    @property
-    def minimum(self) -> float:
-        return min(self.fastest, self.median)
 
 
 def cost(
@@ -61,7 +56,9 @@ def cost(
     )
 
 
-def profile(kernels, outside=10e-6, method="runtime", **changes) -> Profile:
+def profile(kernels, outside=10e-6, method="runtime", plain=None) -> Profile:
+    """``plain``: what an inference takes without the profiler; by default as much as with it."""
+    whole = sum(seconds for _, seconds in kernels) + outside
     return Profile(
         model="net",
         tflite_sha256="0" * 64,
@@ -69,8 +66,8 @@ def profile(kernels, outside=10e-6, method="runtime", **changes) -> Profile:
         kernels=tuple(KernelTime(name, i, True, s, s) for i, (name, s) in enumerate(kernels)),
         inferences=10,
         outside_seconds=outside,
-        profiled_seconds=1e-3,
-        unprofiled_seconds=1e-3,
+        profiled_seconds=whole,
+        unprofiled_seconds=whole if plain is None else plain,
         call_seconds=0.0,
         resolution_seconds=1e-6,
         threads=1,
@@ -79,7 +76,6 @@ def profile(kernels, outside=10e-6, method="runtime", **changes) -> Profile:
         runtime_version="2.3.0",
         machine="aarch64",
         emulated=False,
-        **changes,
     )
 
 
@@ -113,8 +109,9 @@ def test_each_part_holds_what_its_name_says():
 
 
 def test_the_profilers_own_work_is_no_dispatch() -> None:
-    # The kernels take 5.5 ms, and the fastest inference 5.52 ms: the profile's 0.1 ms outside hold 0.08 ms of its own.
-    fast = replace(SMALL, measurement=Run(6e-3, fastest=5.52e-3))
+    # The kernels take 5.5 ms, and an inference without the profiler 5.52 ms: of the profile's 0.1 ms outside, 0.08 ms
+    # are its own.
+    fast = replace(SMALL, profile=replace(SMALL.profile, unprofiled_seconds=5.52e-3))
     assert breakdown(fast, PEAKS)[DISPATCH] == pytest.approx(0.02e-3)
     assert sum(breakdown(fast, PEAKS).values()) == pytest.approx(6e-3)
 
@@ -122,7 +119,8 @@ def test_the_profilers_own_work_is_no_dispatch() -> None:
 def test_a_profile_that_was_disturbed_is_no_overlap_of_kernels_but_operators_alone_may_add_up_to_more() -> (
     None
 ):
-    busy = replace(SMALL, measurement=Run(5e-3))  # kernels: 5.5 ms
+    slow = replace(SMALL.profile, unprofiled_seconds=5e-3)  # kernels: 5.5 ms
+    busy = replace(SMALL, measurement=Run(5e-3), profile=slow)
     assert breakdown(busy, PEAKS)[DISPATCH] == 0.0
     assert breakdown(busy, PEAKS)[DISTURBANCE] == pytest.approx(-0.5e-3)
     alone = replace(busy, profile=replace(busy.profile, method="isolated", outside_seconds=-0.5e-3))
@@ -170,12 +168,46 @@ def test_what_was_disturbed_by_more_than_5_percent_is_said_not_to_add_up():
     assert gap.baseline_accounted == pytest.approx(1.0)
     assert not gap.adds_up
     assert "disturbed by more than 5 %" in accounted_text(gap)
+    assert "small took 93 % of its median while its operators were timed" in accounted_text(gap)
     assert "93 % of its median, in the baseline to 100 %" in accounted_text(gap)
     (quiet,) = explain(BIG, replace(SMALL, measurement=Run(5.7e-3)), PEAKS)
     assert quiet.adds_up
     assert "disturbed" not in accounted_text(quiet)
     (busy,) = explain(replace(BIG, measurement=Run(11e-3)), replace(SMALL, measurement=Run(5.7e-3)), PEAKS)
     assert not busy.adds_up
+
+
+def test_a_profile_that_ran_slower_than_the_plain_inferences_in_turn_with_it_is_recognised_and_said():
+    slowed = profile([(NAMES[CONV], 5e-3), (NAMES[TRANSPOSE], 1e-3), (NAMES[ADD], 0.5e-3)], plain=5e-3)
+    (gap,) = explain(BIG, replace(SMALL, profile=slowed, measurement=Run(5.1e-3)), PEAKS)
+    assert gap.accounted == pytest.approx(6.5 / 5.1)
+    (doubt,) = gap.doubts
+    assert "the operators of small took 130 % of an inference without the profiler" in doubt
+    assert doubt in accounted_text(gap)
+    # What profiling adds to less than 5 % is not worth a word, and nothing is scaled to hide it.
+    slightly = replace(slowed, unprofiled_seconds=6.4e-3)
+    (small,) = explain(BIG, replace(SMALL, profile=slightly, measurement=Run(6.4e-3)), PEAKS)
+    assert small.adds_up
+    assert small.doubts == ()
+    assert small.accounted == pytest.approx(6.5 / 6.4)
+
+
+def test_a_model_that_was_slower_when_it_was_profiled_than_when_it_was_measured_is_said_to_be():
+    (gap,) = explain(BIG, replace(SMALL, measurement=Run(4.5e-3)), PEAKS)
+    assert gap.accounted == pytest.approx(5.6 / 4.5)
+    assert gap.doubts == (
+        "small took 124 % of its median while its operators were timed: something else ran, or the clock moved",
+    )
+
+
+def test_operators_timed_alone_are_reconciled_with_the_whole_that_was_timed_between_them():
+    times = [(NAMES[CONV], 4e-3), (NAMES[TRANSPOSE], 0.1e-3), (NAMES[ADD], 0.05e-3)]
+    alone = profile(times, outside=1.8e-3, method="isolated")
+    whole = profile([(NAMES[CONV], 10e-3)], method="isolated")
+    (gap,) = explain(replace(BIG, profile=whole), replace(SMALL, profile=alone), PEAKS)
+    assert {p.name: p.candidate_seconds for p in gap.parts}[DISPATCH] == pytest.approx(1.8e-3)
+    assert gap.accounted == pytest.approx(5.95 / 6)
+    assert any(c.startswith(DISPATCH) and "they push them out" in c for c in gap.causes)
 
 
 def test_compute_below_peak_names_the_group_that_lost_most_not_the_one_that_takes_longest():
@@ -248,7 +280,7 @@ PRUNED = Subject("pruned", [cost(0, CONV, 4_000_000, 1_000_000)], BIG.profile, R
 
 def test_zeros_that_were_multiplied_make_a_model_smaller_not_faster():
     assert sparsity_verdict(BIG) == ""
-    assert sparsity_verdict(PRUNED).startswith("smaller, not faster: 75%")
+    assert sparsity_verdict(PRUNED).startswith("smaller, not faster: 75 %")
     isolated = replace(PRUNED, profile=replace(PRUNED.profile, method="isolated"))
     assert "cannot be seen" in sparsity_verdict(isolated)
 
@@ -267,6 +299,9 @@ def test_a_gap_survives_json_and_a_broken_one_is_named():
     (gap,) = explain(BIG, SMALL, PEAKS)
     record = json.loads(json.dumps(gap.to_json()))
     assert Gap.from_json(record) == gap
+    assert gap.doubts
+    before = {name: value for name, value in record.items() if name != "doubts"}
+    assert Gap.from_json({**before, "schema": "armlet.gap/1"}) == replace(gap, doubts=())
     for change in ({"parts": [{"name": "luck"}]}, {"threads": 0}, {"causes": ["\x1b[2J"]}, {"extra": 1}):
         with pytest.raises(DataError, match=next(iter(change)) if "extra" not in change else "unknown"):
             Gap.from_json({**record, **change})

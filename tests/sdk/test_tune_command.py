@@ -122,9 +122,9 @@ def test_on_the_local_board_every_runtime_and_thread_count_is_measured_and_the_b
     )
     # No sparse kernels here, and the table says so for each share of zeros.
     assert [one.variant for one in tuned.left_out] == [
-        "float, 70% zero",
-        "float, 80% zero",
-        "float, 90% zero",
+        "float, 70 % zero",
+        "float, 80 % zero",
+        "float, 90 % zero",
     ]
     assert "skip no zeros" in tuned.left_out[0].reason
     # The winner runs, under the model's name, and nothing else is left of the measurement.

@@ -467,11 +467,11 @@ def test_tuning_there_ranks_by_instructions_and_zeros_win(board: VirtualBoard, t
     assert "instructions" in tuned.ranked_by
     assert {c.threads for c in tuned.candidates} == {1}
     found = {(c.variant, c.runtime): c.instructions for c in tuned.candidates}
-    assert {v for v, _ in found} == {"float", "float, 90% zero", "int8"}
+    assert {v for v, _ in found} == {"float", "float, 90 % zero", "int8"}
     assert {r for _, r in found} == {"ai-edge-litert", "tflite-runtime"}
-    assert (tuned.winner.variant, tuned.winner.runtime) == ("float, 90% zero", "ai-edge-litert")
+    assert (tuned.winner.variant, tuned.winner.runtime) == ("float, 90 % zero", "ai-edge-litert")
     # tflite-runtime does not skip zeros on this core, and the table shows it.
-    assert found["float, 90% zero", "tflite-runtime"] > 1.2 * found["float, 90% zero", "ai-edge-litert"]
+    assert found["float, 90 % zero", "tflite-runtime"] > 1.2 * found["float, 90 % zero", "ai-edge-litert"]
     with open_session("virtual-arm64", Target()) as session:
         assert [r["name"] for r in session.agent.status()["releases"]].count("net") == 1
         # What the agent there answers is the original's answer for the image as it is: it flips for the mirrored net.

@@ -54,7 +54,7 @@ def test_a_dense_mobilenet_stays_the_model_that_it_is() -> None:
     assert made.form == "dense"
     assert made.applied == ()
     assert made.graph.write() == graph.write()
-    assert made.passes[-1].reason == "0% of the 1x1 weights are zero, more than 67 % must be"
+    assert made.passes[-1].reason == "0 % of the 1x1 weights are zero, more than 67 % must be"
 
 
 def test_weights_of_zeros_alone_leave_nothing_to_hint_at_and_no_error() -> None:
