@@ -115,7 +115,7 @@ def build_parser() -> argparse.ArgumentParser:
     bench.add_argument("--no-pinning", action="store_true", help="do not keep to the big cores")
     profile = commands.add_parser("profile")
     profile.add_argument("models", nargs="+")
-    profile.add_argument("--max-inferences", type=int, default=400)
+    profile.add_argument("--max-inferences", type=int, default=2000)
     profile.add_argument("--max-seconds", type=float, default=5.0, help="per model")
     profile.add_argument("--emulated", action="store_true")
     profile.add_argument("--no-pinning", action="store_true", help="do not keep to the big cores")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass
@@ -22,14 +23,16 @@ _INVOKE = "Invoke"
 _LEAST_IN_A_BLOCK, _MOST_IN_A_BLOCK = 3, 25
 #: What :class:`Beside` takes altogether, whichever is reached first.
 BESIDE_SECONDS = 5.0
-BESIDE_SAMPLES = 2000
+BESIDE_SAMPLES = 10_000
+#: Inferences that do not count after another model was loaded, timed and let go.
+_COLD = 2
 
 
 @dataclass(frozen=True)
 class ProfilePlan:
     """At most ``max_inferences`` profiled ones, or ``max_seconds`` altogether, whichever is first; at least three."""
 
-    max_inferences: int = 400
+    max_inferences: int = 2000
     max_seconds: float = 5.0
     max_warmup_seconds: float = 1.0
 
@@ -67,7 +70,7 @@ def outside_of_kernels(
 
 @dataclass(frozen=True)
 class Taken:
-    """What :func:`profile_inferences` found; times in seconds."""
+    """What :class:`Turns` found; times in seconds."""
 
     kernels: tuple[KernelTime, ...]
     outside_seconds: float
@@ -75,63 +78,81 @@ class Taken:
     unprofiled: tuple[float, ...]  # (inferences,)
 
 
-def profile_inferences(
-    model: Any,
-    plain: Callable[[], None],
-    plan: ProfilePlan,
-    *,
-    clock: Callable[[], int] = time.perf_counter_ns,
-) -> Taken:
-    """Profiled inferences and ``plain`` ones, in turn. ``model`` is a :class:`litert_profiler.ProfiledModel`.
+class Turns:
+    """Profiled inferences of one model and plain ones, in turn.
 
-    They take turns in blocks, as models that are measured do (:func:`device_agent.bench.take_samples`), and for the
-    same reason the first inference of a block does not count. Raises AgentError when inferences differ in their
-    kernels.
+    ``model`` is a :class:`litert_profiler.ProfiledModel`, ``plain`` runs the same network without a profiler. They take
+    turns in blocks, as models that are measured do (:func:`device_agent.bench.take_samples`), and for the same reason
+    the first inference of a block does not count.
     """
-    warm: list[float] = []
-    while not warm or not (is_stable(warm) or sum(warm) >= plan.max_warmup_seconds):
-        warm.append(_timed(model.run, clock))
-    block = _in_a_block(float(np.median(warm[-STABLE_WINDOW:])))
-    profiled: list[float] = []
-    unprofiled: list[float] = []
-    seen: list[list[litert_profiler.Event]] = []
-    outside: list[float] = []
-    spent = 0.0
-    while len(seen) < _LEAST_IN_A_BLOCK or (len(seen) < plan.max_inferences and spent < plan.max_seconds):
-        times = [_timed(plain, clock) for _ in range(1 + block)]
-        unprofiled += times[1:]
-        spent += sum(times)
-        for number in range(1 + block):
-            model.start()
-            seconds = _timed(model.run, clock)
-            events = model.stop()
-            spent += seconds
+
+    def __init__(
+        self,
+        model: Any,
+        plain: Callable[[], None],
+        plan: ProfilePlan,
+        *,
+        clock: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        self._model, self._plain, self._plan, self._clock = model, plain, plan, clock
+        warm: list[float] = []
+        while not warm or not (is_stable(warm) or sum(warm) >= plan.max_warmup_seconds):
+            warm.append(_timed(model.run, clock))
+        self._block = _in_a_block(float(np.median(warm[-STABLE_WINDOW:])))
+        self._profiled: list[float] = []
+        self._unprofiled: list[float] = []
+        self._outside: list[float] = []
+        self._seen: list[list[litert_profiler.Event]] = []
+        self._spent = 0.0
+
+    @property
+    def is_done(self) -> bool:
+        """True when as much as planned was taken, and three profiled inferences at least."""
+        plan = self._plan
+        return len(self._seen) >= _LEAST_IN_A_BLOCK and (
+            len(self._seen) >= plan.max_inferences or self._spent >= plan.max_seconds
+        )
+
+    def take(self) -> None:
+        """A block of plain inferences, then one of profiled ones."""
+        begun = self._clock()
+        self._unprofiled += [_timed(self._plain, self._clock) for _ in range(1 + self._block)][1:]
+        for number in range(1 + self._block):
+            self._model.start()
+            seconds = _timed(self._model.run, self._clock)
+            events = self._model.stop()
             if number:
-                profiled.append(seconds)
-                seen.append(kernel_events(events))
-                outside.append(outside_of_kernels(events, seen[-1], seconds))
-    steps = [[(e.name, e.node) for e in events] for events in seen]
-    if any(step != steps[0] for step in steps):
-        raise AgentError(
-            "the inferences of one model differ in their kernels",
-            expected=f"{len(steps[0])} kernels each time",
-            found=", ".join(str(n) for n in sorted({len(step) for step in steps})),
+                self._profiled.append(seconds)
+                self._seen.append(kernel_events(events))
+                self._outside.append(outside_of_kernels(events, self._seen[-1], seconds))
+        self._spent += (self._clock() - begun) / 1e9
+
+    def taken(self) -> Taken:
+        """What was found. Raises AgentError when inferences differ in their kernels."""
+        seen = self._seen
+        steps = [[(e.name, e.node) for e in events] for events in seen]
+        if any(step != steps[0] for step in steps):
+            raise AgentError(
+                "the inferences of one model differ in their kernels",
+                expected=f"{len(steps[0])} kernels each time",
+                found=", ".join(str(n) for n in sorted({len(step) for step in steps})),
+            )
+        times = np.array(
+            [[uncut(event.seconds) for event in events] for events in seen]
+        )  # (inferences, kernels)
+        outside = np.array(self._outside)
+        chosen = typical(times.sum(axis=1) + outside)
+        kernels = tuple(
+            KernelTime(
+                _printable(event.name),
+                event.node,
+                bool(event.type & litert_profiler.DELEGATE_OPERATOR),
+                float(np.mean(times[chosen, number])),
+                min(events[number].seconds for events in seen),
+            )
+            for number, event in enumerate(seen[0])
         )
-    times_of = np.array(
-        [[uncut(event.seconds) for event in events] for events in seen]
-    )  # (inferences, kernels)
-    chosen = typical(times_of.sum(axis=1) + np.array(outside))
-    kernels = tuple(
-        KernelTime(
-            _printable(event.name),
-            event.node,
-            bool(event.type & litert_profiler.DELEGATE_OPERATOR),
-            float(np.mean(times_of[chosen, number])),
-            min(events[number].seconds for events in seen),
-        )
-        for number, event in enumerate(seen[0])
-    )
-    return Taken(kernels, float(np.mean(np.array(outside)[chosen])), tuple(profiled), tuple(unprofiled))
+        return Taken(kernels, float(np.mean(outside[chosen])), tuple(self._profiled), tuple(self._unprofiled))
 
 
 def _in_a_block(seconds: float) -> int:
@@ -139,20 +160,36 @@ def _in_a_block(seconds: float) -> int:
     return max(_LEAST_IN_A_BLOCK, min(wanted, _MOST_IN_A_BLOCK))
 
 
-def profile(agent: Any, plan: ProfilePlan, *, cpus: Sequence[int], emulated: bool) -> Profile:
-    """The profile of a loaded :class:`device_agent.loaded.LoadedModel` by its runtime's own profiler.
+def profile(
+    agents: Sequence[Any], plan: ProfilePlan, *, cpus: Sequence[int], emulated: bool
+) -> list[Profile]:
+    """Profiles of loaded models (:class:`device_agent.loaded.LoadedModel`) by their runtime's own profiler.
 
-    Where the model runs from packed weights that were kept in a file, the profiled one maps the same file: the memory
-    of a copy of its own can be slower, and layers that wait for their weights would seem to take longer than they do.
+    The models take turns too, so that each is seen over the whole time. Where one runs from packed weights that were
+    kept in a file, the profiled one maps the same file: the memory of a copy of its own can be slower, and layers that
+    wait for their weights would seem to take longer than they do.
 
     Raises RuntimeUnavailable where the runtime has none.
     """
-    threads = agent.model.threads
-    set_inputs(agent)
-    with litert_profiler.ProfiledModel(
-        agent.model.tflite, threads=threads, weight_cache=agent.model.weight_cache
-    ) as model:
-        taken = profile_inferences(model, agent.model.invoke, plan)
+    with contextlib.ExitStack() as stack:
+        turns = []
+        for agent in agents:
+            set_inputs(agent)
+            model = stack.enter_context(
+                litert_profiler.ProfiledModel(
+                    agent.model.tflite, threads=agent.model.threads, weight_cache=agent.model.weight_cache
+                )
+            )
+            turns.append(Turns(model, agent.model.invoke, plan))
+        while unfinished := [turn for turn in turns if not turn.is_done]:
+            for turn in unfinished:
+                turn.take()
+        return [
+            _profile(agent, turn.taken(), cpus=cpus, emulated=emulated) for agent, turn in zip(agents, turns)
+        ]
+
+
+def _profile(agent: Any, taken: Taken, *, cpus: Sequence[int], emulated: bool) -> Profile:
     return Profile(
         model=agent.name,
         tflite_sha256=agent.tflite_sha256,
@@ -164,7 +201,7 @@ def profile(agent: Any, plan: ProfilePlan, *, cpus: Sequence[int], emulated: boo
         unprofiled_seconds=midmean(taken.unprofiled),
         call_seconds=0.0,
         resolution_seconds=litert_profiler.RESOLUTION_SECONDS,
-        threads=threads,
+        threads=agent.model.threads,
         cpus=tuple(cpus),
         runtime=agent.model.identity.name,
         runtime_version=agent.model.identity.version,
@@ -198,10 +235,10 @@ class Beside:
         while not self._samples or (
             self._spent < share * BESIDE_SECONDS and len(self._samples) < share * BESIDE_SAMPLES
         ):
-            times = [_timed(self._invoke, self._clock) for _ in range(1 + self._block)]
-            self._samples += times[1:]
+            times = [_timed(self._invoke, self._clock) for _ in range(_COLD + self._block)]
+            self._samples += times[_COLD:]
             self._spent += sum(times)
-            self._block = _in_a_block(float(np.median(times[1:])))
+            self._block = max(_LEAST_IN_A_BLOCK, round(BLOCK_SECONDS / max(midmean(times), 1e-6)))
 
     def times(self) -> dict[str, Any]:
         """As :func:`time_model`."""

@@ -219,8 +219,8 @@ def sparsity_verdict(subject: Subject) -> str:
         return ""
     if subject.profile.method == "isolated":
         return (
-            f"{100 * zeros:.0f} % of the multiply-accumulates are by zero; whether the runtime skips them cannot be seen "
-            "in operators timed one by one"
+            f"{100 * zeros:.0f} % of the multiply-accumulates are by zero; whether the runtime skips them cannot be "
+            "seen in operators timed one by one"
         )
     operators = [time for time in subject.operators() if time.cost.macs]
     sparse = [time for time in operators if time.ran_sparse]

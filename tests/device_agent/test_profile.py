@@ -121,10 +121,17 @@ class FakeModel:
         ]
 
 
+def all_turns(model, plain, plan):
+    turns = profiler.Turns(model, plain, plan, clock=lambda: model.now)
+    while not turns.is_done:
+        turns.take()
+    return turns.taken()
+
+
 def test_parts_of_an_inference_add_up_and_a_disturbance_is_left_out():
     model = FakeModel()
     plan = profiler.ProfilePlan(max_inferences=20, max_seconds=100.0)
-    taken = profiler.profile_inferences(model, model.run_without_profiler, plan, clock=lambda: model.now)
+    taken = all_turns(model, model.run_without_profiler, plan)
     assert [kernel.name for kernel in taken.kernels] == ["Clamp (NC)", "Add (ND)"]
     assert [kernel.seconds for kernel in taken.kernels] == pytest.approx(
         [5.5e-6, 7.5e-6]
@@ -140,9 +147,7 @@ def test_profiled_and_plain_inferences_take_turns_and_the_first_of_a_turn_does_n
     run, plain = model.run, model.run_without_profiler
     model.run = lambda: (turns.append("profiled"), run())
     plan = profiler.ProfilePlan(max_inferences=60, max_seconds=100.0)
-    taken = profiler.profile_inferences(
-        model, lambda: (turns.append("plain"), plain()), plan, clock=lambda: model.now
-    )
+    taken = all_turns(model, lambda: (turns.append("plain"), plain()), plan)
     turns = turns[turns.index("plain") :]
     assert turns == (["plain"] * 26 + ["profiled"] * 26) * 3
     assert len(taken.profiled) == 75
@@ -151,9 +156,7 @@ def test_profiled_and_plain_inferences_take_turns_and_the_first_of_a_turn_does_n
 def test_inferences_that_differ_are_an_error():
     model = FakeModel(changing=True)
     with pytest.raises(Exception, match="differ"):
-        profiler.profile_inferences(
-            model, model.run_without_profiler, profiler.ProfilePlan(4), clock=lambda: model.now
-        )
+        all_turns(model, model.run_without_profiler, profiler.ProfilePlan(4))
 
 
 @pytest.mark.parametrize("memory_words", [6, 8, 12])
