@@ -49,10 +49,15 @@ def rows(runtime: str, threads: list[int]) -> list[dict[str, Any]]:
             "operators_of_plain": profile.kernel_seconds / profile.unprofiled_seconds,
             "plain_of_median": profile.unprofiled_seconds / model.measurement.median,
             "doubts": list(gap.doubts),
+            "p90_of_median": timed.p90 / timed.median,
+            "preemptions": timed.preemptions,
+            "samples": len(timed.samples_seconds),
             "causes": list(gap.causes),
         }
         for gap in report.gaps
         for model, profile in [profiles[gap.candidate]]
+        for timed in model.measurements
+        if timed.threads == gap.threads
     ]
 
 
@@ -67,7 +72,8 @@ def main() -> None:
         print(
             f"{row['runtime']:15} {row['model']:28} {row['threads']} threads: {row['accounted']:6.1%} of its median, "
             f"{row['baseline_accounted']:6.1%} of the baseline's; operators {row['operators_of_plain']:6.1%} of a "
-            f"plain inference, that {row['plain_of_median']:6.1%} of the median; "
+            f"plain inference, that {row['plain_of_median']:6.1%} of the median; p90 {row['p90_of_median']:.1%}, "
+            f"preempted {row['preemptions']} times in {row['samples']}; "
             f"{'; '.join(c.split(',')[0] for c in row['causes'])}"
         )
     print(f"{sum(row['adds_up'] for row in found)} of {len(found)} within 5 %")
