@@ -167,6 +167,10 @@ def layer_names(tensor_names: Sequence[str]) -> list[str]:
 
 def _row(weight: Weight, name: str, coded: CodedWeight) -> LayerRow:
     array, layer = weight.array, weight.layer
+    if array.dtype == np.uint8 and weight.tensor.dtype == "FLOAT32":
+        # Behind a DENSIFY: the bytes of what is stored, and what is not is zero.
+        stored = array.view(np.float32)
+        array = np.concatenate([stored, np.zeros(weight.tensor.elements - stored.size, np.float32)])
     flat = array.ravel()
     nonzero = int(np.count_nonzero(flat))
     distinct = np.unique(flat).size

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sdk.compress.cluster import cluster
 from sdk.compress.prune import prune
+from sdk.compress.sparse_hint import sparse_hint
 from sdk.graph import Graph
 from sdk.inspection import CodedWeight, Inspection, filler_zeros, layer_names, layer_rows
 from tests.sdk.small_graphs import small_network
@@ -29,6 +30,15 @@ def test_zeros_and_distinct_values_are_counted_per_layer() -> None:
     assert 2 <= pointwise.centroids <= 8
     assert rows["stem"].sparsity == 0.0
     assert rows["stem"].centroids is None  # 432 different floats
+
+
+def test_a_weight_behind_a_sparse_hint_counts_its_zeros_like_any_other() -> None:
+    graph = prune(small_network(), 0.75)
+    plain = rows_of(graph)["pointwise"]
+    (hinted,) = [row for row in rows_of(sparse_hint(graph)).values() if row.layer == plain.layer]
+    assert hinted.sparsity == pytest.approx(plain.sparsity)
+    assert hinted.original_bytes == plain.original_bytes
+    assert abs((hinted.centroids or 0) - (plain.centroids or 0)) <= 1
 
 
 def test_an_untouched_layer_keeps_its_size_through_the_stages() -> None:
