@@ -109,12 +109,19 @@ def variants(model: Path, shares: tuple[float, ...], board: str) -> Iterator[Var
         for pruned, block in PRUNED.items() if share else (("not pruned", 1),):
             package = model.with_suffix(".armlet")
             made = compress_model(
-                model, package, effort="none", sparsity=share, clusters=0, block=block, board=board
+                model,
+                package,
+                effort="none",
+                sparsity=share,
+                clusters=0,
+                block=block,
+                low_rank=False,
+                board=board,
             )
             yield Variant(
                 pruned,
                 share,
-                f"--for {board} --sparsity {share:g} --clusters 0 --block {block}",
+                f"--for {board} --sparsity {share:g} --clusters 0 --block {block} --low-rank off",
                 made.form,
                 tuple(p["name"] for p in made.passes if p["applied"]),
                 Graph.read(unpack(package.read_bytes()).tflite),
