@@ -25,8 +25,17 @@ class Cell:
 def fill(template: str, **values: Any) -> str:
     """The page; a name that the template uses and nobody gives is an error. Text is escaped unless it is Markup."""
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_hold_percent,
     )
     return environment.from_string(HEAD + template).render(
         style=Markup(STYLE), script=Markup(SCRIPT), **values
     )
+
+
+def _hold_percent(value: Any) -> Any:
+    """Text in which no line ends between a number and its percent sign."""
+    return value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value

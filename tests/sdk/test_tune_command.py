@@ -118,7 +118,7 @@ def test_on_the_local_board_every_runtime_and_thread_count_is_measured_and_the_b
     assert costs == sorted(costs)
     assert tuned.winner.points_lost <= 5
     assert all(
-        c.measurement is not None and len(c.measurement.samples_seconds) >= 6 for c in tuned.candidates
+        c.measurement is not None and len(c.measurement.samples_seconds) >= 3 for c in tuned.candidates
     )
     # No sparse kernels here, and the table says so for each share of zeros.
     assert [one.variant for one in tuned.left_out] == [

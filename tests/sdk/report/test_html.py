@@ -47,7 +47,7 @@ class Page(HTMLParser):
         self.loads += [v for k, v in attrs if k in ("src", "href", "action") and v]
 
     def handle_data(self, data):
-        self.words += data
+        self.words += data.replace("\xa0", " ")
         if self._open is not None:
             self.figures.append((*self._open, data))
             self._open = None
@@ -126,6 +126,7 @@ def test_the_page_needs_no_network_and_says_so_to_the_browser(source: str) -> No
 
 def test_the_page_tells_causes_conditions_and_verdict(report: Report, source: str) -> None:
     words = Page(source).words
+    assert "\xa0%" in source  # no line ends between a number and its percent sign
     for cause in report.gaps[0].causes:
         assert cause in words
     for word in ("Trusted", "performance", "1.8 GHz before", "45 °C before", "a note", "4 GFLOP/s"):
