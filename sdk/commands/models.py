@@ -311,7 +311,7 @@ def _compress_arguments(sub: argparse.ArgumentParser) -> None:
         type=price,
         default=0.0,
         metavar="NATS",
-        help="training counts the package's bits at so much of its loss each, such as 1e-5 (default: 0, it does not)",
+        help="training counts the package's bits at so much of its loss each, such as 3e-8 (default: 0, it does not)",
     )
 
     group = sub.add_argument_group("what to reach")
