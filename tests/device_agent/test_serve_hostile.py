@@ -175,6 +175,10 @@ def test_who_sends_nothing_takes_no_more_than_a_connection(server):
     assert b"Retry-After: 1\r\n" in received
     for channel in idle:
         channel.close()
+    end = time.monotonic() + 10
+    while server.listeners[0].connections == 8:  # until it has seen that somebody left
+        assert time.monotonic() < end
+        time.sleep(0.01)
     works(server)
 
 
