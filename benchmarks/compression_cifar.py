@@ -24,7 +24,9 @@ import numpy as np
 from benchmarks.cifar_training import NETWORKS, SHIFT, SIZE, train_float
 from benchmarks.compression_lenet import error_percent, trained
 from device_agent import package
+from device_agent.usage import Usage
 from sdk.boards import load_board
+from sdk.compress.attempts import key_of
 from sdk.compress.mirror import flip_inside
 from sdk.compress.recipe import Recipe
 from sdk.compress.specialise import for_board
@@ -95,19 +97,14 @@ def main() -> None:
         price=arguments.price,
         block=arguments.block,
     )
-    settings = (
-        f"{arguments.sparsity}-{arguments.clusters}-{arguments.price}-{arguments.block}-{arguments.epochs}"
-    )
-    state = arguments.work / f"{arguments.network}_cifar-{settings}.npz"
+    state = arguments.work / f"{arguments.network}_cifar-{key_of(recipe)}.npz"
     started = time.perf_counter()
     made = trained(graph, recipe, train, state)
     zeros = zeros_percent(made, graph)
     board = {}
     if arguments.board:
         made, board = on_the_board(graph, made, arguments.board)
-    packed = pack(
-        made.write(), metadata={"input": {"flip": list(made.input_flips)}} if made.input_flips else {}
-    )
+    packed = pack(made.write(), metadata=Usage(flip=made.input_flips).to_metadata())
     compressed = flip_inside(Graph.read(package.unpack(packed).tflite)).write()
     record = {
         "network": arguments.network,
