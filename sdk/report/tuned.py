@@ -6,22 +6,11 @@ Every figure stands with its raw value beside it (``data-field``, ``data-value``
 from __future__ import annotations
 
 from sdk.errors import ReportError
-from sdk.report.page import SCRIPT, STYLE
 from sdk.report.terminal_tuned import baseline, cost_text, verdict
 from sdk.report.units import bytes_text, ratio_text
 from sdk.tuning import Tuned
 
-_TEMPLATE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title>
-<style>{{ style }}</style>
-</head>
-<body>
-<main>
-<h1>{{ title }}</h1>
+_TEMPLATE = """<h1>{{ title }}</h1>
 <p class="dim">Ranked by {{ t.ranked_by }}. A variant may lose {{ t.max_loss }} points, measured on {{ t.samples }}
 images of {{ t.checked_on }}.</p>
 <p class="verdict">{{ verdict }}</p>
@@ -50,8 +39,7 @@ images of {{ t.checked_on }}.</p>
 def render(result: Tuned) -> str:
     """The page. Raises ReportError when Jinja2 is not installed."""
     try:
-        from jinja2 import Environment, StrictUndefined
-        from markupsafe import Markup
+        from sdk.report.fill import fill
     except ImportError as error:
         raise ReportError(
             "HTML reports need Jinja2",
@@ -75,13 +63,9 @@ def render(result: Tuned) -> str:
                 ("package_bytes", one.package_bytes, bytes_text(one.package_bytes), mark),
             ]
         )
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(_TEMPLATE).render(
+    return fill(
+        _TEMPLATE,
         title=f"{result.model} tuned for {result.board}",
-        style=Markup(STYLE),
-        script=Markup(SCRIPT),
         t=result,
         verdict=verdict(result),
         heads=heads,
