@@ -72,7 +72,7 @@ def cut_dead_channels(
 def _cut(
     graph: Graph, cuts: list[tuple[_Link, np.ndarray]], arrays: Mapping[int, np.ndarray]
 ) -> dict[int, np.ndarray]:
-    """What :func:`_without` does to weights and biases, done to the arrays beside them."""
+    """Weights and biases of the layers, or arrays that stand beside them, without the dead channels."""
     left = dict(arrays)
     for link, used in cuts:
         maker, reader = graph.operators[link.maker], graph.operators[link.reader]
@@ -196,27 +196,11 @@ def _value(graph: Graph, link: _Link, bias: np.ndarray) -> np.ndarray | None:
 
 def _without(graph: Graph, links: list[tuple[_Link, np.ndarray]]) -> Graph:
     editor = Editor(graph)
-    data: dict[int, np.ndarray] = {}
-
-    def constant(tensor: int) -> np.ndarray:
-        found = data.get(tensor, graph.tensors[tensor].data)
-        assert found is not None
-        return found
-
     for link, used in links:
-        maker, reader = graph.operators[link.maker], graph.operators[link.reader]
-        weight = constant(reader.inputs[1])
-        columns = _columns(graph, link, weight)[:, :, used]
-        data[reader.inputs[1]] = columns.reshape(*weight.shape[:-1], -1)
-        for tensor in maker.inputs[1:3]:
-            data[tensor] = constant(tensor)[used]
         size = int(used.sum())
-        _resize(editor, maker.outputs[0], size)
+        _resize(editor, graph.operators[link.maker].outputs[0], size)
         for index in link.between:
             operator = graph.operators[index]
-            if operator.kind == "DEPTHWISE_CONV_2D":
-                for tensor in operator.inputs[1:3]:
-                    data[tensor] = constant(tensor)[..., used]
             if operator.kind == "RESHAPE":
                 before, after = (
                     graph.tensors[t].shape[-1] for t in (operator.inputs[0], operator.outputs[0])
@@ -225,7 +209,10 @@ def _without(graph: Graph, links: list[tuple[_Link, np.ndarray]]) -> Graph:
             _resize(editor, operator.outputs[0], size)
             if operator.kind == "RESHAPE":
                 editor.replace(index, [_reshape(editor, operator)])
-    for tensor, array in data.items():
+    constants = {t: tensor.data for t, tensor in enumerate(graph.tensors) if tensor.data is not None}
+    for tensor, array in _cut(graph, links, constants).items():
+        if array is constants[tensor]:
+            continue
         array = np.ascontiguousarray(array)
         editor.tensors[tensor] = replace(editor.tensors[tensor], data=array, shape=array.shape)
     return editor.graph()

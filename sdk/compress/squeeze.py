@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from sdk.compress.edit import Editor, depthwise, pad
-from sdk.compress.structure import last_mean, zeros
+from sdk.compress.structure import last_mean, reduces_space, zeros
 from sdk.graph import Graph, Operator
 
 #: Of a 3x3 window at stride 2, padded by one: the taps of the block of 2x2 that belongs to it alone.
@@ -31,9 +31,8 @@ def inner_means_as_depthwise(graph: Graph) -> Graph:
         output = _pixel(graph, index)
         if index == last or output is None:
             continue
-        if (
-            graph.operators[index].outputs[0] != output
-        ):  # a RESHAPE gave the axes back that the mean had dropped
+        if output != operator.outputs[0]:
+            # A RESHAPE gave the axes back that the mean had dropped.
             editor.replace(graph.producers()[output], [])
         editor.replace(index, _halvings(editor, operator.inputs[0], output))
     return editor.graph()
@@ -42,18 +41,17 @@ def inner_means_as_depthwise(graph: Graph) -> Graph:
 def _pixel(graph: Graph, index: int) -> int | None:
     """The value (1, 1, 1, channels) that a mean over space makes, by itself or through a RESHAPE; else None."""
     operator = graph.operators[index]
-    if operator.kind != "MEAN" or graph.tensors[operator.inputs[0]].dtype != "FLOAT32":
+    if operator.kind != "MEAN" or not reduces_space(graph, index):
         return None
-    shape, axes = graph.tensors[operator.inputs[0]].shape, graph.tensors[operator.inputs[1]].data
-    if len(shape) != 4 or shape[0] != 1 or axes is None or {int(a) % 4 for a in axes.ravel()} != {1, 2}:
+    source, output = graph.tensors[operator.inputs[0]], operator.outputs[0]
+    if source.dtype != "FLOAT32":
         return None
-    output = operator.outputs[0]
-    readers = graph.consumers().get(output, [])
     if not operator.options["keepDims"]:
+        readers = graph.consumers().get(output, [])
         if len(readers) != 1 or graph.operators[readers[0]].kind != "RESHAPE" or output in graph.outputs:
             return None
         output = graph.operators[readers[0]].outputs[0]
-    return output if graph.tensors[output].shape == (1, 1, 1, shape[3]) else None
+    return output if graph.tensors[output].shape == (1, 1, 1, source.shape[3]) else None
 
 
 def _halvings(editor: Editor, source: int, output: int) -> list[Operator]:
@@ -64,8 +62,9 @@ def _halvings(editor: Editor, source: int, output: int) -> list[Operator]:
     ones = np.repeat(_BLOCK[None, :, :, None], channels, axis=3)
     adds = editor.constant(f"{name}_block", ones)
     divides = editor.constant(f"{name}_last_block", ones / np.float32(height * width))
+    steps = max(1, math.ceil(math.log2(max(height, width))))
     operators: list[Operator] = []
-    for step in range(steps := max(1, math.ceil(math.log2(max(height, width))))):
+    for step in range(steps):
         padded = editor.value(f"{name}_{step}_padded", (1, height + 2, width + 2, channels))
         height, width = -(-height // 2), -(-width // 2)
         final = step == steps - 1
@@ -88,21 +87,13 @@ def constants_with_four_axes(graph: Graph) -> Graph:
         values = [t for t in operator.inputs if graph.tensors[t].data is None]
         if len(constants) != 1 or len(graph.tensors[values[0]].shape) != 4:
             continue
-        constant = graph.tensors[constants[0]]
-        if (
-            constant.dtype != "FLOAT32"
-            or constant.data is None
-            or constant.elements
-            not in (
-                1,
-                graph.tensors[values[0]].shape[3],
-            )
-        ):
-            continue
-        if any(size != 1 for size in constant.shape[:-1]):
+        constant, channels = graph.tensors[constants[0]], graph.tensors[values[0]].shape[3]
+        # One number, or one for each channel along the last axis.
+        alike = constant.elements in (1, channels) and constant.elements == math.prod(constant.shape[-1:])
+        if constant.data is None or constant.dtype != "FLOAT32" or not alike:
             continue
         wide = constants[0]
         if len(constant.shape) != 4:
-            wide = editor.constant(f"{constant.name}_wide", constant.data.reshape(1, 1, 1, constant.elements))
+            wide = editor.constant(f"{constant.name}_wide", constant.data.reshape(1, 1, 1, -1))
         editor.replace(index, [replace(operator, inputs=(wide, values[0]))])
     return editor.graph()

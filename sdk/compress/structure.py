@@ -148,13 +148,16 @@ def never_negative(graph: Graph) -> set[int]:
 
 def last_mean(graph: Graph) -> int | None:
     """The number of the last MEAN or SUM over height and width; None where there is none."""
-    for index in reversed(range(len(graph.operators))):
-        operator = graph.operators[index]
-        if operator.kind in ("MEAN", "SUM") and len(graph.tensors[operator.inputs[0]].shape) == 4:
-            axes = graph.tensors[operator.inputs[1]].data
-            if axes is not None and {int(a) % 4 for a in axes.ravel()} == {1, 2}:
-                return index
-    return None
+    return next((n for n in reversed(range(len(graph.operators))) if reduces_space(graph, n)), None)
+
+
+def reduces_space(graph: Graph, index: int) -> bool:
+    """True for a MEAN or SUM of a value (batch, height, width, channels) over height and width."""
+    operator = graph.operators[index]
+    if operator.kind not in ("MEAN", "SUM") or len(graph.tensors[operator.inputs[0]].shape) != 4:
+        return False
+    axes = graph.tensors[operator.inputs[1]].data
+    return axes is not None and {int(a) % 4 for a in axes.ravel()} == {1, 2}
 
 
 def has_sparse_hint(graph: Graph) -> bool:
