@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from sdk.compress.batches import number_of_variant, variant
-from sdk.compress.schedule import Tuning
+from sdk.compress.batches import Variant
 from sdk.execute import Executor
-
-if TYPE_CHECKING:
-    from sdk.data import Dataset
 
 ASKED_AT_ONCE = 500  # images
 
@@ -23,10 +19,9 @@ class Answers:
     goes on from.
     """
 
-    def __init__(self, executor: Executor, dataset: Dataset, images: np.ndarray | None, how: Tuning) -> None:
+    def __init__(self, executor: Executor) -> None:
         import tensorflow as tf
 
-        self.dataset, self.images, self.how = dataset, images, how
         self.known: dict[int, np.ndarray] = {}
 
         @tf.function(reduce_retracing=True)
@@ -35,12 +30,11 @@ class Answers:
 
         self.ask = ask
 
-    def __call__(self, epoch: int, numbers: np.ndarray) -> np.ndarray:
-        """Scores (n, classes) of the images ``numbers`` as this epoch moves them."""
-        number = number_of_variant(self.how, epoch)
-        if number not in self.known:
-            everything = np.arange(len(self.dataset))
+    def __call__(self, variant: Variant) -> np.ndarray:
+        """Scores (images, classes) of the whole data set in a variant."""
+        if variant.number not in self.known:
+            everything = np.arange(len(variant.dataset))
             parts = np.split(everything, range(ASKED_AT_ONCE, len(everything), ASKED_AT_ONCE))
-            found = [self.ask(variant(self.dataset, self.images, self.how, epoch, part)) for part in parts]
-            self.known[number] = np.concatenate([scores.numpy() for scores in found])
-        return self.known[number][numbers]
+            found = [self.ask(variant(part)).numpy() for part in parts]
+            self.known[variant.number] = np.concatenate(found)
+        return self.known[variant.number]

@@ -32,11 +32,16 @@ def shuffled(
         if step < skip:
             continue
         batch = dataset.images(chosen) if images is None else images[chosen]
-        if mirrored is not None:
-            batch = np.where(mirrored[:, None, None, None], batch[:, :, ::-1], batch)
-        if moves is not None:
-            batch = shifted(batch, how.shift, moves)
-        yield step, batch, None if labels is None else labels[chosen]
+        yield step, moved(batch, how, mirrored, moves), None if labels is None else labels[chosen]
+
+
+def moved(
+    batch: np.ndarray, how: Tuning, mirrored: np.ndarray | None, moves: np.ndarray | None
+) -> np.ndarray:
+    """Images (n, height, width, channels): some ``mirrored`` (n,), then each moved by its ``moves`` (n, 2)."""
+    if mirrored is not None:
+        batch = np.where(mirrored[:, None, None, None], batch[:, :, ::-1], batch)
+    return batch if moves is None else shifted(batch, how.shift, moves)
 
 
 def shifted(images: np.ndarray, most: int, moves: np.ndarray) -> np.ndarray:
@@ -47,38 +52,29 @@ def shifted(images: np.ndarray, most: int, moves: np.ndarray) -> np.ndarray:
     return padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def variants(
-    dataset: Dataset, images: np.ndarray | None, how: Tuning, epoch: int, skip: int
-) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray | None]]:
-    """(step, numbers, images, labels) of an epoch but its first ``skip`` steps.
+class Variant:
+    """The images of a data set as an epoch of a priced training moves them.
 
-    Every image is moved in as many ways as there are variants, epoch after epoch in turn: the same moves come again,
-    in another order.
+    Every image is moved in as many ways as there are variants, epoch after epoch in turn: the same moves come again, in
+    another order.
     """
-    numbers = np.random.default_rng((how.seed, epoch)).permutation(len(dataset))
-    labels = dataset.labels
-    for step, start in enumerate(range(0, len(dataset), how.batch)):
-        if step >= skip:
-            chosen = numbers[start : start + how.batch]
-            batch = variant(dataset, images, how, epoch, chosen)
-            yield step, chosen, batch, None if labels is None else labels[chosen]
+
+    def __init__(self, dataset: Dataset, images: np.ndarray | None, how: Tuning, epoch: int) -> None:
+        self.dataset, self.images, self.how = dataset, images, how
+        self.number = epoch % VARIANTS if how.shift or how.flip else 0
+        drawn, count = np.random.default_rng((how.seed, self.number, 1)), len(dataset)
+        self._mirrored = drawn.random(count) < 0.5 if how.flip else None
+        self._moves = drawn.integers(0, 2 * how.shift + 1, (count, 2)) if how.shift else None
+
+    def __call__(self, chosen: np.ndarray) -> np.ndarray:
+        """Images ``chosen`` (numbers)."""
+        batch = self.dataset.images(chosen) if self.images is None else self.images[chosen]
+        drawn = (None if of_all is None else of_all[chosen] for of_all in (self._mirrored, self._moves))
+        return moved(batch, self.how, *drawn)
 
 
-def variant(
-    dataset: Dataset, images: np.ndarray | None, how: Tuning, epoch: int, chosen: np.ndarray
-) -> np.ndarray:
-    """Images ``chosen`` (numbers) as an epoch moves them."""
-    moves = np.random.default_rng((how.seed, number_of_variant(how, epoch), 1))
-    count = len(dataset)
-    batch = dataset.images(chosen) if images is None else images[chosen]
-    if how.flip:
-        mirrored = moves.random(count)[chosen] < 0.5
-        batch = np.where(mirrored[:, None, None, None], batch[:, :, ::-1], batch)
-    if how.shift:
-        batch = shifted(batch, how.shift, moves.integers(0, 2 * how.shift + 1, (count, 2))[chosen])
-    return batch
-
-
-def number_of_variant(how: Tuning, epoch: int) -> int:
-    """Which moves an epoch sees."""
-    return epoch % VARIANTS if how.shift or how.flip else 0
+def numbered(how: Tuning, count: int, epoch: int, skip: int) -> Iterator[tuple[int, np.ndarray]]:
+    """(step, image numbers) of an epoch over ``count`` images but its first ``skip`` steps."""
+    numbers = np.random.default_rng((how.seed, epoch)).permutation(count)
+    for step in range(skip, -(-count // how.batch)):
+        yield step, numbers[step * how.batch : (step + 1) * how.batch]

@@ -121,8 +121,7 @@ class PricedStudent(Student):
             self._look_at_codes(images, done)
         given = labels if labels is not None else np.zeros(len(images), np.int64)
         share = self.how.label_share if labels is not None else 0.0
-        price = 0.0 if self.fixed else self.how.price
-        numbers = (share, price, self.adam.next_factor() * self._rate(done))
+        numbers = (share, self.adam.next_factor() * self._rate(done))
         arrays = (tf.constant(images), tf.constant(given), tf.constant(answers))
         self.step(*arrays, *(tf.constant(n, tf.float32) for n in numbers))
 
@@ -153,16 +152,16 @@ class PricedStudent(Student):
         return self.how.rate * share
 
     def _step(  # type: ignore[override]
-        self, images: Any, labels: Any, answers: Any, share: Any, price: Any, factor: Any
+        self, images: Any, labels: Any, answers: Any, share: Any, factor: Any
     ) -> None:
         import tensorflow as tf
 
         with tf.GradientTape() as tape:
             scores = self.executor(images, self.build(), wanted=self.executor.scores)
             loss = distilled(answers, scores, labels, share)
-            for tensor in self.pruned:
+            for tensor in () if self.fixed else self.pruned:
                 scale = self.scales[self.executor.graph.tensors[tensor].name]
-                loss += price * soft_bits(self.values[tensor], STEP * scale)
+                loss += self.how.price * soft_bits(self.values[tensor], STEP * scale)
         gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, self.learning)]
         self.adam.update(gradients, factor, 0.0)
 
@@ -216,15 +215,13 @@ class PricedStudent(Student):
     def choose_codes(self) -> None:
         """Every weight takes the code that costs least, of error and bits together."""
         for tensor, codes in self.codes.items():
-            kept = self.masks[tensor].numpy() > 0 if tensor in self.masks else np.ones(codes.shape, bool)
+            kept = self._kept(tensor)
             book = np.concatenate([[0.0], self.books[tensor].numpy()])
             bits = code_bits(codes.numpy(), len(book))
             if self.blocks.get(tensor, 1) > 1:
                 bits[0] = np.inf  # half a pair of zeros is skipped by no kernel
-            values, curvature = (
-                self.values[tensor].numpy()[kept],
-                self.curvature[tensor][kept] / max(self.sensed, 1),
-            )
+            values = self.values[tensor].numpy()[kept]
+            curvature = self.curvature[tensor][kept] / max(self.sensed, 1)
             chosen = codes.numpy()
             chosen[kept] = cheapest(values, curvature, book, bits, self.how.price)
             codes.assign(chosen)

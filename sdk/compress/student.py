@@ -157,13 +157,19 @@ class Student:
             self.masks[tensor].assign(spread(units, shapes[tensor], self.blocks[tensor]).astype(np.float32))
             start += squares.size
 
+    def _kept(self, tensor: int) -> np.ndarray:
+        """Which weights of a tensor are not masked."""
+        if tensor in self.masks:
+            return np.asarray(self.masks[tensor].numpy() > 0)
+        return np.ones(tuple(self.values[tensor].shape), bool)
+
     def share(self) -> None:
         """Weights become centroids; from here on the centroids learn."""
         import tensorflow as tf
 
         for tensor in (*self.pruned, *self.unpruned):
             values = self.values[tensor].numpy()
-            kept = self.masks[tensor].numpy() > 0 if tensor in self.masks else np.ones(values.shape, bool)
+            kept = self._kept(tensor)
             if not kept.any():
                 kept.flat[0] = True
             usual = self.how.clusters - 1 if tensor in self.masks else UNPRUNED_CENTROIDS

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdk.compress.answers import Answers
-from sdk.compress.batches import shuffled, variants
+from sdk.compress.batches import Variant, numbered, shuffled
 from sdk.compress.priced import PricedStudent
 from sdk.compress.schedule import PRUNE_UNTIL, Tuning
 from sdk.compress.student import State, Student
@@ -115,10 +115,13 @@ def _lessons(
 
     if not isinstance(student, PricedStudent):
         return plain
-    answers = Answers(teacher, dataset, images, how)
+    answers, labels = Answers(teacher), dataset.labels
 
     def priced(epoch: int, skip: int) -> Iterator[tuple[int, int, Lesson]]:
-        for step, numbers, batch, labels in variants(dataset, images, how, epoch, skip):
-            yield step, len(batch), partial(student.learn_from, batch, labels, answers(epoch, numbers))
+        variant = Variant(dataset, images, how, epoch)
+        answered = answers(variant)
+        for step, chosen in numbered(how, len(dataset), epoch, skip):
+            given = None if labels is None else labels[chosen]
+            yield step, len(chosen), partial(student.learn_from, variant(chosen), given, answered[chosen])
 
     return priced
