@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from sdk.graph import Graph, Operator, Signature, Tensor
+
+if TYPE_CHECKING:
+    from sdk.data import Dataset
 
 SAME, VALID = 0, 1
 NO_ACTIVATION, RELU6 = 0, 3
@@ -81,6 +87,24 @@ def host_outputs(tflite: bytes, inputs: np.ndarray) -> np.ndarray:
     from sdk.evaluate import predict
 
     return predict(tflite, inputs)
+
+
+def labelled(graph: Graph, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(count, 8, 8, 3) bytes of smooth noise, and (count,) what the network answers to them preprocessed by "tf"."""
+    from sdk.execute import Executor
+
+    coarse = np.random.default_rng(0).integers(0, 255, (count, 4, 4, 3))
+    noise = coarse.repeat(2, axis=1).repeat(2, axis=2).astype(np.uint8)
+    return noise, Executor(graph)(noise.astype(np.float32) / 127.5 - 1).numpy().argmax(axis=1)
+
+
+def labelled_noise(path: Path, graph: Graph, count: int) -> Dataset:
+    """The data set of :func:`labelled`, kept at ``path``."""
+    from sdk.data import load_dataset
+
+    noise, answers = labelled(graph, count)
+    np.savez(path, x=noise, y=answers)
+    return load_dataset(path, input_shape=(8, 8, 3), preprocess="tf")
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from sdk.api.studies import open_study
@@ -17,11 +16,10 @@ from sdk.compress.journey import Journey
 from sdk.compress.recipe import LayerRecipe, Recipe, apply
 from sdk.compress.search import CHECK_STEP, Hopeless, Race, Space
 from sdk.compress.targets import Compressed, Settings, compress
-from sdk.data import Dataset, load_dataset
+from sdk.data import Dataset
 from sdk.errors import DataError
-from sdk.execute import Executor
 from sdk.graph import Graph
-from tests.sdk.small_graphs import small_network
+from tests.sdk.small_graphs import labelled_noise, small_network
 
 pytestmark = pytest.mark.tensorflow
 POINTWISE, CLASSIFIER = "pointwise/weight", "classifier/weight"
@@ -34,12 +32,7 @@ def graph() -> Graph:
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory, graph: Graph) -> Dataset:
-    path = tmp_path_factory.mktemp("data") / "labelled.npz"
-    coarse = np.random.default_rng(0).integers(0, 255, (160, 4, 4, 3))
-    images = coarse.repeat(2, axis=1).repeat(2, axis=2).astype(np.uint8)
-    labels = Executor(graph)(images.astype(np.float32) / 127.5 - 1).numpy().argmax(axis=1)
-    np.savez(path, x=images, y=labels)
-    return load_dataset(path, input_shape=(8, 8, 3), preprocess="tf")
+    return labelled_noise(tmp_path_factory.mktemp("data") / "labelled.npz", graph, 160)
 
 
 def searched(graph: Graph, dataset: Dataset, study: Any = None, **settings: Any) -> tuple[Compressed, Any]:

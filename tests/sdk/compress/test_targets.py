@@ -12,9 +12,8 @@ from sdk.compress.recipe import Recipe, apply
 from sdk.compress.targets import Compressed, Settings, compress, replay
 from sdk.data import Dataset, load_dataset
 from sdk.errors import DataError, ModelError
-from sdk.execute import Executor
 from sdk.graph import Graph
-from tests.sdk.small_graphs import small_network
+from tests.sdk.small_graphs import labelled, small_network
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +25,7 @@ def graph() -> Graph:
 def folder(tmp_path_factory: pytest.TempPathFactory, graph: Graph) -> Path:
     """200 images, labelled with what the network answers, so that its own accuracy is 100 %."""
     path = tmp_path_factory.mktemp("data")
-    coarse = np.random.default_rng(0).integers(0, 255, (200, 4, 4, 3))
-    images = coarse.repeat(2, axis=1).repeat(2, axis=2).astype(np.uint8)
-    labels = Executor(graph)(images.astype(np.float32) / 127.5 - 1).numpy().argmax(axis=1)
+    images, labels = labelled(graph, 200)
     np.savez(path / "labelled.npz", x=images, y=labels)
     np.savez(path / "plain.npz", x=images)
     return path

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-import numpy as np
 import pytest
 
 from sdk.compress import targets
 from sdk.compress.attempts import Attempts, Point
 from sdk.compress.recipe import Recipe
 from sdk.compress.targets import Settings, compress
-from sdk.data import Dataset, load_dataset
+from sdk.data import Dataset
 from sdk.errors import DataError
-from sdk.execute import Executor
 from sdk.graph import Graph
-from tests.sdk.small_graphs import small_network
+from tests.sdk.small_graphs import labelled_noise, small_network
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +24,7 @@ def graph() -> Graph:
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory, graph: Graph) -> Dataset:
-    path: Path = tmp_path_factory.mktemp("data") / "noise.npz"
-    coarse = np.random.default_rng(0).integers(0, 255, (400, 4, 4, 3))
-    images = coarse.repeat(2, axis=1).repeat(2, axis=2).astype(np.uint8)
-    labels = Executor(graph)(images.astype(np.float32) / 127.5 - 1).numpy().argmax(axis=1)
-    np.savez(path, x=images, y=labels)
-    return load_dataset(path, input_shape=(8, 8, 3), preprocess="tf")
+    return labelled_noise(tmp_path_factory.mktemp("data") / "noise.npz", graph, 400)
 
 
 @pytest.mark.tensorflow

@@ -15,11 +15,11 @@ from sdk.compress.schedule import Tuning
 from sdk.compress.student import State, Student
 from sdk.compress.targets import Settings, compress
 from sdk.compress.tune import tune
-from sdk.data import Dataset, load_dataset
+from sdk.data import Dataset
 from sdk.errors import ModelError
 from sdk.execute import Executor
 from sdk.graph import Graph
-from tests.sdk.small_graphs import small_network
+from tests.sdk.small_graphs import labelled_noise, small_network
 
 pytestmark = pytest.mark.tensorflow
 HOW = Tuning(sparsity=0.8, clusters=8, epochs=10, batch=64, rate=1e-2)
@@ -33,12 +33,7 @@ def graph() -> Graph:
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory, graph: Graph) -> Dataset:
     """Smooth noise, labelled with what the network answers."""
-    path = tmp_path_factory.mktemp("data") / "noise.npz"
-    coarse = np.random.default_rng(0).integers(0, 255, (640, 4, 4, 3))
-    images = coarse.repeat(2, axis=1).repeat(2, axis=2).astype(np.uint8)
-    labels = Executor(graph)(images.astype(np.float32) / 127.5 - 1).numpy().argmax(axis=1)
-    np.savez(path, x=images, y=labels)
-    return load_dataset(path, input_shape=(8, 8, 3), preprocess="tf")
+    return labelled_noise(tmp_path_factory.mktemp("data") / "noise.npz", graph, 640)
 
 
 @pytest.fixture(scope="module")
