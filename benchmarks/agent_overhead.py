@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from device_agent import bench
-from device_agent.loaded import LoadedModel
-from device_agent.measure import bootstrap_median_interval
-from sdk.isolate import null_model
+from device_agent.measuring import bench
+from device_agent.record.measurement import bootstrap_median_interval
+from device_agent.run.loaded import LoadedModel
+from sdk.graph.isolate import null_model
 
 ROUNDS, SAMPLES = 20, 500
 

@@ -31,17 +31,17 @@ from typing import Any
 
 import numpy as np
 
-from device_agent.package import unpack
+from device_agent.package.reader import unpack
 from sdk.api import compress_model
-from sdk.boards import load_board
-from sdk.compress.recipe import Recipe, apply
-from sdk.compress.specialise import for_board
-from sdk.convert import from_keras
+from sdk.board.catalogue import load_board
+from sdk.compress.board_form.specialise import for_board
+from sdk.compress.recipes.recipe import Recipe, apply
+from sdk.deploy.provision.instructions import count_inference
 from sdk.errors import ArmletError
-from sdk.graph import FLIP_AXES, Graph
-from sdk.instructions import count_inference
+from sdk.graph.on_host.convert import from_keras
+from sdk.graph.records import FLIP_AXES, Graph
 from sdk.models import build
-from sdk.progress import terminal_progress
+from sdk.tools.progress import terminal_progress
 
 #: The core that is emulated, and a board that has it.
 BOARDS = {

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from sdk import checkpoint
-from sdk.convert import from_keras
-from sdk.data import Dataset
+from sdk.graph.on_host.convert import from_keras
+from sdk.graph.on_host.data import Dataset
 from sdk.models import build
 from sdk.models.keras_builder import load_keras
 from sdk.models.train_digits import retake_statistics, trainable_twin
+from sdk.tools.system import checkpoint
 
 SIZE, CLASSES = 32, 10
 BATCH = 128

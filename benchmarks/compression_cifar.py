@@ -23,17 +23,17 @@ import numpy as np
 
 from benchmarks.cifar_training import NETWORKS, SHIFT, SIZE, train_float
 from benchmarks.compression_lenet import error_percent, trained
-from device_agent import package
-from device_agent.usage import Usage
-from sdk.boards import load_board
-from sdk.compress.attempts import key_of
-from sdk.compress.mirror import flip_inside
-from sdk.compress.recipe import Recipe
-from sdk.compress.specialise import for_board
-from sdk.data import load_dataset
-from sdk.graph import Graph
-from sdk.instructions import count_inference
-from sdk.pack import pack
+from device_agent.package import reader as package
+from device_agent.record.usage import Usage
+from sdk.board.catalogue import load_board
+from sdk.compress.board_form.mirror import flip_inside
+from sdk.compress.board_form.specialise import for_board
+from sdk.compress.recipes.attempts import key_of
+from sdk.compress.recipes.recipe import Recipe
+from sdk.deploy.provision.instructions import count_inference
+from sdk.graph.on_host.data import load_dataset
+from sdk.graph.records import Graph
+from sdk.package.pack import pack
 
 PREPROCESS = "mean=125.3,123.0,113.9:scale=63.0,62.1,66.7"  # of CIFAR-10's training images
 

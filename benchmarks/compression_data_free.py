@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from device_agent import package
-from sdk.compress.equalise import pairs
-from sdk.compress.targets import Settings, compress
-from sdk.convert import convert
-from sdk.data import has_splits, load_dataset
-from sdk.evaluate import predict, top1
-from sdk.pack import pack
+from device_agent.package import reader as package
+from sdk.compress.recipes.targets import Settings, compress
+from sdk.compress.rewrite.equalise import pairs
+from sdk.graph.on_host.convert import convert
+from sdk.graph.on_host.data import has_splits, load_dataset
+from sdk.graph.on_host.evaluate import predict, top1
+from sdk.package.pack import pack
 
 
 def main() -> None:

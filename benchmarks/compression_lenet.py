@@ -23,16 +23,17 @@ from typing import Any
 
 import numpy as np
 
-from device_agent import package
-from sdk import checkpoint, models
-from sdk.compress.attempts import key_of
-from sdk.compress.recipe import Recipe, apply
-from sdk.convert import from_keras
-from sdk.data import Dataset, load_dataset
-from sdk.evaluate import predict, top1
-from sdk.graph import Graph
+from device_agent.package import reader as package
+from sdk import models
+from sdk.compress.recipes.attempts import key_of
+from sdk.compress.recipes.recipe import Recipe, apply
+from sdk.graph.on_host.convert import from_keras
+from sdk.graph.on_host.data import Dataset, load_dataset
+from sdk.graph.on_host.evaluate import predict, top1
+from sdk.graph.records import Graph
 from sdk.models.keras_builder import load_keras
-from sdk.pack import pack
+from sdk.package.pack import pack
+from sdk.tools.system import checkpoint
 
 SHIFT = 2  # pixels
 BATCH = 128

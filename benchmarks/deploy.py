@@ -30,9 +30,9 @@ import numpy as np
 
 import sdk
 from benchmarks.loopback import Server, Wire, openssh
-from sdk.connection import SshConnection, connect
-from sdk.graph import Graph
-from sdk.session import accepted_agent
+from sdk.board.ssh.connection import SshConnection, connect
+from sdk.deploy.session import accepted_agent
+from sdk.graph.records import Graph
 
 #: Of the deploy that changes nothing.
 REPEATS = 5

@@ -14,8 +14,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sdk.api.suites import run_suite
-from sdk.suites import Member, Suite
+from sdk.api.measuring.suites import run_suite
+from sdk.explain.suites import Member, Suite
 
 SUITE = Suite(
     name="gap",

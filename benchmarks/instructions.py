@@ -15,12 +15,12 @@ import json
 import sys
 from pathlib import Path
 
-from device_agent import package
-from device_agent.format import MAGIC
-from sdk.emulation.cores import CORES_BY_NAME
+from device_agent.package import reader as package
+from device_agent.package.codec.format import MAGIC
+from sdk.board.emulation.cores import CORES_BY_NAME
+from sdk.deploy.provision.instructions import INFERENCES, count_decoding, count_inference
 from sdk.errors import ArmletError
-from sdk.instructions import INFERENCES, count_decoding, count_inference
-from sdk.progress import terminal_progress
+from sdk.tools.progress import terminal_progress
 
 
 def main() -> int:

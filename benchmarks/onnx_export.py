@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from sdk.compress.structure import find_shuffles, groups_of, same_padding
+from sdk.compress.rewrite.structure import find_shuffles, groups_of, same_padding
 from sdk.errors import UnsupportedOperator
-from sdk.graph import Graph, Operator
+from sdk.graph.records import Graph, Operator
 
 OPSET, IR_VERSION = 13, 8
 _ACTIVATIONS = {1: "Relu", 3: "Clip"}  # schema.fbs, enum ActivationFunctionType: RELU, RELU6

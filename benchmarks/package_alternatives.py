@@ -34,9 +34,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.package_models import Variant, keep, variants
-from device_agent import package, sections
-from sdk.pack import pack, weight_buffers
-from sdk.symbols import Symbols, entropy_bits
+from device_agent.package import reader as package
+from device_agent.package.codec import sections
+from sdk.package.pack import pack, weight_buffers
+from sdk.package.symbols import Symbols, entropy_bits
 
 CLASSES = 8  # of rows and columns by their zeros
 LISTED_BITS = 4  # to state the length of one code

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sdk.pack import weight_buffers
+from sdk.package.pack import weight_buffers
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.package_models import Variant, keep, variants
-from device_agent import package, sections
-from sdk.bit_fields import varint
-from sdk.pack import pack
-from sdk.symbols import Symbols, entropy_bits
+from device_agent.package import reader as package
+from device_agent.package.codec import sections
+from sdk.package.bit_fields import varint
+from sdk.package.pack import pack
+from sdk.package.symbols import Symbols, entropy_bits
 
 LARGE_WINDOW = 27  # log2; larger than any of the models, as `zstd --ultra -22` chooses for files of this size
 

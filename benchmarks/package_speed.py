@@ -51,15 +51,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks.package_models import Variant, keep, variants
-from device_agent import kernel as decoder_kernel
-from device_agent import lz, package
-from device_agent.format import SPARSE
-from device_agent.sections import Code
-from sdk import kernel as kernel_builder
-from sdk import lz_encode
-from sdk.bit_fields import BlockIndex, pack_bits, varint
-from sdk.instructions import count_decoding
-from sdk.pack import pack
+from device_agent.package import kernel as decoder_kernel
+from device_agent.package import reader as package
+from device_agent.package.codec import lz
+from device_agent.package.codec.format import SPARSE
+from device_agent.package.codec.sections import Code
+from sdk.deploy.provision import kernel as kernel_builder
+from sdk.deploy.provision.instructions import count_decoding
+from sdk.package import lz_encode
+from sdk.package.bit_fields import BlockIndex, pack_bits, varint
+from sdk.package.pack import pack
 
 COMMAND = "zstd -d"
 WINDOW = 27  # log2 of zstd's, larger than the models

@@ -2,8 +2,8 @@
 
     python3 peer_runs.py SITE_PACKAGES PEER MODEL INFERENCES
 
-As a script it prints nothing and marks each inference for sdk.emulation's QEMU plugin, as
-``sdk/emulation/guest_inference.py`` does. Needs numpy and the peer, nothing of the project.
+As a script it prints nothing and marks each inference for sdk.board.emulation's QEMU plugin, as
+``sdk/board/emulation/guest_inference.py`` does. Needs numpy and the peer, nothing of the project.
 """
 
 from __future__ import annotations

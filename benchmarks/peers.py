@@ -38,18 +38,18 @@ import numpy as np
 from benchmarks import peer_runs
 from benchmarks.arm_speed import BOARDS, randomised
 from benchmarks.onnx_export import export
-from device_agent.package import unpack
+from device_agent.package.reader import unpack
 from sdk.api import compress_model
-from sdk.convert import from_keras
-from sdk.emulation.cores import find_core
-from sdk.emulation.plugin import run_counted
-from sdk.emulation.userland import prefix
+from sdk.board.emulation.cores import find_core
+from sdk.board.emulation.plugin import run_counted
+from sdk.board.emulation.userland import prefix
+from sdk.deploy.provision.instructions import count_inference, runtime_environment, unpacked
 from sdk.errors import ArmletError, BoardError
-from sdk.folders import cache_folder
-from sdk.graph import Graph
-from sdk.instructions import count_inference, runtime_environment, unpacked
+from sdk.graph.on_host.convert import from_keras
+from sdk.graph.records import Graph
 from sdk.models import build
-from sdk.progress import terminal_progress
+from sdk.tools.progress import terminal_progress
+from sdk.tools.system.folders import cache_folder
 
 PEERS = ("onnxruntime", "MNN", "ncnn")
 #: What the peers' wheels need at import besides numpy, pure Python.

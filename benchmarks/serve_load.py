@@ -210,8 +210,8 @@ def metrics(path: Path) -> dict[str, float]:
 
 def right_scores(tflite: bytes, images: np.ndarray) -> np.ndarray:
     """What the host's interpreter answers, (images, classes)."""
-    from device_agent.preprocess import PREPROCESS
-    from sdk.evaluate import predict
+    from device_agent.record.preprocess import PREPROCESS
+    from sdk.graph.on_host.evaluate import predict
 
     return predict(tflite, PREPROCESS["tf"](images))
 
@@ -295,7 +295,7 @@ def main() -> int:
 def run(folder: Path, requests: int) -> dict[str, Any]:
     """Deploy, serve, measure, overload, end."""
     import sdk
-    from device_agent import package
+    from device_agent.package import reader as package
 
     packages = make_models(folder)
     images = (

@@ -20,14 +20,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from device_agent.child import call_child
-from device_agent.loaded import LoadedModel
-from device_agent.release import Release
-from device_agent.store import Store
-from sdk.compress.recipe import Recipe, apply
-from sdk.graph import Graph
-from sdk.pack import pack
-from sdk.prepared import split
+from device_agent.record.release import Release
+from device_agent.run.fresh_process import call_child
+from device_agent.run.loaded import LoadedModel
+from device_agent.store.store import Store
+from sdk.compress.recipes.recipe import Recipe, apply
+from sdk.graph.records import Graph
+from sdk.package.pack import pack
+from sdk.package.release import split
 
 FIELDS = ("start_seconds", "start_cpu_seconds", "init_seconds", "first_seconds")
 

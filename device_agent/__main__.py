@@ -35,8 +35,8 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn, Sequence
 
-from device_agent import verbs
 from device_agent.errors import AgentError, ArmletError
+from device_agent.verbs import table as verbs
 
 
 class _Parser(argparse.ArgumentParser):
@@ -196,7 +196,7 @@ def answer(arguments: Sequence[str], listener: int | None = None) -> tuple[dict[
 def _end_with_the_listener(channel: int) -> None:
     """Ends the process when nobody is left to read its answer: sshd does not, and a measurement would run on.
 
-    Blocks in the kernel until then. Ending anywhere is safe: see :mod:`device_agent.store`.
+    Blocks in the kernel until then. Ending anywhere is safe: see :mod:`device_agent.store.store`.
     """
     poll = select.poll()
     poll.register(

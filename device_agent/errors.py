@@ -1,10 +1,10 @@
 """Every error that Armlet raises on purpose, from the root down.
 
     ArmletError                 one clear message: what, expected, found, what to do next
-    ├── PackageError            the bytes of a .armlet package are not acceptable (device_agent.package)
+    ├── PackageError            the bytes of a .armlet package are not acceptable (device_agent.package.reader)
     ├── RuntimeUnavailable      no TFLite runtime that works is installed where the agent runs
-    ├── StoreError              the board's store cannot do what was asked (device_agent.store)
-    ├── SignatureError          a package is not signed as it has to be (device_agent.signature)
+    ├── StoreError              the board's store cannot do what was asked (device_agent.store.store)
+    ├── SignatureError          a package is not signed as it has to be (device_agent.package.signature)
     ├── DataError               images, labels or a record cannot be read, or are not what a model takes
     ├── AgentError              a verb of the agent was called wrongly or could not finish
     └── sdk.errors.*            errors of the host

@@ -111,8 +111,8 @@ def _leaves(name: str, parser: argparse.ArgumentParser) -> list[tuple[str, argpa
 def _host_page() -> str:
     """Every public name of ``sdk``, what the functions return, and the errors."""
     import sdk
+    import sdk.api.results
     import sdk.errors
-    import sdk.results
 
     def entry(value: Any) -> list[str]:
         return [f"::: {value.__module__}.{value.__qualname__}", ""]
@@ -123,7 +123,9 @@ def _host_page() -> str:
         if not isinstance(value, type):
             lines += entry(value)
     lines += ["## Records", ""]
-    records = [v for v in vars(sdk.results).values() if getattr(v, "__module__", "") == sdk.results.__name__]
+    records = [
+        v for v in vars(sdk.api.results).values() if getattr(v, "__module__", "") == sdk.api.results.__name__
+    ]
     for value in [v for v in (*public, *records) if isinstance(v, type) and not issubclass(v, Exception)]:
         lines += entry(value)
     lines += ["## Errors", "", *entry(sdk.ArmletError)]

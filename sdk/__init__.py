@@ -53,10 +53,10 @@ _PUBLIC = {
     "write_html": "sdk.api",
     "write_run": "sdk.api",
     "write_zoo_model": "sdk.api",
-    "Graph": "sdk.graph",
-    "Board": "sdk.boards",
-    "list_boards": "sdk.boards",
-    "load_board": "sdk.boards",
+    "Graph": "sdk.graph.records",
+    "Board": "sdk.board.catalogue",
+    "list_boards": "sdk.board.catalogue",
+    "load_board": "sdk.board.catalogue",
     "ArmletError": "device_agent.errors",
 }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from device_agent import kernel as decoder_kernel
+from device_agent.package import kernel as decoder_kernel
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +19,7 @@ def kernel_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def c_kernel(kernel_folder: Path) -> Iterator[Path]:
     """The C decoder for this machine, built, and in use while the tests run."""
-    from sdk import kernel
+    from sdk.deploy.provision import kernel
 
     path = kernel.build(folder=kernel_folder)
     decoder_kernel.use(str(path))

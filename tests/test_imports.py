@@ -70,7 +70,7 @@ def test_ssh_is_known_to_the_connection_and_to_the_loopback_server_only():
         for found in rules.imports(module, source)
         if found.target.partition(".")[0] == "paramiko"
     }
-    assert knows <= {"sdk.connection", "sdk.local_board"}
+    assert knows <= {"sdk.board.ssh.connection", "sdk.board.local"}
 
 
 def test_a_board_with_numpy_alone_can_import_the_agent():
@@ -106,13 +106,13 @@ SMALL = frozenset(
         "sdk.__init__",
         "sdk.api",
         "sdk.cli",
-        "sdk.convert",
-        "sdk.pack",
-        "sdk.graph",
-        "sdk.theory",
-        "sdk.macs",
-        "device_agent.store",
-        "device_agent.package",
+        "sdk.graph.on_host.convert",
+        "sdk.package.pack",
+        "sdk.graph.records",
+        "sdk.explain.theory",
+        "sdk.explain.macs",
+        "device_agent.store.store",
+        "device_agent.package.reader",
     }
 )
 
@@ -120,7 +120,7 @@ SMALL = frozenset(
 @pytest.mark.parametrize(
     "source",
     [
-        "import sdk.graph",
+        "import sdk.graph.records",
         "def f():\n    from sdk import graph",
         "import tensorflow as tf",
         "import os, paramiko",
@@ -146,34 +146,42 @@ def test_rule_1_lets_through(source: str):
     "source",
     [
         "from device_agent import store",
-        "import device_agent.store",
-        "from device_agent.store import Store",
-        "def f():\n    from device_agent.bench import run",
+        "import device_agent.store.store",
+        "from device_agent.store.store import Store",
+        "def f():\n    from device_agent.measuring.bench import run",
     ],
 )
 def test_rule_2_catches(source: str):
-    [line] = rules.breaks_rule_2("sdk.deploy", source, SMALL)
-    assert line.startswith("sdk/deploy.py:")
+    [line] = rules.breaks_rule_2("sdk.deploy.agent.remote_agent", source, SMALL)
+    assert line.startswith("sdk/deploy/agent/remote_agent.py:")
     assert "imports device_agent" in line
 
 
 def test_rule_2_lets_the_package_through():
-    for source in ("from device_agent import package", "from device_agent.package import read"):
-        assert not list(rules.breaks_rule_2("sdk.pack", source, SMALL))
+    for source in ("from device_agent import package", "from device_agent.package.reader import read"):
+        assert not list(rules.breaks_rule_2("sdk.package.pack", source, SMALL))
 
 
 @pytest.mark.parametrize(
     ("module", "source", "target"),
     [
-        ("sdk.pack", "from sdk.convert import convert", "sdk.convert"),
-        ("sdk.pack", "from sdk import convert", "sdk.convert"),
-        ("sdk.pack", "from . import convert", "sdk.convert"),
-        ("sdk.pack", "from .convert import convert", "sdk.convert"),
-        ("sdk.pack", "def f():\n    import sdk.convert", "sdk.convert"),
-        ("sdk.pack", "import sdk.api", "sdk.api"),
-        ("sdk.pack", "from sdk.macs import count_macs", "sdk.macs"),
-        ("sdk.compress.cluster", "from sdk.compress.prune import prune", "sdk.compress.prune"),
-        ("sdk.pack", "from sdk.compress.selection import select_weights", "sdk.compress.selection"),
+        ("sdk.package.pack", "from sdk.graph.on_host.convert import convert", "sdk.graph.on_host.convert"),
+        ("sdk.package.pack", "from sdk import convert", "sdk.graph.on_host.convert"),
+        ("sdk.package.pack", "from . import convert", "sdk.graph.on_host.convert"),
+        ("sdk.package.pack", "from .convert import convert", "sdk.graph.on_host.convert"),
+        ("sdk.package.pack", "def f():\n    import sdk.graph.on_host.convert", "sdk.graph.on_host.convert"),
+        ("sdk.package.pack", "import sdk.api", "sdk.api"),
+        ("sdk.package.pack", "from sdk.explain.macs import count_macs", "sdk.explain.macs"),
+        (
+            "sdk.compress.weights.cluster",
+            "from sdk.compress.weights.prune import prune",
+            "sdk.compress.weights.prune",
+        ),
+        (
+            "sdk.package.pack",
+            "from sdk.compress.weights.selection import select_weights",
+            "sdk.compress.weights.selection",
+        ),
         ("sdk.api", "from sdk import cli", "sdk.cli"),
     ],
 )
@@ -185,13 +193,16 @@ def test_rule_3_catches(module: str, source: str, target: str):
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("sdk.pack", "from sdk.graph import Graph\nfrom sdk.errors import ModelError\nimport numpy"),
+        (
+            "sdk.package.pack",
+            "from sdk.graph.records import Graph\nfrom sdk.errors import ModelError\nimport numpy",
+        ),
         ("sdk.api", "from sdk import convert, pack"),
-        ("sdk.theory", "from sdk.macs import count_macs"),
-        ("sdk.pack", "if TYPE_CHECKING:\n    from sdk.convert import convert"),
-        ("sdk.compress.cluster", "from sdk.compress.selection import select_weights"),
-        ("sdk.models.alexnet", "from sdk.models.network import Network"),
-        ("sdk.report.record", "from sdk.compare import Comparison"),
+        ("sdk.explain.theory", "from sdk.explain.macs import count_macs"),
+        ("sdk.package.pack", "if TYPE_CHECKING:\n    from sdk.graph.on_host.convert import convert"),
+        ("sdk.compress.weights.cluster", "from sdk.compress.weights.selection import select_weights"),
+        ("sdk.models.networks.alexnet", "from sdk.models.networks.network import Network"),
+        ("sdk.explain.run", "from sdk.explain.compare import Comparison"),
     ],
 )
 def test_rule_3_lets_through(module: str, source: str):
@@ -209,16 +220,18 @@ def test_rule_3_lets_through(module: str, source: str):
         "open('x')",
         "path.read_bytes()",
         "array.tofile(name)",
-        "from sdk.convert import convert",
-        "from sdk.files import read_file",
+        "from sdk.graph.on_host.convert import convert",
+        "from sdk.tools.system.files import read_file",
         "from device_agent import store",
     ],
 )
 def test_rule_4_catches(source: str):
-    assert len(list(rules.breaks_rule_4("sdk.pack", source, SMALL))) == 1
-    assert len(list(rules.breaks_rule_4("device_agent.package", source, SMALL))) == 1
+    assert len(list(rules.breaks_rule_4("sdk.package.pack", source, SMALL))) == 1
+    assert len(list(rules.breaks_rule_4("device_agent.package.reader", source, SMALL))) == 1
 
 
 def test_rule_4_lets_impure_modules_and_pure_work_through():
-    assert not list(rules.breaks_rule_4("sdk.convert", "import os\nprint(1)"))
-    assert not list(rules.breaks_rule_4("sdk.pack", "import io, zlib, hashlib\nprogress('pack', 1, 2)"))
+    assert not list(rules.breaks_rule_4("sdk.graph.on_host.convert", "import os\nprint(1)"))
+    assert not list(
+        rules.breaks_rule_4("sdk.package.pack", "import io, zlib, hashlib\nprogress('pack', 1, 2)")
+    )

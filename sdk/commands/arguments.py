@@ -95,7 +95,7 @@ def count(text: str) -> int:
 
 
 def sizes(text: str) -> tuple[tuple[int, int], ...]:
-    from sdk.suites import parse_size
+    from sdk.explain.suites import parse_size
 
     try:
         return tuple(dict.fromkeys(parse_size(part) for part in text.split(",")))
@@ -155,7 +155,7 @@ def byte_count(text: str) -> int:
 
 def kept_releases(text: str) -> int:
     """How many releases of a name a board keeps: what runs, and at least one to go back to."""
-    from sdk.boards import MAX_KEEP, MIN_KEEP
+    from sdk.board.catalogue import MAX_KEEP, MIN_KEEP
 
     if not text.isdecimal() or not MIN_KEEP <= int(text) <= MAX_KEEP:
         raise argparse.ArgumentTypeError(f"expected {MIN_KEEP} to {MAX_KEEP} releases, found {text!r}")

@@ -98,7 +98,7 @@ def register(commands: Any) -> None:
 
 
 def _boards(arguments: argparse.Namespace) -> None:
-    from sdk.boards import list_boards
+    from sdk.board.catalogue import list_boards
 
     boards = list_boards()
     print_result(
@@ -120,7 +120,7 @@ def _board_fetch(arguments: argparse.Namespace) -> None:
 
 
 def _board_probe(arguments: argparse.Namespace) -> None:
-    from sdk.api import probing
+    from sdk.api.boards import probing
 
     with progress_bar(arguments) as progress:
         probed = probing.probe_board(arguments.board, progress=progress, **address(arguments))
@@ -128,7 +128,7 @@ def _board_probe(arguments: argparse.Namespace) -> None:
 
 
 def _board_add(arguments: argparse.Namespace) -> None:
-    from sdk.api import probing
+    from sdk.api.boards import probing
 
     with progress_bar(arguments) as progress:
         probed = probing.probe_board(progress=progress, **address(arguments))
@@ -141,7 +141,7 @@ def _board_add(arguments: argparse.Namespace) -> None:
 
 
 def _board_start(arguments: argparse.Namespace) -> None:
-    from sdk import virtual_board
+    from sdk.board import virtual as virtual_board
 
     with progress_bar(arguments) as progress:
         status = virtual_board.start(arguments.board, progress=progress)
@@ -149,7 +149,7 @@ def _board_start(arguments: argparse.Namespace) -> None:
 
 
 def _board_stop(arguments: argparse.Namespace) -> None:
-    from sdk import virtual_board
+    from sdk.board import virtual as virtual_board
 
     stopped = virtual_board.stop(arguments.board)
     text = "stopped" if stopped else "was not running"
@@ -159,14 +159,14 @@ def _board_stop(arguments: argparse.Namespace) -> None:
 
 
 def _board_status(arguments: argparse.Namespace) -> None:
-    from sdk import virtual_board
+    from sdk.board import virtual as virtual_board
 
     status = virtual_board.status(arguments.board)
     print_result(arguments, status.to_json(), lambda terminal: terminal.board_status(status))
 
 
 def _board_require_signatures(arguments: argparse.Namespace) -> None:
-    from sdk.api import releases
+    from sdk.api.boards import releases
 
     with progress_bar(arguments) as progress:
         releases.require_signatures(

@@ -68,7 +68,7 @@ def _export(arguments: argparse.Namespace) -> None:
 def _native(arguments: argparse.Namespace) -> None:
     import platform
 
-    from sdk import native
+    from sdk.deploy import native
 
     results = native.build(arguments.output, arguments.target or [platform.machine()])
     print_result(

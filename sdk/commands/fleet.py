@@ -90,8 +90,8 @@ def is_for_a_fleet(arguments: argparse.Namespace) -> bool:
 
 def deploy(arguments: argparse.Namespace) -> int:
     from sdk import api
-    from sdk.deploy import Limits
-    from sdk.rollout import Plan, Portion
+    from sdk.deploy.agent.remote_agent import Limits
+    from sdk.deploy.fleet.rollout import Plan, Portion
 
     given = {
         "canary": arguments.canary and Portion.parse(arguments.canary),
@@ -145,7 +145,7 @@ def rollback(arguments: argparse.Namespace) -> int:
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
-    from sdk.api.fleet import DEFAULT_PARALLEL
+    from sdk.api.boards.fleet import DEFAULT_PARALLEL
 
     return {
         "group": arguments.group,
@@ -159,7 +159,7 @@ def _print(arguments: argparse.Namespace, result: Any, render: Callable[[Any], A
     for note in result.notes:
         print(f"note: {note}", file=sys.stderr)
     if arguments.output is not None:
-        from sdk.files import write_file
+        from sdk.tools.system.files import write_file
 
         write_file(arguments.output, json.dumps(result.to_json(), indent=2).encode() + b"\n")
     print_result(arguments, result.to_json(), render)
@@ -174,7 +174,7 @@ def _live_table(arguments: argparse.Namespace) -> Iterator[Callable[[Sequence[An
     from rich.console import Console
     from rich.live import Live
 
-    from sdk.report import terminal
+    from sdk.report.terminal import drawing as terminal
 
     latest: list[Sequence[Any]] = [()]
     with Live(

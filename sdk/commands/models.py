@@ -199,7 +199,7 @@ def _compress(arguments: argparse.Namespace) -> None:
 @contextmanager
 def _says_how_to_go_on(output: Path) -> Iterator[None]:
     """Ctrl-C in a training: where its state is."""
-    from sdk.api.compressing import checkpoint_of
+    from sdk.api.files.compressing import checkpoint_of
 
     try:
         yield
@@ -273,14 +273,14 @@ def _zoo(arguments: argparse.Namespace) -> None:
 
 
 def _sign(arguments: argparse.Namespace) -> None:
-    from sdk.api import signatures
+    from sdk.api.files import signatures
 
     result = signatures.sign_package(arguments.package, arguments.key)
     print_result(arguments, result.to_json(), lambda terminal: terminal.signed(result))
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    from sdk.api import signatures
+    from sdk.api.files import signatures
 
     result = signatures.verify_package(arguments.package, arguments.allowed_signers, arguments.signature)
     print_result(arguments, result.to_json(), lambda terminal: terminal.verified(result))

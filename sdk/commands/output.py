@@ -9,18 +9,18 @@ from typing import Any
 
 
 def print_result(arguments: argparse.Namespace, document: Any, render: Callable[[Any], Any]) -> None:
-    """One JSON document for machines, or what ``render`` makes of :mod:`sdk.report.terminal` for people."""
+    """One JSON document for machines, or what ``render`` makes of :mod:`sdk.report.terminal.drawing` for people."""
     if arguments.json:
         print(json.dumps(document, indent=2, sort_keys=False))
         return
     from rich.console import Console
 
-    from sdk.report import terminal
+    from sdk.report.terminal import drawing as terminal
 
     Console(highlight=False).print(render(terminal))
 
 
 def progress_bar(arguments: argparse.Namespace) -> Any:
-    from sdk.progress import terminal_progress
+    from sdk.tools.progress import terminal_progress
 
     return terminal_progress(enabled=not arguments.json)

@@ -112,7 +112,7 @@ def _deploy(arguments: argparse.Namespace) -> int | None:
     if arguments.service_options is not None and not arguments.service:
         raise ArmletError("--service-options goes with --service")
     from sdk import api
-    from sdk.deploy import Limits
+    from sdk.deploy.agent.remote_agent import Limits
 
     with progress_bar(arguments) as progress:
         result = api.deploy_model(
@@ -133,7 +133,7 @@ def _deploy(arguments: argparse.Namespace) -> int | None:
 def _status(arguments: argparse.Namespace) -> int | None:
     if fleet.is_for_a_fleet(arguments):
         return fleet.status(arguments)
-    from sdk.api import releases
+    from sdk.api.boards import releases
 
     with progress_bar(arguments) as progress:
         result = releases.board_status(arguments.board, progress=progress, **address(arguments))
@@ -142,7 +142,7 @@ def _status(arguments: argparse.Namespace) -> int | None:
 
 
 def _releases(arguments: argparse.Namespace) -> None:
-    from sdk.api import releases
+    from sdk.api.boards import releases
 
     with progress_bar(arguments) as progress:
         slots = releases.board_status(arguments.board, progress=progress, **address(arguments)).slots
@@ -159,7 +159,7 @@ def _releases(arguments: argparse.Namespace) -> None:
 def _rollback(arguments: argparse.Namespace) -> int | None:
     if fleet.is_for_a_fleet(arguments):
         return fleet.rollback(arguments)
-    from sdk.api import releases
+    from sdk.api.boards import releases
 
     with progress_bar(arguments) as progress:
         slot = releases.rollback_model(
@@ -175,7 +175,7 @@ def _rollback(arguments: argparse.Namespace) -> int | None:
 
 
 def _confirm(arguments: argparse.Namespace) -> None:
-    from sdk.api import releases
+    from sdk.api.boards import releases
 
     with progress_bar(arguments) as progress:
         slot = releases.confirm_model(

@@ -257,7 +257,7 @@ def _need_board(arguments: argparse.Namespace) -> None:
 def _bench_suite(arguments: argparse.Namespace) -> None:
     from sdk import api
     from sdk.errors import ModelError
-    from sdk.suites import DEEP_COMPRESSION
+    from sdk.explain.suites import DEEP_COMPRESSION
 
     if arguments.suite == DEEP_COMPRESSION.name and not arguments.models and arguments.sizes is None:
         with progress_bar(arguments) as progress:
@@ -293,8 +293,8 @@ def _bench_suite(arguments: argparse.Namespace) -> None:
 
 def _report(arguments: argparse.Namespace) -> None:
     from sdk import api
-    from sdk.api.size_suite import SizeRun
-    from sdk.api.suites import SuiteRun
+    from sdk.api.measuring.size_suite import SizeRun
+    from sdk.api.measuring.suites import SuiteRun
 
     tuned = api.read_tuned(arguments.run_file)
     if tuned is not None:
@@ -342,7 +342,8 @@ def _eval(arguments: argparse.Namespace) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
-    from sdk import api, demo
+    from sdk import api
+    from sdk.api.measuring import demo
 
     with progress_bar(arguments) as progress:
         report = demo.run(

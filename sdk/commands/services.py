@@ -54,7 +54,7 @@ def service_arguments(sub: argparse.ArgumentParser) -> None:
 
 def deployed_as_service(arguments: argparse.Namespace, deployment: Any) -> int:
     """Makes what was just deployed a service, and prints both; the deploy stands where that does not work."""
-    from sdk.api import services
+    from sdk.api.boards import services
 
     try:
         with progress_bar(arguments) as progress:
@@ -76,7 +76,7 @@ def deployed_as_service(arguments: argparse.Namespace, deployment: Any) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> None:
-    from sdk.api import services
+    from sdk.api.boards import services
 
     with progress_bar(arguments) as progress:
         result = services.service_status(
@@ -86,13 +86,13 @@ def _status(arguments: argparse.Namespace) -> None:
 
 
 def _start(arguments: argparse.Namespace) -> None:
-    from sdk.api import services
+    from sdk.api.boards import services
 
     _change(arguments, services.start_service)
 
 
 def _stop(arguments: argparse.Namespace) -> None:
-    from sdk.api import services
+    from sdk.api.boards import services
 
     _change(arguments, services.stop_service)
 
@@ -104,7 +104,7 @@ def _change(arguments: argparse.Namespace, function: Any) -> None:
 
 
 def _remove(arguments: argparse.Namespace) -> None:
-    from sdk.api import services
+    from sdk.api.boards import services
 
     with progress_bar(arguments) as progress:
         removed = services.remove_service(

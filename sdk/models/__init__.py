@@ -10,7 +10,7 @@ from typing import Any
 
 from sdk.models.catalogue import ENTRIES, Entry, Option, entry
 from sdk.models.demo import DemoModel, demo_models
-from sdk.models.network import Layer, Network
+from sdk.models.networks.network import Layer, Network
 
 __all__ = [
     "DemoModel",

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from sdk.errors import ModelError
-from sdk.models.alexnet import alexnet
-from sdk.models.googlenet import googlenet
-from sdk.models.lenet import lenet_5, lenet_300_100
-from sdk.models.mobilenet_v1 import REDUCTIONS, mobilenet_v1
-from sdk.models.mobilenet_v2 import mobilenet_v2
-from sdk.models.network import PADDINGS, Network
-from sdk.models.shufflenet_v1 import STAGE_CHANNELS as SHUFFLENET_V1_GROUPS
-from sdk.models.shufflenet_v1 import STEMS, shufflenet_v1
-from sdk.models.shufflenet_v2 import STAGE_CHANNELS as SHUFFLENET_V2_SCALES
-from sdk.models.shufflenet_v2 import shufflenet_v2
-from sdk.models.squeezenet import VERSIONS as SQUEEZENET_VERSIONS
-from sdk.models.squeezenet import squeezenet
-from sdk.models.vgg16 import vgg16
+from sdk.models.networks.alexnet import alexnet
+from sdk.models.networks.googlenet import googlenet
+from sdk.models.networks.lenet import lenet_5, lenet_300_100
+from sdk.models.networks.mobilenet_v1 import REDUCTIONS, mobilenet_v1
+from sdk.models.networks.mobilenet_v2 import mobilenet_v2
+from sdk.models.networks.network import PADDINGS, Network
+from sdk.models.networks.shufflenet_v1 import STAGE_CHANNELS as SHUFFLENET_V1_GROUPS
+from sdk.models.networks.shufflenet_v1 import STEMS, shufflenet_v1
+from sdk.models.networks.shufflenet_v2 import STAGE_CHANNELS as SHUFFLENET_V2_SCALES
+from sdk.models.networks.shufflenet_v2 import shufflenet_v2
+from sdk.models.networks.squeezenet import VERSIONS as SQUEEZENET_VERSIONS
+from sdk.models.networks.squeezenet import squeezenet
+from sdk.models.networks.vgg16 import vgg16
 
 
 @dataclass(frozen=True)

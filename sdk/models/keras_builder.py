@@ -1,4 +1,4 @@
-"""From a :class:`~sdk.models.network.Network` to a Keras 3 model (TensorFlow backend).
+"""From a :class:`~sdk.models.networks.network.Network` to a Keras 3 model (TensorFlow backend).
 
 Only layers are used that become plain TFLite operators at batch 1: batch norm folds, a grouped convolution
 is one ``CONV_2D``, a channel shuffle is ``RESHAPE - TRANSPOSE - RESHAPE`` and a split is one ``SPLIT``.
@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 from sdk.errors import ModelError
-from sdk.models.network import Layer, Network
+from sdk.models.networks.network import Layer, Network
 
 BATCH_NORM_EPSILON = 1e-3
 BATCH_NORM_MOMENTUM = 0.99

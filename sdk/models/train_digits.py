@@ -33,8 +33,8 @@ from typing import Any
 
 import numpy as np
 
-from sdk import convert
-from sdk.evaluate import predict, top1
+from sdk.graph.on_host import convert
+from sdk.graph.on_host.evaluate import predict, top1
 from sdk.models import build, describe, digits
 from sdk.models.demo import FOLDER, OPTIONS, RECORD, network_arguments
 from sdk.models.keras_builder import load_keras

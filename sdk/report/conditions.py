@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from device_agent.measure import Measurement
-from sdk.gap import ADDS_UP, Gap
-from sdk.report.record import Report
+from device_agent.record.measurement import Measurement
+from sdk.explain.gap import ADDS_UP, Gap
+from sdk.explain.run import Report
 from sdk.report.units import percent_text
 
 

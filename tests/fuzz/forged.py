@@ -17,10 +17,10 @@ import zlib
 from collections import Counter
 from pathlib import Path
 
-from device_agent import package as package_format
 from device_agent.errors import PackageError
-from device_agent.format import MAX_TFLITE_SIZE, ResultDigestMismatch
-from sdk.coding import varint
+from device_agent.package import reader as package_format
+from device_agent.package.codec.format import MAX_TFLITE_SIZE, ResultDigestMismatch
+from sdk.package.coding import varint
 from tests.fuzz.make_seeds import seeds
 from tests.golden.make_golden import build
 
@@ -163,8 +163,8 @@ def _damaged(rng: random.Random, blob: bytes) -> bytes:
 
 
 def main() -> int:
-    from sdk import native
-    from tests.native_reader import NativeReader, read_in_python
+    from sdk.deploy import native
+    from tests.sdk.deploy.native_reader import NativeReader, read_in_python
 
     seconds, seed = float(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
     rng, seen, differing = random.Random(seed), Counter[str](), 0

@@ -3,7 +3,7 @@
  * Both buffers are allocated to the byte, so AddressSanitizer sees any access outside them. See tests/fuzz/run. */
 #include <stdlib.h>
 
-#include "../../device_agent/huffman.c"
+#include "../../device_agent/package/huffman.c"
 #include "processor_time.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

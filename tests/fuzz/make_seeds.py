@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sdk import coding
-from sdk.symbols import Symbols
-from tests.package_samples import clustered
+from sdk.package import coding
+from sdk.package.symbols import Symbols
+from tests.device_agent.package.package_samples import clustered
 
 CORPUS = Path(__file__).with_name("corpus")
 

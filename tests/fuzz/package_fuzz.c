@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../sdk/native/source/internal.h"
+#include "../../sdk/deploy/native/source/internal.h"
 #include "processor_time.h"
 
 static void *exactly(const void *bytes, size_t size) {

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sdk import lz_encode
-from sdk.bit_fields import varint
-from sdk.pack import pack
-from tests.package_samples import clustered, flatbuffer
+from sdk.package import lz_encode
+from sdk.package.bit_fields import varint
+from sdk.package.pack import pack
+from tests.device_agent.package.package_samples import clustered, flatbuffer
 
 FOLDER = Path(__file__).parent
 MODEL = bytes(range(16)) + b"\x07" * 64 + bytes(range(16))  # 16 bytes, a span of 64, 16 bytes

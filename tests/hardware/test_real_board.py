@@ -14,14 +14,14 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from sdk.connection import SshConnection, connect
-from sdk.deploy import RemoteAgent
-from sdk.evaluate import predict
-from sdk.kernel import build
-from sdk.pack import pack
-from sdk.prepared import Golden
-from sdk.provision import Provisioned, provision
-from tests.sdk.small_graphs import small_network
+from sdk.board.ssh.connection import SshConnection, connect
+from sdk.deploy.agent.remote_agent import RemoteAgent
+from sdk.deploy.provision.kernel import build
+from sdk.deploy.provision.provisioning import Provisioned, provision
+from sdk.graph.on_host.evaluate import predict
+from sdk.package.pack import pack
+from sdk.package.release import Golden
+from tests.sdk.graph.small_graphs import small_network
 
 NAME = "armlet-hardware-test"
 

@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from sdk import wheels
-from sdk.connection import SshConnection, connect
-from sdk.deploy import RemoteAgent
-from sdk.facts import this_machine
-from sdk.local_board import LocalBoard
-from sdk.pack import pack
-from sdk.provision import Provisioned, provision
-from tests.sdk.small_graphs import small_network
+from sdk.board.facts import this_machine
+from sdk.board.local import LocalBoard
+from sdk.board.ssh.connection import SshConnection, connect
+from sdk.deploy.agent.remote_agent import RemoteAgent
+from sdk.deploy.provision import wheels
+from sdk.deploy.provision.provisioning import Provisioned, provision
+from sdk.package.pack import pack
+from tests.sdk.graph.small_graphs import small_network
 
 SSHD = "/usr/sbin/sshd"
 #: Variables that this machine's Python and numpy may not run without; sshd gives a login none of its own.

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from sdk.cli import build_parser, main
-from sdk.evaluate import predict
+from sdk.graph.on_host.evaluate import predict
 from sdk.models import digits
 from sdk.models.demo import demo_models
-from tests.sdk.small_graphs import small_network
+from tests.sdk.graph.small_graphs import small_network
 
 
 @pytest.fixture

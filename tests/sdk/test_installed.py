@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from sdk import wheels
-from sdk.pack import pack
-from tests.sdk.small_graphs import small_network
+from sdk.deploy.provision import wheels
+from sdk.package.pack import pack
+from tests.sdk.graph.small_graphs import small_network
 
 ROOT = Path(__file__).parents[2]
 #: What stands beside the sources of a package, and is none of it.

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from sdk.compress.prune import prune
-from sdk.graph import FLIP_AXES, Graph, Operator, Tensor
-from tests.sdk.small_graphs import SAME, VALID, interpret
+from sdk.compress.weights.prune import prune
+from sdk.graph.records import FLIP_AXES, Graph, Operator, Tensor
+from tests.sdk.graph.small_graphs import SAME, VALID, interpret
 
 NO_ACTIVATION, RELU, RELU6 = 0, 1, 3
 

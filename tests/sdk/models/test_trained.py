@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from sdk import models
-from sdk.compress.recipe import Recipe, apply
-from sdk.graph import Graph
+from sdk.compress.recipes.recipe import Recipe, apply
+from sdk.explain.theory import operator_costs
+from sdk.graph.records import Graph
 from sdk.models import digits
 from sdk.models.demo import network_arguments, training_record
 from sdk.models.train_digits import augment, evaluate, record_conditions
-from sdk.theory import operator_costs
 
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
 DEMO = models.demo_models()

@@ -11,7 +11,7 @@ import pytest
 
 from sdk import models
 from sdk.errors import ModelError
-from sdk.models.shufflenet_v1 import STAGE_CHANNELS
+from sdk.models.networks.shufflenet_v1 import STAGE_CHANNELS
 
 # (network, options, what the paper says in millions, where it says so)
 PAPER_MACS = [
@@ -243,9 +243,9 @@ def test_the_keras_model_is_the_described_network(name: str, options: dict) -> N
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(("name", "options"), CONVERTED, ids=lambda value: str(value))
 def test_the_converted_network_is_static_folded_and_counts_the_same(name: str, options: dict) -> None:
-    from sdk import convert
-    from sdk.graph import Graph
-    from sdk.theory import operator_costs
+    from sdk.explain.theory import operator_costs
+    from sdk.graph.on_host import convert
+    from sdk.graph.records import Graph
 
     network = models.describe(name, **options)
     graph = Graph.read(convert.from_keras(models.build(name, **options)))

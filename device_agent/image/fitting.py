@@ -1,0 +1,141 @@
+"""An image into the memory of a model's input: resized, normalised, mirrored and quantized on the way, not copied.
+
+Where the image has the model's size, its pixels are read once and written once, straight into the tensor. Pure.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Callable
+
+import numpy as np
+
+from device_agent.errors import DataError
+from device_agent.image.resize import fit
+from device_agent.record.preprocess import with_channels
+from device_agent.record.usage import Usage
+
+#: An image has at most this many pixels on a side.
+MAX_SIDE = 1 << 15
+
+
+class ImageInput:
+    """The way into one input. ``info`` has its ``shape`` (1, ...), ``dtype``, ``is_quantized`` and ``quantize``."""
+
+    def __init__(self, info: Any, usage: Usage) -> None:
+        self.info = info
+        self.usage = usage
+        #: Without the leading 1.
+        self.shape: tuple[int, ...] = info.shape[1:]
+        self.is_image = len(self.shape) == 3
+        if usage.flip and not self.is_image:
+            raise DataError("only an image can be mirrored", found=f"an input of {_text(info.shape)}")
+        self._flip = tuple(slice(None, None, -1 if axis in usage.flip else 1) for axis in ("height", "width"))
+        self._table: Any = None
+        if self.is_image and info.is_quantized and usage.preprocess is not None:
+            # (256, channels): what becomes of each pixel value, once and for all.
+            pixels = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None], (256, self.shape[2]))
+            self._table = info.quantize(usage.preprocess(pixels))
+
+    def rows(self, array: Any) -> tuple[bool, list[Any]]:
+        """Whether ``array`` is one input, and the inputs one by one. Raises DataError."""
+        if array.dtype.kind not in "fiub":
+            raise DataError("the input is not an array of numbers", found=str(array.dtype))
+        single = len(self.shape)
+        if self.is_image and array.ndim == 2:
+            return True, [array]
+        if array.ndim == single:
+            return True, [array]
+        if array.ndim == single + 1:
+            return False, list(array)
+        raise DataError(
+            "the input has another number of dimensions than the model takes",
+            expected=f"{_text(self.shape)}, or a batch of those",
+            found=_text(array.shape),
+        )
+
+    def writer(self, row: Any, preprocessed: bool) -> Callable[[Any], Any]:
+        """Checks and resizes one input; what is returned writes it to the tensor's array (1, \\*shape)."""
+        preprocess = self.usage.preprocess
+        if preprocessed or not self.is_image or preprocess is None:
+            return self._as_it_is(row)
+        image = self._image(row)[self._flip]
+        if self._table is not None:
+            if image.dtype == np.uint8:
+                return lambda tensor: self._look_up(image, tensor)
+            quantized = self.info.quantize(preprocess(image))
+            return lambda tensor: np.copyto(tensor[0], quantized)
+        if self.info.dtype == np.float32:
+            return lambda tensor: preprocess.into(image, tensor[0])
+        if self.info.dtype.kind == "f":
+            return lambda tensor: np.copyto(tensor[0], preprocess(image), casting="same_kind")
+        raise DataError(
+            "a pixel cannot be normalised for an input of whole numbers without a scale",
+            expected="a quantized or float input",
+            found=str(self.info.dtype),
+        )
+
+    def _image(self, row: Any) -> Any:
+        """As (height, width, channels) of the model, not normalised yet."""
+        height, width, channels = self.shape
+        if min(row.shape[:2]) < 1 or max(row.shape[:2]) > MAX_SIDE:
+            raise DataError(
+                "the image has no such size",
+                expected=f"1 to {MAX_SIDE} pixels a side",
+                found=_text(row.shape),
+            )
+        if row.dtype != np.uint8:
+            row = row.astype(np.float32, copy=False)
+            low, high = float(row.min()), float(row.max())
+            if not 0.0 <= low <= high <= 255.0:
+                raise DataError(
+                    "these are no pixels",
+                    expected="values of 0 to 255",
+                    found=f"{low:g} to {high:g}",
+                    hint="What is normalised already goes in with preprocessed=True.",
+                )
+            if 0.0 < high <= 1.0:
+                warnings.warn(
+                    "an image of floats has no pixel above 1; pixels are 0 to 255, as in uint8", stacklevel=5
+                )
+        return fit(with_channels(row, channels), height, width)
+
+    def _look_up(self, image: Any, tensor: Any) -> None:
+        for channel in range(self.shape[2]):
+            # mode="clip", though no pixel is out of range: without it numpy writes to a copy first.
+            values = np.take(self._table[:, channel], image[..., channel], mode="clip")
+            tensor[0, ..., channel] = values
+
+    def _as_it_is(self, row: Any) -> Callable[[Any], Any]:
+        """The model's own input, mirrored where it must be, and checked as the runtime would."""
+        if row.shape != self.shape:
+            hint = None
+            if self.is_image and row.ndim in (2, 3):
+                hint = "Pack with --preprocess, or give Agent(preprocess=...): then images of any size are taken."
+            raise DataError(
+                "the input has another shape than the model takes",
+                expected=_text(self.shape),
+                found=_text(row.shape),
+                hint=hint,
+            )
+        if self.is_image:
+            row = row[self._flip]
+        if row.dtype == self.info.dtype:
+            return lambda tensor: np.copyto(tensor[0], row)
+        if row.dtype.kind != "f" or not (self.info.is_quantized or self.info.dtype.kind == "f"):
+            raise DataError(
+                "the package does not say what a pixel becomes"
+                if self.is_image
+                else "the input has the wrong type",
+                expected=str(self.info.dtype) + (" or float32" if self.info.is_quantized else ""),
+                found=str(row.dtype),
+                hint="Pack with --preprocess, or give Agent(preprocess=...)." if self.is_image else None,
+            )
+        if self.info.is_quantized:
+            quantized = self.info.quantize(row)
+            return lambda tensor: np.copyto(tensor[0], quantized)
+        return lambda tensor: np.copyto(tensor[0], row, casting="same_kind")
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    return "x".join(str(n) for n in shape) if shape else "a scalar"

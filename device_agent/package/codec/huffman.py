@@ -1,0 +1,178 @@
+"""Canonical Huffman codes: the reference decoder, in numpy.
+
+The C kernel (huffman.c, loaded by :mod:`device_agent.package.kernel`) accepts and refuses the same bytes;
+PACKAGE_FORMAT.md is the authority over both.
+
+How numpy can be quick at a serial code: a section is cut into blocks of 2**block_log2 codes, the index says how
+many bits each takes, and so every block is a lane. All lanes advance one code a step, with one table look-up on
+vectors as long as there are blocks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from device_agent.package.codec.format import BlockCorrupt
+from device_agent.package.codec.sections import (
+    Array,
+    Blocks,
+    Code,
+    Content,
+    Dense,
+    Planes,
+    Raw,
+    Sparse,
+    parse,
+    windows,
+)
+
+# Codes decoded at a time: bounds what the numpy decoder takes beside the output to a few megabytes.
+_CHUNK_CODES = 1 << 19
+_WINDOW_BITS = 57  # a 64-bit load at any byte still holds this many bits after shifting out 0..7
+
+
+def decode(content: Content, out: Array) -> None:
+    """Writes the section to ``out``, a (size,) uint8 array; raises :class:`BlockCorrupt` on bits that do not fit."""
+    if isinstance(content, Planes):
+        for number, plane in enumerate(content.planes):
+            _decode_elements(plane, out[number :: content.width])
+        if content.rotated:
+            _rotate_right(out.view(f"<u{content.width}"))
+        return
+    elements = out.view(f"<u{content.width}")
+    _decode_elements(content, elements)
+    scales = getattr(content, "scales", None)
+    if scales is not None:
+        # One rounding to float32 per element, in every decoder: no wider intermediate is allowed.
+        grouped = elements.view("<f4").reshape(-1, len(scales.values), scales.inner)
+        with np.errstate(over="ignore", under="ignore"):
+            np.multiply(grouped, scales.values[None, :, None], out=grouped)
+
+
+def _rotate_right(elements: Array) -> None:
+    bits = 8 * elements.dtype.itemsize
+    one = elements.dtype.type(1)
+    for start in range(0, len(elements), _CHUNK_CODES):
+        part = elements[start : start + _CHUNK_CODES]
+        part[:] = (part >> one) | (part << elements.dtype.type(bits - 1))
+
+
+def _decode_elements(content: Raw | Dense | Sparse, elements: Array) -> None:
+    if isinstance(content, Raw):
+        elements[:] = np.frombuffer(content.data, np.uint8)
+    elif isinstance(content, Sparse):
+        _decode_sparse(content, elements)
+    elif content.blocks is None:
+        elements.reshape(-1, content.words.shape[1])[:] = content.words[0]
+    else:
+        _decode_dense(content, content.blocks, elements)
+
+
+def _index(values: Array) -> Array:
+    """Indices as take wants them: on a 32-bit board it refuses those of 64 bits. Elsewhere nothing is copied."""
+    return values.astype(np.intp, copy=False)
+
+
+def _lanes(blocks: Blocks) -> Any:
+    """Yields (first block, first bits, last bits, codes of the last of these blocks), some blocks at a time."""
+    starts = np.concatenate([[0], blocks.ends[:-1]])
+    at_once = max(1, _CHUNK_CODES >> blocks.log2)
+    for first in range(0, len(starts), at_once):
+        last = min(first + at_once, len(starts))
+        tail = min(blocks.codes - ((last - 1) << blocks.log2), 1 << blocks.log2)
+        yield first, starts[first:last], blocks.ends[first:last], tail
+
+
+def _decode_dense(content: Dense, blocks: Blocks, elements: Array) -> None:
+    symbols, lengths = content.code.table()
+    table = symbols << 4 | lengths
+    mask = len(table) - 1
+    per_window = _WINDOW_BITS // content.code.max_length
+    loads = windows(blocks.stream)
+    word_length = content.words.shape[1]
+    steps = 1 << blocks.log2
+    for first, starts, ends, tail in _lanes(blocks):
+        position = starts.copy()
+        taken = np.empty((steps, len(starts)), np.uint16)
+        for step in range(steps):
+            if step == tail:  # the last block is shorter: from here on its lane runs on zeros and is ignored
+                tail_end = int(position[-1])
+            if step % per_window == 0:
+                window = loads.take(_index(position >> 3), mode="clip") >> (position & 7)
+            entry = table.take(_index(window & mask))
+            taken[step] = entry
+            entry &= 15
+            window >>= entry
+            position += entry
+        if tail < steps:
+            position[-1] = tail_end
+        _expect_ends(position, ends)
+        numbers = (taken >> 4).T.reshape(-1)[: (len(starts) - 1) * steps + tail]
+        begin = first * steps * word_length
+        elements[begin : begin + len(numbers) * word_length] = content.words[numbers].reshape(-1)
+
+
+def _decode_sparse(content: Sparse, elements: Array) -> None:
+    elements[:] = content.background
+    blocks = content.blocks
+    assert blocks.position_ends is not None
+    token, token_length = content.gap_code.table()
+    gap_base, gap_extra = content.gaps[token, 0], content.gaps[token, 1]
+    symbols, lengths = content.code.table()
+    # One look-up gives all: gap << 10 | extra bits << 5 | bits of the code, and symbol << 4 | bits of the code.
+    gap_table = gap_base << 10 | gap_extra << 5 | token_length
+    value_table = symbols << 4 | lengths
+    gap_mask, value_mask = len(gap_table) - 1, len(value_table) - 1
+    has_extra = bool(gap_extra.any())
+    low_bits = (1 << np.arange(32, dtype=np.int64)) - 1
+    loads = windows(blocks.stream)
+    steps = 1 << blocks.log2
+    position_starts = np.concatenate([[0], blocks.position_ends[:-1]])
+    for first, starts, ends, tail in _lanes(blocks):
+        position = starts.copy()
+        gaps = np.empty((steps, len(starts)), np.int64)
+        values = np.empty((steps, len(starts)), np.uint16)
+        for step in range(steps):
+            if step == tail:
+                tail_end = int(position[-1])
+            window = loads.take(_index(position >> 3), mode="clip") >> (position & 7)
+            entry = gap_table.take(_index(window & gap_mask))
+            used = entry & 31
+            window >>= used
+            if has_extra:
+                extra = entry >> 5 & 31
+                np.add(entry >> 10, window & low_bits.take(_index(extra)), out=gaps[step])
+                window >>= extra
+                position += extra
+            else:
+                gaps[step] = entry >> 10
+            position += used
+            entry = value_table.take(_index(window & value_mask))
+            values[step] = entry >> 4
+            position += entry & 15
+        if tail < steps:
+            position[-1] = tail_end
+        _expect_ends(position, ends)
+        gaps += 1
+        places = np.cumsum(gaps, axis=0)
+        places += position_starts[first : first + len(starts)] - 1
+        last_places = places[-1].copy()
+        last_places[-1] = places[tail - 1, -1]
+        _expect_ends(last_places + 1, blocks.position_ends[first : first + len(starts)])
+        kept = (len(starts) - 1) * steps + tail
+        elements[places.T.reshape(-1)[:kept]] = content.codebook[values.T.reshape(-1)[:kept]]
+
+
+def _expect_ends(found: Array, expected: Array) -> None:
+    wrong = np.flatnonzero(found != expected)
+    if len(wrong):
+        raise BlockCorrupt(
+            "a block does not end where the index says",
+            expected=str(int(expected[wrong[0]])),
+            found=str(int(found[wrong[0]])),
+        )
+
+
+__all__ = ["Code", "decode", "parse"]

@@ -1,0 +1,94 @@
+"""The C decoder (huffman.c), loaded with ctypes.
+
+The host builds it for the board's processor (sdk/deploy/provision/kernel.py) and pushes one file; the board needs
+no compiler. Where no kernel is found or it does not load, the numpy decoder does the work, and every report names
+which one ran.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+from typing import Any
+
+from device_agent.errors import ArmletError
+from device_agent.package.codec.format import KERNEL_ERRORS
+
+KERNEL_VERSION = 2  # armlet_kernel_version of huffman.c
+KERNEL_VARIABLE = "ARMLET_KERNEL"  # environment: path of the shared library
+KERNEL_FILE = "_huffman.so"  # beside this module
+
+_loaded: dict[str, Kernel] = {}
+_chosen: str | None = None
+
+
+class KernelUnavailable(ArmletError):
+    """The C kernel was asked for and there is none, or it is not loadable on this machine."""
+
+
+class Kernel:
+    """The one function of the shared library at ``path``."""
+
+    def __init__(self, path: str) -> None:
+        try:
+            library = ctypes.CDLL(path)
+            version = ctypes.c_uint32.in_dll(library, "armlet_kernel_version").value
+            self._decode = library.armlet_decode
+        except (OSError, ValueError, AttributeError) as error:
+            raise KernelUnavailable("the C decoder does not load", found=f"{path}: {error}") from error
+        if version != KERNEL_VERSION:
+            raise KernelUnavailable(
+                "the C decoder is of another version",
+                expected=str(KERNEL_VERSION),
+                found=f"{version} in {path}",
+            )
+        self._decode.restype = ctypes.c_int32
+        self._decode.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t]
+        self.path = path
+
+    def decode(self, coded: Any, out: Any) -> None:
+        """Decodes ``coded`` to ``out``, both contiguous 1-D uint8 arrays; raises what the numpy decoder would."""
+        self.decode_at(coded.ctypes.data, coded.size, out.ctypes.data, out.size)
+
+    def decode_at(self, coded: int, coded_size: int, out: int, out_size: int) -> None:
+        """The same by addresses, which must be those of buffers of these sizes."""
+        status = self._decode(coded, coded_size, out, out_size)
+        if status:
+            raise KERNEL_ERRORS[-status - 1](
+                "section is corrupt", found=f"status {status} from the C decoder"
+            )
+
+
+def use(path: str | None) -> None:
+    """Makes ``path`` the kernel of this process, before the environment and the file beside the module."""
+    global _chosen
+    _chosen = path
+
+
+def find() -> str | None:
+    """Path of the kernel that :func:`load` would take, or None."""
+    beside = Path(__file__).with_name(KERNEL_FILE)
+    return _chosen or os.environ.get(KERNEL_VARIABLE) or (str(beside) if beside.is_file() else None)
+
+
+def load() -> Kernel:
+    """The C kernel; raises :class:`KernelUnavailable`."""
+    path = find()
+    if path is None:
+        raise KernelUnavailable(
+            "there is no C decoder here",
+            hint=f"Set {KERNEL_VARIABLE}, or let the host push one; numpy works without.",
+        )
+    if path not in _loaded:
+        _loaded[path] = Kernel(path)
+    return _loaded[path]
+
+
+def kernels() -> tuple[str, ...]:
+    """Names of the decoders that work here, the fastest first: ``("c", "numpy")`` or ``("numpy",)``."""
+    try:
+        load()
+    except KernelUnavailable:
+        return ("numpy",)
+    return ("c", "numpy")

@@ -1,0 +1,324 @@
+"""The record of a measurement, and what may be said from it. Pure: no clock, no files, no runtime.
+
+One record is made on the board (``device_agent.measuring.bench``) and read by many: comparison, reports, files of
+old runs. It keeps the raw samples, so that any statistic can be computed later, and the conditions they were taken
+under. Times are seconds, clocks hertz, temperatures degrees Celsius, memory bytes; every field's name says so.
+
+What a board answers is not trusted: ``Measurement.from_json`` checks types, ranges and sizes of everything.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+
+from device_agent.errors import AgentError
+from device_agent.record import fields
+
+SCHEMA = "armlet.measurement/3"
+#: What records of earlier schemas lack; they are still read.
+_SINCE_3: dict[str, Any] = {"start": "cold", "start_seconds": None, "cold_start_seconds": None}
+_SINCE_2: dict[str, Any] = {"during": [], "preemptions": None, **_SINCE_3}
+EARLIER: dict[str, dict[str, Any]] = {"armlet.measurement/1": _SINCE_2, "armlet.measurement/2": _SINCE_3}
+
+#: More samples than this are refused: ten hours at 30 a second, and 20 MB of JSON.
+MAX_SAMPLES = 1_000_000
+MAX_THREADS = 1024
+MAX_CPUS = 4096
+#: Moments that a record keeps of a run; of more, evenly many are left out.
+MAX_MOMENTS = 64
+
+#: A run is called noisy when its 90th percentile is more than this far above its median.
+NOISY_P90_OVER_MEDIAN = 0.15
+#: A clock that fell by more than this between before and after is called throttling.
+CLOCK_FALL = 0.10
+#: A run is disturbed by other processes when they took its core away more often than once in so many samples.
+SAMPLES_A_PREEMPTION = 20
+#: Fewer samples than this say little about a 99th percentile.
+FEW_SAMPLES = 100
+
+
+class MeasurementError(AgentError):
+    """A record of a measurement is not acceptable: a field is missing, of a wrong type or out of range."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What the machine said while models ran: ``seconds`` after the first sample; None where it does not tell."""
+
+    seconds: float
+    frequency_hz: float | None
+    temperature_celsius: float | None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One model, measured once. None means that the machine does not tell."""
+
+    model: str
+    tflite_sha256: str
+    #: None for a model that was not packed.
+    package_sha256: str | None
+    #: One inference each, in the order they were taken: the graph alone, input and output copies not counted.
+    samples_seconds: tuple[float, ...]
+    #: Inferences before the samples, until the time was stable.
+    warmup_seconds: tuple[float, ...]
+    #: In a fresh process: from .tflite bytes to a ready interpreter, delegates included.
+    init_seconds: float
+    #: In a fresh process: the first inference.
+    first_seconds: float
+    #: In a fresh process: from package bytes to .tflite bytes; 0 for a model that was not packed.
+    decode_seconds: float
+    #: "c" or "numpy"; "none" for a model that was not packed.
+    decode_kernel: str
+    threads: int
+    #: The CPUs the process was allowed to use.
+    cpus: tuple[int, ...]
+    runtime: str
+    runtime_version: str
+    #: "xnnpack", "none" or "unknown".
+    delegate: str
+    numpy_version: str
+    python_version: str
+    #: ``uname -m``.
+    machine: str
+    #: True where the machine code was translated (qemu): then no time here is a latency.
+    emulated: bool
+    #: Unix time of the first sample.
+    started_unix_seconds: float
+    temperature_before_celsius: float | None = None
+    temperature_after_celsius: float | None = None
+    temperature_max_celsius: float | None = None
+    frequency_before_hz: float | None = None
+    frequency_after_hz: float | None = None
+    frequency_min_hz: float | None = None
+    governor: str | None = None
+    #: True when the machine reported throttling before, during or after; None when it cannot report it.
+    throttled: bool | None = None
+    throttle_reasons: tuple[str, ...] = ()
+    #: Peak resident memory of a fresh process that decodes, loads and runs this model alone, Python included.
+    peak_memory_bytes: int | None = None
+    #: Between the rounds of the run, in order of time, shared by the models that were measured together.
+    during: tuple[Moment, ...] = ()
+    #: How often the kernel gave this model's core to another process while samples were taken.
+    preemptions: int | None = None
+    #: "warm": init_seconds are those of a start from what the agent kept (device_agent.store.quick_starts),
+    #: nothing decoded or packed; "cold": of one without.
+    start: str = "cold"
+    #: In a fresh process: from the release's files to a ready interpreter; None in old records.
+    start_seconds: float | None = None
+    #: The same without what the agent kept; None where the start was cold.
+    cold_start_seconds: float | None = None
+
+    # -- statistics ---------------------------------------------------------------------------------------------
+
+    @property
+    def minimum(self) -> float:
+        """Seconds."""
+        return min(self.samples_seconds)
+
+    @property
+    def median(self) -> float:
+        """Seconds."""
+        return self.percentile(50.0)
+
+    @property
+    def p90(self) -> float:
+        """Seconds."""
+        return self.percentile(90.0)
+
+    @property
+    def p99(self) -> float:
+        """Seconds."""
+        return self.percentile(99.0)
+
+    def percentile(self, percent: float) -> float:
+        """Seconds below which ``percent`` of the samples lie, interpolated linearly."""
+        return float(np.percentile(np.asarray(self.samples_seconds, np.float64), percent))
+
+    def median_interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """Seconds, low and high: see :func:`bootstrap_median_interval`."""
+        return bootstrap_median_interval(self.samples_seconds, confidence)
+
+    @property
+    def clock_hz(self) -> float | None:
+        """The median clock while models ran; where no moment tells it, the mean of before and after."""
+        during = [m.frequency_hz for m in self.during if m.frequency_hz]
+        if during:
+            return float(np.median(during))
+        around = [hz for hz in (self.frequency_before_hz, self.frequency_after_hz) if hz]
+        return sum(around) / len(around) if around else None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why these numbers should not be taken at face value, worst first; () for a run to be trusted."""
+        return find_problems(self)
+
+    # -- JSON ---------------------------------------------------------------------------------------------------
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dict, with the schema's name and version under ``schema``."""
+        record: dict[str, Any] = {"schema": SCHEMA}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            record[field.name] = list(value) if isinstance(value, tuple) else value
+        record["during"] = [dict(vars(moment)) for moment in self.during]
+        return record
+
+    @classmethod
+    def from_json(cls, record: Any) -> Measurement:
+        """Checks ``record`` (a parsed JSON value from anywhere) and makes the record of it.
+
+        Raises MeasurementError that names the first field that is wrong. Unknown fields are refused too: a newer
+        writer must say so with a new schema. Records of the schema before lack what it did not have.
+        """
+        if isinstance(record, Mapping) and isinstance(record.get("schema"), str):
+            added = EARLIER.get(record["schema"])
+            record = record if added is None else {**added, **record, "schema": SCHEMA}
+        return cls(
+            **fields.check_record(
+                record, what="a measurement", schema=SCHEMA, checks=_CHECKS, error=MeasurementError
+            )
+        )
+
+
+def bootstrap_medians(samples: Sequence[float], *, resamples: int = 1000, seed: int = 0) -> np.ndarray:
+    """Medians of ``resamples`` resampled runs, (resamples,), by the moving-block bootstrap (Kuensch 1989), seeded.
+
+    Neighbouring inferences are not independent (caches, clocks, other processes), so whole blocks of about the cube
+    root of the number of samples are drawn rather than single samples; an ordinary bootstrap would be too narrow.
+    """
+    values = np.asarray(samples, np.float64)  # (samples,)
+    count = len(values)
+    length = max(1, round(count ** (1.0 / 3.0)))
+    blocks = -(-count // length)
+    rng = np.random.default_rng(seed)
+    medians = np.empty(resamples)
+    offsets = np.arange(length)
+    for i in range(resamples):
+        starts = rng.integers(0, count - length + 1, blocks)  # (blocks,)
+        medians[i] = np.median(values[(starts[:, None] + offsets).ravel()[:count]])
+    return medians
+
+
+def bootstrap_median_interval(
+    samples: Sequence[float], confidence: float = 0.95, *, resamples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """An interval for the median: the middle ``confidence`` of :func:`bootstrap_medians`."""
+    tail = 50.0 * (1.0 - confidence)
+    medians = bootstrap_medians(samples, resamples=resamples, seed=seed)
+    low, high = np.percentile(medians, [tail, 100.0 - tail])
+    return float(low), float(high)
+
+
+def find_problems(measurement: Measurement) -> tuple[str, ...]:
+    """See :attr:`Measurement.problems`. Each one names a cause that the record itself shows."""
+    m = measurement
+    found = []
+    if m.emulated:
+        found.append("emulated: these times are not latencies of a board")
+    if m.throttled:
+        found.append("throttled: " + (", ".join(m.throttle_reasons) or "the clock was lowered"))
+    else:
+        fall = _clock_fall(m)
+        if fall > CLOCK_FALL:
+            found.append(
+                f"the clock fell by {100 * fall:.0f} % during the run: let the board cool down, and repeat"
+            )
+    spread = m.p90 / m.median - 1.0 if m.median > 0.0 else 0.0
+    if spread > NOISY_P90_OVER_MEDIAN:
+        found.append(f"noisy: the 90th percentile is {100 * spread:.0f} % above the median; {_why_noisy(m)}")
+    if len(m.samples_seconds) < FEW_SAMPLES:
+        found.append(f"few samples ({len(m.samples_seconds)}): the 99th percentile means little")
+    if m.delegate == "none":
+        found.append("the runtime did not use XNNPACK: expect several times these speeds where it does")
+    return tuple(found)
+
+
+def _clock_fall(m: Measurement) -> float:
+    """The share by which the clock sank from the beginning of the run to its end; 0 where it is not known.
+
+    Between rounds the core is warm from work; before the first it may idle at a lower clock.
+    """
+    during = [moment.frequency_hz for moment in m.during if moment.frequency_hz]
+    first = during[0] if during else m.frequency_before_hz
+    last = during[-1] if during else m.frequency_after_hz
+    return 1.0 - last / first if first and last else 0.0
+
+
+def _why_noisy(m: Measurement) -> str:
+    """The likeliest cause that the record shows, and what to do about it."""
+    if m.preemptions is not None and m.preemptions * SAMPLES_A_PREEMPTION > len(m.samples_seconds):
+        return (
+            f"other processes took the core {m.preemptions} times in {len(m.samples_seconds)} samples: stop what "
+            "else runs there"
+        )
+    clocks = [moment.frequency_hz for moment in m.during if moment.frequency_hz]
+    if clocks and min(clocks) < (1.0 - CLOCK_FALL) * max(clocks):
+        return (
+            f"the clock moved between {min(clocks) / 1e9:.2f} and {max(clocks) / 1e9:.2f} GHz: choose the governor "
+            '"performance"'
+        )
+    if m.preemptions is None:
+        return "stop what else runs there"
+    return "no process of this machine took the core, so look at its host, its interrupts, its memory"
+
+
+def _moment(value: Any) -> Moment:
+    if not isinstance(value, Mapping) or set(value) != {"seconds", "frequency_hz", "temperature_celsius"}:
+        raise fields.Refused("moments with seconds, frequency_hz and temperature_celsius")
+    return Moment(
+        fields.seconds(value["seconds"]),
+        _hertz(value["frequency_hz"]),
+        _celsius(value["temperature_celsius"]),
+    )
+
+
+def _samples(value: Any, least: int) -> tuple[float, ...]:
+    if not isinstance(value, (list, tuple)) or not least <= len(value) <= MAX_SAMPLES:
+        raise fields.Refused(f"a list of {least} to {MAX_SAMPLES} numbers")
+    return tuple(fields.seconds(item) for item in value)
+
+
+_celsius = fields.optional(lambda value: fields.number(value, -100.0, 300.0))
+_hertz = fields.optional(lambda value: fields.number(value, 0.0, 1e12))
+
+_CHECKS: dict[str, Any] = {
+    "model": fields.text,
+    "tflite_sha256": fields.sha256,
+    "package_sha256": fields.optional(fields.sha256),
+    "samples_seconds": lambda value: _samples(value, 1),
+    "warmup_seconds": lambda value: _samples(value, 0),
+    "init_seconds": fields.seconds,
+    "first_seconds": fields.seconds,
+    "decode_seconds": fields.seconds,
+    "decode_kernel": fields.one_of("c", "numpy", "none"),
+    "threads": lambda value: fields.integer(value, 1, MAX_THREADS),
+    "cpus": fields.list_of(lambda value: fields.integer(value, 0, MAX_CPUS), MAX_CPUS),
+    "runtime": fields.text,
+    "runtime_version": fields.text,
+    "delegate": fields.one_of("xnnpack", "none", "unknown"),
+    "numpy_version": fields.text,
+    "python_version": fields.text,
+    "machine": fields.text,
+    "emulated": fields.boolean,
+    "started_unix_seconds": lambda value: fields.number(value, 0.0, 1e11),
+    "temperature_before_celsius": _celsius,
+    "temperature_after_celsius": _celsius,
+    "temperature_max_celsius": _celsius,
+    "frequency_before_hz": _hertz,
+    "frequency_after_hz": _hertz,
+    "frequency_min_hz": _hertz,
+    "governor": fields.optional(fields.text),
+    "throttled": fields.optional(fields.boolean),
+    "throttle_reasons": fields.list_of(fields.text, 16),
+    "peak_memory_bytes": fields.optional(lambda value: fields.integer(value, 0, 1 << 50)),
+    "during": fields.list_of(_moment, MAX_MOMENTS),
+    "preemptions": fields.optional(lambda value: fields.integer(value, 0, 1 << 50)),
+    "start": fields.one_of("cold", "warm"),
+    "start_seconds": fields.optional(fields.seconds),
+    "cold_start_seconds": fields.optional(fields.seconds),
+}

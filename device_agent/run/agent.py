@@ -1,0 +1,307 @@
+"""What an edge application embeds: an image in, a named answer out, and always the release that is confirmed.
+
+    from device_agent import Agent
+
+    with Agent("mobilenet") as agent:
+        answer = agent.predict(image)  # uint8 (height, width, 3), any size
+        print(answer.label, answer.score, agent.latency.percentile(99))
+
+Every thread may call ``predict``. Inferences take turns, since a TFLite interpreter does one at a time; resizing does
+not. When a deploy confirms a new release (or a rollback goes back), calls that begin afterwards get it; those that are
+running end on the release on which they began. A release that does not load leaves the old one at work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Callable, Iterable
+
+import numpy as np
+
+from device_agent.errors import AgentError, ArmletError, DataError, StoreError
+from device_agent.image.fitting import ImageInput
+from device_agent.record.prediction import Prediction, predict_from
+from device_agent.record.preprocess import Preprocess
+from device_agent.record.release import Release
+from device_agent.record.usage import Usage, check_labels
+from device_agent.run.conditions import near_big_cores
+from device_agent.run.histogram import LatencyHistogram
+from device_agent.run.loaded import PREVIOUS_RUNS, LoadedModel, names_a_file, release_before
+from device_agent.store.store import Store, default_home
+
+#: A slot that was written less than this ago may be written again without looking any different from outside.
+_SETTLED_SECONDS = 0.1
+#: Releases that go away while they are read, one after another, before a reload gives up.
+_ATTEMPTS = 5
+
+RELOADS = ("next call", "background", "never")
+
+
+class Agent:
+    """A deployed model (by its name) or a model file (by its path), ready to answer.
+
+    ``home``: the agent's folder on the board (default: ``$ARMLET_HOME``, else ``~/.armlet``). ``threads`` of an
+    inference (default: as many as were fastest when the release was deployed; 1 for a file). ``top``: classes in an
+    answer.
+    ``preprocess`` and ``labels`` replace what the package says. ``reload``: a new release is loaded by the "next
+    call", which waits for it; in the "background", while the old one goes on answering; or "never".
+
+    Raises StoreError, PackageError, AgentError, DataError or RuntimeUnavailable.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike,
+        *,
+        home: str | os.PathLike | None = None,
+        threads: int | None = None,
+        kernel: str = "auto",
+        top: int = 5,
+        preprocess: str | None = None,
+        labels: Iterable[str] | None = None,
+        reload: str = "next call",
+    ) -> None:
+        if reload not in RELOADS:
+            raise AgentError("unknown way to reload", expected=", ".join(RELOADS), found=repr(reload)[:80])
+        if top < 1:
+            raise AgentError("there is nothing to answer", expected="top of 1 or more", found=str(top))
+        #: How long calls took, from the array to the answer, waiting for their turn included: one sample an image.
+        self.latency = LatencyHistogram()
+        #: Why the last new release was not taken; None when it was.
+        self.reload_error: Exception | None = None
+        #: Releases that were taken after the first.
+        self.reloads = 0
+        self._threads, self._kernel, self._top = threads, kernel, top
+        self._preprocess = None if preprocess is None else Preprocess.parse(preprocess)
+        self._labels = None if labels is None else check_labels(list(labels))
+        self._reload = reload
+        self._reloading = threading.Lock()
+        self._served: _Served | None = None
+        self._closed = False
+        text = os.fspath(model)
+        if names_a_file(text):
+            self._store: Store | None = None
+            loaded = LoadedModel.load(text, threads=threads or 1, kernel=kernel)
+            self.name = loaded.name
+            self._served = self._serve(loaded, None)
+            return
+        self.name = text
+        self._store = Store((Path(home) if home is not None else default_home()) / "store")
+        self._slot_path = self._store.slot_path(text)
+        self._seen: tuple[int, ...] | None = None
+        with self._reloading:
+            self._take_current(self._stamp())
+
+    # -- answering ----------------------------------------------------------------------------------------------
+
+    def predict(
+        self,
+        image: Any,
+        *,
+        preprocessed: bool = False,
+        top: int | None = None,
+        before_each: Callable[[], None] | None = None,
+    ) -> Any:
+        """The answer to an image, or a list of answers to a batch.
+
+        ``image`` is (height, width, channels), or (height, width) in grey, of any size; a batch has one dimension
+        more in front of the channels' form, (n, height, width, channels). uint8 and floats alike hold pixels of 0 to
+        255; they are resized (shorter side, centre), normalised, mirrored as the package says. Where it says nothing,
+        and with ``preprocessed``, the array has the size and the values that the model takes, and is mirrored at
+        most. Models that take no
+        image take their own shape without its leading 1, or a batch of those. ``before_each`` is called before every
+        inference of a batch, which ends with what it raises: for whoever cannot wait for all of it.
+
+        Raises DataError where the array is not what the model takes, AgentError after ``close``.
+        """
+        served = self._current()
+        array = np.asarray(image)
+        single, rows = served.input.rows(array)
+        answers = []
+        for row in rows:
+            if before_each is not None:
+                before_each()
+            answers.append(self._answer(served, row, preprocessed, top or self._top))
+        return answers[0] if single else answers
+
+    def _answer(self, served: _Served, row: Any, preprocessed: bool, top: int) -> Prediction:
+        start = time.perf_counter()
+        outputs = served.run(row, preprocessed)
+        answer = predict_from(outputs, served.usage.labels, top, served.release)
+        self.latency.record(time.perf_counter() - start)
+        return answer
+
+    # -- what answers -------------------------------------------------------------------------------------------
+
+    @property
+    def model(self) -> LoadedModel:
+        """The model that the next call would run on, without looking for a newer one."""
+        return self._require().loaded
+
+    @property
+    def usage(self) -> Usage:
+        """What is done to its images, and its labels."""
+        return self._require().usage
+
+    @property
+    def release(self) -> str | None:
+        """Id of its release; None for a model file."""
+        return self._require().release
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Without the leading 1: (height, width, channels) for images."""
+        return self._require().input.shape
+
+    def refresh(self) -> bool:
+        """Looks for a newer release now, as the next call would; whether the release is another than before."""
+        before = self.release
+        self._current()
+        return self.release != before
+
+    def close(self) -> None:
+        """Lets go of the model and its memory; calls that are running end first, later ones raise AgentError."""
+        self._closed = True
+        self._served = None
+
+    def __enter__(self) -> Agent:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _require(self) -> _Served:
+        served = self._served
+        if served is None or self._closed:
+            raise AgentError("this agent is closed")
+        return served
+
+    # -- hot reload ---------------------------------------------------------------------------------------------
+
+    def _current(self) -> _Served:
+        """What serves this call; looks for a new release first, which costs one stat() of a file."""
+        served = self._require()
+        if self._store is None or self._reload == "never":
+            return served
+        stamp = self._stamp()
+        if stamp is None or stamp == self._seen:
+            return served
+        if self._reload == "next call":
+            with self._reloading:
+                if stamp != self._seen:
+                    self._take_current(self._stamp())
+        elif self._reloading.acquire(blocking=False):
+            threading.Thread(target=self._take_in_background, name="armlet-reload", daemon=True).start()
+        return self._require()
+
+    def _take_in_background(self) -> None:
+        try:
+            self._take_current(self._stamp())
+        finally:
+            self._reloading.release()
+
+    def _stamp(self) -> tuple[int, ...] | None:
+        """What changes when the slot is replaced; None while there is none."""
+        try:
+            found = os.stat(self._slot_path)
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+    def _take_current(self, stamp: tuple[int, ...] | None) -> None:
+        """Loads the current release where it is not the one that serves. The caller holds ``_reloading``.
+
+        The first time it raises; later the old release goes on, and ``reload_error`` says why.
+        """
+        assert self._store is not None  # a model file is never loaded anew
+        old = self._served
+        try:
+            release_id = self._store.current(self.name).id
+            if old is None or release_id != old.release:
+                new = self._load_current()
+                if not self._closed:
+                    self._served = new
+                    self.reloads += old is not None
+            self.reload_error = None
+        except (ArmletError, OSError, MemoryError) as error:
+            if old is None:
+                raise
+            self.reload_error = error
+            warnings.warn(f"{self.name}: the new release is not taken ({error})", stacklevel=5)
+        # A slot so young could be replaced within one tick of the file system's clock: look again next time.
+        if stamp is not None and time.time() - stamp[1] * 1e-9 > _SETTLED_SECONDS:
+            self._seen = stamp
+
+    def _load_current(self) -> _Served:
+        """The current release, loaded; of several that follow one another quickly, the last."""
+        assert self._store is not None
+        for attempt in range(_ATTEMPTS):
+            release = self._store.current(self.name)
+            try:
+                return self._load(release)
+            except StoreError as error:
+                # Replaced twice while its parts were read, they were removed; or it is damaged.
+                if attempt + 1 == _ATTEMPTS or self._store.current(self.name).id == release.id:
+                    if self._served is None:
+                        return self._load_previous(error)
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _load_previous(self, error: StoreError) -> _Served:
+        """Where nothing runs yet and the current release is damaged: the one before it, with a warning."""
+        assert self._store is not None
+        served = self._load(release_before(self._store, self.name, error))
+        warnings.warn(PREVIOUS_RUNS.format(name=self.name, error=error), stacklevel=5)
+        return served
+
+    def _load(self, release: Release) -> _Served:
+        assert self._store is not None
+        threads = self._threads or self._store.slot(self.name).threads_of(release.id)
+        with near_big_cores() if threads > 1 else contextlib.nullcontext():
+            loaded = LoadedModel.of_release(self._store, release, threads=threads, kernel=self._kernel)
+        return self._serve(loaded, release.id)
+
+    def _serve(self, loaded: LoadedModel, release: str | None) -> _Served:
+        usage = loaded.usage()
+        if self._preprocess is not None:
+            usage = replace(usage, preprocess=self._preprocess)
+        if self._labels is not None:
+            usage = replace(usage, labels=self._labels)
+        return _Served(loaded, usage, release)
+
+
+class _Served:
+    """One loaded release and the lock of its interpreter. Lives as long as a call runs on it."""
+
+    def __init__(self, loaded: LoadedModel, usage: Usage, release: str | None) -> None:
+        self.loaded, self.usage, self.release = loaded, usage, release
+        model = loaded.model
+        if len(model.inputs) != 1 or model.inputs[0].shape[:1] != (1,):
+            raise DataError(
+                "this model cannot be embedded",
+                expected="one input, whose first dimension is 1",
+                found=", ".join(str(info.shape) for info in model.inputs),
+                hint="`sdk convert` makes models of batch 1; device_agent.run.runtime.Model runs any.",
+            )
+        self.input = ImageInput(model.inputs[0], usage)
+        self._lock = threading.Lock()
+
+    def run(self, row: Any, preprocessed: bool) -> list[Any]:
+        """Every output for one input, float32, without its leading 1."""
+        model = self.loaded.model
+        write = self.input.writer(row, preprocessed)
+        with self._lock:
+            model.fill_input(write)
+            model.invoke()
+            raw = [model.get_output(position) for position in range(len(model.outputs))]
+        outputs = []
+        for info, values in zip(model.outputs, raw):
+            real = info.dequantize(values) if info.is_quantized else values.astype(np.float32, copy=False)
+            outputs.append(real[0] if real.ndim and real.shape[0] == 1 else real)
+        return outputs

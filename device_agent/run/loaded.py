@@ -1,0 +1,256 @@
+"""A model in memory, decoded and ready to run: what the agent's verbs, and an embedded Agent, work with."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Mapping
+
+import numpy as np
+
+from device_agent.errors import AgentError, RuntimeUnavailable, StoreError
+from device_agent.record.release import MAX_PACKAGE_BYTES, NAME
+from device_agent.record.usage import FLIP_AXES, Usage
+from device_agent.run.fresh_process import call_child
+from device_agent.run.installed import installed_runtime
+from device_agent.run.runtime import FILE_IDENTIFIER, Model
+from device_agent.store import quick_starts as starts
+from device_agent.store.store import Store, default_home
+
+if TYPE_CHECKING:
+    from device_agent.record.release import Release
+    from device_agent.store.quick_starts import Start
+
+
+class LoadedModel:
+    """One model, decoded and ready to run.
+
+    A package may say that images are flipped before they enter (``"input": {"flip": ["height", "width"]}``), for
+    networks that were mirrored to suit the runtime's kernels; the agent does that.
+
+    ``package_sha256`` is None for a plain .tflite file; ``metadata`` are what its package says; ``kernel`` is the
+    decoder that ran ("c", "numpy" or "none"); ``decode_seconds`` the time from package bytes to .tflite bytes;
+    ``tflite_sha256`` of what runs; ``start`` "warm" where it came from :mod:`device_agent.store.quick_starts`,
+    else "cold"; ``start_seconds`` the time from the release's files, elsewhere from bytes, to a ready interpreter.
+    """
+
+    def __init__(
+        self,
+        data: bytes,
+        *,
+        name: str = "model",
+        threads: int = 1,
+        kernel: str = "auto",
+        sha256: str | None = None,
+    ) -> None:
+        """Loads package or .tflite bytes; ``sha256`` is theirs, where the caller has checked it already."""
+        begun = time.perf_counter()
+        self.name = name
+        self.package_sha256: str | None = None
+        self.metadata: Mapping[str, Any] = {}
+        self.kernel = "none"
+        self.decode_seconds = 0.0
+        tflite = data
+        if data[4:8] != FILE_IDENTIFIER:
+            from device_agent.package import reader as package
+
+            start = time.perf_counter()
+            unpacked = package.unpack(data, kernel=kernel)
+            self.decode_seconds = time.perf_counter() - start
+            self.package_sha256, self.metadata = (
+                sha256 or unpacked.package.package_sha256,
+                unpacked.package.metadata,
+            )
+            self.kernel, tflite = unpacked.kernel, unpacked.tflite
+            self.tflite_sha256 = unpacked.package.tflite_sha256
+        else:
+            self.tflite_sha256 = sha256 or hashlib.sha256(tflite).hexdigest()
+        self._begin(Model(tflite, threads=threads), "cold", begun)
+
+    def _begin(self, model: Model, start: str, begun: float) -> None:
+        self._flips = tuple(FLIP_AXES[axis] for axis in self.usage().flip)
+        self._model: Model | None = model
+        self.start = start
+        self.start_seconds = time.perf_counter() - begun
+
+    @classmethod
+    def _of_start(
+        cls, start: Start, package_sha256: str, *, name: str, threads: int, begun: float
+    ) -> LoadedModel:
+        from device_agent.run.quick_start_model import WarmModel
+
+        loaded = cls.__new__(cls)
+        loaded.name = name
+        loaded.package_sha256 = package_sha256 if start.packed else None
+        loaded.metadata = start.metadata
+        loaded.kernel, loaded.decode_seconds = "none", 0.0
+        loaded.tflite_sha256 = start.tflite_sha256
+        loaded._begin(WarmModel(start, threads=threads), "warm", begun)
+        return loaded
+
+    @classmethod
+    def load(
+        cls,
+        model: str | os.PathLike,
+        *,
+        threads: int = 1,
+        kernel: str = "auto",
+        store: Store | None = None,
+        warm: bool = True,
+    ) -> LoadedModel:
+        """Loads a ``.armlet`` or ``.tflite`` file, or by its name what was deployed to this board.
+
+        A string with a slash, or the name of a file that exists, is a path; anything else a name in the store
+        (default: that of ``$ARMLET_HOME``). Where the current release turns out to be damaged the one before it is
+        loaded, with a warning. Raises PackageError, StoreError, AgentError or RuntimeUnavailable.
+        """
+        text = os.fspath(model)
+        if names_a_file(text):
+            return cls(read_file(Path(text)), name=Path(text).name, threads=threads, kernel=kernel)
+        store = store or Store(default_home() / "store")
+        try:
+            return cls.of_release(store, store.current(text), threads=threads, kernel=kernel, warm=warm)
+        except StoreError as error:
+            before = release_before(store, text, error)
+            older = cls.of_release(store, before, threads=threads, kernel=kernel, warm=warm)
+            warnings.warn(PREVIOUS_RUNS.format(name=text, error=error), stacklevel=2)
+            return older
+
+    @classmethod
+    def of_release(
+        cls, store: Store, release: Release, *, threads: int = 1, kernel: str = "auto", warm: bool = True
+    ) -> LoadedModel:
+        """Loads one release of a store: with ``warm`` and no decoder asked for, from its start, where that is whole.
+
+        A start that is not as it was made is passed over, and made anew. Raises StoreError where the parts of the
+        release are not all there and whole.
+        """
+        begun = time.perf_counter()
+        mendable = False
+        if warm and kernel == "auto" and store.starts.is_dir():
+            runtime = installed_runtime()
+            start = starts.find(store.starts, release.package_sha256, runtime)
+            mendable = (
+                start is None
+                and (store.starts / starts.folder_name(release.package_sha256, runtime)).exists()
+            )
+            if start is not None:
+                with contextlib.suppress(AgentError, OSError):  # the runtime does not take it: without
+                    return cls._of_start(
+                        start, release.package_sha256, name=release.name, threads=threads, begun=begun
+                    )
+        data = store.read_package(release)
+        loaded = cls(data, name=release.name, threads=threads, kernel=kernel, sha256=release.package_sha256)
+        loaded.start_seconds = time.perf_counter() - begun
+        if mendable:  # in a process of its own, like everything that could end one; this one runs without
+            with contextlib.suppress(AgentError, OSError):
+                call_child(["--home", str(store.folder.parent), "mend", release.id], MEND_SECONDS)
+        return loaded
+
+    def keep_start(self, store: Store, release: Release) -> Start:
+        """Makes the start of the release that this was loaded from; see
+        :func:`device_agent.store.quick_starts.build`."""
+        identity, tflite = self.model.identity, self.model.tflite
+        if identity.name != starts.RUNTIME:
+            raise RuntimeUnavailable(
+                f"{identity.name} {identity.version} cannot keep packed weights in a file; {starts.RUNTIME} can"
+            )
+        assert isinstance(tflite, bytes)  # a warm model has a start already
+        return starts.build(
+            store.starts,
+            release.package_sha256,
+            f"{identity.name} {identity.version}",
+            tflite=tflite,
+            tflite_sha256=self.tflite_sha256,
+            packed=self.package_sha256 is not None,
+            metadata=self.metadata,
+            reference=self.model,
+            cold_seconds=self.start_seconds,
+        )
+
+    @property
+    def model(self) -> Model:
+        """The loaded model: its inputs, outputs, runtime and delegate."""
+        if self._model is None:
+            raise AgentError("this agent is closed")
+        return self._model
+
+    def usage(self) -> Usage:
+        """What its package says of images and labels; of a plain .tflite nothing is known. Raises DataError."""
+        return Usage.from_metadata(self.metadata)
+
+    def predict(self, array: Any) -> np.ndarray:
+        """Runs one image or a batch and returns float32 outputs.
+
+        ``array`` has the model's input shape, e.g. (1, 224, 224, 3), the same without its leading 1, or any number of
+        inputs as (n, 224, 224, 3); they run one after the other. Real values are quantized where the model is
+        integer, and its outputs come back as real values. Returns (n, ...) or, for a single unbatched
+        input, the output without its leading 1.
+        """
+        raw = self.predict_raw(array)
+        info = self.model.outputs[0]
+        return info.dequantize(raw) if info.is_quantized else np.asarray(raw, np.float32)
+
+    def predict_raw(self, array: Any) -> np.ndarray:
+        """As :meth:`predict`, with the outputs in the model's own dtype."""
+        array = np.asarray(array)
+        shape = self.model.inputs[0].shape
+        if array.dtype == np.float64:
+            array = array.astype(np.float32)
+        if self._flips and array.ndim in (len(shape), len(shape) - 1):
+            array = np.flip(array, self._flips)
+        if array.shape == shape:
+            return self.model.run(array)
+        if shape[0] == 1 and array.shape == shape[1:]:
+            return self.model.run(array[None])[0]
+        if shape[0] == 1 and array.ndim == len(shape) and array.shape[1:] == shape[1:]:
+            outputs = [self.model.run(row[None])[0] for row in array]
+            empty = np.empty((0, *self.model.outputs[0].shape[1:]), self.model.outputs[0].dtype)
+            return np.stack(outputs) if outputs else empty
+        return self.model.run(array)  # says what is wrong with the shape
+
+    def close(self) -> None:
+        """Lets go of the interpreter and its memory."""
+        self._model = None
+
+    def __enter__(self) -> LoadedModel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+#: How long the start of a release may take to be made anew.
+MEND_SECONDS = 60.0
+#: The warning where a damaged release is not run.
+PREVIOUS_RUNS = "{name}: the current release cannot be used ({error}); running the previous one"
+
+
+def names_a_file(text: str) -> bool:
+    """True for what is a path: with a slash, of a file that exists, or no name that a release could have."""
+    return "/" in text or os.path.exists(text) or not NAME.fullmatch(text)
+
+
+def release_before(store: Store, name: str, error: StoreError) -> Release:
+    """What ran before the current release, which ``error`` says is damaged; raises that where there was nothing."""
+    previous = store.slot(name).previous
+    if previous is None:
+        raise error
+    return store.release(previous)
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a model file on the board, with one clear error for each way in which it is not one."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_PACKAGE_BYTES:
+            raise AgentError(
+                f"{path} is too large", expected=f"at most {MAX_PACKAGE_BYTES} bytes", found=f"{size} bytes"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise AgentError(f"cannot read {path}", found=error.strerror or str(error)) from None

@@ -1,0 +1,211 @@
+"""One small interface over the TFLite runtimes that a board may have.
+
+``ai-edge-litert`` (module ``ai_edge_litert``) is the successor of ``tflite-runtime`` (module ``tflite_runtime``);
+both have the same ``Interpreter`` class. Armlet puts exactly one of them into the environment of a board, so the
+order in ``MODULES`` matters only where somebody installed both in one folder.
+"""
+
+from __future__ import annotations
+
+import importlib
+import mmap
+import platform
+import time
+from dataclasses import dataclass
+from typing import Any, Callable, Sequence
+
+import numpy as np
+
+from device_agent.errors import AgentError, RuntimeUnavailable
+from device_agent.run.installed import MODULES, by_place
+
+#: Bytes 4 to 8 of every .tflite file (flatbuffers' file identifier, ``schema.fbs`` of TensorFlow Lite).
+FILE_IDENTIFIER = b"TFL3"
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output of a model: its shape, numpy dtype and, for integers, real = scale * (q - zero_point)."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    scale: float
+    zero_point: int
+
+    @property
+    def is_quantized(self) -> bool:
+        return self.scale > 0.0 and self.dtype.kind in "iu"
+
+    def quantize(self, real: np.ndarray) -> np.ndarray:
+        """Real values to the integers of this tensor, rounded to nearest even and clipped to its dtype."""
+        limits = np.iinfo(self.dtype)
+        steps = np.rint(np.asarray(real, np.float32) / np.float32(self.scale)) + self.zero_point
+        return np.clip(steps, limits.min, limits.max).astype(self.dtype)
+
+    def dequantize(self, steps: np.ndarray) -> np.ndarray:
+        """Integers of this tensor to float32."""
+        return (steps.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
+
+
+@dataclass(frozen=True)
+class RuntimeIdentity:
+    """Which runtime is installed: distribution name, its version, and numpy's."""
+
+    name: str
+    version: str
+    numpy_version: str
+
+
+def _distribution_version(distribution: str, module: Any) -> str:
+    try:
+        from importlib.metadata import version
+
+        return version(distribution)
+    except Exception:  # a tree without its .dist-info still runs; the version is only a label
+        return str(getattr(module, "__version__", "unknown"))
+
+
+def find_runtime() -> tuple[RuntimeIdentity, Callable[..., Any]]:
+    """The runtime that is installed and its ``Interpreter`` class.
+
+    Raises RuntimeUnavailable when none is, naming what each import said.
+    """
+    said = []
+    for module_name, distribution in by_place(MODULES):
+        try:
+            module = importlib.import_module(module_name)
+            interpreter = importlib.import_module(module_name + ".interpreter").Interpreter
+        except ImportError as error:
+            said.append(f"{distribution}: {error}")
+            continue
+        identity = RuntimeIdentity(distribution, _distribution_version(distribution, module), np.__version__)
+        return identity, interpreter
+    raise RuntimeUnavailable(
+        "no TFLite runtime can be imported",
+        expected=" or ".join(distribution for _, distribution in MODULES),
+        found="; ".join(said),
+        hint="Deploy with `sdk deploy`, which installs one, or install one where the agent runs.",
+    )
+
+
+class Model:
+    """A model that is loaded and ready to run.
+
+    ``init_seconds`` is the time from the bytes to allocated tensors, delegates included. ``delegate`` says
+    "xnnpack" when the runtime handed operators to XNNPACK, "none" when it silently did not (seen where
+    /sys/devices/system/cpu is missing), and "unknown" when the runtime does not tell.
+    """
+
+    def __init__(self, data: bytes, *, threads: int = 1) -> None:
+        if threads < 1:
+            raise AgentError("the number of threads is wrong", expected="1 or more", found=str(threads))
+        if data[4:8] != FILE_IDENTIFIER:
+            raise AgentError(
+                "these bytes are not a TFLite model",
+                expected="the identifier TFL3 at byte 4",
+                found=repr(bytes(data[4:8])),
+            )
+        self.identity, interpreter_class = find_runtime()
+        self.threads = threads
+        #: What it runs; the interpreter reads its weights from these very bytes.
+        self.tflite: bytes | mmap.mmap = data
+        start = time.perf_counter()
+        try:
+            interpreter = interpreter_class(model_content=data, num_threads=threads)
+            interpreter.allocate_tensors()
+        except SystemError as error:
+            raise self._unusable(error) from error
+        except (ValueError, RuntimeError) as error:
+            raise AgentError(
+                f"{self.identity.name} {self.identity.version} refused the model",
+                found=" ".join(str(error).split())[:300],
+            ) from error
+        self.init_seconds = time.perf_counter() - start
+        #: The file that its packed weights are mapped from; None where it packed them into memory of its own.
+        self.weight_cache: str | None = None
+        self._interpreter = interpreter
+        self.inputs = tuple(_tensor_info(d) for d in interpreter.get_input_details())
+        self.outputs = tuple(_tensor_info(d) for d in interpreter.get_output_details())
+        self._input_indices = tuple(int(d["index"]) for d in interpreter.get_input_details())
+        self._output_indices = tuple(int(d["index"]) for d in interpreter.get_output_details())
+        self.delegate = _delegate(interpreter)
+        #: Runs the graph on the inputs that are set; nothing else is timed when this is.
+        self.invoke: Callable[[], None] = interpreter.invoke
+
+    def _unusable(self, error: SystemError) -> RuntimeUnavailable:
+        # Built against numpy 1, tflite-runtime imports under numpy 2 and fails only when a model is loaded.
+        if self.identity.name == "tflite-runtime" and int(np.__version__.split(".")[0]) >= 2:
+            return RuntimeUnavailable(
+                f"tflite-runtime {self.identity.version} cannot work with this numpy",
+                expected="numpy below 2",
+                found=f"numpy {np.__version__}",
+                hint="Install numpy<2 beside it, or use ai-edge-litert.",
+            )
+        return RuntimeUnavailable(
+            f"{self.identity.name} {self.identity.version} failed to load a model",
+            found=f"{error} (numpy {np.__version__}, Python {platform.python_version()})",
+        )
+
+    def set_input(self, array: np.ndarray, position: int = 0) -> None:
+        """Puts one input in place: the exact shape of ``inputs[position]``; float32 is quantized where needed."""
+        info = self.inputs[position]
+        array = np.asarray(array)
+        if array.shape != info.shape:
+            raise AgentError(
+                f"the input has the wrong shape (input {position}, {info.name!r})",
+                expected=_shape_text(info.shape),
+                found=_shape_text(array.shape),
+            )
+        if array.dtype != info.dtype:
+            if array.dtype.kind != "f" or not (info.is_quantized or info.dtype.kind == "f"):
+                raise AgentError(
+                    f"the input has the wrong type (input {position}, {info.name!r})",
+                    expected=str(info.dtype) + (" or float32" if info.is_quantized else ""),
+                    found=str(array.dtype),
+                )
+            array = info.quantize(array) if info.is_quantized else array.astype(info.dtype)
+        self._interpreter.set_tensor(self._input_indices[position], np.ascontiguousarray(array))
+
+    def fill_input(self, write: Callable[[np.ndarray], Any], position: int = 0) -> None:
+        """Lets ``write`` fill the memory of one input itself, which saves a copy; it must not keep the array."""
+        write(self._interpreter.tensor(self._input_indices[position])())
+
+    def get_input(self, position: int = 0) -> np.ndarray:
+        """A copy of one input as it was set, in its own dtype."""
+        return self._interpreter.get_tensor(self._input_indices[position])
+
+    def get_output(self, position: int = 0) -> np.ndarray:
+        """A copy of one output as the graph left it, in its own dtype."""
+        return self._interpreter.get_tensor(self._output_indices[position])
+
+    def run(self, *arrays: np.ndarray) -> np.ndarray:
+        """One inference: an array per input, the first output back (in its own dtype)."""
+        if len(arrays) != len(self.inputs):
+            raise AgentError(
+                "the number of inputs is wrong", expected=str(len(self.inputs)), found=str(len(arrays))
+            )
+        for position, array in enumerate(arrays):
+            self.set_input(array, position)
+        self.invoke()
+        return self.get_output(0)
+
+
+def _tensor_info(details: dict) -> TensorInfo:
+    scale, zero_point = details["quantization"]
+    shape = tuple(int(n) for n in details["shape"])
+    return TensorInfo(str(details["name"]), shape, np.dtype(details["dtype"]), float(scale), int(zero_point))
+
+
+def _delegate(interpreter: Any) -> str:
+    # Both runtimes list the node that stands for a delegated part of the graph under the name DELEGATE; on a
+    # CPU-only interpreter with default resolvers that can only be XNNPACK. No public method tells.
+    try:
+        names: Sequence[str] = [operator["op_name"] for operator in interpreter._get_ops_details()]
+    except Exception:  # private, so it may go away; then we do not know
+        return "unknown"
+    return "xnnpack" if "DELEGATE" in names else "none"
+
+
+def _shape_text(shape: Sequence[int]) -> str:
+    return "x".join(str(n) for n in shape) if shape else "a scalar"

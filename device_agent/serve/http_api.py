@@ -1,0 +1,281 @@
+"""The addresses of ``serve`` and what each answers; docs/serve.md is the reference.
+
+GET  /healthz, /healthz/live, /healthz/ready     does it live, does it take requests
+GET  /metrics                                    Prometheus' text format
+GET  /v1/models, /v1/models/NAME                 what is served, and what it takes
+POST /v1/models/NAME:predict                     an image in, an answer out
+"""
+
+from __future__ import annotations
+
+import urllib.parse
+from typing import Any, Callable, Mapping
+
+from device_agent.errors import ArmletError, DataError
+from device_agent.image import pictures
+from device_agent.record import wire
+from device_agent.record.release import NAME
+from device_agent.serve import metrics
+from device_agent.serve.admission import DeadlineExceeded, Place, Pool, TurnedAway
+from device_agent.serve.http_connection import Connection
+from device_agent.serve.http_reader import Refused
+from device_agent.serve.turn_lock import AWAY
+
+JSON, RAW = "application/json", "application/octet-stream"
+PICTURES = ("image/jpeg", "image/png")
+#: What a request may ask for behind the "?".
+_OPTIONS = ("top", "preprocessed", "output", "deadline")
+
+
+class Api(Connection):
+    """Answers one connection. ``served`` is the :class:`device_agent.serve.served_models.Serving` behind it."""
+
+    served: Any  # set by a subclass: http.server makes a handler for each connection itself
+
+    def respond(self) -> None:
+        self.model, self.started = "", self.served.clock()
+        self._check_host()
+        path, _, query = self.path.partition("?")
+        methods, answer = self._route(path)
+        if self.command not in methods:
+            raise Refused(
+                405,
+                "this address does not do that",
+                expected=", ".join(methods),
+                found=self.command[:20],
+                headers={"Allow": ", ".join(methods)},
+            )
+        answer(query)
+
+    def count(self, status: int) -> None:
+        self.served.answered.add(model=getattr(self, "model", ""), code=str(status))
+
+    def _check_host(self) -> None:
+        """A web page can make a browser ask 127.0.0.1 under a name of the page's own; none is ours."""
+        names = self.server.host_names
+        host = self.headers.get("Host")
+        if names is None or host is None:
+            return
+        if _host_name(host) not in names:
+            raise Refused(
+                421,
+                "this server is asked for under another name",
+                expected="localhost",
+                found=host[:80],
+                close=True,
+            )
+
+    def _route(self, path: str) -> tuple[tuple[str, ...], Callable[[str], None]]:
+        reading = ("GET", "HEAD")
+        if path in ("/healthz", "/healthz/ready", "/healthz/live"):
+            return reading, lambda query: self._health(path)
+        if path == "/metrics":
+            return reading, lambda query: self.send(200, self.served.metrics_page(), metrics.CONTENT_TYPE)
+        if path == "/v1/models":
+            return reading, lambda query: self.send_json(200, {"models": self.served.describe_all()})
+        if path.startswith("/v1/models/"):
+            name, _, action = path[len("/v1/models/") :].partition(":")
+            pool = self._pool(name)
+            if not action:
+                return reading, lambda query: self.send_json(200, self.served.describe(pool))
+            if action == "predict":
+                return ("POST",), lambda query: self._predict(pool, query)
+        raise Refused(
+            404,
+            "there is no such address",
+            expected="/healthz, /metrics, /v1/models, /v1/models/NAME or /v1/models/NAME:predict",
+            found=path[:80],
+        )
+
+    def _pool(self, name: str) -> Pool:
+        pool: Pool | None = self.served.pools.get(name) if NAME.fullmatch(name) else None
+        if pool is None:
+            raise Refused(
+                404, "this server has no such model", expected=", ".join(self.served.pools), found=name[:80]
+            )
+        self.model = name
+        return pool
+
+    def _health(self, path: str) -> None:
+        state = self.served.health()
+        good = state["live"] if path.endswith("live") else state["ready"]
+        self.send_json(200 if good else 503, state)
+
+    # -- predicting ---------------------------------------------------------------------------------------------
+
+    def _predict(self, pool: Pool, query: str) -> None:
+        options = _options(query)
+        self.check_body_length()
+        kind = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if kind not in (JSON, RAW, *PICTURES):
+            raise Refused(
+                415,
+                "a body of this type is not read",
+                expected=", ".join((JSON, RAW, *PICTURES)),
+                found=kind[:80] or "no type",
+            )
+        if kind in PICTURES:
+            self._require_decoder()
+        wanted = _accepted(self.headers.get("Accept"))
+        longest = self.served.deadline_seconds
+        if options.get("deadline", 0.0) > longest:
+            raise DataError(
+                "this server answers sooner than that, or not",
+                expected=f"a deadline of at most {longest:g} s",
+                found=f"{options['deadline']:g}",
+            )
+        place = self._enter(pool, options.get("deadline", longest))
+        try:
+            work = self._work(place, kind, self.read_body(), options)
+        except BaseException:
+            place.leave()
+            raise
+        predictions = self._result(pool, place, work)
+        if wanted == RAW:
+            raw, headers = wire.answer_as_tensor(predictions, options.get("output", 0))
+            self.send(200, raw, RAW, headers)
+        else:
+            self.send_json(200, wire.answer_as_json(predictions, pool.name))
+
+    def _enter(self, pool: Pool, seconds: float) -> Place:
+        """A place, before the body is read."""
+        try:
+            return pool.enter(seconds)
+        except TurnedAway as error:
+            self.served.shed.add(model=pool.name, reason=error.reason)
+            raise Refused(
+                503,
+                error.what,
+                expected=error.expected,
+                found=error.found,
+                hint=error.hint,
+                headers={"Retry-After": str(error.retry_after_seconds)},
+            ) from error
+
+    def _work(
+        self, place: Place, kind: str, body: bytearray, options: Mapping[str, Any]
+    ) -> Callable[[Any], Any]:
+        """What a worker shall do for this request."""
+        if kind == JSON:
+            question = wire.question_of_json(body)
+        elif kind == RAW:
+            array = wire.tensor(body, self.headers.get("Tensor-Shape"), self.headers.get("Tensor-Dtype"))
+            question = wire.Question(array)
+        else:
+            question = wire.Question(body, encoded=True)
+        if question.encoded:
+            self._require_decoder()
+        top = options.get("top", question.top)
+        preprocessed = options.get("preprocessed", question.preprocessed)
+
+        def work(agent: Any) -> Any:
+            # Decoded by the worker: no more pictures are in memory at once than there are workers.
+            array = pictures.decode(question.image) if question.encoded else question.image
+            wire.check_batch(array, len(agent.input_shape))
+            return agent.predict(array, preprocessed=preprocessed, top=top, before_each=place.check_time)
+
+        return work
+
+    def _result(self, pool: Pool, place: Place, work: Callable[[Any], Any]) -> Any:
+        try:
+            with AWAY:
+                return place.run(work)
+        except DeadlineExceeded as error:
+            raise Refused(504, error.what, hint=error.hint) from error
+        except DataError:
+            raise
+        except (ArmletError, MemoryError) as error:
+            raise Refused(
+                500, f"{pool.name} could not answer", found=str(error)[:300] or "too little memory"
+            ) from error
+
+    def _require_decoder(self) -> None:
+        try:
+            pictures.require_decoder()
+        except pictures.NoDecoder as error:
+            raise Refused(
+                415, error.what, expected=error.expected, found=error.found, hint=error.hint
+            ) from error
+
+
+def _host_name(host: str) -> str | None:
+    """The name in a Host header, without the port."""
+    try:
+        return urllib.parse.urlsplit(f"//{host.strip()}").hostname if "/" not in host else None
+    except ValueError:
+        return None
+
+
+def _options(query: str) -> dict[str, Any]:
+    """What stands behind the "?". Raises DataError."""
+    options: dict[str, Any] = {}
+    try:
+        pairs = urllib.parse.parse_qsl(
+            query, keep_blank_values=True, strict_parsing=bool(query), max_num_fields=16
+        )
+    except ValueError as error:
+        raise DataError("the address has options that cannot be read", found=str(error)[:80]) from None
+    for name, value in pairs:
+        read = {"top": _top, "preprocessed": _flag, "output": _output, "deadline": _seconds}.get(name)
+        if read is None or name in options:
+            raise DataError(
+                "the address has an unknown option" if read is None else "an option is given twice",
+                expected=", ".join(_OPTIONS),
+                found=name[:80],
+            )
+        try:
+            options[name] = read(value)
+        except ValueError as error:
+            raise DataError(f"the option {name} is wrong", expected=str(error), found=value[:80]) from None
+    return options
+
+
+def _top(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= wire.MAX_TOP):
+        raise ValueError(f"1 to {wire.MAX_TOP}")
+    return int(text)
+
+
+def _flag(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("true or false")
+    return text == "true"
+
+
+def _output(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 4):
+        raise ValueError("the number of an output")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value <= 3600.0:
+        raise ValueError("seconds, above 0 and at most 3600")
+    return value
+
+
+def _accepted(header: str | None) -> str:
+    """What the client wants: RFC 9110, 12.5.1, of which only two types matter; JSON where it does not care."""
+    if header is None or not header.strip():
+        return JSON
+    best: dict[str, float] = {}
+    for part in header.split(","):
+        name, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        weight = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                try:
+                    weight = float(parameter[2:])
+                except ValueError:
+                    weight = 0.0
+        for kind in (JSON, RAW) if name in ("*/*", "application/*") else (name,):
+            # What is named counts for more than what a star stands for.
+            best[kind] = max(best.get(kind, 0.0), weight - (0.0005 if "*" in name else 0.0))
+    json_weight, raw_weight = best.get(JSON, 0.0), best.get(RAW, 0.0)
+    if json_weight <= 0.0 and raw_weight <= 0.0:
+        raise Refused(406, "no answer of this type is given", expected=f"{JSON} or {RAW}", found=header[:80])
+    return RAW if raw_weight > json_weight else JSON

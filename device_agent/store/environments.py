@@ -1,0 +1,60 @@
+"""Keeps the board from filling up with environments and agents that were replaced.
+
+``accepted/*.json`` are written by the host (sdk.deploy.provision.provisioning) when a pair of trees has passed its
+smoke test, and name both. The newest few pairs are kept, so that several hosts may share a board; trees that no
+kept pair names are removed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+
+#: Pairs of environment and agent that stay.
+KEPT = 4
+#: A tree that is named nowhere may be about to be accepted; after this many seconds it is not.
+ABANDONED_SECONDS = 3600.0
+MAX_JSON_BYTES = 1 << 16
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def prune(home: Path, kept: int = KEPT) -> int:
+    """Removes old pairs and the trees that only they named; how many trees were removed."""
+    accepted = sorted(
+        (home / "accepted").glob("*.json"), key=lambda path: path.lstat().st_mtime, reverse=True
+    )
+    named: set[str] = set()
+    for number, path in enumerate(accepted):
+        digests = _digests(path)
+        if number < kept and digests:
+            named |= digests
+        else:
+            path.unlink()
+    removed = 0
+    for folder in (home / "env", home / "agent"):
+        for tree in folder.iterdir() if folder.is_dir() else ():
+            old = time.time() - tree.lstat().st_mtime > ABANDONED_SECONDS
+            if _DIGEST.fullmatch(tree.name) and tree.name not in named and old:
+                # Out of the way first: a tree that is there is taken for whole.
+                doomed = tree.with_name(f".removing-{tree.name}")
+                tree.rename(doomed)
+                shutil.rmtree(doomed, ignore_errors=True)
+                removed += 1
+            elif tree.name.startswith(".removing-"):
+                shutil.rmtree(tree, ignore_errors=True)
+    return removed
+
+
+def _digests(path: Path) -> set[str]:
+    """The trees that a pair names; empty when the file does not say."""
+    try:
+        with open(path, "rb") as file:
+            record = json.loads(file.read(MAX_JSON_BYTES))
+        digests = {record["environment"], record["agent"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    return digests if all(isinstance(d, str) and _DIGEST.fullmatch(d) for d in digests) else set()

@@ -1,0 +1,209 @@
+"""The verbs of the agent that run models: each takes parsed options and returns its answer."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from device_agent.errors import AgentError
+from device_agent.run.array_input import MAX_ARRAY_BYTES, json_line_from_stdin, read_array
+from device_agent.run.fresh_process import call_child
+from device_agent.verbs.deploying import store_of_board
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from device_agent.run.loaded import LoadedModel
+
+#: No more models than this are timed in one call.
+MAX_TIMED_MODELS = 4096
+
+
+def run(options: Namespace) -> dict[str, Any]:
+    import numpy as np
+
+    agent = _load(options)
+    inputs = read_array(options.inputs)
+    start = time.perf_counter()
+    outputs = agent.predict(inputs)
+    seconds = time.perf_counter() - start
+    buffer = io.BytesIO()
+    np.save(buffer, outputs, allow_pickle=False)
+    answer: dict[str, Any] = {}
+    if options.outputs == "-":
+        answer["outputs_npy_base64"] = base64.b64encode(buffer.getbuffer()).decode("ascii")
+    else:
+        path = Path(options.outputs)
+        temporary = path.with_name(path.name + ".part")
+        temporary.write_bytes(buffer.getbuffer())
+        os.replace(temporary, path)
+    return {
+        **answer,
+        "model": agent.name,
+        "count": inferences(inputs, agent),
+        "seconds": seconds,
+        "outputs_shape": list(outputs.shape),
+        "tflite_sha256": agent.tflite_sha256,
+        "decode_seconds": agent.decode_seconds,
+        "decode_kernel": agent.kernel,
+        **_runtime_json(agent),
+    }
+
+
+def inferences(inputs: np.ndarray, agent: LoadedModel) -> int:
+    """How many inferences ``agent.predict(inputs)`` takes."""
+    shape = agent.model.inputs[0].shape
+    return 1 if inputs.ndim < len(shape) else inputs.shape[0] // shape[0]
+
+
+def _runtime_json(agent: LoadedModel) -> dict[str, Any]:
+    model = agent.model
+    return {
+        "threads": model.threads,
+        "runtime": model.identity.name,
+        "runtime_version": model.identity.version,
+        "delegate": model.delegate,
+    }
+
+
+def bench(options: Namespace) -> dict[str, Any]:
+    from device_agent.measuring import bench as measuring
+    from device_agent.run.conditions import pin_to_big_cores
+
+    if options.min_samples < 1 or not options.max_seconds > 0.0 or not options.max_warmup_seconds >= 0.0:
+        raise AgentError("there is nothing to measure", expected="1 sample or more, and more than 0 s")
+    cpus = tuple(sorted(os.sched_getaffinity(0))) if options.no_pinning else pin_to_big_cores()
+    options.threads = options.threads or len(cpus)
+    inputs = read_array(options.inputs) if options.inputs else None
+    cold_starts = [_cold_start(model, options) for model in options.models]
+    agents = []
+    for model in options.models:
+        agent = _load_one(model, options)
+        measuring.set_inputs(agent, inputs)
+        agents.append(agent)
+    plan = measuring.Plan(options.min_samples, options.max_seconds, options.max_warmup_seconds)
+    records = measuring.measure(agents, cold_starts, plan, cpus=cpus, emulated=options.emulated)
+    return {"measurements": [record.to_json() for record in records]}
+
+
+def _cold_start(model: str, options: Namespace) -> Any:
+    from device_agent.measuring.bench import ColdStart
+
+    arguments = ["load", model, "--threads", str(options.threads), "--kernel", options.kernel]
+    reply = call_child(arguments, 600.0)
+    warm = reply["start"] == "warm"
+    cold = call_child([*arguments, "--cold"], 600.0) if warm else None
+    return ColdStart(
+        # What a package takes to decode is asked for whether or not a start needs it.
+        (cold or reply)["decode_seconds"],
+        (cold or reply)["decode_kernel"],
+        reply["init_seconds"],
+        reply["first_seconds"],
+        reply["peak_memory_bytes"],
+        reply["start"],
+        reply["start_seconds"],
+        cold["start_seconds"] if cold else None,
+    )
+
+
+def load(options: Namespace) -> dict[str, Any]:
+    from device_agent.measuring.bench import set_inputs
+    from device_agent.run.conditions import read_peak_memory
+
+    cpu = time.process_time()
+    agent = _load_one(options.model, options, warm=not options.cold)
+    cpu = time.process_time() - cpu
+    set_inputs(agent)
+    start = time.perf_counter()
+    agent.model.invoke()
+    first_seconds = time.perf_counter() - start
+    return {
+        "model": agent.name,
+        "tflite_sha256": agent.tflite_sha256,
+        "decode_seconds": agent.decode_seconds,
+        "decode_kernel": agent.kernel,
+        "init_seconds": agent.model.init_seconds,
+        "start": agent.start,
+        "start_seconds": agent.start_seconds,
+        "start_cpu_seconds": cpu,
+        "first_seconds": first_seconds,
+        "peak_memory_bytes": read_peak_memory(),
+        **_runtime_json(agent),
+    }
+
+
+def profile(options: Namespace) -> dict[str, Any]:
+    from device_agent.measuring import profiler
+    from device_agent.run.conditions import pin_to_big_cores, read_available_memory
+
+    cpus = tuple(sorted(os.sched_getaffinity(0))) if options.no_pinning else pin_to_big_cores()
+    plan = profiler.ProfilePlan(options.max_inferences, options.max_seconds)
+    agents = [_load_one(model, options) for model in options.models]
+    # Together where two copies of all of them fit well into the memory, else one after the other.
+    needed = 4 * sum(len(agent.model.tflite) for agent in agents)
+    free = read_available_memory()
+    groups = [agents] if free is not None and needed <= free / 2 else [[agent] for agent in agents]
+    profiles = []
+    for group in groups:
+        profiles += profiler.profile(group, plan, cpus=cpus, emulated=options.emulated)
+    return {"profiles": [found.to_json() for found in profiles]}
+
+
+def time_models(options: Namespace) -> dict[str, Any]:
+    """Times models that are not deployed, and between them the deployed one ``--beside``, where it is asked for.
+
+    Standard input: a JSON list of their sizes, a line; then their bytes.
+    """
+    from device_agent.measuring import profiler
+    from device_agent.measuring.bench import Plan
+    from device_agent.run.conditions import pin_to_big_cores, read_frequency
+    from device_agent.run.runtime import find_runtime
+
+    sizes = json_line_from_stdin()
+    if not isinstance(sizes, list) or len(sizes) > MAX_TIMED_MODELS or not all(type(n) is int for n in sizes):
+        raise AgentError("`time` reads a list of sizes", expected=f"at most {MAX_TIMED_MODELS} whole numbers")
+    if any(n < 0 for n in sizes) or sum(sizes) > MAX_ARRAY_BYTES:
+        raise AgentError("the models are too large", expected=f"at most {MAX_ARRAY_BYTES} bytes in all")
+    cpus = tuple(sorted(os.sched_getaffinity(0))) if options.no_pinning else pin_to_big_cores()
+    plan = Plan(options.min_samples, options.max_seconds, options.max_seconds)
+    beside = None
+    if options.beside is not None:
+        options.kernel = "auto"
+        beside = profiler.Beside(_load_one(options.beside, options))
+    times, clocks = [], []
+    for number, size in enumerate(sizes):
+        data = sys.stdin.buffer.read(size)
+        if len(data) != size:
+            raise AgentError("the models end early", expected=f"{size} bytes", found=f"{len(data)} bytes")
+        times.append(profiler.time_model(data, plan, threads=options.threads))
+        clocks.append(read_frequency(cpus))  # at once, while the core is still at work's clock
+        if beside is not None:
+            beside.catch_up((number + 1) / len(sizes))
+    identity, _ = find_runtime()
+    return {
+        "times": times,
+        "beside": None if beside is None else beside.times(),
+        "threads": options.threads,
+        "cpus": list(cpus),
+        "frequency_hz": max((hertz for hertz in clocks if hertz is not None), default=None),
+        "runtime": identity.name,
+        "runtime_version": identity.version,
+        "machine": os.uname().machine,
+    }
+
+
+def _load(options: Namespace) -> LoadedModel:
+    return _load_one(options.model, options)
+
+
+def _load_one(model: str, options: Namespace, *, warm: bool = True) -> LoadedModel:
+    from device_agent.run.loaded import LoadedModel
+
+    store = store_of_board()
+    return LoadedModel.load(model, threads=options.threads, kernel=options.kernel, store=store, warm=warm)

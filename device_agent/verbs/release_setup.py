@@ -1,0 +1,82 @@
+"""What is done for a release once its health check has passed: its quick start is made, and its threads are chosen.
+
+Neither may cost a deploy: where one does not work out, the release runs without it, and the reason is told.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Callable
+
+from device_agent.errors import ArmletError
+from device_agent.measuring import threads
+from device_agent.run.conditions import (
+    pin_to_big_cores,
+    read_available_memory,
+    read_peak_memory,
+    usable_cores,
+)
+
+if TYPE_CHECKING:
+    from device_agent.record.release import Release
+    from device_agent.run.loaded import LoadedModel
+    from device_agent.run.runtime import Model
+    from device_agent.store.quick_starts import Start
+    from device_agent.store.store import Store
+
+
+#: A model whose inference takes longer is not prepared: the deploy would wait for it several times more.
+MAX_INFERENCE_SECONDS = 10.0
+
+
+def prepare(
+    store: Store, release: Release, agent: LoadedModel, *, emulated: bool, inference_seconds: float = 0.0
+) -> dict[str, Any]:
+    """``agent`` is the release, loaded without a start, its inputs set. Answers ``threads`` and ``start``, as JSON."""
+    start: Start | None = None
+    kept: dict[str, Any] = {"kept": False, "reason": ""}
+    if inference_seconds > MAX_INFERENCE_SECONDS:
+        slow = f"an inference takes {inference_seconds:.0f} s, too long to run more of them in a deploy"
+        return {"start": {**kept, "reason": slow}, "threads": threads.ThreadChoice(1, {}, slow).to_json()}
+    try:
+        start = agent.keep_start(store, release)
+        kept = {
+            "kept": True,
+            "bytes": start.model.size + start.weights.size,
+            "cold_seconds": start.cold_seconds,
+            "warm_seconds": start.warm_seconds,
+        }
+    except (ArmletError, OSError, MemoryError) as error:
+        kept["reason"] = str(error) or type(error).__name__
+    return {"start": kept, "threads": _choose_threads(agent, start, emulated).to_json()}
+
+
+def _choose_threads(agent: LoadedModel, start: Start | None, emulated: bool) -> threads.ThreadChoice:
+    if emulated:
+        return threads.ThreadChoice(1, {}, "not measured: times of an emulated board say nothing")
+    pin_to_big_cores()
+    cores = usable_cores()
+    # Without a start every candidate packs its weights into memory of its own.
+    peak, free = read_peak_memory() or 0, read_available_memory()
+    if start is None and free is not None:
+        cores = max(1, min(cores, free // max(2 * peak, 1)))
+    try:
+        return threads.measure(_maker(agent, start), cores)
+    except (ArmletError, MemoryError) as error:
+        return threads.ThreadChoice(1, {}, f"not measured: {error or type(error).__name__}")
+
+
+def _maker(agent: LoadedModel, start: Start | None) -> Callable[[int], Callable[[], None]]:
+    def make(count: int) -> Callable[[], None]:
+        from device_agent.run.quick_start_model import WarmModel
+        from device_agent.run.runtime import Model
+
+        model: Model = (
+            Model(bytes(agent.model.tflite), threads=count)
+            if start is None
+            else WarmModel(start, threads=count)
+        )
+        for position in range(len(model.inputs)):
+            model.set_input(agent.model.get_input(position), position)
+        return model.invoke
+
+    return make

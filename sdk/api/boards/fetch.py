@@ -1,0 +1,109 @@
+"""Fetches what a board will need while there is internet: its runtime's wheels and its decoder, and for a board that
+is emulated on this machine the userland that it runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sdk.api.results import Fetched
+from sdk.board.catalogue import Board, load_board
+from sdk.board.emulation import userland
+from sdk.board.facts import Facts
+from sdk.board.local import LocalBoard
+from sdk.board.ssh.connection import connect
+from sdk.deploy.provision.kernel import KernelBuildError, build
+from sdk.deploy.provision.provisioning import fetch_runtime, read_facts
+from sdk.errors import BoardError, ProvisionError
+from sdk.tools.progress import Progress, silent
+
+# What is taken for granted of a board that has not been asked: Debian 12 and later, so that wheels are chosen that
+# run on anything as new. Provisioning asks the board itself and fetches again if it must.
+ASSUMED_GLIBC = (2, 36)
+
+
+def fetch_runtimes(
+    board_name: str,
+    *,
+    python_version: str | None = None,
+    all_runtimes: bool = False,
+    progress: Progress = silent,
+) -> list[Fetched]:
+    """One record a runtime that is now in the cache; the first that fits, or with ``all_runtimes`` each that does.
+
+    Raises ProvisionError when none fits the board's Python, BoardError when a virtual board cannot be built.
+    """
+    board = load_board(board_name)
+    if board.transport == "virtual":
+        userland.root_folder(board.architecture, progress=progress)
+    if board.transport == "local":
+        with LocalBoard() as local, connect(**local.login()) as connection:
+            facts = read_facts(connection)
+        if python_version is not None:
+            facts = replace(facts, python=_python(python_version))
+        known = [facts]
+    else:
+        versions = (python_version,) if python_version else board.python_versions
+        if not versions:
+            raise BoardError(
+                f"the file of board {board.name} does not say which Python it has",
+                expected="--python-version X.Y",
+                found="nothing",
+            )
+        known = [_assumed_facts(board, version) for version in versions]
+
+    fetched, refused = [], None
+    preferred = [(r.name, r.version) for r in board.runtimes]
+    for facts in known:
+        for runtime in [name for name, _ in preferred] if all_runtimes else [None]:
+            try:
+                environment = fetch_runtime(facts, runtime=runtime, preferred=preferred, progress=progress)
+            except ProvisionError as error:
+                refused = error
+                continue
+            fetched.append(
+                Fetched(
+                    board=board.name,
+                    runtime=environment.runtime,
+                    runtime_version=environment.runtime_version,
+                    python=".".join(map(str, environment.python)),
+                    architecture=environment.architecture,
+                    archive_bytes=environment.archive.stat().st_size,
+                )
+            )
+        try:
+            build(facts.wheel_architecture)
+        except KernelBuildError:
+            continue  # numpy decodes there; the report will say so
+    if not fetched and refused is not None:
+        raise refused
+    return fetched
+
+
+def _assumed_facts(board: Board, version: str) -> Facts:
+    return Facts(
+        home="/",
+        machine=board.architecture,
+        system="Linux",
+        python=_python(version),
+        python_implementation="cpython",
+        pointer_bits=32 if board.architecture == "armv7l" else 64,
+        python_abi_flags="",
+        glibc=ASSUMED_GLIBC,
+        libc="glibc",
+        free_disk_bytes=None,
+        memory_bytes=None,
+        os_name=board.os or "",
+        model=board.title,
+        cores=board.cores,
+        cpu_features=(),
+        max_clocks_hz=(),
+        numpy_folder="/usr/lib/python3/dist-packages",
+    )
+
+
+def _python(version: str) -> tuple[int, int, int]:
+    try:
+        major, minor = (int(part) for part in version.split(".")[:2])
+    except ValueError:
+        raise BoardError("this is not a version of Python", expected="such as 3.11", found=version) from None
+    return major, minor, 0

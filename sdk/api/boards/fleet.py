@@ -1,0 +1,291 @@
+"""Functions on many boards at once: roll a release out, see what runs where, go back everywhere.
+
+Each board has one connection at a time, and at most ``parallel`` boards are talked to at once. What the boards have in
+common (the package, its golden pair, the wheels, the decoder) is made once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sdk.api.boards.deploying import package_of
+from sdk.api.boards.fleet_results import (
+    FleetBoard,
+    FleetBoardRollback,
+    FleetBoardStatus,
+    FleetDeployment,
+    FleetRollback,
+    FleetStatus,
+)
+from sdk.api.boards.releases import agent_of, status_of
+from sdk.api.files.golden import remembered_golden
+from sdk.api.files.packing import PathLike
+from sdk.api.results import Slot
+from sdk.board.ssh import signing
+from sdk.deploy.agent.remote_agent import NO_LIMITS, Limits
+from sdk.deploy.fleet.inventory import FleetHost, Inventory, load_inventory
+from sdk.deploy.fleet.journal import Journal
+from sdk.deploy.fleet.rollout import GOOD, Outcome, Plan, Rollout
+from sdk.deploy.provision.provisioning import prefer, read_facts
+from sdk.deploy.session import Session, Target, open_connection, open_session
+from sdk.errors import ArmletError, ConnectionFailed
+from sdk.package.release import Golden, PreparedRelease, prepare
+from sdk.tools.progress import Progress, silent
+
+Watch = Callable[[Sequence[Outcome]], None]
+DEFAULT_PARALLEL = Plan().parallel
+
+_Result = TypeVar("_Result")
+
+
+def deploy_fleet(
+    inventory: PathLike,
+    source: PathLike,
+    *,
+    group: str | None = None,
+    board: str | None = None,
+    plan: Plan | None = None,
+    keep: int | None = None,
+    limits: Limits = NO_LIMITS,
+    golden: Golden | None = None,
+    accept_new_host_key: bool = False,
+    watch: Watch = lambda outcomes: None,
+    progress: Progress = silent,
+) -> FleetDeployment:
+    """Makes a package (or any model) what runs on every board of an inventory: first a canary, then batches.
+
+    The rollout stops when a canary or more than ``plan.max_failures`` boards fail, and what it confirmed is taken back.
+    The same call again goes on where it was interrupted. ``board`` is the type of boards for which the inventory names
+    none; ``keep`` how many releases of the name each keeps (None: as its board's file says, else as before); ``golden``
+    another input and answer than :func:`sdk.api.files.golden.golden_pair` makes. ``watch`` is told of every
+    change, from any thread. Raises ArmletError for what keeps a rollout from beginning; boards that fail are in the
+    record.
+    """
+    plan = plan or Plan()
+    fleet = load_inventory(Path(inventory), board=board).select(group)
+    release = _release_of(source, golden, progress)
+    hosts = {host.name: host for host in fleet.hosts}
+    connections = _Connections()
+    begun = time.monotonic()
+
+    def deploy(name: str, installing: Callable[[], None], stage: Callable[[str], None]) -> dict[str, Any]:
+        with connections.session(hosts[name], accept_new_host_key, _stages(stage)) as session:
+            deployed = session.agent.install(
+                release,
+                limits=limits,
+                keep=session.board.keep_releases if keep is None else keep,
+                before_install=installing,
+                progress=_stages(stage),
+            )
+            prefer(session.connection, session.provisioned)
+            return {
+                "state": deployed.state,
+                "sent_bytes": deployed.sent_bytes,
+                "provisioned_bytes": session.provisioned.sent_bytes,
+                "largest_difference": deployed.largest_difference,
+                "runtime": session.provisioned.runtime,
+                "runtime_version": session.provisioned.runtime_version,
+            }
+
+    def revert(name: str, reason: str) -> bool:
+        with connections.session(hosts[name], accept_new_host_key, silent) as session:
+            return session.agent.take_back(release, reason)
+
+    addresses = {name: host.address for name, host in hosts.items()}
+    with Journal(release.id, Path(inventory), group) as journal:
+        rollout = Rollout(
+            addresses,
+            plan,
+            journal,
+            deploy=deploy,
+            revert=revert,
+            abort=connections.close,
+            watch=watch,
+        )
+        outcomes = rollout.run()
+        return FleetDeployment(
+            name=release.name,
+            release=release.id,
+            package_sha256=release.package_sha256,
+            package_bytes=release.package_bytes,
+            inventory=str(inventory),
+            group=group,
+            plan=_plan_json(plan),
+            ended=_ended(rollout, outcomes),
+            stopped=rollout.stopped,
+            resumed=journal.resumed_from is not None,
+            seconds=time.monotonic() - begun,
+            boards=tuple(_board(hosts[outcome.name], outcome) for outcome in outcomes),
+            notes=fleet.notes,
+        )
+
+
+def fleet_status(
+    inventory: PathLike,
+    *,
+    group: str | None = None,
+    board: str | None = None,
+    parallel: int = DEFAULT_PARALLEL,
+    accept_new_host_key: bool = False,
+    progress: Progress = silent,
+) -> FleetStatus:
+    """What is deployed on every board of an inventory, and the room on its disk."""
+    fleet = load_inventory(Path(inventory), board=board).select(group)
+
+    def ask(host: FleetHost) -> FleetBoardStatus:
+        known: dict[str, Any] = {
+            "name": host.name,
+            "board": host.board,
+            "address": host.address,
+            "groups": host.groups,
+            "vars": dict(host.vars),
+        }
+        try:
+            with open_connection(host.board, _target(host, accept_new_host_key)) as (kind, connection):
+                free = read_facts(connection).free_disk_bytes
+                return FleetBoardStatus(**known, status=status_of(kind, connection), free_disk_bytes=free)
+        except (ArmletError, OSError) as error:
+            return FleetBoardStatus(**known, reason=str(error))
+
+    boards = _all(fleet, ask, parallel, "ask the boards", progress)
+    return FleetStatus(str(inventory), group, boards, fleet.notes)
+
+
+def rollback_fleet(
+    inventory: PathLike,
+    name: str,
+    *,
+    reason: str = "asked for",
+    to: str | None = None,
+    group: str | None = None,
+    board: str | None = None,
+    parallel: int = DEFAULT_PARALLEL,
+    accept_new_host_key: bool = False,
+    progress: Progress = silent,
+) -> FleetRollback:
+    """Makes the release before the current one run again, or the one whose id begins with ``to``, on every board of
+    an inventory that has it."""
+    fleet = load_inventory(Path(inventory), board=board).select(group)
+
+    def go_back(host: FleetHost) -> FleetBoardRollback:
+        try:
+            with open_connection(host.board, _target(host, accept_new_host_key)) as (kind, connection):
+                slot = Slot.from_answer(agent_of(kind, connection).rollback(name, reason, to=to))
+                return FleetBoardRollback(host.name, host.board, host.address, slot)
+        except (ArmletError, OSError) as error:
+            return FleetBoardRollback(host.name, host.board, host.address, reason=str(error))
+
+    boards = _all(fleet, go_back, parallel, "go back", progress)
+    return FleetRollback(name, str(inventory), group, boards, fleet.notes)
+
+
+# -- inside ---------------------------------------------------------------------------------------------------------
+
+
+def _release_of(source: PathLike, golden: Golden | None, progress: Progress) -> PreparedRelease:
+    name, package = package_of(source, progress)
+    signature = signing.signature_of(source, package)
+    progress("golden answer", 0, 0)
+    return prepare(package, name, golden=golden or remembered_golden(package), signature=signature)
+
+
+class _Connections:
+    """Those that are open, so that all of them can be closed at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: set[Any] = set()
+        self._closed = False
+
+    @contextlib.contextmanager
+    def session(self, host: FleetHost, accept: bool, progress: Progress) -> Iterator[Session]:
+        if self._closed:
+            raise ConnectionFailed(f"{host.name} was not connected to", found="Ctrl-C")
+        with open_session(host.board, _target(host, accept), progress) as session:
+            with self._lock:
+                self._open.add(session.connection)
+            try:
+                yield session
+            finally:
+                with self._lock:
+                    self._open.discard(session.connection)
+
+    def close(self) -> None:
+        # Called from a signal's handler, which may hold the lock already: so without it.
+        self._closed = True
+        for connection in list(self._open):
+            connection.close()
+
+
+def _target(host: FleetHost, accept_new_host_key: bool) -> Target:
+    return Target(
+        host=host.host,
+        port=host.port,
+        user=host.user,
+        key=host.key,
+        known_hosts=host.known_hosts,
+        accept_new_host_key=accept_new_host_key,
+        runtime=host.runtime,
+    )
+
+
+def _stages(stage: Callable[[str], None]) -> Progress:
+    """A progress callback that tells of a stage when it begins, and not of every block that is sent."""
+    last = [""]
+
+    def report(name: str, done: int, total: int) -> None:
+        if name != last[0]:
+            last[0] = name
+            stage(name)
+
+    return report
+
+
+def _all(
+    fleet: Inventory,
+    work: Callable[[FleetHost], _Result],
+    parallel: int,
+    stage: str,
+    progress: Progress,
+) -> tuple[_Result, ...]:
+    """What ``work`` makes of every board, in order."""
+    progress(stage, 0, len(fleet.hosts))
+    with ThreadPoolExecutor(parallel, thread_name_prefix="board") as pool:
+        futures = [pool.submit(work, host) for host in fleet.hosts]
+        for done, _ in enumerate(as_completed(futures), 1):
+            progress(stage, done, len(fleet.hosts))
+    return tuple(future.result() for future in futures)
+
+
+def _ended(rollout: Rollout, outcomes: Sequence[Outcome]) -> str:
+    if rollout.interrupted:
+        return "interrupted"
+    if rollout.stopped:
+        return "stopped"
+    return "succeeded" if all(outcome.state in GOOD for outcome in outcomes) else "incomplete"
+
+
+def _plan_json(plan: Plan) -> dict[str, Any]:
+    return {**vars(plan), "canary": str(plan.canary), "batch": str(plan.batch)}
+
+
+def _board(host: FleetHost, outcome: Outcome) -> FleetBoard:
+    details: Mapping[str, Any] = outcome.details
+    return FleetBoard(
+        name=host.name,
+        board=host.board,
+        address=host.address,
+        groups=host.groups,
+        vars=dict(host.vars),
+        wave=outcome.wave,
+        state=outcome.state,
+        reason=outcome.reason,
+        seconds=outcome.seconds,
+        **details,
+    )

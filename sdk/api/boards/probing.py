@@ -1,0 +1,92 @@
+"""Functions that look at a board and write its file."""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sdk.board.catalogue import Board, RuntimeChoice, list_boards, load_board, user_folder
+from sdk.board.description.board_file import parse_board
+from sdk.board.facts import Facts
+from sdk.board.probe import Probe, probe
+from sdk.board.proposal import Proposal, propose
+from sdk.board.ssh.connection import connect
+from sdk.deploy.provision.wheels import RUNTIMES, why_not
+from sdk.deploy.session import Target, login
+from sdk.errors import BoardError
+from sdk.tools.progress import Progress, silent
+from sdk.tools.system.files import write_file
+
+#: What a board without a file is asked through: whatever answers at --host.
+_ANY_BOARD = Board(name="board", title="a board", architecture="aarch64", transport="ssh")
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a board says about itself, and what to make of it."""
+
+    address: str
+    probe: Probe
+    proposal: Proposal
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"address": self.address, **self.probe.to_json(), "proposal": self.proposal.to_json()}
+
+
+def probe_board(board: str | None = None, *, progress: Progress = silent, **target: Any) -> Probed:
+    """Looks at a board: over one connection, in one round trip, with nothing needed there but a shell.
+
+    ``board`` is needed for boards on this machine alone; elsewhere it is the one to compare with, where the device
+    tree does not say which it is. ``target``: see :class:`sdk.deploy.session.Target`. Raises BoardError,
+    ConnectionFailed or RemoteError.
+    """
+    known = load_board(board) if board is not None else None
+    if known is None and target.get("host") is None:
+        raise BoardError(
+            "which board?",
+            expected="--host with an address or a name of ~/.ssh/config, or --board with one on this machine",
+            found="neither",
+        )
+    with ExitStack() as stack:
+        progress("connect", 0, 0)
+        arguments = login(known or _ANY_BOARD, Target(**target), stack)
+        connection = stack.enter_context(connect(**arguments))
+        progress("look at the board", 0, 0)
+        found = probe(connection)
+        proposal = propose(found, list_boards(), runtimes_for(found.facts), board=known)
+        return Probed(connection.address, found, proposal)
+
+
+def runtimes_for(facts: Facts) -> tuple[RuntimeChoice, ...]:
+    """The runtimes that have wheels for a board. First the one that runs pruned networks sparse on every core."""
+    fitting = [runtime for runtime in RUNTIMES.values() if why_not(runtime, facts) is None]
+    fitting.sort(key=lambda runtime: runtime.name != "ai-edge-litert")
+    python = ".".join(map(str, facts.python[:2])) if facts.python else ""
+    source = f"has wheels for Python {python} on {facts.wheel_architecture}"
+    return tuple(RuntimeChoice(runtime.name, runtime.version, source) for runtime in fitting)
+
+
+def add_board(name: str, probed: Probed, *, replace: bool = False) -> Path:
+    """Writes the proposed file to the user's folder, where ``--board NAME`` finds it.
+
+    Raises BoardError for a name that files cannot have, or that is taken unless ``replace``.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", name):
+        raise BoardError(
+            "this cannot be the name of a board",
+            expected="lower-case letters, digits and hyphens",
+            found=repr(name)[:80],
+        )
+    path = user_folder() / f"{name}.toml"
+    if path.exists() and not replace:
+        raise BoardError(
+            f"there is a board {name} already", found=str(path), hint="Choose another name, or --replace."
+        )
+    parse_board(probed.proposal.toml, name=name, origin=str(path))  # what is written can be read
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, probed.proposal.toml.encode())
+    return path

@@ -1,0 +1,125 @@
+"""Functions on what a board has: what runs, what happened, back to the release before.
+
+None of them sends anything to the board: they ask the agent that was accepted there last.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from device_agent.package.signature import ALLOWED_SIGNERS
+from sdk.api.files.packing import PathLike
+from sdk.api.results import BoardStatus, Slot
+from sdk.board.ssh import signing
+from sdk.deploy.agent.remote_agent import RemoteAgent
+from sdk.deploy.session import Target, accepted_agent, agent_folder, open_connection
+from sdk.errors import RemoteError
+from sdk.tools.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from sdk.board.catalogue import Board
+    from sdk.board.ssh.connection import Connection
+
+
+def board_status(board: str, *, progress: Progress = silent, **target: Any) -> BoardStatus:
+    """What is installed and deployed on a board; nothing at all where nothing was ever deployed.
+
+    ``target``: see :class:`sdk.deploy.session.Target`.
+    """
+    with open_connection(board, Target(**target), progress) as (known, connection):
+        return status_of(known, connection, progress)
+
+
+def status_of(known: Board, connection: Connection, progress: Progress = silent) -> BoardStatus:
+    """As :func:`board_status`, over a connection that is open."""
+    versions: dict[str, Any] = dict.fromkeys(
+        ("agent_version", "python_version", "machine", "runtime", "runtime_version", "numpy_version")
+    )
+    slots: tuple[Slot, ...] = ()
+    signed_only = connection.run(["test", "-e", _policy(connection)]).status == 0
+    agent = accepted_agent(connection)
+    if agent is not None:
+        progress("ask the board", 0, 0)
+        answer = agent.status()
+        versions = {key: answer[key] for key in versions}
+        slots = tuple(Slot.from_answer(slot) for slot in answer["releases"])
+    return BoardStatus(
+        board=known.name,
+        address=connection.address,
+        **versions,
+        requires_signatures=signed_only,
+        slots=slots,
+    )
+
+
+def rollback_model(
+    board: str,
+    name: str,
+    *,
+    reason: str = "asked for",
+    to: str | None = None,
+    progress: Progress = silent,
+    **target: Any,
+) -> Slot:
+    """Makes the release before the current one run again, or the earlier one whose id begins with ``to``.
+
+    What was newer is let go. Raises RemoteError where there is none.
+    """
+    with board_agent(board, target, progress) as agent:
+        return Slot.from_answer(agent.rollback(name, reason, to=to))
+
+
+def confirm_model(board: str, name: str, *, progress: Progress = silent, **target: Any) -> Slot:
+    """Makes the release on trial the one that runs; raises RemoteError where none is on trial."""
+    with board_agent(board, target, progress) as agent:
+        return Slot.from_answer(agent.confirm(name))
+
+
+def require_signatures(
+    board: str, allowed_signers: PathLike | None, *, progress: Progress = silent, **target: Any
+) -> None:
+    """From now on the board takes packages only that are signed by a key of this file; by anyone, with None.
+
+    The file is as ssh-keygen(1) describes it under "ALLOWED SIGNERS". Raises SignatureError when it names nobody, and
+    RemoteError on a board without ssh-keygen, which could not verify anything.
+    """
+    signers = None if allowed_signers is None else signing.read_allowed_signers(Path(allowed_signers))
+    with open_connection(board, Target(**target), progress) as (known, connection):
+        if signers is None:
+            connection.remove(_policy(connection))
+            return
+        if connection.run(["sh", "-c", "command -v ssh-keygen"]).status != 0:
+            raise RemoteError(
+                f"{known.name} at {connection.address} could not verify a signature, and would refuse every package",
+                expected="ssh-keygen on the board",
+                found="none",
+                hint="On Debian and its kin: sudo apt-get install openssh-client",
+            )
+        connection.put(signers, _policy(connection))
+
+
+def _policy(connection: Connection) -> str:
+    return posixpath.join(agent_folder(connection), ALLOWED_SIGNERS)
+
+
+@contextmanager
+def board_agent(board: str, target: dict[str, Any], progress: Progress) -> Iterator[RemoteAgent]:
+    """The agent that was accepted last on a board, over a connection of its own."""
+    with open_connection(board, Target(**target), progress) as (known, connection):
+        progress("ask the board", 0, 0)
+        yield agent_of(known, connection)
+
+
+def agent_of(known: Board, connection: Connection) -> RemoteAgent:
+    """The agent that was accepted last on a board. Raises RemoteError where nothing was ever deployed."""
+    agent = accepted_agent(connection)
+    if agent is None:
+        raise RemoteError(
+            f"nothing was ever deployed to {known.name} at {connection.address}",
+            hint="`sdk deploy` does that.",
+        )
+    return agent

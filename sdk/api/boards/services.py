@@ -1,0 +1,49 @@
+"""Functions on the services of a board: a deployed model behind a socket, run by systemd (docs/serve.md)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sdk.api.boards.releases import board_agent
+from sdk.deploy.agent import services as remote_service
+from sdk.deploy.agent.services import InstalledService, Service, Services
+from sdk.tools.progress import Progress, silent
+
+
+def install_service(
+    board: str, name: str, *, options: str | None = None, progress: Progress = silent, **target: Any
+) -> InstalledService:
+    """Makes a deployed model a service that runs now and whenever the board starts; again, it changes nothing.
+
+    ``options`` are those of ``python -m device_agent serve``, such as "--port 8080 --queue 32"; None keeps what the
+    service has. ``target``: see :class:`sdk.deploy.session.Target`. Raises RemoteError, also where no systemd runs.
+    """
+    with board_agent(board, target, progress) as agent:
+        progress("start the service", 0, 0)
+        return remote_service.install_service(agent, name, options)
+
+
+def start_service(board: str, name: str, *, progress: Progress = silent, **target: Any) -> Service:
+    """Starts a service that was stopped."""
+    with board_agent(board, target, progress) as agent:
+        return remote_service.start_service(agent, name)
+
+
+def stop_service(board: str, name: str, *, progress: Progress = silent, **target: Any) -> Service:
+    """Stops a service until the board starts again; what it accepted is answered first."""
+    with board_agent(board, target, progress) as agent:
+        return remote_service.stop_service(agent, name)
+
+
+def remove_service(board: str, name: str, *, progress: Progress = silent, **target: Any) -> bool:
+    """Ends a service for good, the model stays deployed; whether there was one."""
+    with board_agent(board, target, progress) as agent:
+        return remote_service.remove_service(agent, name)
+
+
+def service_status(
+    board: str, name: str | None = None, *, progress: Progress = silent, **target: Any
+) -> Services:
+    """How one service of a board is, or all of them."""
+    with board_agent(board, target, progress) as agent:
+        return remote_service.service_status(agent, name)

@@ -1,0 +1,70 @@
+"""Optuna studies: in memory, or in a storage that several machines share."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from sdk.errors import DataError
+
+# Trials at random before the sampler has something to learn from; the start is known by then.
+STARTUP_TRIALS = 6
+DEFAULT_NAME = "armlet"
+KINDS = "sqlite:///FILE, postgresql://..., mysql://..., journal:FILE, redis://HOST or grpc://HOST:PORT"
+
+
+def open_study(storage: str | None = None, name: str | None = None, *, seed: int = 0) -> Any:
+    """A study that minimises; one of this name that the storage has already is gone on with.
+
+    ``storage`` is a database URL as Optuna takes it, ``journal:FILE`` (a file that several machines may reach, as over
+    NFS), ``redis://...`` or ``grpc://HOST:PORT`` (Optuna's proxy).  None keeps the study in memory, where the same seed
+    gives the same trials.  Raises :class:`DataError` where the storage cannot be opened.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise DataError(
+            "a search over recipes needs Optuna",
+            expected="the package optuna",
+            found=str(error),
+            hint="Install the host extra: pip install 'armlet[host]'.",
+        ) from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    # Machines that share a study must not suggest the same: only a study of one's own has a fixed seed.
+    sampler = optuna.samplers.TPESampler(
+        seed=seed if storage is None else None,
+        n_startup_trials=STARTUP_TRIALS,
+        multivariate=True,
+        constant_liar=storage is not None,
+    )
+    try:
+        return optuna.create_study(
+            storage=_opened(optuna, storage),
+            study_name=name or DEFAULT_NAME,
+            sampler=sampler,
+            pruner=optuna.pruners.NopPruner(),  # trials are ended by sdk.compress.recipes.search, on the same images
+            load_if_exists=True,
+        )
+    except Exception as error:  # each storage has errors of its own, of libraries that may not be installed
+        raise DataError(
+            f"the storage {storage} cannot be opened",
+            expected=KINDS,
+            found=(str(error) or type(error).__name__).strip().splitlines()[0],
+        ) from error
+
+
+def _opened(optuna: Any, storage: str | None) -> Any:
+    """What ``create_study`` takes: a URL that it opens itself, or a storage object."""
+    if storage is None:
+        return None
+    url = urlsplit(storage)
+    journal = optuna.storages.journal
+    if url.scheme == "journal":
+        return optuna.storages.JournalStorage(
+            journal.JournalFileBackend(storage.removeprefix("journal:").removeprefix("//"))
+        )
+    if url.scheme in ("redis", "rediss"):
+        return optuna.storages.JournalStorage(journal.JournalRedisBackend(storage))
+    if url.scheme == "grpc":
+        return optuna.storages.GrpcStorageProxy(host=url.hostname or "localhost", port=url.port or 13000)
+    return storage

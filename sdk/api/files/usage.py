@@ -1,0 +1,96 @@
+"""What a file says, or is told, of how its model is used: preprocessing, mirroring, labels.
+
+In a ``.tflite`` it stands in the metadata entry :data:`USAGE_METADATA`, as JSON, so that it survives every step
+from ``sdk convert`` on; in a package it is part of the metadata (:mod:`device_agent.record.usage`), where the
+board reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from device_agent.record.preprocess import Preprocess
+from device_agent.record.usage import Usage, check_labels
+from sdk.errors import DataError, ModelError
+from sdk.graph.records import Graph
+from sdk.tools.system.files import read_file
+
+#: Name of the metadata entry of a ``.tflite`` that says how it is used.
+USAGE_METADATA = "armlet.usage"
+
+
+def usage_of(
+    graph: Graph, *, preprocess: str | None = None, labels: str | os.PathLike[str] | None = None
+) -> Usage:
+    """What the graph says, replaced by what is given here. Raises DataError, also for labels that are too many or few.
+
+    ``labels`` is a text file in UTF-8 with a label a line, in the order of the classes.
+    """
+    raw = dict(graph.metadata).get(USAGE_METADATA)
+    try:
+        stated = {} if raw is None else json.loads(raw.rstrip(b"\0"))
+    except ValueError as error:
+        raise DataError(f"{USAGE_METADATA} of the model is not JSON", found=str(error)[:200]) from None
+    if not isinstance(stated, dict):
+        raise DataError(f"{USAGE_METADATA} of the model is not an object", found=type(stated).__name__)
+    usage = replace(Usage.from_metadata(stated), flip=graph.input_flips)
+    if preprocess is not None:
+        usage = replace(usage, preprocess=Preprocess.parse(preprocess))
+    if labels is not None:
+        usage = replace(usage, labels=read_labels(Path(labels)))
+    if usage.labels and graph.outputs:
+        classes = graph.tensors[graph.outputs[0]].shape[-1:]
+        if classes != (len(usage.labels),):
+            raise DataError(
+                "the labels are not those of this model",
+                expected=f"{classes[0] if classes else 'no'} labels, one for each score",
+                found=f"{len(usage.labels)}",
+            )
+    return usage
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """The lines of a file of labels; empty ones at its end do not count."""
+    try:
+        text = read_file(path, "a text file, a label a line").decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not text in UTF-8", found=str(error)) from None
+    lines = [line.strip() for line in text.rstrip().splitlines()]
+    if not lines or not all(lines):
+        raise DataError(
+            f"{path} has a line without a label",
+            expected="a label a line",
+            found=f"line {lines.index('') + 1} empty" if lines else "an empty file",
+        )
+    return check_labels(lines)
+
+
+def with_usage(graph: Graph, usage: Usage) -> Graph:
+    """The graph that says so in its own metadata. (What is mirrored it says already.)"""
+    stated = replace(usage, flip=()).to_metadata()
+    kept = tuple((name, raw) for name, raw in graph.metadata if name != USAGE_METADATA)
+    if not stated:
+        return replace(graph, metadata=kept)
+    raw = json.dumps(stated, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    return replace(graph, metadata=(*kept, (USAGE_METADATA, raw)))
+
+
+def package_metadata(graph: Graph, usage: Usage) -> dict[str, Any]:
+    """The entries of a package's metadata that say so."""
+    return usage.to_metadata(graph.tensors[graph.inputs[0]].shape[1:] if graph.inputs else None)
+
+
+def metadata_of_tflite(
+    tflite: bytes, *, preprocess: str | None = None, labels: str | os.PathLike[str] | None = None
+) -> dict[str, Any]:
+    """The same for the bytes of any ``.tflite``, also one whose operators are not read here; it says less then."""
+    try:
+        graph = Graph.read(tflite)
+    except ModelError:
+        graph = Graph((), (), (), ())
+    usage = usage_of(graph, preprocess=preprocess, labels=labels)
+    return package_metadata(graph, usage)

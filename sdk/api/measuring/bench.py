@@ -1,0 +1,87 @@
+"""Measure models on a board."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from device_agent.package import reader as package_format
+from sdk.api.boards.deploying import package_of, release_name
+from sdk.api.files.golden import remembered_golden
+from sdk.api.files.packing import PathLike, name_of
+from sdk.api.measuring.measure import Threads, measure
+from sdk.board.ssh import signing
+from sdk.deploy.session import Target, open_session
+from sdk.errors import ModelError
+from sdk.explain.run import Report
+from sdk.explain.suites import Size, size_text
+from sdk.graph.on_host.input_size import at_size
+from sdk.graph.records import Graph
+from sdk.tools.progress import Progress, silent
+
+
+def bench_models(
+    board: str,
+    sources: Sequence[PathLike],
+    *,
+    sizes: Sequence[Size] | None = None,
+    threads: Threads | Sequence[Threads] = 1,
+    samples: int = 1024,
+    seconds: float = 10.0,
+    profile: bool = True,
+    progress: Progress = silent,
+    **target: Any,
+) -> Report:
+    """Deploys the models and measures them on the board, interleaved; the first is what others are compared with.
+
+    Packages of one model are told apart by the names of their files. With ``sizes``, (height, width) each, every model
+    is measured for images of these sizes instead of its own.
+    ``threads``, ``samples``, ``seconds`` and ``profile``: see :func:`sdk.api.measuring.measure.measure`.
+    """
+    packages = _told_apart(sources, [package_of(source, progress) for source in sources])
+    if sizes is not None:
+        packages = [_at_size(*package, size, progress) for size in sizes for package in packages]
+    names = [name for name, _ in packages]
+    if len(set(names)) < len(names):
+        raise ModelError(
+            "two models have the same name, and would replace each other on the board",
+            expected="different file names",
+            found=", ".join(names),
+        )
+    if sizes is None:
+        signatures = [signing.signature_of(s, p) for s, (_, p) in zip(sources, packages, strict=True)]
+    else:
+        signatures = [None] * len(packages)  # nobody has signed what was made just now
+    with open_session(board, Target(**target), progress) as session:
+        for (name, package), signature in zip(packages, signatures, strict=True):
+            session.agent.deploy(
+                package, name, golden=remembered_golden(package), signature=signature, progress=progress
+            )
+        return measure(
+            session,
+            packages,
+            threads=threads,
+            samples=samples,
+            seconds=seconds,
+            profile=profile,
+            progress=progress,
+        )
+
+
+def _told_apart(
+    sources: Sequence[PathLike], packages: Sequence[tuple[str, bytes]]
+) -> list[tuple[str, bytes]]:
+    """Packages that carry one name, such as several that were made of one model, go by the names of their files."""
+    names = [name for name, _ in packages]
+    return [
+        (release_name(name_of(source)) if names.count(name) > 1 else name, package)
+        for source, (name, package) in zip(sources, packages, strict=True)
+    ]
+
+
+def _at_size(name: str, package: bytes, size: Size, progress: Progress) -> tuple[str, bytes]:
+    """The same model for images of another size; written as it is, since nothing but its time is asked for."""
+    text = size_text(size)
+    progress(f"{name} at {text}", 0, 0)
+    graph = Graph.read(package_format.unpack(package).tflite)
+    return f"{name}-{text}", at_size(graph, *size).write()

@@ -1,0 +1,91 @@
+"""The whole path on two real networks and real digits: what ``sdk demo`` does, step by step.
+
+MobileNet V1 and ShuffleNet V1, trained on handwritten digits (:mod:`sdk.models.train_digits`), are read, pruned,
+clustered, packed, pushed over SSH, decoded by the agent and run there. Accuracy is counted three times on digits that
+training never saw: the original on the host, the compressed model on the host, and the compressed model on the board.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from device_agent.package import reader as package_format
+from sdk import api
+from sdk.compress.recipes.recipe import Recipe
+from sdk.deploy.session import Session, Target, open_session
+from sdk.explain.run import Accuracy, Report
+from sdk.graph.on_host.convert import convert
+from sdk.graph.on_host.evaluate import predict, top1
+from sdk.models import digits
+from sdk.models.demo import demo_models
+from sdk.tools.progress import Progress, silent
+
+GOLDEN_INPUTS = 4  # digits that the board must answer like the host before it takes the model
+
+
+def run(
+    board: str = "local",
+    *,
+    sparsity: float = 0.7,
+    clusters: int = 32,
+    samples: int = 1024,
+    seconds: float = 10.0,
+    progress: Progress = silent,
+    **target: Any,
+) -> Report:
+    """Deploys the demo's two networks to ``board`` and returns the report. ``target``:
+    :class:`sdk.deploy.session.Target`."""
+    recipe = Recipe(sparsity=sparsity, clusters=clusters)
+    held_out = digits.load_splits()["test"]
+    images = held_out.inputs()
+    originals, packages = {}, []
+    for model in demo_models():
+        progress(f"convert {model.title}", 0, 0)
+        graph = convert(model.path)
+        originals[model.name] = graph.write()
+        metadata = {
+            "input": {"preprocess": digits.PREPROCESS, "shape": list(images.shape[1:])},
+            "labels": [str(n) for n in range(digits.CLASSES)],
+        }
+        package = api.compress_graph(graph, recipe, name=model.name, metadata=metadata, progress=progress)
+        packages.append((model.name, package))
+
+    with open_session(board, Target(**target), progress) as session:
+        accuracies = {}
+        for name, package in packages:
+            golden = api.golden_pair(package, inputs=images[:GOLDEN_INPUTS])
+            session.agent.deploy(package, name, golden=golden, progress=progress)
+            accuracies[name] = _accuracy(
+                session, name, originals[name], package, images, held_out.labels, progress
+            )
+        return api.measure(
+            session, packages, samples=samples, seconds=seconds, accuracies=accuracies, progress=progress
+        )
+
+
+def _accuracy(
+    session: Session,
+    name: str,
+    original: bytes,
+    package: bytes,
+    images: np.ndarray,
+    labels: np.ndarray,
+    progress: Progress,
+) -> Accuracy:
+    """Right answers of the original here, of the compressed model here, and of the same model there."""
+    compressed = package_format.unpack(package).tflite
+    before = top1(predict(original, images, progress=lambda i, n: progress(f"check {name}", i, n)))
+    after = top1(
+        predict(compressed, images, progress=lambda i, n: progress(f"check compressed {name}", i, n))
+    )
+    there = top1(session.agent.run(name, images, kernel=session.kernel, progress=progress).outputs)
+    return Accuracy(
+        data="handwritten digits (optdigits) that training never saw",
+        samples=len(labels),
+        original_correct=int(np.sum(before == labels)),
+        compressed_correct=int(np.sum(after == labels)),
+        board_correct=int(np.sum(there == labels)),
+        board_agrees=int(np.sum(there == after)),
+    )

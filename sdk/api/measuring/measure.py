@@ -1,0 +1,403 @@
+"""Functions that measure on a board: latency against theory, where the gap went, and what the board itself can do."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from device_agent.package import reader as package_format
+from device_agent.package.codec.format import MAGIC
+from device_agent.record.measurement import Measurement
+from device_agent.record.profile import KernelTime, Profile
+from sdk.api.files.packing import inspect_decoded
+from sdk.board.catalogue import Board, user_folder
+from sdk.deploy.agent.profiles import RUNTIMES_WITH_PROFILER, profile_models, time_models
+from sdk.deploy.agent.remote_agent import ALL_THREADS
+from sdk.deploy.provision import instructions
+from sdk.deploy.session import Session, Target, open_session
+from sdk.errors import BoardError, DataError, ProvisionError, RemoteError
+from sdk.explain import breakdown, compare, gap, theory
+from sdk.explain.calibration import Calibration, best_rates, experiments
+from sdk.explain.run import Accuracy, ModelRecord, Report
+from sdk.graph import isolate
+from sdk.graph.records import Graph
+from sdk.tools.progress import Progress, silent
+from sdk.tools.system.files import read_file, write_file
+
+#: All isolated operators of one model together get about this long.
+ISOLATED_SECONDS = 12.0
+ISOLATED_SAMPLES = 200
+#: Of what an emulated board is timed for: one inference is enough to see that a model runs there, and how.
+EMULATED_SECONDS = 0.1
+PROFILE_SECONDS = 5.0
+
+#: A number of threads, or "all".
+Threads = int | Literal["all"]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A deployed package (or ``.tflite``) with everything that is known of it."""
+
+    name: str
+    package: bytes
+    tflite: bytes
+    metadata: Mapping[str, Any]
+    graph: Graph
+    costs: tuple[theory.OperatorCost, ...]
+    stages: tuple[tuple[str, int], ...] = ()
+
+
+def measure(
+    session: Session,
+    packages: Sequence[tuple[str, bytes]],
+    *,
+    threads: Threads | Sequence[Threads] = 1,
+    samples: int = 1024,
+    seconds: float = 10.0,
+    accuracies: Mapping[str, Accuracy] | None = None,
+    profile: bool = True,
+    progress: Progress = silent,
+) -> Report:
+    """Measures deployed packages or ``.tflite`` models (name, bytes) and puts theory beside: the report of a run.
+
+    With several numbers of ``threads`` everything is measured on each; "all" is as many as there are cores to measure
+    on. With ``profile`` the operators are measured
+    too, on the first number of threads, and the report says where a promised speed-up went. Times of an emulated board
+    mean nothing: there only pruned models are profiled, to see whether sparse kernels run.
+    """
+    models = [_open(name, data) for name, data in packages]
+    runs: list[tuple[Measurement, ...]] = []
+    counts = [threads] if isinstance(threads, (int, str)) else threads
+    if session.board.emulated:
+        # An inference shows that the model runs there; more of them, or threads, would be time that nobody is shown.
+        counts, samples, seconds = counts[:1], 1, min(seconds, EMULATED_SECONDS)
+    for wanted in counts:
+        count = wanted if isinstance(wanted, int) else _all_threads(runs)
+        if count not in [run[0].threads for run in runs]:
+            run = session.agent.bench(
+                [model.name for model in models],
+                threads=count,
+                kernel=session.kernel,
+                min_samples=samples,
+                max_seconds=seconds,
+                emulated=session.board.emulated,
+                progress=progress,
+            )
+            runs.append(run)
+    profiles: dict[str, Profile] = {}
+    remarks: list[str] = []
+    if profile:
+        worth = [m for m in models if _is_worth_profiling(session, m)]
+        measured = {m.model: m for m in runs[0]}
+        try:
+            taken = profile_deployed(session, worth, [measured[m.name] for m in worth], progress=progress)
+            profiles = {model.name: found for model, found in zip(worth, taken, strict=True)}
+        except RemoteError as error:  # the measurement stands all the same
+            remarks.append(f"operators were not timed: {error}")
+    records = [
+        _record(model, [run[i] for run in runs], profiles.get(model.name), (accuracies or {}).get(model.name))
+        for i, model in enumerate(models)
+    ]
+    counting: list[str] = []
+    if session.board.emulated:
+        records, counting = _count_instructions(session, models, records, progress)
+    peaks, gaps = _gaps(session.board, records)
+    return Report(
+        board=session.board.name,
+        board_title=session.board.title,
+        emulated=session.board.emulated,
+        models=tuple(records),
+        comparisons=compare_all(records),
+        notes=(*_notes(records), *remarks, *counting),
+        peaks=peaks,
+        gaps=gaps,
+    )
+
+
+def _all_threads(runs: Sequence[Sequence[Measurement]]) -> int:
+    """How many threads are all: the CPUs of an earlier run; before the first, the agent is asked to choose."""
+    return len(runs[0][0].cpus) if runs else ALL_THREADS
+
+
+def _count_instructions(
+    session: Session, models: Sequence[_Measured], records: Sequence[ModelRecord], progress: Progress
+) -> tuple[list[ModelRecord], list[str]]:
+    """The records with what the emulated core executed, and notes; where nothing can count, a note says why."""
+    cpu = session.board.qemu_cpu or ""
+    counted = []
+    try:
+        for model, record in zip(models, records, strict=True):
+            count = instructions.count_inference(
+                model.tflite,
+                runtime=session.provisioned.runtime,
+                version=session.provisioned.runtime_version,
+                cpu=cpu,
+                progress=progress,
+            )
+            a_weight = None
+            if model.package.startswith(MAGIC) and "c" in session.provisioned.decode_kernels:
+                decoding = instructions.count_decoding(model.package, cpu=cpu, progress=progress)
+                a_weight = decoding.instructions_per_weight
+            counted.append(
+                replace(record, instructions=count.instructions, decode_instructions_per_weight=a_weight)
+            )
+    except (BoardError, ProvisionError) as error:
+        return list(records), [f"instructions were not counted: {error}"]
+    return counted, [f"instructions are those of an emulated {cpu}, one thread: work done, not time"]
+
+
+def _is_worth_profiling(session: Session, model: _Measured) -> bool:
+    """Every model on a board with a clock; where there is none, what has zeros and a runtime that names its kernels."""
+    macs, effective = (sum(getattr(c, name) for c in model.costs) for name in ("macs", "effective_macs"))
+    pruned = effective <= (1.0 - gap.PRUNED_SHARE) * macs
+    return not session.board.emulated or (pruned and session.provisioned.runtime in RUNTIMES_WITH_PROFILER)
+
+
+def _open(name: str, package: bytes) -> _Measured:
+    if not package.startswith(MAGIC):
+        graph = Graph.read(package)
+        return _Measured(name, package, package, {}, graph, theory.operator_costs(graph))
+    decoded = package_format.unpack(package)
+    graph = Graph.read(decoded.tflite)
+    return _Measured(
+        name,
+        package,
+        decoded.tflite,
+        decoded.package.metadata,
+        graph,
+        theory.operator_costs(graph),
+        inspect_decoded(decoded, graph).stages,
+    )
+
+
+def _record(
+    model: _Measured, runs: Sequence[Measurement], profile: Profile | None, accuracy: Accuracy | None
+) -> ModelRecord:
+    totals = theory.totals(model.costs)
+    provenance = model.metadata.get("provenance", {})
+    zeros = sum(w.array.size - int(np.count_nonzero(w.array)) for w in model.graph.weights())
+    return ModelRecord(
+        name=model.name,
+        original_bytes=provenance.get("original_bytes", len(model.tflite)),
+        package_bytes=len(model.package),
+        parameters=theory.parameters(model.graph),
+        sparsity=zeros / max(1, sum(w.array.size for w in model.graph.weights())),
+        # What the network computes, not what the form for its board does: folded groups are zeros that are multiplied.
+        macs=int(provenance.get("original_macs", totals.macs)),
+        effective_macs=totals.effective_macs,
+        measurement=runs[0],
+        accuracy=accuracy,
+        original_sha256=provenance.get("original_sha256", runs[0].tflite_sha256),
+        stages=model.stages,
+        parallel=tuple(runs[1:]),
+        costs=model.costs,
+        profile=profile,
+    )
+
+
+def compare_all(records: Sequence[ModelRecord]) -> tuple[compare.Comparison, ...]:
+    """Everything against the first model, on each number of threads."""
+    found: list[compare.Comparison] = []
+    for position in range(len(records[0].measurements)):
+        contenders = [
+            compare.Contender(record.name, record, record.measurements[position]) for record in records
+        ]
+        found += compare.compare(contenders[0], contenders[1:])
+    return tuple(found)
+
+
+def _gaps(board: Board, records: Sequence[ModelRecord]) -> tuple[breakdown.Peaks | None, tuple[gap.Gap, ...]]:
+    """What the board can do, and the gap of every model against the first, where there are profiles."""
+    subjects = [
+        subject for record in records if (subject := record.subject()) is not None and record.effective_macs
+    ]
+    if board.emulated or len(subjects) < len(records):
+        return None, ()
+    peaks = known_peaks(board, subjects[0].profile.threads)
+    if peaks is None:
+        try:
+            peaks = breakdown.best_seen(subjects)
+        except (
+            DataError
+        ):  # models so small that the clock cannot tell: a report without gaps is still a report
+            return None, ()
+    return peaks, tuple(g for candidate in subjects[1:] for g in gap.explain(subjects[0], candidate, peaks))
+
+
+def known_peaks(board: Board, threads: int) -> breakdown.Peaks | None:
+    """The user's own calibration of a board, else what its file says, else None."""
+    calibration = load_calibration(board.name, threads)
+    if calibration is not None:
+        return calibration.peaks()
+    peak = board.peak_operations_per_second(threads)
+    if peak is None:
+        return None
+    fastest = max(board.clusters, key=lambda cluster: cluster.peak_fp32_gflops_per_core.value)
+    return breakdown.Peaks(
+        peak,
+        f"the file of board {board.name}: {fastest.peak_fp32_gflops_per_core.kind}",
+        int8_per_second=board.peak_operations_per_second(threads, "int8"),
+        memory_bytes_per_second=board.memory_bytes_per_second,
+        clock_hz=fastest.clock_ghz.value * 1e9,
+    )
+
+
+def _notes(records: Sequence[ModelRecord]) -> tuple[str, ...]:
+    notes = []
+    for record in records:
+        subject = record.subject()
+        if subject is not None and (verdict := gap.sparsity_verdict(subject)):
+            notes.append(f"{record.name}: {verdict}")
+    if not notes and any(r.sparsity > 0.05 for r in records):
+        notes.append(
+            "zeros make these packages smaller; whether they make them faster depends on the runtime's sparse "
+            "kernels, which need a network prepared for them"
+        )
+    return tuple(notes)
+
+
+# -- profiles -------------------------------------------------------------------------------------------------------
+
+
+def profile_deployed(
+    session: Session,
+    models: Sequence[_Measured],
+    measured: Sequence[Measurement],
+    *,
+    progress: Progress = silent,
+) -> list[Profile]:
+    """Profiles of deployed models, on as many threads as they were ``measured`` with: by the runtime's profiler where
+    it has one, else operator by operator.
+    """
+    if not models:
+        return []
+    if session.provisioned.runtime in RUNTIMES_WITH_PROFILER:
+        progress("profile", 0, 0)
+        try:
+            return list(
+                profile_models(
+                    session.agent,
+                    [model.name for model in models],
+                    threads=measured[0].threads,
+                    kernel=session.kernel,
+                    max_seconds=EMULATED_SECONDS if session.board.emulated else PROFILE_SECONDS,
+                    emulated=session.board.emulated,
+                )
+            )
+        except RemoteError:
+            # A version without that profiler, or a model that it does not take. One by one they may still be timed;
+            # the profile says how it was taken.
+            if session.board.emulated:
+                raise
+    return [_profile_isolated(session, model, m, progress) for model, m in zip(models, measured, strict=True)]
+
+
+def _profile_isolated(
+    session: Session, model: _Measured, measured: Measurement, progress: Progress
+) -> Profile:
+    isolated = isolate.isolate(model.graph)
+    parts = [isolate.null_model(), *isolated.models]
+    progress(f"time the operators of {model.name}", 0, 0)
+    timed = time_models(
+        session.agent,
+        parts,
+        threads=measured.threads,
+        min_samples=ISOLATED_SAMPLES,
+        max_seconds=ISOLATED_SECONDS / len(parts),
+        beside=model.name,
+    )
+    call, *alone = timed.times
+    assert timed.beside is not None
+    whole_seconds = timed.beside.seconds
+    kernels = []
+    for index, position in isolated.of.items():
+        time_alone = alone[position]
+        kernels.append(
+            KernelTime(
+                name=model.graph.operators[index].kind,
+                node=index,
+                delegated=True,
+                seconds=max(0.0, time_alone.seconds - call.seconds),
+                minimum_seconds=max(0.0, time_alone.minimum_seconds - call.minimum_seconds),
+            )
+        )
+    return Profile(
+        model=model.name,
+        tflite_sha256=measured.tflite_sha256,
+        method="isolated",
+        kernels=tuple(kernels),
+        inferences=min(t.samples for t in alone) if alone else call.samples,
+        outside_seconds=whole_seconds - sum(kernel.seconds for kernel in kernels),
+        profiled_seconds=whole_seconds,
+        unprofiled_seconds=whole_seconds,
+        call_seconds=call.seconds,
+        resolution_seconds=1e-9,
+        threads=measured.threads,
+        cpus=timed.cpus,
+        runtime=timed.runtime,
+        runtime_version=timed.runtime_version,
+        machine=timed.machine,
+        emulated=session.board.emulated,
+    )
+
+
+# -- calibration ----------------------------------------------------------------------------------------------------
+
+
+def calibrate_board(
+    board: str, *, threads: int = 1, progress: Progress = silent, **target: Any
+) -> Calibration:
+    """Measures what a board can do through its runtime, and keeps it for later reports on this board.
+
+    ``target``: see :class:`sdk.deploy.session.Target`.
+    """
+    planned = experiments()
+    with open_session(board, Target(**target), progress) as session:
+        progress("calibrate", 0, 0)
+        timed = time_models(
+            session.agent, [e.model for e in planned], threads=threads, min_samples=200, max_seconds=1.0
+        )
+        rates = best_rates(planned, [t.minimum_seconds for t in timed.times])
+        calibration = Calibration(
+            board=session.board.name,
+            threads=threads,
+            flop_per_second=rates["float32"],
+            int8_per_second=rates["int8"],
+            memory_bytes_per_second=rates["memory"],
+            call_seconds=rates["call"],
+            runtime=timed.runtime,
+            runtime_version=timed.runtime_version,
+            machine=timed.machine,
+            measured_unix_seconds=time.time(),
+            frequency_hz=timed.frequency_hz,
+        )
+    path = calibration_path(board, threads)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, json.dumps(calibration.to_json(), indent=2).encode() + b"\n")
+    return calibration
+
+
+def calibration_path(board: str, threads: int) -> Path:
+    """Where the user's calibration of a board is kept: beside the user's own board files."""
+    return user_folder() / f"{re.sub(r'[^a-z0-9-]', '-', board)}.{threads}-threads.calibration.json"
+
+
+def load_calibration(board: str, threads: int) -> Calibration | None:
+    """The user's calibration of a board on that many threads; None where there is none."""
+    path = calibration_path(board, threads)
+    if not path.is_file():
+        return None
+    try:
+        return Calibration.from_json(json.loads(read_file(path, "a calibration")))
+    except ValueError:
+        raise DataError(
+            f"{path} is not JSON", hint=f"Remove it, or run `sdk board calibrate {board}` again."
+        ) from None

@@ -1,0 +1,124 @@
+"""Functions on saved runs: read one, render it, and hold a new run against an old one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sdk.api.files.packing import PathLike
+from sdk.api.measuring import size_suite, suites
+from sdk.api.measuring.size_suite import SizeRun
+from sdk.api.measuring.suites import SuiteRun
+from sdk.errors import DataError, ReportError
+from sdk.explain import compare
+from sdk.explain.run import ModelRecord, Report
+from sdk.report.conditions import problems_of
+from sdk.tools.system.files import read_file, write_file
+
+#: A file of a run may be this large: a suite of 30 measurements with 100,000 samples each takes 60 MB.
+MAX_RUN_BYTES = 128 << 20
+
+
+@dataclass(frozen=True)
+class Against:
+    """A new run against an old one, model by model. ``slower`` are those slower by more than ``limit``, doubt
+    excluded: the whole 95 % interval of the ratio lies above it.
+    """
+
+    comparisons: tuple[compare.Comparison, ...]
+    limit: float
+    warnings: tuple[str, ...]
+
+    @property
+    def slower(self) -> tuple[compare.Comparison, ...]:
+        return tuple(c for c in self.comparisons if c.is_slower_by(self.limit))
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "limit": self.limit,
+            "slower": [{"model": c.candidate, "threads": c.threads} for c in self.slower],
+            "comparisons": [c.to_json() for c in self.comparisons],
+            "warnings": list(self.warnings),
+        }
+
+
+def read_run(path: PathLike) -> Report:
+    """The report that ``sdk bench -o`` wrote. Raises DataError when the file holds something else."""
+    return Report.from_json(_read_json(path))
+
+
+def read_record(path: PathLike) -> Report | SuiteRun | SizeRun:
+    """Whatever ``sdk bench -o`` wrote: a run, a suite of runs, or a table of sizes. Raises DataError otherwise."""
+    record = _read_json(path)
+    schema = record.get("schema") if isinstance(record, dict) else None
+    if schema == suites.SCHEMA:
+        return SuiteRun.from_json(record)
+    return SizeRun.from_json(record) if schema == size_suite.SCHEMA else Report.from_json(record)
+
+
+def _read_json(path: PathLike) -> Any:
+    data = read_file(Path(path), "a run that `sdk bench -o` wrote", most=MAX_RUN_BYTES)
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise DataError(f"{path} is not JSON", expected="a run that `sdk bench -o` wrote") from None
+
+
+def write_run(report: Report | SuiteRun | SizeRun, path: PathLike) -> None:
+    """Keeps a run, raw samples included."""
+    write_file(Path(path), json.dumps(report.to_json()).encode() + b"\n")
+
+
+def write_html(report: Report | SuiteRun | SizeRun, path: PathLike) -> None:
+    """The run as one HTML file that needs nothing else. Raises DataError for a table of sizes, which has no page."""
+    try:
+        from sdk.report.page import run as html
+        from sdk.report.page import suite as html_suite
+    except ImportError as error:
+        raise ReportError(
+            "HTML reports need Jinja2",
+            found=str(error),
+            hint="Install the host extra: pip install 'armlet[host]'.",
+        ) from error
+    if isinstance(report, SizeRun):
+        raise DataError("a table of sizes has no page", expected="a run, or a suite that was measured")
+    page = html_suite.render(report) if isinstance(report, SuiteRun) else html.render(report)
+    write_file(Path(path), page.encode())
+
+
+def compare_runs(old: PathLike, new: PathLike, *, limit: float = 0.05) -> Against:
+    """Models that both runs measured, by name and number of threads. Raises DataError when there are none."""
+    before, after = read_run(old), read_run(new)
+    known = {(m.name, t.threads): (m, t) for m in before.models for t in m.measurements}
+    comparisons: list[compare.Comparison] = []
+    warnings: list[str] = []
+    if before.board != after.board:
+        warnings.append(f"another board: {before.board} and {after.board}")
+    for model in after.models:
+        for timed in model.measurements:
+            if (model.name, timed.threads) not in known:
+                warnings.append(f"{model.name} on {timed.threads} threads is only in the new run")
+                continue
+            was, was_timed = known.pop((model.name, timed.threads))
+            if was_timed.tflite_sha256 != timed.tflite_sha256:
+                warnings.append(f"{model.name}: another model of that name")
+            pair = _contender(was, was_timed), _contender(model, timed)
+            warnings += compare.differences(*pair)
+            comparisons += compare.compare(pair[0], pair[1:])
+    if not comparisons:
+        raise DataError(
+            "the two runs have no model in common",
+            expected=", ".join(m.name for m in before.models),
+            found=", ".join(m.name for m in after.models),
+        )
+    warnings += [f"{name} on {threads} threads is only in the old run" for name, threads in known]
+    for name, report in (("old", before), ("new", after)):
+        warnings += [f"{name} run: {problem}" for problem in problems_of([report])]
+    return Against(tuple(comparisons), limit, tuple(dict.fromkeys(warnings)))
+
+
+def _contender(model: ModelRecord, timed: Any) -> compare.Contender:
+    return compare.Contender(model.name, model, timed)

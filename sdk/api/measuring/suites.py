@@ -1,0 +1,203 @@
+"""Networks of the zoo at several sizes of the input, measured on a board; beside them what a paper measured."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from device_agent.record import fields
+from sdk import models
+from sdk.api.files.golden import golden_pair
+from sdk.api.measuring.measure import Threads, measure
+from sdk.deploy.session import Session, Target, open_session
+from sdk.errors import DataError, ModelError
+from sdk.explain.run import Report
+from sdk.explain.suites import SUITES, Member, Size, Suite, chosen_members, size_text
+from sdk.graph.on_host.convert import forget_keras_models, from_keras
+from sdk.graph.records import Graph
+from sdk.tools.progress import Progress, silent
+from sdk.tools.system.quiet import quiet_tensorflow
+
+SCHEMA = "armlet.suite/1"
+
+
+@dataclass(frozen=True)
+class SuiteRow:
+    """One network at one size, on a number of threads. Speed-ups are against the first network there; the paper's are
+    None where it did not measure that.
+    """
+
+    name: str
+    size: str
+    threads: int
+    macs: int
+    median_seconds: float
+    theoretical_speedup: float
+    measured_speedup: float
+    paper_seconds: float | None = None
+    paper_speedup: float | None = None
+
+
+@dataclass(frozen=True)
+class SuiteRun:
+    """A suite on a board: one report for each size, in which the networks were measured interleaved."""
+
+    suite: str
+    source: str
+    runs: tuple[tuple[str, Report], ...]
+    rows: tuple[SuiteRow, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready: the rows, and the reports with their raw samples."""
+        return {
+            "schema": SCHEMA,
+            "suite": self.suite,
+            "source": self.source,
+            "rows": [asdict(row) for row in self.rows],
+            "runs": [{"size": size, "report": report.to_json()} for size, report in self.runs],
+        }
+
+    @classmethod
+    def from_json(cls, record: Any) -> SuiteRun:
+        """What :meth:`to_json` wrote. Raises DataError that names the first field that is wrong."""
+        values = fields.check_record(
+            record, what="a suite", schema=SCHEMA, checks=_SUITE_CHECKS, error=DataError
+        )
+        return cls(values["suite"], values["source"], values["runs"], values["rows"])
+
+
+def _row(value: Any) -> SuiteRow:
+    if not isinstance(value, Mapping) or set(value) != set(_ROW_CHECKS):
+        raise fields.Refused("rows of " + ", ".join(_ROW_CHECKS))
+    return SuiteRow(**{name: check(value[name]) for name, check in _ROW_CHECKS.items()})
+
+
+def _sized_report(value: Any) -> tuple[str, Report]:
+    if not isinstance(value, Mapping) or set(value) != {"size", "report"}:
+        raise fields.Refused("runs of a size and a report")
+    return fields.text(value["size"]), Report.from_json(value["report"])
+
+
+def _at_least_one(check: Any, most: int) -> Any:
+    checked = fields.list_of(check, most)
+
+    def check_all(value: Any) -> tuple:
+        if not value:
+            raise fields.Refused("a list of at least one")
+        return checked(value)
+
+    return check_all
+
+
+def _positive(value: Any) -> float:
+    return fields.number(value, 1e-12, 1e18)
+
+
+_ROW_CHECKS: dict[str, Any] = {
+    "name": fields.text,
+    "size": fields.text,
+    "threads": lambda value: fields.integer(value, 1, 1024),
+    "macs": lambda value: fields.integer(value, 0, 1 << 62),
+    "median_seconds": _positive,
+    "theoretical_speedup": _positive,
+    "measured_speedup": _positive,
+    "paper_seconds": fields.optional(_positive),
+    "paper_speedup": fields.optional(_positive),
+}
+_SUITE_CHECKS: dict[str, Any] = {
+    "suite": fields.text,
+    "source": fields.text,
+    "rows": _at_least_one(_row, 4096),
+    "runs": _at_least_one(_sized_report, 64),
+}
+
+
+def run_suite(
+    board: str,
+    suite: str | Suite,
+    *,
+    sizes: Sequence[Size] | None = None,
+    networks: Sequence[str] | None = None,
+    threads: Threads | Sequence[Threads] = 1,
+    samples: int = 1024,
+    seconds: float = 10.0,
+    profile: bool = False,
+    progress: Progress = silent,
+    **target: Any,
+) -> SuiteRun:
+    """Builds the suite's networks with fresh weights (their times do not depend on them) and measures them.
+
+    ``networks`` picks some by their names in the zoo. ``target``: see :class:`sdk.deploy.session.Target`. Raises
+    ModelError for an unknown suite or network.
+    """
+    chosen = _suite(suite) if isinstance(suite, str) else suite
+    if networks is not None:
+        chosen = replace(chosen, members=chosen_members(chosen.members, networks))
+    runs: list[tuple[str, Report]] = []
+    rows: list[SuiteRow] = []
+    with open_session(board, Target(**target), progress) as session:
+        for size in sizes or chosen.sizes:
+            deployed = [_deploy(session, member, size, progress) for member in chosen.members]
+            report = measure(
+                session,
+                deployed,
+                threads=threads,
+                samples=samples,
+                seconds=seconds,
+                profile=profile,
+                progress=progress,
+            )
+            runs.append((size_text(size), report))
+            rows += suite_rows(chosen, size, report)
+    return SuiteRun(chosen.name, chosen.source, tuple(runs), tuple(rows))
+
+
+def _suite(name: str) -> Suite:
+    suite = SUITES.get(name)
+    if not isinstance(suite, Suite):
+        latency = ", ".join(name for name, suite in SUITES.items() if isinstance(suite, Suite))
+        raise ModelError("unknown suite", expected=latency, found=name)
+    return suite
+
+
+def _deploy(session: Session, member: Member, size: Size, progress: Progress) -> tuple[str, bytes]:
+    progress(f"build {member.name} at {size_text(size)}", 0, 0)
+    with quiet_tensorflow():
+        keras_model = models.build(member.network, input_size=size, **member.options)
+    # Written as it is: packing fresh weights would take longer than measuring them, and says nothing.
+    tflite = Graph.read(from_keras(keras_model)).write()
+    del keras_model
+    forget_keras_models()
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{member.name}-{size_text(size)}").lower()
+    session.agent.deploy(tflite, name, golden=golden_pair(tflite), progress=progress)
+    return name, tflite
+
+
+def suite_rows(suite: Suite, size: Size, report: Report) -> list[SuiteRow]:
+    """The networks of one size, on the first number of threads, then on the next. A paper measured one thread."""
+    rows = []
+    for number in range(len(report.models[0].measurements)):
+        first = report.models[0]
+        first_median = first.measurements[number].median
+        for member, record in zip(suite.members, report.models, strict=True):
+            timed = record.measurements[number]
+            paper, first_paper = (
+                m.paper_milliseconds.get(size) if timed.threads == 1 else None
+                for m in (member, suite.members[0])
+            )
+            rows.append(
+                SuiteRow(
+                    name=member.name,
+                    size=size_text(size),
+                    threads=timed.threads,
+                    macs=record.macs,
+                    median_seconds=timed.median,
+                    theoretical_speedup=first.macs / record.macs,
+                    measured_speedup=first_median / timed.median,
+                    paper_seconds=paper / 1e3 if paper else None,
+                    paper_speedup=first_paper / paper if paper and first_paper else None,
+                )
+            )
+    return rows

@@ -1,0 +1,460 @@
+"""`sdk tune`: builds the variants of a model, measures each on the board, and deploys the fastest within a budget."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from device_agent.package import reader as package_format
+from device_agent.record.measurement import Measurement
+from device_agent.record.preprocess import Preprocess
+from device_agent.record.usage import Usage
+from sdk.api.boards.deploying import release_name
+from sdk.api.files.compressing import packed
+from sdk.api.files.golden import golden_pair
+from sdk.api.files.packing import PathLike, name_of
+from sdk.api.files.usage import package_metadata, usage_of
+from sdk.api.measuring.runs import MAX_RUN_BYTES
+from sdk.board.catalogue import Board
+from sdk.compress.board_form import specialise
+from sdk.compress.recipes import targets
+from sdk.compress.recipes.recipe import Recipe, Workshop, apply, split, to_int8
+from sdk.deploy.provision import instructions
+from sdk.deploy.provision.provisioning import prefer
+from sdk.deploy.session import Session, Target, make_ready, open_connection
+from sdk.errors import BoardError, DataError, ProvisionError, RemoteError
+from sdk.explain.tuning import Candidate, LeftOut, Tuned, choose
+from sdk.graph.on_host.convert import convert
+from sdk.graph.on_host.data import Dataset, has_splits, load_dataset
+from sdk.graph.on_host.evaluate import predict, top1
+from sdk.graph.records import Graph
+from sdk.package.release import Golden
+from sdk.tools.progress import Progress, silent
+from sdk.tools.system.files import read_file, write_file
+from sdk.tools.system.quiet import quiet_tensorflow
+
+SPARSITIES = (0.7, 0.8, 0.9)
+#: Every candidate has a turn in each round, so that a board that grows warm or busy does so for all of them.
+ROUNDS = 3
+CHECK_IMAGES = 500  # at most, kept back where the data have no images of their own to check on
+
+
+@dataclass(frozen=True)
+class _Variant:
+    name: str
+    form: str
+    package: bytes
+    tflite: bytes
+    points_lost: float
+    golden: Golden
+
+
+@dataclass(frozen=True)
+class _Material:
+    """The model and the images: some to learn from, others to check on."""
+
+    name: str
+    graph: Graph
+    original: bytes
+    learn: Dataset
+    check: Dataset
+    samples: int
+    hold_out: int
+    right: np.ndarray  # the label of each image to check on, else the original's answer
+    correct: int  # that the original has right
+    usage: Usage
+
+
+def tune_model(
+    board: str,
+    source: PathLike,
+    data: PathLike,
+    *,
+    max_loss: float,
+    check: PathLike | None = None,
+    preprocess: str | None = None,
+    labels: PathLike | None = None,
+    sparsities: Sequence[float] = SPARSITIES,
+    effort: str = "calibrate",
+    samples: int | None = None,
+    epochs: int = 30,
+    threads: Sequence[int] | None = None,
+    inferences: int = 256,
+    seconds: float = 5.0,
+    deploy: bool = True,
+    keep: PathLike | None = None,
+    progress: Progress = silent,
+    **target: Any,
+) -> Tuned:
+    """Builds dense float, sparse float and int8 variants, measures them on ``board`` and deploys the fastest.
+
+    A variant may lose at most ``max_loss`` points of top-1 (of answers like the original's where there are no labels)
+    on ``check``, else on the test split of ``data``, else on images that nothing was learned from.  ``sparsities`` are
+    solved with ``effort`` ("none", "calibrate" or "train").  Each variant runs on every runtime that the board's file
+    names (or the one of ``target``) and each number of ``threads`` (default: 1 and all cores), interleaved, for
+    ``inferences`` or ``seconds``.  On an emulated board instructions are counted, of one thread.  ``keep`` is a file
+    for the winner's package.  Whatever was deployed to be measured is removed again.
+    """
+    reach = Target(**target)
+    material = _material(source, data, check, preprocess, labels, samples, progress)
+    left_out: list[LeftOut] = []
+    with open_connection(board, reach, progress) as (board_record, connection):
+        sessions = []
+        for runtime in _runtimes(board_record, reach):
+            try:
+                sessions.append(
+                    make_ready(board_record, connection, replace(reach, runtime=runtime), progress)
+                )
+            except ProvisionError as error:
+                left_out.append(LeftOut(f"everything on {runtime}", str(error)))
+        if not sessions:
+            raise ProvisionError(f"no runtime works on {board}", found=left_out[-1].reason)
+        forms = [s.provisioned.runtime for s in sessions]
+        variants: list[_Variant] = []
+        for made in _variants(material, board_record, forms, sparsities, effort, epochs, progress):
+            if isinstance(made, LeftOut):
+                left_out.append(made)
+            else:
+                variants.append(made)
+        if board_record.emulated:
+            candidates = _count(sessions, variants, left_out, progress)
+        else:
+            counts = threads or sorted({1, max(1, sessions[0].provisioned.facts.cores)})
+            candidates = _measure(sessions, variants, counts, inferences, seconds, left_out, progress)
+        ranked, best = choose(candidates, max_loss)
+        if best is None:
+            raise DataError(
+                "no variant keeps the accuracy that was asked for",
+                expected=f"at most {max_loss:g} points lost",
+                found=f"{min(c.points_lost for c in ranked):.2f} points"
+                if ranked
+                else "no variant that runs",
+            )
+        winner = ranked[best]
+        (chosen,) = [v for v in variants if v.name == winner.variant]
+        release = ""
+        if deploy:
+            (session,) = [s for s in sessions if s.provisioned.runtime == winner.runtime]
+            done = session.agent.deploy(
+                chosen.package, release_name(material.name), golden=chosen.golden, progress=progress
+            )
+            prefer(connection, session.provisioned)
+            release = done.release
+        if keep is not None:
+            write_file(Path(keep), chosen.package)
+    return Tuned(
+        model=material.name,
+        board=board_record.name,
+        emulated=board_record.emulated,
+        max_loss=max_loss,
+        checked_on=material.check.name
+        if material.check.labels is not None
+        else f"{material.check.name}, answers like the original's",
+        samples=len(material.check),
+        candidates=ranked,
+        left_out=tuple(left_out),
+        chosen=best,
+        release=release,
+        package="" if keep is None else str(keep),
+    )
+
+
+def _material(
+    source: PathLike,
+    data: PathLike,
+    check: PathLike | None,
+    preprocess: str | None,
+    labels: PathLike | None,
+    samples: int | None,
+    progress: Progress,
+) -> _Material:
+    progress("convert", 0, 0)
+    graph = convert(source)
+    shape = graph.tensors[graph.inputs[0]].shape[1:]
+    usage = usage_of(graph, preprocess=preprocess, labels=labels)
+    expected = usage.preprocess or Preprocess.parse("tf")
+    usage = replace(usage, preprocess=expected)
+
+    def load(path: PathLike, part: str | None) -> Dataset:
+        return load_dataset(path, input_shape=shape, preprocess=expected, split=part)
+
+    splits = has_splits(data)
+    learn = load(data, "train" if splits else None)
+    checked = load(check, None) if check is not None else load(data, "test") if splits else None
+    wanted = min(samples or targets.SAMPLES, len(learn))
+    hold_out = 0
+    if checked is None:
+        if len(learn) < targets.HOLD_OUT * targets.SMALLEST_CHECK:
+            raise DataError(
+                "too few images to measure a loss on",
+                expected=f"at least {targets.HOLD_OUT * targets.SMALLEST_CHECK}, or others with --check",
+                found=str(len(learn)),
+            )
+        hold_out = targets.HOLD_OUT
+        kept, _ = split(learn, wanted, hold_out)
+        rest = np.setdiff1d(learn.indices, kept.indices)
+        checked = replace(learn, indices=rest).take(CHECK_IMAGES)
+    original = graph.write()
+    answers = top1(predict(original, checked.images(), progress=_step(progress, "check the original")))
+    right = answers if checked.labels is None else checked.labels
+    return _Material(
+        name_of(source),
+        graph,
+        original,
+        learn,
+        checked,
+        wanted,
+        hold_out,
+        right,
+        int(np.sum(answers == right)),
+        usage,
+    )
+
+
+def _step(progress: Progress, stage: str) -> Any:
+    return lambda done, total: progress(stage, done, total)
+
+
+def _runtimes(board: Board, reach: Target) -> list[str]:
+    if reach.runtime is not None:
+        return [reach.runtime]
+    return list(dict.fromkeys(choice.name for choice in board.runtimes)) or ["ai-edge-litert"]
+
+
+# -- the variants ---------------------------------------------------------------------------------------------------
+
+
+def _variants(
+    material: _Material,
+    board: Board,
+    runtimes: Sequence[str],
+    sparsities: Sequence[float],
+    effort: str,
+    epochs: int,
+    progress: Progress,
+) -> Iterator[_Variant | LeftOut]:
+    graph = material.graph
+    dense = specialise.for_board(graph, board, allow_sparse=False).graph
+    nothing = Recipe(sparsity=0.0, clusters=0)
+    yield _variant("float", "dense", dense, nothing, material, progress)
+
+    sparse_on = [r for r in runtimes if specialise.runs_sparse(board, r)]
+    names = {s: f"float, {100 * s:.0f} % zero" for s in sparsities}
+    if sparse_on:
+        for sparsity, pruned, recipe in _pruned(material, board, sparsities, effort, epochs, progress):
+            made = specialise.for_board(pruned, board, runtime=sparse_on[0], caller_flips=True)
+            if made.form == "sparse":
+                yield _variant(names[sparsity], "sparse", made.graph, recipe, material, progress)
+            else:
+                yield LeftOut(names[sparsity], made.passes[-1].reason)
+    else:
+        reason = f"{' and '.join(runtimes)} skip no zeros on {board.name}: smaller, not faster"
+        for sparsity in sparsities:
+            yield LeftOut(names[sparsity], reason)
+
+    progress("quantise", 0, 0)
+    kept, _ = split(material.learn, min(material.samples, targets.INT8_SAMPLES), material.hold_out)
+    recipe = replace(
+        nothing,
+        int8=True,
+        samples=min(material.samples, targets.INT8_SAMPLES),
+        hold_out=material.hold_out,
+        data_sha256=kept.digest(),
+    )
+    with quiet_tensorflow():
+        quantised = to_int8(dense, recipe, material.learn, progress)
+    yield _variant("int8", "int8", quantised, recipe, material, progress)
+
+
+def _pruned(
+    material: _Material,
+    board: Board,
+    sparsities: Sequence[float],
+    effort: str,
+    epochs: int,
+    progress: Progress,
+) -> Iterator[tuple[float, Graph, Recipe]]:
+    """(share of zeros, pruned graph, recipe); what calibrations have in common is done once."""
+    graph = material.graph
+    recipe = Recipe(effort=effort, clusters=0)
+    workshop = None
+    if effort == "calibrate":
+        kept, _ = split(material.learn, material.samples, material.hold_out)
+        recipe = targets.calibration_recipe(graph, kept, material.samples, material.hold_out)
+        with quiet_tensorflow():
+            workshop = Workshop(graph, kept, recipe.seed, progress)
+    elif effort == "train":
+        kept, _ = split(material.learn, len(material.learn), material.hold_out)
+        recipe = replace(
+            recipe,
+            clusters=Recipe.clusters,
+            samples=len(material.learn),
+            hold_out=material.hold_out,
+            data_sha256=kept.digest(),
+            epochs=epochs,
+        )
+    for sparsity in sparsities:
+        block = specialise.block_for(graph, board, sparsity)
+        wanted = replace(recipe, sparsity=sparsity, block=block)
+        if workshop is not None:
+            yield sparsity, workshop.run(wanted)[0], wanted
+        else:
+            yield sparsity, apply(graph, wanted, progress, material.learn), wanted
+
+
+def _variant(
+    name: str, form: str, graph: Graph, recipe: Recipe, material: _Material, progress: Progress
+) -> _Variant:
+    metadata = package_metadata(graph, replace(material.usage, flip=graph.input_flips))
+    package = packed(
+        graph, recipe, material.original, name=material.name, metadata=metadata, progress=progress
+    )
+    tflite = package_format.unpack(package).tflite
+    answers = top1(predict(tflite, material.check.images(), progress=_step(progress, f"check {name}")))
+    lost = 100.0 * (material.correct - int(np.sum(answers == material.right))) / len(material.check)
+    return _Variant(name, form, package, tflite, lost, golden_pair(package))
+
+
+# -- the measurements -----------------------------------------------------------------------------------------------
+
+
+def _candidate(variant: _Variant, session: Session, threads: int, **cost: Any) -> Candidate:
+    return Candidate(
+        variant=variant.name,
+        form=variant.form,
+        package_bytes=len(variant.package),
+        points_lost=variant.points_lost,
+        runtime=session.provisioned.runtime,
+        runtime_version=session.provisioned.runtime_version,
+        threads=threads,
+        **cost,
+    )
+
+
+def _count(
+    sessions: Sequence[Session], variants: Sequence[_Variant], left_out: list[LeftOut], progress: Progress
+) -> list[Candidate]:
+    found = []
+    for session in sessions:
+        for variant in variants:
+            try:
+                count = instructions.count_inference(
+                    variant.tflite,
+                    runtime=session.provisioned.runtime,
+                    version=session.provisioned.runtime_version,
+                    cpu=session.board.qemu_cpu or "",
+                    progress=progress,
+                )
+            except BoardError as error:
+                left_out.append(LeftOut(f"{variant.name} on {session.provisioned.runtime}", str(error)))
+                continue
+            found.append(_candidate(variant, session, 1, instructions=count.instructions))
+    return found
+
+
+def _measure(
+    sessions: Sequence[Session],
+    variants: Sequence[_Variant],
+    threads: Sequence[int],
+    inferences: int,
+    seconds: float,
+    left_out: list[LeftOut],
+    progress: Progress,
+) -> list[Candidate]:
+    """Every variant on every runtime that gives its answers, and on every number of threads, in rounds."""
+    names = {v.name: f"tune.{number}" for number, v in enumerate(variants)}
+    agent = sessions[0].agent
+    try:
+        runnable = [
+            (session, [v for v in variants if _runs(session, v, names[v.name], left_out, progress)])
+            for session in sessions
+        ]
+        taken: dict[tuple[int, str, int], list[Measurement]] = {}
+        turns = [(number, count) for number, (_, fit) in enumerate(runnable) if fit for count in threads]
+        for turn in range(ROUNDS):
+            for done, (number, count) in enumerate(turns):
+                progress("measure", turn * len(turns) + done, ROUNDS * len(turns))
+                session, fit = runnable[number]
+                runs = session.agent.bench(
+                    [names[v.name] for v in fit],
+                    threads=count,
+                    kernel=session.kernel,
+                    min_samples=math.ceil(inferences / ROUNDS),
+                    max_seconds=seconds / ROUNDS,
+                )
+                for variant, run in zip(fit, runs, strict=True):
+                    taken.setdefault((number, variant.name, count), []).append(run)
+    finally:
+        agent.forget(list(names.values()))
+    by_name = {v.name: v for v in variants}
+    return [
+        _candidate(by_name[name], sessions[number], count, measurement=_joined(name, runs))
+        for (number, name, count), runs in taken.items()
+    ]
+
+
+def _runs(
+    session: Session, variant: _Variant, name: str, left_out: list[LeftOut], progress: Progress
+) -> bool:
+    """Deploys a variant under a name of its own and asks for the golden answers; False, with a reason, without them."""
+    try:
+        session.agent.deploy(variant.package, name, golden=variant.golden, progress=progress)
+        # The health check ran on one runtime; the release is the same on the next.
+        outputs = session.agent.run(name, variant.golden.inputs, kernel=session.kernel).outputs
+    except RemoteError as error:
+        left_out.append(LeftOut(f"{variant.name} on {session.provisioned.runtime}", str(error)))
+        return False
+    difference = float(np.max(np.abs(outputs - variant.golden.outputs), initial=0.0))
+    if not difference <= variant.golden.tolerance:
+        left_out.append(
+            LeftOut(
+                f"{variant.name} on {session.provisioned.runtime}",
+                f"its outputs differ from the host's by {difference:.3g}",
+            )
+        )
+        return False
+    return True
+
+
+def _joined(name: str, runs: Sequence[Measurement]) -> Measurement:
+    """The rounds of one candidate as one measurement, with the conditions of the first."""
+    return replace(
+        runs[0],
+        model=name,
+        samples_seconds=tuple(s for run in runs for s in run.samples_seconds),
+        warmup_seconds=tuple(s for run in runs for s in run.warmup_seconds),
+    )
+
+
+# -- kept results ---------------------------------------------------------------------------------------------------
+
+
+def write_tuned(tuned: Tuned, path: PathLike) -> None:
+    """Keeps the result, raw samples included."""
+    write_file(Path(path), json.dumps(tuned.to_json()).encode() + b"\n")
+
+
+def read_tuned(path: PathLike) -> Tuned | None:
+    """What ``sdk tune -o`` wrote, or None where the file is JSON of another kind."""
+    try:
+        record = json.loads(
+            read_file(Path(path), "what `sdk tune -o` or `sdk bench -o` wrote", most=MAX_RUN_BYTES)
+        )
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, Mapping) or "tuning" not in str(record.get("schema")):
+        return None
+    return Tuned.from_json(record)
+
+
+def write_tuned_html(tuned: Tuned, path: PathLike) -> None:
+    """The table as one HTML file that needs nothing else."""
+    from sdk.report.page.tuned import render
+
+    write_file(Path(path), render(tuned).encode())

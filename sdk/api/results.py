@@ -1,0 +1,295 @@
+"""What the public functions of :mod:`sdk.api` return: frozen records, each with ``to_json``. Sizes are bytes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from sdk.deploy.agent.answers import Prepared
+from sdk.explain.run import Accuracy
+from sdk.package.inspection import Inspection
+
+
+def _plain(record: Any) -> dict[str, Any]:
+    return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(record).items()}
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A float ``.tflite`` was written."""
+
+    source: str
+    output: Path
+    tflite_bytes: int
+    operators: int
+    parameters: int
+    macs: int
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return _plain(self)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A package was written."""
+
+    source: str
+    output: Path
+    tflite_bytes: int
+    package_bytes: int
+    sections: int
+    seconds: float
+
+    @property
+    def ratio(self) -> float:
+        """Size before over size after."""
+        return self.tflite_bytes / self.package_bytes
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**_plain(self), "ratio": self.ratio}
+
+
+@dataclass(frozen=True)
+class ExportedRelease:
+    """One release of an export; ``release`` is its id on every board."""
+
+    name: str
+    release: str
+    package_sha256: str
+    package_bytes: int
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Releases were written for another engine to carry: ``format`` is "oci" or "ansible"."""
+
+    output: Path
+    format: str
+    files: int
+    bytes: int
+    releases: tuple[ExportedRelease, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return _plain(self)
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """A package was decoded to the ``.tflite`` it was made from, and its checksum was right."""
+
+    source: str
+    output: Path
+    package_bytes: int
+    tflite_bytes: int
+    tflite_sha256: str
+    kernel: str
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return _plain(self)
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A model was compressed and packed; how its accuracy was checked is in ``accuracy``, or in words.
+
+    ``curve`` holds what a search tried: package bytes, accuracy and agreement in percent, recipe.
+    """
+
+    source: str
+    output: Path
+    original_bytes: int
+    effort: str  # "none", "calibrate" or "train"
+    sparsity: float  # as the recipe has it
+    clusters: int
+    inspection: Inspection
+    accuracy: Accuracy | None
+    statement: str = ""
+    target_met: bool = True
+    why: str = ""  # this effort, where the user left it open
+    curve: tuple[dict[str, Any], ...] = ()
+    block: int = 1  # output channels of 1x1 convolutions that were pruned together
+    int8: bool = False  # weights and values are 8-bit numbers
+    form: str = ""  # "sparse" or "dense" where the graph was put into the form for a board
+    passes: tuple[dict[str, Any], ...] = ()  # name, applied, reason, of the passes that did that
+
+    @property
+    def package_bytes(self) -> int:
+        """Size of the file that was written."""
+        return self.inspection.package_bytes
+
+    @property
+    def ratio(self) -> float:
+        """float .tflite over package."""
+        return self.original_bytes / self.package_bytes
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "source": self.source,
+            "output": str(self.output),
+            "original_bytes": self.original_bytes,
+            "package_bytes": self.package_bytes,
+            "ratio": self.ratio,
+            "effort": self.effort,
+            "why": self.why,
+            "sparsity": self.sparsity,
+            "clusters": self.clusters,
+            "statement": self.statement,
+            "target_met": self.target_met,
+            "curve": list(self.curve),
+            "block": self.block,
+            "int8": self.int8,
+            "form": self.form,
+            "passes": list(self.passes),
+            "accuracy": asdict(self.accuracy) if self.accuracy else None,
+            "inspection": self.inspection.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A runtime for a board is in the cache."""
+
+    board: str
+    runtime: str
+    runtime_version: str
+    python: str
+    architecture: str
+    archive_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return _plain(self)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """How a deploy ended; what had to be sent for the model, and for runtime and agent."""
+
+    board: str
+    address: str
+    name: str
+    release: str
+    state: str  # "confirmed", "unchanged" when the very same release ran already, or "trial"
+    package_bytes: int
+    sent_bytes: int
+    provisioned_bytes: int
+    largest_difference: float | None  # of the health check's outputs from the host's
+    runtime: str
+    runtime_version: str
+    decode_kernels: tuple[str, ...]
+    prepared: Prepared | None = None  # threads and quick start; None where the release ran already
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return _plain(self)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a name on a board. ``unix_seconds`` is the board's clock, which may be wrong."""
+
+    event: str  # "confirmed", "reverted", "rolled back", "refused" (its signature) or "lost"
+    release: str | None
+    reason: str
+    unix_seconds: float
+
+    @property
+    def when(self) -> str:
+        """The time in UTC, to the minute; "?" where the board's clock said something impossible."""
+        try:
+            return datetime.fromtimestamp(self.unix_seconds, tz=timezone.utc).strftime("%Y-%m-%d %H:%M")
+        except (ValueError, OverflowError, OSError):
+            return "?"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What a name stands for on a board: ids of releases, and the last events, oldest first."""
+
+    name: str
+    current: str | None
+    previous: str | None
+    trial: str | None
+    package_sha256: str | None  # of the current release, as package_bytes; None where its manifest is damaged
+    package_bytes: int | None
+    history: tuple[Event, ...]
+    older: tuple[str, ...] = ()  # kept since before ``previous``, newest first
+    threads: int | None = None  # chosen by measurement for the current release; None where nothing was chosen
+
+    @property
+    def since(self) -> str | None:
+        """When what runs now began to: it was confirmed, or another was rolled back."""
+        for event in reversed(self.history):
+            if event.event == "rolled back" or (event.event == "confirmed" and event.release == self.current):
+                return event.when
+        return None
+
+    @classmethod
+    def from_answer(cls, answer: dict[str, Any]) -> Slot:
+        """From what :class:`sdk.deploy.agent.remote_agent.RemoteAgent` has checked."""
+        return cls(**{**answer, "history": tuple(Event(**event) for event in answer["history"])})
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return _plain(self)
+
+
+@dataclass(frozen=True)
+class BoardStatus:
+    """What is on a board. Versions are None where nothing was ever deployed; runtime too where it does not work."""
+
+    board: str
+    address: str
+    agent_version: str | None
+    python_version: str | None
+    machine: str | None
+    runtime: str | None
+    runtime_version: str | None
+    numpy_version: str | None
+    requires_signatures: bool
+    slots: tuple[Slot, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return _plain(self)
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A signature was written, or is right: whose it is, as ssh-keygen names them."""
+
+    package: Path
+    signature: Path
+    signer: str
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return _plain(self)
+
+
+@dataclass(frozen=True)
+class ZooModel:
+    """A network of the zoo at one size, counted without building it."""
+
+    name: str
+    title: str
+    paper: str
+    parameters: int
+    macs: int
+    input_shape: tuple[int, ...]
+    classes: int
+    options: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return _plain(self)

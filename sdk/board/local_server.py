@@ -1,0 +1,65 @@
+"""What the SSH server of the local board allows: one key, and commands.
+
+Apart from :mod:`sdk.board.local` because the class needs paramiko at its definition, and importing that takes longer
+than the command line may take to print its help.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import paramiko
+
+if TYPE_CHECKING:
+    from sdk.board.local import LocalBoard
+
+
+class BoardTransport(paramiko.Transport):
+    """A connection that says when the next answer to the client's requests has gone out.
+
+    paramiko answers a request after the server's method for it has returned. A command that is over before would close
+    its channel first, and the client would take that for a refusal.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        #: To be set then, by the thread that reads requests and answers them: the transport itself.
+        self.next_answer: threading.Event | None = None
+
+    def _send_user_message(self, data: paramiko.Message) -> None:
+        super()._send_user_message(data)
+        if threading.current_thread() is self and self.next_answer is not None:
+            self.next_answer.set()
+            self.next_answer = None
+
+
+class BoardServer(paramiko.ServerInterface):
+    """One connection: lets in one user with one key, who may run commands, nothing else."""
+
+    def __init__(self, board: LocalBoard, user: str, allowed: paramiko.PKey) -> None:
+        self._board = board
+        self._user = user
+        self._allowed = allowed
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "publickey"
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        # paramiko has checked the signature when it asks.
+        known = username == self._user and key.asbytes() == self._allowed.asbytes()
+        return paramiko.AUTH_SUCCESSFUL if known else paramiko.AUTH_FAILED
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return (
+            paramiko.OPEN_SUCCEEDED if kind == "session" else paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+        )
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        transport, begun = channel.get_transport(), threading.Event()
+        transport.next_answer = begun
+        arguments = (channel, os.fsdecode(command), begun)
+        threading.Thread(target=self._board.execute, args=arguments, daemon=True).start()
+        return True

@@ -1,0 +1,384 @@
+"""Run, put and get on a board; the only module that knows SSH.
+
+:class:`Connection` is all that other stages see, so that a fake can stand in. :func:`connect` opens the real one.
+
+Host keys are checked as ssh does with ``StrictHostKeyChecking yes``: an unknown key is refused with its fingerprint
+unless ``accept_new_host_key`` says otherwise (then it is written down), a changed or revoked one always.
+``~/.ssh/config`` and the system's give HostName, Port, User, IdentityFile, IdentitiesOnly, IdentityAgent, ProxyJump,
+ProxyCommand, HostKeyAlias and UserKnownHostsFile, with Include and Match.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shlex
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+from sdk.board.ssh.files import Files
+from sdk.board.ssh.login import log_in, open_socket
+from sdk.board.ssh.target import Target, find_target
+from sdk.errors import ConnectionFailed, RemoteError
+
+if TYPE_CHECKING:
+    import paramiko
+
+# Without a handler, logging would print paramiko's tracebacks beside the one line that says what happened.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+
+CONNECT_SECONDS = 10.0
+#: A source of input (a pipe that nobody writes to) may hold its reader longer than the command runs; not for ever.
+SENDER_SECONDS = 1.0
+#: What OpenSSH's servers take in one packet, less what paramiko leaves for its head.
+PACKET_BYTES = (1 << 15) - 64
+#: Input is read in blocks of this size.
+WRITE_BYTES = 32 * PACKET_BYTES
+#: What one command may answer on each of its two streams.
+MAX_OUTPUT_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Completed:
+    """How a command ended."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+    def stderr_tail(self, characters: int = 400) -> str:
+        """The end of what it said on standard error, in one printable line."""
+        text = " ".join(self.stderr.decode("utf-8", "replace").split())
+        return "".join(c if c.isprintable() else "?" for c in text)[-characters:]
+
+
+class Connection(Protocol):
+    """One open way to one board. Paths are the board's, absolute or relative to the login folder."""
+
+    @property
+    def address(self) -> str:
+        """What a person would recognise the board by, e.g. ``pi@raspberrypi.local``."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes | Path | BinaryIO = b"",
+        timeout_seconds: float = 60.0,
+        max_output_bytes: int = MAX_OUTPUT_BYTES,
+        sent: Callable[[int], None] | None = None,
+    ) -> Completed:
+        """Runs a command, every argument quoted; ``sent`` is told how many bytes of ``stdin`` are on their way."""
+
+    def put(
+        self,
+        source: bytes | Path | BinaryIO,
+        remote: str,
+        *,
+        mode: int = 0o600,
+        sent: Callable[[int], None] | None = None,
+    ) -> None:
+        """Writes a file under a temporary name, then renames it over ``remote``; folders on the way are made.
+
+        A stream is sent from where it stands, and has to be one that can be measured (``seek``).
+        """
+
+    def get(self, remote: str, *, max_bytes: int) -> bytes | None:
+        """A file's bytes; None when there is none; RemoteError when it is larger than ``max_bytes``."""
+
+    def remove(self, remote: str) -> None:
+        """Removes a file, if it is there."""
+
+    def close(self) -> None: ...
+
+
+def connect(
+    host: str,
+    *,
+    port: int | None = None,
+    user: str | None = None,
+    default_user: str | None = None,
+    key: Path | str | None = None,
+    known_hosts: Path | str | None = None,
+    accept_new_host_key: bool = False,
+    host_key_alias: str | None = None,
+    config: Path | str | None = "~/.ssh/config",
+    timeout_seconds: float = CONNECT_SECONDS,
+) -> SshConnection:
+    """Opens a connection to a board; what is None comes from ``config``, else ssh's own defaults.
+
+    With ``key`` only that key is offered. ``default_user``: as who to log in when nothing else says so. Raises
+    ConnectionFailed, with one clear line for each reason.
+    """
+    target = find_target(
+        host,
+        port=port,
+        user=user,
+        default_user=default_user,
+        key=key,
+        known_hosts=known_hosts,
+        host_key_alias=host_key_alias,
+        config=config,
+    )
+    return SshConnection(target, accept_new_host_key=accept_new_host_key, timeout_seconds=timeout_seconds)
+
+
+class SshConnection:
+    """The real :class:`Connection`. One SSH session, kept until closed; a context manager."""
+
+    def __init__(
+        self, target: Target, *, accept_new_host_key: bool = False, timeout_seconds: float = CONNECT_SECONDS
+    ) -> None:
+        self._target = target
+        self._jump: SshConnection | None = None
+        self._files = Files(self.run)
+        if target.jump is not None:
+            self._jump = SshConnection(
+                target.jump, accept_new_host_key=accept_new_host_key, timeout_seconds=timeout_seconds
+            )
+        try:
+            sock = (
+                self._jump.forward(target, timeout_seconds)
+                if self._jump
+                else open_socket(target, timeout_seconds)
+            )
+            self._client = log_in(target, sock, accept_new_host_key, timeout_seconds)
+        except BaseException:
+            if self._jump is not None:
+                self._jump.close()
+            raise
+
+    @property
+    def address(self) -> str:
+        return self._target.address
+
+    def __enter__(self) -> SshConnection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._client.close()
+        if self._jump is not None:
+            self._jump.close()
+
+    def forward(self, target: Target, timeout_seconds: float) -> paramiko.Channel:
+        """A channel from here on to another machine, to be used as the socket of a connection to it."""
+        with self._dropped_is_named(f"reach {target.hostname} port {target.port}"):
+            address = (target.hostname, target.port)
+            return self._transport.open_channel(
+                "direct-tcpip", address, ("127.0.0.1", 0), timeout=timeout_seconds
+            )
+
+    # -- the protocol -------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes | Path | BinaryIO = b"",
+        timeout_seconds: float = 60.0,
+        max_output_bytes: int = MAX_OUTPUT_BYTES,
+        sent: Callable[[int], None] | None = None,
+    ) -> Completed:
+        what = f"`{argv[0]}`"
+        with self._dropped_is_named(f"run {what}"):
+            channel = self._transport.open_session(timeout=CONNECT_SECONDS)
+            with contextlib.closing(channel):
+                return self._run_on(channel, argv, stdin, timeout_seconds, max_output_bytes, sent)
+
+    def _run_on(
+        self,
+        channel: paramiko.Channel,
+        argv: Sequence[str],
+        stdin: bytes | Path | BinaryIO,
+        timeout_seconds: float,
+        max_output_bytes: int,
+        sent: Callable[[int], None] | None,
+    ) -> Completed:
+        expired = threading.Event()
+
+        def expire() -> None:
+            expired.set()
+            channel.close()  # wakes every reader and writer below
+
+        timer = threading.Timer(timeout_seconds, expire)
+        timer.daemon = True
+        out, err, sender = _Capped(max_output_bytes), _Capped(max_output_bytes), _Sender(stdin, sent)
+        threads = [
+            threading.Thread(target=sender.send, args=(channel,), daemon=True),
+            threading.Thread(target=err.drain, args=(channel, channel.recv_stderr), daemon=True),
+        ]
+        timer.start()
+        try:
+            channel.exec_command(shlex.join(argv))
+            for thread in threads:
+                thread.start()
+            out.drain(channel, channel.recv)
+            threads[1].join()
+            channel.status_event.wait()
+        finally:
+            timer.cancel()
+            channel.close()  # whoever still sends to a command that has ended, stops
+            if threads[0].ident is not None:
+                threads[0].join(SENDER_SECONDS)
+        if expired.is_set():
+            raise RemoteError(
+                f"`{argv[0]}` on {self.address} took too long",
+                expected=f"an end within {timeout_seconds:g} s",
+                found=_tail(err.data) or "no end",
+            )
+        if sender.error is not None:
+            raise RemoteError(f"the input of `{argv[0]}` could not be read", found=str(sender.error))
+        for stream in (out, err):
+            if stream.overflowed:
+                raise RemoteError(
+                    f"`{argv[0]}` on {self.address} said too much",
+                    expected=f"at most {max_output_bytes} bytes",
+                    found="more",
+                )
+        status = channel.exit_status
+        if status == -1:  # no exit status came: the connection went away, or the command died of a signal
+            if not self._transport.is_active():
+                raise ConnectionFailed(
+                    f"the connection to {self.address} was lost",
+                    expected=f"the answer of `{argv[0]}`",
+                    found="the end of the connection",
+                    hint="Run the command again: what was there before still is.",
+                )
+            raise RemoteError(
+                f"`{argv[0]}` on {self.address} was killed",
+                expected="an exit status",
+                found=_tail(err.data) or "none",
+                hint="If the board ran out of memory, its kernel log (dmesg) says so.",
+            )
+        return Completed(tuple(argv), status, bytes(out.data), bytes(err.data))
+
+    def put(
+        self,
+        source: bytes | Path | BinaryIO,
+        remote: str,
+        *,
+        mode: int = 0o600,
+        sent: Callable[[int], None] | None = None,
+    ) -> None:
+        with _as_stream(source) as stream:
+            self._files.put(stream, _size(stream), remote, mode, sent)
+
+    def get(self, remote: str, *, max_bytes: int) -> bytes | None:
+        return self._files.get(remote, max_bytes)
+
+    def remove(self, remote: str) -> None:
+        self._files.remove(remote)
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    @property
+    def _transport(self) -> paramiko.Transport:
+        transport = self._client.get_transport()
+        if transport is None or not transport.is_active():
+            raise ConnectionFailed(
+                f"the connection to {self.address} was lost", hint="Run the command again."
+            )
+        return transport
+
+    @contextlib.contextmanager
+    def _dropped_is_named(self, doing: str) -> Iterator[None]:
+        """What paramiko and sockets raise becomes one named error."""
+        import paramiko
+
+        try:
+            yield
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            transport = self._client.get_transport()
+            if transport is not None and transport.is_active():
+                said = str(error) or type(error).__name__
+                raise RemoteError(f"{self.address} could not {doing}", found=said) from error
+            raise ConnectionFailed(
+                f"the connection to {self.address} was lost",
+                expected=f"to {doing}",
+                found=str(error) or type(error).__name__,
+                hint="Run the command again: what was there before still is.",
+            ) from error
+
+
+class _Capped:
+    """Collects a stream up to a size; one byte more closes the channel."""
+
+    def __init__(self, limit: int) -> None:
+        self.data = bytearray()
+        self.overflowed = False
+        self._limit = limit
+
+    def drain(self, channel: paramiko.Channel, receive: Callable[[int], bytes]) -> None:
+        with contextlib.suppress(OSError):
+            while block := receive(1 << 16):
+                if len(self.data) + len(block) > self._limit:
+                    self.overflowed = True
+                    channel.close()
+                    return
+                self.data += block
+
+
+def _tail(data: bytes | bytearray) -> str:
+    return Completed((), 0, b"", bytes(data)).stderr_tail()
+
+
+class _Sender:
+    """Sends a command its standard input; ``error`` is what went wrong with our source, if anything did."""
+
+    def __init__(self, source: bytes | Path | BinaryIO, sent: Callable[[int], None] | None) -> None:
+        self.error: Exception | None = None
+        self._source = source
+        self._sent = sent
+
+    def send(self, channel: paramiko.Channel) -> None:
+        # A command that ends without reading all of its input closes the channel under us: not an error of ours,
+        # its exit status tells what happened. (EOFError is how paramiko says that the connection has gone.)
+        with contextlib.suppress(OSError, EOFError):
+            for block in self._blocks():
+                # A packet at a time: sendall() would copy the rest of the block for every packet.
+                for start in range(0, len(block), PACKET_BYTES):
+                    channel.sendall(block[start : start + PACKET_BYTES])
+            channel.shutdown_write()
+
+    def _blocks(self) -> Iterator[bytes]:
+        count = 0
+        try:
+            with _as_stream(self._source) as stream:
+                while block := stream.read(WRITE_BYTES):
+                    yield block
+                    count += len(block)
+                    if self._sent is not None:
+                        self._sent(count)
+        except Exception as error:  # the command gets the end of its input, and run() raises
+            self.error = error
+
+
+def _size(stream: BinaryIO) -> int:
+    """Bytes from where a stream stands to its end."""
+    begun = stream.tell()
+    size = stream.seek(0, 2) - begun
+    stream.seek(begun)
+    return size
+
+
+@contextlib.contextmanager
+def _as_stream(source: bytes | Path | BinaryIO) -> Iterator[BinaryIO]:
+    import io
+
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
+    elif isinstance(source, Path):
+        with open(source, "rb") as file:
+            yield file
+    else:
+        yield source

@@ -1,0 +1,309 @@
+"""Running one recipe after another on one graph, and keeping what came of each: what every search is made of.
+
+Composes like :mod:`sdk.compress.recipes.recipe`.  An attempt makes the graph, packs it, to know its real size, and
+checks it on images that it did not learn from, where there are some.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sdk.compress.recipes.check import Checker
+from sdk.compress.recipes.overall_progress import Journey
+from sdk.compress.recipes.recipe import LayerRecipe, Recipe, Workshop, apply, split, train
+from sdk.compress.solve.ranks import factorised, with_data, without_data
+from sdk.compress.train.student import State
+from sdk.errors import DataError
+from sdk.graph.records import Graph
+from sdk.package import pack
+
+if TYPE_CHECKING:
+    from sdk.graph.on_host.data import Dataset
+
+HOLD_OUT = 5  # every fifth sample is kept from calibration, to check on
+SMALLEST_CHECK = 20  # samples; with fewer nothing is held out
+EPOCH_CHECK = 256  # samples that a training is watched on
+
+
+class Checkpoints(Protocol):
+    """Where trainings keep their state, by a key for each recipe."""
+
+    def load(self, key: str) -> State | None:
+        """The state that was saved last, or None."""
+
+    def save(self, key: str, state: State) -> None:
+        """Replaces it."""
+
+    def due(self) -> bool:
+        """Whether it is time to save."""
+
+    def remember(self, name: str, value: float) -> float:
+        """The value that an earlier run of the same work had for ``name``, else this one, kept for a later run."""
+
+
+class NoCheckpoints:
+    """Nothing is kept."""
+
+    def load(self, key: str) -> State | None:
+        """None."""
+        return None
+
+    def save(self, key: str, state: State) -> None:
+        """Does nothing."""
+
+    def due(self) -> bool:
+        """Never."""
+        return False
+
+    def remember(self, name: str, value: float) -> float:
+        """The value."""
+        return value
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user asks for; None leaves it to the effort's default."""
+
+    effort: str = "auto"  # "auto": calibrate where there are data, otherwise none
+    sparsity: float | None = None
+    scope: str = "layer"
+    clusters: int | None = None
+    target_bytes: int | None = None  # of the whole package
+    # Points of top-1, or of agreement with the original where labels are missing.
+    max_loss: float | None = None
+    samples: int | None = None  # at most so many images; by default 1,000, and all for training
+    seed: int = 0
+    epochs: int = 30  # of training
+    shift: int = 0  # pixels that images are moved by, at most, while training
+    price: float = 0.0  # of a bit, nats of the loss of a training: sdk.compress.train.priced
+    block: int = 1  # output channels of a 1x1 convolution that share their zeros
+    low_rank: bool = True  # layers become two of low rank where that wins, but in training
+    equalise: bool = False  # without data: channels of neighbouring layers are made alike
+    made_up: str = ""  # without data: biases are corrected on made-up images of this preprocessing
+    int8: bool = False  # the caller quantises last (``recipe.to_int8``); weights keep effort "none"
+    checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
+    seconds_left: Callable[[], float] | None = None  # of the time budget; a search stops before it is overrun
+    study: Any = None  # an Optuna study: recipes with other sparsities and bits a layer are searched
+    trials: int | None = None  # of the study, by this process; None: until the time is over
+
+
+@dataclass(frozen=True)
+class Point:
+    """One recipe that was tried. Figures are None where nothing was checked."""
+
+    recipe: Recipe
+    package_bytes: int
+    expected_loss_nats: float | None = None
+    accuracy_percent: float | None = None  # top-1 by the labels
+    agreement_percent: float | None = None  # same answer as the original
+    divergence_nats: float | None = None  # of the answers from the original's
+
+
+class Watch:
+    """Is told what an attempt has come to so far, and may raise to end one that leads nowhere. This one never does."""
+
+    def bits(self, bits: float) -> None:
+        """All layers calibrated until now take so many."""
+
+    def package(self, size: int) -> None:
+        """Bytes of the package, before the check."""
+
+    def check(self, batches: int, nats: float) -> None:
+        """The divergence on the first batches of the check."""
+
+    def epoch(self, epochs: int, nats: Callable[[], float]) -> None:
+        """So many epochs are over, and ``nats()`` measures the divergence of now."""
+
+
+def held_out(samples: int, check: Dataset | None) -> int:
+    """Every how many-th of the samples is kept back to check on; 0 where others are there for it, or too few."""
+    return HOLD_OUT if check is None and samples // HOLD_OUT >= SMALLEST_CHECK else 0
+
+
+class Attempts:
+    """Attempts of one effort on one graph, the curve that they make, and the best of them.
+
+    ``base`` names the images and settings that all of them share.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        dataset: Dataset | None,
+        check: Dataset | None,
+        effort: str,
+        wanted: Settings,
+        samples: int,
+        journey: Journey,
+    ) -> None:
+        self.graph, self.wanted, self.effort, self.journey = graph, wanted, effort, journey
+        self.curve: list[Point] = []
+        self.best: tuple[Graph, Point] | None = None
+        self._longest = 0.0
+        self._workshop: Workshop | None = None
+        self._low: Graph | None = None
+        self._original_bytes: int | None = None
+        count, hold_out, apart = 0, 0, None
+        self.dataset = dataset
+        if effort == "none":
+            # Nothing is learned, so that all images are there to check on; without a limit nobody asks.
+            measured = wanted.max_loss is not None or wanted.study is not None
+            used = (check or (dataset.take(samples) if dataset is not None else None)) if measured else None
+        else:
+            assert dataset is not None
+            count = min(samples, len(dataset))
+            hold_out = held_out(count, check)
+            self.dataset, apart = split(dataset, count, hold_out)
+            used = check if check is not None else apart
+        self.checker = None if used is None else Checker(graph, used, journey, bool(hold_out))
+        self.base = Recipe(
+            scope=wanted.scope,
+            effort=effort,
+            samples=count,
+            hold_out=hold_out,
+            seed=wanted.seed,
+            data_sha256=self.dataset.digest() if effort != "none" and self.dataset is not None else "",
+            epochs=wanted.epochs if effort == "train" else 0,
+            shift=wanted.shift if effort == "train" else 0,
+            price=wanted.price if effort == "train" else 0.0,
+            block=wanted.block,
+            equalise=wanted.equalise and effort == "none",
+            made_up=wanted.made_up if effort == "none" else "",
+        )
+        if wanted.max_loss is not None and self.checker is None:
+            raise DataError(
+                "too few images to measure a loss on",
+                expected=f"at least {HOLD_OUT * SMALLEST_CHECK} images",
+                found=str(count),
+            )
+
+    @property
+    def low(self) -> Graph:
+        """The graph after its layers of low rank became two each, which the recipes of all attempts share."""
+        if self._low is None:
+            images = self.dataset if self.effort == "calibrate" else None
+            self._low = factorised(self.graph, self.base.ranks, images, self.journey)
+        return self._low
+
+    def run(self, recipe: Recipe, watch: Watch | None = None) -> Point:
+        """Makes, packs and checks one recipe, and puts it on the curve."""
+        watch = watch or Watch()
+        left = self.wanted.seconds_left
+        started = left() if left is not None else 0.0
+        made, expected = self._make(recipe, watch)
+        size = len(pack.pack(made.write(), progress=lambda done, total: self.journey("pack", done, total)))
+        watch.package(size)
+        checked = self.checker(made, watch.check) if self.checker is not None else None
+        point = Point(
+            recipe,
+            size,
+            expected,
+            checked.accuracy_percent if checked else None,
+            checked.agreement_percent if checked else None,
+            checked.divergence_nats if checked else None,
+        )
+        self.curve.append(point)
+        if self.best is None or self.rank(point) < self.rank(self.best[1]):
+            self.best = (made, point)
+        if left is not None:
+            self._longest = max(self._longest, started - left())
+        return point
+
+    def _make(self, recipe: Recipe, watch: Watch) -> tuple[Graph, float | None]:
+        if self.effort == "none":
+            return apply(self.graph, recipe, self.journey), None
+        assert self.dataset is not None
+        if self.effort == "calibrate":
+            if self._workshop is None:
+                self._workshop = Workshop(self.low, self.dataset, recipe.seed, self.journey)
+            return self._workshop.run(recipe, watch.bits)
+        kept = self.wanted.checkpoints
+        key = key_of(recipe)
+        made = train(
+            self.graph,
+            self.dataset,
+            recipe,
+            self.journey,
+            resume=kept.load(key),
+            checkpoint=lambda state: kept.save(key, state),
+            due=kept.due,
+            watch=lambda epochs, graph: watch.epoch(epochs, lambda: self._divergence(graph())),
+        )
+        return made, None
+
+    def _divergence(self, graph: Graph) -> float:
+        if self.checker is None:
+            return 0.0
+        few = Checker(self.graph, self.checker.dataset.take(EPOCH_CHECK))
+        return few(graph).divergence_nats
+
+    def loss(self, point: Point) -> float | None:
+        """Points lost, or None where nothing was checked."""
+        if self.checker is None or point.agreement_percent is None:
+            return None
+        return self.checker.loss(point.accuracy_percent, point.agreement_percent)
+
+    def misses(self, point: Point) -> float:
+        """How far a point is from what was asked: percent of the size, and points of loss. Zero where it is met."""
+        missed = 0.0
+        if self.wanted.target_bytes is not None:
+            missed += max(100 * (point.package_bytes / self.wanted.target_bytes - 1), 0.0)
+        lost = self.loss(point)
+        if self.wanted.max_loss is not None and lost is not None:
+            missed += max(lost - self.wanted.max_loss, 0.0)
+        return missed
+
+    def choose_ranks(self, sparsity: float, clusters: int, price: float) -> None:
+        """Layers become two of low rank where that wins with weights coded like this; training leaves them alone."""
+        if not self.wanted.low_rank or self.effort == "train":
+            return
+        if self.effort == "calibrate":
+            assert self.dataset is not None
+            self.base = replace(self.base, ranks=with_data(self.graph, self.dataset, price, self.journey))
+        elif self.wanted.block == 1:
+            ranks, codings = without_data(self.graph, sparsity, clusters)
+            own = tuple((name, LayerRecipe(*coding)) for name, coding in codings.items())
+            self.base = replace(self.base, ranks=ranks, layers=own)
+
+    def rank(self, point: Point) -> tuple[float, float, float]:
+        """Of two points the better has the smaller: what was asked comes first, then size or loss, as was left open."""
+        nats = point.divergence_nats
+        if nats is None:
+            nats = point.expected_loss_nats
+        if nats is None:
+            nats = -float(point.package_bytes)  # nothing is known but that less was taken away
+        if self.wanted.max_loss is None and self.wanted.target_bytes is not None:
+            return self.misses(point), nats, point.package_bytes
+        return self.misses(point), point.package_bytes, nats
+
+    def score(self, point: Point) -> float:
+        """The rank as one number for a study: what misses is above 1,000, what meets is below."""
+        missed, first, _ = self.rank(point)
+        if missed > 0:
+            return 1000.0 + missed
+        if self.wanted.max_loss is not None:
+            if self._original_bytes is None:
+                self._original_bytes = len(self.graph.write())
+            return 100.0 * first / self._original_bytes
+        return first
+
+    def time_for_another(self) -> bool:
+        """Whether the time that is left is enough for the longest attempt until now."""
+        left = self.wanted.seconds_left
+        return left is None or not self.curve or left() >= self._longest
+
+    def statement(self, point: Point) -> str:
+        """In words, how accuracy was checked."""
+        if self.checker is not None and point.agreement_percent is not None:
+            return self.checker.statement(point.accuracy_percent, point.agreement_percent)
+        if self.effort == "none":
+            return "accuracy was not checked: no data were given"
+        return "accuracy was not checked: there were too few images to keep some back for it"
+
+
+def key_of(recipe: Recipe) -> str:
+    """A short name for the state of a recipe's training."""
+    return hashlib.sha256(recipe.to_toml().encode()).hexdigest()[:16]

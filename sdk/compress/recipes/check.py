@@ -1,0 +1,105 @@
+"""What a compressed network still answers: counted on images that it did not learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sdk.graph.execute import Executor
+from sdk.graph.records import Graph
+
+if TYPE_CHECKING:
+    from sdk.graph.on_host.data import Dataset
+
+CHECK_BATCH = 32
+WATCHED_BATCHES = 8  # of a check that may be ended early, so that its mean is no accident
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One check. ``accuracy_percent`` is None without labels; ``divergence_nats`` is the mean of the Kullback-Leibler
+    divergence of the answers from the original's, which tells networks apart that are right equally often."""
+
+    accuracy_percent: float | None
+    agreement_percent: float
+    divergence_nats: float
+
+
+class Checker:
+    """Counts right answers, and answers like the original's, on images."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        dataset: Dataset,
+        report: Callable[[str, int, int], None] = lambda stage, done, total: None,
+        held_out: bool = False,
+    ) -> None:
+        self.dataset, self.report, self.held_out = dataset, report, held_out
+        self.scores = np.concatenate(list(self._scores(graph)))
+        self.original = self.scores.argmax(axis=1)
+        self.accuracy = _percent(self.original == dataset.labels) if dataset.labels is not None else None
+
+    def __call__(
+        self, graph: Graph, watch: Callable[[int, float], None] = lambda batches, nats: None
+    ) -> Checked:
+        """Counts for one graph. ``watch`` is told the divergence after every few batches, and may raise to end it."""
+        answers: list[np.ndarray] = []
+        nats: list[np.ndarray] = []
+        done = 0
+        for number, scores in enumerate(self._scores(graph), start=1):
+            answers.append(scores.argmax(axis=1))
+            nats.append(divergence(self.scores[done : done + len(scores)], scores))
+            done += len(scores)
+            if number % WATCHED_BATCHES == 0:
+                watch(number, float(np.concatenate(nats).mean()))
+        answered = np.concatenate(answers)
+        labels = self.dataset.labels
+        return Checked(
+            None if labels is None else _percent(answered == labels),
+            _percent(answered == self.original),
+            float(np.concatenate(nats).mean()),
+        )
+
+    def loss(self, accuracy_percent: float | None, agreement_percent: float) -> float:
+        """Points lost: of top-1 by the labels where there are some, else of agreement."""
+        if self.accuracy is not None and accuracy_percent is not None:
+            return self.accuracy - accuracy_percent
+        return 100.0 - agreement_percent
+
+    def statement(self, accuracy_percent: float | None, agreement_percent: float) -> str:
+        """In words, what was measured on what."""
+        kept = "kept back for it" if self.held_out else "of their own"
+        where = f"on {len(self.dataset)} images of {self.dataset.name} {kept}"
+        agreement = f"{agreement_percent:.2f} % of the answers are the original's"
+        if self.accuracy is None or accuracy_percent is None:
+            return f"checked {where}, which have no labels: {agreement}"
+        return f"checked {where}: top-1 {self.accuracy:.2f} % -> {accuracy_percent:.2f} %; {agreement}"
+
+    def _scores(self, graph: Graph) -> Any:
+        executor = Executor(graph)
+        done = 0
+        for images, _ in self.dataset.batches(CHECK_BATCH):
+            self.report("check", done, len(self.dataset))
+            yield np.asarray(executor(images, wanted=executor.scores)).reshape(len(images), -1)
+            done += len(images)
+        self.report("check", done, done)
+
+
+def divergence(original: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Kullback-Leibler divergence in nats of each row's softmax from the original's: scores (n, classes) -> (n,)."""
+    p, q = _log_softmax(original), _log_softmax(other)
+    return (np.exp(p) * (p - q)).sum(axis=1)
+
+
+def _log_softmax(scores: np.ndarray) -> np.ndarray:
+    scores = scores.astype(np.float64)
+    scores = scores - scores.max(axis=1, keepdims=True)
+    return scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+
+
+def _percent(right: Any) -> float:
+    return float(100 * np.mean(right))

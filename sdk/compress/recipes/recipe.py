@@ -1,0 +1,372 @@
+"""A recipe names what is done to a graph; the same recipe, graph and data give the same weights.
+
+This module composes the passes, which do not know each other; :mod:`sdk.compress.recipes.targets` looks for a
+recipe that meets a size or a loss.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sdk.compress.rewrite.dead_channels import drop_dead_channels
+from sdk.compress.rewrite.equalise import equalise
+from sdk.compress.rewrite.short_names import shorten_names
+from sdk.compress.solve.calibrate import (
+    Wish,
+    calibrate,
+    output_sensitivities,
+    round_to_grids,
+    solved_layers,
+    with_biases,
+)
+from sdk.compress.solve.layer import LEVELS
+from sdk.compress.solve.quantize import quantize, weight_grids, with_rounded
+from sdk.compress.solve.ranks import Ranks, factorised
+from sdk.compress.solve.synthetic_images import correct_biases
+from sdk.compress.train.fine_tuning import tune
+from sdk.compress.train.schedule import Tuning
+from sdk.compress.train.student import State
+from sdk.compress.weights.blocks import check_block
+from sdk.compress.weights.cluster import cluster
+from sdk.compress.weights.prune import prune
+from sdk.compress.weights.selection import layer_names
+from sdk.errors import DataError, ModelError, UnsupportedOperator
+from sdk.graph.execute import Executor
+from sdk.graph.records import Graph
+
+if TYPE_CHECKING:
+    from sdk.graph.on_host.data import Dataset
+
+Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
+
+EFFORTS = ("none", "calibrate", "train")
+SENSITIVITY_SAMPLES = 512
+ROUNDING_SAMPLES = 128  # that int8 weights are rounded on
+
+
+@dataclass(frozen=True)
+class LayerRecipe:
+    """What one layer gets in place of what the recipe says for all; None leaves it at that.
+
+    ``price`` counts for "calibrate": that many times the recipe's.
+    """
+
+    sparsity: float | None = None
+    clusters: int | None = None
+    price: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What differs from the recipe."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is done. ``sparsity`` 0 or ``clusters`` 0 leaves that pass out.
+
+    With effort "none" weights are pruned by magnitude and shared by k-means, which needs no data but for ``int8``.
+    With "calibrate" the layers are solved on ``samples`` images of a data set at ``price`` nats a bit; ``sparsity`` is
+    then the least share of zeros, and ``clusters`` the most centroids, of a layer.  With "train" the network is trained
+    for ``epochs`` on the samples, ``sparsity`` is that of all pruned layers together, and ``clusters`` counts centroids
+    of a layer.
+    """
+
+    sparsity: float = 0.7  # share of the selected weights that becomes zero
+    scope: str = "layer"  # where magnitudes are compared: "layer" or "global"
+    clusters: int = 32  # centroids a layer, zero included
+    effort: str = "none"
+    price: float = 0.0  # nats a bit; for "train" 0 counts none
+    samples: int = 0  # of the data set, taken evenly
+    hold_out: int = 0  # every so many-th of them is kept back to check on; 0 keeps none
+    seed: int = 0
+    data_sha256: str = ""  # digest of the images that were calibrated or trained on
+    epochs: int = 0
+    shift: int = 0  # pixels that images are moved by, at most, while training
+    flip: bool = False  # half of the images are mirrored while training
+    block: int = 1  # output channels of a 1x1 convolution that share their zeros: sdk.compress.weights.blocks
+    ranks: Ranks = ()  # layers that become two of low rank first of all: sdk.compress.rewrite.low_rank
+    # Without data: channels are made alike first, and biases corrected last on made-up images of this preprocessing.
+    equalise: bool = False
+    made_up: str = ""
+    int8: bool = False  # quantised last, after everything that is done to a float graph: see ``to_int8``
+    layers: tuple[tuple[str, LayerRecipe], ...] = ()  # by the names of ``layer_names``
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready fields, for the package's provenance."""
+        used = asdict(self)
+        learns = ("samples", "hold_out", "seed", "data_sha256")
+        unused = {
+            "none": ("price", "epochs", "shift", *(("seed",) if self.int8 else learns)),
+            "calibrate": ("epochs", "shift"),
+            "train": ("scope",) if self.price else ("price", "scope"),
+        }
+        for name in unused[self.effort]:
+            del used[name]
+        if self.block == 1:  # as recipes were before there were blocks
+            del used["block"]
+        for name in ("int8", "flip", "layers", "ranks", "equalise", "made_up"):
+            if not used[name]:
+                del used[name]
+        if self.ranks:
+            used["ranks"] = dict(self.ranks)
+        if self.layers:
+            used["layers"] = {name: layer.to_json() for name, layer in self.layers}
+        return used
+
+    def to_toml(self) -> str:
+        """The recipe as a TOML file that ``from_toml`` reads back exactly."""
+        used = self.to_json()
+        layers, ranks = used.pop("layers", {}), used.pop("ranks", {})
+        lines = ["# An Armlet recipe: sdk compress MODEL --recipe THIS_FILE", "[recipe]"]
+        lines += [f"{name} = {_toml(value)}" for name, value in used.items()]
+        if ranks:
+            lines += ["", "[recipe.ranks]", *(f"{_toml(name)} = {rank}" for name, rank in ranks.items())]
+        for layer, own in layers.items():
+            lines += ["", f"[recipe.layers.{_toml(layer)}]"]
+            lines += [f"{name} = {_toml(value)}" for name, value in own.items()]
+        return "\n".join([*lines, ""])
+
+    @classmethod
+    def from_toml(cls, text: str) -> Recipe:
+        """Reads ``to_toml``'s text. Raises :class:`ModelError` for what is not a recipe."""
+        try:
+            import tomllib  # type: ignore[import-not-found]
+        except ModuleNotFoundError:  # before Python 3.11
+            import tomli as tomllib
+        try:
+            table = tomllib.loads(text)["recipe"]
+            if unknown := sorted(set(table) - {f.name for f in fields(cls)}):
+                raise ModelError("the recipe has unknown entries", found=", ".join(unknown))
+            layers = tuple((name, _layer(own)) for name, own in table.pop("layers", {}).items())
+            ranks = tuple((name, int(rank)) for name, rank in table.pop("ranks", {}).items())
+            defaults = asdict(cls())
+            recipe = cls(
+                **{name: type(defaults[name])(value) for name, value in table.items()},
+                layers=layers,
+                ranks=ranks,
+            )
+        except (AttributeError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
+            raise ModelError(
+                "this is not a recipe", expected="TOML with a table [recipe]", found=str(error)
+            ) from error
+        if recipe.effort not in EFFORTS:
+            raise ModelError("unknown effort", expected=" or ".join(EFFORTS), found=repr(recipe.effort))
+        check_block(recipe.block)
+        if not 0 <= recipe.price < 1:
+            raise ModelError(
+                "the price of a bit is out of range", expected="0 <= price < 1", found=str(recipe.price)
+            )
+        return recipe
+
+
+def apply(
+    graph: Graph,
+    recipe: Recipe,
+    progress: Progress | None = None,
+    dataset: Dataset | None = None,
+    *,
+    resume: State | None = None,
+    checkpoint: Callable[[State], None] = lambda state: None,
+) -> Graph:
+    """Runs the passes that the recipe names, on the float graph: :func:`to_int8` comes after all of them.
+
+    A recipe that calibrates or trains needs the data set that it was made with; :class:`DataError` where that is
+    missing or another one.  Training gives ``checkpoint`` its state after every epoch, and goes on from ``resume``.
+    """
+    report = progress or (lambda stage, done, total: None)
+    if recipe.effort != "none":
+        if dataset is None:
+            raise DataError(
+                f"this recipe is to {recipe.effort}", expected="images to do it with", found="no data"
+            )
+        kept = learned_from(dataset, recipe)
+        if recipe.effort == "calibrate":
+            low = factorised(graph, recipe.ranks, kept, report)
+            return Workshop(low, kept, recipe.seed, report).run(recipe)[0]
+        return train(graph, kept, recipe, report, resume=resume, checkpoint=checkpoint)
+    graph = factorised(graph, recipe.ranks, None, report)
+    if recipe.equalise:
+        graph = equalise(graph)
+    original = graph
+    own = _own(graph, recipe)
+    report("prune", 0, 2)
+    if recipe.sparsity or _set(own, "sparsity"):
+        graph = prune(
+            graph, recipe.sparsity, scope=recipe.scope, block=recipe.block, own=_set(own, "sparsity")
+        )
+    report("cluster", 1, 2)
+    if recipe.clusters:
+        graph = cluster(graph, recipe.clusters, own=_set(own, "clusters"))
+    report("cluster", 2, 2)
+    return correct_biases(original, graph, recipe.made_up, report) if recipe.made_up else graph
+
+
+def to_int8(graph: Graph, recipe: Recipe, dataset: Dataset | None, progress: Progress | None = None) -> Graph:
+    """The int8 form, its ranges taken from the recipe's own samples, and its weights rounded on some of them.
+
+    Last of all: the graph has its board's form already, because the quantiser keeps what a pass would have merged.
+    :class:`DataError` where the data set is missing or another one than the recipe was made with.
+    """
+    if dataset is None:
+        raise DataError("an int8 model needs images to find its ranges with", found="no data")
+    learn = learned_from(dataset, recipe)
+    quantised = quantize(graph, learn.images())
+    try:
+        executor = Executor(graph)
+    except UnsupportedOperator:  # then weights are rounded to the nearest
+        return quantised
+    few = learn.take(ROUNDING_SAMPLES)
+    report = progress or (lambda stage, done, total: None)
+    rounded = round_to_grids(executor, few.images, len(few), weight_grids(graph, quantised), progress=report)
+    layers = {layer.weight.tensor_index: layer for layer in solved_layers(graph)}
+    symbols = {
+        tensor: layers[tensor].shape.fold(solution.symbols) for tensor, solution in rounded.solutions.items()
+    }
+    biases = {layers[tensor].bias: rounded.constants[layers[tensor].bias] for tensor in rounded.solutions}
+    return with_rounded(graph, quantised, symbols, biases)
+
+
+def learned_from(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """The samples that a recipe was made with; :class:`DataError` where these are others."""
+    kept, _ = split(dataset, recipe.samples, recipe.hold_out)
+    digest = kept.digest() if recipe.data_sha256 else ""
+    if digest != recipe.data_sha256:
+        raise DataError(
+            "these are other images than the recipe was made with",
+            expected=recipe.data_sha256[:16],
+            found=digest[:16],
+        )
+    return kept
+
+
+def _toml(value: Any) -> str:
+    # A JSON string is a TOML string.
+    return json.dumps(value) if isinstance(value, bool | str) else repr(value)
+
+
+def _layer(table: dict[str, Any]) -> LayerRecipe:
+    kinds = {"sparsity": float, "clusters": int, "price": float}
+    return LayerRecipe(**{name: kinds[name](value) for name, value in table.items()})
+
+
+def _own(graph: Graph, recipe: Recipe) -> dict[int, LayerRecipe]:
+    """What single layers get, by their weight's tensor number."""
+    names = layer_names(graph)
+    if unknown := [name for name, _ in recipe.layers if name not in names]:
+        raise ModelError(
+            "the recipe is for another model",
+            expected=f"a layer {unknown[0]!r}",
+            found=", ".join(list(names)[:3]) + (", ..." if len(names) > 3 else ""),
+        )
+    return {names[name].tensor_index: layer for name, layer in recipe.layers}
+
+
+def _set(own: dict[int, LayerRecipe], name: str) -> dict[int, Any]:
+    values = {tensor: getattr(layer, name) for tensor, layer in own.items()}
+    return {tensor: value for tensor, value in values.items() if value is not None}
+
+
+def tuning(graph: Graph, recipe: Recipe) -> Tuning:
+    """How a recipe trains a graph."""
+    own = _own(graph, recipe)
+    return Tuning(
+        sparsity=recipe.sparsity,
+        clusters=recipe.clusters,
+        epochs=recipe.epochs,
+        shift=recipe.shift,
+        flip=recipe.flip,
+        seed=recipe.seed,
+        block=recipe.block,
+        price=recipe.price,
+        layer_sparsity=_set(own, "sparsity"),
+        layer_clusters=_set(own, "clusters"),
+    )
+
+
+def train(
+    graph: Graph,
+    dataset: Dataset,
+    recipe: Recipe,
+    report: Progress = lambda stage, done, total: None,
+    *,
+    resume: State | None = None,
+    checkpoint: Callable[[State], None] = lambda state: None,
+    due: Callable[[], bool] = lambda: False,
+    watch: Callable[[int, Callable[[], Graph]], None] = lambda epochs, graph: None,
+) -> Graph:
+    """The graph after training on all of the data set; ``watch`` may look at the graph after every epoch."""
+    trained = tune(
+        Executor(with_biases(graph)),
+        dataset,
+        tuning(graph, recipe),
+        progress=report,
+        resume=resume,
+        checkpoint=checkpoint,
+        due=due,
+        watch=watch,
+    )
+    if recipe.block == 1:  # channels that share their zeros in pairs must stay side by side
+        trained = drop_dead_channels(trained)
+    return shorten_names(trained) if recipe.price else trained
+
+
+def split(dataset: Dataset, samples: int, hold_out: int) -> tuple[Dataset, Dataset | None]:
+    """At most ``samples`` of the data set; every ``hold_out``-th of them apart, to check on."""
+    dataset = dataset.take(samples)
+    if not hold_out:
+        return dataset, None
+    numbers = np.arange(len(dataset))
+    apart = numbers % hold_out == 0
+    return dataset.subset(numbers[~apart]), dataset.subset(numbers[apart])
+
+
+class Workshop:
+    """What every calibration of one graph on the same images shares: the executor and the sensitivities."""
+
+    def __init__(self, graph: Graph, dataset: Dataset, seed: int, report: Progress) -> None:
+        self.graph = with_biases(graph)
+        self.executor = Executor(self.graph)
+        # In a mixed order, because folders are sorted by class and early layers see the first images alone.
+        order = np.random.default_rng(seed).permutation(len(dataset))
+        self.dataset = dataset.subset(order)
+        self.report = report
+        count = min(SENSITIVITY_SAMPLES, len(self.dataset))
+        self.fisher = output_sensitivities(self.executor, self.images, count, seed=seed, progress=report)
+
+    def images(self, samples: Sequence[int]) -> np.ndarray:
+        """Sample numbers -> preprocessed images."""
+        return self.dataset.images(list(samples))
+
+    def run(self, recipe: Recipe, watch: Callable[[float], None] = lambda bits: None) -> tuple[Graph, float]:
+        """The calibrated graph and the nats that it is expected to lose; ``watch`` as in ``calibrate``."""
+
+        def levels(clusters: int) -> int:
+            return min(LEVELS, (clusters - 1) // 2) if clusters else LEVELS
+
+        wishes = {
+            tensor: Wish(
+                1.0 if own.price is None else own.price,
+                own.sparsity,
+                None if own.clusters is None else levels(own.clusters),
+            )
+            for tensor, own in _own(self.graph, recipe).items()
+        }
+        result = calibrate(
+            self.executor,
+            self.images,
+            len(self.dataset),
+            recipe.price,
+            self.fisher,
+            sparsity=recipe.sparsity,
+            levels=levels(recipe.clusters),
+            block=recipe.block,
+            wishes=wishes,
+            watch=watch,
+            progress=self.report,
+        )
+        return self.graph.with_data(result.constants), result.loss

@@ -1,0 +1,375 @@
+"""From what a user asks for (a size, a loss that is allowed) to a recipe, with everything that was tried on the way.
+
+Composes like :mod:`sdk.compress.recipes.recipe`.  Every effort has one knob that trades size for accuracy: how
+hard weights are pruned and shared without data, the price of a bit for calibration, the share of weights that
+stays for training.  So a target is met by a handful of attempts; with a study (:mod:`sdk.compress.recipes.search`)
+they are where its search starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sdk.compress.recipes.attempts import HOLD_OUT, SMALLEST_CHECK, Attempts, Point, Settings, held_out
+from sdk.compress.recipes.budget import MAX_RUNS, UNTAUGHT_RUNS, epochs_within, shares, spent, stages
+from sdk.compress.recipes.check import Checker
+from sdk.compress.recipes.overall_progress import Journey, Progress
+from sdk.compress.recipes.recipe import EFFORTS, Recipe, apply, split, tuning
+from sdk.compress.recipes.search import search
+from sdk.compress.rewrite.dead_channels import drop_dead_channels
+from sdk.compress.solve.calibrate import with_biases
+from sdk.compress.solve.layer import LEVELS
+from sdk.compress.train.fine_tuning import untrained
+from sdk.compress.weights.blocks import check_block
+from sdk.errors import DataError, ModelError
+from sdk.graph.execute import Executor
+from sdk.graph.records import Graph
+from sdk.package import pack
+
+if TYPE_CHECKING:
+    from sdk.graph.on_host.data import Dataset
+
+# That calibration expects to lose where nothing else is asked: half a point of top-1 on MobileNet V2.
+DEFAULT_LOSS_NATS = 0.007
+# With an ideal code and fine steps, n weights at a price p are expected to lose n p / (2 ln 2) nats.
+NATS_PER_PRICE = 1 / (2 * np.log(2))
+SAMPLES = 1000  # for calibration; more change little
+INT8_SAMPLES = 250  # to find ranges with; four fifths of them where the rest is checked on
+TRAINED_SPARSITY = 0.8  # where nothing else is asked
+SEARCHED_LOSS = 1.0  # points, of a study where nothing else is asked
+SIZE_TOLERANCE = 0.98  # a package of this share of the target size is near enough
+# The knob without data, 0 ... 1: sparsity 0 ... 0.98 and 256 ... 14 centroids, the default among them.
+MAX_SPARSITY, MOST_BITS, BITS_SPAN = 0.98, 8.0, 4.2
+USUAL_HARDNESS = 0.7 / MAX_SPARSITY
+# The knob of training: the share of weights that stays.
+FIRST_KEPT, LEAST_KEPT, KEPT_STEP, KEPT_TOLERANCE = 0.1, 0.005, 1.6, 1.15
+ESTIMATES = 12  # packages of untrained weights, to find the sparsity of a size
+# Toward a size: trainings at most, and the share of it that ends them.
+SIZED_TRAININGS, NEAR_ENOUGH = 3, 0.94
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """The result: the graph, the recipe that made it, all that was tried, and in words how accuracy was checked."""
+
+    graph: Graph
+    recipe: Recipe
+    curve: tuple[Point, ...]
+    statement: str
+    target_met: bool = True
+
+
+def compress(
+    graph: Graph,
+    dataset: Dataset | None = None,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+    *,
+    check: Dataset | None = None,
+) -> Compressed:
+    """The recipe that meets ``settings``, found and applied.
+
+    ``dataset`` is learned from; accuracy is checked on ``check``, or on samples of ``dataset`` that are held out.
+    """
+    wanted = settings or Settings()
+    report = progress or (lambda stage, done, total: None)
+    effort = wanted.effort
+    check_block(wanted.block)
+    if wanted.int8:
+        return _for_int8(graph, dataset, check, wanted, report)
+    if effort == "auto":
+        effort = "none" if dataset is None else "calibrate"
+    if effort not in EFFORTS:
+        raise ModelError("unknown effort", expected=f"auto, {', '.join(EFFORTS)}", found=repr(effort))
+    if effort != "none" and dataset is None:
+        raise DataError("calibration and training need images", expected="a data set", found="none")
+    if dataset is None and check is None and (wanted.max_loss is not None or wanted.study is not None):
+        raise DataError(
+            "a limit of the loss can be kept only where accuracy is measured"
+            if wanted.study is None
+            else "a search over recipes needs accuracy to be measured",
+            expected="images to measure it on",
+            found="no data",
+            hint="Name some: --data FOLDER.",
+        )
+    if wanted.study is not None and wanted.target_bytes is None and wanted.max_loss is None:
+        wanted = replace(wanted, max_loss=SEARCHED_LOSS)
+    samples = wanted.samples or (len(dataset) if effort == "train" and dataset is not None else SAMPLES)
+    to_check = len(check) if check is not None else samples // HOLD_OUT
+    journey = Journey(
+        report, stages(effort, wanted), spent(wanted), shares(effort, wanted.epochs * samples, to_check)
+    )
+    attempts = Attempts(graph, dataset, check, effort, wanted, samples, journey)
+    walk: Callable[[Attempts], None] = {"none": _prune_more, "calibrate": _price_bits, "train": _keep_less}[
+        effort
+    ]
+    if wanted.study is None:
+        walk(attempts)
+    else:
+        search(attempts, walk)
+    assert attempts.best is not None
+    made, point = attempts.best
+    met = attempts.misses(point) == 0
+    return Compressed(made, point.recipe, tuple(attempts.curve), attempts.statement(point), met)
+
+
+def replay(
+    graph: Graph,
+    recipe: Recipe,
+    dataset: Dataset | None = None,
+    progress: Progress | None = None,
+    *,
+    check: Dataset | None = None,
+) -> Compressed:
+    """What the recipe makes of the graph, and how accuracy was checked: on ``check``, or on what it held out."""
+    report = progress or (lambda stage, done, total: None)
+    made = apply(graph, recipe, report, dataset)
+    used = check
+    if used is None and dataset is not None and recipe.effort != "none":
+        used = split(dataset, recipe.samples, recipe.hold_out)[1]
+    if used is None:
+        why = "no data were given" if dataset is None else "the recipe kept no images back for it"
+        return Compressed(made, recipe, (), f"accuracy was not checked: {why}")
+    checker = Checker(graph, used, report, held_out=check is None)
+    checked = checker(made)
+    statement = checker.statement(checked.accuracy_percent, checked.agreement_percent)
+    return Compressed(made, recipe, (), f"a recipe was replayed, and {statement}")
+
+
+# ------------------------------------------------------------------------------------------- the knob without data
+
+
+def _prune_more(attempts: Attempts) -> None:
+    """Bisects how hard weights are pruned and shared."""
+    wanted = attempts.wanted
+    attempts.choose_ranks(
+        Recipe.sparsity if wanted.sparsity is None else wanted.sparsity,
+        Recipe.clusters if wanted.clusters is None else wanted.clusters,
+        0.0,
+    )
+
+    def recipe(hardness: float) -> Recipe:
+        sparsity, clusters = wanted.sparsity, wanted.clusters
+        if sparsity is None:
+            sparsity = round(MAX_SPARSITY * hardness, 4)
+        if clusters is None:
+            clusters = round(2 ** (MOST_BITS - BITS_SPAN * hardness))
+        return replace(attempts.base, sparsity=sparsity, clusters=clusters)
+
+    low, high, hardness = 0.0, 1.0, USUAL_HARDNESS
+    while True:
+        point = attempts.run(recipe(hardness))
+        size, target = point.package_bytes, wanted.target_bytes
+        lost = attempts.loss(point) if wanted.max_loss is not None else None
+        if lost is not None and wanted.max_loss is not None and lost > wanted.max_loss:
+            high = hardness
+        elif wanted.max_loss is not None or (target is not None and size > target):
+            low = hardness
+        elif target is not None and size < SIZE_TOLERANCE * target:
+            high = hardness
+        else:
+            return
+        # The first step goes to the end, because a target may be out of reach of everything.
+        first = len(attempts.curve) == 1
+        hardness = (1.0 if low == hardness else 0.0) if first else (low + high) / 2
+        done = len(attempts.curve) >= UNTAUGHT_RUNS or recipe(hardness) == point.recipe
+        if done or not attempts.time_for_another():
+            return
+
+
+# ------------------------------------------------------------------------------------------- the knob of calibration
+
+
+def _price_bits(attempts: Attempts) -> None:
+    """Finds the price of a bit that leads to the size or the loss."""
+    wanted, graph = attempts.wanted, attempts.graph
+    if wanted.clusters is not None and not 3 <= wanted.clusters <= 2 * LEVELS + 1:
+        raise ModelError(
+            "the number of clusters is out of range", expected="3 to 255", found=str(wanted.clusters)
+        )
+    weights = sum(w.array.size for w in graph.weights())
+    usual = _price_of(graph, 1.0 if wanted.max_loss is None else wanted.max_loss)
+    attempts.choose_ranks(0.0, 0, usual)
+    price: float | None = usual
+    base = replace(attempts.base, sparsity=wanted.sparsity or 0.0, clusters=wanted.clusters or 0)
+    tried: list[Point] = []
+    while price is not None and len(tried) < MAX_RUNS and attempts.time_for_another():
+        tried.append(attempts.run(replace(base, price=float(f"{price:.4g}"))))
+        price = _next_price(tried, attempts, weights)
+
+
+def _next_price(tried: list[Point], attempts: Attempts, weights: int) -> float | None:
+    """The price to try next, or None when the search is over."""
+    wanted, last = attempts.wanted, tried[-1]
+    if wanted.target_bytes is not None:
+        if SIZE_TOLERANCE * wanted.target_bytes <= last.package_bytes <= wanted.target_bytes:
+            return None
+        # Half a bit a weight for every doubling of the price; aim just below the target. Where steps of that fall
+        # short one after another, as in networks so small that their codes hardly shrink, each is longer.
+        aim = (1 + SIZE_TOLERANCE) / 2 * wanted.target_bytes
+        above = [point.package_bytes > wanted.target_bytes for point in tried]
+        alike = next((n for n, side in enumerate(reversed(above)) if side != above[-1]), len(above))
+        factor = 4.0 ** (alike * (last.package_bytes - aim) * 8 / weights)
+        return last.recipe.price * float(np.clip(factor, 1 / 16, 16))
+    if wanted.max_loss is None:
+        return None
+    lost = {p.recipe.price: attempts.loss(p) or 0.0 for p in tried}
+    good = [price for price, loss in lost.items() if loss <= wanted.max_loss]
+    bad = [price for price, loss in lost.items() if loss > wanted.max_loss]
+    if not bad:
+        return 2 * max(good)
+    if not good:
+        return min(bad) / 2
+    low, high = max(g for g in good if g < min(bad)) if min(good) < min(bad) else 0.0, min(bad)
+    return None if low == 0.0 or high / low < 1.3 else float(np.sqrt(low * high))
+
+
+# ---------------------------------------------------------------------------------------------- the knob of training
+
+
+def _keep_less(attempts: Attempts) -> None:
+    """Trains with the share of weights that a size leads to, or with fewer and fewer until the loss is too large."""
+    wanted = attempts.wanted
+    base = replace(attempts.base, clusters=wanted.clusters or Recipe.clusters)
+    trainings = 1 if wanted.target_bytes is None and wanted.max_loss is None else 3
+    base = replace(
+        base, epochs=epochs_within(attempts, base, 1 if wanted.sparsity is not None else trainings)
+    )
+    if wanted.sparsity is not None:
+        attempts.run(replace(base, sparsity=wanted.sparsity))
+    elif wanted.target_bytes is not None:
+        _train_to_size(attempts, base, wanted.target_bytes)
+    elif wanted.max_loss is not None:
+        _train_to_loss(attempts, base, wanted.max_loss)
+    else:
+        attempts.run(replace(base, sparsity=TRAINED_SPARSITY))
+
+
+def _train_to_size(attempts: Attempts, base: Recipe, target: int) -> None:
+    """Trains at the sparsity whose untrained weights have the size; where training changed it, again.
+
+    The second time the size that is aimed at is corrected by the factor that the first was wrong by, and where that has
+    gone from too large to too small or back, the third lies between the two.
+    """
+    aim = (1 + SIZE_TOLERANCE) / 2 * target
+    kept = _kept_of_size(attempts.graph, base, aim)
+    tried: dict[float, int] = {}
+    while kept not in tried and len(tried) < SIZED_TRAININGS and attempts.time_for_another():
+        size = attempts.run(replace(base, sparsity=round(1 - kept, 4))).package_bytes
+        tried[kept] = size
+        if NEAR_ENOUGH * target <= size <= target:
+            return
+        small = [k for k, s in tried.items() if s <= target]
+        large = [k for k, s in tried.items() if s > target]
+        if small and large:
+            kept = round(float(np.sqrt(max(small) * min(large))), 4)
+        else:
+            aim *= (1 + SIZE_TOLERANCE) / 2 * target / size
+            kept = _kept_of_size(attempts.graph, base, aim)
+
+
+def _kept_of_size(graph: Graph, base: Recipe, size: float) -> float:
+    """The share of weights with which pruned and shared, but untrained, weights pack to about this size."""
+    executor = Executor(with_biases(graph))
+    low, high = LEAST_KEPT, 1.0
+    for _ in range(ESTIMATES):
+        kept = float(np.sqrt(low * high))
+        recipe = replace(base, sparsity=round(1 - kept, 4))
+        made = untrained(executor, tuning(graph, recipe))
+        if recipe.block == 1:
+            made = drop_dead_channels(made)
+        if len(pack.pack(made.write())) > size:
+            high = kept
+        else:
+            low = kept
+    return round(low, 4)
+
+
+def _train_to_loss(attempts: Attempts, base: Recipe, limit: float) -> None:
+    """Takes steps toward fewer weights while the loss allows it, toward more while it does not, and then halves."""
+    kept, good, bad = FIRST_KEPT, 1.0, 0.0
+    while len(attempts.curve) < MAX_RUNS and attempts.time_for_another():
+        lost = attempts.loss(attempts.run(replace(base, sparsity=round(1 - kept, 4))))
+        if lost is not None and lost <= limit:
+            good = kept
+        else:
+            bad = kept
+        if bad == 0.0 or good == 1.0:
+            kept = kept / KEPT_STEP if bad == 0.0 else min(kept * KEPT_STEP, 0.9)
+        else:
+            kept = float(np.sqrt(good * bad))
+        if good / max(bad, 1e-9) < KEPT_TOLERANCE or kept < LEAST_KEPT:
+            return
+
+
+# --------------------------------------------------------------------------------------------------- and for int8
+
+
+def _for_int8(
+    graph: Graph, dataset: Dataset | None, check: Dataset | None, wanted: Settings, report: Progress
+) -> Compressed:
+    """The float graph that becomes int8, and the recipe that names the images to do it with."""
+    if dataset is None:
+        raise DataError(
+            "an int8 model needs images to find its ranges with",
+            expected="some hundred images",
+            found="no data",
+            hint="Name some: --data FOLDER.",
+        )
+    if wanted.effort not in ("auto", "none") or wanted.target_bytes is not None:
+        raise ModelError(
+            "int8 has no search and no training",
+            expected="a sparsity at most",
+            found="a target size" if wanted.target_bytes is not None else f"effort {wanted.effort}",
+            hint="Compress first with --save-tflite, then make that file int8: its zeros stay zeros.",
+        )
+    samples = min(wanted.samples or INT8_SAMPLES, len(dataset))
+    hold_out = held_out(samples, check)
+    recipe = Recipe(
+        sparsity=wanted.sparsity or 0.0,
+        scope=wanted.scope,
+        clusters=wanted.clusters or 0,
+        samples=samples,
+        hold_out=hold_out,
+        data_sha256=split(dataset, samples, hold_out)[0].digest(),
+        block=wanted.block,
+        int8=True,
+    )
+    return Compressed(apply(graph, recipe, report), recipe, (), "accuracy was not checked")
+
+
+def calibration_recipe(graph: Graph, kept: Dataset, samples: int, hold_out: int) -> Recipe:
+    """Calibration on ``kept``, ``samples`` without those held out, at the price that should cost about a point."""
+    return Recipe(
+        sparsity=0.0,
+        clusters=0,
+        effort="calibrate",
+        price=float(f"{_price_of(graph, 1.0):.4g}"),
+        samples=samples,
+        hold_out=hold_out,
+        data_sha256=kept.digest(),
+    )
+
+
+def _price_of(graph: Graph, points: float) -> float:
+    """The price of a bit that should cost about so many points, nats."""
+    weights = sum(w.array.size for w in graph.weights())
+    return max(DEFAULT_LOSS_NATS * points, 1e-4) / (NATS_PER_PRICE * weights)
+
+
+__all__ = [
+    "HOLD_OUT",
+    "SAMPLES",
+    "SMALLEST_CHECK",
+    "TRAINED_SPARSITY",
+    "Compressed",
+    "Point",
+    "Settings",
+    "calibration_recipe",
+    "compress",
+    "replay",
+]

@@ -1,0 +1,256 @@
+"""The calibration level: every layer rounded to a codebook, one after another, against the float original's outputs.
+
+Layer by layer, in the order of execution: the student's input at that layer, with all earlier layers already
+rounded, and the teacher's; the weights that turn the one into the teacher's output as well as weights can;
+their rounding (:mod:`sdk.compress.solve.layer`); and the bias that makes the mean of every output channel exact.
+One price, nats of loss for a bit, holds for all layers, so bits go where they count without a search over
+layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sdk.compress.solve.layer import LEVELS, Problem, Solution, solve, solve_on_grid
+from sdk.compress.solve.matrices import SOLVED_KINDS, LayerShape
+from sdk.compress.solve.statistics import Images, Moments, Place, Runner, Sensitivity, Streams, sensitivities
+from sdk.compress.weights.selection import select_weights
+from sdk.graph.records import Graph, Tensor, Weight
+
+DAMPING = 0.01  # of the mean of the covariance's diagonal, added to it
+SMALLEST_EIGENVALUE = 1e-9  # of the largest: below it a covariance is not safe to invert in float64
+BIAS_ZERO_BITS = 12  # of a bias' 23 after the point
+ROUNDING = 1e-5  # of the uncentred mean square: what float32 sums may leave of a covariance that is zero
+Progress = Callable[[str, int, int], None]
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """No progress."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer that is solved: its weight, unfolding, input tensor and bias tensor."""
+
+    weight: Weight
+    shape: LayerShape
+    source: int
+    bias: int
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What one layer gets that others do not: ``price`` times as dear a bit, zeros at least, levels at most."""
+
+    price: float = 1.0
+    sparsity: float | None = None
+    levels: int | None = None
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What calibration found, by tensor number: new weights and biases; for each weight its solution and problem."""
+
+    constants: dict[int, np.ndarray]
+    solutions: dict[int, Solution]
+    problems: dict[int, Problem]
+
+    @property
+    def bits(self) -> float:
+        """Entropy of all symbols."""
+        return sum(solution.bits for solution in self.solutions.values())
+
+    @property
+    def loss(self) -> float:
+        """Nats that the quadratic model expects to lose."""
+        return sum(solution.loss for solution in self.solutions.values())
+
+
+def with_biases(graph: Graph) -> Graph:
+    """The graph with a bias of its own in every layer that can have one: calibration corrects biases.
+
+    A layer that has none gets zeros.  Converters store equal biases once (a network with fresh weights has one for all
+    layers of a width): each layer after the first that shares a bias gets a copy.
+    """
+    tensors, operators = list(graph.tensors), list(graph.operators)
+    taken: set[int] = set()
+    for weight in graph.weights():
+        operator = operators[weight.operator_index]
+        bias = operator.inputs[2] if len(operator.inputs) > 2 else -1
+        if operator.kind not in SOLVED_KINDS or (bias >= 0 and bias not in taken):
+            taken.add(bias)
+            continue
+        channels = weight.tensor.shape[weight.channel_axis]
+        tensor = Tensor(f"{weight.tensor.name}/bias", (channels,), "FLOAT32", np.zeros(channels, np.float32))
+        if bias >= 0:
+            data = tensors[bias].data
+            tensor = replace(tensors[bias], name=tensor.name, data=None if data is None else data.copy())
+        tensors.append(tensor)
+        operators[weight.operator_index] = replace(
+            operator, inputs=(*operator.inputs[:2], len(tensors) - 1, *operator.inputs[3:])
+        )
+    return replace(graph, tensors=tuple(tensors), operators=tuple(operators))
+
+
+def solved_layers(graph: Graph) -> tuple[Layer, ...]:
+    """The layers that calibration works on: float weights of a known kind, with a bias of their own."""
+    found, taken = [], set()
+    for weight in graph.weights():
+        operator = graph.operators[weight.operator_index]
+        shape = LayerShape.of(graph, weight)
+        if shape is None or not weight.tensor.is_dense_array or weight.array.dtype != np.float32:
+            continue
+        bias = operator.inputs[2] if len(operator.inputs) > 2 else -1
+        if bias >= 0 and bias not in taken and graph.tensors[bias].is_dense_array:
+            taken.add(bias)
+            found.append(Layer(weight, shape, operator.inputs[0], bias))
+    return tuple(found)
+
+
+def output_sensitivities(
+    runner: Runner, images: Images, count: int, *, seed: int = 0, progress: Progress = silent
+) -> dict[int, Sensitivity]:
+    """For each solved layer (by operator number) what errors of its output cost; see ``statistics``."""
+    places = {
+        layer.weight.operator_index: Place(layer.weight.tensor_index, layer.bias, layer.shape)
+        for layer in solved_layers(runner.graph)
+    }
+    return sensitivities(runner, places, images, count, seed=seed, progress=progress)
+
+
+def calibrate(
+    runner: Runner,
+    images: Images,
+    count: int,
+    price: float,
+    fisher: Mapping[int, Sensitivity],
+    *,
+    sparsity: float = 0.0,
+    levels: int = LEVELS,
+    block: int = 1,
+    wishes: Mapping[int, Wish] | None = None,
+    progress: Progress = silent,
+    watch: Callable[[float], None] = lambda bits: None,
+) -> Calibrated:
+    """Rounds all layers at ``price`` nats a bit, on ``count`` images, given the sensitivities of their outputs.
+
+    ``sparsity``: the share of zeros that pruned layers (1x1, other convolutions but the first, fully connected)
+    reach at least.  ``levels``: whole numbers from -levels to levels are the most that a layer uses.  ``block``:
+    output channels of a 1x1 convolution that share their zeros (:mod:`sdk.compress.weights.blocks`).  ``wishes``:
+    what single layers get, by their weight's tensor number.  ``watch`` is told after every layer how many bits all
+    until then take, and may raise to end a run that leads nowhere.
+    """
+    pruned = {weight.tensor_index for weight in select_weights(runner.graph)}
+    wished = wishes or {}
+
+    def decide(layer: Layer, problem: Problem) -> Solution:
+        tensor = layer.weight.tensor_index
+        wish = wished.get(tensor, Wish())
+        least = sparsity if tensor in pruned else 0.0
+        return solve(
+            problem,
+            price * wish.price,
+            levels=levels if wish.levels is None else wish.levels,
+            sparsity=least if wish.sparsity is None else wish.sparsity,
+            block=block if layer.weight.layer == "convolution 1x1" else 1,
+        )
+
+    return _layer_by_layer(runner, images, count, decide, fisher, progress, watch)
+
+
+def round_to_grids(
+    runner: Runner,
+    images: Images,
+    count: int,
+    grids: Mapping[int, np.ndarray],
+    *,
+    progress: Progress = silent,
+) -> Calibrated:
+    """Rounds the weights of the tensors in ``grids`` to whole numbers of -127 to 127 times these scales.
+
+    A scale for every output channel, (channels,), as an int8 graph has them.  What rounding does wrong is made up for
+    as in :func:`calibrate`; nothing is priced, so no sensitivities are needed, and weights that are zero stay zero.
+    """
+
+    def decide(layer: Layer, problem: Problem) -> Solution:
+        scales = grids[layer.weight.tensor_index].reshape(layer.shape.groups, layer.shape.rows)
+        return solve_on_grid(problem, scales, layer.shape.unfold(layer.weight.array) == 0)
+
+    return _layer_by_layer(runner, images, count, decide, {}, progress, only=grids.keys())
+
+
+def _layer_by_layer(
+    runner: Runner,
+    images: Images,
+    count: int,
+    decide: Callable[[Layer, Problem], Solution],
+    fisher: Mapping[int, Sensitivity],
+    progress: Progress,
+    watch: Callable[[float], None] = lambda bits: None,
+    only: Collection[int] | None = None,
+) -> Calibrated:
+    graph = runner.graph
+    layers = solved_layers(graph)
+    if only is not None:
+        layers = tuple(layer for layer in layers if layer.weight.tensor_index in only)
+    streams = Streams(runner, images, count)
+    constants: dict[int, np.ndarray] = {}
+    solutions: dict[int, Solution] = {}
+    problems: dict[int, Problem] = {}
+    for number, layer in enumerate(layers):
+        progress("calibrate", number, len(layers))
+        tensor = layer.weight.tensor_index
+        streams.advance(layer.weight.operator_index, constants)
+        moments = streams.moments(layer.shape, layer.source)
+        weights = layer.shape.unfold(layer.weight.array).astype(np.float64)
+        covariance = _regular(moments, moments.covariance)
+        costs = np.ones(layer.shape.channels)
+        if (sensitivity := fisher.get(layer.weight.operator_index)) is not None:
+            seen = _regular(moments, moments.teacher_covariance)
+            costs = sensitivity.channels * sensitivity.coherence(seen, moments.teacher_mean)
+        problem = Problem(
+            _target(weights, moments, covariance),
+            covariance,
+            costs.reshape(layer.shape.groups, layer.shape.rows),
+        )
+        solution = decide(layer, problem)
+        constants[tensor] = layer.shape.fold(solution.weights)
+        wanted = (weights @ moments.teacher_mean[..., None]).reshape(-1)
+        reached = (solution.weights.astype(np.float64) @ moments.student_mean[..., None]).reshape(-1)
+        bias = graph.tensors[layer.bias].data
+        constants[layer.bias] = rounded_bias(bias + (wanted - reached))
+        solutions[tensor], problems[tensor] = solution, problem
+        watch(sum(solved.bits for solved in solutions.values()))
+    progress("calibrate", len(layers), len(layers))
+    return Calibrated(constants, solutions, problems)
+
+
+def rounded_bias(values: np.ndarray) -> np.ndarray:
+    """float32 with the last bits of every value zero, which take no room in a package; off by 2^-13 of it at most."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    half = np.uint32(1 << (BIAS_ZERO_BITS - 1))
+    return ((bits + half) & ~np.uint32((1 << BIAS_ZERO_BITS) - 1)).view(np.float32)
+
+
+def _regular(moments: Moments, covariance: np.ndarray) -> np.ndarray:
+    """A covariance of these moments without its chance correlations, and safe to invert."""
+    diagonal = np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 0)
+    covariance = covariance * (1 - moments.noise)[:, None, None]
+    rounding = ROUNDING * moments.energy
+    damping = np.maximum(DAMPING * diagonal.mean(axis=1), np.maximum(rounding, 1e-12))
+    added = moments.noise[:, None] * diagonal + damping[:, None]
+    regular = covariance + added[..., None] * np.eye(diagonal.shape[1])
+    # Where all that came before was pruned away, an input is constant and its covariance nothing but rounding errors.
+    eigenvalues = np.linalg.eigvalsh(regular)  # ascending
+    smallest, largest = eigenvalues[:, 0], eigenvalues[:, -1]
+    lacking = np.where(smallest < SMALLEST_EIGENVALUE * largest, largest - smallest, 0.0)
+    return regular + lacking[:, None, None] * np.eye(diagonal.shape[1])
+
+
+def _target(weights: np.ndarray, moments: Moments, regular: np.ndarray) -> np.ndarray:
+    """The real-valued weights that come closest to the teacher's output on the student's input."""
+    difference = weights @ ((moments.cross - moments.covariance) * (1 - moments.noise)[:, None, None])
+    return weights + np.swapaxes(np.linalg.solve(regular, np.swapaxes(difference, 1, 2)), 1, 2)

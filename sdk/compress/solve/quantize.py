@@ -1,0 +1,161 @@
+"""Post-training quantisation to int8: 8-bit weights, one scale an output channel, and 8-bit values between layers.
+
+The arithmetic is TFLite's int8 specification (Jacob et al., arXiv 1712.05877; ai.google.dev/edge/litert, "LiteRT 8-bit
+quantization specification").  Ranges are taken from example images that run through the float graph; the quantiser is
+the one inside TensorFlow's converter, which takes a ``.tflite`` as it is.  Input and output stay float32, so an int8
+model is fed and read like the float one.
+
+The quantiser rounds every weight to the nearest step.  :func:`weight_grids` and :func:`with_rounded` let another
+pass (:func:`sdk.compress.solve.calibrate.round_to_grids`) choose the steps, which keeps networks with few weights
+a channel, such as MobileNets, close to the float graph (docs/arm-speed.md).
+
+On cores without dot-product instructions (Cortex-A53, A72) int8 is hardly faster than float32 and a pruned float model
+beats it; with them (Cortex-A76) it is three times faster.  See docs/arm-speed.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from sdk.compress.rewrite.structure import has_sparse_hint
+from sdk.errors import DataError, ModelError
+from sdk.graph.records import Graph
+
+#: What an output channel without weights gets as its only one, as a share of the layer's largest weight. A channel of
+#: zeros alone would get the scale 0, on which XNNPACK's ARM kernels crash (seen with ai-edge-litert 2.3.0); this is
+#: less than half a step of the largest channel.
+EMPTY_CHANNEL = 1e-3
+
+
+def quantize(graph: Graph, images: Iterable[np.ndarray]) -> Graph:
+    """The int8 form of a float32 graph, its ranges taken from ``images``.
+
+    Each image has the shape of the graph's input, with or without the batch of 1, and the values that the network was
+    trained on (preprocessed; flipped, if the graph asks for that).  Some hundred images are enough.
+
+    Raises :class:`DataError` where there is no image or one of another shape; :class:`ModelError` where the graph has
+    several inputs, is not float32, carries a sparse hint, or holds what the quantiser refuses.
+    """
+    if len(graph.inputs) != 1 or graph.tensors[graph.inputs[0]].dtype != "FLOAT32":
+        raise ModelError(
+            "only a float graph of one input is quantised",
+            expected="1 input of float32",
+            found=", ".join(graph.tensors[t].dtype for t in graph.inputs) or "no input",
+        )
+    if has_sparse_hint(graph):
+        raise ModelError(
+            "a graph with a sparse hint is not quantised",
+            expected="dense weights",
+            found="a DENSIFY operator",
+            hint="Quantise the graph before it is specialised for a board: the sparse kernels compute in float.",
+        )
+    shape = graph.tensors[graph.inputs[0]].shape
+    samples = [_sample(image, shape) for image in images]
+    if not samples:
+        raise DataError("there is nothing to calibrate with", expected="1 image or more", found="none")
+    quantised = Graph.read(_quantise(_without_empty_channels(graph).write(), samples))
+    # The quantiser writes a new file: what the graph says about itself is carried over.
+    kept = dict(quantised.metadata) | dict(graph.metadata)
+    return replace(quantised, metadata=tuple(kept.items()), description=graph.description)
+
+
+def weight_grids(graph: Graph, quantised: Graph) -> dict[int, np.ndarray]:
+    """For each float weight of ``graph`` (by tensor number) the scales that its int8 form has, (channels,)."""
+    stored = _by_name(quantised)
+    grids = {}
+    for weight in graph.weights():
+        found = quantised.tensors[stored.get(weight.tensor.name, 0)]
+        if weight.tensor.name in stored and found.dtype == "INT8" and found.quantization is not None:
+            channels = weight.tensor.shape[weight.channel_axis]
+            grids[weight.tensor_index] = np.broadcast_to(found.quantization.scales, (channels,))
+    return grids
+
+
+def with_rounded(
+    graph: Graph, quantised: Graph, symbols: Mapping[int, np.ndarray], biases: Mapping[int, np.ndarray]
+) -> Graph:
+    """``quantised`` with other whole numbers for weights and other biases (float32), by tensor number of ``graph``.
+
+    Scales stay what they are.
+    """
+    stored = _by_name(quantised)
+    changes = {}
+    for tensor, numbers in symbols.items():
+        changes[stored[graph.tensors[tensor].name]] = numbers.astype(np.int8)
+    for tensor, bias in biases.items():
+        index = stored.get(graph.tensors[tensor].name)
+        found = quantised.tensors[index] if index is not None else None
+        if (
+            index is not None
+            and found is not None
+            and found.dtype == "INT32"
+            and found.quantization is not None
+        ):
+            limit = np.iinfo(np.int32).max
+            steps = np.rint(bias.astype(np.float64) / found.quantization.scales)
+            changes[index] = np.clip(steps, -limit, limit).astype(np.int32)
+    return quantised.with_data(changes)
+
+
+def _by_name(graph: Graph) -> dict[str, int]:
+    """Constants by their names; one that is there twice is not among them."""
+    names = [tensor.name for tensor in graph.tensors]
+    return {
+        name: index
+        for index, name in enumerate(names)
+        if graph.tensors[index].is_dense_array and names.count(name) == 1
+    }
+
+
+def _without_empty_channels(graph: Graph) -> Graph:
+    changes = {}
+    for weight in graph.weights():
+        if not weight.tensor.is_dense_array or weight.array.dtype != np.float32:
+            continue
+        channels = np.moveaxis(weight.array, weight.channel_axis, 0)
+        empty = ~channels.reshape(len(channels), -1).any(axis=1)
+        if empty.any():
+            filled = channels.copy()
+            filled.reshape(len(channels), -1)[empty, 0] = EMPTY_CHANNEL * max(
+                float(np.abs(channels).max()), 1e-6
+            )
+            changes[weight.tensor_index] = np.ascontiguousarray(np.moveaxis(filled, 0, weight.channel_axis))
+    return graph.with_data(changes)
+
+
+def _sample(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    sample = np.asarray(image, np.float32)
+    if sample.shape == shape[1:]:
+        sample = sample[None]
+    if sample.shape != shape:
+        raise DataError(
+            "a calibration image has another shape than the graph's input",
+            expected=f"{shape} or {shape[1:]}",
+            found=str(np.shape(image)),
+        )
+    return sample
+
+
+def _quantise(model: bytes, samples: list[np.ndarray]) -> bytes:
+    import tensorflow as tf
+    from tensorflow.lite.python.optimize.calibrator import Calibrator
+
+    try:
+        quantised = Calibrator(model).calibrate_and_quantize(
+            lambda: iter([[sample] for sample in samples]),
+            tf.float32,
+            tf.float32,
+            allow_float=True,
+            activations_type=tf.int8,
+            resize_input=False,
+        )
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(
+            "TensorFlow could not quantise the graph",
+            expected="operators with an int8 form",
+            found=str(error).splitlines()[0][:300] if str(error) else type(error).__name__,
+        ) from error
+    return bytes(quantised)

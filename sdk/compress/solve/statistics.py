@@ -1,0 +1,317 @@
+"""What calibration images say about a network: how much each output channel matters, and what each layer sees.
+
+Two networks run side by side: the teacher (the float original) and the student (whose earlier layers are
+already compressed). Both are one executor with other constants. Values are moved forward from layer to layer
+and held for as many images as the memory budget allows; where layers get smaller and more images fit, both
+start again from the images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from sdk.compress.solve.matrices import LayerShape
+from sdk.graph.records import Graph
+
+BATCH = 8  # images a step: few enough for the unfolded patches of an early layer
+MEMORY_BYTES = 2 << 30  # for the values of both networks
+MAX_POSITIONS = 200_000  # of one layer; more sharpen its covariance no further
+
+MOST_COLUMNS = 4096  # of a layer whose gradients' second moments are kept
+MOST_COHERENT = 64.0  # times, that a group's errors may cost for being alike at many positions
+
+Constants = Mapping[int, Any]
+
+
+class Runner(Protocol):
+    """The part of :class:`sdk.graph.execute.Executor` that is used here."""
+
+    graph: Graph
+
+    @property
+    def scores(self) -> int:
+        """The tensor that ranks the classes."""
+
+    def __call__(self, images: Any, constants: Constants | None = None, *, wanted: int | None = None) -> Any:
+        """One tensor for these images."""
+
+    def run(self, values: Mapping[int, Any], *, wanted: Any, constants: Constants | None = None) -> Any:
+        """Several tensors from given values."""
+
+
+Images = Callable[[Sequence[int]], np.ndarray]  # sample positions -> preprocessed images
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a layer stands: its weight's and its bias' tensor, and how the weight unfolds."""
+
+    weight: int
+    bias: int
+    shape: LayerShape
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What errors of a layer's output cost, in nats for half a squared error, means over images.
+
+    ``channels`` (groups * rows,) sums over positions as if errors at different positions had nothing in common.  The
+    rest are the second moments of the gradients of a group's weights and biases, summed over its rows: ``weights``
+    (groups, columns, columns), ``mixed`` (groups, columns) of weights and bias, ``biases`` (groups,); empty for a layer
+    of very many columns.
+    """
+
+    channels: np.ndarray
+    weights: np.ndarray
+    mixed: np.ndarray
+    biases: np.ndarray
+
+    def coherence(self, covariance: np.ndarray, mean: np.ndarray) -> float:
+        """How many times as much an error of the weights costs because its positions do have something in common.
+
+        The errors that are left by second-order rounding are white in the metric of the input's ``covariance`` (groups,
+        columns, columns), about its ``mean`` (groups, columns), which the bias makes up for.
+        """
+        if not self.weights.size:
+            return 1.0
+        crossed = mean[:, :, None] * self.mixed[:, None, :]
+        outer = mean[:, :, None] * mean[:, None, :]
+        centred = self.weights - crossed - np.swapaxes(crossed, 1, 2) + self.biases[:, None, None] * outer
+        together = np.trace(np.linalg.solve(covariance, centred), axis1=1, axis2=2)
+        apart = self.channels.reshape(len(covariance), -1).sum(axis=1)
+        if not apart.sum() > 0:
+            return 1.0
+        ratios = np.clip(
+            together / np.maximum(apart * covariance.shape[1], 1e-300), 1 / MOST_COHERENT, MOST_COHERENT
+        )
+        return float((ratios * apart).sum() / apart.sum())
+
+
+def sensitivities(
+    runner: Runner,
+    layers: Mapping[int, Place],
+    images: Images,
+    count: int,
+    *,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> dict[int, Sensitivity]:
+    """For each layer (by operator number) what errors of its output cost.
+
+    It is the Fisher information: with labels drawn from the network's own answer, half of it times a squared output
+    error is the loss in nats to second order.  A few images cannot tell every channel's sensitivity (of a thousand
+    classes most were never drawn), so the channels of a layer are drawn to their mean by the share of their
+    differences that is chance.  Gradients of different images have nothing in common, because their labels were drawn
+    apart: so that of a batch has the second moment of the sum of theirs.
+    """
+    import tensorflow as tf
+
+    rng = np.random.default_rng(seed)
+    graph = runner.graph
+    totals: dict[int, np.ndarray] = {}  # (2, channels): sums over images of the sensitivity and of its square
+    moments: dict[int, list[np.ndarray]] = {}
+    watched = {place.weight: tf.constant(graph.tensors[place.weight].data) for place in layers.values()}
+    for start in range(0, count, BATCH):
+        progress("sensitivity", start, count)
+        batch = images(range(start, min(start + BATCH, count)))
+        # A bias for every sample and position: its gradient is that of the layer's output.
+        probes = {
+            place.bias: tf.zeros((len(batch), *graph.tensors[graph.operators[index].outputs[0]].shape[1:]))
+            + graph.tensors[place.bias].data
+            for index, place in layers.items()
+        }
+        with tf.GradientTape() as tape:
+            tape.watch((probes, watched))
+            scores = runner(batch, {**watched, **probes}, wanted=runner.scores)
+            chance = np.cumsum(tf.nn.softmax(scores).numpy(), axis=-1)
+            labels = np.minimum((chance < rng.random((len(batch), 1))).sum(axis=1), chance.shape[1] - 1)
+            loss = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores))
+        of_outputs, of_weights = tape.gradient(loss, (probes, watched))
+        for index, place in layers.items():
+            outputs = of_outputs[place.bias].numpy()
+            squared = np.square(outputs, dtype=np.float64)
+            each = squared.reshape(len(batch), -1, squared.shape[-1]).sum(axis=1)
+            totals[index] = totals.get(index, np.zeros(1)) + np.stack(
+                [each.sum(axis=0), np.square(each).sum(axis=0)]
+            )
+            if place.shape.columns > MOST_COLUMNS:
+                continue
+            rows = place.shape.unfold(of_weights[place.weight].numpy())
+            biases = outputs.reshape(-1, outputs.shape[-1]).sum(axis=0).reshape(rows.shape[:2])
+            parts = [
+                np.swapaxes(rows, 1, 2) @ rows,
+                np.einsum("gr,grc->gc", biases, rows),
+                np.square(biases).sum(axis=1),
+            ]
+            kept = moments.setdefault(index, [np.zeros(part.shape) for part in parts])
+            for total, part in zip(kept, parts, strict=True):
+                total += part
+    progress("sensitivity", count, count)
+    return {
+        index: Sensitivity(
+            _shrunk(total / count, count),
+            *(
+                part / count
+                for part in moments.get(index, [np.zeros((0, 0, 0)), np.zeros((0, 0)), np.zeros(0)])
+            ),
+        )
+        for index, total in totals.items()
+    }
+
+
+def _shrunk(moments: np.ndarray, count: int) -> np.ndarray:
+    """Channel means drawn to their common mean by the share of their variance that comes from few samples."""
+    mean, second = moments
+    chance = (second - mean**2).mean() / max(count - 1, 1)
+    share = min(chance / max(mean.var(), 1e-300), 1.0)
+    return mean + share * (mean.mean() - mean)
+
+
+def input_covariances(
+    runner: Runner,
+    operators: Sequence[int],
+    images: Images,
+    count: int,
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> dict[int, np.ndarray]:
+    """For each operator number the second moment (columns, columns) of what a fully connected or 1x1 layer reads."""
+    graph = runner.graph
+    shapes = {
+        weight.operator_index: LayerShape.of(graph, weight)
+        for weight in graph.weights()
+        if weight.operator_index in operators
+    }
+    sums: dict[int, np.ndarray] = {}
+    totals: dict[int, int] = {}
+    for start in range(0, count, BATCH):
+        progress("low rank", start, count)
+        batch = images(range(start, min(start + BATCH, count)))
+        sources = {graph.operators[index].inputs[0] for index in operators}
+        values = runner.run({graph.inputs[0]: batch}, wanted=sources)
+        for index, shape in shapes.items():
+            assert shape is not None
+            columns = shape.patches(values[graph.operators[index].inputs[0]])[:, 0]
+            sums[index] = sums.get(index, np.zeros(1)) + (columns.T @ columns).astype(np.float64)
+            totals[index] = totals.get(index, 0) + len(columns)
+    return {index: total / totals[index] for index, total in sums.items()}
+
+
+@dataclass(frozen=True)
+class Moments:
+    """First and second moments of a layer's input columns, student (s) and teacher (t).
+
+    Means are (groups, columns), ``covariance`` of s, ``cross`` of t with s and ``teacher_covariance`` are (groups,
+    columns, columns), centred.
+    ``energy`` (groups,) is the mean square of a student's column, uncentred: its rounding errors are in everything.
+    ``noise`` (groups,) is the share of the covariance's off-diagonal energy that is chance, 0 ... 1.
+    """
+
+    student_mean: np.ndarray
+    teacher_mean: np.ndarray
+    covariance: np.ndarray
+    cross: np.ndarray
+    teacher_covariance: np.ndarray
+    energy: np.ndarray
+    noise: np.ndarray
+
+
+class Streams:
+    """Teacher and student at one point of the network, moved forward layer by layer.
+
+    What is held are the values of all images at the last point where they fit into the memory budget; what lies between
+    that point and the layer that is looked at, such as the wide middle of a bottleneck, is computed a batch at a time.
+    """
+
+    def __init__(self, runner: Runner, images: Images, count: int, memory_bytes: int = MEMORY_BYTES) -> None:
+        self.runner, self.images, self.memory_bytes = runner, images, memory_bytes
+        self._batches = [range(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
+        self._count = count
+        self._held: list[tuple[dict[int, Any], dict[int, Any]]] = []
+        self._student: Constants = {}
+
+    @property
+    def holds_values(self) -> bool:
+        """Whether values are held; if not, every look at a layer starts from the images."""
+        return bool(self._held)
+
+    def advance(self, operator_index: int, student: Constants) -> None:
+        """Brings both networks to just before an operator; every earlier layer is final in ``student``."""
+        self._student = student
+        live = live_before(self.runner.graph, operator_index)
+        size = sum(self.runner.graph.tensors[t].elements for t in live) * 4 * 2
+        if size * self._count > self.memory_bytes:
+            return
+        held = []
+        for number in range(len(self._batches)):
+            held.append(self._values(number, live))
+            if self._held:
+                self._held[number] = ({}, {})  # no longer needed, and the memory is
+        self._held = held
+
+    def _values(self, number: int, wanted: Sequence[int]) -> tuple[dict[int, Any], dict[int, Any]]:
+        """The tensors ``wanted`` of one batch, teacher's and student's."""
+        if self._held:
+            teacher, student = self._held[number]
+        else:
+            source = self.runner.graph.inputs[0]
+            teacher = student = {source: self.images(self._batches[number])}
+        return (
+            self.runner.run(teacher, wanted=wanted),
+            self.runner.run(student, wanted=wanted, constants=self._student),
+        )
+
+    def means(self, shape: LayerShape, tensor: int) -> tuple[np.ndarray, np.ndarray]:
+        """The means (groups, columns) of what a layer reads, teacher's and student's."""
+        sums, total = [np.zeros(1), np.zeros(1)], 0
+        for number in range(len(self._batches)):
+            patches = [shape.patches(values[tensor]) for values in self._values(number, (tensor,))]
+            sums = [a + b.sum(axis=0, dtype=np.float64) for a, b in zip(sums, patches, strict=True)]
+            total += len(patches[0])
+        return sums[0] / total, sums[1] / total
+
+    def moments(self, shape: LayerShape, tensor: int) -> Moments:
+        """Moments of the columns that a layer with this unfolding reads from ``tensor``."""
+        sums: list[np.ndarray] = []
+        total = 0
+        wanted = -(-MAX_POSITIONS // len(self._batches))
+        for number in range(len(self._batches)):
+            values = self._values(number, (tensor,))
+            count = int(np.prod(shape.positions(values[0][tensor])))
+            chance = np.random.default_rng(number)
+            keep = chance.choice(count, wanted, replace=False) if count > wanted else None
+            t, s = (np.swapaxes(shape.patches(v[tensor], keep), 0, 1) for v in values)
+            s_t = np.swapaxes(s, 1, 2)
+            t_t = np.swapaxes(t, 1, 2)
+            parts = [s.sum(1, np.float64), t.sum(1, np.float64), s_t @ s, t_t @ s]
+            parts += [_energy_off_diagonal(parts[2] / s.shape[1]), t_t @ t]
+            sums = parts if not sums else [a + b for a, b in zip(sums, parts, strict=True)]
+            total += s.shape[1]
+        student_mean, teacher_mean, second, cross = (part.astype(np.float64) / total for part in sums[:4])
+        covariance = second - student_mean[:, :, None] * student_mean[:, None, :]
+        # Ledoit and Wolf (2004): how far the batches' own second moments lie from their mean tells how far the mean
+        # lies from the truth. Batches, not positions, because the positions of an image are not independent.
+        batches = len(self._batches)
+        spread = np.maximum(sums[4] / batches - _energy_off_diagonal(second), 0) / max(batches - 1, 1)
+        noise = np.minimum(spread / np.maximum(_energy_off_diagonal(covariance), 1e-30), 1.0)
+        cross_covariance = cross - teacher_mean[:, :, None] * student_mean[:, None, :]
+        energy = np.trace(second, axis1=1, axis2=2) / second.shape[1]
+        taught = sums[5].astype(np.float64) / total - teacher_mean[:, :, None] * teacher_mean[:, None, :]
+        return Moments(student_mean, teacher_mean, covariance, cross_covariance, taught, energy, noise)
+
+
+def _energy_off_diagonal(matrices: np.ndarray) -> np.ndarray:
+    squared = np.square(matrices, dtype=np.float64)
+    return squared.sum(axis=(1, 2)) - np.trace(squared, axis1=1, axis2=2)
+
+
+def live_before(graph: Graph, operator_index: int) -> tuple[int, ...]:
+    """The computed tensors that exist before an operator runs and are read by it or later."""
+    made = set(graph.inputs)
+    made.update(t for operator in graph.operators[:operator_index] for t in operator.outputs)
+    read = {t for operator in graph.operators[operator_index:] for t in operator.inputs}
+    outputs = set(graph.outputs)
+    return tuple(sorted(made & (read | outputs)))

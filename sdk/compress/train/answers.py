@@ -1,0 +1,40 @@
+"""What the teacher answers, asked once for every image and the way in which it was moved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sdk.compress.train.batches import Variant
+from sdk.graph.execute import Executor
+
+ASKED_AT_ONCE = 500  # images
+
+
+class Answers:
+    """The scores of the original network for the images of a training.
+
+    All of a variant are asked in the order of the data set, so that they are the same numbers whatever step a training
+    goes on from.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        import tensorflow as tf
+
+        self.known: dict[int, np.ndarray] = {}
+
+        @tf.function(reduce_retracing=True)
+        def ask(batch: Any) -> Any:
+            return executor(batch, wanted=executor.scores)
+
+        self.ask = ask
+
+    def __call__(self, variant: Variant) -> np.ndarray:
+        """Scores (images, classes) of the whole data set in a variant."""
+        if variant.number not in self.known:
+            everything = np.arange(len(variant.dataset))
+            parts = np.split(everything, range(ASKED_AT_ONCE, len(everything), ASKED_AT_ONCE))
+            found = [self.ask(variant(part)).numpy() for part in parts]
+            self.known[variant.number] = np.concatenate(found)
+        return self.known[variant.number]

@@ -1,0 +1,127 @@
+"""The training level: masks and shared centroids trained end to end, with the float original as teacher.
+
+Four phases, the outline that of Deep Compression (arXiv 1510.00149). Pruning: the share of zeros rises along a cubic
+curve (arXiv 1710.01878) while the rest learns; which weights go is decided across layers by what their removal costs,
+w^2 F / 2 (Optimal Brain Damage), with F the mean squared gradient that Adam keeps anyway. A weight that is masked
+still learns from the gradient of its place (straight through, as in Dynamic Network Surgery, arXiv 1608.04493), and
+comes back when it is worth more than another. Settling: the masks are fixed, the rest learns on. Sharing: the weights
+of a layer become centroids, and a centroid learns from the summed gradients of its members; biases share centroids
+across the network.
+
+The loss is the teacher's answer (distillation, arXiv 1503.02531), and the labels' where there are some.
+
+With a price of a bit above 0 the bits of the package are in the loss, too, and the phases are those of
+:mod:`sdk.compress.train.priced`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sdk.compress.train.answers import Answers
+from sdk.compress.train.batches import Variant, numbered, shuffled
+from sdk.compress.train.priced import PricedStudent
+from sdk.compress.train.schedule import PRUNE_UNTIL, Tuning
+from sdk.compress.train.student import State, Student
+from sdk.errors import ModelError
+from sdk.graph.records import Graph
+
+if TYPE_CHECKING:
+    from sdk.graph.execute import Executor
+    from sdk.graph.on_host.data import Dataset
+
+Progress = Callable[[str, int, int], None]
+HELD_BYTES = 1 << 30  # images are preprocessed once where all of them fit
+
+
+def tune(
+    executor: Executor,
+    dataset: Dataset,
+    how: Tuning,
+    *,
+    progress: Progress = lambda stage, done, total: None,
+    resume: State | None = None,
+    checkpoint: Callable[[State], None] = lambda state: None,
+    due: Callable[[], bool] = lambda: False,
+    watch: Callable[[int, Callable[[], Graph]], None] = lambda epochs, graph: None,
+) -> Graph:
+    """The trained graph. ``checkpoint`` gets the whole state after every epoch, and after every step at
+    which ``due`` says so; ``resume`` takes it back.  ``watch`` is told how many epochs are over, with the graph
+    of then at hand, and may raise to end a run that leads nowhere.
+
+    A run that was cut and resumed gives what an uncut run gives.
+    """
+    if not 2 <= how.clusters <= 256 or not 0 <= how.sparsity < 1 or how.epochs < 3 or not 0 <= how.price < 1:
+        raise ModelError(
+            "this cannot be trained",
+            expected="2 to 256 clusters, 0 <= sparsity < 1, at least 3 epochs, 0 <= price < 1",
+            found=f"{how.clusters} clusters, sparsity {how.sparsity}, {how.epochs} epochs, price {how.price}",
+        )
+    student = PricedStudent(executor, how) if how.price else Student(executor, how)
+    held = len(dataset) * int(np.prod(dataset.input_shape)) * 4 <= HELD_BYTES
+    lessons = _lessons(student, dataset, dataset.images() if held else None)
+    first, skip = (0, 0) if resume is None else student.restore(resume)
+    steps = -(-len(dataset) // how.batch)
+    for epoch in range(first, how.epochs):
+        if not skip:
+            student.begin(epoch)
+        for step, _, lesson in lessons(epoch, skip):
+            progress("train", epoch * steps + step, how.epochs * steps)
+            lesson((epoch * steps + step) / (how.epochs * steps), step)
+            if step + 1 < steps and due():
+                checkpoint(student.state(epoch, step + 1))
+        skip = 0
+        checkpoint(student.state(epoch + 1))
+        watch(epoch + 1, student.graph)
+    progress("train", how.epochs * steps, how.epochs * steps)
+    return student.graph()
+
+
+def untrained(executor: Executor, how: Tuning) -> Graph:
+    """What pruning and sharing make of the original alone: about the size that training will lead to."""
+    student = Student(executor, how)
+    student.mask(how.sparsity)
+    student.share()
+    return student.graph()
+
+
+def step_batches(dataset: Dataset, how: Tuning, executor: Executor, steps: int) -> Iterator[int]:
+    """Learns ``steps`` batches in vain and yields their sizes, the first (which compiles) apart: to be timed."""
+    learn = _lessons(Student(executor, how), dataset, None)
+    for step, size, lesson in learn(0, 0):
+        if step > steps:
+            return
+        lesson(0.99 * PRUNE_UNTIL, 1)
+        yield size
+
+
+Lesson = Callable[[float, int], None]
+
+
+def _lessons(
+    student: Student, dataset: Dataset, images: np.ndarray | None
+) -> Callable[[int, int], Iterator[tuple[int, int, Lesson]]]:
+    """(epoch, steps to skip) -> (step, images, what learns them) of the rest of an epoch."""
+    how, teacher = student.how, student.executor
+
+    def plain(epoch: int, skip: int) -> Iterator[tuple[int, int, Lesson]]:
+        order = np.random.default_rng((how.seed, epoch))
+        for step, batch, labels in shuffled(dataset, images, how, order, skip):
+            yield step, len(batch), partial(student.learn, batch, labels)
+
+    if not isinstance(student, PricedStudent):
+        return plain
+    answers, labels = Answers(teacher), dataset.labels
+
+    def priced(epoch: int, skip: int) -> Iterator[tuple[int, int, Lesson]]:
+        variant = Variant(dataset, images, how, epoch)
+        answered = answers(variant)
+        for step, chosen in numbered(how, len(dataset), epoch, skip):
+            given = None if labels is None else labels[chosen]
+            yield step, len(chosen), partial(student.learn_from, variant(chosen), given, answered[chosen])
+
+    return priced

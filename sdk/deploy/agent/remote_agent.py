@@ -1,0 +1,441 @@
+"""Pushes a package and talks to the agent; everything the board answers is checked before it is believed.
+
+A package travels in parts (its header, then one part a section), each named by its SHA-256: only parts that the
+board lacks are sent, so the same package again sends none, and a model with a retrained head sends the head.
+The agent tries the new release beside the old one, and confirms it or says why it went back.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from device_agent.record.measurement import Measurement, MeasurementError
+from sdk.deploy.agent.answers import (
+    Prepared,
+    arrived_bytes,
+    no_constant,
+    not_acceptable,
+    number_of,
+    one_of,
+    optional_number_of,
+    outputs_of,
+    prepared_of,
+    printable,
+    sha256_of,
+    slot_of,
+)
+from sdk.errors import DataError, RemoteError
+from sdk.package.release import Golden, PreparedRelease, check_name, npy_bytes, prepare
+
+if TYPE_CHECKING:
+    from sdk.board.ssh.connection import Connection
+
+#: (stage, done, total): ``total`` may be 0 while it is unknown.
+Progress = Callable[[str, int, int], None]
+
+#: Inputs go to the board in batches of about this many bytes.
+BATCH_BYTES = 16 << 20
+#: What any verb but `bench` and `run` may answer.
+MAX_ANSWER_BYTES = 1 << 20
+#: Raw samples of many models, or the outputs of one batch.
+MAX_LONG_ANSWER_BYTES = 128 << 20
+ANSWER_SECONDS = 60.0
+INSTALL_SECONDS = 900.0
+RUN_SECONDS = 3600.0
+
+#: What `bench` takes for as many threads as there are CPUs to measure on: the big cores where a board has such.
+ALL_THREADS = 0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a release may need on the board beyond giving the right outputs. None: as the agent sees fit, which is
+    generous: ten times as slow as the release before, and as much memory as is free.
+    """
+
+    inference_seconds: float | None = None
+    memory_bytes: int | None = None
+
+
+NO_LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """How a deploy ended."""
+
+    name: str
+    release: str
+    package_sha256: str
+    #: "confirmed"; "unchanged" when this release ran already; "trial" when it waits to be confirmed.
+    state: str
+    package_bytes: int
+    #: Bytes of parts that were sent; 0 when the board had all of them.
+    sent_bytes: int
+    #: From the health check; None when there was none to run.
+    largest_difference: float | None
+    check_seconds: float | None
+    #: What the board made ready besides; None where there was nothing to do, or it could not.
+    prepared: Prepared | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "prepared": self.prepared and self.prepared.to_json()}
+
+
+@dataclass(frozen=True)
+class RemoteRun:
+    """Predictions made on the board: ``outputs`` is float32 of shape (inputs, ...)."""
+
+    outputs: np.ndarray
+    #: Time on the board in ``predict``, without transfer and start-up.
+    seconds: float
+    count: int
+    tflite_sha256: str
+    decode_seconds: float
+    decode_kernel: str
+    runtime: str
+    runtime_version: str
+    threads: int
+
+
+class RemoteAgent:
+    """The agent of one board, called over a connection. ``command`` comes from
+    :mod:`sdk.deploy.provision.provisioning`."""
+
+    def __init__(self, connection: Connection, command: Sequence[str], *, emulated: bool = False) -> None:
+        self._connection = connection
+        self._command = tuple(command)
+        self._emulated = emulated  # then the agent chooses nothing by time
+
+    # -- deploying ----------------------------------------------------------------------------------------------
+
+    def deploy(
+        self,
+        data: bytes,
+        name: str,
+        *,
+        golden: Golden | None = None,
+        signature: bytes | None = None,
+        limits: Limits = NO_LIMITS,
+        keep_on_trial: bool = False,
+        keep: int | None = None,
+        progress: Progress | None = None,
+    ) -> Deployed:
+        """Sends a package (or .tflite) and makes it what runs under ``name``, if its health check passes.
+
+        ``signature`` is for boards that take signed packages only (:mod:`sdk.board.ssh.signing`). ``keep``: how
+        many releases of that name the board keeps, the current one included; None: as many as before, at first 2.
+        Raises RemoteError when the check does not pass; the release before it then still runs.
+        """
+        return self.install(
+            prepare(data, name, golden=golden, signature=signature),
+            limits=limits,
+            keep_on_trial=keep_on_trial,
+            keep=keep,
+            progress=progress,
+        )
+
+    def install(
+        self,
+        prepared: PreparedRelease,
+        *,
+        limits: Limits = NO_LIMITS,
+        keep_on_trial: bool = False,
+        keep: int | None = None,
+        before_install: Callable[[], None] | None = None,
+        progress: Progress | None = None,
+    ) -> Deployed:
+        """As :meth:`deploy`, with a release that was made ready before, once for many boards.
+
+        ``before_install`` is called when the board turns out to run something else, before it is sent anything.
+        """
+        report = progress or (lambda stage, done, total: None)
+        name, blobs = prepared.name, prepared.blobs
+        keeping = [] if keep is None else [f"--keep={keep}"]
+        missing, state = self._missing(blobs, name, prepared.id, keeping)
+        if state == "current":
+            return Deployed(
+                name, prepared.id, prepared.package_sha256, "unchanged", prepared.package_bytes, 0, None, None
+            )
+        if before_install is not None and state != "recheck":
+            before_install()
+        payload = [blobs[digest][offset:] for digest, offset in missing.items()]
+        total = sum(len(blob) for blob in payload)
+        header = {
+            "release": prepared.record,
+            "blobs": [[d, len(blobs[d]), offset] for d, offset in missing.items()],
+        }
+        report("push the model", 0, total)
+        options = [*keeping, *(["--keep-on-trial"] if keep_on_trial else [])]
+        if self._emulated:
+            options.append("--emulated")
+        if limits.inference_seconds is not None:
+            options.append(f"--max-inference-seconds={limits.inference_seconds!r}")
+        if limits.memory_bytes is not None:
+            options.append(f"--max-memory-bytes={limits.memory_bytes}")
+        answer = self.call(
+            ["install", *options],
+            stdin=json.dumps(header).encode() + b"\n" + b"".join(payload),
+            timeout_seconds=INSTALL_SECONDS,
+            sent=lambda count: report("push the model", min(count, total), total),
+        )
+        return self._deployed(answer, name, prepared.package_sha256, prepared.package_bytes, total)
+
+    def _missing(
+        self, blobs: Mapping[str, bytes], name: str, release_id: str, keeping: Sequence[str]
+    ) -> tuple[dict[str, int], Literal["new", "current", "recheck"]]:
+        """Which blobs the board lacks, and from which byte on: a transfer that was cut left the beginning there.
+
+        "current" when the release is the one that runs, and there is nothing to do; "recheck" when it was confirmed
+        in another environment than this agent's, so that its health check says nothing about this one.
+        """
+        arguments = ["missing", "--name", name, "--release", release_id, *keeping]
+        answer = self.call(arguments, stdin=json.dumps(list(blobs)).encode() + b"\n")
+        missing, partial = answer.get("missing"), answer.get("partial", {})
+        if not isinstance(missing, list) or not all(isinstance(d, str) and d in blobs for d in missing):
+            raise not_acceptable("missing", "missing", missing)
+        if not isinstance(partial, dict):
+            raise not_acceptable("missing", "partial", partial)
+        if not missing and answer.get("current") is True:
+            return {}, "current"
+        arrived = {digest: arrived_bytes(blobs[digest], partial.get(digest)) for digest in missing}
+        return arrived, "recheck" if not missing and answer.get("recheck") is True else "new"
+
+    def _deployed(
+        self, answer: dict[str, Any], name: str, package_sha256: str, package_bytes: int, sent: int
+    ) -> Deployed:
+        state = answer.get("state")
+        if state == "reverted" and answer.get("was_current") is True:
+            raise RemoteError(
+                f"{name} runs on the board, but does not pass its health check in what the board has now",
+                expected="the answers that it gave when it was confirmed",
+                found=printable(answer.get("reason")),
+                hint="Deploy with the runtime that it was confirmed under (--runtime), or another model.",
+            )
+        if state == "reverted":
+            raise RemoteError(
+                f"the board tried {name} and went back to what ran before",
+                expected="its health check to pass",
+                found=printable(answer.get("reason")),
+            )
+        if state not in ("confirmed", "unchanged", "trial"):
+            raise not_acceptable("install", "state", state)
+        check = answer.get("check") or {}
+        if not isinstance(check, dict):
+            raise not_acceptable("install", "check", check)
+        return Deployed(
+            name=name,
+            release=sha256_of(answer, "install", "release"),
+            package_sha256=package_sha256,
+            state=state,
+            package_bytes=package_bytes,
+            sent_bytes=sent,
+            largest_difference=optional_number_of(check, "install", "largest_difference"),
+            check_seconds=optional_number_of(check, "install", "seconds"),
+            prepared=prepared_of(check, "install"),
+        )
+
+    def confirm(self, name: str) -> dict[str, Any]:
+        """Makes the release on trial the current one; the slot as :meth:`status` lists it."""
+        return slot_of(self.call(["confirm", check_name(name)]), "confirm")
+
+    def rollback(self, name: str, reason: str = "asked for", *, to: str | None = None) -> dict[str, Any]:
+        """Goes back to the release before, or to the earlier one whose id begins with ``to``; the slot as
+        :meth:`status` lists it."""
+        options = [f"--reason={printable(reason)}"]
+        if to is not None:
+            if not re.fullmatch("[0-9a-f]{4,64}", to):
+                raise RemoteError(
+                    "this names no release",
+                    expected="4 to 64 hexadecimal digits, as `sdk releases` shows them",
+                    found=printable(to)[:80],
+                )
+            options.append(f"--to={to}")
+        return slot_of(self.call(["rollback", check_name(name), *options]), "rollback")
+
+    def take_back(self, release: PreparedRelease, reason: str) -> bool:
+        """Undoes the deploy of a release: what ran before runs again, or nothing. False where another release runs,
+        because the deploy had failed or somebody deployed since; that is left alone."""
+        options = [f"--reason={printable(reason)}", f"--only-from={release.id}", "--or-to-nothing"]
+        answer = self.call(["rollback", release.name, *options])
+        if not isinstance(answer.get("rolled_back"), bool):
+            raise not_acceptable("rollback", "rolled_back", answer.get("rolled_back"))
+        return bool(answer["rolled_back"])
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Removes names from the board with all their releases, for what was deployed to be measured only."""
+        self.call(["forget", *(check_name(name) for name in names)])
+
+    def status(self) -> dict[str, Any]:
+        """Versions of what is installed, and ``releases``: slots of name, current, previous, trial and history."""
+        answer = self.call(["status"])
+        releases = answer.get("releases")
+        if not isinstance(releases, list):
+            raise not_acceptable("status", "releases", releases)
+        versions = {
+            key: printable(answer.get(key)) if answer.get(key) is not None else None
+            for key in (
+                "agent_version",
+                "python_version",
+                "machine",
+                "runtime",
+                "runtime_version",
+                "numpy_version",
+            )
+        }
+        signed_only = answer.get("requires_signatures") is True
+        return {
+            **versions,
+            "requires_signatures": signed_only,
+            "releases": [slot_of(release, "status") for release in releases],
+        }
+
+    # -- running ------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        model: str,
+        inputs: np.ndarray,
+        *,
+        threads: int = 1,
+        kernel: str = "auto",
+        progress: Progress | None = None,
+    ) -> RemoteRun:
+        """Predicts on the board: ``model`` is a deployed name, ``inputs`` (n, ...) numbers. Sent in batches."""
+        check_name(model)
+        inputs = np.asarray(inputs)
+        if inputs.ndim < 2 or len(inputs) == 0:
+            raise DataError(
+                "there is nothing to predict", expected="inputs of shape (n, ...)", found=str(inputs.shape)
+            )
+        step = max(1, BATCH_BYTES // max(1, inputs[0].nbytes))
+        runs = []
+        for start in range(0, len(inputs), step):
+            if progress is not None:
+                progress("run on the board", start, len(inputs))
+            runs.append(self._run_batch(model, inputs[start : start + step], threads, kernel))
+        first = runs[0]
+        if any(run.tflite_sha256 != first.tflite_sha256 for run in runs):
+            raise RemoteError(f"{model} was replaced on the board while it ran", hint="Run it again.")
+        return RemoteRun(
+            outputs=np.concatenate([run.outputs for run in runs]),
+            seconds=sum(run.seconds for run in runs),
+            count=len(inputs),
+            tflite_sha256=first.tflite_sha256,
+            decode_seconds=first.decode_seconds,
+            decode_kernel=first.decode_kernel,
+            runtime=first.runtime,
+            runtime_version=first.runtime_version,
+            threads=first.threads,
+        )
+
+    def _run_batch(self, model: str, inputs: np.ndarray, threads: int, kernel: str) -> RemoteRun:
+        answer = self.call(
+            ["run", model, "--threads", str(threads), "--kernel", kernel],
+            stdin=npy_bytes(inputs),
+            timeout_seconds=RUN_SECONDS,
+            max_output_bytes=MAX_LONG_ANSWER_BYTES,
+        )
+        return RemoteRun(
+            outputs=outputs_of(answer, len(inputs)),
+            seconds=number_of(answer, "run", "seconds"),
+            count=len(inputs),
+            tflite_sha256=sha256_of(answer, "run", "tflite_sha256"),
+            decode_seconds=number_of(answer, "run", "decode_seconds"),
+            decode_kernel=one_of(answer, "run", "decode_kernel", ("c", "numpy", "none")),
+            runtime=printable(answer.get("runtime")),
+            runtime_version=printable(answer.get("runtime_version")),
+            threads=threads,
+        )
+
+    def bench(
+        self,
+        models: Sequence[str],
+        *,
+        threads: int = 1,
+        kernel: str = "auto",
+        min_samples: int = 1024,
+        max_seconds: float = 10.0,
+        emulated: bool = False,
+        progress: Progress | None = None,
+    ) -> tuple[Measurement, ...]:
+        """Measures deployed models, interleaved; one record for each name, in order.
+
+        ``threads`` of :data:`ALL_THREADS` are as many as there are CPUs that the agent measures on.
+        """
+        names = [check_name(model) for model in models]
+        if progress is not None:
+            progress("measure", 0, 0)
+        arguments = ["bench", *names, "--threads", str(threads), "--kernel", kernel]
+        arguments += ["--min-samples", str(min_samples), "--max-seconds", repr(float(max_seconds))]
+        answer = self.call(
+            [*arguments, *(["--emulated"] if emulated else [])],
+            timeout_seconds=RUN_SECONDS,
+            max_output_bytes=MAX_LONG_ANSWER_BYTES,
+        )
+        records = answer.get("measurements")
+        if not isinstance(records, list) or len(records) != len(models):
+            raise RemoteError(
+                "the agent measured something else",
+                expected=f"{len(models)} measurements",
+                found=str(len(records)) if isinstance(records, list) else printable(records),
+            )
+        try:
+            measurements = tuple(Measurement.from_json(record) for record in records)
+        except MeasurementError as error:
+            raise RemoteError(error.what, expected=error.expected, found=error.found) from None
+        for measurement, model in zip(measurements, models, strict=True):
+            if measurement.model != model or threads not in (measurement.threads, ALL_THREADS):
+                raise RemoteError(
+                    "the agent measured something else",
+                    expected=f"{model} on {threads or 'all'} threads",
+                    found=f"{measurement.model} on {measurement.threads}",
+                )
+        return measurements
+
+    # -- calling ------------------------------------------------------------------------------------------------
+
+    def call(
+        self,
+        arguments: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        timeout_seconds: float = ANSWER_SECONDS,
+        max_output_bytes: int = MAX_ANSWER_BYTES,
+        sent: Callable[[int], None] | None = None,
+    ) -> dict[str, Any]:
+        """The answer to one verb, an object; what is in it is still to be checked. Raises RemoteError."""
+        done = self._connection.run(
+            [*self._command, *arguments],
+            stdin=stdin,
+            timeout_seconds=timeout_seconds,
+            max_output_bytes=max_output_bytes,
+            sent=sent,
+        )
+        verb = arguments[0]
+        try:
+            answer = json.loads(done.stdout, parse_constant=no_constant)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            raise RemoteError(
+                f"the agent gave no answer to `{verb}`",
+                expected="one line of JSON",
+                found=done.stderr_tail() or f"exit status {done.status}",
+            )
+        if done.status != 0:
+            raise RemoteError(
+                f"the agent's `{verb}` failed: {printable(answer.get('what')) or 'it does not say why'}",
+                expected=printable(answer.get("expected")) or None,
+                found=printable(answer.get("found")) or None,
+                hint=printable(answer.get("hint")) or None,
+            )
+        if answer.get("verb") != verb:
+            raise not_acceptable(verb, "verb", answer.get("verb"))
+        return answer

@@ -1,0 +1,136 @@
+"""What a rollout did so far, on the disk: a line of JSON for every change of a board, each synced before the next step.
+
+    $XDG_DATA_HOME/armlet/rollouts/<inventory>.lock        held while a rollout over that inventory runs
+    $XDG_DATA_HOME/armlet/rollouts/<rollout>.jsonl         while there is something to go on with
+
+A rollout is known by release, inventory file and group. Its journal is removed when it came to its end: what runs then
+is settled, and the next rollout of the same begins anew. A line that was cut by a crash is as if it was never written.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sdk.errors import RolloutError
+from sdk.tools.system.folders import data_folder
+
+SCHEMA = "armlet.rollout/1"
+MAX_BYTES = 64 << 20
+
+
+class Journal:
+    """The journal of one rollout; a context manager that holds the lock of its inventory."""
+
+    def __init__(
+        self, release: str, inventory: Path, group: str | None, *, folder: Path | None = None
+    ) -> None:
+        self._folder = folder or data_folder("rollouts")
+        place = str(inventory.resolve())
+        key = hashlib.sha256("\0".join((release, place, group or "all")).encode()).hexdigest()[:32]
+        self._header = {"schema": SCHEMA, "release": release, "inventory": place, "group": group}
+        self._inventory = inventory
+        self._lock_path = self._folder / f"{hashlib.sha256(place.encode()).hexdigest()[:32]}.lock"
+        self.path = self._folder / f"{key}.jsonl"
+        self._lock = -1
+        self._file = -1
+        self._ours: dict[str, str] = {}
+        #: When the rollout that this one goes on with was last heard of; None for a new one.
+        self.resumed_from: float | None = None
+
+    def __enter__(self) -> Journal:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = re.sub(r"\D", "", os.pread(self._lock, 16, 0).decode("ascii", "replace"))
+                raise RolloutError(
+                    f"another rollout over {self._inventory} is running",
+                    expected="one at a time",
+                    found=f"process {holder or 'unknown'}",
+                    hint="Wait for it, or stop it with Ctrl-C; then run this again.",
+                ) from None
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for descriptor in (self._file, self._lock):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._file = self._lock = -1
+
+    def is_ours(self, name: str, address: str) -> bool:
+        """Whether an earlier run of this rollout changed, or may have changed, what runs on that board."""
+        return self._ours.get(name) == address
+
+    def write(self, name: str, address: str, state: str, *, ours: bool) -> None:
+        """Returns when the line is on the disk."""
+        self._append(
+            {"board": name, "address": address, "state": state, "ours": ours, "unix_seconds": time.time()}
+        )
+
+    def remove(self) -> None:
+        """The rollout came to its end."""
+        self.path.unlink(missing_ok=True)
+
+    def _open(self) -> None:
+        lines = self._read()
+        if lines is not None:
+            self.resumed_from = self.path.stat().st_mtime
+            for line in lines:
+                if line.get("ours"):
+                    self._ours[str(line.get("board"))] = str(line.get("address"))
+                else:
+                    self._ours.pop(str(line.get("board")), None)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._file = os.open(self.path, flags | (os.O_TRUNC if lines is None else 0), 0o600)
+        if lines is None:
+            self._append(self._header)
+            folder = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
+            os.fsync(folder)
+            os.close(folder)
+        else:
+            os.write(self._file, b"\n")  # ends a line that was cut
+
+    def _read(self) -> list[dict[str, Any]] | None:
+        """The lines after the header; None where there is no journal of this rollout."""
+        try:
+            with open(self.path, "rb") as file:
+                text = file.read(MAX_BYTES)
+        except FileNotFoundError:
+            return None
+        lines = []
+        for raw in text.splitlines():
+            try:
+                line = json.loads(raw)
+            except ValueError:
+                continue  # cut
+            if isinstance(line, dict):
+                lines.append(line)
+        if not lines or any(lines[0].get(key) != value for key, value in self._header.items()):
+            return None
+        return lines[1:]
+
+    def _append(self, line: dict[str, Any]) -> None:
+        # One write, so that lines of several threads do not mix.
+        os.write(self._file, json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        os.fsync(self._file)

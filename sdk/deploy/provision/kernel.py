@@ -1,0 +1,129 @@
+"""Builds the C decoder (device_agent/package/huffman.c) for a board's processor, with the compiler of the ziglang
+wheel.
+
+Nothing is fetched: zig carries headers and start files of every target. The library links to nothing (the two
+functions it needs, memcpy and memset, are in every Python process), so that one file serves any libc version.
+Builds are kept under ``$XDG_CACHE_HOME/armlet/kernels`` by a digest of source, target and flags.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import threading
+from importlib.util import find_spec
+from pathlib import Path
+
+import device_agent
+from sdk.errors import ArmletError
+from sdk.tools.system import folders
+
+# `uname -m` of the board -> target of zig cc, and the processor's baseline
+TARGETS: dict[str, tuple[str, ...]] = {
+    "x86_64": ("-target", "x86_64-linux-gnu", "-mcpu=x86_64"),
+    "aarch64": ("-target", "aarch64-linux-gnu", "-mcpu=generic"),
+    # VFP and Thumb-2, as every ARMv7 Linux distribution demands; no NEON, which would flush denormal weights.
+    "armv7l": ("-target", "arm-linux-gnueabihf", "-mcpu=generic+v7a+vfp3d16"),
+}
+_ALIASES = {"amd64": "x86_64", "arm64": "aarch64", "armv8l": "armv7l"}
+FLAGS = (
+    "-std=c11",
+    "-O3",
+    "-ffp-contract=off",  # a fused multiply-add would round the scaled weights differently
+    "-fno-sanitize=all",  # zig turns traps on by default
+    "-fno-stack-protector",
+    "-fno-unwind-tables",
+    "-fno-asynchronous-unwind-tables",
+    "-fPIC",
+    "-shared",
+    "-nostdlib",
+    "-fvisibility=hidden",
+    "-Wl,-s",
+)
+_SECONDS = 120
+#: Of many boards that are made ready at once, the first has the decoder built that all of them need.
+_BUILDING = threading.Lock()
+
+
+class KernelBuildError(ArmletError):
+    """The C decoder cannot be built for this target, or the compiler is missing or failed."""
+
+
+def cache_folder() -> Path:
+    """Where built kernels are kept."""
+    return folders.cache_folder("kernels")
+
+
+def source_path() -> Path:
+    """huffman.c, as installed."""
+    return Path(device_agent.__file__).parent / "package" / "huffman.c"
+
+
+def target_of(machine: str) -> str:
+    """The key of TARGETS for what `uname -m` says; raises :class:`KernelBuildError`."""
+    name = machine.lower()
+    name = _ALIASES.get(name, name)
+    if name not in TARGETS:
+        raise KernelBuildError(
+            "no C decoder for this processor",
+            expected=", ".join(TARGETS),
+            found=machine,
+            hint="The numpy decoder works everywhere.",
+        )
+    return name
+
+
+def build(machine: str | None = None, *, folder: Path | None = None) -> Path:
+    """Path of the shared library for ``machine`` (as `uname -m` says; this computer's by default).
+
+    Compiles where the cache (``folder``) does not hold it. Raises :class:`KernelBuildError`.
+    """
+    target = target_of(machine or platform.machine())
+    source = source_path()
+    digest = hashlib.sha256(source.read_bytes() + repr((TARGETS[target], FLAGS)).encode()).hexdigest()
+    folder = folder or cache_folder()
+    result = folder / f"huffman-{target}-{digest[:16]}.so"
+    with _BUILDING:
+        if result.is_file():
+            return result
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            # Built aside and renamed, so that two builds at once, or one cut short, leave no half library.
+            output = Path(scratch) / "kernel.so"
+            _compile(target, source, output, folder)
+            output.replace(result)
+    return result
+
+
+def _compile(target: str, source: Path, output: Path, folder: Path) -> None:
+    run_zig("cc", *TARGETS[target], *FLAGS, "-o", str(output), str(source), folder=folder)
+
+
+def run_zig(*arguments: str, folder: Path | None = None) -> None:
+    """Runs a tool of the ziglang wheel, such as ``cc`` or ``ar``, on paths; ``folder`` holds its cache.
+
+    Raises :class:`KernelBuildError` with the first line of what the tool says.
+    """
+    if find_spec("ziglang") is None:
+        raise KernelBuildError(
+            "the ziglang wheel is not installed", hint="pip install 'armlet[host]', or ziglang alone."
+        )
+    cache = str((folder or cache_folder()) / "zig")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "ziglang", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            env={**os.environ, "ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache},
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise KernelBuildError("the compiler did not run", found=str(error)) from error
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+        raise KernelBuildError("the C sources do not compile", found=lines[0])

@@ -1,0 +1,281 @@
+"""Makes a board ready: the runtime's environment, the agent and its decoder, pushed once and proved to work.
+
+    ~/.armlet/                      0700
+        env/<digest>/               numpy and a TFLite runtime, as pip --target would lay them out
+        agent/<digest>/device_agent/  the agent, with the C decoder for this processor beside it
+        accepted/<digest>.json      written when the smoke test of a pair of the two has passed: what it answered
+        python                      runs python3 with the environment of the last deploy, before one of that which was
+                                    accepted last, for edge applications
+        store/                      what is deployed (device_agent.store.store)
+
+The board needs python3 and sshd, nothing else. Trees are named by the digest of their content and appear whole or not
+at all; what is there already is not sent. An environment is used only after its smoke test: until then, and if it
+fails, whatever ran before goes on running.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import device_agent
+from sdk.board.facts import FACTS_SCRIPT, MAX_FACTS_BYTES, Facts, parse_facts
+from sdk.deploy.provision.wheels import (
+    NUMPY_ARCHITECTURES,
+    Environment,
+    Progress,
+    Tree,
+    choose_runtime,
+    fetch_environment,
+    pack_tree,
+)
+from sdk.errors import ProvisionError, RemoteError
+from sdk.tools.printable import printable_text
+
+if TYPE_CHECKING:
+    from sdk.board.ssh.connection import Connection
+
+#: Unpacking and syncing 75 MB on a slow SD card behind a slow link.
+PUSH_SECONDS = 1800.0
+#: The first import of numpy and the runtime on a slow board compiles their bytecode.
+SMOKE_SECONDS = 300.0
+#: Room that stays free on the board's disk.
+SPARE_DISK_BYTES = 32 << 20
+MAX_ANSWER_BYTES = 1 << 16
+MAX_TEXT = 200
+
+KERNEL_FILE = "device_agent/package/_huffman.so"  # device_agent.package.kernel looks for it beside itself
+
+
+@dataclass(frozen=True)
+class Provisioned:
+    """A board that is ready. ``command`` begins every call of the agent; what it needs is in there."""
+
+    facts: Facts
+    command: tuple[str, ...]
+    runtime: str
+    runtime_version: str
+    numpy_version: str
+    #: "xnnpack", "none" or "unknown", as the smoke test found it.
+    delegate: str
+    #: Decoders that work there, the fastest first.
+    decode_kernels: tuple[str, ...]
+    #: What was sent; 0 when all of it was there.
+    sent_bytes: int
+
+
+def read_facts(connection: Connection) -> Facts:
+    """One round trip. Raises RemoteError when the board does not answer like a machine with a shell."""
+    done = connection.run(["sh", "-c", FACTS_SCRIPT], timeout_seconds=30, max_output_bytes=MAX_FACTS_BYTES)
+    return parse_facts(done.stdout.decode("utf-8", "replace"))
+
+
+def agent_tree(kernel: bytes | None = None) -> Tree:
+    """The agent's modules, and the shared library of its C decoder, where there is one for the board."""
+    root = Path(device_agent.__file__).parent
+    files = {
+        f"device_agent/{module.relative_to(root).as_posix()}": (module.read_bytes(), False)
+        for module in sorted(root.rglob("*.py"))
+    }
+    if kernel is not None:
+        files[KERNEL_FILE] = (kernel, True)
+    return pack_tree(files)
+
+
+def bootstrap_source() -> str:
+    """The text that the board's python3 runs to unpack a tree."""
+    return Path(device_agent.__file__).with_name("bootstrap.py").read_text(encoding="utf-8")
+
+
+def provision(
+    connection: Connection,
+    *,
+    facts: Facts | None = None,
+    kernel: bytes | Callable[[str], bytes | None] | None = None,
+    runtime: str | None = None,
+    preferred: Sequence[tuple[str, str]] = (),
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Provisioned:
+    """Makes the board behind ``connection`` ready, sending what is not there yet.
+
+    ``kernel`` is the C decoder's shared library for the board, or makes it when told the architecture ("aarch64");
+    None leaves decoding to numpy. ``runtime`` names one and overrides ``preferred`` (name, version), the
+    board file's order. Raises ProvisionError, RemoteError or ConnectionFailed.
+    """
+    report = progress or (lambda stage, done, total: None)
+    report("look at the board", 0, 0)
+    facts = facts or read_facts(connection)
+    chosen = choose_runtime(facts, name=runtime, preferred=preferred)
+    environment = fetch_environment(chosen, facts, cache=cache, progress=progress)
+    library = kernel(facts.wheel_architecture) if callable(kernel) else kernel
+    agent = agent_tree(library)
+
+    root = posixpath.join(facts.home, ".armlet")
+    env_path = posixpath.join(root, "env", environment.digest)
+    agent_path = posixpath.join(root, "agent", agent.digest)
+    packages = [env_path]
+    if facts.wheel_architecture not in NUMPY_ARCHITECTURES and facts.numpy_folder is not None:
+        packages.append(facts.numpy_folder)  # after ours: nothing else is taken from there
+    python_path = ":".join([agent_path, *packages])
+    command = (
+        "env",
+        f"PYTHONPATH={python_path}",
+        f"ARMLET_HOME={root}",
+        "python3",
+        "-sS",  # no packages but those named: what runs is what was tested
+        "-m",
+        "device_agent",
+    )
+    pair = hashlib.sha256(f"{environment.digest}\n{agent.digest}\n".encode()).hexdigest()
+    accepted = posixpath.join(root, "accepted", f"{pair}.json")
+    proof = connection.get(accepted, max_bytes=MAX_ANSWER_BYTES)
+    sent = 0
+    if proof is None:
+        _check_disk(facts, environment, agent)
+        sent += _push(
+            connection, env_path, environment.archive, environment.archive_sha256, report, "push the runtime"
+        )
+        sent += _push(connection, agent_path, agent.archive, agent.archive_sha256, report, "push the agent")
+        report("smoke test", 0, 0)
+        answer = _smoke_test(connection, command)
+        proof = json.dumps({**answer, "environment": environment.digest, "agent": agent.digest}).encode()
+        connection.put(_launcher(python_path, root), posixpath.join(root, "python"), mode=0o700)
+        connection.put(proof, accepted)
+        # What it says does not matter: an old tree that stays is no reason to refuse a board that works.
+        connection.run([*command, "prune"], max_output_bytes=MAX_ANSWER_BYTES)
+    return _provisioned(facts, command, environment, proof, sent)
+
+
+def _check_disk(facts: Facts, environment: Environment, agent: Tree) -> None:
+    needed = environment.unpacked_bytes + agent.unpacked_bytes + SPARE_DISK_BYTES
+    if facts.free_disk_bytes is not None and facts.free_disk_bytes < needed:
+        raise ProvisionError(
+            "the board's disk is too full for the runtime",
+            expected=f"{needed >> 20} MB free",
+            found=f"{facts.free_disk_bytes >> 20} MB in {facts.home}",
+        )
+
+
+def _push(
+    connection: Connection,
+    destination: str,
+    archive: bytes | Path,
+    sha256: str,
+    report: Progress,
+    stage: str,
+) -> int:
+    """Sends a tree unless it is there; the bytes sent. A file is streamed: many boards may be served at once."""
+    if connection.run(["test", "-d", destination], timeout_seconds=30).status == 0:
+        return 0
+    size = archive.stat().st_size if isinstance(archive, Path) else len(archive)
+    report(stage, 0, size)
+    done = connection.run(
+        ["python3", "-sS", "-c", bootstrap_source(), destination, sha256, str(size)],
+        stdin=archive,
+        timeout_seconds=PUSH_SECONDS,
+        max_output_bytes=MAX_ANSWER_BYTES,
+        sent=lambda count: report(stage, count, size),
+    )
+    answer = _json_line(done.stdout)
+    if done.status != 0 or not isinstance(answer.get("unpacked"), bool):
+        raise ProvisionError(
+            "the board could not unpack what was pushed",
+            found=_text(answer.get("what")) or done.stderr_tail() or f"exit status {done.status}",
+        )
+    return size
+
+
+def _smoke_test(connection: Connection, command: Sequence[str]) -> dict[str, Any]:
+    done = connection.run(
+        [*command, "smoke"], timeout_seconds=SMOKE_SECONDS, max_output_bytes=MAX_ANSWER_BYTES
+    )
+    answer = _json_line(done.stdout)
+    if done.status != 0:
+        said = "; found ".join(t for t in (_text(answer.get("what")), _text(answer.get("found"))) if t)
+        raise ProvisionError(
+            "the runtime does not work on the board, and is not used",
+            expected="the smoke test to pass",
+            found=said or done.stderr_tail() or f"exit status {done.status}",
+            hint=_text(answer.get("hint")) or None,
+        )
+    return answer
+
+
+def _launcher(python_path: str, root: str) -> bytes:
+    path = shlex.quote(python_path)
+    return (
+        "#!/bin/sh\n"
+        "# Written by armlet: python3 with the agent and the runtime that were tested here last.\n"
+        f'PYTHONPATH={path}${{PYTHONPATH:+:$PYTHONPATH}} ARMLET_HOME={shlex.quote(root)} exec python3 "$@"\n'
+    ).encode()
+
+
+def prefer(connection: Connection, provisioned: Provisioned) -> None:
+    """Makes this runtime the one that edge applications on the board get, of several that were accepted."""
+    variables = dict(part.split("=", 1) for part in provisioned.command if "=" in part)
+    root = variables["ARMLET_HOME"]
+    path, wanted = posixpath.join(root, "python"), _launcher(variables["PYTHONPATH"], root)
+    if connection.get(path, max_bytes=MAX_ANSWER_BYTES) != wanted:
+        connection.put(wanted, path, mode=0o700)
+
+
+def _provisioned(
+    facts: Facts, command: tuple[str, ...], environment: Environment, proof: bytes, sent: int
+) -> Provisioned:
+    answer = _json_line(proof)
+    kernels = answer.get("decode_kernels")
+    if kernels not in (["c", "numpy"], ["numpy"]):
+        raise RemoteError("the board's smoke test names no decoder", found=_text(kernels))
+    delegate = answer.get("delegate")
+    if delegate not in ("xnnpack", "none", "unknown"):
+        raise RemoteError("the board's smoke test is not acceptable", found=_text(delegate))
+    if answer.get("runtime") != environment.runtime:
+        raise RemoteError(
+            "another runtime answers than was pushed",
+            expected=environment.runtime,
+            found=_text(answer.get("runtime")),
+        )
+    return Provisioned(
+        facts=facts,
+        command=command,
+        runtime=environment.runtime,
+        runtime_version=_text(answer.get("runtime_version")),
+        numpy_version=_text(answer.get("numpy_version")),
+        delegate=delegate,
+        decode_kernels=tuple(str(name) for name in kernels),
+        sent_bytes=sent,
+    )
+
+
+def _json_line(data: bytes) -> dict[str, Any]:
+    """The object in an answer; {} when it is none: whoever asks then says what was found instead."""
+    try:
+        answer = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _text(value: Any) -> str:
+    """A board's words, printable and short."""
+    return printable_text(value, MAX_TEXT)
+
+
+def fetch_runtime(
+    facts: Facts,
+    *,
+    runtime: str | None = None,
+    preferred: Sequence[tuple[str, str]] = (),
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Environment:
+    """Fetches the runtime for boards like ``facts`` now, so that a later :func:`provision` needs no network."""
+    chosen = choose_runtime(facts, name=runtime, preferred=preferred)
+    return fetch_environment(chosen, facts, cache=cache, progress=progress)

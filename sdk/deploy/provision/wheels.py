@@ -1,0 +1,396 @@
+"""The runtime of a board as one archive: wheels fetched by pip on the host, trimmed, packed, and kept.
+
+The board has no pip and no internet, so the host asks pip for wheels of the board's Python, C library and processor
+(``pip download --platform``; nothing of them is run here), unpacks them, leaves out what an interpreter does not need,
+and packs the rest into one gzipped tar whose name is the digest of its content. Wheels and archives are kept under
+``$XDG_CACHE_HOME/armlet``: what was fetched once is provisioned later with no network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import gzip
+import hashlib
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sdk.board.facts import Facts
+from sdk.errors import ProvisionError
+from sdk.tools.system.folders import cache_folder
+
+#: (stage, done, total): ``total`` may be 0 while it is unknown.
+Progress = Callable[[str, int, int], None]
+
+PIP_SECONDS = 600.0
+#: No wheel of ours unpacks to more than this many bytes.
+MAX_WHEEL_BYTES = 1 << 30
+
+_ENVIRONMENT_SCHEMA = "armlet.environment/1"
+#: Of many boards that are made ready at once, the first fetches what all of them need.
+_FETCHING = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A TFLite runtime on the package index: where its wheels run, and which numpy it needs."""
+
+    name: str
+    version: str
+    #: Lowest and highest Python that has wheels, inclusive.
+    pythons: tuple[tuple[int, int], tuple[int, int]]
+    architectures: tuple[str, ...]
+    numpy: str
+
+
+#: In the order of preference where a board's file names none: tflite-runtime 2.14.0, its last release, is small and
+#: has wheels for old boards; it was built against numpy 1 and fails under numpy 2 as soon as a model is loaded.
+RUNTIMES: Mapping[str, Runtime] = {
+    runtime.name: runtime
+    for runtime in (
+        Runtime(
+            "tflite-runtime", "2.14.0", ((3, 8), (3, 11)), ("aarch64", "armv7l", "x86_64"), "numpy>=1.23.2,<2"
+        ),
+        Runtime("ai-edge-litert", "2.3.0", ((3, 10), (3, 14)), ("aarch64", "x86_64"), "numpy>=1.23.2"),
+    )
+}
+
+#: The package index has wheels of numpy for these. Elsewhere (32-bit ARM) the board's own numpy is used.
+NUMPY_ARCHITECTURES = ("aarch64", "x86_64")
+
+#: Left out of a board's environment, by the path inside the wheel. The interpreter imports and runs without them.
+TRIMMED = (
+    "ai_edge_litert/libLiteRtWebGpuAccelerator.so",  # 19 MB; GPU through WebGPU
+    "ai_edge_litert/aot/*",
+    "ai_edge_litert/vendors/*",
+    "ai_edge_litert/tools/*",
+    "numpy/*/tests/*",
+    "numpy/tests/*",
+    "numpy/f2py/*",
+    "numpy/distutils/*",
+    "numpy/*/include/*",
+    "*/_core/lib/*",
+    "numpy/core/lib/*",
+    "numpy/doc/*",
+    "*.pyi",
+    "*.pxd",
+    "*.h",
+    "*.a",
+    "*.dist-info/RECORD",
+    "*.data/scripts/*",
+)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One archive for one kind of board. ``digest`` is of its files; ``archive_sha256`` of the .tar.gz itself."""
+
+    runtime: str
+    runtime_version: str
+    python: tuple[int, int]
+    architecture: str
+    #: The least C library that its wheels ask for.
+    glibc: tuple[int, int]
+    wheels: tuple[str, ...]
+    digest: str
+    archive: Path
+    archive_sha256: str
+    archive_bytes: int
+    unpacked_bytes: int
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Files that go to a board together: ``digest`` of their paths, modes and bytes, and the .tar.gz of them."""
+
+    digest: str
+    archive: bytes
+    unpacked_bytes: int
+
+    @property
+    def archive_sha256(self) -> str:
+        return hashlib.sha256(self.archive).hexdigest()
+
+
+# -- choosing -------------------------------------------------------------------------------------------------------
+
+
+def choose_runtime(
+    facts: Facts, *, name: str | None = None, preferred: Sequence[tuple[str, str]] = ()
+) -> Runtime:
+    """The runtime for a board: the one that is named, else the first of ``preferred`` (name, version) that has
+    wheels for it, else the first of RUNTIMES that has. Raises ProvisionError with the reason for each that has not."""
+    if name is not None:
+        preferred = [(n, v) for n, v in preferred if n == name] or [(_known(name).name, _known(name).version)]
+    candidates = [_with_version(*choice) for choice in preferred] or list(RUNTIMES.values())
+    reasons = []
+    for runtime in candidates:
+        reason = why_not(runtime, facts)
+        if reason is None:
+            return runtime
+        reasons.append(f"{runtime.name}: {reason}")
+    raise ProvisionError(
+        "no runtime has wheels for this board",
+        expected=" or ".join(f"{r.name} {r.version}" for r in candidates),
+        found="; ".join(reasons),
+        hint="Python 3.8 to 3.14 with glibc, on aarch64 or armv7l, has one.",
+    )
+
+
+def _known(name: str) -> Runtime:
+    if name not in RUNTIMES:
+        raise ProvisionError("this is not a runtime", expected=" or ".join(RUNTIMES), found=repr(name)[:60])
+    return RUNTIMES[name]
+
+
+def _with_version(name: str, version: str) -> Runtime:
+    known = _known(name)
+    return Runtime(name, version, known.pythons, known.architectures, known.numpy)
+
+
+def why_not(runtime: Runtime, facts: Facts) -> str | None:
+    """Why a board cannot have a runtime; None when it can, as far as facts tell."""
+    low, high = runtime.pythons
+    if facts.python is None:
+        return "the board has no python3"
+    if facts.python_implementation != "cpython" or "t" in facts.python_abi_flags:
+        return f"needs the ordinary CPython, found {facts.python_implementation} {facts.python_abi_flags}".strip()
+    if not low <= facts.python[:2] <= high:
+        return f"needs Python {_dotted(low)} to {_dotted(high)}, found {_dotted(facts.python)}"
+    if facts.wheel_architecture not in runtime.architectures:
+        return f"needs {', '.join(runtime.architectures)}, found {facts.wheel_architecture}"
+    if facts.glibc is None:
+        return f"needs glibc, found {facts.libc}"
+    if facts.wheel_architecture not in NUMPY_ARCHITECTURES and facts.numpy_folder is None:
+        return f"needs the system's numpy on {facts.wheel_architecture} (on the board: apt-get install python3-numpy)"
+    return None
+
+
+def _dotted(version: Sequence[int]) -> str:
+    return ".".join(str(part) for part in version)
+
+
+# -- fetching -------------------------------------------------------------------------------------------------------
+
+
+def fetch_environment(
+    runtime: Runtime, facts: Facts, *, cache: Path | None = None, progress: Progress | None = None
+) -> Environment:
+    """The archive for a board, from the cache or, the first time, from the package index through pip.
+
+    ``facts`` need only be right about Python, architecture and glibc. Raises ProvisionError.
+    """
+    reason = why_not(runtime, facts)
+    if reason is not None:
+        raise ProvisionError(f"{runtime.name} {runtime.version} cannot run on this board", found=reason)
+    with _FETCHING:
+        return cached_environment(runtime, facts, cache=cache) or _fetch(runtime, facts, cache, progress)
+
+
+def _fetch(runtime: Runtime, facts: Facts, cache: Path | None, progress: Progress | None) -> Environment:
+    assert facts.python is not None and facts.glibc is not None  # noqa: PT018 - why_not has seen to it
+    folder = cache if cache is not None else cache_folder()
+    python = facts.python[:2]
+    if progress is not None:
+        progress(f"fetch {runtime.name}", 0, 0)
+    wheels = _download(runtime, python, facts.wheel_architecture, facts.glibc, folder / "wheels")
+    if progress is not None:
+        progress(f"pack {runtime.name}", 0, 0)
+    files = trimmed_files(wheels)
+    tree = pack_tree(files)
+    archive = folder / "environments" / f"{tree.digest}.tar.gz"
+    environment = Environment(
+        runtime=runtime.name,
+        runtime_version=runtime.version,
+        python=python,
+        architecture=facts.wheel_architecture,
+        glibc=max(least_glibc(wheel.name) for wheel in wheels),
+        wheels=tuple(sorted(wheel.name for wheel in wheels)),
+        digest=tree.digest,
+        archive=archive,
+        archive_sha256=tree.archive_sha256,
+        archive_bytes=len(tree.archive),
+        unpacked_bytes=tree.unpacked_bytes,
+    )
+    _write(archive, tree.archive)
+    description = {**asdict(environment), "schema": _ENVIRONMENT_SCHEMA, "archive": archive.name}
+    _write(_record_path(runtime, facts, folder), json.dumps(description, indent=1).encode())
+    return environment
+
+
+def cached_environment(runtime: Runtime, facts: Facts, *, cache: Path | None = None) -> Environment | None:
+    """What an earlier fetch left for such a board; None when there is nothing, or nothing that runs on its glibc."""
+    if facts.python is None or facts.glibc is None:
+        return None
+    environment = read_environment(
+        _record_path(runtime, facts, cache if cache is not None else cache_folder())
+    )
+    return environment if environment is not None and environment.glibc <= facts.glibc else None
+
+
+def _record_path(runtime: Runtime, facts: Facts, folder: Path) -> Path:
+    assert facts.python is not None
+    python = f"cp{facts.python[0]}{facts.python[1]}"
+    return (
+        folder / "environments" / f"{runtime.name}-{runtime.version}-{python}-{facts.wheel_architecture}.json"
+    )
+
+
+def read_environment(record: Path) -> Environment | None:
+    """An environment as its record in the cache describes it; None when record or archive are not whole."""
+    try:
+        values = json.loads(record.read_bytes())
+        if values.pop("schema") != _ENVIRONMENT_SCHEMA:
+            return None
+        archive = record.parent / values.pop("archive")
+        pairs: Any = {key: tuple(values.pop(key)) for key in ("python", "glibc", "wheels")}
+        environment = Environment(archive=archive, **pairs, **values)
+        whole = archive.stat().st_size == environment.archive_bytes
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return environment if whole else None
+
+
+def platform_tags(architecture: str, glibc: tuple[int, int]) -> tuple[str, ...]:
+    """The platforms of wheels that run there, newest first (PEP 600; the old names are its aliases for x86_64 and
+    the others)."""
+    tags = [f"manylinux_{glibc[0]}_{minor}_{architecture}" for minor in range(glibc[1], 16, -1)]
+    tags.append(f"manylinux2014_{architecture}")
+    if architecture in ("x86_64", "i686"):
+        tags += [f"manylinux2010_{architecture}", f"manylinux1_{architecture}"]
+    return tuple(tags)
+
+
+def least_glibc(wheel_name: str) -> tuple[int, int]:
+    """The lowest glibc among the platform tags of a wheel's file name (PEP 427, PEP 600)."""
+    tags = wheel_name.removesuffix(".whl").rsplit("-", 1)[-1].split(".")
+    old = {"manylinux2014": (2, 17), "manylinux2010": (2, 12), "manylinux1": (2, 5)}
+    found = []
+    for tag in tags:
+        match = re.match(r"manylinux_(\d+)_(\d+)_", tag)
+        if match:
+            found.append((int(match[1]), int(match[2])))
+        elif tag.split("_")[0] in old:
+            found.append(old[tag.split("_")[0]])
+    return min(found, default=(2, 5))
+
+
+def _download(
+    runtime: Runtime, python: tuple[int, int], architecture: str, glibc: tuple[int, int], folder: Path
+) -> list[Path]:
+    """Fetches the wheels of a runtime and its numpy, and nothing else: the interpreter imports with numpy alone."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    wanted = [f"{runtime.name}=={runtime.version}"]
+    if architecture in NUMPY_ARCHITECTURES:
+        wanted.append(runtime.numpy)
+    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder) as temporary:
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-input",
+        ]
+        command += ["--no-deps", "--only-binary=:all:", "--implementation", "cp"]
+        command += ["--python-version", _dotted(python), "--dest", temporary, "--find-links", str(folder)]
+        for tag in platform_tags(architecture, glibc):
+            command += ["--platform", tag]
+        try:
+            done = subprocess.run(
+                [*command, *wanted],
+                capture_output=True,
+                text=True,
+                timeout=PIP_SECONDS,
+                stdin=subprocess.DEVNULL,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ProvisionError(f"pip could not fetch {runtime.name}", found=str(error)[:200]) from None
+        if done.returncode != 0:
+            lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [done.stderr]
+            raise ProvisionError(
+                f"pip could not fetch {' and '.join(wanted).replace('==', ' ')}",
+                expected=f"wheels for Python {_dotted(python)}, {architecture}, glibc {_dotted(glibc)}",
+                found=" ".join(lines[-1].split())[:300],
+                hint="The first deploy to a kind of board needs the package index; `sdk board fetch` does it ahead.",
+            )
+        wheels = []
+        for path in sorted(Path(temporary).glob("*.whl")):
+            wheels.append(path.replace(folder / path.name))
+        return wheels
+
+
+# -- trimming and packing -------------------------------------------------------------------------------------------
+
+
+def trimmed_files(wheels: Iterable[Path]) -> dict[str, tuple[bytes, bool]]:
+    """Path -> (bytes, executable) of everything in the wheels that an interpreter needs, as pip would lay it out."""
+    files: dict[str, tuple[bytes, bool]] = {}
+    for wheel in wheels:
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                if sum(info.file_size for info in archive.infolist()) > MAX_WHEEL_BYTES:
+                    raise ProvisionError(
+                        f"{wheel.name} is too large", expected=f"at most {MAX_WHEEL_BYTES} bytes"
+                    )
+                for info in archive.infolist():
+                    path = _installed_path(info.filename)
+                    if not info.is_dir() and path is not None:
+                        files[path] = (archive.read(info), bool(info.external_attr >> 16 & 0o100))
+        except (zipfile.BadZipFile, OSError) as error:
+            wheel.unlink(missing_ok=True)
+            raise ProvisionError(
+                f"the wheel {wheel.name} is damaged", found=str(error), hint="It was removed; fetch it again."
+            ) from None
+    return files
+
+
+def _installed_path(name: str) -> str | None:
+    """Where a member of a wheel goes (PEP 427: ``*.data/purelib`` and ``platlib`` are moved up); None: left out."""
+    if any(fnmatch.fnmatchcase(name, pattern) for pattern in TRIMMED):
+        return None
+    match = re.fullmatch(r"[^/]+\.data/(?:purelib|platlib)/(.+)", name)
+    return match[1] if match else None if ".data/" in name else name
+
+
+def pack_tree(files: Mapping[str, tuple[bytes, bool]]) -> Tree:
+    """A reproducible .tar.gz: sorted names, no times, no owners."""
+    digest = hashlib.sha256()
+    buffer = io.BytesIO()
+    # The digest is of the content, since another zlib may pack the same files into other bytes.
+    with (
+        gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=6, mtime=0, filename="") as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for path, (data, executable) in sorted(files.items()):
+            info = tarfile.TarInfo(path)
+            info.size, info.mode = len(data), 0o700 if executable else 0o600
+            archive.addfile(info, io.BytesIO(data))
+            digest.update(f"{path}\0{int(executable)}\0{hashlib.sha256(data).hexdigest()}\n".encode())
+    return Tree(digest.hexdigest(), buffer.getvalue(), sum(len(data) for data, _ in files.values()))
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise

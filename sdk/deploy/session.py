@@ -1,0 +1,143 @@
+"""A board, ready to be talked to: connected, provisioned, with its agent. Puts the board side's stages together."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdk.board.catalogue import Board, load_board
+from sdk.board.ssh.connection import connect
+from sdk.deploy.agent.remote_agent import RemoteAgent
+from sdk.deploy.provision.kernel import KernelBuildError, build
+from sdk.deploy.provision.provisioning import Provisioned, provision
+from sdk.errors import BoardError, RemoteError
+from sdk.tools.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from sdk.board.ssh.connection import Connection
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which board, how to reach it, and what to run there. None: as ssh and the board's file say."""
+
+    host: str | None = None
+    port: int | None = None
+    user: str | None = None
+    key: Path | None = None
+    accept_new_host_key: bool = False
+    known_hosts: Path | None = None
+    runtime: str | None = None
+    kernel: str = "auto"  # decoder on the board: "auto", "c" or "numpy"
+
+
+@dataclass(frozen=True)
+class Session:
+    """One open connection to a board that is ready to run models."""
+
+    board: Board
+    connection: Connection
+    provisioned: Provisioned
+    agent: RemoteAgent
+    kernel: str
+
+
+def agent_folder(connection: Connection) -> str:
+    """Where the agent keeps everything on a board: ``~/.armlet``, which need not be there yet."""
+    done = connection.run(["sh", "-c", 'printf %s "$HOME"'], max_output_bytes=1 << 12)
+    home = done.stdout.decode("utf-8", "replace")
+    if done.status != 0 or not home.startswith("/") or not home.isprintable():
+        raise RemoteError(
+            f"{connection.address} has no home folder for who logs in",
+            expected="$HOME, a path from the root",
+            found=repr(home)[:80],
+        )
+    return posixpath.join(home, ".armlet")
+
+
+def accepted_agent(connection: Connection) -> RemoteAgent | None:
+    """The agent that was accepted last on a board, by :mod:`sdk.deploy.provision.provisioning`; None where there
+    never was one."""
+    launcher = posixpath.join(agent_folder(connection), "python")
+    if connection.run(["test", "-x", launcher]).status != 0:
+        return None
+    return RemoteAgent(connection, (launcher, "-sS", "-m", "device_agent"))
+
+
+@contextmanager
+def open_connection(
+    board_name: str, target: Target, progress: Progress = silent
+) -> Iterator[tuple[Board, Connection]]:
+    """Connects to a board as it is and sends nothing. Raises BoardError or ConnectionFailed."""
+    board = load_board(board_name)
+    with ExitStack() as stack:
+        progress("connect", 0, 0)
+        yield board, stack.enter_context(connect(**login(board, target, stack)))
+
+
+@contextmanager
+def open_session(board_name: str, target: Target, progress: Progress = silent) -> Iterator[Session]:
+    """Connects to a board and makes it ready; the first time sends runtime and agent, later nothing.
+
+    Raises BoardError, ConnectionFailed or ProvisionError.
+    """
+    with open_connection(board_name, target, progress) as (board, connection):
+        yield make_ready(board, connection, target, progress)
+
+
+def make_ready(board: Board, connection: Connection, target: Target, progress: Progress = silent) -> Session:
+    """A board that is connected, with the runtime of ``target``. Raises ProvisionError."""
+    provisioned = provision(
+        connection,
+        kernel=None if target.kernel == "numpy" else _kernel,
+        runtime=target.runtime,
+        preferred=[(r.name, r.version) for r in board.runtimes],
+        progress=progress,
+    )
+    return Session(
+        board,
+        connection,
+        provisioned,
+        RemoteAgent(connection, provisioned.command, emulated=board.emulated),
+        target.kernel,
+    )
+
+
+def login(board: Board, target: Target, stack: ExitStack) -> dict[str, Any]:
+    """The arguments of ``connect``; starts the board first where it lives on this machine."""
+    if board.transport == "local" and target.host is None:
+        from sdk.board.local import LocalBoard
+
+        return stack.enter_context(LocalBoard()).login()
+    if board.transport == "virtual" and target.host is None:
+        from sdk.board.virtual import VirtualBoard
+
+        return VirtualBoard(board).login()  # it runs in the background: `sdk board start`
+    if target.host is None:
+        raise BoardError(
+            f"where is the board {board.name}?",
+            expected="--host with an address or a name of ~/.ssh/config",
+            found="no host",
+            hint=f"For example: --board {board.name} --host raspberrypi.local",
+        )
+    return {
+        "host": target.host,
+        "port": target.port,
+        "user": target.user,
+        "default_user": board.user,
+        "key": target.key,
+        "known_hosts": target.known_hosts,
+        "accept_new_host_key": target.accept_new_host_key,
+    }
+
+
+def _kernel(architecture: str) -> bytes | None:
+    """The C decoder for that processor; None where it cannot be built, and numpy decodes."""
+    try:
+        return build(architecture).read_bytes()
+    except KernelBuildError:
+        return None

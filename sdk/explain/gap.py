@@ -1,0 +1,295 @@
+"""Where a promised speed-up went: from theory to measurement, in seconds. Pure.
+
+Theory promises the candidate ``measured time of the baseline / ratio of MACs``. What it took beyond that is the
+gap. Both measured times are cut into the same parts (:mod:`sdk.explain.breakdown`), and a part of the gap is the
+candidate's part minus the baseline's over the ratio. So a baseline that wastes as much as the candidate explains
+nothing, and the parts add up to the gap. On ``n`` threads the gap is that of the profiled run divided among them,
+plus what did not scale.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from device_agent.record import fields
+from sdk.errors import DataError
+from sdk.explain.breakdown import DISTURBANCE, PARTS, THREADS, Peaks, Subject, breakdown, dispatch_seconds
+from sdk.explain.causes import Case, causes
+
+SCHEMA = "armlet.gap/2"
+#: What records of earlier schemas lack; they are still read.
+EARLIER: Mapping[str, dict[str, Any]] = {"armlet.gap/1": {"doubts": []}}
+
+#: A model is called pruned when this share of its MACs or more is by zero.
+PRUNED_SHARE = 0.05
+
+#: What is measured apart from the median (operators, dispatch, threads) should add up to it within this.
+ADDS_UP = 0.05
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the gap. ``seconds`` = ``candidate_seconds - baseline_seconds``, below 0 where it made up for some.
+
+    ``baseline_seconds`` is the baseline's part over the theoretical speed-up: what the candidate could have had.
+    """
+
+    name: str
+    seconds: float
+    baseline_seconds: float
+    candidate_seconds: float
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A candidate against a baseline: from what theory promised to what was measured.
+
+    ``parts`` stand in the order of :data:`sdk.explain.breakdown.PARTS` and add up to ``measured_seconds -
+    promised_seconds``. ``causes`` are the largest of them in words, with what to try. ``sparsity`` says whether
+    zero weights made it faster, "" where there are none. ``doubts`` say why the parts do not add up, see
+    :func:`doubts`. ``work`` is what theory counted: "MACs", or "effective MACs" between two versions of one
+    network.
+    """
+
+    baseline: str
+    candidate: str
+    threads: int
+    work: str
+    theoretical_speedup: float
+    measured_speedup: float
+    promised_seconds: float
+    measured_seconds: float
+    peak_flop_per_second: float
+    peak_source: str
+    method: str
+    parts: tuple[Part, ...]
+    causes: tuple[str, ...]
+    sparsity: str = ""
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def share_realised(self) -> float:
+        """Measured over theoretical speed-up."""
+        return self.measured_speedup / self.theoretical_speedup
+
+    @property
+    def seconds(self) -> float:
+        """The whole gap; below 0 where the candidate is faster than promised."""
+        return self.measured_seconds - self.promised_seconds
+
+    @property
+    def accounted(self) -> float:
+        """What operators, dispatch and threads take, as a share of the candidate's median: about 1 on a quiet board."""
+        return 1.0 - self._disturbance.candidate_seconds / self.measured_seconds
+
+    @property
+    def baseline_accounted(self) -> float:
+        """The same of the baseline."""
+        return 1.0 - self._disturbance.baseline_seconds / self.promised_seconds
+
+    @property
+    def adds_up(self) -> bool:
+        """True when both models' parts add up to what was measured, as near as :data:`ADDS_UP`."""
+        return max(abs(1.0 - self.accounted), abs(1.0 - self.baseline_accounted)) <= ADDS_UP
+
+    @property
+    def _disturbance(self) -> Part:
+        return next(part for part in self.parts if part.name == DISTURBANCE)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dict, with the share that arrived beside the fields."""
+        record = {"schema": SCHEMA, **dataclasses.asdict(self)}
+        record["parts"] = [dataclasses.asdict(part) for part in self.parts]
+        lists = {"causes": list(self.causes), "doubts": list(self.doubts)}
+        return {**record, **lists, "share_realised": self.share_realised}
+
+    @classmethod
+    def from_json(cls, record: Any) -> Gap:
+        """The gap that :meth:`to_json` wrote. Raises DataError that names the first field that is wrong."""
+        if isinstance(record, Mapping) and record.get("schema") in EARLIER:
+            record = {**EARLIER[record["schema"]], **record, "schema": SCHEMA}
+        values = fields.check_record(record, what="a gap", schema=SCHEMA, checks=_CHECKS, error=DataError)
+        del values["share_realised"]
+        return cls(**values)
+
+
+def explain(baseline: Subject, candidate: Subject, peaks: Peaks) -> tuple[Gap, ...]:
+    """The gap on the profiled number of threads, then on every other one that both were measured with.
+
+    Raises DataError where a model has no MACs, or the profiles were taken differently.
+    """
+    work, ratio = _theory(baseline, candidate)
+    if (baseline.profile.threads, baseline.profile.method) != (
+        candidate.profile.threads,
+        candidate.profile.method,
+    ):
+        raise DataError("these profiles cannot be compared", expected="the same threads and method")
+    of_baseline, of_candidate = breakdown(baseline, peaks), breakdown(candidate, peaks)
+    alone = [
+        Part(
+            name,
+            of_candidate[name] - of_baseline[name] / ratio,
+            of_baseline[name] / ratio,
+            of_candidate[name],
+        )
+        for name in PARTS
+    ]
+    pairs = [(baseline.measurement, candidate.measurement)]
+    others = {timed.threads: timed for timed in baseline.parallel}
+    pairs += [(others[timed.threads], timed) for timed in candidate.parallel if timed.threads in others]
+    gaps = []
+    for base, own in pairs:
+        scale = candidate.profile.threads / own.threads
+        parts = [
+            Part(p.name, p.seconds * scale, p.baseline_seconds * scale, p.candidate_seconds * scale)
+            for p in alone
+        ]
+        lost_here = own.median - candidate.measurement.median * scale
+        lost_there = (base.median - baseline.measurement.median * scale) / ratio
+        parts = [
+            Part(THREADS, lost_here - lost_there, lost_there, lost_here) if p.name == THREADS else p
+            for p in parts
+        ]
+        gaps.append(
+            Gap(
+                baseline=baseline.name,
+                candidate=candidate.name,
+                threads=own.threads,
+                work=work,
+                theoretical_speedup=ratio,
+                measured_speedup=base.median / own.median,
+                promised_seconds=base.median / ratio,
+                measured_seconds=own.median,
+                peak_flop_per_second=peaks.flop_per_second,
+                peak_source=peaks.source,
+                method=candidate.profile.method,
+                parts=tuple(parts),
+                causes=causes(
+                    Case(baseline, candidate, peaks, ratio, scale),
+                    {p.name: p.seconds for p in parts},
+                    own.median,
+                ),
+                sparsity=sparsity_verdict(candidate),
+                doubts=(*doubts(baseline), *doubts(candidate)),
+            )
+        )
+    return tuple(gaps)
+
+
+def doubts(subject: Subject) -> tuple[str, ...]:
+    """Why a model's operators and dispatch do not add up to its median as near as :data:`ADDS_UP`; () where they do.
+
+    Either profiling slowed the model down, against inferences without the profiler in turn with it, or the model itself
+    took another time then than when it was measured.
+    """
+    profile, median = subject.profile, subject.measurement.median
+    accounted = profile.kernel_seconds + dispatch_seconds(subject)
+    if abs(accounted / median - 1.0) <= ADDS_UP:
+        return ()
+    found = []
+    plain = profile.unprofiled_seconds
+    if plain > 0.0 and accounted > (1.0 + ADDS_UP) * plain:
+        found.append(
+            f"the operators of {subject.name} took {100 * accounted / plain:.0f} % of an inference "
+            "without the profiler, in turn with them: profiling slows it down"
+        )
+    if abs(plain / median - 1.0) > ADDS_UP:
+        found.append(
+            f"{subject.name} took {100 * plain / median:.0f} % of its median while its operators were timed: something "
+            "else ran, or the clock moved"
+        )
+    return tuple(found)
+
+
+def _theory(baseline: Subject, candidate: Subject) -> tuple[str, float]:
+    for subject in (baseline, candidate):
+        if not subject.effective_macs:
+            raise DataError(f"{subject.name} promises nothing", expected="multiply-accumulates", found="none")
+    if baseline.macs == candidate.macs:
+        # Two versions of one network: dense counts promise nothing, the zeros do.
+        return "effective MACs", baseline.effective_macs / candidate.effective_macs
+    return "MACs", baseline.macs / candidate.macs
+
+
+def sparsity_verdict(subject: Subject) -> str:
+    """Whether zero weights made this model faster, or only smaller; "" for one that is not pruned."""
+    zeros = 1.0 - subject.effective_macs / subject.macs if subject.macs else 0.0
+    if zeros < PRUNED_SHARE:
+        return ""
+    if subject.profile.method == "isolated":
+        return (
+            f"{100 * zeros:.0f} % of the multiply-accumulates are by zero; whether the runtime skips them cannot be "
+            "seen in operators timed one by one"
+        )
+    operators = [time for time in subject.operators() if time.cost.macs]
+    sparse = [time for time in operators if time.ran_sparse]
+    if sparse:
+        share = sum(time.cost.macs for time in sparse) / subject.macs
+        return (
+            f"pruning took effect: {len(sparse)} of {len(operators)} operators that multiply, with "
+            f"{100 * share:.0f} % of the multiply-accumulates, ran sparse kernels (SPMM)"
+        )
+    return (
+        f"smaller, not faster: {100 * zeros:.0f} % of the multiply-accumulates are by zero, but no sparse kernel "
+        "(SPMM) ran, so the zeros were multiplied all the same"
+    )
+
+
+# -- JSON ---------------------------------------------------------------------------------------------------------
+
+
+def _signed(value: Any) -> float:
+    return fields.number(value, -fields.MAX_SECONDS, fields.MAX_SECONDS)
+
+
+def _positive(value: Any) -> float:
+    number = fields.number(value, 0.0, 1e18)
+    if number == 0.0:
+        raise fields.Refused("a number above 0")
+    return number
+
+
+def _sentence(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > 2000 or not value.isprintable():
+        raise fields.Refused("printable text of at most 2000 characters")
+    return value
+
+
+def _part(value: Any) -> Part:
+    checks = {
+        "name": fields.one_of(*PARTS),
+        **dict.fromkeys(("seconds", "baseline_seconds", "candidate_seconds"), _signed),
+    }
+    if not isinstance(value, Mapping) or set(value) != set(checks):
+        raise fields.Refused("parts of " + ", ".join(checks))
+    return Part(**{name: check(value[name]) for name, check in checks.items()})
+
+
+def _parts(value: Any) -> tuple[Part, ...]:
+    parts = fields.list_of(_part, len(PARTS))(value)
+    if tuple(part.name for part in parts) != PARTS:
+        raise fields.Refused("the parts " + ", ".join(PARTS))
+    return parts
+
+
+_CHECKS: dict[str, Any] = {
+    "baseline": fields.text,
+    "candidate": fields.text,
+    "threads": lambda value: fields.integer(value, 1, 1024),
+    "work": fields.text,
+    "theoretical_speedup": _positive,
+    "measured_speedup": _positive,
+    "promised_seconds": _positive,
+    "measured_seconds": _positive,
+    "peak_flop_per_second": _positive,
+    "peak_source": _sentence,
+    "method": fields.one_of("runtime", "isolated"),
+    "parts": _parts,
+    "causes": fields.list_of(_sentence, 16),
+    "doubts": fields.list_of(_sentence, 16),
+    "sparsity": _sentence,
+    "share_realised": _positive,
+}

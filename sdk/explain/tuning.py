@@ -1,0 +1,144 @@
+"""Which variant of a model is best on a board: the records of `sdk tune`, and the choice between candidates. Pure.
+
+A variant is one form of the model (dense float, float with so many zeros, int8); a candidate is a variant on one
+runtime with one number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from device_agent.record.measurement import Measurement
+from sdk.errors import DataError
+
+SCHEMA = "armlet.tuning/1"
+#: Counts of instructions are exact, what they stand for is not: closer than this they are equal.
+EQUAL_INSTRUCTIONS = 0.01
+#: However uncertain the medians, one that is further than this above another is slower.
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One variant on one runtime with one number of threads, and what the board needs for an inference of it.
+
+    ``points_lost`` are points of top-1, or of answers like the original's where the images have no labels.
+    ``measurement`` is None on an emulated board, whose ``instructions`` are counted instead.
+    """
+
+    variant: str
+    form: str  # "dense", "sparse" or "int8"
+    package_bytes: int
+    points_lost: float
+    runtime: str
+    runtime_version: str
+    threads: int
+    measurement: Measurement | None = None
+    instructions: int | None = None
+
+    @property
+    def cost(self) -> float:
+        """What candidates are ranked by: the median in seconds, or instructions."""
+        return float(self.instructions or 0) if self.measurement is None else self.measurement.median
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Where the cost lies: 95 % interval of the median, or what counts as the same number of instructions."""
+        if self.measurement is None:
+            return self.cost * (1 - EQUAL_INSTRUCTIONS / 2), self.cost * (1 + EQUAL_INSTRUCTIONS / 2)
+        return self.measurement.median_interval()
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready, raw samples included."""
+        measurement = None if self.measurement is None else self.measurement.to_json()
+        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "measurement": measurement}
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Candidate:
+        """What :meth:`to_json` wrote."""
+        measurement = record["measurement"]
+        return cls(
+            **{**record, "measurement": None if measurement is None else Measurement.from_json(measurement)}
+        )
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A variant that was not measured, on one runtime or at all, and why."""
+
+    variant: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Everything that was tried on a board, the fastest first; ``chosen`` is the number of the one that won."""
+
+    model: str
+    board: str
+    emulated: bool
+    max_loss: float
+    checked_on: str  # which images the loss was measured on, in words
+    samples: int  # so many of them
+    candidates: tuple[Candidate, ...]
+    left_out: tuple[LeftOut, ...]
+    chosen: int
+    release: str = ""  # what runs there now, where the chosen one was deployed
+    package: str = ""  # the file that holds it, where it was kept
+
+    @property
+    def winner(self) -> Candidate:
+        """The chosen candidate."""
+        return self.candidates[self.chosen]
+
+    @property
+    def ranked_by(self) -> str:
+        """In words."""
+        return "instructions (the board is emulated)" if self.emulated else "median latency"
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "schema": SCHEMA,
+            **{f.name: getattr(self, f.name) for f in fields(self)},
+            "candidates": [c.to_json() for c in self.candidates],
+            "left_out": [asdict(one) for one in self.left_out],
+        }
+
+    @classmethod
+    def from_json(cls, record: Any) -> Tuned:
+        """What :meth:`to_json` wrote. Raises DataError for anything else."""
+        if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+            found = record.get("schema") if isinstance(record, dict) else type(record).__name__
+            raise DataError("this is not what `sdk tune -o` wrote", expected=SCHEMA, found=repr(found)[:80])
+        try:
+            known = {f.name: record[f.name] for f in fields(cls)}
+            known["candidates"] = tuple(Candidate.from_json(c) for c in record["candidates"])
+            known["left_out"] = tuple(LeftOut(**one) for one in record["left_out"])
+            tuned = cls(**known)
+            tuned.candidates[tuned.chosen]
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise DataError("this is not what `sdk tune -o` wrote", found=str(error)[:80]) from None
+        return tuned
+
+
+def choose(candidates: Sequence[Candidate], max_loss: float) -> tuple[tuple[Candidate, ...], int | None]:
+    """The candidates, cheapest first, and the number of the best that loses at most ``max_loss`` points.
+
+    Among those within 5 % of it that the measurement cannot tell from the cheapest, the most accurate wins, then fewer
+    threads, then the smaller package.  None where every candidate loses more.
+    """
+    ranked = tuple(sorted(candidates, key=lambda c: (c.cost, c.threads)))
+    allowed = [i for i, c in enumerate(ranked) if c.points_lost <= max_loss]
+    if not allowed:
+        return ranked, None
+    cheapest = ranked[allowed[0]]
+    level = [
+        i
+        for i in allowed
+        if ranked[i].cost <= (1 + LEVEL) * cheapest.cost and ranked[i].interval[0] <= cheapest.interval[1]
+    ]
+    best = min(level, key=lambda i: (ranked[i].points_lost, ranked[i].threads, ranked[i].package_bytes, i))
+    return ranked, best

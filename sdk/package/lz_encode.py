@@ -1,0 +1,163 @@
+"""Encoder of the ``lz`` layout, and the estimates that say when to try it: LZMA is slow, most weights do not repeat."""
+
+from __future__ import annotations
+
+import lzma
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from device_agent.package.codec.format import DEFLATE, LZ, LZMA, MAX_DICTIONARY_LOG2, MIN_DICTIONARY_LOG2, RAW
+from sdk.package.bit_fields import varint
+
+_SAMPLE = 1 << 14  # bytes of one slice of a sample
+_SLICES = 3
+_WINDOWS = 1024  # looked up to estimate how much repeats
+# LZ decodes ten times slower than the codes, and a sample's promise is not kept to the percent: a tensor must shrink
+# by more than this before it is worth the seconds of trying.
+_WORTH = 0.97
+_REPEATED = 0.02  # share of pieces that occur elsewhere: repeats at a distance, which samples do not see
+# Literal context, literal position and position bits worth trying; the first is xz's own choice.
+_ALL_PROPERTIES = ((3, 0, 2), (0, 2, 2), (0, 0, 0), (3, 0, 0), (2, 2, 2), (0, 0, 2))
+_THOROUGH_SIZE = 1 << 15  # bytes up to which all of them are tried
+
+
+def quick_size(content: bytes | memoryview) -> int:
+    """About what these bytes would take inside the skeleton."""
+    return min(len(content), len(zlib.compress(content, 6)) - 6) if len(content) <= 1 << 16 else len(content)
+
+
+def _sample(content: bytes | memoryview) -> bytes | memoryview:
+    if len(content) <= _SAMPLE * _SLICES:
+        return content
+    step = (len(content) - _SAMPLE) // (_SLICES - 1)
+    return b"".join(content[start : start + _SAMPLE] for start in range(0, step * _SLICES, step))
+
+
+def _transposed(content: bytes | memoryview, width: int) -> bytes:
+    return np.frombuffer(content, np.uint8).reshape(-1, width).T.tobytes()
+
+
+def may_win(content: bytes | memoryview, width: int, size: int) -> bool:
+    """Whether an lz section of elements of ``width`` bytes could be smaller than ``size`` bytes."""
+    sample = _sample(content)
+    sample = sample[: len(sample) // width * width]
+    if not sample:
+        return False
+    if len(sample) < len(content) // width * width and _repeated_share(content, width, size) > _REPEATED:
+        return True
+    if width > 1:
+        sample = _transposed(sample, width)
+    coded = len(lzma.compress(sample, lzma.FORMAT_RAW, filters=[_filter(sample, (3, 0, 2), preset=2)]))
+    return coded * len(content) < size * len(sample) * (_WORTH if len(content) > _SAMPLE * _SLICES else 1)
+
+
+_LOOK_CLOSE = 1 << 24  # bytes
+_PIECE = 1 << 20  # bytes
+_HASHES = 1 << 16  # of windows, at a time: each takes forty bytes
+_R = 0x9E3779B97F4A7C15  # odd, its bits without a pattern: 2**64 over the golden ratio
+
+
+def may_win_whole(tflite: bytes, size: int) -> bool:
+    """Whether compressing the whole file at once could beat ``size`` bytes."""
+    if len(tflite) <= 1 << 16:
+        return True
+    fast = zlib.compressobj(1)
+    view = memoryview(tflite)
+    deflated = sum(len(fast.compress(view[at : at + _PIECE])) for at in range(0, len(view), _PIECE))
+    return (deflated + len(fast.flush())) * 0.9 < size or _repeated_share(tflite, 4, size) > _REPEATED
+
+
+def _repeated_share(content: bytes | memoryview, width: int, size: int) -> float:
+    """Share of windows that occur more than once at any distance, in units of ``width`` bytes; estimated.
+
+    A window is long enough to take 16 bytes coded (``size`` is what all of it takes), so that few-valued weights do not
+    look repeated by chance; windows of one value all over are left out.
+    """
+    if len(content) > _LOOK_CLOSE:
+        # Of a large tensor the part that a dictionary spans, in large units.
+        size = size * (1 << MAX_DICTIONARY_LOG2) // max(len(content), 1 << MAX_DICTIONARY_LOG2)
+        content, width = content[: 1 << MAX_DICTIONARY_LOG2], max(width, 4)
+    units = np.frombuffer(content, f"<u{min(width, 4)}", len(content) // width * width // min(width, 4))
+    window = max(8, 16 * len(units) // max(1, size))
+    if len(units) < 2 * window:
+        return 0.0
+    picked = np.linspace(0, len(units) - window, _WINDOWS).astype(np.int64)
+    picked = picked[units[picked] != units[picked + window // 2]]
+    if len(picked) == 0:
+        return 0.0
+    start, of_picked = 0, []
+    for hashes in _hashes(units, window):
+        here = picked[(picked >= start) & (picked < start + len(hashes))]
+        of_picked.append(hashes[here - start])
+        start += len(hashes)
+    wanted, times = np.unique(np.concatenate(of_picked), return_counts=True)
+    # Most hashes are none of those: a table over their upper 16 bits says so before the binary search.
+    likely = np.zeros(1 << 16, bool)
+    likely[wanted >> np.uint64(48)] = True
+    found = np.zeros(len(wanted), np.int64)
+    for hashes in _hashes(units, window):
+        hashes = hashes[likely[hashes >> np.uint64(48)]]
+        at = np.minimum(np.searchsorted(wanted, hashes), len(wanted) - 1)
+        found += np.bincount(at[wanted[at] == hashes], minlength=len(wanted))
+    return float(times[found > 1].sum() / _WINDOWS)
+
+
+def _hashes(units: np.ndarray, window: int) -> Iterator[np.ndarray]:
+    """A hash of the window at each unit, in chunks: the sum of (unit + 1) * r**place in it, modulo 2**64."""
+    step = max(_HASHES, window)
+    # r is odd, so a sum over places from the chunk's start can be brought back to places from the window's start.
+    power = np.cumprod(np.full(step + window, _R, np.uint64)) * np.uint64(pow(_R, -1, 1 << 64))
+    inverse = np.cumprod(np.full(step, pow(_R, -1, 1 << 64), np.uint64)) * np.uint64(_R)
+    for start in range(0, len(units) - window + 1, step):
+        here = units[start : start + step + window - 1].astype(np.uint64) + np.uint64(1)
+        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(here * power[: len(here)])])
+        yield (sums[window:] - sums[:-window]) * inverse[: len(here) - window + 1]
+
+
+def _dictionary_log2(size: int) -> int:
+    return min(max((max(size, 1) - 1).bit_length(), MIN_DICTIONARY_LOG2), MAX_DICTIONARY_LOG2)
+
+
+def _filter(content: bytes | memoryview, properties: tuple[int, int, int], preset: int) -> dict[str, int]:
+    literal_context, literal_position, position = properties
+    return {
+        "id": lzma.FILTER_LZMA1,
+        "preset": preset,
+        "lc": literal_context,
+        "lp": literal_position,
+        "pb": position,
+        "dict_size": 1 << _dictionary_log2(len(content)),
+    }
+
+
+def _head(codec: int, content: bytes | memoryview, width: int) -> bytes:
+    return bytes([LZ, codec, width.bit_length() - 1]) + varint(len(content) // width)
+
+
+def encode_deflate(content: bytes | memoryview, width: int) -> bytes:
+    """``content`` as elements of ``width`` bytes, by deflate."""
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -15, 9)
+    flat = _transposed(content, width) if width > 1 else content
+    return _head(DEFLATE, content, width) + deflater.compress(flat) + deflater.flush()
+
+
+def encode_lzma(content: bytes | memoryview, width: int, properties: tuple[int, int, int]) -> bytes:
+    """``content`` as elements of ``width`` bytes, by LZMA with these (lc, lp, pb)."""
+    literal_context, literal_position, position = properties
+    flat = _transposed(content, width) if width > 1 else content
+    fields = bytes([(position * 5 + literal_position) * 9 + literal_context, _dictionary_log2(len(flat))])
+    filters = [_filter(flat, properties, 9 | lzma.PRESET_EXTREME)]
+    return _head(LZMA, content, width) + fields + lzma.compress(flat, lzma.FORMAT_RAW, filters=filters)
+
+
+def encode(content: bytes | memoryview, width: int = 1) -> bytes:
+    """The smallest lz section of ``content`` as elements of ``width`` bytes."""
+    tried = _ALL_PROPERTIES if len(content) <= _THOROUGH_SIZE else _ALL_PROPERTIES[:1]
+    return min([encode_deflate(content, width), *(encode_lzma(content, width, it) for it in tried)], key=len)
+
+
+def encode_skeleton(content: bytes | memoryview) -> bytes:
+    """The skeleton's section: raw or lz, never transposed, so that the metadata can be read first."""
+    return min(bytes([RAW]) + content, encode(content), key=len)

@@ -1,0 +1,244 @@
+"""Packs the bytes of a .tflite into an ``.armlet`` package, layout by layout, by exact cost.
+
+    pack(tflite)             -> package bytes; device_agent.package.reader.unpack gives the same .tflite back
+    weight_buffers(tflite)   -> where the weights stand (sdk.package.spans)
+
+Pure: bytes in, bytes out. The format is device_agent/package/PACKAGE_FORMAT.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from device_agent.package.codec.format import (
+    DIGEST_PREFIX_SIZE,
+    FIXED_HEADER_SIZE,
+    FORMAT_VERSION,
+    MAGIC,
+    MAX_METADATA_DEPTH,
+    MAX_METADATA_SIZE,
+    MAX_SECTIONS,
+    MAX_SPANS,
+    MAX_TFLITE_SIZE,
+    PLANES,
+    RAW,
+    LimitExceeded,
+    nesting,
+)
+from sdk.package import coding, lz_encode, scales
+from sdk.package.bit_fields import varint
+from sdk.package.spans import BufferSpan, weight_buffers
+from sdk.package.symbols import Symbols
+
+Progress = Callable[[int, int], None]
+
+_TABLE_COST = DIGEST_PREFIX_SIZE + 4 + 8  # digest, sizes and span of one section in the table
+_SMALLEST_SECTION = 256  # bytes decoded: below, digest and table eat what a code saves
+_WHOLE_MUST_SAVE = 0.997  # a package without sections has to be sent whole whenever anything changes
+_BUNDLE_SIZE = (
+    1 << 14
+)  # decoded bytes; larger ones code no better, and one changed bias sends all of its bundle
+_BUNDLE_DTYPES = ("float32", "float16", "bfloat16", "int32")
+
+
+@dataclass(frozen=True)
+class ChannelScales:
+    """A hint: along ``axis`` of the tensor, the weights are float32(centroid * scale). ``scales`` is (channels,)."""
+
+    axis: int
+    scales: Any
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A coded section and the spans (offset, size) that it fills, in order."""
+
+    blob: bytes
+    spans: tuple[tuple[int, int], ...]
+
+
+def pack(
+    tflite: bytes,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    hints: Mapping[int, ChannelScales] | None = None,
+    progress: Progress | None = None,
+) -> bytes:
+    """The package of these bytes. Any bytes pack; those of a .tflite pack well.
+
+    ``metadata``: a small JSON object (at most 64 KiB) that travels in the package. ``hints``: by buffer number (see
+    :func:`weight_buffers`), what the packer cannot see by itself. ``progress(done, total)``: called in bytes.
+    Raises :class:`LimitExceeded` where model or metadata are larger than the format allows.
+    """
+    text = (
+        json.dumps(metadata, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        if metadata
+        else b""
+    )
+    if len(text) > MAX_METADATA_SIZE:
+        raise LimitExceeded(
+            "metadata are too large", expected=f"at most {MAX_METADATA_SIZE} bytes", found=str(len(text))
+        )
+    if nesting(metadata) > MAX_METADATA_DEPTH:
+        raise LimitExceeded("metadata are nested too deep", expected=f"at most {MAX_METADATA_DEPTH} levels")
+    if len(tflite) > MAX_TFLITE_SIZE:
+        raise LimitExceeded(
+            "model is too large", expected=f"at most {MAX_TFLITE_SIZE} bytes", found=str(len(tflite))
+        )
+    pieces, repeats = _pieces(tflite, hints or {}, progress or (lambda done, total: None))
+    package = _assemble(tflite, text, pieces, repeats)
+    if lz_encode.may_win_whole(tflite, len(package)):
+        # Something in it repeats at a distance, which no code of single weights can see.
+        whole = _assemble(tflite, text, [], [])
+        if len(whole) < _WHOLE_MUST_SAVE * len(package):
+            package = whole
+    return package
+
+
+def _pieces(
+    tflite: bytes, hints: Mapping[int, ChannelScales], progress: Progress
+) -> tuple[list[_Piece], list[tuple[int, int, int]]]:
+    """-> sections, and repeated spans as (offset, size, offset of the span that they repeat)."""
+    spans = [span for span in weight_buffers(tflite) if span.size >= 16][: MAX_SPANS // 2]
+    total = sum(span.size for span in spans)
+    view = memoryview(tflite)
+    done = 0
+    first_of: dict[bytes, int] = {}
+    pieces: list[_Piece] = []
+    repeats = []
+    small: dict[str, list[BufferSpan]] = {}
+    for span in spans:
+        content = view[span.offset : span.offset + span.size]
+        digest = hashlib.sha256(content).digest()
+        if digest in first_of:
+            repeats.append((span.offset, span.size, first_of[digest]))
+        elif span.size >= _SMALLEST_SECTION and len(pieces) < MAX_SECTIONS // 2:
+            blob = encode_buffer(content, span, hints.get(span.buffer))
+            if _bundles_well(span) and (span.size < _BUNDLE_SIZE // 2 and blob[0] in (RAW, PLANES)):
+                small.setdefault(span.dtype, []).append(span)
+            elif len(blob) + _TABLE_COST < lz_encode.quick_size(content):
+                pieces.append(_Piece(blob, ((span.offset, span.size),)))
+                first_of[digest] = span.offset
+        elif _bundles_well(span):
+            small.setdefault(span.dtype, []).append(span)
+        done += span.size
+        progress(done, total)
+    for members in small.values():
+        pieces += _bundles(tflite, members)
+    # A span can only repeat one that a section fills; the others stay in the skeleton.
+    return pieces, repeats
+
+
+def _bundles_well(span: BufferSpan) -> bool:
+    return span.dtype in _BUNDLE_DTYPES and span.size % span.width == 0
+
+
+def _bundles(tflite: bytes, members: list[BufferSpan]) -> list[_Piece]:
+    """Small buffers of one type (biases, above all) coded together, where that beats leaving them in the skeleton."""
+    result = []
+    while members:
+        taken, size = [], 0
+        while members and size < _BUNDLE_SIZE:
+            taken.append(members.pop(0))
+            size += taken[-1].size
+        content = b"".join(tflite[span.offset : span.offset + span.size] for span in taken)
+        blob = encode_elements(content, taken[0].width, ())
+        if len(blob) + _TABLE_COST + 4 * len(taken) < lz_encode.quick_size(content):
+            result.append(_Piece(blob, tuple((span.offset, span.size) for span in taken)))
+    return result
+
+
+def encode_buffer(content: bytes | memoryview, span: BufferSpan, hint: ChannelScales | None = None) -> bytes:
+    """The smallest section for one buffer."""
+    found = []
+    if span.width == 4 and span.dtype in ("float32", ""):
+        elements = np.frombuffer(content, "<f4") if len(content) % 4 == 0 else np.empty(0, np.float32)
+        if hint is not None:
+            found = [scales.from_hint(elements, span.shape, hint.axis, np.asarray(hint.scales, np.float32))]
+        elif elements.size:
+            found = [scales.detect(elements, span.shape)]
+    return encode_elements(content, span.width, tuple(item for item in found if item is not None))
+
+
+def encode_elements(content: bytes | memoryview, width: int, scaled: tuple[scales.Scaled, ...]) -> bytes:
+    """The smallest section for ``content`` as elements of ``width`` bytes, or as what ``scaled`` factors it into."""
+    best: bytes | None = None  # raw, which is made only where nothing is smaller
+
+    def offer(blob: bytes) -> None:
+        nonlocal best
+        if len(blob) < (1 + len(content) if best is None else len(best)):
+            best = blob
+
+    widths = [width] if len(content) % width == 0 else []
+    if len(content) <= 1 << 16 and 1 not in widths:
+        widths.append(1)
+    for item in widths:
+        elements = np.frombuffer(content, f"<u{item}")
+        symbols = Symbols.of(elements) if item <= 4 else None
+        if symbols is not None:
+            offer(coding.encode_codes(symbols))
+        if item > 1 and (symbols is None or len(symbols.values) > 64):
+            offer(coding.encode_planes(elements))
+    for factors in scaled:
+        symbols = Symbols.of(factors.centroids.view("<u4"))
+        if symbols is not None:
+            offer(coding.encode_codes(symbols, factors.scales))
+    for item in {1, width} if len(content) % width == 0 else {1}:
+        if lz_encode.may_win(content, item, 1 + len(content) if best is None else len(best)):
+            offer(lz_encode.encode(content, item))
+    return best if best is not None else coding.encode_raw(np.frombuffer(content, np.uint8))
+
+
+def _assemble(
+    tflite: bytes, metadata: bytes, pieces: list[_Piece], repeats: list[tuple[int, int, int]]
+) -> bytes:
+    blobs = [piece.blob for piece in pieces]
+    places = [
+        (offset, size, 2 * (number + 1))
+        for number, piece in enumerate(pieces)
+        for offset, size in piece.spans
+    ]
+    whole = {piece.spans[0][0] for piece in pieces if len(piece.spans) == 1}
+    places += [(offset, size, -1 - of) for offset, size, of in repeats if of in whole]
+    places.sort()
+    number_at = {offset: number for number, (offset, _, _) in enumerate(places)}
+    table, skeleton, position = [], [metadata], 0
+    for offset, size, source in places:
+        if source < 0:
+            source = 2 * number_at[-1 - source] + 1
+        table.append(varint(offset - position) + varint(size) + varint(source))
+        skeleton.append(tflite[position:offset])
+        position = offset + size
+    skeleton.append(tflite[position:])
+    blobs.insert(0, lz_encode.encode_skeleton(b"".join(skeleton)))
+    fields = [varint(len(metadata)), varint(len(blobs))]
+    digests = [hashlib.sha256(blob).digest() for blob in blobs]
+    fields += [
+        varint(len(blob)) + digest[:DIGEST_PREFIX_SIZE] for blob, digest in zip(blobs, digests, strict=True)
+    ]
+    fields.append(hashlib.sha256(b"".join(digests)).digest())
+    fields += [varint(len(table)), *table]
+    variable = b"".join(fields)
+    header_size = FIXED_HEADER_SIZE + len(variable) + 4
+    header = b"".join(
+        [
+            MAGIC,
+            FORMAT_VERSION.to_bytes(2, "little"),
+            bytes(2),
+            header_size.to_bytes(4, "little"),
+            len(tflite).to_bytes(4, "little"),
+            hashlib.sha256(tflite).digest(),
+            variable,
+        ]
+    )
+    return b"".join([header, zlib.crc32(header).to_bytes(4, "little"), *blobs])
+
+
+__all__ = ["BufferSpan", "ChannelScales", "encode_buffer", "pack", "weight_buffers"]

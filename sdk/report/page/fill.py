@@ -1,0 +1,41 @@
+"""Fills a template of page.py: escaping on, style and script put in. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup as Markup
+
+from sdk.report.page.template import HEAD, SCRIPT, STYLE
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure: which, its raw value, and the text that people read."""
+
+    field: str
+    value: Any
+    text: str
+    left: bool = False
+    wrap: bool = False
+
+
+def fill(template: str, **values: Any) -> str:
+    """The page; a name that the template uses and nobody gives is an error. Text is escaped unless it is Markup."""
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_hold_percent,
+    )
+    return environment.from_string(HEAD + template).render(
+        style=Markup(STYLE), script=Markup(SCRIPT), **values
+    )
+
+
+def _hold_percent(value: Any) -> Any:
+    """Text in which no line ends between a number and its percent sign."""
+    return value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value

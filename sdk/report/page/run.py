@@ -1,0 +1,281 @@
+"""A report as one HTML file that needs nothing else: no network, no other files. Pure: returns text.
+
+Every figure in a table stands with its raw value beside it (``data-field``, ``data-value``), so that a program can
+read the page and a test can hold it against the JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from device_agent.record.measurement import Measurement
+from sdk.explain.attribution import OperatorTime
+from sdk.explain.breakdown import Peaks, dispatch_seconds, roofline_seconds
+from sdk.explain.gap import Gap
+from sdk.explain.run import ModelRecord, Report
+from sdk.explain.theory import GROUPS
+from sdk.report.conditions import accounted_text, facts_of_run, problems_of
+from sdk.report.page import charts
+from sdk.report.page.fill import Cell, Markup, fill
+from sdk.report.page.template import TEMPLATE
+from sdk.report.terminal.tables import init_text
+from sdk.report.units import (
+    bytes_text,
+    count_text,
+    percent_text,
+    ratio_text,
+    seconds_range_text,
+    seconds_text,
+    threads_text,
+)
+
+HEADS = (
+    *("#", "operator", "group", "output", "MACs", "time", "share", "roofline", "GFLOP/s", "FLOP/byte"),
+    "kernels",
+)
+
+
+#: Of more comparisons than this the table says more at a glance than rows of tiles.
+MOST_TILES = 4
+
+
+def render(report: Report) -> str:
+    """The page of a report."""
+    subjects = [(m, s) for m in report.models if (s := m.subject()) is not None]
+    profiled = [(m, s.operators()) for m, s in subjects]
+    first = report.models[0].measurement
+    return fill(
+        TEMPLATE,
+        title=f"{', '.join(m.name for m in report.models)} on {report.board}",
+        report=report,
+        conditions={
+            "runtime": f"{first.runtime} {first.runtime_version}",
+            "threads": " and ".join(threads_text(t.threads) for t in report.models[0].measurements),
+        },
+        problems=problems_of([report]),
+        # An emulator's clock means nothing, so nothing of it is shown where a reader would take it for a latency.
+        times=not report.emulated,
+        tiles=[_tiles(report, number) for number in range(len(report.comparisons))]
+        if len(report.comparisons) <= MOST_TILES
+        else [],
+        model_rows=[_model_row(m) for m in report.models],
+        time_rows=[_time_row(m, t) for m in report.models for t in m.measurements],
+        start_rows=[_start_row(m) for m in report.models],
+        work_rows=[_work_row(m, report.models[0]) for m in report.models if m.instructions is not None],
+        comparison_rows=[_comparison_row(c) for c in report.comparisons],
+        gaps=[_gap(g) for g in report.gaps],
+        course="" if report.emulated else Markup(charts.course(report.models[0])),
+        distributions=Markup(charts.distributions(report.models)),
+        operators=[_operators(m, times, report.peaks) for m, times in profiled],
+        heads=HEADS,
+        groups=Markup(charts.groups([(m.name, s.operators(), dispatch_seconds(s)) for m, s in subjects]))
+        if subjects
+        else "",
+        key=_key(t for _, times in profiled for t in times),
+        sizes=Markup(charts.sizes(report.models)),
+        accuracy_plot=Markup(charts.accuracy_against_size(report.models)),
+        accuracy_rows=[_accuracy_row(m) for m in report.models if m.accuracy is not None],
+        facts=_facts(report),
+    )
+
+
+def _seconds(field: str, seconds: float | None) -> Cell:
+    return Cell(
+        field, "" if seconds is None else repr(seconds), "-" if seconds is None else seconds_text(seconds)
+    )
+
+
+def _signed_seconds(field: str, seconds: float) -> Cell:
+    return Cell(field, repr(seconds), ("−" if seconds < 0 else "") + seconds_text(abs(seconds)))
+
+
+def _ratio(field: str, ratio: float | None) -> Cell:
+    return Cell(field, "" if ratio is None else repr(ratio), "-" if ratio is None else ratio_text(ratio))
+
+
+def _share(field: str, share: float | None, digits: int = 0) -> Cell:
+    text = "-" if share is None else percent_text(share, digits)
+    return Cell(field, "" if share is None else repr(share), text)
+
+
+def _tiles(report: Report, number: int) -> dict[str, Any]:
+    c = report.comparisons[number]
+    at = f"comparisons.{number}"
+    tiles = [
+        (_ratio(f"{at}.theoretical_speedup", c.theoretical_speedup), "promised by theory"),
+        (_ratio(f"{at}.measured_speedup", c.measured_speedup), "measured"),
+        (_share(f"{at}.share_realised", c.share_realised), "of the promise arrived"),
+        (_seconds(f"{at}.candidate_median_seconds", c.candidate_median_seconds), f"{c.candidate}, median"),
+        (_seconds(f"{at}.baseline_median_seconds", c.baseline_median_seconds), f"{c.baseline}, median"),
+    ]
+    return {
+        "title": f"{c.candidate} against {c.baseline}, {threads_text(c.threads)}",
+        "tiles": [{"field": t.field, "value": t.value, "text": t.text, "label": label} for t, label in tiles],
+    }
+
+
+def _time_row(m: ModelRecord, t: Measurement) -> dict[str, Any]:
+    minimum, median, p90, p99 = (
+        _seconds(name, getattr(t, name)) for name in ("minimum", "median", "p90", "p99")
+    )
+    low, high = t.median_interval()
+    samples = len(t.samples_seconds)
+    return {
+        "name": m.name,
+        "cells": [
+            Cell("threads", t.threads, str(t.threads)),
+            *(minimum, median, Cell("median_low", repr(low), seconds_range_text(low, high)), p90, p99),
+            Cell("samples_taken", samples, f"{samples:,}"),
+        ],
+    }
+
+
+def _model_row(m: ModelRecord) -> dict[str, Any]:
+    return {
+        "name": m.name,
+        "cells": [
+            Cell("original_bytes", m.original_bytes, bytes_text(m.original_bytes)),
+            Cell("package_bytes", m.package_bytes, bytes_text(m.package_bytes)),
+            _ratio("ratio", m.ratio),
+            _share("sparsity", m.sparsity),
+            Cell("macs", m.macs, count_text(m.macs)),
+            Cell("effective_macs", m.effective_macs, count_text(m.effective_macs)),
+        ],
+    }
+
+
+def _work_row(m: ModelRecord, first: ModelRecord) -> dict[str, Any]:
+    fewer = first.instructions / m.instructions if first.instructions and m.instructions else None
+    a_weight = m.decode_instructions_per_weight
+    return {
+        "name": m.name,
+        "cells": [
+            Cell("instructions", m.instructions, count_text(m.instructions or 0)),
+            _ratio("fewer_instructions", fewer),
+            Cell(
+                "decode_instructions_per_weight",
+                "" if a_weight is None else repr(a_weight),
+                "-" if a_weight is None else f"{a_weight:.1f}",
+            ),
+        ],
+    }
+
+
+def _start_row(m: ModelRecord) -> dict[str, Any]:
+    t = m.measurement
+    memory = t.peak_memory_bytes
+    return {
+        "name": m.name,
+        "cells": [
+            _seconds("decode_seconds", t.decode_seconds if t.decode_kernel != "none" else None),
+            Cell("init_seconds", repr(t.init_seconds), init_text(t)),
+            _seconds("start_seconds", t.start_seconds),
+            _seconds("cold_start_seconds", t.cold_start_seconds),
+            _seconds("first_seconds", t.first_seconds),
+            Cell("peak_memory_bytes", memory or "", "-" if memory is None else bytes_text(memory)),
+            Cell("decode_kernel", t.decode_kernel, t.decode_kernel),
+        ],
+    }
+
+
+def _comparison_row(c: Any) -> dict[str, Any]:
+    return {
+        "name": c.candidate,
+        "cells": [
+            Cell("baseline", c.baseline, c.baseline),
+            Cell("threads", c.threads, str(c.threads)),
+            _ratio("theoretical_speedup", c.theoretical_speedup),
+            _ratio("measured_speedup", c.measured_speedup),
+            Cell("measured_low", repr(c.measured_low), f"{c.measured_low:.2f} to {c.measured_high:.2f}"),
+            _share("share_realised", c.share_realised),
+        ],
+    }
+
+
+def _gap(g: Gap) -> dict[str, Any]:
+    methods = {
+        "runtime": "timed inside whole inferences by the runtime's profiler",
+        "isolated": "timed one by one, each as a model of its own",
+    }
+    return {
+        "gap": g,
+        "threads": threads_text(g.threads),
+        "waterfall": Markup(charts.waterfall(g)),
+        "accounted": f"{(text := accounted_text(g))[0].upper()}{text[1:]}.",
+        "peak": f"{g.peak_flop_per_second / 1e9:.3g} GFLOP/s",
+        "method": methods[g.method],
+        "rows": [
+            {
+                "name": p.name,
+                "cells": [
+                    _signed_seconds("candidate_seconds", p.candidate_seconds),
+                    _signed_seconds("baseline_seconds", p.baseline_seconds),
+                    _signed_seconds("seconds", p.seconds),
+                ],
+            }
+            for p in g.parts
+        ],
+    }
+
+
+def _operators(m: ModelRecord, times: tuple[OperatorTime, ...], peaks: Peaks | None) -> dict[str, Any]:
+    whole = sum(t.seconds for t in times) or 1.0
+    subject = m.subject()
+    least = roofline_seconds(subject, peaks) if subject is not None else {}
+    rows = []
+    for t in times:
+        c, rate = t.cost, t.achieved_flop_per_second
+        kernels = " + ".join(t.kernels) or "fused, or done beforehand"
+        rows.append(
+            [
+                Cell("index", c.index, str(c.index)),
+                Cell("kind", c.kind, c.kind, left=True),
+                Cell("group", c.group, c.group, left=True),
+                Cell("output_shape", shape := "x".join(map(str, c.output_shape)), shape.removeprefix("1x")),
+                Cell("macs", c.macs, count_text(c.macs) if c.macs else "-"),
+                _seconds("seconds", t.seconds),
+                _share("share", t.seconds / whole, 1),
+                _seconds("roofline_seconds", least.get(c.index) or None),
+                Cell("rate", repr(rate or 0.0), f"{rate / 1e9:.3g}" if rate else "-"),
+                Cell("intensity", repr(c.arithmetic_intensity), f"{c.arithmetic_intensity:.3g}"),
+                Cell("kernels", kernels, kernels, left=True, wrap=True),
+            ]
+        )
+    return {"name": m.name, "rows": rows, "roofline": Markup(charts.roofline(times, peaks)) if peaks else ""}
+
+
+def _key(times: Iterable[OperatorTime]) -> list[tuple[str, str]]:
+    present = {t.cost.group for t in times}
+    return [
+        *((g, charts.group_class(g)) for g in GROUPS if g in present),
+        ("dispatch and overlap", "outside"),
+    ]
+
+
+def _accuracy_row(m: ModelRecord) -> dict[str, Any]:
+    a = m.accuracy
+    assert a is not None
+    counts = (
+        ("original_correct", a.original_correct),
+        ("compressed_correct", a.compressed_correct),
+        ("board_correct", a.board_correct),
+    )
+    cells = [
+        Cell(name, "" if n is None else n, "-" if n is None else percent_text(a.share(n), 2))
+        for name, n in counts
+    ]
+    agrees = a.board_agrees
+    cells.append(
+        Cell("board_agrees", "" if agrees is None else agrees, "-" if agrees is None else str(agrees))
+    )
+    cells.append(Cell("samples", a.samples, str(a.samples)))
+    return {"name": m.name, "cells": cells}
+
+
+def _facts(report: Report) -> list[tuple[str, str]]:
+    return [
+        ("board", f"{report.board}: {report.board_title}"),
+        *facts_of_run(report),
+        *((f"package of {m.name}", m.measurement.package_sha256 or "none") for m in report.models),
+    ]

@@ -1,0 +1,353 @@
+"""Records as rich renderables that stay complete on 80 columns. Pure: makes them, prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sdk.explain.run import Accuracy
+from sdk.package.inspection import Inspection
+from sdk.report.terminal.exports import exported as exported
+from sdk.report.terminal.exports import native_libraries as native_libraries
+from sdk.report.terminal.fleet import fleet_deployed as fleet_deployed
+from sdk.report.terminal.fleet import fleet_overview as fleet_overview
+from sdk.report.terminal.fleet import fleet_running as fleet_running
+from sdk.report.terminal.fleet import fleet_went_back as fleet_went_back
+from sdk.report.terminal.gap import against as against
+from sdk.report.terminal.gap import calibration as calibration
+from sdk.report.terminal.gap import evaluation as evaluation
+from sdk.report.terminal.gap import size_suite as size_suite
+from sdk.report.terminal.gap import suite as suite
+from sdk.report.terminal.releases import board_overview as board_overview
+from sdk.report.terminal.releases import releases as releases
+from sdk.report.terminal.releases import signed as signed
+from sdk.report.terminal.releases import slot_changed as slot_changed
+from sdk.report.terminal.releases import verified as verified
+from sdk.report.terminal.run import report as report
+from sdk.report.terminal.services import installed_service
+from sdk.report.terminal.services import service as service
+from sdk.report.terminal.services import service_removed as service_removed
+from sdk.report.terminal.services import services as services
+from sdk.report.terminal.tables import facts as _facts
+from sdk.report.terminal.tables import shape_text, short_name
+from sdk.report.terminal.tables import table as _table
+from sdk.report.terminal.tuned import tuned as tuned
+from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, seconds_text
+
+# ------------------------------------------------------------------------------------------------ single steps
+
+
+def converted(result: Any) -> RenderableType:
+    """One line for a written ``.tflite``."""
+    return Text(
+        f"{result.output}: {bytes_text(result.tflite_bytes)}, {result.operators} operators, "
+        f"{count_text(result.parameters)} parameters, {count_text(result.macs)} MACs, "
+        f"{shape_text(result.input_shape)} -> {shape_text(result.output_shape)}"
+    )
+
+
+def packed(result: Any) -> RenderableType:
+    """One line for a written package."""
+    return Text(
+        f"{result.output}: {bytes_text(result.package_bytes)} from {bytes_text(result.tflite_bytes)} "
+        f"({ratio_text(result.ratio)} smaller), {result.sections} sections, in {seconds_text(result.seconds)}"
+    )
+
+
+def unpacked(result: Any) -> RenderableType:
+    """One line for a decoded package."""
+    return Text(
+        f"{result.output}: {bytes_text(result.tflite_bytes)} in {seconds_text(result.seconds)} with the "
+        f"{result.kernel} decoder; sha256 {result.tflite_sha256[:16]} is right"
+    )
+
+
+def compressed(result: Any) -> RenderableType:
+    """Sizes by stage, and how the accuracy was checked."""
+    accuracy = (
+        _accuracy_line(result.accuracy) if result.accuracy else result.statement.removeprefix("accuracy was ")
+    )
+    parts: list[RenderableType] = []
+    if len(result.curve) > 1:
+        table = _table("Tried", "package", "top-1", "answers like the original's")
+        for point in result.curve:
+            shares = (point["accuracy_percent"], point["agreement_percent"])
+            table.add_row(
+                bytes_text(point["package_bytes"]), *("-" if s is None else f"{s:.2f} %" for s in shares)
+            )
+        parts.append(table)
+    if result.passes:
+        table = _table(f"For the board: {result.form}", "pass", "<done", "~what, or why not")
+        for one in result.passes:
+            table.add_row(one["name"], "yes" if one["applied"] else "no", one["reason"])
+        parts.append(table)
+    if not result.target_met:
+        parts.append(Text("the target was not met; this is the nearest that was found", style="bold yellow"))
+    return Group(
+        Text(
+            f"{result.output}: {bytes_text(result.package_bytes)} from {bytes_text(result.original_bytes)}, "
+            f"{ratio_text(result.ratio)} smaller"
+        ),
+        _facts(("effort", _how(result)), ("accuracy", accuracy)),
+        *parts,
+        stages(result.inspection),
+    )
+
+
+def _how(result: Any) -> str:
+    parts = [f"{result.effort} (chosen: {result.why})" if result.why else result.effort]
+    if result.block > 1:
+        parts.append(f"{result.block} output channels pruned together")
+    if result.int8:
+        parts.append("8-bit weights and values")
+    return ", ".join(parts)
+
+
+def _accuracy_line(accuracy: Accuracy) -> str:
+    before, after = accuracy.original_correct, accuracy.compressed_correct
+    return (
+        f"{percent_text(accuracy.share(before))} -> {percent_text(accuracy.share(after))} "
+        f"({before} -> {after} of {accuracy.samples}, {accuracy.data})"
+    )
+
+
+def fetched(results: Sequence[Any]) -> RenderableType:
+    """One line a runtime."""
+    return Group(
+        *(
+            Text(
+                f"{r.runtime} {r.runtime_version} for {r.board} (Python {r.python}, {r.architecture}): "
+                f"{bytes_text(r.archive_bytes)} ready to push"
+            )
+            for r in results
+        )
+    )
+
+
+def board_status(status: Any) -> RenderableType:
+    """Whether an emulated board runs, where, and what to do next."""
+    where = status.to_json()
+    if not status.running:
+        built = (
+            "its userland is built"
+            if status.userland_built
+            else "its first start builds it, which takes a minute and the internet"
+        )
+        return Group(
+            Text(f"{status.board} does not run; {built}", style="bold"),
+            _facts(("folder", str(status.folder)), ("next", f"sdk board start {status.board}")),
+        )
+    return Group(
+        Text(f"{status.board} runs", style="bold"),
+        _facts(
+            ("address", f"{where['user']}@{where['host']}, port {status.port}"),
+            ("process", str(status.pid)),
+            ("core", f"{status.cpu}, emulated: times taken there are not latencies"),
+            ("folder", str(status.folder)),
+            ("next", f"sdk deploy --board {status.board} MODEL"),
+        ),
+    )
+
+
+def probed(result: Any) -> RenderableType:
+    """What a board is, which board of the catalogue, and what stands in the way."""
+    facts, proposal = result.probe.facts, result.proposal
+    cores = ", ".join(
+        f"{len(group)} x {group[0].core or 'unknown core'}"
+        + (f" at {group[0].max_hz / 1e9:g} GHz" if group[0].max_hz else "")
+        + (f" ({' '.join(group[0].extensions)})" if group[0].extensions else "")
+        for group in result.probe.clusters
+    )
+    known = [
+        ("board", facts.model),
+        ("chip", ", ".join(result.probe.compatible)),
+        ("cores", cores),
+        ("memory", bytes_text(facts.memory_bytes) if facts.memory_bytes else ""),
+        ("free disk", bytes_text(facts.free_disk_bytes) if facts.free_disk_bytes else ""),
+        ("system", f"{facts.os_name}, {facts.system}, {facts.wheel_architecture}"),
+        ("python", ".".join(map(str, facts.python)) if facts.python else "none"),
+        ("libc", " ".join([facts.libc, ".".join(map(str, facts.glibc or ()))]).strip()),
+        ("temperature", ", ".join(f"{zone} {degrees:.0f} C" for zone, degrees in result.probe.temperatures)),
+    ]
+    lines = [Text(f"note: {warning}") for warning in proposal.warnings]
+    if proposal.board is not None:
+        lines.append(Text(f"in the catalogue: --board {proposal.board}"))
+    else:
+        lines.append(Text("not in the catalogue; `sdk board add NAME` writes this file:\n"))
+        lines.append(Text(proposal.toml))
+    return Group(_facts(*((name, text) for name, text in known if text)), *lines)
+
+
+def deployed(result: Any) -> RenderableType:
+    """What runs now, what was sent for it, and how the health check came out."""
+    state = {
+        "confirmed": "is what runs now",
+        "unchanged": "ran already"
+        + ("" if result.sent_bytes or result.provisioned_bytes else "; nothing was sent"),
+        "trial": "waits on trial",
+    }[result.state]
+    difference = result.largest_difference
+    check = "not needed" if difference is None else f"outputs within {difference:.2g} of the host's"
+    return Group(
+        Text(f"{result.name} {state} on {result.address}"),
+        _facts(
+            ("sent", f"{bytes_text(result.sent_bytes)} of {bytes_text(result.package_bytes)}"),
+            (
+                "runtime",
+                f"{result.runtime} {result.runtime_version}, sent {bytes_text(result.provisioned_bytes)}",
+            ),
+            ("decoder", " or ".join(result.decode_kernels)),
+            ("health check", check),
+            *_prepared(result.prepared),
+            ("release", result.release),
+        ),
+    )
+
+
+def deployed_as_service(result: Any, installed: Any) -> RenderableType:
+    """The same, and where it is served."""
+    return Group(deployed(result), installed_service(installed))
+
+
+def _prepared(prepared: Any) -> list[tuple[str, str]]:
+    """How the release starts and with how many threads it runs, as the board found out."""
+    if prepared is None:
+        return []
+    start = f"nothing kept for it: {prepared.start_reason}"
+    if prepared.start_seconds is not None and prepared.start_bytes is not None:
+        start = (
+            f"{seconds_text(prepared.start_seconds)} instead of {seconds_text(prepared.cold_start_seconds)}, "
+            f"for {bytes_text(prepared.start_bytes)} of disk"
+        )
+    return [("threads", f"{prepared.threads} ({prepared.threads_reason})"), ("start", start)]
+
+
+# --------------------------------------------------------------------------------------------------- inspection
+
+
+def stages(inspection: Inspection) -> Table:
+    """The paper's table: what is left after pruning, weight sharing and coding."""
+    table = _table(None, "stage", "bytes", "ratio")
+    for stage, size in inspection.stages:
+        table.add_row(stage, f"{size:,}", ratio_text(inspection.original_bytes / size))
+    return table
+
+
+def inspection(result: Inspection) -> RenderableType:
+    """Every layer with its own section, then what else is in the file, then the totals by stage."""
+    table = _table(
+        None,
+        "layer",
+        "shape",
+        "zeros",
+        "centroids",
+        "<layout",
+        "bits",
+        "before",
+        "after",
+        "ratio",
+        tight=True,
+    )
+    for row in result.rows:
+        table.add_row(
+            short_name(row.name),
+            shape_text(row.shape),
+            percent_text(row.sparsity, 0),
+            "-" if row.centroids is None else str(row.centroids),
+            row.layout,
+            f"{row.bits_per_weight:.2f}",
+            bytes_text(row.original_bytes),
+            bytes_text(row.coded_bytes),
+            ratio_text(row.ratio).rstrip("x"),
+        )
+    table.add_section()
+    table.add_row(
+        "the rest",
+        "",
+        "",
+        "",
+        "",
+        "",
+        bytes_text(result.original_other_bytes),
+        bytes_text(result.other_bytes),
+        ratio_text(result.original_other_bytes / result.other_bytes).rstrip("x")
+        if result.other_bytes
+        else "",
+    )
+    name = result.name or "package"
+    return Group(
+        Text(
+            f"{name}: {result.package_bytes:,} bytes, {ratio_text(result.ratio)} smaller than float32; "
+            f"format {result.format_version}"
+        ),
+        Text(f"package sha256 {result.package_sha256}", style="dim"),
+        Text(f"tflite  sha256 {result.tflite_sha256}", style="dim"),
+        table,
+        stages(result),
+    )
+
+
+def package_diff(result: Any) -> RenderableType:
+    """What differs, and what a push would send."""
+    changes = [c for c in result.changes if c.kind != "same"]
+    same = len(result.changes) - len(changes)
+    if result.same_model and not changes and not result.metadata_changed and not result.skeleton_changed:
+        return Text("the same model, section by section; a push would send nothing")
+    table = _table(None, "section", "<change", "<layout", "before", "after")
+    for c in changes:
+        layouts = dict.fromkeys(x for x in (c.layout_before, c.layout_after) if x)
+        sizes = ("-" if size is None else bytes_text(size) for size in (c.size_before, c.size_after))
+        table.add_row(str(c.index), c.kind, " -> ".join(layouts), *sizes)
+    what = [
+        name
+        for name, changed in (("structure", result.skeleton_changed), ("metadata", result.metadata_changed))
+        if changed
+    ]
+    return Group(
+        *([table] if changes else []),
+        Text(f"{same} sections are the same{', ' + ' and '.join(what) + ' differ' if what else ''}"),
+        Text(f"a push would send {bytes_text(result.sent_size)} of {bytes_text(result.size_after)}"),
+    )
+
+
+# -------------------------------------------------------------------------------------------------- catalogues
+
+
+def zoo(networks: Sequence[Any]) -> RenderableType:
+    """Networks with parameters and MACs."""
+    table = _table(None, "network", "<paper", "input", "classes", "parameters", "MACs")
+    options = Table.grid(padding=(0, 2))
+    for n in networks:
+        table.add_row(
+            n.name,
+            n.paper,
+            shape_text(n.input_shape),
+            str(n.classes),
+            count_text(n.parameters),
+            count_text(n.macs),
+        )
+        if n.options:
+            options.add_row(n.name, " ".join(f"--{key} {value}" for key, value in n.options.items()))
+    return Group(table, Text("Options, with what the table counts:", style="dim"), options)
+
+
+def boards(known: Sequence[Any]) -> RenderableType:
+    """The catalogue: cores, peaks, bandwidth."""
+    table = _table(None, "board", "~what it is", "~cores", "GFLOP/s", "GB/s", "<runtime")
+    for board in known:
+        clusters = " + ".join(f"{len(c.cpus)}x {c.core.removeprefix('Cortex-')}" for c in board.clusters)
+        peak = max((c.peak_fp32_gflops_per_core.value for c in board.clusters), default=None)
+        bandwidth = board.memcpy_gigabytes_per_second
+        table.add_row(
+            board.name,
+            board.title,
+            clusters or "-",
+            f"{peak:.1f}" if peak else "-",
+            f"{bandwidth.value:.1f}" if bandwidth else "-",
+            board.preferred_runtime.name if board.preferred_runtime else "-",
+        )
+    return Group(table, Text("GFLOP/s: float32 peak of the fastest core; GB/s: memcpy", style="dim"))

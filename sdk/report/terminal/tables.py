@@ -1,0 +1,56 @@
+"""The tables that terminal reports are made of: one look, and never wider than 80 columns. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+
+from device_agent.record.measurement import Measurement
+from sdk.report.units import seconds_text
+
+
+def table(title: str | None, *columns: str, tight: bool = False) -> Table:
+    """A table of one text column and numbers. A column named with ``<`` is text too, with ``~`` text that may wrap.
+
+    ``tight`` puts one space between columns instead of two, for tables that need the room.
+    """
+    made = Table(title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, title_style="bold")
+    made.title = f"\n{title}" if title else None
+    made.padding = (0, 0) if tight else (0, 1, 0, 0)
+    for index, column in enumerate(columns):
+        text = index == 0 or column[0] in "<~"
+        made.add_column(
+            column.lstrip("<~"),
+            justify="left" if text else "right",
+            overflow="fold",
+            no_wrap=column[0] != "~",
+        )
+    return made
+
+
+def facts(*pairs: tuple[str, str]) -> Table:
+    """Label and value, one pair a line."""
+    made = Table.grid(padding=(0, 2))
+    made.add_column(style="dim")
+    made.add_column(overflow="fold")
+    for label, value in pairs:
+        made.add_row(label, value)
+    return made
+
+
+def init_text(measurement: Measurement) -> str:
+    """How long initialising took, and whether XNNPACK's packed weights were there (warm) or were made (cold)."""
+    return f"{seconds_text(measurement.init_seconds)} {measurement.start}"
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """(1, 224, 224, 3) as 1x224x224x3."""
+    return "x".join(map(str, shape))
+
+
+def short_name(name: str, width: int = 14) -> str:
+    """The end of a converter's long tensor name, which is where layers differ."""
+    last = name.split(";")[0]
+    return last if len(last) <= width else "…" + last[-(width - 1) :]

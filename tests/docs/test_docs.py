@@ -1,0 +1,260 @@
+"""The documentation is run: every command of a ``sh`` block, every page's Python, and the site that is built of it.
+
+A command in a block without a language needs hours, a data set, the internet or what a test cannot have. Those, and all
+that sentences name, are held against the parsers: the command has to exist, with every option that is written there.
+Commands on ``--board rpi4 --host ...`` run on the board ``local``, whoever is root needs no ``sudo``, and searches that
+may take minutes get seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sdk
+from sdk.cli import build_parser
+from tests.docs.documented import PAGES, ROOT, Block, blocks, named_commands
+from tests.sdk.board.emulated import need_runtime, need_virtual_board
+from tests.sdk.conftest import Server, cached_environment, make_key, start_sshd
+from tests.sdk.deploy.fleet.simulated_fleet import SimulatedFleet, make_image
+
+#: Pages with commands to run. The README's are run by test_readme.py, which also looks at what they print.
+RUN = [
+    page
+    for page in PAGES
+    if page.name != "README.md" and any(b.language in ("sh", "python") for b in blocks(page))
+]
+
+#: The address of a board that stands on somebody's desk.
+_ADDRESS = re.compile(r"(--board (?:rpi\d|[A-Z]) )?--host \S+( --user \S+)?( --key \S+)?|--board rpi\d")
+#: What a reader gives a search, and what a test can spare.
+_PATIENCE = ((r"--trials \d+", "--trials 2"), (r"--time-budget \d+m", "--time-budget 20s"))
+_SUDO = re.compile(r'sudo --preserve-env=HOME "\$\(command -v sdk\)"')
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+# ---- what is written exists
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_command_that_is_named_exists_with_its_options(page: Path):
+    for command in named_commands(page):
+        words = shlex.split(command, comments=True)
+        if words[0] == "sdk":
+            parser, rest = leaf(build_parser(), words[1:])
+            options = set(parser._option_string_actions)
+        else:
+            module, rest = words[2], words[3:]
+            source = ROOT / f"{module.replace('.', '/')}.py"
+            if not source.exists():
+                source = ROOT / module / "__main__.py"
+            options = set(re.findall(r'"(--?[a-z][\w-]*)"', source.read_text(encoding="utf-8")))
+            for folder in [source.parent] * (module == "device_agent"):
+                for other in folder.glob("*.py"):
+                    options |= set(re.findall(r'"(--?[a-z][\w-]*)"', other.read_text(encoding="utf-8")))
+        for word in rest:
+            if re.match(r"--?[a-z]", word):
+                assert word.split("=")[0] in options, f"{name_of(page)}: {command}"
+
+
+def leaf(parser: argparse.ArgumentParser, words: list[str]) -> tuple[argparse.ArgumentParser, list[str]]:
+    """The parser of a command, and the words after its name."""
+    while words:
+        groups = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+        if not groups or words[0].startswith("-"):
+            break
+        assert words[0] in groups[0].choices, f"there is no command {words[0]!r}"
+        parser, words = groups[0].choices[words[0]], words[1:]
+    return parser, words
+
+
+# ---- what is written runs
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the pages take for granted that their reader has: two models, their packages, photos, labels."""
+    from PIL import Image
+
+    from sdk import api
+
+    folder = tmp_path_factory.mktemp("reader")
+    rng = np.random.default_rng(0)
+    zoo = {"mobilenet": ("mobilenet_v1", {"width": 0.25}), "shufflenet": ("shufflenet_v1", {"scale": 0.5})}
+    for name, (network, options) in zoo.items():
+        path = folder / f"{name}.tflite"
+        api.write_zoo_model(network, path, input_size=64, classes=10, **options)
+        api.pack_model(path, folder / f"{name}.armlet", preprocess="tf")
+    (folder / "older").mkdir()
+    api.compress_model(folder / "mobilenet.tflite", folder / "older" / "mobilenet.armlet", preprocess="tf")
+    for number in range(100):
+        path = folder / "photos" / str(number % 10) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (40, 48, 3), np.uint8)).save(path)
+    (folder / "labels.txt").write_text("".join(f"digit {n}\n" for n in range(10)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with start_sshd(tmp_path_factory.mktemp("docs-sshd")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def inventory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Three boards on loopback, two of them in the kitchen."""
+    folder = tmp_path_factory.mktemp("image")
+    folder.chmod(0o700)
+    with SimulatedFleet(tmp_path_factory.mktemp("fleet"), 3, make_image(folder)) as fleet:
+        yield fleet.inventory()
+
+
+class Reader:
+    """Somebody who does what a page says: a folder, a home, and boards of their own."""
+
+    def __init__(self, folder: Path, models: Path, sshd: Server) -> None:
+        self.folder = folder
+        shutil.copytree(models, folder, dirs_exist_ok=True)
+        data = folder / "data"
+        #: The home on the board `local`, and the reader's own; a page says "~" in both.
+        self.home = data / "armlet" / "boards" / "local" / "home"
+        self.home.mkdir(parents=True)
+        for private in (self.home, self.home.parent):  # as the board would make them
+            private.chmod(0o700)
+        (self.home / ".ssh").mkdir(mode=0o700)
+        make_key(self.home / ".ssh" / "id_ed25519")
+        cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        self.environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
+            "HOME": str(self.home),
+            "XDG_DATA_HOME": str(data),
+            "XDG_CONFIG_HOME": str(folder / "config"),
+            "XDG_CACHE_HOME": cache,
+            "COLUMNS": "80",
+        }
+        login = sshd.login
+        known = f"-o UserKnownHostsFile={login['known_hosts']}"
+        self.ssh = f"ssh -F none -p {login['port']} -i {login['key']} {known} 127.0.0.1"
+
+    def runs(self, command: str) -> None:
+        """Runs one line of shell as the page has it, on the boards that are here. Fails with what it said."""
+        if self.installs(command):
+            return
+        command = _SUDO.sub("sdk", command)
+        command = re.sub(r"^ssh \S+", self.ssh, command)
+        command = _ADDRESS.sub("--board local", command)
+        for written, here in _PATIENCE:
+            command = re.sub(written, here, command)
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", command],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        # A comparison that finds a model slower has worked; on a busy machine it may.
+        fine = (0, 1) if command.startswith("sdk compare") else (0,)
+        assert done.returncode in fine, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+
+    def installs(self, command: str) -> bool:
+        """True for a line that installs Debian packages: the gate has installed them, from its own list."""
+        if not command.startswith("sudo apt-get install"):
+            return False
+        gate = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+        for package in shlex.split(command, comments=True)[3:]:
+            assert package in gate, f"{package} is not what .ci/run installs"
+        return True
+
+    def writes(self, application: Block) -> None:
+        """The program in which a page embeds the agent."""
+        prelude = "import numpy\nimage = numpy.zeros((120, 160, 3), numpy.uint8)\n"
+        (self.folder / "application.py").write_text(prelude + application.text, encoding="utf-8")
+
+    def knows(self, block: Block) -> None:
+        """Python of a page: what embeds the agent runs as the application, all else with what stood before."""
+        if "Agent(" in block.text:
+            self.writes(block)
+            self.runs("~/.armlet/python application.py")
+            return
+        script = self.folder / "page.py"
+        with script.open("a", encoding="utf-8") as file:
+            file.write(block.text)
+        self.runs(f"{sys.executable} {script}")
+
+
+@pytest.mark.tensorflow
+@pytest.mark.ssh
+@pytest.mark.parametrize("page", RUN, ids=name_of)
+def test_a_page_does_what_it_says(
+    page: Path, models: Path, sshd: Server, tmp_path: Path, request: pytest.FixtureRequest
+):
+    cached_environment("ai-edge-litert")
+    text = page.read_text(encoding="utf-8")
+    if "virtual-arm64" in text:
+        need_virtual_board()
+        need_runtime("ai-edge-litert")
+    reader = Reader(tmp_path, models, sshd)
+    if "boards.toml" in text:
+        shutil.copy(request.getfixturevalue("inventory"), tmp_path)
+    if "~/.armlet/python" in text or "sdk rollback --board" in text:
+        reader.runs("sdk deploy --board local older/mobilenet.armlet")
+    if "sdk rollback --inventory" in text:
+        reader.runs("sdk deploy --inventory boards.toml older/mobilenet.armlet")
+    for application in [b for b in blocks(page) if "Agent(" in b.text][:1]:
+        reader.writes(application)  # a page may run it before it shows it
+    for block in blocks(page):
+        if block.language == "python":
+            reader.knows(block)
+        if block.language == "sh":
+            for command in block.lines():
+                reader.runs(command)
+
+
+# ---- the site
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site as `make docs` builds it, where a broken link is an error."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_the_site_has_every_page_and_the_reference_of_every_public_name(site: Path):
+    for page in PAGES:
+        if page.is_relative_to(ROOT / "docs"):
+            assert (site / page.relative_to(ROOT / "docs").with_suffix(".html")).exists(), page
+    host = (site / "reference" / "host.html").read_text(encoding="utf-8")
+    for name in set(sdk.__all__) - {"__version__"}:
+        assert re.search(rf'id="[\w.]+\.{name}"', host), f"{name} is not in the reference"
+    commands = (site / "reference" / "commands.html").read_text(encoding="utf-8")
+    assert "sdk board probe" in commands
+
+
+def test_the_site_loads_nothing_from_elsewhere(site: Path):
+    for page in site.rglob("*.html"):
+        if page.is_relative_to(site / "demo"):
+            continue  # a report, which has a test of its own
+        for tag in re.findall(r"<(?:script|link|img|iframe)[^>]+>", page.read_text(encoding="utf-8")):
+            assert not re.search(r'(?:src|href)="(?:https?:)?//', tag), f"{page.name}: {tag}"

@@ -1,0 +1,182 @@
+"""``compress --for`` makes what the board runs fastest: pairs of weights, flipped images, int8; all of it to replay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sdk
+from device_agent.package import reader as package_format
+from device_agent.run.loaded import LoadedModel
+from sdk.api import golden_pair
+from sdk.errors import DataError, ModelError
+from sdk.graph.on_host.evaluate import predict
+from sdk.graph.records import Graph
+from tests.sdk.compress.layered_graphs import small_mobilenet
+
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A .tflite as TensorFlow pads it: one row at the bottom, one column at the right."""
+    path = tmp_path_factory.mktemp("models") / "mobilenet.tflite"
+    path.write_bytes(small_mobilenet(SIZE).write())
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "noise.npz"
+    coarse = np.random.default_rng(0).integers(0, 255, (120, 8, 8, 3))
+    np.savez(path, x=coarse.repeat(4, axis=1).repeat(4, axis=2).astype(np.uint8))
+    return path
+
+
+def decoded(path: Path) -> package_format.Unpacked:
+    return package_format.unpack(path.read_bytes())
+
+
+def pairs(graph: Graph) -> list[np.ndarray]:
+    """Of each 1x1 convolution, which weights of a pair of output channels are used: (pairs, 2, in)."""
+    return [
+        w.array.reshape(-1, 2, w.array.shape[-1]) != 0
+        for w in graph.weights()
+        if w.layer == "convolution 1x1" and w.tensor.is_dense_array and len(w.array) % 2 == 0
+    ]
+
+
+def images(count: int) -> np.ndarray:
+    return np.random.default_rng(1).uniform(-1, 1, (count, SIZE, SIZE, 3)).astype(np.float32)
+
+
+def test_a_board_with_sparse_kernels_gets_pairs_and_the_recipe_gives_the_same_bytes(
+    model: Path, tmp_path: Path
+) -> None:
+    made = sdk.compress_model(
+        model, tmp_path / "a.armlet", sparsity=0.8, board="rpi4", save_recipe=tmp_path / "r.toml"
+    )
+    assert (made.block, made.form) == (2, "sparse")
+    used = pairs(Graph.read(decoded(tmp_path / "a.armlet").tflite))
+    assert used
+    assert all((u.any(axis=1) == u.all(axis=1)).all() for u in used)
+    assert "block = 2" in (tmp_path / "r.toml").read_text()
+    again = sdk.compress_model(model, tmp_path / "b.armlet", recipe=tmp_path / "r.toml", board="rpi4")
+    assert (tmp_path / "b.armlet").read_bytes() == (tmp_path / "a.armlet").read_bytes()
+    assert again.block == 2
+
+
+def test_where_nothing_runs_sparse_single_weights_go(model: Path, tmp_path: Path) -> None:
+    assert sdk.compress_model(model, tmp_path / "a.armlet", sparsity=0.8).block == 1
+    assert sdk.compress_model(model, tmp_path / "a.armlet", sparsity=0.8, board="local").block == 1
+    assert sdk.compress_model(model, tmp_path / "a.armlet", sparsity=0.05, board="rpi4").block == 1
+    asked = sdk.compress_model(model, tmp_path / "a.armlet", sparsity=0.8, block=4)
+    assert asked.block == 4
+    with pytest.raises(ModelError, match="block"):
+        sdk.compress_model(model, tmp_path / "a.armlet", sparsity=0.8, block=0)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("effort", ["calibrate", "train"])
+def test_pairs_survive_calibration_and_training(model: Path, data: Path, tmp_path: Path, effort: str) -> None:
+    arguments = {
+        "effort": effort,
+        "data": data,
+        "sparsity": 0.8,
+        "epochs": 4,
+        "clusters": 16,
+        "board": "rpi4",
+    }
+    made = sdk.compress_model(model, tmp_path / "a.armlet", save_recipe=tmp_path / "r.toml", **arguments)
+    assert (made.block, made.form) == (2, "sparse")
+    used = pairs(Graph.read(decoded(tmp_path / "a.armlet").tflite))
+    assert all((u.any(axis=1) == u.all(axis=1)).all() for u in used)
+    sdk.compress_model(model, tmp_path / "b.armlet", recipe=tmp_path / "r.toml", data=data, board="rpi4")
+    assert (tmp_path / "b.armlet").read_bytes() == (tmp_path / "a.armlet").read_bytes()
+
+
+def test_the_agent_flips_the_image_that_a_mirrored_package_wants_flipped(model: Path, tmp_path: Path) -> None:
+    plain, mirrored = tmp_path / "plain.armlet", tmp_path / "mirrored.armlet"
+    sdk.compress_model(model, plain, sparsity=0.8, block=2)
+    made = sdk.compress_model(
+        model, mirrored, sparsity=0.8, board="rpi4", save_tflite=tmp_path / "alone.tflite"
+    )
+    assert "mirror" in {p["name"] for p in made.passes if p["applied"]}
+    unpacked = decoded(mirrored)
+    assert unpacked.package.metadata["input"]["flip"] == ["height", "width"]
+    assert "REVERSE_V2" not in [op.kind for op in Graph.read(unpacked.tflite).operators]
+    batch = images(5)
+    with LoadedModel.load(plain) as before, LoadedModel.load(mirrored) as after:
+        expected = before.predict(batch)
+        np.testing.assert_allclose(after.predict(batch), expected, atol=1e-5)
+        np.testing.assert_allclose(after.predict(batch[0]), expected[0], atol=1e-5)
+        assert np.abs(after.predict(batch[:, ::-1, ::-1]) - expected).max() > 1e-3
+    # The host's answers, and the file for other runtimes, which flips by itself.
+    np.testing.assert_allclose(predict(unpacked.tflite, batch), expected, atol=1e-5)
+    np.testing.assert_allclose(predict((tmp_path / "alone.tflite").read_bytes(), batch), expected, atol=1e-5)
+    golden = golden_pair(mirrored.read_bytes())
+    with LoadedModel.load(mirrored) as agent:
+        np.testing.assert_allclose(agent.predict(golden.inputs), golden.outputs, atol=golden.tolerance)
+
+
+def test_a_mirrored_tflite_that_is_packed_as_it_is_says_so_too(model: Path, tmp_path: Path) -> None:
+    sdk.compress_model(model, tmp_path / "a.armlet", sparsity=0.8, board="rpi4")
+    (tmp_path / "b.tflite").write_bytes(decoded(tmp_path / "a.armlet").tflite)
+    from sdk.api import pack_model
+
+    pack_model(tmp_path / "b.tflite", tmp_path / "b.armlet")
+    assert decoded(tmp_path / "b.armlet").package.metadata["input"]["flip"] == ["height", "width"]
+
+
+def test_a_mirrored_model_is_not_calibrated_on_images_that_are_not(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    sdk.compress_model(model, tmp_path / "a.armlet", sparsity=0.8, board="rpi4")
+    (tmp_path / "b.tflite").write_bytes(decoded(tmp_path / "a.armlet").tflite)
+    with pytest.raises(ModelError, match="mirrored"):
+        sdk.compress_model(tmp_path / "b.tflite", tmp_path / "c.armlet", data=data)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("board", [None, "rpi5"])
+def test_int8_is_small_close_to_the_original_and_replayed_to_the_same_bytes(
+    model: Path, data: Path, tmp_path: Path, board: str | None
+) -> None:
+    made = sdk.compress_model(
+        model, tmp_path / "a.armlet", data=data, int8=True, board=board, save_recipe=tmp_path / "r.toml"
+    )
+    assert made.int8
+    assert made.accuracy is not None
+    assert made.accuracy.samples == 24  # every fifth of 120, which the ranges were not taken from
+    assert made.accuracy.compressed_correct >= 20
+    graph = Graph.read(decoded(tmp_path / "a.armlet").tflite)
+    weights = list(graph.weights())
+    assert {w.array.dtype for w in weights} == {np.dtype(np.int8)}
+    per_channel = {w.tensor.quantization.scales.size for w in weights if w.layer == "convolution 1x1"}
+    assert min(per_channel) > 1
+    # Eight bits a weight are an upper bound: the symbols are Huffman coded.
+    assert made.package_bytes < len(decoded(tmp_path / "a.armlet").tflite)
+    sdk.compress_model(model, tmp_path / "b.armlet", recipe=tmp_path / "r.toml", data=data, board=board)
+    assert (tmp_path / "b.armlet").read_bytes() == (tmp_path / "a.armlet").read_bytes()
+
+
+@pytest.mark.tensorflow
+def test_int8_says_whether_the_loss_that_was_allowed_is_kept(model: Path, data: Path, tmp_path: Path) -> None:
+    assert sdk.compress_model(model, tmp_path / "a.armlet", data=data, int8=True, max_loss=50.0).target_met
+    assert not sdk.compress_model(
+        model, tmp_path / "a.armlet", data=data, int8=True, sparsity=0.97, max_loss=0.0
+    ).target_met
+
+
+def test_int8_without_images_or_with_a_size_to_search_for_is_refused(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="images"):
+        sdk.compress_model(model, tmp_path / "a.armlet", int8=True)
+    with pytest.raises(ModelError, match="int8"):
+        sdk.compress_model(model, tmp_path / "a.armlet", data=data, int8=True, target_bytes=1000)
+    with pytest.raises(ModelError, match="int8"):
+        sdk.compress_model(model, tmp_path / "a.armlet", data=data, int8=True, effort="train")
+    assert not (tmp_path / "a.armlet").exists()

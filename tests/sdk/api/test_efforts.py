@@ -1,0 +1,98 @@
+"""Which effort is taken where the user leaves it open."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sdk.api.files.efforts import TRAINED_IMAGES, strongest
+from sdk.compress.recipes import budget
+from sdk.graph.on_host.data import Dataset, load_dataset
+from sdk.graph.records import Graph
+from tests.sdk.graph.small_graphs import small_network
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    return small_network()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data")
+    images = np.zeros((TRAINED_IMAGES, 8, 8, 3), np.uint8)
+    np.savez(path / "plain.npz", x=images)
+    np.savez(path / "labelled.npz", x=images, y=np.arange(len(images)) % 10)
+    return path
+
+
+def load(folder: Path, name: str) -> Dataset:
+    return load_dataset(folder / name, input_shape=(8, 8, 3), preprocess="tf")
+
+
+def pace(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """An epoch takes so long."""
+    monkeypatch.setattr(budget, "seconds_per_epoch", lambda *arguments: seconds)
+
+
+def test_without_images_nothing_is_learned(graph: Graph) -> None:
+    assert strongest(graph, None) == ("none", "no images were given")
+
+
+def test_an_operator_that_cannot_be_run_leaves_the_effort_without_data(graph: Graph, folder: Path) -> None:
+    odd = replace(
+        graph, operators=(replace(graph.operators[0], kind="CUSTOM", custom_code="Odd"), *graph.operators[1:])
+    )
+    effort, why = strongest(odd, load(folder, "labelled.npz"))
+    assert effort == "none"
+    assert "Odd" in why
+
+
+def test_few_images_are_calibrated_on(graph: Graph, folder: Path) -> None:
+    effort, why = strongest(graph, load(folder, "labelled.npz"), samples=TRAINED_IMAGES - 1)
+    assert effort == "calibrate"
+    assert "1,999 images with labels" in why
+
+
+def test_many_images_with_labels_are_trained_on_where_all_epochs_fit_half_an_hour(
+    graph: Graph, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pace(monkeypatch, 59.0)
+    assert strongest(graph, load(folder, "labelled.npz"), epochs=30)[0] == "train"
+    pace(monkeypatch, 61.0)
+    effort, why = strongest(graph, load(folder, "labelled.npz"), epochs=30)
+    assert effort == "calibrate"
+    assert "30 min" in why
+
+
+def test_images_without_labels_are_trained_on_where_a_time_budget_is_named(
+    graph: Graph, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pace(monkeypatch, 1.0)
+    plain = load(folder, "plain.npz")
+    effort, why = strongest(graph, plain)
+    assert effort == "calibrate"
+    assert "time budget" in why
+    assert strongest(graph, plain, seconds=600)[0] == "train"
+
+
+def test_a_budget_needs_to_hold_ten_epochs_not_all(
+    graph: Graph, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pace(monkeypatch, 1.0)
+    labelled = load(folder, "labelled.npz")
+    assert strongest(graph, labelled, epochs=30, seconds=12)[0] == "train"
+    assert strongest(graph, labelled, epochs=30, seconds=11)[0] == "calibrate"
+
+
+def test_what_no_host_could_do_in_time_is_not_measured_first(
+    graph: Graph, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(*arguments: object) -> float:
+        raise AssertionError("the pace was measured")
+
+    monkeypatch.setattr(budget, "seconds_per_epoch", measured)
+    assert strongest(graph, load(folder, "labelled.npz"), epochs=10**9)[0] == "calibrate"

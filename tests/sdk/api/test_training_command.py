@@ -1,0 +1,159 @@
+"""Training from the command line: a run that was cut or killed goes on, and only as the run that it was."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sdk
+from sdk.tools.system import checkpoint
+from tests.sdk.graph.small_graphs import small_network
+
+pytestmark = pytest.mark.tensorflow
+
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+class Cut(Exception):
+    """Stands for a kill at a moment of the test's choice."""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "small.tflite"
+    path.write_bytes(small_network().write())
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    path = tmp_path / "data.npz"
+    np.savez(path, x=rng.integers(0, 256, (64, 8, 8, 3), np.uint8), y=rng.integers(0, 10, 64))
+    return path
+
+
+def test_a_training_that_was_cut_goes_on_to_the_same_package(
+    tmp_path: Path, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(name: str, **changes: float) -> bytes:
+        settings = {"sparsity": 0.5, "clusters": 8, "epochs": 4, **changes}
+        sdk.compress_model(model, tmp_path / name, effort="train", data=data, **settings)
+        return (tmp_path / name).read_bytes()
+
+    whole = train("whole.armlet")
+    assert not (tmp_path / "whole.armlet.checkpoint").exists()
+
+    saved, save = [], checkpoint.save
+
+    def cut_after_two(path: Path, state: dict[str, np.ndarray]) -> None:
+        save(path, state)
+        saved.append(path)
+        if len(saved) == 2:
+            raise Cut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", cut_after_two)
+        with pytest.raises(Cut):
+            train("cut.armlet")
+    assert (tmp_path / "cut.armlet.checkpoint").exists()
+    assert not (tmp_path / "cut.armlet").exists()
+
+    # What does not train leaves it alone.
+    sdk.compress_model(model, tmp_path / "cut.armlet", effort="none")
+    assert (tmp_path / "cut.armlet.checkpoint").exists()
+
+    with pytest.raises(sdk.ArmletError, match="is of another training"):
+        train("cut.armlet", sparsity=0.6)
+    assert train("cut.armlet") == whole
+    assert not (tmp_path / "cut.armlet.checkpoint").exists()
+
+
+def command(model: Path, data: Path, output: Path, *more: str) -> list[str]:
+    settings = ["--effort", "train", "--sparsity", "0.5", "--clusters", "8", *more]
+    return [
+        *(sys.executable, "-m", "sdk.cli", "compress", str(model), "-o", str(output), "--data", str(data)),
+        *settings,
+    ]
+
+
+def wait_for(there: Path, process: subprocess.Popen[bytes]) -> None:
+    """Until the training has saved a state; fails when the process ends before."""
+    until = time.monotonic() + 120
+    while not list(there.glob("*.npz")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_a_process_that_is_ended_in_the_middle_leaves_a_state_that_the_same_command_goes_on_from(
+    tmp_path: Path, model: Path, data: Path, end: signal.Signals
+) -> None:
+    output = tmp_path / "small.armlet"
+    folder = tmp_path / "small.armlet.checkpoint"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    # So many epochs that it is never finished by then; the second command has the same number.
+    process = subprocess.Popen(
+        command(model, data, output, "--epochs", "3000"),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A shell that runs the tests in the background has them ignore it, and so would this process.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    wait_for(folder, process)
+    process.send_signal(end)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == (130 if end is signal.SIGINT else -end)
+    if end is signal.SIGINT:
+        assert b"small.armlet.checkpoint keeps the training: the same command goes on from it" in errors
+    assert not output.exists()
+    (saved,) = folder.glob("*.npz")
+    state = checkpoint.load(saved)
+    assert state is not None
+    assert int(state["epoch"]) >= 1
+
+    process = subprocess.Popen(
+        command(model, data, output, "--epochs", "3000"),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    until = time.monotonic() + 120
+    while (later := checkpoint.load(saved)) is None or int(later["epoch"]) <= int(state["epoch"]):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    # From where it was, not from the start: Adam has counted on.
+    assert int(later["adam/count"]) > int(state["adam/count"])
+
+
+def test_a_disk_that_is_full_ends_the_training_with_the_state_before_and_a_way_on(
+    tmp_path: Path, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = 0
+    fsync = os.fsync
+
+    def full_after_a_while(descriptor: int) -> None:
+        nonlocal written
+        written += 1
+        if written > 4:
+            raise OSError(28, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full_after_a_while)
+    with pytest.raises(sdk.ArmletError, match=r"(?s)No space left.*goes on from"):
+        sdk.compress_model(model, tmp_path / "a.armlet", effort="train", data=data, epochs=5)
+    (saved,) = (tmp_path / "a.armlet.checkpoint").glob("*.npz")
+    assert checkpoint.load(saved) is not None

@@ -1,0 +1,287 @@
+"""Signatures by real ssh-keygen: made on the host, verified on the board before anything is tried."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sdk
+from sdk.cli import main
+from sdk.deploy.session import Target, accepted_agent, open_connection
+from sdk.errors import RemoteError, SignatureError
+from tests.sdk.graph.small_graphs import small_network
+
+pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="there is no ssh-keygen")
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    return write_package(tmp_path / "net.armlet", channels=8)
+
+
+def write_package(path: Path, channels: int) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    model = path.with_suffix(".tflite")
+    model.write_bytes(small_network(size=16, channels=channels).write())
+    sdk.pack_model(model, path)
+    return path
+
+
+def allow(folder: Path, *keys: Path, options: str = "") -> Path:
+    path = folder / "allowed_signers"
+    lines = [f"{key.name}@example.com {options} {key.with_suffix('.pub').read_text()}" for key in keys]
+    path.write_text("".join(lines))
+    return path
+
+
+@pytest.fixture
+def me(new_key: Callable[[str], Path]) -> Path:
+    return new_key("me")
+
+
+@pytest.fixture
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The agent's folder of a local board of this test's own."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return tmp_path / "data" / "armlet" / "boards" / "local" / "home" / ".armlet"
+
+
+# -- on the host ------------------------------------------------------------------------------------------------------
+
+
+def test_a_signature_names_its_signer_and_is_what_ssh_keygen_verifies(package, me, tmp_path, capsys):
+    allowed = allow(tmp_path, me)
+    assert main(["sign", str(package), "--key", str(me)]) == 0
+    assert "SHA256:" in capsys.readouterr().out
+    assert main(["verify", str(package), "--allowed-signers", str(allowed)]) == 0
+    assert "signed by me@example.com" in capsys.readouterr().out
+    by_hand = ["ssh-keygen", "-Y", "verify", "-n", "armlet", "-I", "me@example.com", "-f", str(allowed)]
+    with open(package, "rb") as data:
+        subprocess.run([*by_hand, "-s", f"{package}.sig"], stdin=data, check=True, capture_output=True)
+
+
+def test_signing_again_replaces_the_signature(package, me, new_key, tmp_path):
+    sdk.sign_package(package, new_key("somebody"))
+    sdk.sign_package(package, me)
+    assert sdk.verify_package(package, allow(tmp_path, me)).signer == "me@example.com"
+
+
+@pytest.mark.parametrize("what", ["changed", "another key", "another purpose", "not a signature", "expired"])
+def test_a_signature_that_is_wrong_is_refused_in_one_line(package, me, new_key, tmp_path, capsys, what):
+    allowed = allow(tmp_path, me)
+    signature = sdk.sign_package(package, me).signature
+    words = "is not of this package"
+    if what == "changed":
+        package.write_bytes(package.read_bytes() + b"\0")
+    elif what == "another key":
+        signature = sdk.sign_package(package, new_key("mallory")).signature
+        words = "by nobody who may sign"
+    elif what == "another purpose":
+        signature.unlink()
+        purpose = ["ssh-keygen", "-q", "-Y", "sign", "-n", "git", "-f", str(me), str(package)]
+        subprocess.run(purpose, check=True, capture_output=True)
+    elif what == "not a signature":
+        signature.write_text("hello")
+        words = "by nobody who may sign"
+    else:
+        allowed = allow(tmp_path, me, options='valid-before="20200101"')
+        words = "by nobody who may sign"
+    assert main(["verify", str(package), "--allowed-signers", str(allowed)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert words in captured.err or (what == "expired" and "is not of this package" in captured.err)
+
+
+@pytest.mark.parametrize("text", ["", "# only a comment\n", "me@example.com\n", "ssh-ed25519 AAAA\n"])
+def test_a_file_that_names_no_signer_is_refused(package, me, tmp_path, text):
+    sdk.sign_package(package, me)
+    (tmp_path / "allowed_signers").write_text(text)
+    with pytest.raises(SignatureError, match="does not say who may sign"):
+        sdk.verify_package(package, tmp_path / "allowed_signers")
+
+
+def test_a_key_that_is_not_there_and_none_at_all_are_told(package, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    with pytest.raises(SignatureError, match="no key at"):
+        sdk.sign_package(package, tmp_path / "absent")
+    with pytest.raises(SignatureError, match="no key to sign with") as caught:
+        sdk.sign_package(package)
+    assert "ssh-keygen -t ed25519" in str(caught.value)
+
+
+def test_a_usual_key_is_found_and_one_with_a_passphrase_asks_as_ssh_does(package, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    (tmp_path / ".ssh").mkdir(mode=0o700)
+    key = tmp_path / ".ssh" / "id_ed25519"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "open sesame", "-f", str(key)], check=True)
+    ask = tmp_path / "ask"
+    ask.write_text("#!/bin/sh\necho $ANSWER\n")
+    ask.chmod(0o700)
+    monkeypatch.setenv("SSH_ASKPASS", str(ask))
+    monkeypatch.setenv("SSH_ASKPASS_REQUIRE", "force")
+    monkeypatch.setenv("ANSWER", "wrong")
+    with pytest.raises(SignatureError, match="does not sign"):
+        sdk.sign_package(package)
+    assert not Path(f"{package}.sig").exists()
+    monkeypatch.setenv("ANSWER", "open sesame")
+    sdk.sign_package(package)
+    assert sdk.verify_package(package, allow(tmp_path, key)).signer == "id_ed25519@example.com"
+
+
+def test_a_key_that_only_the_agent_holds_signs(package, me, tmp_path, monkeypatch):
+    if shutil.which("ssh-agent") is None:
+        pytest.skip("there is no ssh-agent")
+    socket = str(tmp_path / "agent")
+    with subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL) as agent:
+        try:
+            monkeypatch.setenv("SSH_AUTH_SOCK", socket)
+            monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+            for _ in range(100):
+                if os.path.exists(socket):
+                    break
+            add = ["ssh-add", "-q", str(me)]
+            assert any(subprocess.run(add, check=False).returncode == 0 for _ in range(20))
+            allowed = allow(tmp_path, me)
+            me.unlink()
+            for key in (None, me.with_suffix(".pub")):
+                sdk.sign_package(package, key)
+                assert sdk.verify_package(package, allowed).signer == "me@example.com"
+                Path(f"{package}.sig").unlink()
+        finally:
+            agent.terminate()
+
+
+# -- on the board -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.ssh
+def test_a_board_that_wants_signatures_takes_signed_packages_and_no_others(
+    board, package, me, new_key, tmp_path, capsys
+):
+    unsigned = sdk.deploy_model("local", package)
+    allowed = allow(tmp_path, me)
+    arguments = ["board", "require-signatures", "--board", "local", "--allowed-signers", str(allowed)]
+    assert main(arguments) == 0
+    assert sdk.board_status("local").requires_signatures
+    assert (board / "allowed_signers").stat().st_mode & 0o777 == 0o600
+    capsys.readouterr()
+
+    # The very release that runs is refused too: it is not signed.
+    assert main(["deploy", "--board", "local", str(package)]) == 2
+    error = capsys.readouterr().err
+    assert "this board takes signed packages only" in error
+    assert "sdk sign" in error
+    assert error.count("\n") == 1
+
+    sdk.sign_package(package, new_key("mallory"))
+    with pytest.raises(RemoteError, match="by nobody who may sign"):
+        sdk.deploy_model("local", package)
+
+    # Both refusals are told later, too, and what runs is what ran.
+    (slot,) = sdk.board_status("local").slots
+    assert (slot.current, slot.trial) == (unsigned.release, None)
+    assert [event.event for event in slot.history] == ["confirmed", "refused", "refused"]
+    assert "signed packages only" in slot.history[1].reason
+    assert "by nobody who may sign" in slot.history[2].reason
+    assert slot.history[2].release not in (None, unsigned.release)
+    for command in ("releases", "status"):
+        assert main([command, "--board", "local"]) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "refused" in shown
+        assert "nobody who may sign" in shown
+
+    sdk.sign_package(package, me)
+    signed = sdk.deploy_model("local", package)
+    assert signed.state == "confirmed"
+    assert 0 < signed.sent_bytes < 1024
+    assert sdk.deploy_model("local", package).state == "unchanged"
+
+    # The release before is not signed, so there is no way back to it while the policy stands.
+    with pytest.raises(RemoteError, match="signed packages only"):
+        sdk.rollback_model("local", "net")
+    (slot,) = sdk.board_status("local").slots
+    assert (slot.current, slot.previous) == (signed.release, unsigned.release)
+    assert main(["board", "require-signatures", "--board", "local", "--off"]) == 0
+    assert sdk.rollback_model("local", "net").current == unsigned.release
+
+
+@pytest.mark.ssh
+def test_a_package_that_was_changed_on_the_way_is_refused_and_leaves_nothing(board, package, me, tmp_path):
+    sdk.sign_package(package, me)
+    sdk.deploy_model("local", package)
+    sdk.require_signatures("local", allow(tmp_path, me))
+    before = sorted(path.name for path in (board / "store").rglob("*"))
+    other = write_package(tmp_path / "other" / "net.armlet", channels=16)
+    shutil.copy(f"{package}.sig", f"{other}.sig")
+    # The host sees it; and the board, were the host made not to look.
+    with pytest.raises(SignatureError, match="not a signature of what is deployed"):
+        sdk.deploy_model("local", other)
+    with open_connection("local", Target()) as (_, connection):
+        agent = accepted_agent(connection)
+        with pytest.raises(RemoteError, match="signature is not of this package"):
+            agent.deploy(other.read_bytes(), "net", signature=Path(f"{other}.sig").read_bytes())
+        assert agent.run("net", np.zeros((1, 16, 16, 3), np.float32)).count == 1
+    assert sorted(path.name for path in (board / "store").rglob("*")) == before
+
+
+@pytest.mark.ssh
+def test_without_ssh_keygen_a_board_that_wants_signatures_takes_nothing(
+    board, package, me, tmp_path, monkeypatch
+):
+    sdk.sign_package(package, me)
+    sdk.deploy_model("local", package)
+    sdk.require_signatures("local", allow(tmp_path, me))
+    Path(f"{package}.sig").unlink()
+    other = write_package(tmp_path / "other" / "net.armlet", channels=16)
+    sdk.sign_package(other, me)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in (
+        "sh",
+        "env",
+        "uname",
+        "df",
+        "cat",
+        "ldd",
+        "getconf",
+        "test",
+        "awk",
+        "sed",
+        "ls",
+        "head",
+        "tail",
+    ):
+        if (path := shutil.which(name)) is not None:
+            (tools / name).symlink_to(path)
+    monkeypatch.setattr("sdk.board.ssh.signing.shutil.which", lambda name: None)
+    monkeypatch.setenv("PATH", str(tools))
+    with pytest.raises(RemoteError, match="signatures cannot be verified here") as caught:
+        sdk.deploy_model("local", other)
+    assert "openssh-client" in str(caught.value)
+    with pytest.raises(RemoteError, match="could not verify a signature"):
+        sdk.require_signatures("local", allow(tmp_path, me))
+
+
+@pytest.mark.ssh
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe nonsense", None], ids=["empty", "nonsense", "unreadable"]
+)
+def test_a_policy_that_says_nothing_lets_nobody_in(board, package, me, content):
+    sdk.sign_package(package, me)
+    board.mkdir(parents=True, mode=0o700)
+    board.parents[1].chmod(0o700)
+    if content is None:
+        (board / "allowed_signers").mkdir()
+    else:
+        (board / "allowed_signers").write_bytes(content)
+    with pytest.raises(RemoteError, match="by nobody who may sign"):
+        sdk.deploy_model("local", package)

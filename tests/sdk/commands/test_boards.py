@@ -1,0 +1,168 @@
+"""deploy, bench and demo over real SSH to the local board, as a script would call them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sdk
+from sdk.api.measuring import demo
+from sdk.cli import main
+from sdk.compress.recipes.recipe import Recipe, apply
+from sdk.explain.run import Report
+from sdk.models import digits
+from sdk.models.demo import demo_models, training_record
+from sdk.package.pack import pack
+from sdk.report.terminal import drawing as terminal
+from tests.sdk.graph.small_graphs import small_network
+
+pytestmark = pytest.mark.ssh
+
+
+@pytest.fixture
+def private_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A local board of this test's own, with nothing on it."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return tmp_path
+
+
+def answer(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict:
+    assert main([*map(str, arguments), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_second_deploy_sends_nothing_and_a_changed_head_sends_little(
+    private_board: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = private_board / "small.tflite"
+    graph = small_network(size=32, channels=64, classes=40)
+    model.write_bytes(graph.write())
+    first = answer(capsys, "deploy", "--board", "local", model)
+    assert first["state"] == "confirmed"
+    assert first["sent_bytes"] > 0
+    assert first["provisioned_bytes"] > 1_000_000
+    assert first["largest_difference"] < 1e-3
+
+    again = answer(capsys, "deploy", "--board", "local", model)
+    assert again["state"] == "unchanged"
+    assert again["sent_bytes"] == again["provisioned_bytes"] == 0
+
+    head = list(graph.weights())[-1]
+    model.write_bytes(graph.with_data({head.tensor_index: head.array + 1}).write())
+    changed = answer(capsys, "deploy", "--board", "local", model)
+    assert changed["state"] == "confirmed"
+    assert 0 < changed["sent_bytes"] < first["sent_bytes"]
+    assert changed["provisioned_bytes"] == 0
+
+
+def test_bench_measures_both_models_and_compares_them(
+    private_board: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = []
+    for name, channels in (("wide", 64), ("narrow", 16)):
+        path = private_board / f"{name}.tflite"
+        path.write_bytes(small_network(size=32, channels=channels).write())
+        paths.append(path)
+    document = answer(capsys, "bench", "--board", "local", *paths, "--samples", 50, "--seconds", 5)
+    report = Report.from_json(document)
+    assert [m.name for m in report.models] == ["wide", "narrow"]
+    for model in report.models:
+        assert len(model.measurement.samples_seconds) >= 50
+        assert model.measurement.minimum <= model.measurement.median <= model.measurement.p99
+    # One thread and all of them are two answers; a machine of one core has only one.
+    cores = len(report.models[0].measurement.cpus)
+    assert [c.threads for c in report.comparisons] == list(dict.fromkeys((1, cores)))
+    comparison = report.comparisons[0]
+    wide, narrow = report.models
+    assert comparison.theoretical_speedup == pytest.approx(wide.macs / narrow.macs)
+    assert comparison.measured_speedup == pytest.approx(wide.measurement.median / narrow.measurement.median)
+    assert comparison.measured_low <= comparison.measured_speedup <= comparison.measured_high
+    assert report.to_json() == document
+
+
+def test_models_of_one_name_are_refused(private_board: Path) -> None:
+    paths = []
+    for folder in ("a", "b"):
+        (private_board / folder).mkdir()
+        paths.append(private_board / folder / "same.tflite")
+        paths[-1].write_bytes(small_network().write())
+    with pytest.raises(sdk.ArmletError, match="same name"):
+        sdk.bench_models("local", paths)
+
+
+def test_packages_of_one_model_are_told_apart_by_their_files(private_board: Path) -> None:
+    paths = []
+    for seed, name in enumerate(("plain", "pruned")):
+        paths.append(private_board / f"{name}.armlet")
+        paths[-1].write_bytes(pack(small_network(seed).write(), metadata={"name": "same"}))
+    report = sdk.bench_models("local", paths, threads=1, samples=20, seconds=1, profile=False)
+    assert [model.name for model in report.models] == ["plain", "pruned"]
+
+
+@pytest.fixture(scope="module")
+def demo_report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("demo")))
+        return demo.run("local", samples=100, seconds=3)
+
+
+def test_the_demo_counts_the_same_answers_on_host_and_board(demo_report: Report) -> None:
+    assert [m.name for m in demo_report.models] == ["mobilenet_v1", "shufflenet_v1"]
+    for model in demo_report.models:
+        accuracy = model.accuracy
+        assert accuracy is not None
+        assert accuracy.board_correct == accuracy.compressed_correct
+        assert accuracy.board_agrees == accuracy.samples
+        assert accuracy.share(accuracy.original_correct) >= 0.97
+        assert accuracy.share(accuracy.compressed_correct) >= accuracy.share(accuracy.original_correct) - 0.02
+
+
+def test_the_demos_packages_are_what_was_asked_for(demo_report: Report) -> None:
+    for model in demo_report.models:
+        assert model.ratio > 6
+        assert 0.5 < model.sparsity < 0.71  # 70 % of all but depthwise and first layers
+        assert model.effective_macs < model.macs
+        assert [stage for stage, _ in model.stages] == ["original", "pruned", "clustered", "coded"]
+        assert dict(model.stages)["coded"] == model.package_bytes
+
+
+def test_the_demo_compares_shufflenet_with_mobilenet(demo_report: Report) -> None:
+    (comparison,) = demo_report.comparisons
+    assert (comparison.baseline, comparison.candidate) == ("mobilenet_v1", "shufflenet_v1")
+    assert 3 < comparison.theoretical_speedup < 5
+    assert comparison.measured_speedup > 0
+    assert comparison.share_realised == pytest.approx(
+        comparison.measured_speedup / comparison.theoretical_speedup
+    )
+
+
+def test_the_demos_report_fits_80_columns_and_names_its_conditions(demo_report: Report) -> None:
+    from rich.console import Console
+
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(terminal.report(demo_report))
+    text = console.export_text()
+    assert "│" not in text
+    for word in ("tflite", "delegate", "threads", "decoder", "samples", "verdict", "realised", "p99"):
+        assert word in text, word
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_the_original_accuracy_is_the_one_that_training_stated() -> None:
+    from sdk.graph.on_host.evaluate import predict, top1
+
+    record = training_record()
+    held_out = digits.load_splits()["test"]
+    for model in demo_models():
+        right = top1(predict(model.path.read_bytes(), held_out.inputs())) == held_out.labels
+        stated = json.dumps(record)
+        assert str(int(np.sum(right))) in stated
+
+
+def test_compressing_the_demos_models_twice_gives_the_same_bytes() -> None:
+    for model in demo_models():
+        graph = sdk.Graph.read(model.path.read_bytes())
+        assert apply(graph, Recipe()).write() == apply(graph, Recipe()).write()

@@ -1,0 +1,270 @@
+"""TensorFlow computes what the interpreter computes, for every operator that the executor says it knows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sdk.errors import UnsupportedOperator
+from sdk.graph.execute import Executor
+from sdk.graph.on_host.convert import from_keras
+from sdk.graph.records import Graph, Operator
+from tests.sdk.graph.small_graphs import interpret, small_network
+
+pytestmark = pytest.mark.tensorflow
+RELATIVE_ERROR = 1e-4
+
+# Every network of the zoo, as small as it gets, so that the whole file stays below half a minute.
+ZOO = {
+    "mobilenet_v1": {"input_size": 32, "classes": 10, "width": 0.25},
+    "mobilenet_v2": {"input_size": 64, "classes": 10, "width": 0.35, "padding": "symmetric"},
+    "shufflenet_v1": {"input_size": 64, "classes": 10, "scale": 0.25, "groups": 3},
+    "shufflenet_v2": {"input_size": 64, "classes": 10, "scale": 0.5},
+    "alexnet": {"input_size": 67, "classes": 10},
+    "vgg16": {"input_size": 32, "classes": 10},
+    "googlenet": {"input_size": 64, "classes": 10},
+    "squeezenet": {"input_size": 64, "classes": 10},
+    "lenet_300_100": {},
+    "lenet_5": {},
+}
+
+
+def samples(graph: Graph, count: int = 3) -> np.ndarray:
+    shape = graph.tensors[graph.inputs[0]].shape
+    return np.random.default_rng(0).uniform(-1, 1, (count, *shape[1:])).astype(np.float32)
+
+
+def check_against_interpreter(graph: Graph) -> None:
+    """Compares the class scores (before a softmax, which would hide differences) on several samples at once."""
+    executor = Executor(graph)
+    model = replace(graph, outputs=(executor.scores,), signatures=()).write()
+    images = samples(graph)
+    expected = np.concatenate([interpret(model, image[None]) for image in images])
+    found = executor(images, wanted=executor.scores).numpy()
+    assert found.shape == expected.shape
+    assert np.abs(expected).max() > 0
+    assert np.abs(found - expected).max() <= RELATIVE_ERROR * np.abs(expected).max()
+
+
+def keras_graph(build: Any, shape: tuple[int, ...]) -> Graph:
+    """The graph of one Keras function on an input of this shape."""
+    import keras
+
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input(shape)
+    return Graph.read(from_keras(keras.Model(inputs, build(inputs))))
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_zoo_networks_run_as_in_the_interpreter(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sdk import models
+    from sdk.models.networks.network import Network
+
+    # AlexNet and VGG-16 are nine tenths fully connected layers; with 64 units they convert in seconds.
+    dense = Network.dense
+    monkeypatch.setattr(Network, "dense", lambda net, x, units, **how: dense(net, x, min(units, 64), **how))
+    check_against_interpreter(Graph.read(from_keras(models.build(name, **ZOO[name]))))
+
+
+@pytest.mark.parametrize("name", ["MobileNetV3Small", "MobileNetV3Large"])
+def test_mobilenet_v3_runs_as_in_the_interpreter(name: str) -> None:
+    import keras
+
+    keras.utils.set_random_seed(1)
+    model = getattr(keras.applications, name)((64, 64, 3), minimalistic=False, weights=None, classes=100)
+    graph = Graph.read(from_keras(model))
+    assert "HARD_SWISH" in {op.kind for op in graph.operators}
+    check_against_interpreter(graph)
+
+
+def efficientnet_lite0(size: int, classes: int) -> Any:
+    """EfficientNet-B0 (arXiv 1905.11946) without squeeze and excitation, and with ReLU6 for swish: its Lite variant."""
+    import keras
+    from keras import layers
+
+    def normalised(layer: Any, x: Any, *, active: bool = True) -> Any:
+        x = layers.BatchNormalization()(layer(x))
+        return layers.ReLU(6.0)(x) if active else x
+
+    inputs = keras.Input((size, size, 3))
+    x = normalised(layers.Conv2D(32, 3, 2, padding="same", use_bias=False), inputs)
+    for expansion, channels, count, stride, window in (
+        (1, 16, 1, 1, 3),
+        (6, 24, 2, 2, 3),
+        (6, 40, 2, 2, 5),
+        (6, 80, 3, 2, 3),
+        (6, 112, 3, 1, 5),
+        (6, 192, 4, 2, 5),
+        (6, 320, 1, 1, 3),
+    ):
+        for number in range(count):
+            y, before = x, x.shape[-1]
+            if expansion > 1:
+                y = normalised(layers.Conv2D(expansion * before, 1, use_bias=False), y)
+            strides = stride if number == 0 else 1
+            y = normalised(layers.DepthwiseConv2D(window, strides, padding="same", use_bias=False), y)
+            y = normalised(layers.Conv2D(channels, 1, use_bias=False), y, active=False)
+            x = layers.Add()([x, y]) if number else y
+    x = normalised(layers.Conv2D(1280, 1, use_bias=False), x)
+    x = layers.Dense(classes, activation="softmax")(layers.GlobalAveragePooling2D()(x))
+    return keras.Model(inputs, x)
+
+
+def test_efficientnet_lite_runs_as_in_the_interpreter() -> None:
+    import keras
+
+    keras.utils.set_random_seed(1)
+    graph = Graph.read(from_keras(efficientnet_lite0(64, 100)))
+    assert [op.kind for op in graph.operators].count("DEPTHWISE_CONV_2D") == 16
+    check_against_interpreter(graph)
+
+
+def element_wise(x: Any) -> Any:
+    from keras import layers, ops
+
+    x = ops.maximum(ops.abs(x) + 0.1, ops.exp(-x)) - ops.minimum(ops.square(x), 0.5)
+    x = ops.sqrt(ops.abs(x) + 0.01) / (1.5 + ops.sigmoid(x)) * ops.tanh(x)
+    x = layers.LeakyReLU(negative_slope=0.2)(x) + ops.elu(x)
+    x = layers.PReLU(alpha_initializer="random_uniform", shared_axes=[1, 2])(x)
+    return ops.hard_swish(x) + ops.log_softmax(x, axis=-1)
+
+
+def data_movement(x: Any) -> Any:
+    from keras import layers, ops
+
+    x = layers.UpSampling2D(2, interpolation="bilinear")(x)
+    x = layers.UpSampling2D(2, interpolation="nearest")(x)
+    first, second = ops.split(x, 2, axis=-1)
+    x = ops.concatenate([second[:, 1:-1:2, ::2], first[:, 1:-1:2, ::2]], axis=-1)
+    x = ops.transpose(ops.reshape(x, (-1, 7, 8, 2, 2)), (0, 1, 2, 4, 3))
+    x = ops.pad(ops.reshape(x, (-1, 7, 8, 4)), ((0, 0), (1, 2), (0, 1), (0, 0)))
+    return ops.take(x, [3, 1, 0, 2, 2], axis=-1)
+
+
+def pooling(x: Any) -> Any:
+    from keras import layers, ops
+
+    largest = layers.MaxPooling2D(3, 2, padding="same")(x)
+    average = layers.AveragePooling2D(3, 2, padding="same")(x)
+    small = ops.mean(largest + average, axis=(1, 2), keepdims=True)
+    return small + ops.max(x, axis=(1, 2), keepdims=True) + ops.sum(x, axis=(1, 2), keepdims=True)
+
+
+def convolutions(x: Any) -> Any:
+    from keras import layers
+
+    x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(x)
+    x = layers.Conv2D(12, 3, groups=4, padding="same", activation="tanh")(x)
+    x = layers.DepthwiseConv2D(3, depth_multiplier=2, padding="valid")(x)
+    x = layers.Conv2D(8, (3, 2), dilation_rate=1, padding="valid", use_bias=False)(x)
+    x = layers.Conv2DTranspose(6, 3, strides=2, padding="same")(x)
+    return layers.Dense(4)(x)
+
+
+@pytest.mark.parametrize(
+    ("build", "shape"),
+    [
+        (element_wise, (4, 4, 6)),
+        (data_movement, (4, 4, 4)),
+        (pooling, (7, 6, 3)),
+        (convolutions, (16, 16, 4)),
+    ],
+)
+def test_operators_run_as_in_the_interpreter(build: Any, shape: tuple[int, ...]) -> None:
+    check_against_interpreter(keras_graph(build, shape))
+
+
+def test_gradients_reach_replaced_weights_of_every_kind_of_layer() -> None:
+    import tensorflow as tf
+
+    graph = keras_graph(convolutions, (12, 12, 4))
+    executor = Executor(graph)
+    weights = {w.tensor_index: tf.Variable(w.array) for w in graph.weights()}
+    images = samples(graph)
+
+    def loss() -> Any:
+        return tf.reduce_mean(tf.square(executor(images, weights)))
+
+    with tf.GradientTape() as tape:
+        value = loss()
+    gradients = tape.gradient(value, weights)
+    assert len(weights) >= 6
+    for index, variable in weights.items():
+        # A step along the gradient changes the loss as the gradient says.
+        gradient = tf.convert_to_tensor(gradients[index])
+        step = 1e-2 / float(tf.norm(gradient))
+        variable.assign_add(step * gradient)
+        above = float(loss())
+        variable.assign_add(-2 * step * gradient)
+        below = float(loss())
+        variable.assign_add(step * gradient)
+        assert (above - below) / 2 == pytest.approx(step * float(tf.norm(gradient)) ** 2, rel=0.05)
+
+
+def test_a_part_of_the_graph_runs_from_given_values() -> None:
+    graph = small_network()
+    executor = Executor(graph)
+    images = samples(graph)
+    middle = executor.run({0: images}, wanted=(9,))
+    assert executor.plan(middle, graph.outputs) == [3, 4]
+    np.testing.assert_allclose(executor.run(middle, wanted=(14,))[14], executor(images), rtol=1e-6)
+
+
+def test_scores_are_what_a_final_softmax_reads() -> None:
+    graph = keras_graph(lambda x: __import__("keras").layers.Dense(3, activation="softmax")(x), (5,))
+    executor = Executor(graph)
+    assert graph.operators[-1].kind == "SOFTMAX"
+    assert executor.scores == graph.operators[-1].inputs[0]
+    assert Executor(small_network()).scores == 14
+
+
+def with_operator(change: dict[str, Any], kind: str | None = None, index: int = 4) -> Graph:
+    graph = small_network()
+    operator = graph.operators[index].with_options(**change)
+    operators = list(graph.operators)
+    operators[index] = replace(operator, kind=kind or operator.kind)
+    return replace(graph, operators=tuple(operators))
+
+
+def test_the_batch_must_stay_the_first_axis() -> None:
+    graph = small_network()
+    scores = replace(graph.tensors[14], shape=(10, 1))
+    columns = Operator("RESHAPE", (14,), (15,))
+    softmax = Operator("SOFTMAX", (15,), (16,), {"beta": 1.0}, "SoftmaxOptions")
+    graph = replace(
+        graph,
+        tensors=(*graph.tensors, scores, scores),
+        operators=(*graph.operators, columns, softmax),
+        outputs=(16,),
+    )
+    with pytest.raises(UnsupportedOperator, match="several samples"):
+        Executor(graph)(samples(graph))
+
+
+def test_what_cannot_be_run_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedOperator, match="WHILE"):
+        Executor(with_operator({}, "WHILE"))
+    custom = replace(small_network(), operators=(Operator("CUSTOM", (0,), (14,), custom_code="FlexErf"),))
+    with pytest.raises(UnsupportedOperator, match="FlexErf"):
+        Executor(custom)
+    sign = with_operator({"fusedActivationFunction": 5}, index=0)
+    with pytest.raises(UnsupportedOperator, match="activation 5"):
+        Executor(sign)(samples(sign))
+    uneven = with_operator({"strideW": 2}, index=1)
+    with pytest.raises(UnsupportedOperator, match="DEPTHWISE_CONV_2D"):
+        Executor(uneven)(samples(uneven))
+    over_batch = small_network().with_data({10: np.array([0, 1], np.int32)})
+    with pytest.raises(UnsupportedOperator, match="batch"):
+        Executor(over_batch)(samples(over_batch))
+
+
+def test_a_sparse_or_missing_constant_is_refused_by_name() -> None:
+    graph = small_network()
+    tensors = list(graph.tensors)
+    tensors[7] = replace(tensors[7], data=None)
+    broken = replace(graph, tensors=tuple(tensors))
+    with pytest.raises(UnsupportedOperator, match="pointwise/weight"):
+        Executor(broken)(samples(broken))
