@@ -39,9 +39,11 @@ from sdk.compress.recipes.recipe import Recipe, apply
 from sdk.deploy.provision.instructions import count_inference
 from sdk.errors import ArmletError
 from sdk.graph.on_host.convert import from_keras
+from sdk.graph.reader import read_graph
 from sdk.graph.records import FLIP_AXES, Graph
+from sdk.graph.writer import write_graph
 from sdk.models import build
-from sdk.tools.progress import terminal_progress
+from sdk.tools.system.progress_bar import terminal_progress
 
 #: The core that is emulated, and a board that has it.
 BOARDS = {
@@ -124,7 +126,7 @@ def variants(model: Path, shares: tuple[float, ...], board: str) -> Iterator[Var
                 f"--for {board} --sparsity {share:g} --clusters 0 --block {block} --low-rank off",
                 made.form,
                 tuple(p["name"] for p in made.passes if p["applied"]),
-                Graph.read(unpack(package.read_bytes()).tflite),
+                read_graph(unpack(package.read_bytes()).tflite),
             )
 
 
@@ -147,7 +149,7 @@ def ready(graph: Graph, image: np.ndarray | None = None) -> Any:
     """An interpreter of one thread with its input set."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=graph.write(), num_threads=1)
+    interpreter = Interpreter(model_content=write_graph(graph), num_threads=1)
     interpreter.allocate_tensors()
     detail = interpreter.get_input_details()[0]
     filled = np.zeros(detail["shape"], detail["dtype"]) if image is None else np.ascontiguousarray(image)
@@ -164,9 +166,9 @@ def count(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     for name, make, shares in NETWORKS:
         if arguments.only and arguments.only not in name:
             continue
-        graph = Graph.read(from_keras(randomised(make())))
+        graph = read_graph(from_keras(randomised(make())))
         model = folder / f"{name.lower().replace(' ', '_').replace(',', '')}.tflite"
-        model.write_bytes(graph.write())
+        model.write_bytes(write_graph(graph))
         stock = instructions(graph, arguments)
         print(f"{name}\n  {stock['instructions'] / 1e6:8.1f}          as converted", flush=True)
         rows.append({"network": name, "form": "as converted", "pruned": "not pruned", "zeros": 0.0, **stock})
@@ -198,7 +200,7 @@ def count(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
 def instructions(graph: Graph, arguments: argparse.Namespace) -> dict[str, Any]:
     with terminal_progress() as progress:
         return count_inference(
-            graph.write(),
+            write_graph(graph),
             runtime=arguments.runtime,
             cpu=arguments.cpu,
             identified=not arguments.unidentified,
@@ -214,7 +216,7 @@ def time_on_the_host() -> list[dict[str, Any]]:
         "this machine, one thread, milliseconds: as converted, for this host, for an ARM board; ratios of medians"
     )
     for name, make, _ in NETWORKS:
-        graph = Graph.read(from_keras(randomised(make())))
+        graph = read_graph(from_keras(randomised(make())))
         models = [ready(g) for g in (graph, for_board(graph, host).graph, for_board(graph, arm).graph)]
         samples: list[list[float]] = [[] for _ in models]
         for turn in range(HOST_WARM_UP + HOST_ROUNDS):

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from sdk.graph.dataset import Dataset
 from sdk.graph.on_host.convert import from_keras
-from sdk.graph.on_host.data import Dataset
 from sdk.models import build
 from sdk.models.keras_builder import load_keras
 from sdk.models.train_digits import retake_statistics, trainable_twin

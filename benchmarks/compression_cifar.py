@@ -32,7 +32,9 @@ from sdk.compress.recipes.attempts import key_of
 from sdk.compress.recipes.recipe import Recipe
 from sdk.deploy.provision.instructions import count_inference
 from sdk.graph.on_host.data import load_dataset
+from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
+from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
 
 PREPROCESS = "mean=125.3,123.0,113.9:scale=63.0,62.1,66.7"  # of CIFAR-10's training images
@@ -51,7 +53,7 @@ def zeros_percent(made: Graph, original: Graph) -> float:
 def on_the_board(original: Graph, made: Graph, board: str) -> tuple[Graph, dict[str, Any]]:
     """The compressed graph in the form for a board, and the instructions of both networks there."""
     forms = [for_board(graph, load_board(board), caller_flips=True) for graph in (original, made)]
-    counts = [count_inference(form.graph.write()) for form in forms]
+    counts = [count_inference(write_graph(form.graph)) for form in forms]
     return forms[1].graph, {
         "board": board,
         "forms": [form.form for form in forms],
@@ -85,7 +87,7 @@ def main() -> None:
     if not original.exists():
         state = original.with_suffix(".npz")
         original.write_bytes(train_float(arguments.network, train, arguments.float_epochs, state))
-    graph = Graph.read(original.read_bytes())
+    graph = read_graph(original.read_bytes())
     recipe = Recipe(
         sparsity=arguments.sparsity,
         clusters=arguments.clusters,
@@ -104,16 +106,16 @@ def main() -> None:
     board = {}
     if arguments.board:
         made, board = on_the_board(graph, made, arguments.board)
-    packed = pack(made.write(), metadata=Usage(flip=made.input_flips).to_metadata())
-    compressed = flip_inside(Graph.read(package.unpack(packed).tflite)).write()
+    packed = pack(write_graph(made), metadata=Usage(flip=made.input_flips).to_metadata())
+    compressed = write_graph(flip_inside(read_graph(package.unpack(packed).tflite)))
     record = {
         "network": arguments.network,
         "images": [len(train), len(test)],
         "float_epochs": arguments.float_epochs,
-        "original_bytes": len(graph.write()),
+        "original_bytes": len(write_graph(graph)),
         "package_bytes": len(packed),
-        "ratio": round(len(graph.write()) / len(packed), 2),
-        "error_percent": [error_percent(model, test) for model in (graph.write(), compressed)],
+        "ratio": round(len(write_graph(graph)) / len(packed), 2),
+        "error_percent": [error_percent(model, test) for model in (write_graph(graph), compressed)],
         "zeros_of_1x1_percent": zeros,
         **board,
         "recipe": recipe.to_json(),

@@ -22,6 +22,7 @@ from sdk.compress.rewrite.equalise import pairs
 from sdk.graph.on_host.convert import convert
 from sdk.graph.on_host.data import has_splits, load_dataset
 from sdk.graph.on_host.evaluate import predict, top1
+from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
 
 
@@ -43,7 +44,7 @@ def main() -> None:
     check = check.take(arguments.limit)
     images, labels = check.images(), check.labels
     assert labels is not None
-    before = top1(predict(graph.write(), images, threads=2))
+    before = top1(predict(write_graph(graph), images, threads=2))
     rows = []
     for equalise in (False, True) if pairs(graph) else (False,):
         for biases in (False, True) if shape[2] == 3 else (False,):
@@ -54,7 +55,7 @@ def main() -> None:
                 equalise=equalise,
                 made_up=arguments.preprocess if biases else "",
             )
-            packed = pack(compress(graph, settings=settings).graph.write())
+            packed = pack(write_graph(compress(graph, settings=settings).graph))
             after = top1(predict(package.unpack(packed).tflite, images, threads=2))
             rows.append(
                 {

@@ -24,6 +24,7 @@ from sdk.compress.recipes.targets import Settings, compress
 from sdk.graph.on_host.convert import convert
 from sdk.graph.on_host.data import load_dataset
 from sdk.graph.on_host.evaluate import predict, top1
+from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
 
 
@@ -49,15 +50,15 @@ def main() -> None:
     started = time.perf_counter()
     result = compress(graph, calibration, settings, _progress(), check=check.take(len(check) // 10))
     seconds = time.perf_counter() - started
-    packed = pack(result.graph.write())
+    packed = pack(write_graph(result.graph))
 
     labels, images = check.labels, check.images()
     assert labels is not None
-    before = top1(predict(graph.write(), images, threads=2))
+    before = top1(predict(write_graph(graph), images, threads=2))
     after = top1(predict(package.unpack(packed).tflite, images, threads=2))
     record = {
         "model": arguments.model.name,
-        "original_bytes": len(graph.write()),
+        "original_bytes": len(write_graph(graph)),
         "package_bytes": len(packed),
         "top1_percent": [float(100 * np.mean(a == labels)) for a in (before, after)],
         "agreement_percent": float(100 * np.mean(before == after)),

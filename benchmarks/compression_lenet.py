@@ -27,10 +27,13 @@ from device_agent.package import reader as package
 from sdk import models
 from sdk.compress.recipes.attempts import key_of
 from sdk.compress.recipes.recipe import Recipe, apply
+from sdk.graph.dataset import Dataset
 from sdk.graph.on_host.convert import from_keras
-from sdk.graph.on_host.data import Dataset, load_dataset
+from sdk.graph.on_host.data import load_dataset
 from sdk.graph.on_host.evaluate import predict, top1
+from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
+from sdk.graph.writer import write_graph
 from sdk.models.keras_builder import load_keras
 from sdk.package.pack import pack
 from sdk.tools.system import checkpoint
@@ -125,7 +128,7 @@ def main() -> None:
     original = arguments.work / f"{stem}.tflite"
     if not original.exists():
         original.write_bytes(train_float(arguments.network, train, arguments.float_epochs))
-    graph = Graph.read(original.read_bytes())
+    graph = read_graph(original.read_bytes())
     recipe = Recipe(
         sparsity=arguments.sparsity,
         clusters=arguments.clusters,
@@ -140,15 +143,15 @@ def main() -> None:
     started = time.perf_counter()
     made = trained(graph, recipe, train, state)
     seconds = time.perf_counter() - started
-    packed = pack(made.write())
+    packed = pack(write_graph(made))
     weights = {w.tensor.name: w.array.size for w in graph.weights()}
     record = {
         "network": arguments.network,
         "images": "the last 10,000 of the training set" if arguments.validate else "the test set",
-        "original_bytes": len(graph.write()),
+        "original_bytes": len(write_graph(graph)),
         "package_bytes": len(packed),
         "error_percent": [
-            error_percent(model, test) for model in (graph.write(), package.unpack(packed).tflite)
+            error_percent(model, test) for model in (write_graph(graph), package.unpack(packed).tflite)
         ],
         "nonzero_percent": {
             w.tensor.name: round(100 * np.count_nonzero(w.array) / weights[w.tensor.name], 2)

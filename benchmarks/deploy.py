@@ -32,7 +32,8 @@ import sdk
 from benchmarks.loopback import Server, Wire, openssh
 from sdk.board.ssh.connection import SshConnection, connect
 from sdk.deploy.session import accepted_agent
-from sdk.graph.records import Graph
+from sdk.graph.reader import read_graph
+from sdk.graph.writer import write_graph
 
 #: Of the deploy that changes nothing.
 REPEATS = 5
@@ -79,14 +80,14 @@ def deploys(server: Server, folder: Path) -> dict[str, Any]:
     """Whole commands. Those that changed have another last layer each."""
     plain = folder / "mobilenet.tflite"
     sdk.write_zoo_model("mobilenet_v1", plain)
-    graph = Graph.read(plain.read_bytes())
+    graph = read_graph(plain.read_bytes())
     head = next(w for w in reversed(list(graph.weights())) if w.array.ndim > 1)
     models = [plain]
     for number in range(1, HEADS + 1):
         models.append(folder / str(number) / plain.name)
         models[-1].parent.mkdir()
         other = np.roll(head.array, number, axis=0)
-        models[-1].write_bytes(graph.with_data({head.tensor_index: other}).write())
+        models[-1].write_bytes(write_graph(graph.with_data({head.tensor_index: other})))
     packages = [model.with_suffix(".armlet") for model in models]
     for model, package in zip(models, packages, strict=True):
         sdk.compress_model(model, package, sparsity=0.7, clusters=32)

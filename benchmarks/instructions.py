@@ -20,7 +20,7 @@ from device_agent.package.codec.format import MAGIC
 from sdk.board.emulation.cores import CORES_BY_NAME
 from sdk.deploy.provision.instructions import INFERENCES, count_decoding, count_inference
 from sdk.errors import ArmletError
-from sdk.tools.progress import terminal_progress
+from sdk.tools.system.progress_bar import terminal_progress
 
 
 def main() -> int:

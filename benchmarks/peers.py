@@ -46,10 +46,11 @@ from sdk.board.emulation.userland import prefix
 from sdk.deploy.provision.instructions import count_inference, runtime_environment, unpacked
 from sdk.errors import ArmletError, BoardError
 from sdk.graph.on_host.convert import from_keras
-from sdk.graph.records import Graph
+from sdk.graph.reader import read_graph
+from sdk.graph.writer import write_graph
 from sdk.models import build
-from sdk.tools.progress import terminal_progress
 from sdk.tools.system.folders import cache_folder
+from sdk.tools.system.progress_bar import terminal_progress
 
 PEERS = ("onnxruntime", "MNN", "ncnn")
 #: What the peers' wheels need at import besides numpy, pure Python.
@@ -108,9 +109,9 @@ def models(
 ) -> list[dict[str, Any]]:
     """Every form of one network: label, peer that runs it, file; ours first."""
     stem = name.lower().replace(" ", "_").replace(".", "_")
-    graph = Graph.read(from_keras(randomised(make())))
+    graph = read_graph(from_keras(randomised(make())))
     stock = folder / f"{stem}.tflite"
-    stock.write_bytes(graph.write())
+    stock.write_bytes(write_graph(graph))
     onnx_file = folder / f"{stem}.onnx"
     if peers:
         onnx_file.write_bytes(export(graph))

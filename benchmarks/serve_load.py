@@ -36,6 +36,8 @@ from typing import Any
 
 import numpy as np
 
+from sdk.graph.writer import write_graph
+
 CLIENTS = 32
 #: Images in a request: enough that twice the capacity is still a rate which clients on the same machine can offer.
 BATCH = 8
@@ -239,11 +241,11 @@ def make_models(folder: Path) -> dict[int, Path]:
         tflite = folder / str(seed) / "load.tflite"  # both releases are of the name "load"
         tflite.parent.mkdir()
         sdk.write_zoo_model("mobilenet_v1", tflite, input_size=128, classes=10, width=0.25, seed=seed)
-        graph = sdk.Graph.read(tflite.read_bytes())
+        graph = sdk.read_graph(tflite.read_bytes())
         *weights, last = graph.weights()
         scaled = {weight.tensor_index: np.asarray(3 * weight.array, np.float32) for weight in weights}
         scaled[last.tensor_index] = np.asarray(5 * last.array, np.float32)
-        tflite.write_bytes(graph.with_data(scaled).write())
+        tflite.write_bytes(write_graph(graph.with_data(scaled)))
         paths[seed] = tflite.with_suffix(".armlet")
         sdk.pack_model(tflite, paths[seed], preprocess="tf")
     return paths

@@ -25,7 +25,8 @@ from device_agent.run.fresh_process import call_child
 from device_agent.run.loaded import LoadedModel
 from device_agent.store.store import Store
 from sdk.compress.recipes.recipe import Recipe, apply
-from sdk.graph.records import Graph
+from sdk.graph.reader import read_graph
+from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
 from sdk.package.release import split
 
@@ -41,7 +42,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the result")
     arguments = parser.parse_args()
     tflite = arguments.model.read_bytes()
-    pruned = apply(Graph.read(tflite), Recipe(sparsity=0.5, clusters=32)).write()
+    pruned = write_graph(apply(read_graph(tflite), Recipe(sparsity=0.5, clusters=32)))
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "store")

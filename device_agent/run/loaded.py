@@ -23,7 +23,7 @@ from device_agent.store.store import Store, default_home
 
 if TYPE_CHECKING:
     from device_agent.record.release import Release
-    from device_agent.store.quick_starts import Start
+    from device_agent.store.quick_starts import QuickStart
 
 
 class LoadedModel:
@@ -79,9 +79,9 @@ class LoadedModel:
 
     @classmethod
     def _of_start(
-        cls, start: Start, package_sha256: str, *, name: str, threads: int, begun: float
+        cls, start: QuickStart, package_sha256: str, *, name: str, threads: int, begun: float
     ) -> LoadedModel:
-        from device_agent.run.quick_start_model import WarmModel
+        from device_agent.run.quick_start_model import QuickStartModel
 
         loaded = cls.__new__(cls)
         loaded.name = name
@@ -89,7 +89,7 @@ class LoadedModel:
         loaded.metadata = start.metadata
         loaded.kernel, loaded.decode_seconds = "none", 0.0
         loaded.tflite_sha256 = start.tflite_sha256
-        loaded._begin(WarmModel(start, threads=threads), "warm", begun)
+        loaded._begin(QuickStartModel(start, threads=threads), "warm", begun)
         return loaded
 
     @classmethod
@@ -151,16 +151,18 @@ class LoadedModel:
                 call_child(["--home", str(store.folder.parent), "mend", release.id], MEND_SECONDS)
         return loaded
 
-    def keep_start(self, store: Store, release: Release) -> Start:
+    def keep_start(self, store: Store, release: Release) -> QuickStart:
         """Makes the start of the release that this was loaded from; see
-        :func:`device_agent.store.quick_starts.build`."""
+        :func:`device_agent.run.quick_start_making.build`."""
+        from device_agent.run.quick_start_making import build
+
         identity, tflite = self.model.identity, self.model.tflite
         if identity.name != starts.RUNTIME:
             raise RuntimeUnavailable(
                 f"{identity.name} {identity.version} cannot keep packed weights in a file; {starts.RUNTIME} can"
             )
         assert isinstance(tflite, bytes)  # a warm model has a start already
-        return starts.build(
+        return build(
             store.starts,
             release.package_sha256,
             f"{identity.name} {identity.version}",

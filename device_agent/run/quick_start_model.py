@@ -12,13 +12,13 @@ import numpy as np
 from device_agent.errors import AgentError
 from device_agent.run.litert_api import Buffer, CompiledModel
 from device_agent.run.runtime import Model, RuntimeIdentity, TensorInfo
-from device_agent.store.quick_starts import Start
+from device_agent.store.quick_starts import QuickStart
 
 
-class WarmModel(Model):
+class QuickStartModel(Model):
     """As :class:`device_agent.run.runtime.Model`, from a start that was made before."""
 
-    def __init__(self, start: Start, *, threads: int = 1) -> None:
+    def __init__(self, start: QuickStart, *, threads: int = 1) -> None:
         if threads < 1:
             raise AgentError("the number of threads is wrong", expected="1 or more", found=str(threads))
         begun = time.perf_counter()

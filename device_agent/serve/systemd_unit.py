@@ -21,6 +21,7 @@ from typing import Any, Sequence
 
 from device_agent.errors import AgentError
 from device_agent.record.release import check_name
+from device_agent.serve.options import parse
 from device_agent.store.durable import named_errors, write_durably
 from device_agent.store.store import Store, default_home
 
@@ -259,7 +260,6 @@ def _health(path: Path) -> dict[str, Any] | None:
 
 def _checked(name: str, text: str | None) -> list[str]:
     """The options that `serve` is to get; raises AgentError where it would not take them."""
-    from device_agent.__main__ import build_parser
     from device_agent.serve.supervisor import check_options
 
     words = (text or "").split()
@@ -270,7 +270,7 @@ def _checked(name: str, text: str | None) -> list[str]:
                 expected="letters, digits and ._/:=@,+-",
                 found=repr(word)[:80],
             )
-    check_options(build_parser().parse_args(["serve", "--name", name, "--socket", "serve.sock", *words]))
+    check_options(parse(["--name", name, "--socket", "serve.sock", *words]))
     return words
 
 

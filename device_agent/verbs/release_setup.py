@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from device_agent.record.release import Release
     from device_agent.run.loaded import LoadedModel
     from device_agent.run.runtime import Model
-    from device_agent.store.quick_starts import Start
+    from device_agent.store.quick_starts import QuickStart
     from device_agent.store.store import Store
 
 
@@ -32,7 +32,7 @@ def prepare(
     store: Store, release: Release, agent: LoadedModel, *, emulated: bool, inference_seconds: float = 0.0
 ) -> dict[str, Any]:
     """``agent`` is the release, loaded without a start, its inputs set. Answers ``threads`` and ``start``, as JSON."""
-    start: Start | None = None
+    start: QuickStart | None = None
     kept: dict[str, Any] = {"kept": False, "reason": ""}
     if inference_seconds > MAX_INFERENCE_SECONDS:
         slow = f"an inference takes {inference_seconds:.0f} s, too long to run more of them in a deploy"
@@ -50,7 +50,7 @@ def prepare(
     return {"start": kept, "threads": _choose_threads(agent, start, emulated).to_json()}
 
 
-def _choose_threads(agent: LoadedModel, start: Start | None, emulated: bool) -> threads.ThreadChoice:
+def _choose_threads(agent: LoadedModel, start: QuickStart | None, emulated: bool) -> threads.ThreadChoice:
     if emulated:
         return threads.ThreadChoice(1, {}, "not measured: times of an emulated board say nothing")
     pin_to_big_cores()
@@ -65,15 +65,15 @@ def _choose_threads(agent: LoadedModel, start: Start | None, emulated: bool) -> 
         return threads.ThreadChoice(1, {}, f"not measured: {error or type(error).__name__}")
 
 
-def _maker(agent: LoadedModel, start: Start | None) -> Callable[[int], Callable[[], None]]:
+def _maker(agent: LoadedModel, start: QuickStart | None) -> Callable[[int], Callable[[], None]]:
     def make(count: int) -> Callable[[], None]:
-        from device_agent.run.quick_start_model import WarmModel
+        from device_agent.run.quick_start_model import QuickStartModel
         from device_agent.run.runtime import Model
 
         model: Model = (
             Model(bytes(agent.model.tflite), threads=count)
             if start is None
-            else WarmModel(start, threads=count)
+            else QuickStartModel(start, threads=count)
         )
         for position in range(len(model.inputs)):
             model.set_input(agent.model.get_input(position), position)

@@ -9,12 +9,9 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import paramiko
-
-if TYPE_CHECKING:
-    from sdk.board.local import LocalBoard
 
 
 class BoardTransport(paramiko.Transport):
@@ -36,10 +33,17 @@ class BoardTransport(paramiko.Transport):
             self.next_answer = None
 
 
+class Runner(Protocol):
+    """Who runs the commands: :class:`sdk.board.local.LocalBoard`."""
+
+    def execute(self, channel: paramiko.Channel, command: str, begun: threading.Event) -> None:
+        """Runs one command on a channel, once ``begun`` says that the client knows of it."""
+
+
 class BoardServer(paramiko.ServerInterface):
     """One connection: lets in one user with one key, who may run commands, nothing else."""
 
-    def __init__(self, board: LocalBoard, user: str, allowed: paramiko.PKey) -> None:
+    def __init__(self, board: Runner, user: str, allowed: paramiko.PKey) -> None:
         self._board = board
         self._user = user
         self._allowed = allowed

@@ -15,7 +15,7 @@ from sdk.board.facts import FACTS_SCRIPT, Facts, parse_facts, parse_sections
 from sdk.errors import RemoteError
 
 if TYPE_CHECKING:
-    from sdk.board.ssh.connection import Connection
+    from sdk.board.ssh.command import Connection
 
 PROBE_SECONDS = 30.0
 MAX_PROBE_BYTES = 1 << 17

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sdk.board.catalogue import Board, CoreCluster, RuntimeChoice
+from sdk.board.description.records import Board, CoreCluster, RuntimeChoice
 from sdk.board.probe import Cpu, Probe
 
 #: The device tree's name of a board (Linux, Documentation/devicetree/bindings/arm) -> the catalogue's. Where another

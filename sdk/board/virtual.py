@@ -32,11 +32,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sdk.board.catalogue import Board, load_board
+from sdk.board.catalogue import load_board
+from sdk.board.description.records import Board
 from sdk.board.emulation import binfmt, tools, userland
 from sdk.board.emulation.cores import find_core, system_files
 from sdk.board.emulation.processes import alive, children, start_ticks
 from sdk.errors import BoardError
+from sdk.tools.progress import Progress
 from sdk.tools.system.folders import data_folder
 
 HOST = "127.0.0.1"
@@ -94,7 +96,7 @@ class Status:
         return {**self.__dict__, "folder": str(self.folder), "host": HOST, "user": USER, "emulated": True}
 
 
-def start(name: str = "virtual-arm64", *, progress: userland.Progress | None = None) -> Status:
+def start(name: str = "virtual-arm64", *, progress: Progress | None = None) -> Status:
     """Starts the board, if it does not run. It goes on running when this process ends."""
     return VirtualBoard(name).start(progress)
 
@@ -182,7 +184,7 @@ class VirtualBoard:
 
     # -- start and stop -----------------------------------------------------------------------------------------
 
-    def start(self, progress: userland.Progress | None = None) -> Status:
+    def start(self, progress: Progress | None = None) -> Status:
         """Starts the board, if it does not run. Raises BoardError: not root, a program missing, no userland, or
         the reason that its server gave."""
         if self._state() is not None:

@@ -155,7 +155,7 @@ def byte_count(text: str) -> int:
 
 def kept_releases(text: str) -> int:
     """How many releases of a name a board keeps: what runs, and at least one to go back to."""
-    from sdk.board.catalogue import MAX_KEEP, MIN_KEEP
+    from sdk.board.description.records import MAX_KEEP, MIN_KEEP
 
     if not text.isdecimal() or not MIN_KEEP <= int(text) <= MAX_KEEP:
         raise argparse.ArgumentTypeError(f"expected {MIN_KEEP} to {MAX_KEEP} releases, found {text!r}")

@@ -21,6 +21,6 @@ def print_result(arguments: argparse.Namespace, document: Any, render: Callable[
 
 
 def progress_bar(arguments: argparse.Namespace) -> Any:
-    from sdk.tools.progress import terminal_progress
+    from sdk.tools.system.progress_bar import terminal_progress
 
     return terminal_progress(enabled=not arguments.json)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdk.board.catalogue import Board, load_board
+from sdk.board.catalogue import load_board
+from sdk.board.description.records import Board
 from sdk.board.ssh.connection import connect
 from sdk.deploy.agent.remote_agent import RemoteAgent
 from sdk.deploy.provision.kernel import KernelBuildError, build
@@ -18,7 +19,7 @@ from sdk.errors import BoardError, RemoteError
 from sdk.tools.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from sdk.board.ssh.connection import Connection
+    from sdk.board.ssh.command import Connection
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from sdk.errors import DataError
 from sdk.explain.breakdown import Peaks
 from sdk.graph.isolate import null_model
 from sdk.graph.records import Graph, Operator, Quantization, Tensor
+from sdk.graph.writer import write_graph
 
 SCHEMA = "armlet.calibration/1"
 
@@ -149,7 +150,7 @@ def _convolution(size: int, channels: int, kernel: int, kind: str) -> bytes:
     }
     version = 3 if one else 1
     convolution = Operator("CONV_2D", (0, 1, 2), (3,), options, "Conv2DOptions", version)
-    return Graph(tensors, (convolution,), (0,), (3,)).write()
+    return write_graph(Graph(tensors, (convolution,), (0,), (3,)))
 
 
 def _scales(count: int, scale: float) -> Quantization:
@@ -161,7 +162,7 @@ def _addition(elements: int) -> bytes:
     tensors = tuple(Tensor(name, shape, "FLOAT32") for name in "abc")
     options = {"fusedActivationFunction": _NO_ACTIVATION, "potScaleInt16": True}
     add = Operator("ADD", (0, 1), (2,), options, "AddOptions")
-    return Graph(tensors, (add,), (0, 1), (2,)).write()
+    return write_graph(Graph(tensors, (add,), (0, 1), (2,)))
 
 
 def _rate(value: Any) -> float:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sdk.graph.records import Graph, Operator, Tensor
+from sdk.graph.writer import write_graph
 
 _FUSE_PADDING = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D"})
 _VALID = 1  # schema.fbs, Padding
@@ -42,7 +43,7 @@ def isolate(graph: Graph) -> Isolated:
         if not computed or all(_is_prepared(graph, tensor) for tensor in computed):
             continue  # the runtime does it once, while it prepares
         together = [graph.operators[padded[index]], operator] if index in padded else [operator]
-        model = _alone(graph, together).write()
+        model = write_graph(_alone(graph, together))
         of[index] = models.setdefault(model, len(models))
     return Isolated(tuple(models), of)
 
@@ -118,4 +119,4 @@ def null_model() -> bytes:
         Tensor("y", shape, "FLOAT32"),
     )
     add = Operator("ADD", (0, 1), (2,), {"fusedActivationFunction": 0, "potScaleInt16": True}, "AddOptions")
-    return Graph(tensors, (add,), (0,), (2,), name="null").write()
+    return write_graph(Graph(tensors, (add,), (0,), (2,), name="null"))

@@ -27,7 +27,12 @@ def _ints(values: Any) -> tuple[int, ...]:
     return () if values is None else tuple(int(v) for v in values)
 
 
-def read(data: bytes) -> Graph:
+def read_graph(data: bytes) -> Graph:
+    """The graph in ``.tflite`` bytes.
+
+    Raises :class:`ModelError` when they are not a sound model, :class:`UnsupportedOperator` when they are one that
+    a graph cannot carry.
+    """
     data = bytes(data)
     if len(data) < 8 or data[4:8] != FILE_IDENTIFIER:
         raise ModelError(

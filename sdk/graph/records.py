@@ -1,9 +1,8 @@
 """The TFLite graph: the one representation that every step of the host works on.
 
 A :class:`Graph` is an immutable picture of a one-subgraph ``.tflite`` model (schema version 3, the file
-``schema.fbs`` of TensorFlow Lite / LiteRT).  ``Graph.read`` makes one from bytes, ``Graph.write`` gives bytes
-back, and a pass is a function ``Graph -> Graph``.  Operators keep the schema's own names (``CONV_2D``,
-``strideW``), so that whoever knows the format can read a pass.
+``schema.fbs`` of TensorFlow Lite / LiteRT), and a pass is a function ``Graph -> Graph``.  Operators keep the schema's
+own names (``CONV_2D``, ``strideW``), so that whoever knows the format can read a pass.
 
 What a graph cannot carry it refuses by name (:class:`~sdk.errors.UnsupportedOperator`): several subgraphs
 (control flow), resource and variant tensors.  Packing does not need a graph and takes such files as they are.
@@ -157,23 +156,6 @@ class Graph:
                 found=repr(raw[:60]),
             )
         return tuple(flips)
-
-    @classmethod
-    def read(cls, data: bytes) -> Graph:
-        """Reads ``.tflite`` bytes.
-
-        Raises :class:`ModelError` when they are not a sound model, :class:`UnsupportedOperator` when they are
-        one that a graph cannot carry.
-        """
-        from sdk.graph.reader import read
-
-        return read(data)
-
-    def write(self) -> bytes:
-        """The graph as ``.tflite`` bytes; the same graph gives the same bytes."""
-        from sdk.graph.writer import write
-
-        return write(self)
 
     def with_data(self, changes: Mapping[int, np.ndarray]) -> Graph:
         """A copy in which the constants of some tensors are replaced; shape and type must stay the same."""

@@ -19,7 +19,8 @@ from sdk.graph.schema import (
 )
 
 
-def write(graph: Graph) -> bytes:
+def write_graph(graph: Graph) -> bytes:
+    """The graph as ``.tflite`` bytes; the same graph gives the same bytes."""
     import flatbuffers
 
     schema = schema_classes()

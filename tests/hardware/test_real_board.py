@@ -19,6 +19,7 @@ from sdk.deploy.agent.remote_agent import RemoteAgent
 from sdk.deploy.provision.kernel import build
 from sdk.deploy.provision.provisioning import Provisioned, provision
 from sdk.graph.on_host.evaluate import predict
+from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
 from sdk.package.release import Golden
 from tests.sdk.graph.small_graphs import small_network
@@ -58,7 +59,7 @@ def test_being_ready_once_is_enough(connection: SshConnection, ready: Provisione
 def test_the_board_computes_what_the_host_computes_and_tells_how_long_it_took(
     connection: SshConnection, ready: Provisioned
 ) -> None:
-    tflite = small_network(channels=64, classes=40).write()
+    tflite = write_graph(small_network(channels=64, classes=40))
     inputs = np.random.default_rng(0).random((20, 8, 8, 3), np.float32)
     expected = predict(tflite, inputs)
     agent = RemoteAgent(connection, ready.command)

@@ -22,6 +22,7 @@ from sdk.board.ssh.connection import SshConnection, connect
 from sdk.deploy.agent.remote_agent import RemoteAgent
 from sdk.deploy.provision import wheels
 from sdk.deploy.provision.provisioning import Provisioned, provision
+from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
 from tests.sdk.graph.small_graphs import small_network
 
@@ -236,14 +237,14 @@ def local_agent(local_server, any_environment):
 @pytest.fixture(scope="session")
 def network() -> bytes:
     """The parts of a MobileNet, once each, on 8x8 images."""
-    return small_network(channels=64, classes=40).write()
+    return write_graph(small_network(channels=64, classes=40))
 
 
 @pytest.fixture(scope="session")
 def network_with_another_head() -> bytes:
     graph = small_network(channels=64, classes=40)
     head = list(graph.weights())[-1]
-    return graph.with_data({head.tensor_index: head.array[::-1].copy()}).write()
+    return write_graph(graph.with_data({head.tensor_index: head.array[::-1].copy()}))
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import pytest
 
 from sdk.cli import build_parser, main
 from sdk.graph.on_host.evaluate import predict
+from sdk.graph.writer import write_graph
 from sdk.models import digits
 from sdk.models.demo import demo_models
 from tests.sdk.graph.small_graphs import small_network
@@ -18,7 +19,7 @@ from tests.sdk.graph.small_graphs import small_network
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     path = tmp_path / "small.tflite"
-    path.write_bytes(small_network(size=16, channels=32).write())
+    path.write_bytes(write_graph(small_network(size=16, channels=32)))
     return path
 
 
@@ -122,7 +123,7 @@ def test_diff_says_what_a_push_would_send(
     graph = small_network(size=16, channels=32)
     head = list(graph.weights())[-1]
     changed = tmp_path / "changed.tflite"
-    changed.write_bytes(graph.with_data({head.tensor_index: head.array + 1}).write())
+    changed.write_bytes(write_graph(graph.with_data({head.tensor_index: head.array + 1})))
     for path in (model, changed):
         answer(capsys, "pack", path, "-o", path.with_suffix(".armlet"))
     old, new = model.with_suffix(".armlet"), changed.with_suffix(".armlet")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sdk.deploy.provision import wheels
+from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
 from tests.sdk.graph.small_graphs import small_network
 
@@ -136,7 +137,9 @@ def test_the_decoder_and_the_c_library_build_from_what_was_installed(installed: 
 def test_a_model_is_packed_exported_and_deployed_from_there(
     installed: Installation, any_environment: wheels.Environment
 ) -> None:
-    (installed.work / "small.armlet").write_bytes(pack(small_network(0).write(), metadata={"name": "small"}))
+    (installed.work / "small.armlet").write_bytes(
+        pack(write_graph(small_network(0)), metadata={"name": "small"})
+    )
     installed.run("sdk", "export", "small.armlet", "--format", "ansible", "-o", "role")
     assert (installed.work / "role" / "roles" / "armlet_release" / "tasks" / "main.yml").exists()
     deploy = ("sdk", "deploy", "--board", "local", "--runtime", any_environment.runtime, "small.armlet")

@@ -17,6 +17,7 @@ from sdk.deploy.agent.remote_agent import NO_LIMITS, Limits
 from sdk.deploy.provision.provisioning import prefer
 from sdk.deploy.session import Target, open_session
 from sdk.graph.on_host.convert import convert
+from sdk.graph.writer import write_graph
 from sdk.package import pack as packer
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system.files import read_file
@@ -81,7 +82,7 @@ def package_of(source: PathLike, progress: Progress) -> tuple[str, bytes]:
             name = package_format.read(data).metadata.get("name") or path.stem
             return release_name(str(name)), data
     progress("convert", 0, 0)
-    tflite = convert(path).write()
+    tflite = write_graph(convert(path))
     name = release_name(name_of(path))
     return name, packer.pack(
         tflite,

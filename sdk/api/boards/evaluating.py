@@ -15,7 +15,7 @@ from sdk.board.ssh import signing
 from sdk.deploy.session import Target, open_session
 from sdk.graph.on_host.data import load_dataset
 from sdk.graph.on_host.evaluate import predict
-from sdk.graph.records import Graph
+from sdk.graph.reader import read_graph
 from sdk.tools.progress import Progress, silent
 
 #: Images go to the board in batches of about this many bytes, so that no more is ever in memory.
@@ -64,7 +64,7 @@ def evaluate_on_board(
     """
     name, package = package_of(source, progress)
     decoded = package_format.unpack(package)
-    graph = Graph.read(decoded.tflite)
+    graph = read_graph(decoded.tflite)
     stated = decoded.package.metadata.get("input", {}).get("preprocess")
     dataset = load_dataset(
         data,

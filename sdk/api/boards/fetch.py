@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sdk.api.results import Fetched
-from sdk.board.catalogue import Board, load_board
+from sdk.board.catalogue import load_board
+from sdk.board.description.records import Board
 from sdk.board.emulation import userland
 from sdk.board.facts import Facts
 from sdk.board.local import LocalBoard

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sdk.board.catalogue import Board, RuntimeChoice, list_boards, load_board, user_folder
+from sdk.board.catalogue import list_boards, load_board, user_folder
 from sdk.board.description.board_file import parse_board
+from sdk.board.description.records import Board, RuntimeChoice
 from sdk.board.facts import Facts
 from sdk.board.probe import Probe, probe
 from sdk.board.proposal import Proposal, propose

@@ -21,8 +21,8 @@ from sdk.errors import RemoteError
 from sdk.tools.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from sdk.board.catalogue import Board
-    from sdk.board.ssh.connection import Connection
+    from sdk.board.description.records import Board
+    from sdk.board.ssh.command import Connection
 
 
 def board_status(board: str, *, progress: Progress = silent, **target: Any) -> BoardStatus:

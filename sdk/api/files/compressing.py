@@ -19,7 +19,8 @@ from sdk.api.files.packing import PathLike, inspect_bytes, name_of
 from sdk.api.files.studies import open_study
 from sdk.api.files.usage import package_metadata, usage_of
 from sdk.api.results import Compressed
-from sdk.board.catalogue import Board, load_board
+from sdk.board.catalogue import load_board
+from sdk.board.description.records import Board
 from sdk.compress.board_form import specialise
 from sdk.compress.board_form.mirror import flip_inside
 from sdk.compress.recipes import targets
@@ -33,6 +34,7 @@ from sdk.graph.on_host.convert import convert
 from sdk.graph.on_host.data import has_splits, load_dataset
 from sdk.graph.on_host.evaluate import predict, top1
 from sdk.graph.records import Graph
+from sdk.graph.writer import write_graph
 from sdk.package import pack as packer
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system import checkpoint
@@ -40,7 +42,7 @@ from sdk.tools.system.files import read_file, write_file
 from sdk.tools.system.quiet import quiet_tensorflow
 
 if TYPE_CHECKING:
-    from sdk.graph.on_host.data import Dataset
+    from sdk.graph.dataset import Dataset
 
 
 def compress_model(
@@ -98,7 +100,7 @@ def compress_model(
     """
     progress("convert", 0, 0)
     graph = convert(source, input_shape=input_shape)
-    original = graph.write()
+    original = write_graph(graph)
     special_board = None if board is None else load_board(board)
     if graph.input_flips and data is not None:
         raise ModelError(
@@ -188,7 +190,7 @@ def compress_model(
         write_file(Path(save_recipe), made.recipe.to_toml().encode())
     if save_tflite is not None:
         # For other runtimes, which do not know that the image is to be flipped.
-        write_file(Path(save_tflite), flip_inside(final).write())
+        write_file(Path(save_tflite), write_graph(flip_inside(final)))
     return Compressed(
         source=str(source),
         output=Path(output),
@@ -258,7 +260,7 @@ def compress_graph(
     return packed(
         apply_recipe(graph, recipe, progress),
         recipe,
-        graph.write(),
+        write_graph(graph),
         name=name,
         metadata=metadata,
         progress=progress,
@@ -283,7 +285,7 @@ def packed(
         **(more or {}),
     }
     return packer.pack(
-        graph.write(),
+        write_graph(graph),
         metadata={"name": name, **(metadata or {}), "provenance": provenance},
         progress=lambda done, total: progress("pack", done, total),
     )

@@ -13,7 +13,7 @@ from sdk.graph.execute import Executor
 from sdk.graph.records import Graph
 
 if TYPE_CHECKING:
-    from sdk.graph.on_host.data import Dataset
+    from sdk.graph.dataset import Dataset
 
 TRAINED_IMAGES = 2000  # fewer are learned by heart
 USUAL_SECONDS = 30 * 60.0  # a training may take so long where no time budget is given

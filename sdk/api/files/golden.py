@@ -20,6 +20,7 @@ import numpy as np
 from device_agent.package import reader as package_format
 from device_agent.package.codec.format import MAGIC
 from sdk.graph.on_host.evaluate import predict
+from sdk.graph.reader import read_graph
 from sdk.graph.records import NUMPY_DTYPES, Graph
 from sdk.package.release import Golden
 from sdk.tools.system import folders
@@ -72,7 +73,7 @@ def golden_pair(model: bytes, *, inputs: Any = None, tolerance: float = 1e-3) ->
     by whole steps, layer after layer: there it is a quarter of the largest answer, or some steps of the output.
     """
     tflite = package_format.unpack(model).tflite if model.startswith(MAGIC) else model
-    graph = Graph.read(tflite)
+    graph = read_graph(tflite)
     if inputs is None:
         inputs = noise_for(graph)
     outputs = predict(tflite, inputs).astype(np.float32)

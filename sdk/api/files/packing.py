@@ -17,8 +17,10 @@ from sdk.deploy.provision.kernel import KernelBuildError, build
 from sdk.errors import ModelError
 from sdk.explain import theory
 from sdk.graph.on_host.convert import convert, from_keras
+from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
 from sdk.graph.schema import FILE_IDENTIFIER
+from sdk.graph.writer import write_graph
 from sdk.package import inspection
 from sdk.package import pack as packer
 from sdk.package.diff import PackageDiff, compare_packages
@@ -123,7 +125,7 @@ def diff_packages(before: PathLike, after: PathLike) -> PackageDiff:
 def inspect_bytes(data: bytes) -> inspection.Inspection:
     """The per-layer table of package bytes."""
     decoded = package_format.unpack(data)
-    return inspect_decoded(decoded, Graph.read(decoded.tflite))
+    return inspect_decoded(decoded, read_graph(decoded.tflite))
 
 
 def inspect_decoded(decoded: package_format.Unpacked, graph: Graph) -> inspection.Inspection:
@@ -210,13 +212,13 @@ def write_zoo_model(
     with quiet_tensorflow():
         model = models.build(name, seed=seed, **shape)
     progress("convert", 0, 0)
-    written = _write_graph(Graph.read(from_keras(model)), name, Path(output))
+    written = _write_graph(read_graph(from_keras(model)), name, Path(output))
     # The converter keeps equal constants once, and the biases of a fresh network are all zero.
     return replace(written, parameters=described.parameters)
 
 
 def _write_graph(graph: Graph, source: str, output: Path) -> Converted:
-    data = graph.write()
+    data = write_graph(graph)
     write_file(output, data)
     return Converted(
         source=source,

@@ -16,6 +16,7 @@ from typing import Any
 from device_agent.record.preprocess import Preprocess
 from device_agent.record.usage import Usage, check_labels
 from sdk.errors import DataError, ModelError
+from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
 from sdk.tools.system.files import read_file
 
@@ -89,7 +90,7 @@ def metadata_of_tflite(
 ) -> dict[str, Any]:
     """The same for the bytes of any ``.tflite``, also one whose operators are not read here; it says less then."""
     try:
-        graph = Graph.read(tflite)
+        graph = read_graph(tflite)
     except ModelError:
         graph = Graph((), (), (), ())
     usage = usage_of(graph, preprocess=preprocess, labels=labels)

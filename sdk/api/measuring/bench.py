@@ -16,7 +16,8 @@ from sdk.errors import ModelError
 from sdk.explain.run import Report
 from sdk.explain.suites import Size, size_text
 from sdk.graph.on_host.input_size import at_size
-from sdk.graph.records import Graph
+from sdk.graph.reader import read_graph
+from sdk.graph.writer import write_graph
 from sdk.tools.progress import Progress, silent
 
 
@@ -83,5 +84,5 @@ def _at_size(name: str, package: bytes, size: Size, progress: Progress) -> tuple
     """The same model for images of another size; written as it is, since nothing but its time is asked for."""
     text = size_text(size)
     progress(f"{name} at {text}", 0, 0)
-    graph = Graph.read(package_format.unpack(package).tflite)
-    return f"{name}-{text}", at_size(graph, *size).write()
+    graph = read_graph(package_format.unpack(package).tflite)
+    return f"{name}-{text}", write_graph(at_size(graph, *size))

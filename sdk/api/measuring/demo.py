@@ -18,6 +18,7 @@ from sdk.deploy.session import Session, Target, open_session
 from sdk.explain.run import Accuracy, Report
 from sdk.graph.on_host.convert import convert
 from sdk.graph.on_host.evaluate import predict, top1
+from sdk.graph.writer import write_graph
 from sdk.models import digits
 from sdk.models.demo import demo_models
 from sdk.tools.progress import Progress, silent
@@ -44,7 +45,7 @@ def run(
     for model in demo_models():
         progress(f"convert {model.title}", 0, 0)
         graph = convert(model.path)
-        originals[model.name] = graph.write()
+        originals[model.name] = write_graph(graph)
         metadata = {
             "input": {"preprocess": digits.PREPROCESS, "shape": list(images.shape[1:])},
             "labels": [str(n) for n in range(digits.CLASSES)],

@@ -17,7 +17,8 @@ from device_agent.package.codec.format import MAGIC
 from device_agent.record.measurement import Measurement
 from device_agent.record.profile import KernelTime, Profile
 from sdk.api.files.packing import inspect_decoded
-from sdk.board.catalogue import Board, user_folder
+from sdk.board.catalogue import user_folder
+from sdk.board.description.records import Board
 from sdk.deploy.agent.profiles import RUNTIMES_WITH_PROFILER, profile_models, time_models
 from sdk.deploy.agent.remote_agent import ALL_THREADS
 from sdk.deploy.provision import instructions
@@ -27,6 +28,7 @@ from sdk.explain import breakdown, compare, gap, theory
 from sdk.explain.calibration import Calibration, best_rates, experiments
 from sdk.explain.run import Accuracy, ModelRecord, Report
 from sdk.graph import isolate
+from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system.files import read_file, write_file
@@ -163,10 +165,10 @@ def _is_worth_profiling(session: Session, model: _Measured) -> bool:
 
 def _open(name: str, package: bytes) -> _Measured:
     if not package.startswith(MAGIC):
-        graph = Graph.read(package)
+        graph = read_graph(package)
         return _Measured(name, package, package, {}, graph, theory.operator_costs(graph))
     decoded = package_format.unpack(package)
-    graph = Graph.read(decoded.tflite)
+    graph = read_graph(decoded.tflite)
     return _Measured(
         name,
         package,

@@ -14,7 +14,9 @@ from sdk.compress.weights.prune import prune_array
 from sdk.errors import DataError, ModelError
 from sdk.explain.suites import DEEP_COMPRESSION, SizeMember, SizeSuite, chosen_members
 from sdk.graph.on_host.convert import forget_keras_models, from_keras
+from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
+from sdk.graph.writer import write_graph
 from sdk.package import pack as packer
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system.quiet import quiet_tensorflow
@@ -123,12 +125,12 @@ def _row(member: SizeMember, progress: Progress) -> SizeRow:
     progress(f"build {member.name}", 0, 0)
     with quiet_tensorflow():
         keras_model = models.build(member.network)
-    graph = Graph.read(from_keras(keras_model))
+    graph = read_graph(from_keras(keras_model))
     del keras_model
     forget_keras_models()
-    original = len(graph.write())
+    original = len(write_graph(graph))
     package = packer.pack(
-        compress_as_the_paper(graph, member, progress).write(),
+        write_graph(compress_as_the_paper(graph, member, progress)),
         metadata={"name": member.network, "provenance": {"original_bytes": original}},
         progress=lambda done, total: progress(f"pack {member.name}", done, total),
     )

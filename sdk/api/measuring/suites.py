@@ -16,7 +16,8 @@ from sdk.errors import DataError, ModelError
 from sdk.explain.run import Report
 from sdk.explain.suites import SUITES, Member, Size, Suite, chosen_members, size_text
 from sdk.graph.on_host.convert import forget_keras_models, from_keras
-from sdk.graph.records import Graph
+from sdk.graph.reader import read_graph
+from sdk.graph.writer import write_graph
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system.quiet import quiet_tensorflow
 
@@ -167,7 +168,7 @@ def _deploy(session: Session, member: Member, size: Size, progress: Progress) ->
     with quiet_tensorflow():
         keras_model = models.build(member.network, input_size=size, **member.options)
     # Written as it is: packing fresh weights would take longer than measuring them, and says nothing.
-    tflite = Graph.read(from_keras(keras_model)).write()
+    tflite = write_graph(read_graph(from_keras(keras_model)))
     del keras_model
     forget_keras_models()
     name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{member.name}-{size_text(size)}").lower()

@@ -21,7 +21,7 @@ from sdk.api.files.golden import golden_pair
 from sdk.api.files.packing import PathLike, name_of
 from sdk.api.files.usage import package_metadata, usage_of
 from sdk.api.measuring.runs import MAX_RUN_BYTES
-from sdk.board.catalogue import Board
+from sdk.board.description.records import Board
 from sdk.compress.board_form import specialise
 from sdk.compress.recipes import targets
 from sdk.compress.recipes.recipe import Recipe, Workshop, apply, split, to_int8
@@ -30,10 +30,12 @@ from sdk.deploy.provision.provisioning import prefer
 from sdk.deploy.session import Session, Target, make_ready, open_connection
 from sdk.errors import BoardError, DataError, ProvisionError, RemoteError
 from sdk.explain.tuning import Candidate, LeftOut, Tuned, choose
+from sdk.graph.dataset import Dataset
 from sdk.graph.on_host.convert import convert
-from sdk.graph.on_host.data import Dataset, has_splits, load_dataset
+from sdk.graph.on_host.data import has_splits, load_dataset
 from sdk.graph.on_host.evaluate import predict, top1
 from sdk.graph.records import Graph
+from sdk.graph.writer import write_graph
 from sdk.package.release import Golden
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system.files import read_file, write_file
@@ -200,7 +202,7 @@ def _material(
         kept, _ = split(learn, wanted, hold_out)
         rest = np.setdiff1d(learn.indices, kept.indices)
         checked = replace(learn, indices=rest).take(CHECK_IMAGES)
-    original = graph.write()
+    original = write_graph(graph)
     answers = top1(predict(original, checked.images(), progress=_step(progress, "check the original")))
     right = answers if checked.labels is None else checked.labels
     return _Material(

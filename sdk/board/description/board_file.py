@@ -1,5 +1,5 @@
-"""Reads one board file: TOML text -> :class:`~sdk.board.catalogue.Board`. Pure; docs/add-a-board.md explains the
-schema.
+"""Reads one board file: TOML text -> :class:`~sdk.board.description.records.Board`. Pure;
+docs/add-a-board.md explains the schema.
 
 Every figure is a table with ``value``, ``kind`` and ``source`` (and ``low`` and ``high`` where sources differ); its
 unit is the end of its key. Nothing is guessed and nothing is ignored: an unknown key, a number without a source or a
@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from sdk.board.catalogue import (
+from sdk.board.description.records import (
     ARCHITECTURES,
     DTYPES,
     KINDS,

@@ -19,7 +19,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +27,8 @@ from pathlib import Path
 from sdk.board.emulation.cores import Core, system_files
 from sdk.board.emulation.tools import QEMU, require, which
 from sdk.errors import BoardError
+from sdk.tools.progress import Progress
 from sdk.tools.system import folders
-
-Progress = Callable[[str, int, int], None]
 
 _MERGED_USR = Path("/usr/share/mmdebstrap/hooks/merged-usr")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from sdk.errors import RemoteError
 
 if TYPE_CHECKING:
-    from sdk.board.ssh.connection import Completed
+    from sdk.board.ssh.command import Completed
 
 TRANSFER_SECONDS = 1800.0
 
@@ -35,7 +35,7 @@ _NOT_WHOLE = _ABSENT = 44
 
 
 class Files:
-    """The file half of a connection; see :class:`sdk.board.ssh.connection.Connection` for what its methods do."""
+    """The file half of a connection; see :class:`sdk.board.ssh.command.Connection` for what its methods do."""
 
     def __init__(self, run: Callable[..., Completed]) -> None:
         self._run = run

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sdk.board.catalogue import Board
+from sdk.board.description.records import Board
 from sdk.compress.board_form.cost import instructions
 from sdk.compress.board_form.lower import (
     average_pools_as_depthwise,

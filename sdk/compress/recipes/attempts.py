@@ -18,10 +18,11 @@ from sdk.compress.solve.ranks import factorised, with_data, without_data
 from sdk.compress.train.student import State
 from sdk.errors import DataError
 from sdk.graph.records import Graph
+from sdk.graph.writer import write_graph
 from sdk.package import pack
 
 if TYPE_CHECKING:
-    from sdk.graph.on_host.data import Dataset
+    from sdk.graph.dataset import Dataset
 
 HOLD_OUT = 5  # every fifth sample is kept from calibration, to check on
 SMALLEST_CHECK = 20  # samples; with fewer nothing is held out
@@ -194,7 +195,9 @@ class Attempts:
         left = self.wanted.seconds_left
         started = left() if left is not None else 0.0
         made, expected = self._make(recipe, watch)
-        size = len(pack.pack(made.write(), progress=lambda done, total: self.journey("pack", done, total)))
+        size = len(
+            pack.pack(write_graph(made), progress=lambda done, total: self.journey("pack", done, total))
+        )
         watch.package(size)
         checked = self.checker(made, watch.check) if self.checker is not None else None
         point = Point(
@@ -286,7 +289,7 @@ class Attempts:
             return 1000.0 + missed
         if self.wanted.max_loss is not None:
             if self._original_bytes is None:
-                self._original_bytes = len(self.graph.write())
+                self._original_bytes = len(write_graph(self.graph))
             return 100.0 * first / self._original_bytes
         return first
 

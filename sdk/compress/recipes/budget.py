@@ -19,7 +19,7 @@ from sdk.graph.execute import Executor
 from sdk.graph.records import Graph
 
 if TYPE_CHECKING:
-    from sdk.graph.on_host.data import Dataset
+    from sdk.graph.dataset import Dataset
 
 MAX_RUNS = 5  # attempts of one search
 UNTAUGHT_RUNS = 7  # attempts without data, which take seconds

@@ -12,7 +12,7 @@ from sdk.graph.execute import Executor
 from sdk.graph.records import Graph
 
 if TYPE_CHECKING:
-    from sdk.graph.on_host.data import Dataset
+    from sdk.graph.dataset import Dataset
 
 CHECK_BATCH = 32
 WATCHED_BATCHES = 8  # of a check that may be ended early, so that its mean is no accident

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from sdk.tools.progress import WHOLE
+from sdk.tools.progress import WHOLE, Progress
 
-Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 STEPS = 1000  # of the whole
 
 # About how long stages take beside each other, on MobileNet V1 with a thousand images and on LeNets with 60,000.

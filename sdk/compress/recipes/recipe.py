@@ -38,11 +38,11 @@ from sdk.compress.weights.selection import layer_names
 from sdk.errors import DataError, ModelError, UnsupportedOperator
 from sdk.graph.execute import Executor
 from sdk.graph.records import Graph
+from sdk.tools.progress import Progress
 
 if TYPE_CHECKING:
-    from sdk.graph.on_host.data import Dataset
+    from sdk.graph.dataset import Dataset
 
-Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 
 EFFORTS = ("none", "calibrate", "train")
 SENSITIVITY_SAMPLES = 512

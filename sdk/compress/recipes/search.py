@@ -26,6 +26,7 @@ from sdk.compress.weights.cluster import MAX_CENTROIDS
 from sdk.compress.weights.selection import layer_names, select_weights
 from sdk.errors import DataError
 from sdk.graph.records import Graph
+from sdk.graph.writer import write_graph
 
 TRIALS = 30  # where neither a number nor a time is given
 SPAN = (
@@ -122,7 +123,7 @@ def _hold(study: Any, attempts: Attempts) -> None:
     wanted, checker = attempts.wanted, attempts.checker
     assert checker is not None
     about = {
-        "model": hashlib.sha256(attempts.graph.write()).hexdigest()[:16],
+        "model": hashlib.sha256(write_graph(attempts.graph)).hexdigest()[:16],
         "images": attempts.base.data_sha256[:16],
         "checked on": checker.dataset.digest()[:16],
         "effort": attempts.effort,

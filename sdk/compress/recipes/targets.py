@@ -17,7 +17,7 @@ import numpy as np
 from sdk.compress.recipes.attempts import HOLD_OUT, SMALLEST_CHECK, Attempts, Point, Settings, held_out
 from sdk.compress.recipes.budget import MAX_RUNS, UNTAUGHT_RUNS, epochs_within, shares, spent, stages
 from sdk.compress.recipes.check import Checker
-from sdk.compress.recipes.overall_progress import Journey, Progress
+from sdk.compress.recipes.overall_progress import Journey
 from sdk.compress.recipes.recipe import EFFORTS, Recipe, apply, split, tuning
 from sdk.compress.recipes.search import search
 from sdk.compress.rewrite.dead_channels import drop_dead_channels
@@ -28,10 +28,12 @@ from sdk.compress.weights.blocks import check_block
 from sdk.errors import DataError, ModelError
 from sdk.graph.execute import Executor
 from sdk.graph.records import Graph
+from sdk.graph.writer import write_graph
 from sdk.package import pack
+from sdk.tools.progress import Progress
 
 if TYPE_CHECKING:
-    from sdk.graph.on_host.data import Dataset
+    from sdk.graph.dataset import Dataset
 
 # That calibration expects to lose where nothing else is asked: half a point of top-1 on MobileNet V2.
 DEFAULT_LOSS_NATS = 0.007
@@ -282,7 +284,7 @@ def _kept_of_size(graph: Graph, base: Recipe, size: float) -> float:
         made = untrained(executor, tuning(graph, recipe))
         if recipe.block == 1:
             made = drop_dead_channels(made)
-        if len(pack.pack(made.write())) > size:
+        if len(pack.pack(write_graph(made))) > size:
             high = kept
         else:
             low = kept

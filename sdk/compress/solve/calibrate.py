@@ -19,12 +19,12 @@ from sdk.compress.solve.matrices import SOLVED_KINDS, LayerShape
 from sdk.compress.solve.statistics import Images, Moments, Place, Runner, Sensitivity, Streams, sensitivities
 from sdk.compress.weights.selection import select_weights
 from sdk.graph.records import Graph, Tensor, Weight
+from sdk.tools.progress import Progress
 
 DAMPING = 0.01  # of the mean of the covariance's diagonal, added to it
 SMALLEST_EIGENVALUE = 1e-9  # of the largest: below it a covariance is not safe to invert in float64
 BIAS_ZERO_BITS = 12  # of a bias' 23 after the point
 ROUNDING = 1e-5  # of the uncentred mean square: what float32 sums may leave of a covariance that is zero
-Progress = Callable[[str, int, int], None]
 
 
 def silent(stage: str, done: int, total: int) -> None:

@@ -22,7 +22,9 @@ import numpy as np
 
 from sdk.compress.rewrite.structure import has_sparse_hint
 from sdk.errors import DataError, ModelError
+from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
+from sdk.graph.writer import write_graph
 
 #: What an output channel without weights gets as its only one, as a share of the layer's largest weight. A channel of
 #: zeros alone would get the scale 0, on which XNNPACK's ARM kernels crash (seen with ai-edge-litert 2.3.0); this is
@@ -56,7 +58,7 @@ def quantize(graph: Graph, images: Iterable[np.ndarray]) -> Graph:
     samples = [_sample(image, shape) for image in images]
     if not samples:
         raise DataError("there is nothing to calibrate with", expected="1 image or more", found="none")
-    quantised = Graph.read(_quantise(_without_empty_channels(graph).write(), samples))
+    quantised = read_graph(_quantise(write_graph(_without_empty_channels(graph)), samples))
     # The quantiser writes a new file: what the graph says about itself is carried over.
     kept = dict(quantised.metadata) | dict(graph.metadata)
     return replace(quantised, metadata=tuple(kept.items()), description=graph.description)

@@ -5,7 +5,6 @@ Composes like :mod:`sdk.compress.recipes.recipe`, whose ``ranks`` this module fi
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,11 +19,11 @@ from sdk.compress.weights.selection import layer_names
 from sdk.errors import ModelError
 from sdk.graph.execute import Executor
 from sdk.graph.records import Graph
+from sdk.tools.progress import Progress
 
 if TYPE_CHECKING:
-    from sdk.graph.on_host.data import Dataset
+    from sdk.graph.dataset import Dataset
 
-Progress = Callable[[str, int, int], None]
 Ranks = tuple[tuple[str, int], ...]  # by the names of ``layer_names``
 
 SAMPLES = 64  # images that tell what a layer sees: the decision needs no more

@@ -9,7 +9,7 @@ calibrate``). Of other networks, such as of digits, they would destroy the answe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,11 +19,11 @@ from sdk.compress.solve.statistics import Streams
 from sdk.errors import ModelError
 from sdk.graph.execute import Executor
 from sdk.graph.records import Graph
+from sdk.tools.progress import Progress
 
 COUNT = 32
 # Pixels 0 to 255 of photographs: mean, deviation within an image and of images' means, share of grey in the deviation.
 MEAN, DEVIATION, MEANS_DEVIATION, GREY = 115.0, 55.0, 25.0, 0.9
-Progress = Callable[[str, int, int], None]
 
 
 def made_up_images(shape: Sequence[int], count: int, seed: int = 0) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from sdk.compress.train.schedule import Tuning
 
 if TYPE_CHECKING:
-    from sdk.graph.on_host.data import Dataset
+    from sdk.graph.dataset import Dataset
 
 
 VARIANTS = 6  # moves of every image that a priced training sees: what the teacher answers to each is kept

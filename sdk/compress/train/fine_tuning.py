@@ -29,12 +29,12 @@ from sdk.compress.train.schedule import PRUNE_UNTIL, Tuning
 from sdk.compress.train.student import State, Student
 from sdk.errors import ModelError
 from sdk.graph.records import Graph
+from sdk.tools.progress import Progress
 
 if TYPE_CHECKING:
+    from sdk.graph.dataset import Dataset
     from sdk.graph.execute import Executor
-    from sdk.graph.on_host.data import Dataset
 
-Progress = Callable[[str, int, int], None]
 HELD_BYTES = 1 << 30  # images are preprocessed once where all of them fit
 
 

@@ -20,7 +20,9 @@ from sdk.compress.train.schedule import Tuning
 from sdk.compress.train.student import TEMPERATURE, State, Student, distilled, group_of, not_of_this
 from sdk.errors import ModelError
 from sdk.graph.execute import Executor
+from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
+from sdk.graph.writer import write_graph
 
 # Shares of all epochs: the last weight that goes has gone; masks, and then codes, stay as they are.
 PRUNED_AT, FIX_FROM, SHARE_FROM, CODED_AT = 0.6, 0.65, 0.8, 0.96
@@ -230,14 +232,14 @@ class PricedStudent(Student):
         """As in the base, and the graph, which may be smaller than it was."""
         arrays = {**super().state(epoch, step)}
         arrays["sensed"], arrays["turn"] = np.array(self.sensed), np.array(self.turn)
-        arrays["graph"] = np.frombuffer(self.executor.graph.write(), np.uint8)
+        arrays["graph"] = np.frombuffer(write_graph(self.executor.graph), np.uint8)
         arrays.update({f"curvature/{tensor}": array for tensor, array in self.curvature.items()})
         return arrays
 
     def restore(self, state: State) -> tuple[int, int]:
         """Takes a state back; returns the epoch and the step that come next."""
         try:
-            graph = Graph.read(state["graph"].tobytes())
+            graph = read_graph(state["graph"].tobytes())
         except (KeyError, ModelError) as error:
             raise not_of_this(error) from error
         known = {(w.tensor.name, len(w.tensor.shape)) for w in self.executor.graph.weights()}

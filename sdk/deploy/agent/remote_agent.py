@@ -32,12 +32,12 @@ from sdk.deploy.agent.answers import (
 )
 from sdk.errors import DataError, RemoteError
 from sdk.package.release import Golden, PreparedRelease, check_name, npy_bytes, prepare
+from sdk.tools.progress import Progress
 
 if TYPE_CHECKING:
-    from sdk.board.ssh.connection import Connection
+    from sdk.board.ssh.command import Connection
 
 #: (stage, done, total): ``total`` may be 0 while it is unknown.
-Progress = Callable[[str, int, int], None]
 
 #: Inputs go to the board in batches of about this many bytes.
 BATCH_BYTES = 16 << 20

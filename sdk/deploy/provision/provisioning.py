@@ -29,7 +29,6 @@ from sdk.board.facts import FACTS_SCRIPT, MAX_FACTS_BYTES, Facts, parse_facts
 from sdk.deploy.provision.wheels import (
     NUMPY_ARCHITECTURES,
     Environment,
-    Progress,
     Tree,
     choose_runtime,
     fetch_environment,
@@ -37,9 +36,10 @@ from sdk.deploy.provision.wheels import (
 )
 from sdk.errors import ProvisionError, RemoteError
 from sdk.tools.printable import printable_text
+from sdk.tools.progress import Progress
 
 if TYPE_CHECKING:
-    from sdk.board.ssh.connection import Connection
+    from sdk.board.ssh.command import Connection
 
 #: Unpacking and syncing 75 MB on a slow SD card behind a slow link.
 PUSH_SECONDS = 1800.0

@@ -22,17 +22,17 @@ import tarfile
 import tempfile
 import threading
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from sdk.board.facts import Facts
 from sdk.errors import ProvisionError
+from sdk.tools.progress import Progress
 from sdk.tools.system.folders import cache_folder
 
 #: (stage, done, total): ``total`` may be 0 while it is unknown.
-Progress = Callable[[str, int, int], None]
 
 PIP_SECONDS = 600.0
 #: No wheel of ours unpacks to more than this many bytes.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sdk.errors import ModelError
+from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
 from sdk.graph.schema import FILE_IDENTIFIER
 from sdk.tools.system.quiet import quiet_tensorflow
@@ -29,7 +30,7 @@ def convert(path: str | os.PathLike[str], *, input_shape: Sequence[int] | None =
     Raises :class:`ModelError` when there is no such file, when it is of another kind, or when it is broken.
     """
     path = Path(path)
-    return Graph.read(tflite_bytes(path, input_shape=input_shape))
+    return read_graph(tflite_bytes(path, input_shape=input_shape))
 
 
 def tflite_bytes(path: Path, *, input_shape: Sequence[int] | None = None) -> bytes:

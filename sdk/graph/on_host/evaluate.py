@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from sdk.errors import ModelError
-from sdk.graph.records import FLIP_AXES, INPUT_METADATA, Graph
+from sdk.graph.reader import read_graph
+from sdk.graph.records import FLIP_AXES, INPUT_METADATA
 from sdk.tools.system.quiet import quiet
 
 
@@ -63,7 +64,7 @@ def _flips(tflite: bytes) -> tuple[int, ...]:
     """The axes of one image (height, width, channels) that the model wants flipped."""
     if INPUT_METADATA.encode() not in tflite:  # most have none, and reading a graph takes time
         return ()
-    return tuple(FLIP_AXES[name] - 1 for name in Graph.read(tflite).input_flips)
+    return tuple(FLIP_AXES[name] - 1 for name in read_graph(tflite).input_flips)
 
 
 def top1(scores: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from sdk.errors import ModelError
 from sdk.graph.records import Graph
+from sdk.graph.writer import write_graph
 from sdk.tools.system.quiet import quiet
 
 
@@ -33,7 +34,7 @@ def at_size(graph: Graph, height: int, width: int) -> Graph:
     try:
         with quiet(2):
             interpreter = Interpreter(
-                model_content=graph.write(),
+                model_content=write_graph(graph),
                 # A delegate takes operators out of the graph, and shapes with them.
                 experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
             )

@@ -16,9 +16,11 @@ from PIL import Image
 
 from device_agent import Agent
 from device_agent.errors import AgentError, DataError, StoreError
+from device_agent.record.preprocess import PREPROCESS
 from device_agent.run.loaded import LoadedModel
 from device_agent.store.store import Store
-from sdk.graph.on_host.data import PREPROCESS, load_dataset
+from sdk.graph.on_host.data import load_dataset
+from sdk.graph.writer import write_graph
 from tests.device_agent.store.deploying import LABELS, deploy, package, revert
 
 
@@ -206,7 +208,7 @@ def test_metadata_that_make_no_sense_are_refused(tmp_path, metadata):
     from tests.sdk.graph.small_graphs import small_network
 
     path = tmp_path / "net.armlet"
-    path.write_bytes(pack(small_network().write(), metadata=metadata))
+    path.write_bytes(pack(write_graph(small_network()), metadata=metadata))
     with pytest.raises(DataError):
         Agent(path)
 

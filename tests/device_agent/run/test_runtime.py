@@ -116,7 +116,8 @@ def test_tflite_runtime_under_numpy_2_says_what_to_do(tmp_path):
                 target.parent.mkdir(exist_ok=True)
                 target.write_bytes(archive.extractfile(member).read())
     code = """
-from device_agent import runtime, smoke
+from device_agent.run import runtime
+from device_agent.verbs import smoke
 runtime.MODULES = (("tflite_runtime", "tflite-runtime"),)
 try:
     smoke.smoke_test()
@@ -142,7 +143,7 @@ def test_the_runtime_that_a_deploy_brought_comes_before_one_of_the_system(tmp_pa
         (package / "__init__.py").write_text("")
         (package / "interpreter.py").write_text("class Interpreter: pass\n")
         (tmp_path / folder / f"{module}-1.0.dist-info").mkdir()
-    code = "from device_agent import installed; print(installed.installed_runtime())"
+    code = "from device_agent.run import installed; print(installed.installed_runtime())"
     code += "\nfrom device_agent.run.runtime import find_runtime; print(find_runtime()[0].name)"
 
     def first(*folders: str) -> list[str]:

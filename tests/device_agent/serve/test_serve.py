@@ -16,11 +16,11 @@ from PIL import Image
 
 from benchmarks.serve_load import UnixConnection
 from device_agent import Agent
-from device_agent import __main__ as main_module
 from device_agent.errors import AgentError
 from device_agent.image import pictures
 from device_agent.serve.supervisor import begin
 from device_agent.store.store import Store
+from device_agent.verbs.parser import build_parser
 from tests.device_agent.serve.served import RAW, ask, ask_raw, exchange, running
 from tests.device_agent.store.deploying import LABELS, deploy, package
 
@@ -311,7 +311,7 @@ def test_each_mistake_is_named_and_the_server_goes_on(shared, path, options, sta
 
 
 def options_of(*arguments: str):
-    return main_module.build_parser().parse_args(["serve", *arguments])
+    return build_parser().parse_args(["serve", *arguments])
 
 
 def test_the_socket_is_private_and_goes_with_the_server(server, tmp_path):

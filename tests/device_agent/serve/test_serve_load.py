@@ -288,7 +288,7 @@ def test_the_watchdog_is_not_fed_while_a_worker_hangs(store, tmp_path, packages,
     notified = NotifySocket(tmp_path / "notify")
     path = tmp_path / "serve.sock"
     arguments = ["serve", "--socket", str(path)]
-    from device_agent.__main__ import build_parser
+    from device_agent.verbs.parser import build_parser
 
     serving = serve.begin(build_parser().parse_args(arguments), live_seconds=0.9)
     notifier = Notifier({**notified.environment, "WATCHDOG_USEC": "300000", "WATCHDOG_PID": str(os.getpid())})

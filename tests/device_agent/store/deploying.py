@@ -8,6 +8,7 @@ from typing import Any
 
 from device_agent.record.release import Release
 from device_agent.store.store import Store
+from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
 from sdk.package.release import split
 from tests.sdk.graph.small_graphs import small_network
@@ -20,7 +21,7 @@ def package(seed: int = 0, *, size: int = 8, preprocess: str | None = "tf", **st
     metadata: dict[str, Any] = {"name": "net", "labels": LABELS}
     if preprocess is not None:
         metadata["input"] = {"preprocess": preprocess, "shape": [size, size, 3], **stated}
-    return pack(small_network(seed, size=size).write(), metadata=metadata)
+    return pack(write_graph(small_network(seed, size=size)), metadata=metadata)
 
 
 def begin(store: Store, data: bytes, name: str = "net") -> Release:

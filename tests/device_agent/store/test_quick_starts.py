@@ -55,7 +55,7 @@ def image(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).random((1, 32, 32, 3), np.float32)
 
 
-def find(store: Store, name: str = "net") -> starts.Start | None:
+def find(store: Store, name: str = "net") -> starts.QuickStart | None:
     return starts.find(store.starts, store.current(name).package_sha256, installed_runtime())
 
 
@@ -187,7 +187,7 @@ def test_a_disk_too_small_for_packed_weights_is_found_out_before_xnnpack_writes(
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     monkeypatch.setattr(
-        "device_agent.run.quick_start_model.WarmModel.pack",
+        "device_agent.run.quick_start_model.QuickStartModel.pack",
         lambda *_: pytest.fail("XNNPACK was asked to write"),
     )
     with pytest.raises(OSError, match="No space left"):

@@ -13,7 +13,9 @@ from device_agent.run.loaded import LoadedModel
 from sdk.api import golden_pair
 from sdk.errors import DataError, ModelError
 from sdk.graph.on_host.evaluate import predict
+from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
+from sdk.graph.writer import write_graph
 from tests.sdk.compress.layered_graphs import small_mobilenet
 
 SIZE = 32
@@ -23,7 +25,7 @@ SIZE = 32
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A .tflite as TensorFlow pads it: one row at the bottom, one column at the right."""
     path = tmp_path_factory.mktemp("models") / "mobilenet.tflite"
-    path.write_bytes(small_mobilenet(SIZE).write())
+    path.write_bytes(write_graph(small_mobilenet(SIZE)))
     return path
 
 
@@ -59,7 +61,7 @@ def test_a_board_with_sparse_kernels_gets_pairs_and_the_recipe_gives_the_same_by
         model, tmp_path / "a.armlet", sparsity=0.8, board="rpi4", save_recipe=tmp_path / "r.toml"
     )
     assert (made.block, made.form) == (2, "sparse")
-    used = pairs(Graph.read(decoded(tmp_path / "a.armlet").tflite))
+    used = pairs(read_graph(decoded(tmp_path / "a.armlet").tflite))
     assert used
     assert all((u.any(axis=1) == u.all(axis=1)).all() for u in used)
     assert "block = 2" in (tmp_path / "r.toml").read_text()
@@ -91,7 +93,7 @@ def test_pairs_survive_calibration_and_training(model: Path, data: Path, tmp_pat
     }
     made = sdk.compress_model(model, tmp_path / "a.armlet", save_recipe=tmp_path / "r.toml", **arguments)
     assert (made.block, made.form) == (2, "sparse")
-    used = pairs(Graph.read(decoded(tmp_path / "a.armlet").tflite))
+    used = pairs(read_graph(decoded(tmp_path / "a.armlet").tflite))
     assert all((u.any(axis=1) == u.all(axis=1)).all() for u in used)
     sdk.compress_model(model, tmp_path / "b.armlet", recipe=tmp_path / "r.toml", data=data, board="rpi4")
     assert (tmp_path / "b.armlet").read_bytes() == (tmp_path / "a.armlet").read_bytes()
@@ -106,7 +108,7 @@ def test_the_agent_flips_the_image_that_a_mirrored_package_wants_flipped(model: 
     assert "mirror" in {p["name"] for p in made.passes if p["applied"]}
     unpacked = decoded(mirrored)
     assert unpacked.package.metadata["input"]["flip"] == ["height", "width"]
-    assert "REVERSE_V2" not in [op.kind for op in Graph.read(unpacked.tflite).operators]
+    assert "REVERSE_V2" not in [op.kind for op in read_graph(unpacked.tflite).operators]
     batch = images(5)
     with LoadedModel.load(plain) as before, LoadedModel.load(mirrored) as after:
         expected = before.predict(batch)
@@ -151,7 +153,7 @@ def test_int8_is_small_close_to_the_original_and_replayed_to_the_same_bytes(
     assert made.accuracy is not None
     assert made.accuracy.samples == 24  # every fifth of 120, which the ranges were not taken from
     assert made.accuracy.compressed_correct >= 20
-    graph = Graph.read(decoded(tmp_path / "a.armlet").tflite)
+    graph = read_graph(decoded(tmp_path / "a.armlet").tflite)
     weights = list(graph.weights())
     assert {w.array.dtype for w in weights} == {np.dtype(np.int8)}
     per_channel = {w.tensor.quantization.scales.size for w in weights if w.layer == "convolution 1x1"}

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from sdk.api.files import golden
+from sdk.graph.writer import write_graph
 from tests.sdk.graph.small_graphs import small_network
 
-MODEL = small_network().write()
+MODEL = write_graph(small_network())
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_the_same_model_is_run_once(cache, made):
     assert same(first, golden.remembered_golden(MODEL))
     assert same(first, golden.golden_pair(MODEL))
     assert len(made) == 2  # the last of them by this test
-    golden.remembered_golden(small_network(seed=1).write())
+    golden.remembered_golden(write_graph(small_network(seed=1)))
     assert len(made) == 3
 
 
@@ -70,9 +71,9 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, made, monkeypatch)
 def test_the_oldest_are_forgotten(cache, made, monkeypatch):
     monkeypatch.setattr(golden, "MAX_REMEMBERED", 2)
     for seed in range(3):
-        golden.remembered_golden(small_network(seed=seed).write())
+        golden.remembered_golden(write_graph(small_network(seed=seed)))
         for age, path in enumerate(sorted(cache.iterdir(), key=lambda p: p.stat().st_mtime)):
             os.utime(path, (1e9 + age, 1e9 + age))
     assert len(list(cache.iterdir())) == 2
-    golden.remembered_golden(small_network(seed=2).write())
+    golden.remembered_golden(write_graph(small_network(seed=2)))
     assert len(made) == 3

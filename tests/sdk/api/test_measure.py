@@ -19,6 +19,7 @@ from sdk.deploy.provision import wheels
 from sdk.errors import DataError, RemoteError
 from sdk.explain.breakdown import DISTURBANCE
 from sdk.explain.run import Report
+from sdk.graph.writer import write_graph
 from tests.sdk.graph.small_graphs import small_network
 
 ssh = pytest.mark.ssh
@@ -43,7 +44,7 @@ def models(private_board: Path) -> list[Path]:
     paths = []
     for name, channels in (("wide", 64), ("narrow", 24)):
         paths.append(private_board / f"{name}.tflite")
-        paths[-1].write_bytes(small_network(size=64, channels=channels).write())
+        paths[-1].write_bytes(write_graph(small_network(size=64, channels=channels)))
     return paths
 
 
@@ -98,7 +99,7 @@ def test_operators_and_dispatch_add_up_to_the_median_within_5_percent_on_a_quiet
     paths = []
     for name, size in (("large", 128), ("small", 64)):
         paths.append(private_board / f"{name}.tflite")
-        paths[-1].write_bytes(small_network(size=size, channels=64).write())
+        paths[-1].write_bytes(write_graph(small_network(size=size, channels=64)))
     seen = []
     for _ in range(3):
         report = api.bench_models("local", paths, runtime=runtime, threads=1, samples=100, seconds=1)

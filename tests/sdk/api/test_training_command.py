@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import sdk
+from sdk.graph.writer import write_graph
 from sdk.tools.system import checkpoint
 from tests.sdk.graph.small_graphs import small_network
 
@@ -29,7 +30,7 @@ class Cut(Exception):
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     path = tmp_path / "small.tflite"
-    path.write_bytes(small_network().write())
+    path.write_bytes(write_graph(small_network()))
     return path
 
 

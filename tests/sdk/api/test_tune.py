@@ -17,6 +17,7 @@ from sdk.deploy.provision import wheels
 from sdk.errors import DataError
 from sdk.explain.tuning import Candidate, Tuned, choose
 from sdk.graph.on_host.evaluate import predict, top1
+from sdk.graph.writer import write_graph
 from tests.sdk.graph.small_graphs import small_network
 from tests.sdk.report.made_up_runs import measurement
 
@@ -71,7 +72,7 @@ def answer(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict:
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     path = tmp_path / "net.tflite"
-    path.write_bytes(small_network(size=SIZE, channels=32).write())
+    path.write_bytes(write_graph(small_network(size=SIZE, channels=32)))
     return path
 
 

@@ -15,7 +15,8 @@ from sdk.api.files.usage import USAGE_METADATA, usage_of, with_usage
 from sdk.cli import main
 from sdk.compress.board_form.mirror import mirror
 from sdk.errors import DataError
-from sdk.graph.records import Graph
+from sdk.graph.reader import read_graph
+from sdk.graph.writer import write_graph
 from tests.sdk.graph.small_graphs import small_network
 
 LABELS = [f"class {number}" for number in range(10)]
@@ -24,7 +25,7 @@ LABELS = [f"class {number}" for number in range(10)]
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     path = tmp_path / "net.tflite"
-    path.write_bytes(small_network().write())
+    path.write_bytes(write_graph(small_network()))
     return path
 
 
@@ -81,7 +82,7 @@ def test_images_that_were_calibrated_on_say_how_they_were_preprocessed(model, tm
 
 def test_a_mirrored_network_says_so_in_its_package(model, tmp_path):
     path = tmp_path / "mirrored.tflite"
-    path.write_bytes(mirror(small_network()).write())
+    path.write_bytes(write_graph(mirror(small_network())))
     sdk.pack_model(path, tmp_path / "m.armlet", preprocess="tf")
     sdk.pack_model(model, tmp_path / "p.armlet", preprocess="tf")
     assert stated(tmp_path / "m.armlet").flip == ("height", "width")
@@ -110,8 +111,8 @@ def test_labels_that_are_not_those_of_the_model_are_refused_and_nothing_is_writt
 
 def test_a_tflite_with_broken_usage_is_refused_by_name():
     graph = with_usage(small_network(), Usage(labels=tuple(LABELS)))
-    assert usage_of(Graph.read(graph.write())).labels == tuple(LABELS)
+    assert usage_of(read_graph(write_graph(graph))).labels == tuple(LABELS)
     for raw in (b"{", b"[]", b'{"labels": 3}'):
-        broken = Graph.read(type(graph)(**{**vars(graph), "metadata": ((USAGE_METADATA, raw),)}).write())
+        broken = read_graph(write_graph(type(graph)(**{**vars(graph), "metadata": ((USAGE_METADATA, raw),)})))
         with pytest.raises(DataError):
             usage_of(broken)

@@ -9,16 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sdk.board.catalogue import (
-    Board,
-    CoreCluster,
-    Figure,
-    catalogue_folder,
-    list_boards,
-    load_board,
-    user_folder,
-)
+from sdk.board.catalogue import catalogue_folder, list_boards, load_board, user_folder
 from sdk.board.description.board_file import parse_board
+from sdk.board.description.records import Board, CoreCluster, Figure
 from sdk.errors import BoardError
 from sdk.tools.toml_table import tomllib
 

@@ -32,7 +32,8 @@ from sdk.deploy.provision import instructions
 from sdk.deploy.session import Target, open_session
 from sdk.errors import BoardError, ConnectionFailed
 from sdk.explain.run import Report
-from sdk.graph.records import Graph
+from sdk.graph.reader import read_graph
+from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
 from sdk.report.terminal import drawing as terminal
 from tests.sdk.board.emulated import need_counting, need_runtime, need_virtual_board
@@ -322,7 +323,7 @@ def test_its_processes_see_none_of_this_machines(connection: SshConnection):
 @pytest.mark.parametrize("runtime", ["ai-edge-litert", "tflite-runtime"])
 def test_a_deploy_there_predicts_what_the_host_predicts(board: VirtualBoard, tmp_path: Path, runtime: str):
     need_runtime(runtime)
-    tflite = small_network(size=16, channels=32).write()
+    tflite = write_graph(small_network(size=16, channels=32))
     name = f"small-{runtime}"
     (tmp_path / "small.armlet").write_bytes(pack(tflite, metadata={"name": name}))
     deployed = api.deploy_model("virtual-arm64", tmp_path / "small.armlet", runtime=runtime)
@@ -349,14 +350,14 @@ def test_squeeze_and_excitation_runs_sparse_there_and_answers_as_on_the_host(
     pruned = prune_pointwise(squeezed_mobilenet(64), 0.8)
     made = for_board(pruned, load_board("virtual-arm64"))
     assert made.form == "sparse"
-    dense, sparse = (instructions.count_inference(g.write()).instructions for g in (pruned, made.graph))
+    dense, sparse = (instructions.count_inference(write_graph(g)).instructions for g in (pruned, made.graph))
     assert sparse < 0.9 * dense
-    (tmp_path / "squeezed.tflite").write_bytes(made.graph.write())
+    (tmp_path / "squeezed.tflite").write_bytes(write_graph(made.graph))
     api.deploy_model("virtual-arm64", tmp_path / "squeezed.tflite", runtime="ai-edge-litert")
     image = np.random.default_rng(1).uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)
     with open_session("virtual-arm64", Target(runtime="ai-edge-litert")) as session:
         there = session.agent.run("squeezed", image).outputs
-    expected = interpret(pruned.write(), image)
+    expected = interpret(write_graph(pruned), image)
     np.testing.assert_allclose(there, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
@@ -365,7 +366,7 @@ def test_a_32_bit_board_gets_its_own_runtime_and_decoder(tmp_path: Path, monkeyp
     need_virtual_board("armv7l")
     need_runtime("tflite-runtime", "armv7l")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    tflite = small_network(size=16, channels=32).write()
+    tflite = write_graph(small_network(size=16, channels=32))
     (tmp_path / "small.armlet").write_bytes(pack(tflite, metadata={"name": "small"}))
     with VirtualBoard("virtual-armhf"):
         deployed = api.deploy_model("virtual-armhf", tmp_path / "small.armlet")
@@ -381,7 +382,7 @@ def test_a_32_bit_board_gets_its_own_runtime_and_decoder(tmp_path: Path, monkeyp
 @pytest.mark.ssh
 def test_a_measurement_there_is_labelled_emulated(board: VirtualBoard, tmp_path: Path):
     need_runtime("ai-edge-litert")
-    (tmp_path / "small.tflite").write_bytes(small_network(size=16, channels=32).write())
+    (tmp_path / "small.tflite").write_bytes(write_graph(small_network(size=16, channels=32)))
     report = api.bench_models("virtual-arm64", [tmp_path / "small.tflite"], samples=16, seconds=1.0)
     assert report.emulated
     assert report.models[0].measurement.emulated
@@ -461,7 +462,7 @@ def test_tuning_there_ranks_by_instructions_and_zeros_win(board: VirtualBoard, t
     for runtime in ("ai-edge-litert", "tflite-runtime"):
         need_runtime(runtime)
     model, data = tmp_path / "net.tflite", tmp_path / "data.npz"
-    model.write_bytes(small_mobilenet(64).write())
+    model.write_bytes(write_graph(small_mobilenet(64)))
     coarse = np.random.default_rng(0).integers(0, 256, (120, 8, 8, 3))
     np.savez(data, x=coarse.repeat(8, axis=1).repeat(8, axis=2).astype(np.uint8))
     tuned = api.tune_model("virtual-arm64", model, data, max_loss=100.0, sparsities=(0.9,), effort="none")
@@ -479,5 +480,5 @@ def test_tuning_there_ranks_by_instructions_and_zeros_win(board: VirtualBoard, t
         # What the agent there answers is the original's answer for the image as it is: it flips for the mirrored net.
         image = np.random.default_rng(2).uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)
         there = session.agent.run("net", image).outputs
-    pruned = prune(Graph.read(model.read_bytes()), 0.9, block=2)
-    np.testing.assert_allclose(there, interpret(pruned.write(), image), atol=1e-4)
+    pruned = prune(read_graph(model.read_bytes()), 0.9, block=2)
+    np.testing.assert_allclose(there, interpret(write_graph(pruned), image), atol=1e-4)

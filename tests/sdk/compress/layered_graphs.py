@@ -8,6 +8,7 @@ import numpy as np
 
 from sdk.compress.weights.prune import prune
 from sdk.graph.records import FLIP_AXES, Graph, Operator, Tensor
+from sdk.graph.writer import write_graph
 from tests.sdk.graph.small_graphs import SAME, VALID, interpret
 
 NO_ACTIVATION, RELU, RELU6 = 0, 1, 3
@@ -234,8 +235,8 @@ def assert_answers_alike(before: Graph, after: Graph, *, seed: int = 7, toleranc
     shape = before.tensors[before.inputs[0]].shape
     image = np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
     axes = tuple(FLIP_AXES[name] for name in after.input_flips)
-    expected = interpret(before.write(), image)
-    found = interpret(after.write(), np.ascontiguousarray(np.flip(image, axes)))
+    expected = interpret(write_graph(before), image)
+    found = interpret(write_graph(after), np.ascontiguousarray(np.flip(image, axes)))
     scale = max(float(np.abs(expected).max()), 1e-6)
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale)
 

@@ -17,6 +17,7 @@ from sdk.deploy.provision.provisioning import provision
 from sdk.deploy.provision.wheels import RUNTIMES
 from sdk.deploy.session import Session
 from sdk.errors import DataError, RemoteError
+from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
 from sdk.package.release import Golden, prepare, split
 from tests.sdk.conftest import cached_environment
@@ -115,7 +116,7 @@ def test_applications_get_the_runtime_of_the_last_deploy(server, tmp_path, monke
 
 @ssh
 def test_the_same_again_costs_one_call_and_less_than_4_kb(agent, monkeypatch):
-    many = pack(small_network(channels=64, classes=40).write())
+    many = pack(write_graph(small_network(channels=64, classes=40)))
     x = images(1)
     golden = Golden(x, host_outputs(package_format.unpack(many).tflite, x), 1e-4)
     agent.deploy(many, "small", golden=golden)

@@ -17,12 +17,13 @@ import yaml
 
 from sdk import api
 from sdk.api.files.golden import golden_pair
-from sdk.board.ssh.connection import Completed
+from sdk.board.ssh.command import Completed
 from sdk.cli import main
 from sdk.deploy import exporting
 from sdk.deploy.agent.remote_agent import RemoteAgent
 from sdk.deploy.provision.provisioning import provision
 from sdk.errors import ArmletError, ModelError
+from sdk.graph.writer import write_graph
 from sdk.package import oci_layout as oci
 from sdk.package.pack import pack
 from sdk.package.release import Golden, prepare
@@ -47,7 +48,7 @@ def agent(board: ReadyBoard) -> RemoteAgent:
 @pytest.fixture
 def packaged(tmp_path: Path) -> Path:
     path = tmp_path / "small.armlet"
-    path.write_bytes(pack(small_network(0).write(), metadata={"name": "small"}))
+    path.write_bytes(pack(write_graph(small_network(0)), metadata={"name": "small"}))
     return path
 
 
@@ -135,7 +136,7 @@ def test_what_was_carried_answers_on_the_board(
     assert (imported["name"], imported["state"]) == ("small", "confirmed")
     assert imported["release"] == exported.releases[0].release
     assert imported["check"]["largest_difference"] is not None  # the golden pair came along
-    expect_answers(agent, "small", small_network(0).write())
+    expect_answers(agent, "small", write_graph(small_network(0)))
     # Once more there is nothing to do, nor for a deploy of the same package.
     assert import_on(board, carried)[1]["releases"][0]["state"] == "unchanged"
     data = packaged.read_bytes()
@@ -149,12 +150,12 @@ def test_several_releases_travel_together_and_one_may_be_picked(
     sources = []
     for seed, name in enumerate(("door", "gate")):
         sources.append(tmp_path / f"{name}.armlet")
-        sources[-1].write_bytes(pack(small_network(seed).write(), metadata={"name": name}))
+        sources[-1].write_bytes(pack(write_graph(small_network(seed)), metadata={"name": name}))
     assert main(["export", *map(str, sources), "--format", "oci", "-o", str(tmp_path / "both.tar")]) == 0
     shutil.copyfile(tmp_path / "both.tar", board.server.home / "both.tar")
     _, answer = import_on(board, board.server.home / "both.tar", "gate")
     assert [imported["name"] for imported in answer["releases"]] == ["gate"]
-    expect_answers(agent, "gate", small_network(1).write())
+    expect_answers(agent, "gate", write_graph(small_network(1)))
     _, answer = import_on(board, board.server.home / "both.tar", "--keep-on-trial")
     assert [imported["state"] for imported in answer["releases"]] == ["trial", "unchanged"]
     done, answer = import_on(board, board.server.home / "both.tar", "roof")
@@ -168,14 +169,14 @@ def test_a_release_whose_answers_are_wrong_leaves_the_old_one_running(
 ) -> None:
     data = packaged.read_bytes()
     agent.deploy(data, "small", golden=golden_pair(data))
-    other = pack(small_network(1).write(), metadata={"name": "small"})
+    other = pack(write_graph(small_network(1)), metadata={"name": "small"})
     golden = golden_pair(other)
     wrong = prepare(other, "small", golden=Golden(golden.inputs, golden.outputs + 1, golden.tolerance))
     exporting.export([wrong], tmp_path / "wrong.tar", "oci")
     done, answer = import_on(board, tmp_path / "wrong.tar")
     assert done.status == 2
     assert "went back" in answer["what"]
-    expect_answers(agent, "small", small_network(0).write())
+    expect_answers(agent, "small", write_graph(small_network(0)))
     (slot,) = agent.status()["releases"]
     assert [event["event"] for event in slot["history"]] == ["confirmed", "reverted"]
 
@@ -256,20 +257,20 @@ def test_ansible_brings_a_release_once_and_keeps_the_old_one_where_the_new_one_f
     status, said = ansible.run(playbook)
     assert status == 0, said
     assert "changed=0" not in said
-    expect_answers(agent, "small", small_network(0).write())
+    expect_answers(agent, "small", write_graph(small_network(0)))
     status, said = ansible.run(playbook)
     assert status == 0, said
     assert "changed=0" in said
 
     # A limit that no board keeps sends a good release back.
     other = tmp_path / "other.armlet"
-    other.write_bytes(pack(small_network(1).write(), metadata={"name": "small"}))
+    other.write_bytes(pack(write_graph(small_network(1)), metadata={"name": "small"}))
     api.export_releases([other], tmp_path / "other", "ansible")
     limit = ("-e", '{"armlet_import_options": ["--max-inference-seconds=0.000000001"]}')
     status, said = ansible.run(tmp_path / "other" / "playbook.yml", *limit)
     assert status != 0
     assert "went back" in said
-    expect_answers(agent, "small", small_network(0).write())
+    expect_answers(agent, "small", write_graph(small_network(0)))
 
 
 @pytest.mark.ssh

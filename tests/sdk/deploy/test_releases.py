@@ -13,6 +13,7 @@ from sdk.api.results import Event, Slot
 from sdk.board.catalogue import catalogue_folder
 from sdk.cli import main
 from sdk.errors import RemoteError
+from sdk.graph.writer import write_graph
 from sdk.package.release import Golden
 from tests.sdk.graph.small_graphs import small_network
 
@@ -27,7 +28,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     for number, channels in enumerate((8, 16, 24)):
         path = tmp_path / str(number) / "net.tflite"
         path.parent.mkdir()
-        path.write_bytes(small_network(size=16, channels=channels).write())
+        path.write_bytes(write_graph(small_network(size=16, channels=channels)))
         paths.append(path)
     return paths
 

@@ -11,7 +11,7 @@ from sdk.errors import DataError
 from sdk.explain.calibration import ADDED_ELEMENTS, Calibration, best_rates, experiments
 from sdk.explain.theory import operator_costs
 from sdk.graph.on_host.evaluate import predict
-from sdk.graph.records import Graph
+from sdk.graph.reader import read_graph
 
 CALIBRATION = Calibration(
     board="rpi4",
@@ -29,7 +29,7 @@ CALIBRATION = Calibration(
 
 def test_the_amounts_are_those_of_the_models() -> None:
     for experiment in experiments():
-        (cost,) = operator_costs(Graph.read(experiment.model))
+        (cost,) = operator_costs(read_graph(experiment.model))
         if experiment.kind == "memory":
             assert experiment.amount == cost.bytes == 3 * 4 * ADDED_ELEMENTS
         elif experiment.kind != "call":
@@ -40,7 +40,7 @@ def test_the_amounts_are_those_of_the_models() -> None:
 def test_the_runtime_takes_every_convolution() -> None:
     for experiment in experiments():
         if experiment.kind in ("float32", "int8"):
-            graph = Graph.read(experiment.model)
+            graph = read_graph(experiment.model)
             dtype = np.int8 if experiment.kind == "int8" else np.float32
             shape = graph.tensors[graph.inputs[0]].shape
             assert predict(experiment.model, np.ones(shape, dtype)).shape == shape

@@ -17,6 +17,7 @@ from sdk.errors import ModelError
 from sdk.explain.breakdown import Peaks
 from sdk.explain.macs import count_macs
 from sdk.explain.theory import GROUPS, OperatorCost, operator_costs, parameters, roofline, totals
+from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph, Operator, Quantization, Tensor
 
 
@@ -446,7 +447,7 @@ def test_a_converted_mobilenet_has_the_macs_and_parameters_of_its_paper():
     rng = np.random.default_rng(0)
     # No two constants alike: the converter would keep a single one of them.
     model.set_weights([rng.uniform(0.5, 1.5, w.shape).astype(w.dtype) for w in model.get_weights()])
-    graph = Graph.read(from_keras(model))
+    graph = read_graph(from_keras(model))
     costs = operator_costs(graph)
     total = totals(costs)
     assert total.macs == total.effective_macs == 568_740_352

@@ -10,7 +10,7 @@ import numpy as np
 from sdk.graph.records import Graph, Operator, Signature, Tensor
 
 if TYPE_CHECKING:
-    from sdk.graph.on_host.data import Dataset
+    from sdk.graph.dataset import Dataset
 
 SAME, VALID = 0, 1
 NO_ACTIVATION, RELU6 = 0, 3

@@ -10,7 +10,8 @@ import pytest
 
 from sdk.errors import ModelError
 from sdk.graph.on_host.convert import convert, from_keras
-from sdk.graph.records import Graph
+from sdk.graph.reader import read_graph
+from sdk.graph.writer import write_graph
 from tests.sdk.graph.small_graphs import interpret, small_network
 
 
@@ -44,7 +45,7 @@ def test_each_file_kind_gives_a_graph_that_answers_like_the_model(
     assert [op.kind for op in graph.operators] == ["CONV_2D", "DEPTHWISE_CONV_2D", "MEAN", "FULLY_CONNECTED"]
     assert graph.tensors[graph.inputs[0]].shape == (1, 8, 8, 3)
     image = np.random.default_rng(0).normal(size=(1, 8, 8, 3)).astype(np.float32)
-    np.testing.assert_allclose(interpret(graph.write(), image), keras_model(image), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(interpret(write_graph(graph), image), keras_model(image), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.tensorflow
@@ -56,7 +57,7 @@ def test_an_open_input_size_must_be_named(tmp_path: Path) -> None:
     model = keras.Model(image, x)
     with pytest.raises(ModelError, match=r"leaves its input shape open.*--input-shape"):
         from_keras(model)
-    graph = Graph.read(from_keras(model, input_shape=(16, 12, 3)))
+    graph = read_graph(from_keras(model, input_shape=(16, 12, 3)))
     assert graph.tensors[graph.inputs[0]].shape == (1, 16, 12, 3)
     with pytest.raises(ModelError, match=r"expected \?x\?x3; found 16x12x1"):
         from_keras(model, input_shape=(16, 12, 1))
@@ -64,8 +65,8 @@ def test_an_open_input_size_must_be_named(tmp_path: Path) -> None:
 
 def test_a_tflite_file_is_taken_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "any name at all"
-    path.write_bytes(small_network().write())
-    assert convert(path).write() == small_network().write()
+    path.write_bytes(write_graph(small_network()))
+    assert write_graph(convert(path)) == write_graph(small_network())
 
 
 def test_what_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:

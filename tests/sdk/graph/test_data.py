@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from device_agent.record.preprocess import PREPROCESS, Preprocess
 from sdk.errors import DataError
-from sdk.graph.on_host.data import PREPROCESS, Preprocess, has_splits, load_dataset
+from sdk.graph.on_host.data import has_splits, load_dataset
 
 
 def write_image(path: Path, pixels: np.ndarray) -> None:

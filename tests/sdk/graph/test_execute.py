@@ -11,7 +11,9 @@ import pytest
 from sdk.errors import UnsupportedOperator
 from sdk.graph.execute import Executor
 from sdk.graph.on_host.convert import from_keras
+from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph, Operator
+from sdk.graph.writer import write_graph
 from tests.sdk.graph.small_graphs import interpret, small_network
 
 pytestmark = pytest.mark.tensorflow
@@ -40,7 +42,7 @@ def samples(graph: Graph, count: int = 3) -> np.ndarray:
 def check_against_interpreter(graph: Graph) -> None:
     """Compares the class scores (before a softmax, which would hide differences) on several samples at once."""
     executor = Executor(graph)
-    model = replace(graph, outputs=(executor.scores,), signatures=()).write()
+    model = write_graph(replace(graph, outputs=(executor.scores,), signatures=()))
     images = samples(graph)
     expected = np.concatenate([interpret(model, image[None]) for image in images])
     found = executor(images, wanted=executor.scores).numpy()
@@ -55,7 +57,7 @@ def keras_graph(build: Any, shape: tuple[int, ...]) -> Graph:
 
     keras.utils.set_random_seed(1)
     inputs = keras.Input(shape)
-    return Graph.read(from_keras(keras.Model(inputs, build(inputs))))
+    return read_graph(from_keras(keras.Model(inputs, build(inputs))))
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -66,7 +68,7 @@ def test_zoo_networks_run_as_in_the_interpreter(name: str, monkeypatch: pytest.M
     # AlexNet and VGG-16 are nine tenths fully connected layers; with 64 units they convert in seconds.
     dense = Network.dense
     monkeypatch.setattr(Network, "dense", lambda net, x, units, **how: dense(net, x, min(units, 64), **how))
-    check_against_interpreter(Graph.read(from_keras(models.build(name, **ZOO[name]))))
+    check_against_interpreter(read_graph(from_keras(models.build(name, **ZOO[name]))))
 
 
 @pytest.mark.parametrize("name", ["MobileNetV3Small", "MobileNetV3Large"])
@@ -75,7 +77,7 @@ def test_mobilenet_v3_runs_as_in_the_interpreter(name: str) -> None:
 
     keras.utils.set_random_seed(1)
     model = getattr(keras.applications, name)((64, 64, 3), minimalistic=False, weights=None, classes=100)
-    graph = Graph.read(from_keras(model))
+    graph = read_graph(from_keras(model))
     assert "HARD_SWISH" in {op.kind for op in graph.operators}
     check_against_interpreter(graph)
 
@@ -117,7 +119,7 @@ def test_efficientnet_lite_runs_as_in_the_interpreter() -> None:
     import keras
 
     keras.utils.set_random_seed(1)
-    graph = Graph.read(from_keras(efficientnet_lite0(64, 100)))
+    graph = read_graph(from_keras(efficientnet_lite0(64, 100)))
     assert [op.kind for op in graph.operators].count("DEPTHWISE_CONV_2D") == 16
     check_against_interpreter(graph)
 

@@ -7,6 +7,7 @@ import numpy as np
 from sdk.graph.isolate import isolate, null_model
 from sdk.graph.on_host.evaluate import predict
 from sdk.graph.records import Graph, Operator, Tensor
+from sdk.graph.writer import write_graph
 from tests.sdk.graph.small_graphs import small_network
 
 
@@ -18,7 +19,7 @@ def test_every_operator_alone_run_in_a_chain_computes_what_the_graph_does() -> N
     value = image
     for index in range(len(graph.operators)):
         value = predict(isolated.models[isolated.of[index]], value)
-    np.testing.assert_allclose(value, predict(graph.write(), image), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(value, predict(write_graph(graph), image), rtol=1e-4, atol=1e-5)
 
 
 def test_operators_that_are_alike_share_a_model() -> None:
@@ -76,7 +77,9 @@ def test_padding_stays_with_the_convolution_that_the_runtime_fuses_it_into() -> 
     isolated = isolate(graph)
     assert isolated.of == {1: 0}
     image = rng.random((1, 4, 4, 2), np.float32)
-    np.testing.assert_allclose(predict(isolated.models[0], image), predict(graph.write(), image), rtol=1e-5)
+    np.testing.assert_allclose(
+        predict(isolated.models[0], image), predict(write_graph(graph), image), rtol=1e-5
+    )
     shown = Graph(
         tensors, (pad, convolution), (0,), (2, 5)
     )  # the padded tensor is an output: nothing is fused

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
+from device_agent.record.preprocess import Preprocess
 from sdk.errors import DataError
-from sdk.graph.on_host.data import Preprocess
 from sdk.models import digits
 
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")

@@ -11,7 +11,8 @@ import pytest
 from sdk import models
 from sdk.compress.recipes.recipe import Recipe, apply
 from sdk.explain.theory import operator_costs
-from sdk.graph.records import Graph
+from sdk.graph.reader import read_graph
+from sdk.graph.writer import write_graph
 from sdk.models import digits
 from sdk.models.demo import network_arguments, training_record
 from sdk.models.train_digits import augment, evaluate, record_conditions
@@ -48,7 +49,7 @@ def test_the_files_are_those_of_the_record(model: models.DemoModel) -> None:
 def test_the_files_hold_the_networks_of_the_zoo(model: models.DemoModel) -> None:
     entry = training_record()["models"][model.name]
     network = models.describe(model.name, **network_arguments(model.name))
-    graph = Graph.read(model.path.read_bytes())
+    graph = read_graph(model.path.read_bytes())
     assert sum(cost.macs for cost in operator_costs(graph)) == network.macs == entry["macs"]
     assert network.parameters == entry["parameters"]
     assert graph.tensors[graph.inputs[0]].shape == (1, *network.input.shape)
@@ -72,13 +73,13 @@ def test_pruning_and_clustering_without_data_cost_at_most_one_point(
 ) -> None:
     # 3 of 359 digits are 0.8 points, 4 would be 1.1.
     entry = training_record()["models"][model.name]
-    compressed = apply(Graph.read(model.path.read_bytes()), Recipe(sparsity=0.7, clusters=32)).write()
+    compressed = write_graph(apply(read_graph(model.path.read_bytes()), Recipe(sparsity=0.7, clusters=32)))
     assert evaluate(compressed, splits["test"]).correct >= entry["correct"]["test"] - 3
 
 
 @pytest.mark.parametrize("model", DEMO, ids=lambda model: model.name)
 def test_the_shipped_weights_are_not_pruned_already(model: models.DemoModel) -> None:
-    weights = [weight.array for weight in Graph.read(model.path.read_bytes()).weights()]
+    weights = [weight.array for weight in read_graph(model.path.read_bytes()).weights()]
     zeros = sum(int((array == 0).sum()) for array in weights)
     assert zeros < 0.01 * sum(array.size for array in weights)
 

@@ -11,6 +11,7 @@ import pytest
 
 from sdk import models
 from sdk.errors import ModelError
+from sdk.graph.reader import read_graph
 from sdk.models.networks.shufflenet_v1 import STAGE_CHANNELS
 
 # (network, options, what the paper says in millions, where it says so)
@@ -245,10 +246,9 @@ def test_the_keras_model_is_the_described_network(name: str, options: dict) -> N
 def test_the_converted_network_is_static_folded_and_counts_the_same(name: str, options: dict) -> None:
     from sdk.explain.theory import operator_costs
     from sdk.graph.on_host import convert
-    from sdk.graph.records import Graph
 
     network = models.describe(name, **options)
-    graph = Graph.read(convert.from_keras(models.build(name, **options)))
+    graph = read_graph(convert.from_keras(models.build(name, **options)))
     kinds = Counter(operator.kind for operator in graph.operators)
     assert set(kinds) <= STATIC_OPERATORS
     shuffles = sum(layer.kind == "shuffle" for layer in network.layers)

@@ -19,6 +19,7 @@ from device_agent.package import reader as package
 from device_agent.package.codec.format import LimitExceeded
 from sdk.compress.board_form.sparse_hint import sparse_hint
 from sdk.compress.weights.prune import prune
+from sdk.graph.writer import write_graph
 from sdk.package.pack import ChannelScales, pack, weight_buffers
 from tests.device_agent.package.package_samples import clustered, flatbuffer
 from tests.device_agent.tiny_models import tiny_convolution
@@ -121,7 +122,7 @@ def test_models_as_runtimes_load_them_come_back() -> None:
     weights, bias = rng.standard_normal((40, 30)).astype(np.float32), float32(rng, 40)
     float_model = tiny_convolution(weights, bias)
     int8_model = tiny_convolution(np.clip(40 * weights, -127, 127), np.rint(40 * bias), quantized=True)
-    sparse_model = sparse_hint(prune(small_mobilenet(), 0.8)).write()
+    sparse_model = write_graph(sparse_hint(prune(small_mobilenet(), 0.8)))
     # The network twice, as subgraphs that share their buffers; files behind it stand as TFLite's metadata do.
     model = schema.ModelT.InitFromPackedBuf(float_model, 0)
     twin = schema.ModelT.InitFromPackedBuf(float_model, 0).subgraphs[0]

@@ -11,6 +11,7 @@ from device_agent.record.profile import KernelTime, Profile
 from sdk.explain import breakdown, compare, gap, theory
 from sdk.explain.run import Accuracy, ModelRecord, Report
 from sdk.graph.records import Graph
+from sdk.graph.writer import write_graph
 from tests.sdk.graph.small_graphs import small_network
 
 
@@ -89,7 +90,7 @@ def profile(name: str, graph: Graph, seconds: float) -> Profile:
 def model(name: str, channels: int, median: float, *, seed: int = 0) -> ModelRecord:
     graph = small_network(size=32, channels=channels)
     totals = theory.totals(theory.operator_costs(graph))
-    size = len(graph.write())
+    size = len(write_graph(graph))
     return ModelRecord(
         name=name,
         original_bytes=size,

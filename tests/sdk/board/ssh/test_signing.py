@@ -15,6 +15,7 @@ import sdk
 from sdk.cli import main
 from sdk.deploy.session import Target, accepted_agent, open_connection
 from sdk.errors import RemoteError, SignatureError
+from sdk.graph.writer import write_graph
 from tests.sdk.graph.small_graphs import small_network
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="there is no ssh-keygen")
@@ -28,7 +29,7 @@ def package(tmp_path: Path) -> Path:
 def write_package(path: Path, channels: int) -> Path:
     path.parent.mkdir(exist_ok=True)
     model = path.with_suffix(".tflite")
-    model.write_bytes(small_network(size=16, channels=channels).write())
+    model.write_bytes(write_graph(small_network(size=16, channels=channels)))
     sdk.pack_model(model, path)
     return path
 

@@ -13,7 +13,9 @@ from sdk.compress.rewrite.fuse import fuse
 from sdk.compress.rewrite.structure import spatial_padding
 from sdk.errors import ModelError, UnsupportedOperator
 from sdk.graph.on_host.convert import from_keras
+from sdk.graph.reader import read_graph
 from sdk.graph.records import INPUT_METADATA, Graph
+from sdk.graph.writer import write_graph
 from tests.sdk.compress.layered_graphs import (
     NO_ACTIVATION,
     SAME,
@@ -43,7 +45,7 @@ def test_the_graph_says_that_its_image_must_be_flipped_and_a_file_keeps_it() -> 
     mirrored = mirror(small_mobilenet())
     assert small_mobilenet().input_flips == ()
     assert dict(mirrored.metadata)[INPUT_METADATA] == b'{"flip": ["height", "width"]}'
-    assert Graph.read(mirrored.write()).input_flips == ("height", "width")
+    assert read_graph(write_graph(mirrored)).input_flips == ("height", "width")
 
 
 def test_an_image_that_is_not_flipped_gets_another_answer() -> None:
@@ -168,7 +170,7 @@ def test_keras_own_mobilenets_are_mirrored_exactly(name: str) -> None:
 
     options: dict[str, Any] = {"input_shape": (64, 64, 3), "weights": None, "classes": 10}
     options["alpha"] = 0.75 if name == "MobileNetV3Small" else 0.25 if name == "MobileNet" else 0.35
-    graph = Graph.read(from_keras(randomised(getattr(keras.applications, name)(**options))))
+    graph = read_graph(from_keras(randomised(getattr(keras.applications, name)(**options))))
     mirrored = mirror(graph)
     assert pads_at_the_end(graph)
     assert not pads_at_the_end(mirrored)

@@ -12,7 +12,8 @@ from sdk.compress.board_form.sparse_hint import sparse_hint
 from sdk.compress.board_form.sparse_path import sparse_path
 from sdk.compress.weights.prune import prune
 from sdk.errors import ModelError
-from sdk.graph.records import Graph
+from sdk.graph.reader import read_graph
+from sdk.graph.writer import write_graph
 from tests.sdk.compress.layered_graphs import (
     NO_ACTIVATION,
     RELU,
@@ -29,7 +30,7 @@ def test_the_hint_stores_one_weight_sparsely_and_changes_no_answer() -> None:
     hinted = sparse_hint(graph)
     assert kinds(hinted) == ["DENSIFY", *kinds(graph)]
     assert_answers_alike(graph, hinted, tolerance=0)
-    assert_answers_alike(graph, Graph.read(hinted.write()), tolerance=0)
+    assert_answers_alike(graph, read_graph(write_graph(hinted)), tolerance=0)
 
 
 def test_the_smallest_pruned_weight_carries_the_hint() -> None:

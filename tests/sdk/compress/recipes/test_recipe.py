@@ -10,7 +10,9 @@ import pytest
 
 from sdk.compress.recipes.recipe import Recipe, apply, split
 from sdk.errors import DataError, ModelError
-from sdk.graph.on_host.data import Dataset, load_dataset
+from sdk.graph.dataset import Dataset
+from sdk.graph.on_host.data import load_dataset
+from sdk.graph.writer import write_graph
 from tests.sdk.graph.small_graphs import small_network
 
 
@@ -61,9 +63,9 @@ def test_progress_counts_up_to_the_end() -> None:
 @pytest.mark.tensorflow
 def test_a_replay_on_the_same_images_gives_the_same_bytes(dataset: Dataset) -> None:
     again = Recipe.from_toml(CALIBRATE.to_toml())
-    first = apply(small_network(), CALIBRATE, dataset=dataset).write()
-    assert apply(small_network(), again, dataset=dataset).write() == first
-    assert apply(small_network(), replace(again, price=2e-6), dataset=dataset).write() != first
+    first = write_graph(apply(small_network(), CALIBRATE, dataset=dataset))
+    assert write_graph(apply(small_network(), again, dataset=dataset)) == first
+    assert write_graph(apply(small_network(), replace(again, price=2e-6), dataset=dataset)) != first
 
 
 @pytest.mark.tensorflow

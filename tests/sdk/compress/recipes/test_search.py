@@ -17,8 +17,9 @@ from sdk.compress.recipes.recipe import LayerRecipe, Recipe, apply
 from sdk.compress.recipes.search import CHECK_STEP, Hopeless, Race, Space
 from sdk.compress.recipes.targets import Compressed, Settings, compress
 from sdk.errors import DataError
-from sdk.graph.on_host.data import Dataset
+from sdk.graph.dataset import Dataset
 from sdk.graph.records import Graph
+from sdk.graph.writer import write_graph
 from tests.sdk.graph.small_graphs import labelled_noise, small_network
 
 pytestmark = pytest.mark.tensorflow
@@ -76,7 +77,7 @@ def test_a_limit_of_the_loss_is_kept_in_no_more_bytes_than_before_and_the_recipe
     assert result.target_met
     assert point_of(result).package_bytes <= point_of(plain).package_bytes
     replayed = apply(graph, Recipe.from_toml(result.recipe.to_toml()), dataset=dataset)
-    assert replayed.write() == result.graph.write()
+    assert write_graph(replayed) == write_graph(result.graph)
 
 
 @pytest.mark.parametrize(("effort", "trials"), [("none", 5), ("calibrate", 1)])
@@ -102,7 +103,7 @@ def test_in_memory_the_same_seed_gives_the_same_trials(graph: Graph, dataset: Da
         searched(graph, dataset, effort="none", max_loss=8.0, trials=2) for _ in range(2)
     )
     assert [t.params for t in one.trials] == [t.params for t in two.trials]
-    assert first.graph.write() == second.graph.write()
+    assert write_graph(first.graph) == write_graph(second.graph)
 
 
 def test_a_trial_ends_early_when_it_is_too_large_or_answers_worse_on_the_same_images(
@@ -156,7 +157,7 @@ def test_a_second_machine_goes_on_from_the_start_and_the_best_of_the_first(
     assert len(study.trials) == 4
     assert len(second.curve) <= 2  # no start of its own: the trial, and the best if another machine made that
     best = min(first.curve, key=lambda p: p.package_bytes if p.agreement_percent >= 92 else 1e9)
-    assert len(second.graph.write()) > 0
+    assert len(write_graph(second.graph)) > 0
     assert min(p.package_bytes for p in second.curve) <= best.package_bytes
     with pytest.raises(DataError, match=r"(?s)something else.*max_loss"):
         searched(graph, dataset, open_study(storage, "one"), trials=1, effort="none", max_loss=2.0)

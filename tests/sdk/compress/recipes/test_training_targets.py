@@ -12,7 +12,7 @@ from sdk.compress.recipes.attempts import Attempts, Point
 from sdk.compress.recipes.recipe import Recipe
 from sdk.compress.recipes.targets import Settings, compress
 from sdk.errors import DataError
-from sdk.graph.on_host.data import Dataset
+from sdk.graph.dataset import Dataset
 from sdk.graph.records import Graph
 from tests.sdk.graph.small_graphs import labelled_noise, small_network
 

@@ -10,6 +10,7 @@ import pytest
 from sdk.compress.rewrite.equalise import equalise, pairs
 from sdk.compress.weights.cluster import cluster
 from sdk.graph.records import Graph
+from sdk.graph.writer import write_graph
 from tests.sdk.graph.small_graphs import interpret, small_network
 
 RELU6, RELU = 3, 1
@@ -44,7 +45,7 @@ def test_every_layer_of_a_relu_network_is_paired_with_the_next() -> None:
 def test_relu6_is_left_alone() -> None:
     graph = network(RELU6)
     assert pairs(graph) == []
-    assert equalise(graph).write() == graph.write()
+    assert write_graph(equalise(graph)) == write_graph(graph)
 
 
 def test_a_value_that_two_read_is_left_alone() -> None:
@@ -57,7 +58,7 @@ def test_the_answers_stay_and_the_ranges_of_makers_and_readers_become_equal() ->
     graph = unlike(network(RELU))
     made = equalise(graph)
     np.testing.assert_allclose(
-        interpret(made.write(), image()), interpret(graph.write(), image()), rtol=1e-4, atol=1e-5
+        interpret(write_graph(made), image()), interpret(write_graph(graph), image()), rtol=1e-4, atol=1e-5
     )
     pointwise, classifier = made.tensors[7].data, made.tensors[12].data
     assert pointwise is not None
@@ -78,10 +79,10 @@ def test_a_channel_without_weights_stays_as_it_is() -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_few_centroids_fit_unlike_channels_better_once_they_are_alike(seed: int) -> None:
     graph = unlike(network(RELU))
-    expected = interpret(graph.write(), image(seed))
+    expected = interpret(write_graph(graph), image(seed))
 
     def error(source: Graph) -> float:
         shared = cluster(source, 8, layers=("convolution", "depthwise", "convolution 1x1"), skip_first=False)
-        return float(np.square(interpret(shared.write(), image(seed)) - expected).mean())
+        return float(np.square(interpret(write_graph(shared), image(seed)) - expected).mean())
 
     assert error(equalise(graph)) < error(graph)

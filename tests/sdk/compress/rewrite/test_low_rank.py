@@ -15,6 +15,7 @@ from sdk.compress.solve.layer import entropy_bits
 from sdk.errors import ModelError
 from sdk.graph.on_host.data import load_dataset
 from sdk.graph.records import Graph
+from sdk.graph.writer import write_graph
 from sdk.package import pack
 from tests.sdk.graph.small_graphs import interpret, small_network
 
@@ -74,7 +75,7 @@ def test_the_graph_answers_the_same_with_two_layers_in_place_of_one(graph: Graph
     assert (128, 1, 1, RANK) in shapes
     image = np.random.default_rng(0).uniform(-1, 1, (1, 8, 8, 3)).astype(np.float32)
     np.testing.assert_allclose(
-        interpret(low.write(), image), interpret(graph.write(), image), rtol=1e-3, atol=1e-4
+        interpret(write_graph(low), image), interpret(write_graph(graph), image), rtol=1e-3, atol=1e-4
     )
 
 
@@ -89,7 +90,7 @@ def test_a_stride_and_an_activation_stay_where_they_were(graph: Graph) -> None:
     assert (narrow.options["fusedActivationFunction"], wide.options["fusedActivationFunction"]) == (0, 3)
     image = np.random.default_rng(0).uniform(-1, 1, (1, 8, 8, 3)).astype(np.float32)
     np.testing.assert_allclose(
-        interpret(low.write(), image), interpret(strided.write(), image), rtol=1e-3, atol=1e-4
+        interpret(write_graph(low), image), interpret(write_graph(strided), image), rtol=1e-3, atol=1e-4
     )
 
 
@@ -121,14 +122,14 @@ def test_without_data_factors_are_taken_where_they_are_smaller_and_no_further_of
     assert np.square(original[:, 0, 0] - product).sum() <= np.square(original - alone).sum()
     both = entropy_bits(weights["pointwise/weight/out"]) + entropy_bits(weights["pointwise/weight/in"])
     assert both < entropy_bits(alone)
-    assert len(pack.pack(made.graph.write())) < len(pack.pack(off.graph.write()))
+    assert len(pack.pack(write_graph(made.graph))) < len(pack.pack(write_graph(off.graph)))
 
 
 def test_a_recipe_with_ranks_survives_its_file_and_replays(graph: Graph) -> None:
     made = compress(graph)
     again = Recipe.from_toml(made.recipe.to_toml())
     assert again == made.recipe
-    assert apply(graph, again).write() == made.graph.write()
+    assert write_graph(apply(graph, again)) == write_graph(made.graph)
     with pytest.raises(ModelError, match="another model"):
         apply(graph, replace(again, ranks=(("elsewhere", 2),)))
 
@@ -143,7 +144,7 @@ def test_calibration_takes_factors_too_and_replays_them(graph: Graph, tmp_path: 
     (point,) = made.curve
     assert point.agreement_percent is not None
     assert point.agreement_percent > 80
-    assert apply(graph, made.recipe, dataset=dataset).write() == made.graph.write()
+    assert write_graph(apply(graph, made.recipe, dataset=dataset)) == write_graph(made.graph)
     off = compress(graph, dataset, Settings(effort="calibrate", low_rank=False))
     # At one price of a bit a layer that is easier to say is said more exactly: the answers are the better ones.
     other = off.curve[0]

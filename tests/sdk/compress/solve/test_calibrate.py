@@ -21,6 +21,7 @@ from sdk.compress.solve.layer import Problem, solve
 from sdk.compress.solve.statistics import Moments, Sensitivity, Streams, live_before
 from sdk.graph.execute import Executor
 from sdk.graph.records import Graph
+from sdk.graph.writer import write_graph
 from tests.sdk.graph.small_graphs import interpret, small_network
 
 pytestmark = pytest.mark.tensorflow
@@ -128,7 +129,7 @@ def test_a_single_layer_gets_a_price_zeros_and_levels_of_its_own(
 
 def test_the_interpreter_answers_as_the_executor_does(graph: Graph, calibrated: Calibrated) -> None:
     batch = images(range(3))
-    model = graph.with_data(calibrated.constants).write()
+    model = write_graph(graph.with_data(calibrated.constants))
     expected = Executor(graph)(batch, calibrated.constants).numpy()
     answers = np.concatenate([interpret(model, image[None]) for image in batch])
     np.testing.assert_allclose(answers, expected, rtol=1e-4, atol=1e-4)
@@ -181,7 +182,9 @@ def test_layers_that_share_one_bias_get_their_own(graph: Graph):
     biases = [layer.bias for layer in solved_layers(whole)]
     assert len(set(biases)) == len(biases) == len(solved_layers(graph))
     first = images(range(1))
-    np.testing.assert_array_equal(interpret(whole.write(), first), interpret(one_bias.write(), first))
+    np.testing.assert_array_equal(
+        interpret(write_graph(whole), first), interpret(write_graph(one_bias), first)
+    )
     fisher = output_sensitivities(Executor(whole), images, COUNT)
     assert len(fisher) == len(biases)
     assert len(calibrate(Executor(whole), images, COUNT, 3e-5, fisher).solutions) == len(biases)
@@ -226,7 +229,9 @@ def test_layers_without_a_bias_are_given_one_of_zeros(graph: Graph) -> None:
     whole = with_biases(bare)
     assert len(solved_layers(whole)) == 4
     image = images(range(1))
-    np.testing.assert_allclose(interpret(whole.write(), image), interpret(bare.write(), image), rtol=1e-6)
+    np.testing.assert_allclose(
+        interpret(write_graph(whole), image), interpret(write_graph(bare), image), rtol=1e-6
+    )
 
 
 def test_a_layer_sees_the_same_with_little_memory_and_with_much(graph: Graph) -> None:

@@ -10,7 +10,7 @@ import pytest
 from sdk.compress.solve.matrices import LayerShape
 from sdk.graph.execute import Executor
 from sdk.graph.on_host.convert import from_keras
-from sdk.graph.records import Graph
+from sdk.graph.reader import read_graph
 from tests.sdk.graph.small_graphs import small_network
 
 CASES = (
@@ -48,7 +48,7 @@ def test_patches_times_the_unfolded_weight_are_the_layers_output(name: str) -> N
     import keras
 
     inputs = keras.Input((7, 8, 8))
-    graph = Graph.read(from_keras(keras.Model(inputs, layer_cases()[name]()(inputs))))
+    graph = read_graph(from_keras(keras.Model(inputs, layer_cases()[name]()(inputs))))
     (weight,) = graph.weights()
     shape = LayerShape.of(graph, weight)
     assert shape is not None

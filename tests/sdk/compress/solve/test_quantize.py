@@ -7,14 +7,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from device_agent.record.preprocess import PREPROCESS
 from sdk.compress.board_form.mirror import mirror
 from sdk.compress.board_form.sparse_hint import sparse_hint
 from sdk.compress.recipes.recipe import Recipe, to_int8
 from sdk.compress.solve.quantize import quantize
 from sdk.compress.weights.prune import prune
 from sdk.errors import DataError, ModelError
-from sdk.graph.on_host.data import PREPROCESS, Dataset
+from sdk.graph.dataset import Dataset
 from sdk.graph.records import Graph
+from sdk.graph.writer import write_graph
 from tests.sdk.compress.layered_graphs import Layers, kinds, small_mobilenet, small_shufflenet
 from tests.sdk.graph.small_graphs import interpret
 
@@ -29,7 +31,7 @@ def images(size: int, count: int, seed: int) -> np.ndarray:
 def test_the_answers_stay_within_a_few_steps_of_eight_bits(make: Callable[[], Graph]) -> None:
     graph = make()
     int8 = quantize(graph, images(32, 32, 0))
-    model, quantised = graph.write(), int8.write()
+    model, quantised = write_graph(graph), write_graph(int8)
     expected, found = (
         np.array([interpret(m, x[None])[0] for x in images(32, 16, 1)]) for m in (model, quantised)
     )
@@ -106,7 +108,8 @@ def test_rounding_on_images_keeps_more_of_the_answers_than_rounding_to_the_neare
 
     def error(int8: Graph) -> float:
         wanted, found = (
-            np.array([interpret(m, x[None])[0] for x in check]) for m in (graph.write(), int8.write())
+            np.array([interpret(m, x[None])[0] for x in check])
+            for m in (write_graph(graph), write_graph(int8))
         )
         return float(np.square(wanted - found).mean())
 

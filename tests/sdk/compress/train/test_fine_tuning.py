@@ -16,9 +16,10 @@ from sdk.compress.train.student import State, Student
 from sdk.compress.weights.cluster import cluster
 from sdk.compress.weights.prune import prune
 from sdk.errors import ModelError
+from sdk.graph.dataset import Dataset
 from sdk.graph.execute import Executor
-from sdk.graph.on_host.data import Dataset
 from sdk.graph.records import Graph
+from sdk.graph.writer import write_graph
 from tests.sdk.graph.small_graphs import labelled_noise, small_network
 
 pytestmark = pytest.mark.tensorflow
@@ -48,7 +49,7 @@ def arrays(graph: Graph) -> dict[str, np.ndarray]:
 
 
 def same(one: Graph, other: Graph) -> bool:
-    return one.write() == other.write()
+    return write_graph(one) == write_graph(other)
 
 
 def agreement(graph: Graph, made: Graph, dataset: Dataset) -> float:

@@ -19,9 +19,10 @@ from sdk.compress.train.rate import cheapest, code_bits, soft_bits
 from sdk.compress.train.schedule import Tuning
 from sdk.compress.train.student import State
 from sdk.errors import ModelError
+from sdk.graph.dataset import Dataset
 from sdk.graph.execute import Executor
-from sdk.graph.on_host.data import Dataset
 from sdk.graph.records import Graph, Operator, Tensor
+from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
 from tests.sdk.graph.small_graphs import images, labelled_noise, small_network
 
@@ -79,7 +80,7 @@ def test_with_a_price_the_package_is_smaller_at_the_same_sparsity_and_answers_as
         drop_dead_channels(tune(Executor(graph), dataset, replace(HOW, price=price)))
         for price in (1e-12, HOW.price)
     )
-    sizes = len(pack(free.write())), len(pack(priced.write()))
+    sizes = len(pack(write_graph(free))), len(pack(write_graph(priced)))
     losses = loss(graph, free, dataset), loss(graph, priced, dataset)
     assert sizes[1] < 0.8 * sizes[0]
     assert losses[1] < 1.05 * losses[0]
@@ -100,7 +101,7 @@ def test_a_run_that_is_resumed_ends_like_one_that_was_not_cut(graph: Graph, data
 
 
 def same(one: Graph, other: Graph) -> bool:
-    return one.write() == other.write()
+    return write_graph(one) == write_graph(other)
 
 
 def test_a_checkpoint_of_something_else_is_refused(graph: Graph, dataset: Dataset) -> None:

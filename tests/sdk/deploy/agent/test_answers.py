@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sdk.api.results import Slot
-from sdk.board.ssh.connection import Completed
+from sdk.board.ssh.command import Completed
 from sdk.deploy.agent.answers import prepared_of
 from sdk.deploy.agent.remote_agent import RemoteAgent
 from sdk.errors import RemoteError

@@ -13,6 +13,7 @@ import pytest
 from sdk.cli import main
 from sdk.deploy.agent import services as remote_service
 from sdk.errors import RemoteError
+from sdk.graph.writer import write_graph
 from sdk.report.terminal import drawing as terminal
 from tests.sdk.deploy.agent.real_systemd import UserManager
 from tests.sdk.graph.small_graphs import small_network
@@ -25,7 +26,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model, and a local board of this test's own."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     path = tmp_path / "net.tflite"
-    path.write_bytes(small_network(size=16).write())
+    path.write_bytes(write_graph(small_network(size=16)))
     return path
 
 
@@ -84,7 +85,7 @@ def test_a_service_runs_reloads_is_restarted_when_it_hangs_and_goes(manager: Use
 
     # A new release comes to the running process.
     pid = manager.run("systemctl", "--user", "show", "armlet@net", "--property=MainPID").stdout
-    model.write_bytes(small_network(1, size=16).write())
+    model.write_bytes(write_graph(small_network(1, size=16)))
     second = sdk(manager, "deploy", model)
     end = time.monotonic() + 20
     while healthy(manager)["models"]["net"]["release"] != second["release"]:

@@ -19,6 +19,7 @@ from sdk.api.files.golden import golden_pair
 from sdk.cli import main
 from sdk.deploy.fleet.journal import Journal
 from sdk.deploy.fleet.rollout import Plan, Portion
+from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
 from sdk.package.release import Golden
 from tests.sdk.board.ssh.wire import Wire
@@ -60,7 +61,7 @@ def fleet(few_boards: SimulatedFleet) -> Iterator[SimulatedFleet]:
 
 def packed(folder: Path, name: str, channels: int = 8) -> Path:
     path = folder / f"{name}-{channels}.armlet"
-    path.write_bytes(pack(small_network(size=16, channels=channels).write(), metadata={"name": name}))
+    path.write_bytes(pack(write_graph(small_network(size=16, channels=channels)), metadata={"name": name}))
     return path
 
 

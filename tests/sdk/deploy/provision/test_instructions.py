@@ -11,6 +11,7 @@ from sdk.board.facts import parse_cpuinfo
 from sdk.compress.recipes.recipe import Recipe, apply
 from sdk.deploy.provision import instructions
 from sdk.errors import BoardError, ProvisionError
+from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
 from tests.sdk.board.emulated import need_counting, need_runtime
 from tests.sdk.graph.small_graphs import small_network
@@ -109,7 +110,7 @@ def test_a_qemu_that_takes_no_plugins_is_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def network() -> bytes:
-    return small_network(size=32, channels=64, classes=40).write()
+    return write_graph(small_network(size=32, channels=64, classes=40))
 
 
 #: Multiply-accumulates of that network: stem, depthwise, 1x1, fully connected.
@@ -165,7 +166,7 @@ def test_the_decoder_costs_a_few_instructions_a_weight():
     need_counting()
     need_runtime("tflite-runtime")
     graph = small_network(channels=256, classes=1000)
-    package = pack(apply(graph, Recipe(sparsity=0.8, clusters=16)).write())
+    package = pack(write_graph(apply(graph, Recipe(sparsity=0.8, clusters=16))))
     count = instructions.count_decoding(package)
     stored = sum(weight.array.size for weight in graph.weights())
     assert 0 < count.weights <= stored + sum(int(np.prod(t.shape)) for t in graph.tensors)

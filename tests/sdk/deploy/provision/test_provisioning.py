@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sdk.board.ssh.connection import Completed
+from sdk.board.ssh.command import Completed
 from sdk.deploy.provision import provisioning
 from sdk.deploy.provision.provisioning import agent_tree, provision, read_facts
 from sdk.deploy.provision.wheels import RUNTIMES, Environment

@@ -1,0 +1,66 @@
+"""What everything else knows of a connection to a board: commands that it runs, files that it puts and gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+#: What one command may answer on each of its two streams.
+MAX_OUTPUT_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Completed:
+    """How a command ended."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+    def stderr_tail(self, characters: int = 400) -> str:
+        """The end of what it said on standard error, in one printable line."""
+        text = " ".join(self.stderr.decode("utf-8", "replace").split())
+        return "".join(c if c.isprintable() else "?" for c in text)[-characters:]
+
+
+class Connection(Protocol):
+    """One open way to one board. Paths are the board's, absolute or relative to the login folder."""
+
+    @property
+    def address(self) -> str:
+        """What a person would recognise the board by, e.g. ``pi@raspberrypi.local``."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes | Path | BinaryIO = b"",
+        timeout_seconds: float = 60.0,
+        max_output_bytes: int = MAX_OUTPUT_BYTES,
+        sent: Callable[[int], None] | None = None,
+    ) -> Completed:
+        """Runs a command, every argument quoted; ``sent`` is told how many bytes of ``stdin`` are on their way."""
+
+    def put(
+        self,
+        source: bytes | Path | BinaryIO,
+        remote: str,
+        *,
+        mode: int = 0o600,
+        sent: Callable[[int], None] | None = None,
+    ) -> None:
+        """Writes a file under a temporary name, then renames it over ``remote``; folders on the way are made.
+
+        A stream is sent from where it stands, and has to be one that can be measured (``seek``).
+        """
+
+    def get(self, remote: str, *, max_bytes: int) -> bytes | None:
+        """A file's bytes; None when there is none; RemoteError when it is larger than ``max_bytes``."""
+
+    def remove(self, remote: str) -> None:
+        """Removes a file, if it is there."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,78 @@
+"""Samples that a network learns from or is checked on: pixels as stored, preprocessed when a batch is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from device_agent.record.preprocess import Preprocess
+
+_CACHE_BYTES = 1 << 30  # decoded images are kept up to this size; a larger folder is decoded again each time
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Samples in a fixed order. ``load(i)`` gives sample ``i`` as pixels of ``input_shape``, not yet preprocessed."""
+
+    name: str
+    input_shape: tuple[int, ...]  # without the batch: (height, width, channels)
+    preprocess: Preprocess
+    load: Callable[[int], np.ndarray]
+    source_digest: Callable[[int], bytes]  # sha256 of what sample i is made from
+    indices: np.ndarray  # which samples of the source, in this order
+    all_labels: np.ndarray | None = None  # class of every sample of the source
+    class_names: tuple[str, ...] = ()
+    _cache: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return self.indices.size
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Class number of every sample (int64), or None where the source has none."""
+        return None if self.all_labels is None else self.all_labels[self.indices]
+
+    def images(self, samples: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+        """The samples at these positions (all by default), preprocessed: float32 (n, \\*input_shape)."""
+        chosen = self.indices if samples is None else self.indices[np.asarray(samples, np.int64)]
+        pixels = [self._pixels(int(i)) for i in chosen]
+        if not pixels:
+            return np.empty((0, *self.input_shape), np.float32)
+        return self.preprocess(np.stack(pixels))
+
+    def batches(self, size: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """(images float32, labels or None), ``size`` samples at a time; the last batch may be smaller."""
+        labels = self.labels
+        for start in range(0, len(self), size):
+            stop = min(start + size, len(self))
+            yield self.images(np.arange(start, stop)), None if labels is None else labels[start:stop]
+
+    def take(self, limit: int) -> Dataset:
+        """At most ``limit`` samples, taken evenly from the whole set."""
+        if limit >= len(self):
+            return self
+        return self.subset(np.arange(limit) * len(self) // max(limit, 1))
+
+    def subset(self, samples: Sequence[int] | np.ndarray) -> Dataset:
+        """The samples at these positions, in this order."""
+        return replace(self, indices=self.indices[np.asarray(samples, np.int64)])
+
+    def digest(self) -> str:
+        """sha256 (hex) of the samples, their order, labels, size and preprocessing: what a result depends on."""
+        total = hashlib.sha256(repr((self.input_shape, self.preprocess)).encode())
+        for index in self.indices:
+            total.update(self.source_digest(int(index)))
+        if self.labels is not None:
+            total.update(self.labels.astype("<i8").tobytes())
+        return total.hexdigest()
+
+    def _pixels(self, index: int) -> np.ndarray:
+        pixels = self._cache.get(index)
+        if pixels is None:
+            pixels = self.load(index)
+            if (len(self._cache) + 1) * pixels.nbytes <= _CACHE_BYTES:
+                self._cache[index] = pixels
+        return pixels
