@@ -35,7 +35,7 @@ import numpy as np
 
 from benchmarks.package_models import Variant, keep, variants
 from device_agent.package import reader as package
-from device_agent.package.codec import sections
+from device_agent.package.codec import contents, sections
 from sdk.package.pack import pack, weight_buffers
 from sdk.package.symbols import Symbols, entropy_bits
 
@@ -181,7 +181,7 @@ def measure(variant: Variant) -> dict[str, Any]:
     largest = np.zeros(0, np.uint8)
     described = package.read(packed)
     for entry, section in zip(package.read_table(packed).sections[1:], described.sections, strict=True):
-        content = package.read_section(
+        content = contents.read_section(
             memoryview(packed)[entry.offset : entry.offset + entry.coded_size], entry
         )
         if not isinstance(content, (sections.Dense, sections.Sparse)) or len(section.spans) != 1:

@@ -29,7 +29,7 @@ import numpy as np
 
 from benchmarks.package_models import Variant, keep, variants
 from device_agent.package import reader as package
-from device_agent.package.codec import sections
+from device_agent.package.codec import contents, sections
 from sdk.package.bit_fields import varint
 from sdk.package.pack import pack
 from sdk.package.symbols import Symbols, entropy_bits
@@ -112,7 +112,7 @@ def ans_bytes(section: package.Section, tflite: bytes) -> int | None:
 def parts(packed: bytes) -> Iterator[Any]:
     """The contents of all sections but the skeleton, planes one by one."""
     for entry in package.read_table(packed).sections[1:]:
-        content = package.read_section(
+        content = contents.read_section(
             memoryview(packed)[entry.offset : entry.offset + entry.coded_size], entry
         )
         yield from content.planes if isinstance(content, sections.Planes) else (content,)

@@ -1,4 +1,7 @@
-"""The part of Armlet that lives on the board: standard library, numpy and a TFLite runtime, nothing else."""
+"""The part of Armlet that lives on the board: standard library, numpy and a TFLite runtime, nothing else.
+
+May import: device_agent.run.
+"""
 
 from __future__ import annotations
 

@@ -7,6 +7,8 @@
 
 Each function does what the command of that name does and returns a record. Names are looked up when they are first
 used, so that ``import sdk`` stays quick and imports no TensorFlow.
+
+May import: nothing.
 """
 
 from __future__ import annotations

@@ -43,10 +43,10 @@ def require_decoder() -> None:
 def decode(data: Any) -> Any:
     """An array (height, width, 3) of uint8, turned upright as its EXIF says. Raises NoDecoder or DataError."""
     require_decoder()
-    image_module = importlib.import_module("PIL.Image")
+    image_of = importlib.import_module("PIL.Image").open  # of bytes in memory
     operations = importlib.import_module("PIL.ImageOps")
     try:
-        with image_module.open(io.BytesIO(data), formats=FORMATS) as image:
+        with image_of(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise DataError(

@@ -1,6 +1,6 @@
 """Reads ``.armlet`` packages: every check of the header and the table, and the way back to the ``.tflite``.
 
-PACKAGE_FORMAT.md is the specification. Pure: bytes in, bytes out; no files, no clock, nothing printed.
+PACKAGE_FORMAT.md is the specification. Bytes in, bytes out; the C decoder is loaded where it is there.
 
     read(data)         what a package holds, all checked except the bits of the codes
     unpack(data)       the exact bytes of the .tflite that was packed
@@ -10,93 +10,28 @@ PACKAGE_FORMAT.md is the specification. Pure: bytes in, bytes out; no files, no 
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from device_agent.errors import PackageError
 from device_agent.package import kernel as kernels_module
-from device_agent.package.codec import huffman, lz, sections
-from device_agent.package.codec.format import (
-    LAYOUTS,
-    LZ,
-    MAX_METADATA_DEPTH,
-    MAX_TFLITE_SIZE,
-    RAW,
-    LayoutUnknown,
-    LimitExceeded,
-    MetadataInvalid,
-    PackageTruncated,
-    ResultDigestMismatch,
-    SectionDigestMismatch,
-    TrailingBytes,
-    nesting,
+from device_agent.package.codec.contents import (
+    Package,
+    Section,
+    Unpacked,
+    decode,
+    describe,
+    open_package,
+    read,
 )
-from device_agent.package.codec.table import SKELETON, Entry, Span, Table, read_table
+from device_agent.package.codec.format import MAX_TFLITE_SIZE, LimitExceeded
+from device_agent.package.codec.table import Entry, Table, read_table
 
-
-@dataclass(frozen=True)
-class Section:
-    """One coded piece of the model. Sizes in bytes; ``offset`` is where its first span starts in the .tflite.
-
-    ``nonzeros`` (elements other than the background) is known for the sparse layout alone; ``centroids`` is 0 where
-    there is no codebook.
-    """
-
-    offset: int
-    size: int
-    coded_size: int
-    layout: str
-    width: int
-    count: int
-    centroids: int
-    nonzeros: int | None
-    scaled: bool
-    spans: tuple[tuple[int, int], ...]
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Package:
-    """What a package holds. Sizes in bytes; ``skeleton_size`` is coded, as it stands in the file."""
-
-    format_version: int
-    package_size: int
-    tflite_size: int
-    tflite_sha256: str
-    metadata: dict[str, Any]
-    header_size: int
-    skeleton_size: int
-    sections: tuple[Section, ...]
-    data: bytes = field(repr=False, compare=False)
-
-    @property
-    def package_sha256(self) -> str:
-        """Of the whole file; computed when asked for, since whoever starts a model mostly knows it already."""
-        return hashlib.sha256(self.data).hexdigest()
-
-
-@dataclass(frozen=True)
-class Unpacked:
-    """The model, its package and the decoder that ran: ``"c"`` or ``"numpy"``."""
-
-    tflite: bytes
-    package: Package
-    kernel: str
-
-
-def read(data: bytes, *, max_size: int = MAX_TFLITE_SIZE) -> Package:
-    """Checks header, table, digests and the fields of every section; the bits of the codes are left to unpack."""
-    return _describe(data, _open(data, max_size))
+__all__ = ["Entry", "Package", "Section", "Table", "Unpacked", "read", "read_table", "unpack", "unpack_into"]
 
 
 def unpack(data: bytes, *, kernel: str = "auto", max_size: int = MAX_TFLITE_SIZE) -> Unpacked:
     """The exact .tflite; ``kernel`` is ``"c"``, ``"numpy"`` or ``"auto"`` (C where it is there)."""
-    opened = _open(data, max_size)
+    opened = open_package(data, max_size)
     table = opened.table
     # BytesIO lends its memory for writing and hands it over as bytes, so that the model stands in memory once.
     buffer = io.BytesIO()
@@ -105,132 +40,22 @@ def unpack(data: bytes, *, kernel: str = "auto", max_size: int = MAX_TFLITE_SIZE
         buffer.seek(table.tflite_size - 1)
         buffer.write(b"\0")
     with buffer.getbuffer() as out:
-        ran = _decode(data, opened, out, kernel)
-    return Unpacked(buffer.getvalue(), _describe(data, opened), ran)
+        decoder = _choose(kernel)
+        decode(data, opened, out, decoder)
+    return Unpacked(buffer.getvalue(), describe(data, opened), _name(decoder))
 
 
 def unpack_into(data: bytes, out: Any, *, kernel: str = "auto") -> str:
     """Writes the exact .tflite to ``out`` (writable buffer of ``tflite_size`` bytes); the decoder that ran."""
     view = memoryview(out).cast("B")
-    opened = _open(data, len(view))
+    opened = open_package(data, len(view))
     if opened.table.tflite_size != len(view):
         raise LimitExceeded(
             "size of the model", expected=f"{len(view)} bytes", found=f"{opened.table.tflite_size} bytes"
         )
-    return _decode(data, opened, view, kernel)
-
-
-Content = Any  # huffman.Content | lz.Lz
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """A package whose every field is checked; ``digests`` are the SHA-256 of its sections."""
-
-    table: Table
-    contents: tuple[Content, ...]
-    digests: tuple[bytes, ...]
-
-
-def _open(data: bytes, max_size: int) -> _Opened:
-    table = read_table(data, max_size=max_size)
-    if len(data) < table.package_size:
-        raise PackageTruncated(
-            "package ends in its sections", expected=f"{table.package_size} bytes", found=f"{len(data)} bytes"
-        )
-    if len(data) > table.package_size:
-        raise TrailingBytes(
-            "package goes on after its end",
-            expected=f"{table.package_size} bytes",
-            found=f"{len(data)} bytes",
-        )
-    digests = section_digests(data, table)
-    view = memoryview(data)
-    contents = tuple(
-        read_section(view[entry.offset : entry.offset + entry.coded_size], entry, skeleton=number == SKELETON)
-        for number, entry in enumerate(table.sections)
-    )
-    return _Opened(table, contents, digests)
-
-
-def section_digests(data: bytes, table: Table) -> tuple[bytes, ...]:
-    """The SHA-256 of every section's coded bytes, checked against the table: its name wherever it is kept or sent.
-
-    Raises :class:`SectionDigestMismatch`, of a single section where its prefix tells which.
-    """
-    view = memoryview(data)
-    digests = []
-    for number, entry in enumerate(table.sections):
-        digest = hashlib.sha256(view[entry.offset : entry.offset + entry.coded_size]).digest()
-        prefix = digest[: len(entry.digest_prefix)]
-        if prefix != entry.digest_prefix:
-            raise SectionDigestMismatch(
-                f"section {number} has another digest",
-                expected=f"{entry.digest_prefix.hex()}...",
-                found=f"{prefix.hex()}...",
-            )
-        digests.append(digest)
-    root = hashlib.sha256(b"".join(digests)).digest()
-    if root != table.sections_sha256:
-        raise SectionDigestMismatch(
-            "the sections together have another digest",
-            expected=table.sections_sha256.hex(),
-            found=root.hex(),
-        )
-    return tuple(digests)
-
-
-def read_section(blob: memoryview, entry: Entry, *, skeleton: bool = False) -> Content:
-    """Checks every field of one section, on its own."""
-    layout = blob[0] if len(blob) else RAW
-    if layout == LZ:
-        content = lz.parse(blob, entry.size)
-        if skeleton and content.width != 1:
-            raise LayoutUnknown("the skeleton is not transposed", found=f"width {content.width}")
-        return content
-    if skeleton and layout != RAW:
-        raise LayoutUnknown("the skeleton is raw or lz", found=LAYOUTS.get(layout, str(layout)))
-    return sections.parse(blob, entry.size)
-
-
-def decode_section(
-    blob: memoryview, content: Content, out: Any, kernel: kernels_module.Kernel | None
-) -> None:
-    """Decodes one section to ``out``, a contiguous uint8 array; ``kernel`` None: with numpy."""
-    if isinstance(content, lz.Lz):
-        lz.decode(content, out)
-    elif kernel is not None:
-        kernel.decode(np.frombuffer(blob, np.uint8), out)
-    else:
-        huffman.decode(content, out)
-
-
-def _decode(data: bytes, opened: _Opened, out: memoryview, kernel: str) -> str:
-    table, contents = opened.table, opened.contents
-    loaded = _choose(kernel)
-    view = memoryview(data)
-    target = np.frombuffer(out, np.uint8) if len(out) else np.empty(0, np.uint8)
-    spans_of: list[list[Span]] = [[] for _ in table.sections]
-    for span in table.spans:
-        spans_of[span.section].append(span)
-    for entry, content, spans in list(zip(table.sections, contents, spans_of))[1:]:
-        blob = view[entry.offset : entry.offset + entry.coded_size]
-        whole = next((span for span in spans if span.size == entry.size), None)
-        if whole is not None:
-            decoded = target[whole.offset : whole.offset + whole.size]
-        else:
-            decoded = np.empty(entry.size, np.uint8)
-        decode_section(blob, content, decoded, loaded)
-        for span in spans:
-            if span is not whole:
-                target[span.offset : span.offset + span.size] = decoded[span.start : span.start + span.size]
-    _fill_skeleton(table, contents[SKELETON], target)
-    digest = hashlib.sha256(out).digest()
-    if digest != table.tflite_sha256:
-        raise ResultDigestMismatch(
-            "the decoded model has another digest", expected=table.tflite_sha256.hex(), found=digest.hex()
-        )
-    return "numpy" if loaded is None else "c"
+    decoder = _choose(kernel)
+    decode(data, opened, view, decoder)
+    return _name(decoder)
 
 
 def _choose(kernel: str) -> kernels_module.Kernel | None:
@@ -241,87 +66,5 @@ def _choose(kernel: str) -> kernels_module.Kernel | None:
     return kernels_module.load()
 
 
-def _fill_skeleton(table: Table, content: Content, target: Any) -> None:
-    """What lies between the spans, in order, from the skeleton's bytes after the metadata."""
-    skeleton = np.empty(table.sections[SKELETON].size, np.uint8)
-    decode_section(memoryview(b""), content, skeleton, None)
-    source, position = table.metadata_size, 0
-    for span in table.spans:
-        size = span.offset - position
-        target[position : span.offset] = skeleton[source : source + size]
-        source, position = source + size, span.offset + span.size
-    target[position:] = skeleton[source:]
-
-
-def _metadata(table: Table, content: Content) -> dict[str, Any]:
-    if table.metadata_size == 0:
-        return {}
-    if isinstance(content, lz.Lz):
-        text = lz.head(content, table.metadata_size)
-    else:
-        text = bytes(content.data[: table.metadata_size])
-    try:
-        metadata = json.loads(text.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise MetadataInvalid("metadata are not JSON", found=str(error)) from error
-    if not isinstance(metadata, dict):
-        raise MetadataInvalid("metadata are not a JSON object", found=type(metadata).__name__)
-    if nesting(metadata) > MAX_METADATA_DEPTH:
-        raise MetadataInvalid("metadata are nested too deep", expected=f"at most {MAX_METADATA_DEPTH} levels")
-    return metadata
-
-
-def _describe(data: bytes, opened: _Opened) -> Package:
-    table, contents = opened.table, opened.contents
-    described = []
-    for number, (entry, content) in enumerate(zip(table.sections, contents)):
-        if number == SKELETON:
-            continue
-        spans = tuple((span.offset, span.size) for span in table.spans if span.section == number)
-        centroids = getattr(content, "centroids", 0)
-        if isinstance(content, sections.Sparse):
-            centroids = content.code.symbols
-        described.append(
-            Section(
-                offset=spans[0][0],
-                size=entry.size,
-                coded_size=entry.coded_size,
-                layout=LAYOUTS[content.layout],
-                width=content.width,
-                count=content.count,
-                centroids=centroids,
-                nonzeros=getattr(content, "nonzeros", None),
-                scaled=getattr(content, "scales", None) is not None,
-                spans=spans,
-                sha256=opened.digests[number].hex(),
-            )
-        )
-    return Package(
-        format_version=table.format_version,
-        package_size=len(data),
-        tflite_size=table.tflite_size,
-        tflite_sha256=table.tflite_sha256.hex(),
-        metadata=_metadata(table, contents[SKELETON]),
-        header_size=table.header_size,
-        skeleton_size=table.sections[SKELETON].coded_size,
-        sections=tuple(described),
-        data=data,
-    )
-
-
-__all__ = [
-    "Entry",
-    "Package",
-    "PackageError",
-    "Section",
-    "Span",
-    "Table",
-    "Unpacked",
-    "decode_section",
-    "read",
-    "read_section",
-    "read_table",
-    "section_digests",
-    "unpack",
-    "unpack_into",
-]
+def _name(decoder: kernels_module.Kernel | None) -> str:
+    return "numpy" if decoder is None else "c"

@@ -1,0 +1,5 @@
+"""What is deployed on a board, on its disk: blobs, releases, slots, quick starts, and the environments that ran
+before.
+
+May import: device_agent.errors, device_agent.record.
+"""

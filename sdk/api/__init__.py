@@ -3,6 +3,8 @@
 This is where stages are put together; they do not know each other.
 
 Names are looked up when they are first used, so that a command loads no more than it needs.
+
+May import: sdk.deploy.agent, sdk.explain, sdk.package.
 """
 
 from __future__ import annotations

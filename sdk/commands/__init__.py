@@ -2,4 +2,8 @@
 
 Nothing heavy is imported at the top: every command imports what it needs when it runs, so that ``sdk --help`` is
 instant.
+
+May import: device_agent.errors, sdk.api, sdk.api.boards, sdk.api.files, sdk.api.measuring, sdk.board,
+sdk.board.description, sdk.deploy.agent, sdk.deploy.fleet, sdk.deploy.native, sdk.errors, sdk.explain,
+sdk.report.terminal, sdk.tools.system.
 """

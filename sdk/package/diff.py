@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from device_agent.package.codec.contents import Package, Section, read, section_digests
 from device_agent.package.codec.table import read_table
-from device_agent.package.reader import Package, Section, read, section_digests
 
 
 @dataclass(frozen=True)

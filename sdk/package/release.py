@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from device_agent.package import reader as package_format
+from device_agent.package.codec.table import read_table
 from sdk.errors import PackageError, RemoteError
 
 #: A file that is not a package is cut into parts of this size.
@@ -107,7 +107,7 @@ def prepare(
 def split(data: bytes) -> list[bytes]:
     """The parts of a package or a .tflite; joined they are ``data``."""
     try:
-        table = package_format.read_table(data)
+        table = read_table(data)
     except PackageError:
         return [data[i : i + PART_BYTES] for i in range(0, len(data), PART_BYTES)]
     cuts = sorted({0, table.header_size, *(section.offset for section in table.sections), len(data)})

@@ -1,0 +1,4 @@
+"""Records in, text out; computes nothing: units, tables and conditions in words.
+
+Pure. May import: device_agent.record, sdk.explain.
+"""

@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 
 from device_agent.errors import PackageError
-from device_agent.package import reader as package_format
+from device_agent.package.codec import contents
 from device_agent.package.codec.format import MAX_TFLITE_SIZE, ResultDigestMismatch
 from sdk.package.coding import varint
 from tests.fuzz.make_seeds import seeds
@@ -63,9 +63,9 @@ def forged(rng: random.Random) -> bytes:
 def _decoded(package: bytes) -> bytes | None:
     """What the sections decode to, whatever its digest; None where they do not."""
     try:
-        opened = package_format._open(package, MAX_TFLITE_SIZE)
+        opened = contents.open_package(package, MAX_TFLITE_SIZE)
         out = bytearray(opened.table.tflite_size)
-        package_format._decode(package, opened, memoryview(out), "numpy")
+        contents.decode(package, opened, memoryview(out), None)
     except ResultDigestMismatch:
         return bytes(out)
     except PackageError:

@@ -11,6 +11,8 @@ a build can take as a prefix::
 
 The compiler is that of the ziglang wheel, as in :mod:`sdk.deploy.provision.kernel`; nothing is fetched, and a
 target needs no headers.
+
+May import: sdk.deploy.provision, sdk.errors.
 """
 
 from __future__ import annotations

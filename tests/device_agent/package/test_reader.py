@@ -14,7 +14,7 @@ import pytest
 from device_agent.errors import PackageError
 from device_agent.package import kernel as decoder_kernel
 from device_agent.package import reader as package
-from device_agent.package.codec import lz
+from device_agent.package.codec import contents, lz
 from device_agent.package.codec.format import CodecUnavailable, LimitExceeded, PackageTruncated, StreamCorrupt
 from sdk.package import lz_encode
 from sdk.package.bit_fields import varint
@@ -73,7 +73,7 @@ def test_a_section_decodes_on_its_own(model: bytes, packed: bytes, kernel: str) 
         blob = memoryview(packed)[entry.offset : entry.offset + entry.coded_size]
         out = np.zeros(entry.size, np.uint8)
         loaded = decoder_kernel.load() if kernel == "c" else None
-        package.decode_section(blob, package.read_section(blob, entry), out, loaded)
+        contents.decode_section(blob, contents.read_section(blob, entry), out, loaded)
         assert out.tobytes() == model[section.offset : section.offset + section.size]
 
 
