@@ -32,11 +32,12 @@ from device_agent.record.release import (
     NAME,
     Release,
     Slot,
+    ThreadChoice,
     check_digest,
     check_keep,
     check_name,
-    check_threads,
 )
+from device_agent.record.schema import read
 from device_agent.store import quick_starts as starts
 from device_agent.store.blobs import Blobs
 from device_agent.store.durable import named_errors, write_durably
@@ -251,7 +252,7 @@ class Store:
     def remember_threads(self, name: str, choice: Mapping[str, Any]) -> Slot:
         """Keeps the threads that the release on trial is to run with (:mod:`device_agent.measuring.threads`)."""
         slot = self._on_trial(name)
-        known = {**slot.threads, str(slot.trial): check_threads(choice)}
+        known = {**slot.threads, str(slot.trial): read(ThreadChoice, choice)}
         return self._save(dataclasses.replace(slot, threads=known))
 
     def _on_trial(self, name: str) -> Slot:

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from device_agent.record.release import NAME
 from sdk.errors import RemoteError
-from sdk.package.release import NAME
 from sdk.tools.printable import printable_text
 
 MAX_TEXT = 300

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from device_agent.record.measurement import Measurement, MeasurementError
+from device_agent.record.schema import write
 from sdk.deploy.agent.answers import (
     Prepared,
     arrived_bytes,
@@ -168,7 +169,7 @@ class RemoteAgent:
         payload = [blobs[digest][offset:] for digest, offset in missing.items()]
         total = sum(len(blob) for blob in payload)
         header = {
-            "release": prepared.record,
+            "release": write(prepared.record),
             "blobs": [[d, len(blobs[d]), offset] for d, offset in missing.items()],
         }
         report("push the model", 0, total)
