@@ -23,7 +23,6 @@ SHARED_WITH_THE_HOST = {
     # The package as such: where the sources stand that are pushed to a board.
     "device_agent",
     "device_agent.errors",
-    "device_agent.record.fields",
     "device_agent.record.measurement",
     "device_agent.record.profile",
     "device_agent.package.reader",
@@ -212,7 +211,6 @@ EXCEPTIONS = {
 # ---- rule 4: pure modules.
 
 PURE = (
-    "device_agent.record.fields",
     "device_agent.package.codec.format",
     "device_agent.package.codec.huffman",
     "device_agent.package.codec.lz",

@@ -170,7 +170,7 @@ def as_error(refused: Refused, what: str, error: type[ArmletError]) -> ArmletErr
     if refused.problem == "object":
         words = f"{subject} is not an object"
     elif refused.problem == "schema":
-        words = f"{subject} has a schema that is not read here"
+        words = f"{subject} has a schema that is not read here" if place else f"this is not {what}"
     elif refused.problem == "derived":
         words = f"{subject} does not follow from the others"
     else:
