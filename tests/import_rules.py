@@ -59,14 +59,14 @@ ROOMS: dict[str, Room] = {
     "device_agent.__main__": _room("device_agent.errors device_agent.verbs"),
     # -- the host: it shares errors, records and the package's reader with the board
     "sdk.errors": _room("device_agent.errors", pure=True),
-    "sdk.tools": _room("sdk.errors", pure=True),
+    "sdk.tools": _room("device_agent.record sdk.errors", pure=True),
     "sdk.tools.system": _room("sdk.errors sdk.tools"),
     "sdk.graph": _room("device_agent.record sdk.errors", pure=True),
     "sdk.graph.on_host": _room("device_agent.record sdk.errors sdk.tools.system sdk.graph"),
     "sdk.models.networks": _room("sdk.errors", pure=True),
     "sdk.models": _room("sdk.errors sdk.graph.on_host sdk.models.networks"),
-    "sdk.package": _room("device_agent.package.codec sdk.errors sdk.graph", pure=True),
-    "sdk.board.description": _room("sdk.errors sdk.tools", pure=True),
+    "sdk.package": _room("device_agent.record device_agent.package.codec sdk.errors sdk.graph", pure=True),
+    "sdk.board.description": _room("device_agent.record sdk.errors sdk.tools", pure=True),
     "sdk.board.ssh": _room("device_agent.package sdk.errors sdk.tools.system"),
     "sdk.board.emulation": _room("device_agent.package sdk.errors sdk.tools sdk.tools.system"),
     "sdk.board": _room(
@@ -87,13 +87,13 @@ ROOMS: dict[str, Room] = {
         "sdk.errors sdk.tools sdk.graph sdk.compress.weights sdk.compress.rewrite", pure=True
     ),
     "sdk.compress.recipes": _room(
-        "sdk.errors sdk.tools sdk.graph sdk.package sdk.compress.weights "
-        "sdk.compress.rewrite sdk.compress.solve sdk.compress.train",
+        "device_agent.record sdk.errors sdk.tools sdk.graph sdk.package "
+        "sdk.compress.weights sdk.compress.rewrite sdk.compress.solve sdk.compress.train",
         pure=True,
     ),
-    "sdk.explain": _room("device_agent.errors device_agent.record sdk.errors sdk.graph", pure=True),
+    "sdk.explain": _room("device_agent.record sdk.errors sdk.graph", pure=True),
     "sdk.deploy.agent": _room("device_agent.record sdk.errors sdk.tools sdk.package sdk.board.ssh"),
-    "sdk.deploy.fleet": _room("sdk.errors sdk.tools sdk.tools.system sdk.board"),
+    "sdk.deploy.fleet": _room("device_agent.record sdk.errors sdk.tools sdk.tools.system sdk.board"),
     "sdk.deploy.provision": _room(
         "device_agent sdk.errors sdk.tools sdk.tools.system sdk.board.ssh sdk.board.emulation sdk.board"
     ),

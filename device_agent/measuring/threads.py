@@ -7,12 +7,12 @@ slot, with the samples.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Any, Callable, Mapping, Sequence
+from typing import Callable, Mapping, Sequence
 
 import numpy as np
 
 from device_agent.errors import ArmletError
+from device_agent.record.release import ThreadChoice
 
 #: Candidates that are less than this apart are a tie, and the one with fewer threads is taken: the others' cores are
 #: left to somebody else.
@@ -23,19 +23,6 @@ MAX_SECONDS = 1.0
 MAX_CANDIDATES = 8
 #: A number of threads has at most so many samples in a record.
 MAX_SAMPLES = 64
-
-
-@dataclass(frozen=True)
-class ThreadChoice:
-    """``samples_seconds`` of one inference by number of threads; empty where nothing was measured, as reason says."""
-
-    threads: int
-    samples_seconds: Mapping[int, Sequence[float]]
-    reason: str
-
-    def to_json(self) -> dict[str, Any]:
-        samples = {str(n): [round(s, 7) for s in taken] for n, taken in self.samples_seconds.items()}
-        return {"threads": self.threads, "samples_seconds": samples, "reason": self.reason}
 
 
 def candidates(cores: int) -> tuple[int, ...]:
@@ -82,4 +69,5 @@ def measure(
             samples[n].append(clock() - start)
     chosen = choose(samples)
     medians = ", ".join(f"{n}: {np.median(taken) * 1e3:.3g} ms" for n, taken in samples.items())
-    return ThreadChoice(chosen, samples, f"medians by threads {medians}")
+    kept = {n: tuple(round(s, 7) for s in taken) for n, taken in samples.items()}
+    return ThreadChoice(chosen, kept, f"medians by threads {medians}")

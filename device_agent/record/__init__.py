@@ -1,5 +1,4 @@
-"""What is written down or sent, as frozen records and bytes: measurements, profiles, releases, what a package says of
-its images, arrays over the wire.
+"""What host and board write down for each other: records, their schemas, and the one reader and writer of them all.
 
 Pure. May import: device_agent.errors.
 """

@@ -9,14 +9,14 @@ What a board answers is not trusted: ``Measurement.from_json`` checks types, ran
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from typing import Any, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Sequence
 
 import numpy as np
 
 from device_agent.errors import AgentError
-from device_agent.record import fields
+from device_agent.record.named_kinds import Celsius, Count, Cpu, Hertz, Seconds, Sha256, Threads, UnixSeconds
+from device_agent.record.schema import limits, read, record, write
 
 SCHEMA = "armlet.measurement/3"
 #: What records of earlier schemas lack; they are still read.
@@ -26,7 +26,6 @@ EARLIER: dict[str, dict[str, Any]] = {"armlet.measurement/1": _SINCE_2, "armlet.
 
 #: More samples than this are refused: ten hours at 30 a second, and 20 MB of JSON.
 MAX_SAMPLES = 1_000_000
-MAX_THREADS = 1024
 MAX_CPUS = 4096
 #: Moments that a record keeps of a run; of more, evenly many are left out.
 MAX_MOMENTS = 64
@@ -49,38 +48,39 @@ class MeasurementError(AgentError):
 class Moment:
     """What the machine said while models ran: ``seconds`` after the first sample; None where it does not tell."""
 
-    seconds: float
-    frequency_hz: float | None
-    temperature_celsius: float | None
+    seconds: Seconds
+    frequency_hz: Hertz | None
+    temperature_celsius: Celsius | None
 
 
+@record(SCHEMA, "a measurement", MeasurementError, earlier=EARLIER)
 @dataclass(frozen=True)
 class Measurement:
     """One model, measured once. None means that the machine does not tell."""
 
     model: str
-    tflite_sha256: str
+    tflite_sha256: Sha256
     #: None for a model that was not packed.
-    package_sha256: str | None
+    package_sha256: Sha256 | None
     #: One inference each, in the order they were taken: the graph alone, input and output copies not counted.
-    samples_seconds: tuple[float, ...]
+    samples_seconds: tuple[Seconds, ...] = field(metadata=limits(least=1, most=MAX_SAMPLES))
     #: Inferences before the samples, until the time was stable.
-    warmup_seconds: tuple[float, ...]
+    warmup_seconds: tuple[Seconds, ...] = field(metadata=limits(most=MAX_SAMPLES))
     #: In a fresh process: from .tflite bytes to a ready interpreter, delegates included.
-    init_seconds: float
+    init_seconds: Seconds
     #: In a fresh process: the first inference.
-    first_seconds: float
+    first_seconds: Seconds
     #: In a fresh process: from package bytes to .tflite bytes; 0 for a model that was not packed.
-    decode_seconds: float
+    decode_seconds: Seconds
     #: "c" or "numpy"; "none" for a model that was not packed.
-    decode_kernel: str
-    threads: int
+    decode_kernel: str = field(metadata=limits(choices=("c", "numpy", "none")))
+    threads: Threads
     #: The CPUs the process was allowed to use.
-    cpus: tuple[int, ...]
+    cpus: tuple[Cpu, ...] = field(metadata=limits(most=MAX_CPUS))
     runtime: str
     runtime_version: str
     #: "xnnpack", "none" or "unknown".
-    delegate: str
+    delegate: str = field(metadata=limits(choices=("xnnpack", "none", "unknown")))
     numpy_version: str
     python_version: str
     #: ``uname -m``.
@@ -88,30 +88,30 @@ class Measurement:
     #: True where the machine code was translated (qemu): then no time here is a latency.
     emulated: bool
     #: Unix time of the first sample.
-    started_unix_seconds: float
-    temperature_before_celsius: float | None = None
-    temperature_after_celsius: float | None = None
-    temperature_max_celsius: float | None = None
-    frequency_before_hz: float | None = None
-    frequency_after_hz: float | None = None
-    frequency_min_hz: float | None = None
+    started_unix_seconds: UnixSeconds
+    temperature_before_celsius: Celsius | None = None
+    temperature_after_celsius: Celsius | None = None
+    temperature_max_celsius: Celsius | None = None
+    frequency_before_hz: Hertz | None = None
+    frequency_after_hz: Hertz | None = None
+    frequency_min_hz: Hertz | None = None
     governor: str | None = None
     #: True when the machine reported throttling before, during or after; None when it cannot report it.
     throttled: bool | None = None
-    throttle_reasons: tuple[str, ...] = ()
+    throttle_reasons: tuple[str, ...] = field(default=(), metadata=limits(most=16))
     #: Peak resident memory of a fresh process that decodes, loads and runs this model alone, Python included.
-    peak_memory_bytes: int | None = None
+    peak_memory_bytes: Count | None = None
     #: Between the rounds of the run, in order of time, shared by the models that were measured together.
-    during: tuple[Moment, ...] = ()
+    during: tuple[Moment, ...] = field(default=(), metadata=limits(most=MAX_MOMENTS))
     #: How often the kernel gave this model's core to another process while samples were taken.
-    preemptions: int | None = None
+    preemptions: Count | None = None
     #: "warm": init_seconds are those of a start from what the agent kept (device_agent.store.quick_starts),
     #: nothing decoded or packed; "cold": of one without.
-    start: str = "cold"
+    start: str = field(default="cold", metadata=limits(choices=("cold", "warm")))
     #: In a fresh process: from the release's files to a ready interpreter; None in old records.
-    start_seconds: float | None = None
+    start_seconds: Seconds | None = None
     #: The same without what the agent kept; None where the start was cold.
-    cold_start_seconds: float | None = None
+    cold_start_seconds: Seconds | None = None
 
     # -- statistics ---------------------------------------------------------------------------------------------
 
@@ -161,12 +161,7 @@ class Measurement:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict, with the schema's name and version under ``schema``."""
-        record: dict[str, Any] = {"schema": SCHEMA}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            record[field.name] = list(value) if isinstance(value, tuple) else value
-        record["during"] = [dict(vars(moment)) for moment in self.during]
-        return record
+        return write(self)
 
     @classmethod
     def from_json(cls, record: Any) -> Measurement:
@@ -175,14 +170,7 @@ class Measurement:
         Raises MeasurementError that names the first field that is wrong. Unknown fields are refused too: a newer
         writer must say so with a new schema. Records of the schema before lack what it did not have.
         """
-        if isinstance(record, Mapping) and isinstance(record.get("schema"), str):
-            added = EARLIER.get(record["schema"])
-            record = record if added is None else {**added, **record, "schema": SCHEMA}
-        return cls(
-            **fields.check_record(
-                record, what="a measurement", schema=SCHEMA, checks=_CHECKS, error=MeasurementError
-            )
-        )
+        return read(cls, record)
 
 
 def bootstrap_medians(samples: Sequence[float], *, resamples: int = 1000, seed: int = 0) -> np.ndarray:
@@ -265,60 +253,3 @@ def _why_noisy(m: Measurement) -> str:
     if m.preemptions is None:
         return "stop what else runs there"
     return "no process of this machine took the core, so look at its host, its interrupts, its memory"
-
-
-def _moment(value: Any) -> Moment:
-    if not isinstance(value, Mapping) or set(value) != {"seconds", "frequency_hz", "temperature_celsius"}:
-        raise fields.Refused("moments with seconds, frequency_hz and temperature_celsius")
-    return Moment(
-        fields.seconds(value["seconds"]),
-        _hertz(value["frequency_hz"]),
-        _celsius(value["temperature_celsius"]),
-    )
-
-
-def _samples(value: Any, least: int) -> tuple[float, ...]:
-    if not isinstance(value, (list, tuple)) or not least <= len(value) <= MAX_SAMPLES:
-        raise fields.Refused(f"a list of {least} to {MAX_SAMPLES} numbers")
-    return tuple(fields.seconds(item) for item in value)
-
-
-_celsius = fields.optional(lambda value: fields.number(value, -100.0, 300.0))
-_hertz = fields.optional(lambda value: fields.number(value, 0.0, 1e12))
-
-_CHECKS: dict[str, Any] = {
-    "model": fields.text,
-    "tflite_sha256": fields.sha256,
-    "package_sha256": fields.optional(fields.sha256),
-    "samples_seconds": lambda value: _samples(value, 1),
-    "warmup_seconds": lambda value: _samples(value, 0),
-    "init_seconds": fields.seconds,
-    "first_seconds": fields.seconds,
-    "decode_seconds": fields.seconds,
-    "decode_kernel": fields.one_of("c", "numpy", "none"),
-    "threads": lambda value: fields.integer(value, 1, MAX_THREADS),
-    "cpus": fields.list_of(lambda value: fields.integer(value, 0, MAX_CPUS), MAX_CPUS),
-    "runtime": fields.text,
-    "runtime_version": fields.text,
-    "delegate": fields.one_of("xnnpack", "none", "unknown"),
-    "numpy_version": fields.text,
-    "python_version": fields.text,
-    "machine": fields.text,
-    "emulated": fields.boolean,
-    "started_unix_seconds": lambda value: fields.number(value, 0.0, 1e11),
-    "temperature_before_celsius": _celsius,
-    "temperature_after_celsius": _celsius,
-    "temperature_max_celsius": _celsius,
-    "frequency_before_hz": _hertz,
-    "frequency_after_hz": _hertz,
-    "frequency_min_hz": _hertz,
-    "governor": fields.optional(fields.text),
-    "throttled": fields.optional(fields.boolean),
-    "throttle_reasons": fields.list_of(fields.text, 16),
-    "peak_memory_bytes": fields.optional(lambda value: fields.integer(value, 0, 1 << 50)),
-    "during": fields.list_of(_moment, MAX_MOMENTS),
-    "preemptions": fields.optional(lambda value: fields.integer(value, 0, 1 << 50)),
-    "start": fields.one_of("cold", "warm"),
-    "start_seconds": fields.optional(fields.seconds),
-    "cold_start_seconds": fields.optional(fields.seconds),
-}

@@ -10,24 +10,26 @@ What a board answers is not trusted: ``Profile.from_json`` checks types, ranges 
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from typing import Any, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Sequence
 
 import numpy as np
 
 from device_agent.errors import AgentError
-from device_agent.record import fields
-from device_agent.record.measurement import MAX_CPUS, MAX_THREADS
+from device_agent.record.measurement import MAX_CPUS
+from device_agent.record.named_kinds import Cpu, Seconds, Sha256, SignedSeconds, Threads
+from device_agent.record.schema import limits, read, record, write
 
 SCHEMA = "armlet.profile/2"
 #: Still read: the same fields, but the fastest inference where there is a typical one now.
-EARLIER = ("armlet.profile/1",)
+EARLIER: dict[str, dict[str, Any]] = {"armlet.profile/1": {}}
 
 #: More kernels than this are refused; the largest network of the zoo has 250.
 MAX_KERNELS = 16_384
 #: What XNNPACK calls its sparse kernels: sparse matrix times dense matrix (``ukernel-type.h``).
 SPARSE_KERNEL = "SPMM"
+#: How the times came about.
+METHODS = ("runtime", "isolated")
 
 
 class ProfileError(AgentError):
@@ -43,50 +45,47 @@ class KernelTime:
     """
 
     name: str
-    node: int
+    node: int = field(metadata=limits(high=1 << 31))
     #: True where the delegate (XNNPACK) ran it, False where the runtime's own kernel did.
     delegated: bool
     #: The mean over the typical inferences (:func:`typical`), with half a step of the profiler's clock added back; of
     #: an operator timed alone its :func:`midmean`.
-    seconds: float
+    seconds: Seconds
     #: The least, as the profiler's clock told it.
-    minimum_seconds: float
+    minimum_seconds: Seconds
 
     @property
     def is_sparse(self) -> bool:
         """True for a kernel that skips zero weights."""
         return SPARSE_KERNEL in self.name
 
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict of the fields."""
-        return dict(vars(self))
 
-
+@record(SCHEMA, "a profile", ProfileError, earlier=EARLIER)
 @dataclass(frozen=True)
 class Profile:
     """One model's kernels in the order of execution."""
 
     model: str
-    tflite_sha256: str
+    tflite_sha256: Sha256
     #: "runtime" or "isolated".
-    method: str
-    kernels: tuple[KernelTime, ...]
+    method: str = field(metadata=limits(choices=METHODS))
+    kernels: tuple[KernelTime, ...] = field(metadata=limits(most=MAX_KERNELS))
     #: Inferences that were profiled; of an isolated profile, the fewest that any operator got.
-    inferences: int
+    inferences: int = field(metadata=limits(low=1, high=1_000_000))
     #: What a typical profiled inference takes outside of its kernels; the profiler's own work is in it.
     #: Below 0 where isolated operators add up to more than the whole.
-    outside_seconds: float
+    outside_seconds: SignedSeconds
     #: A typical inference while the profiler ran, by the clock outside; of an isolated profile as the next field.
-    profiled_seconds: float
+    profiled_seconds: Seconds
     #: A typical inference of the model as it is measured, without a profiler, taken in turn with the profiled ones
     #: (isolated: with the operators).
-    unprofiled_seconds: float
+    unprofiled_seconds: Seconds
     #: Already taken off every isolated time: what a call costs that computes nothing. 0 for "runtime".
-    call_seconds: float
+    call_seconds: Seconds
     #: The step of the clock behind the kernels' times: they are cut off to multiples of it.
-    resolution_seconds: float
-    threads: int
-    cpus: tuple[int, ...]
+    resolution_seconds: Seconds
+    threads: Threads
+    cpus: tuple[Cpu, ...] = field(metadata=limits(most=MAX_CPUS))
     runtime: str
     runtime_version: str
     #: ``uname -m``.
@@ -105,12 +104,7 @@ class Profile:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict, with the schema's name and version under ``schema``."""
-        record: dict[str, Any] = {"schema": SCHEMA}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            record[field.name] = list(value) if isinstance(value, tuple) else value
-        record["kernels"] = [kernel.to_json() for kernel in self.kernels]
-        return record
+        return write(self)
 
     @classmethod
     def from_json(cls, record: Any) -> Profile:
@@ -118,11 +112,7 @@ class Profile:
 
         Raises ProfileError that names the first field that is wrong.
         """
-        if isinstance(record, Mapping) and record.get("schema") in EARLIER:
-            record = {**record, "schema": SCHEMA}
-        return cls(
-            **fields.check_record(record, what="a profile", schema=SCHEMA, checks=_CHECKS, error=ProfileError)
-        )
+        return read(cls, record)
 
 
 def typical(seconds: Sequence[float]) -> np.ndarray:
@@ -138,37 +128,3 @@ def typical(seconds: Sequence[float]) -> np.ndarray:
 def midmean(seconds: Sequence[float]) -> float:
     """The mean of the middle half: as deaf to outliers as a median, and finer than a coarse clock's steps."""
     return float(np.mean(np.asarray(seconds, np.float64)[typical(seconds)]))
-
-
-def _kernel(value: Any) -> KernelTime:
-    if not isinstance(value, Mapping) or set(value) != set(_KERNEL_CHECKS):
-        raise fields.Refused("kernels of " + ", ".join(_KERNEL_CHECKS))
-    return KernelTime(**{name: check(value[name]) for name, check in _KERNEL_CHECKS.items()})
-
-
-_KERNEL_CHECKS: dict[str, Any] = {
-    "name": fields.text,
-    "node": lambda value: fields.integer(value, 0, 1 << 31),
-    "delegated": fields.boolean,
-    "seconds": fields.seconds,
-    "minimum_seconds": fields.seconds,
-}
-
-_CHECKS: dict[str, Any] = {
-    "model": fields.text,
-    "tflite_sha256": fields.sha256,
-    "method": fields.one_of("runtime", "isolated"),
-    "kernels": fields.list_of(_kernel, MAX_KERNELS),
-    "inferences": lambda value: fields.integer(value, 1, 1_000_000),
-    "outside_seconds": lambda value: fields.number(value, -fields.MAX_SECONDS, fields.MAX_SECONDS),
-    "profiled_seconds": fields.seconds,
-    "unprofiled_seconds": fields.seconds,
-    "call_seconds": fields.seconds,
-    "resolution_seconds": fields.seconds,
-    "threads": lambda value: fields.integer(value, 1, MAX_THREADS),
-    "cpus": fields.list_of(lambda value: fields.integer(value, 0, MAX_CPUS), MAX_CPUS),
-    "runtime": fields.text,
-    "runtime_version": fields.text,
-    "machine": fields.text,
-    "emulated": fields.boolean,
-}

@@ -1,24 +1,25 @@
 """What the store writes down: releases, which never change, and slots, which say what a name stands for.
 
-Bytes to checked records and back, no files. Every limit that a record has to keep is here.
+Bytes to checked records and back, no files. Every limit that a record has to keep is here; host and agent share them.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
-import time
-from dataclasses import dataclass
-from typing import Any, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Mapping, TypeVar
 
-from device_agent.errors import StoreError
+from device_agent.errors import ArmletError, StoreError
+from device_agent.record.kinds import Kind, Refused, Text, Words, shown
+from device_agent.record.named_kinds import CountKey, Sha256, Threads
+from device_agent.record.schema import canonical, limits, parse_json, read, record, write
 
 RELEASE_SCHEMA = "armlet.release/1"
 SLOT_SCHEMA = "armlet.slot/1"
 
-#: A name of a slot: a file name on any system, and harmless in any shell.
+#: A name of a slot: a file name on any system, and harmless in any shell; a dash at its beginning makes an option.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -39,25 +40,56 @@ MAX_ENVIRONMENTS = 4
 #: back, and above this many no deploy would end: each is looked at before anything is removed.
 KEEP = 2
 MAX_KEEP = 64
-#: More threads than this no release is run with.
-MAX_THREADS = 1024
+
+T = TypeVar("T")
+
+_NAME_WORDS = "1 to 64 letters, digits, dots, dashes and underscores, beginning with a letter or digit"
 
 
+@dataclass(frozen=True)
+class _EnvironmentList(Kind):
+    """A slot that an older agent wrote has one text: a runtime alone, which is no environment of today."""
+
+    @property
+    def expected(self) -> str:
+        return "a list of environments"
+
+    def read(self, value: Any) -> tuple[str, ...]:
+        texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, (list, tuple)):
+            raise Refused(self.expected, shown(value))
+        return Words(MAX_ENVIRONMENT).read_many(texts[-MAX_ENVIRONMENTS:])
+
+    def write(self, value: Any) -> list[str]:
+        return list(value)
+
+
+if TYPE_CHECKING:
+    ReleaseName = str
+    Environments = tuple[str, ...]
+    Reason = str
+else:
+    ReleaseName = Text(64, 1, NAME.pattern, _NAME_WORDS)
+    Environments = _EnvironmentList()
+    Reason = Words(300)
+
+
+@record(RELEASE_SCHEMA, "the manifest of a release", StoreError, left_out=("signature_sha256",))
 @dataclass(frozen=True)
 class Release:
     """A manifest: the package, the parts it is joined from, and the golden pair that its health check runs."""
 
-    name: str
-    package_sha256: str
+    name: ReleaseName
+    package_sha256: Sha256
     #: (sha256, bytes) of each part, in order.
-    parts: tuple[tuple[str, int], ...]
+    parts: tuple[tuple[Sha256, int], ...] = field(metadata=limits(least=1, most=MAX_PARTS))
     #: Blobs holding .npy arrays made on the host; None: the health check only runs the model.
-    golden_inputs_sha256: str | None = None
-    golden_outputs_sha256: str | None = None
+    golden_inputs_sha256: Sha256 | None = None
+    golden_outputs_sha256: Sha256 | None = None
     #: Largest difference of an output that the health check accepts.
-    golden_tolerance: float = 0.0
+    golden_tolerance: float = field(default=0.0, metadata=limits(low=0.0, high=1e300))
     #: Blob holding a signature of the package (device_agent.package.signature).
-    signature_sha256: str | None = None
+    signature_sha256: Sha256 | None = None
 
     @property
     def id(self) -> str:
@@ -76,83 +108,76 @@ class Release:
 
     def to_bytes(self) -> bytes:
         """Canonical JSON: the same release always has the same bytes, hence the same id."""
-        record = {
-            "schema": RELEASE_SCHEMA,
-            "name": self.name,
-            "package_sha256": self.package_sha256,
-            "parts": [list(part) for part in self.parts],
-            "golden_inputs_sha256": self.golden_inputs_sha256,
-            "golden_outputs_sha256": self.golden_outputs_sha256,
-            "golden_tolerance": self.golden_tolerance,
-        }
-        if self.signature_sha256 is not None:
-            record["signature_sha256"] = self.signature_sha256
-        return json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
+        return canonical(self)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Release:
         """Checks everything a manifest says; raises StoreError."""
-        record = parse_json(data, RELEASE_SCHEMA, "manifest of a release")
-        try:
-            parts = tuple((check_digest(digest), check_size(size)) for digest, size in record["parts"])
-            golden = [record["golden_inputs_sha256"], record["golden_outputs_sha256"]]
-            release = cls(
-                name=check_name(record["name"]),
-                package_sha256=check_digest(record["package_sha256"]),
-                parts=parts,
-                golden_inputs_sha256=None if golden[0] is None else check_digest(golden[0]),
-                golden_outputs_sha256=None if golden[1] is None else check_digest(golden[1]),
-                golden_tolerance=float(record["golden_tolerance"]),
-                signature_sha256=None
-                if record.get("signature_sha256") is None
-                else check_digest(record["signature_sha256"]),
+        what = "the manifest of a release"
+        return read(cls, parse_json(data, what=what, error=StoreError, most=MAX_JSON_BYTES))
+
+    def check_record(self) -> None:
+        """Raises Refused for what no single field tells."""
+        if self.size > MAX_PACKAGE_BYTES:
+            raise Refused(f"parts of at most {MAX_PACKAGE_BYTES} bytes together", f"{self.size} bytes").at(
+                "parts"
             )
-        except (KeyError, OverflowError, TypeError, ValueError) as error:
-            raise StoreError("the manifest of a release is wrong", found=repr(error)[:200]) from None
-        if not 1 <= len(parts) <= MAX_PARTS or release.size > MAX_PACKAGE_BYTES:
-            raise StoreError(
-                "a release is too large",
-                expected=f"1 to {MAX_PARTS} parts, {MAX_PACKAGE_BYTES} bytes at most",
-                found=f"{len(parts)} parts, {release.size} bytes",
-            )
-        if (golden[0] is None) != (golden[1] is None) or not 0.0 <= release.golden_tolerance < float("inf"):
-            raise StoreError(
-                "the golden pair of a release is wrong", expected="inputs, outputs and a tolerance"
-            )
-        return release
+        if (self.golden_inputs_sha256 is None) != (self.golden_outputs_sha256 is None):
+            raise Refused("golden inputs and outputs, or neither", "one of them").at("golden_outputs_sha256")
 
 
+@record(what="a choice of threads", error=StoreError, may_lack=True, takes_unknown=True)
+@dataclass(frozen=True)
+class ThreadChoice:
+    """``samples_seconds`` of one inference by number of threads; empty where nothing was measured, as reason says."""
+
+    threads: Threads
+    samples_seconds: Mapping[CountKey, tuple[float, ...]] = field(default_factory=dict)
+    reason: Reason = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return write(self)
+
+
+@record(
+    SLOT_SCHEMA,
+    "a slot",
+    StoreError,
+    may_lack=("older", "keep", "inference_seconds", "checked_under", "threads"),
+)
 @dataclass(frozen=True)
 class Slot:
     """What a name stands for: ids of releases, and the last events, oldest first."""
 
-    name: str
-    current: str | None = None
-    previous: str | None = None
-    trial: str | None = None
+    name: ReleaseName
+    current: Sha256 | None = None
+    previous: Sha256 | None = None
+    trial: Sha256 | None = None
     #: Those before ``previous``, newest first. ``keep``: how many releases stay, ``current`` and ``previous`` included.
-    older: tuple[str, ...] = ()
-    keep: int = KEEP
+    older: tuple[Sha256, ...] = ()
+    keep: int = field(default=KEEP, metadata=limits(low=KEEP, high=MAX_KEEP))
     #: What an inference took when a release was checked, for those that the slot names.
-    inference_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    inference_seconds: Mapping[Sha256, float] = field(default_factory=dict)
     #: The environments (device_agent.run.installed) in which a release passed its health check, the last one last, for
     #: those that the slot names.
-    checked_under: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
-    #: The threads that a release is run with, as :mod:`device_agent.measuring.threads` chose them: ``threads``,
-    #: ``samples_seconds`` by number of threads, ``reason``.
-    threads: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    checked_under: Mapping[Sha256, Environments] = field(default_factory=dict)
+    #: The threads that a release is run with, as :mod:`device_agent.measuring.threads` chose them.
+    threads: Mapping[Sha256, ThreadChoice] = field(default_factory=dict)
     #: Each a dict: event ("confirmed", "reverted", "rolled back", "refused" or "lost"), release, reason, unix_seconds.
     history: tuple[Mapping[str, Any], ...] = ()
 
-    def after(self, event: str, release: str | None, reason: str = "", **pointers: Any) -> Slot:
-        """The slot after an event at this moment, with some of current, previous and trial set anew."""
+    def after(
+        self, event: str, release: str | None, reason: str = "", *, unix_seconds: float, **pointers: Any
+    ) -> Slot:
+        """The slot after an event at that moment, with some of current, previous and trial set anew."""
         entry = {
             "event": event,
             "release": release,
             "reason": reason[:300],
-            "unix_seconds": round(time.time(), 3),
+            "unix_seconds": round(unix_seconds, 3),
         }
-        return dataclasses.replace(self, history=(*self.history, entry)[-MAX_HISTORY:], **pointers)
+        return replace(self, history=(*self.history, entry)[-MAX_HISTORY:], **pointers)
 
     def checked(self, release: str, seconds: float | None, environment: str | None) -> Slot:
         """The slot, knowing what an inference of a release took, and in which environment it passed its check."""
@@ -163,7 +188,7 @@ class Slot:
             environment = environment[:MAX_ENVIRONMENT]
             others = [one for one in under.get(release, ()) if one != environment]
             under[release] = (*others, environment)[-MAX_ENVIRONMENTS:]
-        return dataclasses.replace(self, inference_seconds=known, checked_under=under)
+        return replace(self, inference_seconds=known, checked_under=under)
 
     @property
     def before(self) -> tuple[str, ...]:
@@ -177,82 +202,44 @@ class Slot:
 
     def threads_of(self, release: str) -> int:
         """The threads that a release is best run with; 1 where that was not measured."""
-        return int(self.threads.get(release, {}).get("threads", 1))
+        choice = self.threads.get(release)
+        return 1 if choice is None else choice.threads
 
     def to_json(self) -> dict[str, Any]:
+        """JSON-ready, without what is known of releases that the slot does not name any more."""
         named = self.releases
-        return {
-            "schema": SLOT_SCHEMA,
-            "name": self.name,
-            "current": self.current,
-            "previous": self.previous,
-            "trial": self.trial,
-            "older": list(self.older),
-            "keep": self.keep,
-            "inference_seconds": {r: s for r, s in self.inference_seconds.items() if r in named},
-            "checked_under": {r: list(passed) for r, passed in self.checked_under.items() if r in named},
-            "threads": {r: dict(choice) for r, choice in self.threads.items() if r in named},
-            "history": [dict(event) for event in self.history],
-        }
+        known = replace(
+            self,
+            inference_seconds=_of(named, self.inference_seconds),
+            checked_under=_of(named, self.checked_under),
+            threads=_of(named, self.threads),
+        )
+        return write(known)
 
     def to_bytes(self) -> bytes:
+        """The slot as its file holds it."""
         return json.dumps(self.to_json(), sort_keys=True, indent=1).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str) -> Slot:
         """Checks everything a slot says; raises StoreError."""
-        record = parse_json(data, SLOT_SCHEMA, f"slot {name}")
-        try:
-            pointers = {
-                key: None if record[key] is None else check_digest(record[key])
-                for key in ("current", "previous", "trial")
-            }
-            return cls(
-                name=name,
-                older=tuple(check_digest(release) for release in record.get("older", ())),
-                keep=check_keep(record.get("keep", KEEP)),
-                history=tuple(dict(event) for event in record["history"]),
-                threads={
-                    check_digest(release): check_threads(choice)
-                    for release, choice in record.get("threads", {}).items()
-                },
-                inference_seconds={
-                    check_digest(release): float(seconds)
-                    for release, seconds in record.get("inference_seconds", {}).items()
-                },
-                checked_under={
-                    check_digest(release): _environments(passed)
-                    for release, passed in record.get("checked_under", {}).items()
-                },
-                **pointers,
-            )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"the slot {name} is damaged", found=repr(error)[:200]) from None
+        what = f"the slot {name}"
+        return read(cls, parse_json(data, what=what, error=StoreError, most=MAX_JSON_BYTES), what=what)
 
 
-def check_name(name: Any) -> str:
-    """The name itself, if it may name a slot."""
+def _of(releases: tuple[str, ...], known: Mapping[str, T]) -> dict[str, T]:
+    return {release: value for release, value in known.items() if release in releases}
+
+
+def check_name(name: Any, error: type[ArmletError] = StoreError) -> str:
+    """The name itself, if it may name a release and its slot. Raises ``error``."""
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise StoreError(
-            "this cannot be the name of a release",
-            expected="1 to 64 letters, digits, dots, dashes and underscores, beginning with a letter or digit",
-            found=repr(name)[:80],
-        )
+        raise error("this cannot be the name of a release", expected=_NAME_WORDS, found=repr(name)[:80])
     return name
 
 
-def parse_json(data: bytes, schema: str, what: str) -> dict[str, Any]:
-    try:
-        record = json.loads(data)
-    except (RecursionError, ValueError) as error:
-        raise StoreError(f"the {what} is not JSON", found=str(error)[:200]) from None
-    if not isinstance(record, dict) or record.get("schema") != schema:
-        found = record.get("schema") if isinstance(record, dict) else type(record).__name__
-        raise StoreError(f"the {what} has another schema", expected=schema, found=repr(found)[:80])
-    return record
-
-
 def check_digest(value: Any) -> str:
+    """The SHA-256 itself, if it is one. Raises StoreError."""
     if not isinstance(value, str) or not SHA256.fullmatch(value):
         raise StoreError("this is not a SHA-256", expected="64 hexadecimal digits", found=repr(value)[:80])
     return value
@@ -264,29 +251,4 @@ def check_keep(value: Any) -> int:
         raise StoreError(
             "this many releases cannot be kept", expected=f"{KEEP} to {MAX_KEEP}", found=repr(value)[:40]
         )
-    return value
-
-
-def _environments(passed: Any) -> tuple[str, ...]:
-    """A slot that an older agent wrote has one text: a runtime alone, which is no environment of today."""
-    texts = [passed] if isinstance(passed, str) else list(passed)
-    return tuple(str(text)[:MAX_ENVIRONMENT] for text in texts[-MAX_ENVIRONMENTS:])
-
-
-def check_threads(value: Any) -> dict[str, Any]:
-    """A choice of threads, if it is one: :meth:`device_agent.measuring.threads.ThreadChoice.to_json`."""
-    choice = dict(value)
-    count, samples = choice.get("threads"), choice.get("samples_seconds", {})
-    if type(count) is not int or not 1 <= count <= MAX_THREADS:
-        raise ValueError(f"{count!r} is not a number of threads")
-    return {
-        "threads": count,
-        "samples_seconds": {str(int(n)): [float(s) for s in taken] for n, taken in samples.items()},
-        "reason": str(choice.get("reason", ""))[:300],
-    }
-
-
-def check_size(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{value!r} is not a size")
     return value

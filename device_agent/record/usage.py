@@ -14,16 +14,43 @@ is for people.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from device_agent.errors import DataError
-from device_agent.record.fields import Refused, kind_of, list_of, text
+from device_agent.record.kinds import Choice, Many, Refused, Text
+from device_agent.record.named_kinds import Sentence
 from device_agent.record.preprocess import Preprocess
+from device_agent.record.schema import as_error, read, record
 
 #: A model has at most this many labels.
 MAX_LABELS = 1 << 16
 #: What an image can be flipped along, as an axis counted from the end.
 FLIP_AXES = {"height": -3, "width": -2}
+
+_LABELS = Many(Text(), most=MAX_LABELS)
+
+if TYPE_CHECKING:
+    Labels = tuple[str, ...]
+    Flips = tuple[str, ...]
+else:
+    Labels = _LABELS
+    Flips = Many(Choice(tuple(FLIP_AXES)), words=f"a list of {' and '.join(FLIP_AXES)}")
+
+
+@record(may_lack=True, takes_unknown=True)
+@dataclass(frozen=True)
+class _Input:
+    preprocess: Sentence | None = None
+    flip: Flips = ()
+
+
+@record(what="the metadata of the model", error=DataError, may_lack=True, takes_unknown=True)
+@dataclass(frozen=True)
+class _Metadata:
+    """What metadata say of the use, among other things."""
+
+    input: _Input = _Input()
+    labels: Labels = ()
 
 
 @dataclass(frozen=True)
@@ -37,23 +64,12 @@ class Usage:
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> Usage:
         """Checks what a package says; raises DataError."""
-        stated = metadata.get("input", {})
-        if not isinstance(stated, Mapping):
-            raise DataError(
-                "the metadata say something odd of the input", expected="an object", found=kind_of(stated)
-            )
-        name = stated.get("preprocess")
-        if name is not None and not isinstance(name, str):
-            raise DataError("unknown preprocessing", expected="text", found=kind_of(name))
-        flip = stated.get("flip", [])
-        if not isinstance(flip, (list, tuple)) or not all(axis in tuple(FLIP_AXES) for axis in flip):
-            raise DataError(
-                "unknown axes of a flip", expected=f"a list of {' and '.join(FLIP_AXES)}", found=kind_of(flip)
-            )
+        said = read(_Metadata, metadata)
+        name = said.input.preprocess
         return cls(
             None if name is None else Preprocess.parse(name),
-            tuple(dict.fromkeys(flip)),
-            check_labels(metadata.get("labels", [])),
+            tuple(dict.fromkeys(said.input.flip)),
+            said.labels,
         )
 
     def to_metadata(self, shape: Sequence[int] | None = None) -> dict[str, Any]:
@@ -74,7 +90,7 @@ class Usage:
 def check_labels(labels: Any) -> tuple[str, ...]:
     """The labels themselves, if they are some; raises DataError."""
     try:
-        checked: tuple[str, ...] = list_of(text, MAX_LABELS)(labels)
+        checked: tuple[str, ...] = _LABELS.read(labels)
     except Refused as refused:
-        raise DataError("these are no labels", expected=str(refused), found=kind_of(labels)) from None
+        raise as_error(refused, "the list of labels", DataError) from None
     return checked

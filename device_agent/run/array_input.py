@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 import zlib
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from device_agent.errors import AgentError
 from device_agent.record.release import MAX_JSON_BYTES
+from device_agent.record.schema import parse_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,7 +75,4 @@ def json_line_from_stdin() -> Any:
     data = sys.stdin.buffer.readline(MAX_JSON_BYTES + 1)
     if len(data) > MAX_JSON_BYTES:
         raise AgentError("too long a line on standard input", expected=f"at most {MAX_JSON_BYTES} bytes")
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise AgentError("the line on standard input is not JSON", found=str(error)[:200]) from None
+    return parse_json(data, what="the line on standard input", error=AgentError, most=MAX_JSON_BYTES)

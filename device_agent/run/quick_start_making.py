@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import secrets
 import shutil
@@ -56,7 +55,7 @@ def build(
         os.chmod(temporary / quick_starts.WEIGHTS, 0o600)
         fsync(temporary / quick_starts.WEIGHTS)
         start = quick_starts.QuickStart(
-            temporary,
+            folder=temporary,
             runtime=runtime,
             tflite_sha256=tflite_sha256,
             packed=packed,
@@ -82,9 +81,7 @@ def build(
         if quick_starts.describe(temporary / quick_starts.WEIGHTS) != start.weights:
             raise AgentError("XNNPACK does not take its own cache, and wrote it anew")
         start = dataclasses.replace(start, folder=target, warm_seconds=seconds)
-        quick_starts.write_file(
-            temporary / quick_starts.RECORD, json.dumps(quick_starts.to_json(start), sort_keys=True).encode()
-        )
+        quick_starts.write_file(temporary / quick_starts.RECORD, quick_starts.to_bytes(start))
         fsync(temporary)
         for other in starts.glob(f"{package_sha256}-*"):  # of another runtime too
             quick_starts.remove(other)

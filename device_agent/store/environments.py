@@ -7,11 +7,15 @@ kept pair names are removed.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
+
+from device_agent.errors import ArmletError
+from device_agent.record.named_kinds import Sha256
+from device_agent.record.schema import parse_json, read, record
 
 #: Pairs of environment and agent that stay.
 KEPT = 4
@@ -20,6 +24,15 @@ ABANDONED_SECONDS = 3600.0
 MAX_JSON_BYTES = 1 << 16
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@record(what="a pair of trees", takes_unknown=True)
+@dataclass(frozen=True)
+class Pair:
+    """What ``accepted/*.json`` says beside the answer to the smoke test: which trees passed it together."""
+
+    environment: Sha256
+    agent: Sha256
 
 
 def prune(home: Path, kept: int = KEPT) -> int:
@@ -53,8 +66,7 @@ def _digests(path: Path) -> set[str]:
     """The trees that a pair names; empty when the file does not say."""
     try:
         with open(path, "rb") as file:
-            record = json.loads(file.read(MAX_JSON_BYTES))
-        digests = {record["environment"], record["agent"]}
-    except (OSError, ValueError, KeyError, TypeError):
+            pair = read(Pair, parse_json(file.read(MAX_JSON_BYTES)))
+    except (OSError, ArmletError):
         return set()
-    return digests if all(isinstance(d, str) and _DIGEST.fullmatch(d) for d in digests) else set()
+    return {pair.environment, pair.agent}

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import json
 import os
 import stat
 import tarfile
@@ -23,6 +22,7 @@ from typing import Any, BinaryIO, Iterable, Iterator, Protocol, cast
 
 from device_agent.errors import StoreError
 from device_agent.record.release import MAX_BLOBS, MAX_JSON_BYTES, Release, check_digest
+from device_agent.record.schema import parse_json
 
 ARTIFACT_TYPE = "application/vnd.armlet.release.v1+json"
 LAYOUT_VERSION = "1.0.0"
@@ -227,10 +227,7 @@ def _digest_of(descriptor: Any) -> str:
 
 
 def _json(data: bytes, what: str) -> dict[str, Any]:
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise StoreError(f"the {what} is not JSON", found=str(error)[:200]) from None
+    value = parse_json(data, what=f"the {what}", error=StoreError, most=MAX_MANIFEST_BYTES)
     if not isinstance(value, dict):
         raise StoreError(f"the {what} is no JSON object", found=type(value).__name__)
     return value

@@ -14,7 +14,6 @@ all of them takes longer than the start; a folder that fails this is no start, a
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import mmap
@@ -24,8 +23,12 @@ import shutil
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Collection, Mapping
+from typing import TYPE_CHECKING, Any, Collection, Mapping
 
+from device_agent.errors import AgentError, ArmletError
+from device_agent.record.kinds import Integer
+from device_agent.record.named_kinds import RawText, Seconds, Sha256
+from device_agent.record.schema import parse_json, read, record, record_kind
 from device_agent.store.durable import sha256_of_file
 
 SCHEMA = "armlet.start/1"
@@ -45,6 +48,11 @@ _CPU_LINES = re.compile(
     r"|vendor_id|cpu family|model|stepping|flags)\s*:(.*)$",
     re.MULTILINE,
 )
+if TYPE_CHECKING:
+    ZeroPoint = int
+else:
+    ZeroPoint = Integer(-(1 << 31), 1 << 31)
+
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+-]+")
 
 
@@ -54,29 +62,36 @@ class File:
 
     size: int
     mtime_ns: int
-    sha256: str
+    sha256: Sha256
     sample: int
 
 
+@record(SCHEMA, "the record of a start", AgentError)
 @dataclass(frozen=True)
-class QuickStart:
-    """One start, whole as far as a quick look tells."""
+class _Kept:
+    """What ``start.json`` holds."""
 
-    folder: Path
     #: "ai-edge-litert 2.3.0".
     runtime: str
-    tflite_sha256: str
+    tflite_sha256: Sha256
     #: False for a release that is a plain .tflite.
     packed: bool
     metadata: Mapping[str, Any]
     #: Name, scale and zero point of each, in the order of the interpreter.
-    inputs: tuple[tuple[str, float, int], ...]
-    outputs: tuple[tuple[str, float, int], ...]
+    inputs: tuple[tuple[RawText, float, ZeroPoint], ...]
+    outputs: tuple[tuple[RawText, float, ZeroPoint], ...]
     model: File
     weights: File
     #: From the release's files to a ready interpreter when it was made, without it and with it.
-    cold_seconds: float
-    warm_seconds: float
+    cold_seconds: Seconds
+    warm_seconds: Seconds
+
+
+@dataclass(frozen=True)
+class QuickStart(_Kept):
+    """One start in its ``folder``, whole as far as a quick look tells."""
+
+    folder: Path
 
     @property
     def weights_path(self) -> Path:
@@ -116,22 +131,15 @@ def find(starts: Path, package_sha256: str, runtime: str) -> QuickStart | None:
     folder = starts / folder_name(package_sha256, runtime)
     try:
         with open(folder / RECORD, "rb") as file:
-            record = json.loads(file.read(MAX_RECORD_BYTES))
-        if record.pop("schema") != SCHEMA:
-            return None
-        model, weights = File(**record.pop("model")), File(**record.pop("weights"))
-        inputs, outputs = (
-            tuple((str(name), float(scale), int(zero)) for name, scale, zero in record.pop(side))
-            for side in ("inputs", "outputs")
-        )
-        start = QuickStart(folder, model=model, weights=weights, inputs=inputs, outputs=outputs, **record)
-        for name, known in ((MODEL, model), (WEIGHTS, weights)):
+            kept = read(_Kept, parse_json(file.read(MAX_RECORD_BYTES), most=MAX_RECORD_BYTES))
+        start = QuickStart(**vars(kept), folder=folder)
+        for name, known in ((MODEL, start.model), (WEIGHTS, start.weights)):
             found = os.stat(folder / name)
             if (found.st_size, found.st_mtime_ns) != (known.size, known.mtime_ns):
                 return None
             if _sample(folder / name) != known.sample:
                 return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ArmletError):
         return None
     return start if start.runtime == runtime else None
 
@@ -180,7 +188,6 @@ def _sample(path: Path) -> int:
     return checksum
 
 
-def to_json(start: QuickStart) -> dict[str, Any]:
-    record = dataclasses.asdict(start)
-    del record["folder"]
-    return {"schema": SCHEMA, **record}
+def to_bytes(start: QuickStart) -> bytes:
+    """What ``start.json`` holds of it."""
+    return json.dumps(record_kind(_Kept).write(start), sort_keys=True).encode()

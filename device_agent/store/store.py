@@ -32,11 +32,12 @@ from device_agent.record.release import (
     NAME,
     Release,
     Slot,
+    ThreadChoice,
     check_digest,
     check_keep,
     check_name,
-    check_threads,
 )
+from device_agent.record.schema import read
 from device_agent.store import quick_starts as starts
 from device_agent.store.blobs import Blobs
 from device_agent.store.durable import named_errors, write_durably
@@ -165,7 +166,7 @@ class Store:
         try:
             return self.slot(name)
         except StoreError as error:
-            return Slot(name).after("lost", None, str(error))
+            return Slot(name).after("lost", None, str(error), unix_seconds=time.time())
 
     def current(self, name: str) -> Release:
         """The release that runs under ``name``."""
@@ -185,7 +186,8 @@ class Store:
         release = self.release(release_id)
         slot = self.slot_or_fresh(release.name)
         if slot.trial is not None:
-            slot = slot.after("reverted", slot.trial, "interrupted before its health check was finished")
+            cut = "interrupted before its health check was finished"
+            slot = slot.after("reverted", slot.trial, cut, unix_seconds=time.time())
         keep = slot.keep if keep is None else check_keep(keep)
         return self._save(dataclasses.replace(slot, trial=release_id, keep=keep))
 
@@ -206,6 +208,7 @@ class Store:
                 "confirmed",
                 slot.trial,
                 reason,
+                unix_seconds=time.time(),
                 current=slot.trial,
                 trial=None,
                 **self._kept(slot, slot.trial),
@@ -232,7 +235,7 @@ class Store:
     def revert(self, name: str, reason: str) -> Slot:
         """Ends the trial without a change of ``current``, and keeps the reason."""
         slot = self._on_trial(name)
-        return self._save(slot.after("reverted", slot.trial, reason, trial=None))
+        return self._save(slot.after("reverted", slot.trial, reason, unix_seconds=time.time(), trial=None))
 
     def refused(self, name: str, release_id: str, reason: str) -> Slot:
         """Keeps why a release was not even tried; what ``name`` stands for stays what it is.
@@ -240,7 +243,7 @@ class Store:
         The same refusal again, as of a deploy in a loop, is one event: it must not push the others out of the history.
         """
         slot = self.slot_or_fresh(name)
-        told = slot.after("refused", release_id, reason)
+        told = slot.after("refused", release_id, reason, unix_seconds=time.time())
         if slot.history and {**slot.history[-1], "unix_seconds": 0} == {
             **told.history[-1],
             "unix_seconds": 0,
@@ -251,7 +254,7 @@ class Store:
     def remember_threads(self, name: str, choice: Mapping[str, Any]) -> Slot:
         """Keeps the threads that the release on trial is to run with (:mod:`device_agent.measuring.threads`)."""
         slot = self._on_trial(name)
-        known = {**slot.threads, str(slot.trial): check_threads(choice)}
+        known = {**slot.threads, str(slot.trial): read(ThreadChoice, choice)}
         return self._save(dataclasses.replace(slot, threads=known))
 
     def _on_trial(self, name: str) -> Slot:
@@ -287,7 +290,9 @@ class Store:
             "older": back[1:],
             "trial": None,
         }
-        return self._save(slot.after("rolled back", slot.current, reason, **pointers))
+        return self._save(
+            slot.after("rolled back", slot.current, reason, unix_seconds=time.time(), **pointers)
+        )
 
     def _require_whole(self, release_id: str, slot: Slot) -> None:
         """Raises StoreError unless a release, manifest and every blob, is there to be gone back to."""

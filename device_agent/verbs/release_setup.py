@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from device_agent.errors import ArmletError
 from device_agent.measuring import threads
+from device_agent.record.release import ThreadChoice
 from device_agent.run.conditions import (
     pin_to_big_cores,
     read_available_memory,
@@ -36,7 +37,7 @@ def prepare(
     kept: dict[str, Any] = {"kept": False, "reason": ""}
     if inference_seconds > MAX_INFERENCE_SECONDS:
         slow = f"an inference takes {inference_seconds:.0f} s, too long to run more of them in a deploy"
-        return {"start": {**kept, "reason": slow}, "threads": threads.ThreadChoice(1, {}, slow).to_json()}
+        return {"start": {**kept, "reason": slow}, "threads": ThreadChoice(1, {}, slow).to_json()}
     try:
         start = agent.keep_start(store, release)
         kept = {
@@ -50,9 +51,9 @@ def prepare(
     return {"start": kept, "threads": _choose_threads(agent, start, emulated).to_json()}
 
 
-def _choose_threads(agent: LoadedModel, start: QuickStart | None, emulated: bool) -> threads.ThreadChoice:
+def _choose_threads(agent: LoadedModel, start: QuickStart | None, emulated: bool) -> ThreadChoice:
     if emulated:
-        return threads.ThreadChoice(1, {}, "not measured: times of an emulated board say nothing")
+        return ThreadChoice(1, {}, "not measured: times of an emulated board say nothing")
     pin_to_big_cores()
     cores = usable_cores()
     # Without a start every candidate packs its weights into memory of its own.
@@ -62,7 +63,7 @@ def _choose_threads(agent: LoadedModel, start: QuickStart | None, emulated: bool
     try:
         return threads.measure(_maker(agent, start), cores)
     except (ArmletError, MemoryError) as error:
-        return threads.ThreadChoice(1, {}, f"not measured: {error or type(error).__name__}")
+        return ThreadChoice(1, {}, f"not measured: {error or type(error).__name__}")
 
 
 def _maker(agent: LoadedModel, start: QuickStart | None) -> Callable[[int], Callable[[], None]]:

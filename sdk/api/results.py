@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from sdk.deploy.agent.answers import Prepared
+from sdk.deploy.agent.answers import Prepared, SlotAnswer
 from sdk.explain.run import Accuracy
 from sdk.package.inspection import Inspection
 
@@ -235,9 +235,19 @@ class Slot:
         return None
 
     @classmethod
-    def from_answer(cls, answer: dict[str, Any]) -> Slot:
-        """From what :class:`sdk.deploy.agent.remote_agent.RemoteAgent` has checked."""
-        return cls(**{**answer, "history": tuple(Event(**event) for event in answer["history"])})
+    def from_answer(cls, answer: SlotAnswer) -> Slot:
+        """From what the agent said of a name."""
+        return cls(
+            name=answer.name,
+            current=answer.current,
+            previous=answer.previous,
+            trial=answer.trial,
+            package_sha256=answer.package_sha256,
+            package_bytes=answer.package_bytes,
+            history=tuple(Event(e.event, e.release, e.reason, e.unix_seconds) for e in answer.history),
+            older=answer.older,
+            threads=answer.chosen_threads,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -19,7 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from device_agent.record.named_kinds import Rate, Sentence
 from device_agent.record.profile import Profile
+from device_agent.record.schema import record
 from sdk.errors import DataError
 from sdk.explain.attribution import OperatorTime, attribute
 from sdk.explain.theory import ELEMENT_WISE as ELEMENT_WISE_GROUP
@@ -54,6 +56,7 @@ LEAST_STEPS_FOR_A_PEAK = 5
 LEAST_SECONDS_FOR_A_PEAK = 2e-6
 
 
+@record(what="peaks of a board", may_lack=True)
 @dataclass(frozen=True)
 class Peaks:
     """What a board can do on the profiled number of threads. ``source`` says who says so.
@@ -62,11 +65,11 @@ class Peaks:
     at which the peaks hold; None where it is unknown.
     """
 
-    flop_per_second: float
-    source: str
-    int8_per_second: float | None = None
-    memory_bytes_per_second: float | None = None
-    clock_hz: float | None = None
+    flop_per_second: Rate
+    source: Sentence
+    int8_per_second: Rate | None = None
+    memory_bytes_per_second: Rate | None = None
+    clock_hz: Rate | None = None
 
     def of(self, dtype: str) -> float:
         """Operations a second of this arithmetic."""

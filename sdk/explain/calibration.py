@@ -11,14 +11,14 @@ So a peak is what the runtime's best kernel reaches there, not what a data sheet
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from device_agent.record import fields
+from device_agent.record.named_kinds import Rate, Seconds, Threads, UnixSeconds
+from device_agent.record.schema import limits, read, record, write
 from sdk.errors import DataError
 from sdk.explain.breakdown import Peaks
 from sdk.graph.isolate import null_model
@@ -52,21 +52,22 @@ class Experiment:
     amount: float
 
 
+@record(SCHEMA, "a calibration", DataError)
 @dataclass(frozen=True)
 class Calibration:
     """Figures of one board with one runtime on ``threads`` threads."""
 
     board: str
-    threads: int
-    flop_per_second: float
-    int8_per_second: float
-    memory_bytes_per_second: float
-    call_seconds: float
+    threads: Threads
+    flop_per_second: Rate
+    int8_per_second: Rate
+    memory_bytes_per_second: Rate
+    call_seconds: Seconds
     runtime: str
     runtime_version: str
     machine: str
-    measured_unix_seconds: float
-    frequency_hz: float | None = None
+    measured_unix_seconds: UnixSeconds
+    frequency_hz: float | None = field(default=None, metadata=limits(low=1.0, high=1e12))
 
     def peaks(self) -> Peaks:
         """As the gap wants them."""
@@ -80,16 +81,12 @@ class Calibration:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict, with the schema's name and version under ``schema``."""
-        return {"schema": SCHEMA, **dataclasses.asdict(self)}
+        return write(self)
 
     @classmethod
     def from_json(cls, record: Any) -> Calibration:
         """The calibration that :meth:`to_json` wrote. Raises DataError that names the first field that is wrong."""
-        return cls(
-            **fields.check_record(
-                record, what="a calibration", schema=SCHEMA, checks=_CHECKS, error=DataError
-            )
-        )
+        return read(cls, record)
 
 
 def experiments() -> tuple[Experiment, ...]:
@@ -163,22 +160,3 @@ def _addition(elements: int) -> bytes:
     options = {"fusedActivationFunction": _NO_ACTIVATION, "potScaleInt16": True}
     add = Operator("ADD", (0, 1), (2,), options, "AddOptions")
     return write_graph(Graph(tensors, (add,), (0, 1), (2,)))
-
-
-def _rate(value: Any) -> float:
-    return fields.number(value, 1.0, 1e18)
-
-
-_CHECKS: Mapping[str, Any] = {
-    "board": fields.text,
-    "threads": lambda value: fields.integer(value, 1, 1024),
-    "flop_per_second": _rate,
-    "int8_per_second": _rate,
-    "memory_bytes_per_second": _rate,
-    "call_seconds": fields.seconds,
-    "runtime": fields.text,
-    "runtime_version": fields.text,
-    "machine": fields.text,
-    "measured_unix_seconds": lambda value: fields.number(value, 0.0, 1e11),
-    "frequency_hz": fields.optional(lambda value: fields.number(value, 1.0, 1e12)),
-}

@@ -9,14 +9,15 @@ Both ratios say how much faster the candidate is than the baseline, so the basel
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from device_agent.record.measurement import bootstrap_medians
+from device_agent.record.named_kinds import Positive, Sentence, Threads
+from device_agent.record.schema import limits, read, record, write
 from sdk.errors import DataError
 
 SCHEMA = "armlet.comparison/1"
@@ -61,6 +62,18 @@ class Contender:
     measurement: Timed
 
 
+@record(
+    SCHEMA,
+    "a comparison",
+    DataError,
+    derived=(
+        "theoretical_speedup",
+        "effective_speedup",
+        "measured_speedup",
+        "share_realised",
+        "effective_share_realised",
+    ),
+)
 @dataclass(frozen=True)
 class Comparison:
     """A candidate against a baseline.
@@ -72,17 +85,17 @@ class Comparison:
 
     baseline: str
     candidate: str
-    threads: int
+    threads: Threads
     baseline_macs: int
     candidate_macs: int
     baseline_effective_macs: int
     candidate_effective_macs: int
-    baseline_median_seconds: float
-    candidate_median_seconds: float
-    measured_low: float
-    measured_high: float
-    confidence: float
-    warnings: tuple[str, ...] = ()
+    baseline_median_seconds: Positive
+    candidate_median_seconds: Positive
+    measured_low: Positive
+    measured_high: Positive
+    confidence: float = field(metadata=limits(low=0.0, low_excluded=True, high=1.0, high_excluded=True))
+    warnings: tuple[Sentence, ...] = ()
 
     @property
     def theoretical_speedup(self) -> float | None:
@@ -127,9 +140,7 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict: the schema, the fields, and for readers that are not this class the ratios."""
-        record = {"schema": SCHEMA, **dataclasses.asdict(self)}
-        record["warnings"] = list(self.warnings)
-        return {**record, **{name: getattr(self, name) for name in _RATIOS}}
+        return write(self)
 
     @classmethod
     def from_json(cls, record: Any) -> Comparison:
@@ -137,36 +148,7 @@ class Comparison:
 
         The ratios are computed afresh and must be those of the record.
         """
-        if not isinstance(record, Mapping):
-            raise DataError("a comparison is not an object", expected="a JSON object", found=_show(record))
-        if record.get("schema") != SCHEMA:
-            raise DataError(
-                "a comparison has a schema that is not read here",
-                expected=SCHEMA,
-                found=_show(record.get("schema")),
-            )
-        unknown = sorted(map(str, set(record) - set(_CHECKS) - set(_RATIOS) - {"schema"}))
-        if unknown:
-            raise DataError("a comparison has unknown fields", expected=SCHEMA, found=_show(unknown))
-        for name, (expected, check) in _CHECKS.items():
-            if name not in record:
-                raise DataError("a comparison lacks a field", expected=name, found="nothing")
-            if not check(record[name]):
-                raise DataError(
-                    f"the field {name} of a comparison is not acceptable",
-                    expected=expected,
-                    found=_show(record[name]),
-                )
-        values = {name: record[name] for name in _CHECKS}
-        comparison = cls(**{**values, "warnings": tuple(values["warnings"])})
-        for name in _RATIOS:
-            if name in record and record[name] != getattr(comparison, name):
-                raise DataError(
-                    f"the field {name} of a comparison does not follow from the others",
-                    expected=_show(getattr(comparison, name)),
-                    found=_show(record[name]),
-                )
-        return comparison
+        return read(cls, record)
 
 
 def compare(
@@ -223,11 +205,11 @@ def _medians(contender: Contender, resamples: int, seed: int) -> np.ndarray:
 def differences(baseline: Contender, candidate: Contender) -> list[str]:
     """Conditions in which the two runs differ, a sentence each."""
     found = []
-    for field in ("threads", "machine", "emulated", "runtime", "runtime_version"):
-        first, second = getattr(baseline.measurement, field), getattr(candidate.measurement, field)
+    for name in ("threads", "machine", "emulated", "runtime", "runtime_version"):
+        first, second = getattr(baseline.measurement, name), getattr(candidate.measurement, name)
         if first != second:
             found.append(
-                f"measured under different conditions: {field.replace('_', ' ')} {first} and {second}"
+                f"measured under different conditions: {name.replace('_', ' ')} {first} and {second}"
             )
     return found
 
@@ -246,54 +228,3 @@ def _ratio(baseline: int, candidate: int) -> float | None:
 
 def _share(measured: float, theoretical: float | None) -> float | None:
     return None if theoretical is None else measured / theoretical
-
-
-def _show(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value.isprintable()
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 1 << 62
-
-
-def _is_positive(value: Any) -> bool:
-    # 1e300, not infinity: an int above every float must not reach float arithmetic. Not true of nan.
-    return type(value) in (int, float) and 0 < value < 1e300
-
-
-_TEXT = ("printable text", _is_text)
-_COUNT = ("a whole number from 0", _is_count)
-_POSITIVE = ("a number above 0", _is_positive)
-
-_CHECKS: dict[str, Any] = {
-    "baseline": _TEXT,
-    "candidate": _TEXT,
-    "threads": ("a whole number from 1", lambda value: _is_count(value) and value > 0),
-    "baseline_macs": _COUNT,
-    "candidate_macs": _COUNT,
-    "baseline_effective_macs": _COUNT,
-    "candidate_effective_macs": _COUNT,
-    "baseline_median_seconds": _POSITIVE,
-    "candidate_median_seconds": _POSITIVE,
-    "measured_low": _POSITIVE,
-    "measured_high": _POSITIVE,
-    "confidence": ("a number between 0 and 1", lambda value: _is_positive(value) and value < 1),
-    "warnings": (
-        "a list of printable texts",
-        lambda value: isinstance(value, list) and all(map(_is_text, value)),
-    ),
-}
-
-# Properties that go into the JSON beside the fields.
-_RATIOS = (
-    "theoretical_speedup",
-    "effective_speedup",
-    "measured_speedup",
-    "share_realised",
-    "effective_share_realised",
-)

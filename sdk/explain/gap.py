@@ -9,12 +9,14 @@ plus what did not scale.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from device_agent.record import fields
+from device_agent.record.kinds import Refused
+from device_agent.record.named_kinds import Positive, Sentence, SignedSeconds, Threads
+from device_agent.record.profile import METHODS
+from device_agent.record.schema import limits, read, record, write
 from sdk.errors import DataError
 from sdk.explain.breakdown import DISTURBANCE, PARTS, THREADS, Peaks, Subject, breakdown, dispatch_seconds
 from sdk.explain.causes import Case, causes
@@ -38,11 +40,12 @@ class Part:
     """
 
     name: str
-    seconds: float
-    baseline_seconds: float
-    candidate_seconds: float
+    seconds: SignedSeconds
+    baseline_seconds: SignedSeconds
+    candidate_seconds: SignedSeconds
 
 
+@record(SCHEMA, "a gap", DataError, earlier=EARLIER, derived=("share_realised",))
 @dataclass(frozen=True)
 class Gap:
     """A candidate against a baseline: from what theory promised to what was measured.
@@ -56,19 +59,19 @@ class Gap:
 
     baseline: str
     candidate: str
-    threads: int
+    threads: Threads
     work: str
-    theoretical_speedup: float
-    measured_speedup: float
-    promised_seconds: float
-    measured_seconds: float
-    peak_flop_per_second: float
-    peak_source: str
-    method: str
+    theoretical_speedup: Positive
+    measured_speedup: Positive
+    promised_seconds: Positive
+    measured_seconds: Positive
+    peak_flop_per_second: Positive
+    peak_source: Sentence
+    method: str = field(metadata=limits(choices=METHODS))
     parts: tuple[Part, ...]
-    causes: tuple[str, ...]
-    sparsity: str = ""
-    doubts: tuple[str, ...] = ()
+    causes: tuple[Sentence, ...] = field(metadata=limits(most=16))
+    sparsity: Sentence = ""
+    doubts: tuple[Sentence, ...] = field(default=(), metadata=limits(most=16))
 
     @property
     def share_realised(self) -> float:
@@ -101,19 +104,18 @@ class Gap:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict, with the share that arrived beside the fields."""
-        record = {"schema": SCHEMA, **dataclasses.asdict(self)}
-        record["parts"] = [dataclasses.asdict(part) for part in self.parts]
-        lists = {"causes": list(self.causes), "doubts": list(self.doubts)}
-        return {**record, **lists, "share_realised": self.share_realised}
+        return write(self)
 
     @classmethod
     def from_json(cls, record: Any) -> Gap:
         """The gap that :meth:`to_json` wrote. Raises DataError that names the first field that is wrong."""
-        if isinstance(record, Mapping) and record.get("schema") in EARLIER:
-            record = {**EARLIER[record["schema"]], **record, "schema": SCHEMA}
-        values = fields.check_record(record, what="a gap", schema=SCHEMA, checks=_CHECKS, error=DataError)
-        del values["share_realised"]
-        return cls(**values)
+        return read(cls, record)
+
+    def check_record(self) -> None:
+        """Raises Refused where the parts are not those that a gap has."""
+        names = tuple(part.name for part in self.parts)
+        if names != PARTS:
+            raise Refused("the parts " + ", ".join(PARTS), ", ".join(names)[:80]).at("parts")
 
 
 def explain(baseline: Subject, candidate: Subject, peaks: Peaks) -> tuple[Gap, ...]:
@@ -236,60 +238,3 @@ def sparsity_verdict(subject: Subject) -> str:
         f"smaller, not faster: {100 * zeros:.0f} % of the multiply-accumulates are by zero, but no sparse kernel "
         "(SPMM) ran, so the zeros were multiplied all the same"
     )
-
-
-# -- JSON ---------------------------------------------------------------------------------------------------------
-
-
-def _signed(value: Any) -> float:
-    return fields.number(value, -fields.MAX_SECONDS, fields.MAX_SECONDS)
-
-
-def _positive(value: Any) -> float:
-    number = fields.number(value, 0.0, 1e18)
-    if number == 0.0:
-        raise fields.Refused("a number above 0")
-    return number
-
-
-def _sentence(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > 2000 or not value.isprintable():
-        raise fields.Refused("printable text of at most 2000 characters")
-    return value
-
-
-def _part(value: Any) -> Part:
-    checks = {
-        "name": fields.one_of(*PARTS),
-        **dict.fromkeys(("seconds", "baseline_seconds", "candidate_seconds"), _signed),
-    }
-    if not isinstance(value, Mapping) or set(value) != set(checks):
-        raise fields.Refused("parts of " + ", ".join(checks))
-    return Part(**{name: check(value[name]) for name, check in checks.items()})
-
-
-def _parts(value: Any) -> tuple[Part, ...]:
-    parts = fields.list_of(_part, len(PARTS))(value)
-    if tuple(part.name for part in parts) != PARTS:
-        raise fields.Refused("the parts " + ", ".join(PARTS))
-    return parts
-
-
-_CHECKS: dict[str, Any] = {
-    "baseline": fields.text,
-    "candidate": fields.text,
-    "threads": lambda value: fields.integer(value, 1, 1024),
-    "work": fields.text,
-    "theoretical_speedup": _positive,
-    "measured_speedup": _positive,
-    "promised_seconds": _positive,
-    "measured_seconds": _positive,
-    "peak_flop_per_second": _positive,
-    "peak_source": _sentence,
-    "method": fields.one_of("runtime", "isolated"),
-    "parts": _parts,
-    "causes": fields.list_of(_sentence, 16),
-    "doubts": fields.list_of(_sentence, 16),
-    "sparsity": _sentence,
-    "share_realised": _positive,
-}

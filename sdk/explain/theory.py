@@ -10,13 +10,14 @@ the operator reads and writes if nothing stays in a cache, so small operators ca
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Container, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
+from device_agent.record.named_kinds import TensorName
+from device_agent.record.schema import limits, record, write
 from sdk.errors import ModelError
 from sdk.explain.macs import MULTIPLYING_KINDS, NOT_COUNTED, count_macs
 from sdk.graph.records import NUMPY_DTYPES, Graph, Operator, Tensor
@@ -66,6 +67,7 @@ _PREPARED_ONCE = frozenset({"DENSIFY", "DEQUANTIZE"})
 _BITS = {"INT4": 4, "UINT4": 4, "INT2": 2, "BFLOAT16": 16}
 
 
+@record(what="the cost of an operator", may_lack=("counted",))
 @dataclass(frozen=True)
 class OperatorCost:
     """One operator's share of an inference.
@@ -78,9 +80,9 @@ class OperatorCost:
 
     index: int
     kind: str
-    name: str
+    name: TensorName
     group: str
-    output_shape: tuple[int, ...]
+    output_shape: tuple[int, ...] = field(metadata=limits(most=16))
     dtype: str
     macs: int
     effective_macs: int
@@ -105,7 +107,7 @@ class OperatorCost:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict of the fields."""
-        return {**dataclasses.asdict(self), "output_shape": list(self.output_shape)}
+        return write(self)
 
 
 @dataclass(frozen=True)
@@ -138,8 +140,7 @@ class Totals:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict of the fields."""
-        record = dataclasses.asdict(self)
-        return {**record, "groups": list(record["groups"]), "not_counted": list(self.not_counted)}
+        return write(self)
 
 
 class Rates(Protocol):

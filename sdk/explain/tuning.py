@@ -7,10 +7,13 @@ runtime with one number of threads.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field
 from typing import Any
 
+from device_agent.record.kinds import Refused
 from device_agent.record.measurement import Measurement
+from device_agent.record.named_kinds import Sentence, Size, Threads
+from device_agent.record.schema import limits, read, record, write
 from sdk.errors import DataError
 
 SCHEMA = "armlet.tuning/1"
@@ -30,11 +33,11 @@ class Candidate:
 
     variant: str
     form: str  # "dense", "sparse" or "int8"
-    package_bytes: int
-    points_lost: float
+    package_bytes: Size
+    points_lost: float = field(metadata=limits(low=-100.0, high=100.0))
     runtime: str
     runtime_version: str
-    threads: int
+    threads: Threads
     measurement: Measurement | None = None
     instructions: int | None = None
 
@@ -50,28 +53,16 @@ class Candidate:
             return self.cost * (1 - EQUAL_INSTRUCTIONS / 2), self.cost * (1 + EQUAL_INSTRUCTIONS / 2)
         return self.measurement.median_interval()
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON-ready, raw samples included."""
-        measurement = None if self.measurement is None else self.measurement.to_json()
-        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "measurement": measurement}
-
-    @classmethod
-    def from_json(cls, record: dict[str, Any]) -> Candidate:
-        """What :meth:`to_json` wrote."""
-        measurement = record["measurement"]
-        return cls(
-            **{**record, "measurement": None if measurement is None else Measurement.from_json(measurement)}
-        )
-
 
 @dataclass(frozen=True)
 class LeftOut:
     """A variant that was not measured, on one runtime or at all, and why."""
 
     variant: str
-    reason: str
+    reason: Sentence
 
 
+@record(SCHEMA, "a result of `sdk tune`", DataError)
 @dataclass(frozen=True)
 class Tuned:
     """Everything that was tried on a board, the fastest first; ``chosen`` is the number of the one that won."""
@@ -80,13 +71,13 @@ class Tuned:
     board: str
     emulated: bool
     max_loss: float
-    checked_on: str  # which images the loss was measured on, in words
+    checked_on: Sentence  # which images the loss was measured on, in words
     samples: int  # so many of them
-    candidates: tuple[Candidate, ...]
-    left_out: tuple[LeftOut, ...]
+    candidates: tuple[Candidate, ...] = field(metadata=limits(least=1, most=4096))
+    left_out: tuple[LeftOut, ...] = field(metadata=limits(most=4096))
     chosen: int
     release: str = ""  # what runs there now, where the chosen one was deployed
-    package: str = ""  # the file that holds it, where it was kept
+    package: Sentence = ""  # the file that holds it, where it was kept
 
     @property
     def winner(self) -> Candidate:
@@ -99,29 +90,20 @@ class Tuned:
         return "instructions (the board is emulated)" if self.emulated else "median latency"
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {
-            "schema": SCHEMA,
-            **{f.name: getattr(self, f.name) for f in fields(self)},
-            "candidates": [c.to_json() for c in self.candidates],
-            "left_out": [asdict(one) for one in self.left_out],
-        }
+        """JSON-ready, raw samples included."""
+        return write(self)
 
     @classmethod
     def from_json(cls, record: Any) -> Tuned:
-        """What :meth:`to_json` wrote. Raises DataError for anything else."""
-        if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-            found = record.get("schema") if isinstance(record, dict) else type(record).__name__
-            raise DataError("this is not what `sdk tune -o` wrote", expected=SCHEMA, found=repr(found)[:80])
-        try:
-            known = {f.name: record[f.name] for f in fields(cls)}
-            known["candidates"] = tuple(Candidate.from_json(c) for c in record["candidates"])
-            known["left_out"] = tuple(LeftOut(**one) for one in record["left_out"])
-            tuned = cls(**known)
-            tuned.candidates[tuned.chosen]
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
-            raise DataError("this is not what `sdk tune -o` wrote", found=str(error)[:80]) from None
-        return tuned
+        """What :meth:`to_json` wrote. Raises DataError that names the first field that is wrong."""
+        return read(cls, record)
+
+    def check_record(self) -> None:
+        """Raises Refused where none of the candidates is the chosen one."""
+        if self.chosen >= len(self.candidates):
+            raise Refused(f"the number of one of {len(self.candidates)} candidates", str(self.chosen)).at(
+                "chosen"
+            )
 
 
 def choose(candidates: Sequence[Candidate], max_loss: float) -> tuple[tuple[Candidate, ...], int | None]:

@@ -68,13 +68,13 @@ def archive(files: Mapping[str, bytes]) -> bytes:
 
 def _manifest(release: PreparedRelease) -> dict[str, Any]:
     record, blobs = release.record, release.blobs
-    layers = [_descriptor(PART_TYPE, blobs[digest]) for digest, _ in record["parts"]]
+    layers = [_descriptor(PART_TYPE, blobs[digest]) for digest, _ in record.parts]
     others = (
-        ("golden_inputs_sha256", GOLDEN_TYPE),
-        ("golden_outputs_sha256", GOLDEN_TYPE),
-        ("signature_sha256", SIGNATURE_TYPE),
+        (record.golden_inputs_sha256, GOLDEN_TYPE),
+        (record.golden_outputs_sha256, GOLDEN_TYPE),
+        (record.signature_sha256, SIGNATURE_TYPE),
     )
-    layers += [_descriptor(kind, blobs[record[key]]) for key, kind in others if record.get(key)]
+    layers += [_descriptor(kind, blobs[digest]) for digest, kind in others if digest]
     return {
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPE,

@@ -9,25 +9,20 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
-import json
-import re
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from device_agent.package.codec.table import read_table
+from device_agent.record import release as on_board
+from device_agent.record.release import MAX_PARTS, Release
+from device_agent.record.schema import canonical
 from sdk.errors import PackageError, RemoteError
 
 #: A file that is not a package is cut into parts of this size.
 PART_BYTES = 1 << 20
-
-#: As device_agent.record.release has them; the host reaches that module only over a connection.
-RELEASE_SCHEMA = "armlet.release/1"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-MAX_PARTS = 4096
 
 
 @dataclass(frozen=True)
@@ -44,30 +39,25 @@ class PreparedRelease:
     """What the agent's ``install`` takes: ``record`` is the manifest, ``blobs`` all that it names, by SHA-256."""
 
     id: str
-    record: Mapping[str, Any]
+    record: Release
     blobs: Mapping[str, bytes]
 
     @property
     def name(self) -> str:
-        return str(self.record["name"])
+        return self.record.name
 
     @property
     def package_sha256(self) -> str:
-        return str(self.record["package_sha256"])
+        return self.record.package_sha256
 
     @property
     def package_bytes(self) -> int:
-        return sum(size for _, size in self.record["parts"])
+        return self.record.size
 
     @property
     def manifest(self) -> bytes:
         """Canonical JSON, of which ``id`` is the SHA-256."""
-        return manifest_bytes(self.record)
-
-
-def manifest_bytes(record: Mapping[str, Any]) -> bytes:
-    """A manifest as the agent writes it: were it another, its id would be, and nothing would be current."""
-    return json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
+        return canonical(self.record)
 
 
 def prepare(
@@ -81,27 +71,28 @@ def prepare(
             "this cannot be deployed", expected=f"1 to {MAX_PARTS} parts", found=str(len(parts))
         )
     blobs = {hashlib.sha256(part).hexdigest(): part for part in parts}
-    record: dict[str, Any] = {
-        "schema": RELEASE_SCHEMA,
-        "name": name,
-        "package_sha256": hashlib.sha256(data).hexdigest(),
-        "parts": [[hashlib.sha256(part).hexdigest(), len(part)] for part in parts],
-        "golden_inputs_sha256": None,
-        "golden_outputs_sha256": None,
-        "golden_tolerance": 0.0,
-    }
+    record = Release(
+        name=name,
+        package_sha256=hashlib.sha256(data).hexdigest(),
+        parts=tuple((hashlib.sha256(part).hexdigest(), len(part)) for part in parts),
+    )
     if golden is not None:
-        for key, array in (("inputs", golden.inputs), ("outputs", golden.outputs)):
-            blob = zlib.compress(npy_bytes(array), 9)
-            digest = hashlib.sha256(blob).hexdigest()
-            blobs[digest] = blob
-            record[f"golden_{key}_sha256"] = digest
-        record["golden_tolerance"] = float(golden.tolerance)
+        record = replace(
+            record,
+            golden_inputs_sha256=_add(blobs, zlib.compress(npy_bytes(golden.inputs), 9)),
+            golden_outputs_sha256=_add(blobs, zlib.compress(npy_bytes(golden.outputs), 9)),
+            golden_tolerance=float(golden.tolerance),
+        )
     if signature is not None:
-        digest = hashlib.sha256(signature).hexdigest()
-        blobs[digest] = signature
-        record["signature_sha256"] = digest
-    return PreparedRelease(hashlib.sha256(manifest_bytes(record)).hexdigest(), record, blobs)
+        record = replace(record, signature_sha256=_add(blobs, signature))
+    return PreparedRelease(record.id, record, blobs)
+
+
+def _add(blobs: dict[str, bytes], blob: bytes) -> str:
+    """Its SHA-256, by which it is among ``blobs`` now."""
+    digest = hashlib.sha256(blob).hexdigest()
+    blobs[digest] = blob
+    return digest
 
 
 def split(data: bytes) -> list[bytes]:
@@ -116,13 +107,7 @@ def split(data: bytes) -> list[bytes]:
 
 def check_name(name: str) -> str:
     """The name itself, if it can be that of a release; what begins with a dash would be an option to the agent."""
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise RemoteError(
-            "this cannot be the name of a release",
-            expected="1 to 64 letters, digits, dots, dashes and underscores, beginning with a letter or digit",
-            found=repr(name)[:80],
-        )
-    return name
+    return on_board.check_name(name, RemoteError)
 
 
 def npy_bytes(array: np.ndarray) -> bytes:

@@ -45,8 +45,8 @@ def status_of(known: Board, connection: Connection, progress: Progress = silent)
     if agent is not None:
         progress("ask the board", 0, 0)
         answer = agent.status()
-        versions = {key: answer[key] for key in versions}
-        slots = tuple(Slot.from_answer(slot) for slot in answer["releases"])
+        versions = {key: getattr(answer, key) for key in versions}
+        slots = tuple(Slot.from_answer(slot) for slot in answer.releases)
     return BoardStatus(
         board=known.name,
         address=connection.address,

@@ -16,6 +16,7 @@ from device_agent.package import reader as package_format
 from device_agent.package.codec.format import MAGIC
 from device_agent.record.measurement import Measurement
 from device_agent.record.profile import KernelTime, Profile
+from device_agent.record.schema import MAX_JSON_BYTES, parse_json
 from sdk.api.files.packing import inspect_decoded
 from sdk.board.catalogue import user_folder
 from sdk.board.description.records import Board
@@ -397,9 +398,6 @@ def load_calibration(board: str, threads: int) -> Calibration | None:
     path = calibration_path(board, threads)
     if not path.is_file():
         return None
-    try:
-        return Calibration.from_json(json.loads(read_file(path, "a calibration")))
-    except ValueError:
-        raise DataError(
-            f"{path} is not JSON", hint=f"Remove it, or run `sdk board calibrate {board}` again."
-        ) from None
+    hint = f"Remove it, or run `sdk board calibrate {board}` again."
+    data = read_file(path, "a calibration", most=MAX_JSON_BYTES)
+    return Calibration.from_json(parse_json(data, what=str(path), error=DataError, hint=hint))

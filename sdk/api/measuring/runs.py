@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from device_agent.record.schema import family, parse_json
 from sdk.api.files.packing import PathLike
 from sdk.api.measuring import size_suite, suites
 from sdk.api.measuring.size_suite import SizeRun
@@ -47,24 +48,23 @@ class Against:
 
 def read_run(path: PathLike) -> Report:
     """The report that ``sdk bench -o`` wrote. Raises DataError when the file holds something else."""
-    return Report.from_json(_read_json(path))
+    return Report.from_json(read_json(path))
 
 
 def read_record(path: PathLike) -> Report | SuiteRun | SizeRun:
     """Whatever ``sdk bench -o`` wrote: a run, a suite of runs, or a table of sizes. Raises DataError otherwise."""
-    record = _read_json(path)
-    schema = record.get("schema") if isinstance(record, dict) else None
-    if schema == suites.SCHEMA:
+    record = read_json(path)
+    kind = family(record.get("schema")) if isinstance(record, dict) else ""
+    if kind == family(suites.SCHEMA):
         return SuiteRun.from_json(record)
-    return SizeRun.from_json(record) if schema == size_suite.SCHEMA else Report.from_json(record)
+    return SizeRun.from_json(record) if kind == family(size_suite.SCHEMA) else Report.from_json(record)
 
 
-def _read_json(path: PathLike) -> Any:
-    data = read_file(Path(path), "a run that `sdk bench -o` wrote", most=MAX_RUN_BYTES)
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        raise DataError(f"{path} is not JSON", expected="a run that `sdk bench -o` wrote") from None
+def read_json(path: PathLike) -> Any:
+    """The value that a kept run holds as JSON. Raises DataError for what is none, FileError where it is not read."""
+    expected = "a run that `sdk bench -o` wrote"
+    data = read_file(Path(path), expected, most=MAX_RUN_BYTES)
+    return parse_json(data, what=str(path), error=DataError, expected=expected, most=MAX_RUN_BYTES)
 
 
 def write_run(report: Report | SuiteRun | SizeRun, path: PathLike) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from device_agent.record import fields
+from device_agent.record.named_kinds import Sentence, Size
+from device_agent.record.schema import limits, read, record, write
 from sdk import models
 from sdk.api.files.packing import inspect_bytes
 from sdk.compress.weights.cluster import cluster_array
@@ -27,16 +28,17 @@ SCHEMA = "armlet.size-suite/1"
 MAX_ORIGINAL_BYTES = 300_000_000
 
 
+@record(what="a row of sizes", derived=("ratio", "paper_ratio"))
 @dataclass(frozen=True)
 class SizeRow:
     """One network: bytes after every stage, and the paper's."""
 
     name: str
-    stages: tuple[tuple[str, int], ...]
-    package_bytes: int
-    original_bytes: int
-    paper_original_bytes: int
-    paper_bytes: int
+    stages: tuple[tuple[str, Size], ...] = field(metadata=limits(most=16))
+    package_bytes: Size
+    original_bytes: Size
+    paper_original_bytes: Size
+    paper_bytes: Size
 
     @property
     def ratio(self) -> float:
@@ -48,56 +50,24 @@ class SizeRow:
         return self.paper_original_bytes / self.paper_bytes
 
 
+@record(SCHEMA, "a table of sizes", DataError)
 @dataclass(frozen=True)
 class SizeRun:
     """The table. ``note`` says what it does not show."""
 
     suite: str
     source: str
-    rows: tuple[SizeRow, ...]
-    note: str
+    rows: tuple[SizeRow, ...] = field(metadata=limits(most=64))
+    note: Sentence
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""
-        rows = [{**asdict(r), "ratio": r.ratio, "paper_ratio": r.paper_ratio} for r in self.rows]
-        return {"schema": SCHEMA, "suite": self.suite, "source": self.source, "rows": rows, "note": self.note}
+        return write(self)
 
     @classmethod
     def from_json(cls, record: Any) -> SizeRun:
         """What :meth:`to_json` wrote. Raises DataError that names the first field that is wrong."""
-        values = fields.check_record(
-            record, what="a table of sizes", schema=SCHEMA, checks=_CHECKS, error=DataError
-        )
-        return cls(values["suite"], values["source"], values["rows"], values["note"])
-
-
-def _size(value: Any) -> int:
-    return fields.integer(value, 1, 1 << 50)
-
-
-def _stage(value: Any) -> tuple[str, int]:
-    if not isinstance(value, list) or len(value) != 2:
-        raise fields.Refused("stages with a name and bytes")
-    return fields.text(value[0]), _size(value[1])
-
-
-def _read_row(value: Any) -> SizeRow:
-    if not isinstance(value, Mapping) or set(value) != {*_ROW_CHECKS, "ratio", "paper_ratio"}:
-        raise fields.Refused("rows of " + ", ".join(_ROW_CHECKS))
-    return SizeRow(**{name: check(value[name]) for name, check in _ROW_CHECKS.items()})
-
-
-_ROW_CHECKS: dict[str, Any] = {
-    "name": fields.text,
-    "stages": fields.list_of(_stage, 16),
-    **dict.fromkeys(("package_bytes", "original_bytes", "paper_original_bytes", "paper_bytes"), _size),
-}
-_CHECKS: dict[str, Any] = {
-    "suite": fields.text,
-    "source": fields.text,
-    "rows": fields.list_of(_read_row, 64),
-    "note": fields.text,
-}
+        return read(cls, record)
 
 
 NOTE = (

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
-from device_agent.record import fields
+from device_agent.record.kinds import Many, Named, Text
+from device_agent.record.named_kinds import Positive
+from device_agent.record.named_kinds import Threads as ThreadCount
+from device_agent.record.schema import Held, limits, read, record, write
 from sdk import models
 from sdk.api.files.golden import golden_pair
 from sdk.api.measuring.measure import Threads, measure
@@ -32,87 +35,39 @@ class SuiteRow:
 
     name: str
     size: str
-    threads: int
+    threads: ThreadCount
     macs: int
-    median_seconds: float
-    theoretical_speedup: float
-    measured_speedup: float
-    paper_seconds: float | None = None
-    paper_speedup: float | None = None
+    median_seconds: Positive
+    theoretical_speedup: Positive
+    measured_speedup: Positive
+    paper_seconds: Positive | None = None
+    paper_speedup: Positive | None = None
 
 
+if TYPE_CHECKING:
+    SizedReports = tuple[tuple[str, Report], ...]
+else:
+    SizedReports = Many(Named((("size", Text()), ("report", Held(Report)))), least=1, most=64)
+
+
+@record(SCHEMA, "a suite", DataError, order=("suite", "source", "rows", "runs"))
 @dataclass(frozen=True)
 class SuiteRun:
     """A suite on a board: one report for each size, in which the networks were measured interleaved."""
 
     suite: str
     source: str
-    runs: tuple[tuple[str, Report], ...]
-    rows: tuple[SuiteRow, ...]
+    runs: SizedReports
+    rows: tuple[SuiteRow, ...] = field(metadata=limits(least=1, most=4096))
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready: the rows, and the reports with their raw samples."""
-        return {
-            "schema": SCHEMA,
-            "suite": self.suite,
-            "source": self.source,
-            "rows": [asdict(row) for row in self.rows],
-            "runs": [{"size": size, "report": report.to_json()} for size, report in self.runs],
-        }
+        return write(self)
 
     @classmethod
     def from_json(cls, record: Any) -> SuiteRun:
         """What :meth:`to_json` wrote. Raises DataError that names the first field that is wrong."""
-        values = fields.check_record(
-            record, what="a suite", schema=SCHEMA, checks=_SUITE_CHECKS, error=DataError
-        )
-        return cls(values["suite"], values["source"], values["runs"], values["rows"])
-
-
-def _row(value: Any) -> SuiteRow:
-    if not isinstance(value, Mapping) or set(value) != set(_ROW_CHECKS):
-        raise fields.Refused("rows of " + ", ".join(_ROW_CHECKS))
-    return SuiteRow(**{name: check(value[name]) for name, check in _ROW_CHECKS.items()})
-
-
-def _sized_report(value: Any) -> tuple[str, Report]:
-    if not isinstance(value, Mapping) or set(value) != {"size", "report"}:
-        raise fields.Refused("runs of a size and a report")
-    return fields.text(value["size"]), Report.from_json(value["report"])
-
-
-def _at_least_one(check: Any, most: int) -> Any:
-    checked = fields.list_of(check, most)
-
-    def check_all(value: Any) -> tuple:
-        if not value:
-            raise fields.Refused("a list of at least one")
-        return checked(value)
-
-    return check_all
-
-
-def _positive(value: Any) -> float:
-    return fields.number(value, 1e-12, 1e18)
-
-
-_ROW_CHECKS: dict[str, Any] = {
-    "name": fields.text,
-    "size": fields.text,
-    "threads": lambda value: fields.integer(value, 1, 1024),
-    "macs": lambda value: fields.integer(value, 0, 1 << 62),
-    "median_seconds": _positive,
-    "theoretical_speedup": _positive,
-    "measured_speedup": _positive,
-    "paper_seconds": fields.optional(_positive),
-    "paper_speedup": fields.optional(_positive),
-}
-_SUITE_CHECKS: dict[str, Any] = {
-    "suite": fields.text,
-    "source": fields.text,
-    "rows": _at_least_one(_row, 4096),
-    "runs": _at_least_one(_sized_report, 64),
-}
+        return read(cls, record)
 
 
 def run_suite(
@@ -182,8 +137,8 @@ def suite_rows(suite: Suite, size: Size, report: Report) -> list[SuiteRow]:
     for number in range(len(report.models[0].measurements)):
         first = report.models[0]
         first_median = first.measurements[number].median
-        for member, record in zip(suite.members, report.models, strict=True):
-            timed = record.measurements[number]
+        for member, model in zip(suite.members, report.models, strict=True):
+            timed = model.measurements[number]
             paper, first_paper = (
                 m.paper_milliseconds.get(size) if timed.threads == 1 else None
                 for m in (member, suite.members[0])
@@ -193,9 +148,9 @@ def suite_rows(suite: Suite, size: Size, report: Report) -> list[SuiteRow]:
                     name=member.name,
                     size=size_text(size),
                     threads=timed.threads,
-                    macs=record.macs,
+                    macs=model.macs,
                     median_seconds=timed.median,
-                    theoretical_speedup=first.macs / record.macs,
+                    theoretical_speedup=first.macs / model.macs,
                     measured_speedup=first_median / timed.median,
                     paper_seconds=paper / 1e3 if paper else None,
                     paper_speedup=first_paper / paper if paper and first_paper else None,

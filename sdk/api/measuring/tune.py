@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,14 @@ import numpy as np
 from device_agent.package import reader as package_format
 from device_agent.record.measurement import Measurement
 from device_agent.record.preprocess import Preprocess
+from device_agent.record.schema import family
 from device_agent.record.usage import Usage
 from sdk.api.boards.deploying import release_name
 from sdk.api.files.compressing import packed
 from sdk.api.files.golden import golden_pair
 from sdk.api.files.packing import PathLike, name_of
 from sdk.api.files.usage import package_metadata, usage_of
-from sdk.api.measuring.runs import MAX_RUN_BYTES
+from sdk.api.measuring.runs import read_json
 from sdk.board.description.records import Board
 from sdk.compress.board_form import specialise
 from sdk.compress.recipes import targets
@@ -29,7 +30,7 @@ from sdk.deploy.provision import instructions
 from sdk.deploy.provision.provisioning import prefer
 from sdk.deploy.session import Session, Target, make_ready, open_connection
 from sdk.errors import BoardError, DataError, ProvisionError, RemoteError
-from sdk.explain.tuning import Candidate, LeftOut, Tuned, choose
+from sdk.explain.tuning import SCHEMA, Candidate, LeftOut, Tuned, choose
 from sdk.graph.dataset import Dataset
 from sdk.graph.on_host.convert import convert
 from sdk.graph.on_host.data import has_splits, load_dataset
@@ -38,7 +39,7 @@ from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from sdk.package.release import Golden
 from sdk.tools.progress import Progress, silent
-from sdk.tools.system.files import read_file, write_file
+from sdk.tools.system.files import write_file
 from sdk.tools.system.quiet import quiet_tensorflow
 
 SPARSITIES = (0.7, 0.8, 0.9)
@@ -444,13 +445,8 @@ def write_tuned(tuned: Tuned, path: PathLike) -> None:
 
 def read_tuned(path: PathLike) -> Tuned | None:
     """What ``sdk tune -o`` wrote, or None where the file is JSON of another kind."""
-    try:
-        record = json.loads(
-            read_file(Path(path), "what `sdk tune -o` or `sdk bench -o` wrote", most=MAX_RUN_BYTES)
-        )
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(record, Mapping) or "tuning" not in str(record.get("schema")):
+    record = read_json(path)
+    if not isinstance(record, dict) or family(record.get("schema")) != family(SCHEMA):
         return None
     return Tuned.from_json(record)
 

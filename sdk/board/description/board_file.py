@@ -9,10 +9,12 @@ was found.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from device_agent.record.kinds import Refused, Text, shown
+from device_agent.record.schema import limits, record
 from sdk.board.description.records import (
     ARCHITECTURES,
     DTYPES,
@@ -27,9 +29,8 @@ from sdk.board.description.records import (
     RuntimeChoice,
 )
 from sdk.errors import BoardError
-from sdk.tools.toml_table import TomlTable, read_table
+from sdk.tools.toml_table import Above0, WordList, Words, read_toml
 
-_PYTHON = re.compile(r"3\.[0-9]+")
 _HINTS = dict.fromkeys(
     ("host", "hostname", "address", "ip", "port", "password", "key", "identity", "token"),
     "a board file holds no addresses and no credentials: use --host, --port, or ~/.ssh/config",
@@ -38,104 +39,149 @@ _HINTS = dict.fromkeys(
 
 def parse_board(text: str, *, name: str, origin: str) -> Board:
     """The board that the TOML ``text`` describes. ``origin`` is what errors call the file. Raises BoardError."""
-    return _board(read_table(text, origin, BoardError, hints=_HINTS), name)
+    return read_toml(_File, text, origin, BoardError, hints=_HINTS).board(name, origin)
 
 
-def _board(table: TomlTable, name: str) -> Board:
-    title = table.text("title")
-    architecture = table.text("architecture", ARCHITECTURES)
-    transport = table.text("transport", TRANSPORTS)
-    emulated = table.flag("emulated")
-    qemu_cpu = table.optional_text("qemu_cpu")
-    if emulated != (qemu_cpu is not None):
-        raise table.wrong("qemu_cpu", "a CPU model exactly where emulated = true", qemu_cpu)
-    system: dict[str, Any] = {}
-    if table.has("system"):
-        inner = table.table("system")
-        system = {
-            "os": inner.text("os"),
-            "user": inner.optional_text("user"),
-            "python_versions": inner.texts("python_versions", _PYTHON),
-        }
-        inner.text("source")
-        inner.finish()
-    memcpy = "memcpy_gigabytes_per_second"
-    board = Board(
-        name=name,
-        title=title,
-        architecture=architecture,
-        transport=transport,
-        emulated=emulated,
-        qemu_cpu=qemu_cpu,
-        **system,
-        runtimes=tuple(_runtime(item) for item in table.tables("runtimes")),
-        clusters=tuple(_cluster(item) for item in table.tables("clusters")),
-        memcpy_gigabytes_per_second=_figure(table, memcpy, "GB/s") if table.has(memcpy) else None,
-        published=tuple(entry for item in table.tables("published") for entry in _published(item)),
-        notes=table.texts("notes"),
-        keep_releases=_keep_releases(table),
-        origin=table.where,
-    )
-    table.finish()
-    cpus = [cpu for cluster in board.clusters for cpu in cluster.cpus]
-    if len(set(cpus)) != len(cpus):
-        raise table.wrong("clusters", "every CPU number in one cluster only", cpus)
-    return board
+def _list_of(key: str) -> Mapping[str, Any]:
+    return limits(words=f"a list of tables, [[{key}]]")
 
 
-def _keep_releases(table: TomlTable) -> int | None:
-    if not table.has("keep_releases"):
-        return None
-    keep = table.count("keep_releases")
-    if not MIN_KEEP <= keep <= MAX_KEEP:
-        raise table.wrong("keep_releases", f"{MIN_KEEP} to {MAX_KEEP}", keep)
-    return keep
+@record(may_lack=True)
+@dataclass(frozen=True)
+class _Figure:
+    value: Above0
+    kind: str = field(metadata=limits(choices=KINDS))
+    source: Words
+    low: Above0 | None = None
+    high: Above0 | None = None
+
+    def check_record(self) -> None:
+        bounds = (self.low, self.value, self.high)
+        low, value, high = bounds
+        one_sided = (low is None) != (high is None)
+        if one_sided or (low is not None and high is not None and not low <= value <= high):
+            raise Refused("both or neither, with low <= value <= high", shown(bounds)).at("low, high")
+
+    def of(self, unit: str) -> Figure:
+        return Figure(self.value, unit, self.kind, self.source, self.low, self.high)
 
 
-def _figure(parent: TomlTable, key: str, unit: str) -> Figure:
-    table = parent.table(key)
-    value = table.number("value")
-    low = table.number("low") if table.has("low") else None
-    high = table.number("high") if table.has("high") else None
-    figure = Figure(value, unit, table.text("kind", KINDS), table.text("source"), low, high)
-    table.finish()
-    if (low is None) != (high is None) or (low is not None and high is not None and not low <= value <= high):
-        raise table.wrong("low, high", "both or neither, with low <= value <= high", (low, value, high))
-    return figure
+@record(may_lack=True)
+@dataclass(frozen=True)
+class _Cluster:
+    cpus: tuple[int, ...] = field(metadata=limits(least=1, most=4096, words="a list of CPU numbers"))
+    core: Words
+    source: Words
+    clock_ghz: _Figure
+    fp32_flop_per_cycle: _Figure
+    int8_op_per_cycle: _Figure
+    peak_fp32_gflops_per_core: _Figure
+    peak_int8_gops_per_core: _Figure
+    isa: WordList = ()
 
-
-def _cluster(table: TomlTable) -> CoreCluster:
-    cpus = table.take("cpus", "a list of CPU numbers")
-    if not isinstance(cpus, list) or not cpus or not all(type(cpu) is int and cpu >= 0 for cpu in cpus):
-        raise table.wrong("cpus", "a list of CPU numbers", cpus)
-    cluster = CoreCluster(
-        core=table.text("core"),
-        cpus=tuple(cpus),
-        isa=table.texts("isa"),
-        source=table.text("source"),
-        clock_ghz=_figure(table, "clock_ghz", "GHz"),
-        fp32_flop_per_cycle=_figure(table, "fp32_flop_per_cycle", "FLOP/cycle"),
-        int8_op_per_cycle=_figure(table, "int8_op_per_cycle", "OP/cycle"),
-        peak_fp32_gflops_per_core=_figure(table, "peak_fp32_gflops_per_core", "GFLOP/s"),
-        peak_int8_gops_per_core=_figure(table, "peak_int8_gops_per_core", "GOP/s"),
-    )
-    table.finish()
-    return cluster
-
-
-def _runtime(table: TomlTable) -> RuntimeChoice:
-    choice = RuntimeChoice(table.text("name"), table.text("version"), table.text("source"))
-    table.finish()
-    return choice
-
-
-def _published(table: TomlTable) -> Iterator[PublishedLatency]:
-    framework, dtype, source = table.text("framework"), table.text("dtype", DTYPES), table.text("source")
-    threads = table.count("threads") if table.has("threads") else None
-    macs, latencies = table.table("million_macs"), table.table("latency_milliseconds")
-    table.finish()
-    for network in latencies.names():
-        yield PublishedLatency(
-            network, macs.number(network), framework, dtype, threads, latencies.number(network), source
+    def cluster(self) -> CoreCluster:
+        return CoreCluster(
+            core=self.core,
+            cpus=self.cpus,
+            isa=self.isa,
+            source=self.source,
+            clock_ghz=self.clock_ghz.of("GHz"),
+            fp32_flop_per_cycle=self.fp32_flop_per_cycle.of("FLOP/cycle"),
+            int8_op_per_cycle=self.int8_op_per_cycle.of("OP/cycle"),
+            peak_fp32_gflops_per_core=self.peak_fp32_gflops_per_core.of("GFLOP/s"),
+            peak_int8_gops_per_core=self.peak_int8_gops_per_core.of("GOP/s"),
         )
-    macs.finish()
+
+
+@record(may_lack=True)
+@dataclass(frozen=True)
+class _Published:
+    """Latencies of several networks from one source."""
+
+    framework: Words
+    dtype: str = field(metadata=limits(choices=DTYPES))
+    source: Words
+    million_macs: Mapping[str, Above0]
+    latency_milliseconds: Mapping[str, Above0]
+    threads: int | None = field(default=None, metadata=limits(low=1, words="a whole number above 0"))
+
+    def check_record(self) -> None:
+        for network in self.latency_milliseconds:
+            if network not in self.million_macs:
+                raise Refused("a number above 0", "nothing", "missing").at("million_macs", network)
+        for network in self.million_macs:
+            if network not in self.latency_milliseconds:
+                known = ", ".join(sorted(self.latency_milliseconds))
+                raise Refused(f"only {known}", network, "unknown").at("million_macs", network)
+
+    def latencies(self) -> Iterator[PublishedLatency]:
+        for network, milliseconds in self.latency_milliseconds.items():
+            macs = self.million_macs[network]
+            yield PublishedLatency(
+                network, macs, self.framework, self.dtype, self.threads, milliseconds, self.source
+            )
+
+
+@record(may_lack=True)
+@dataclass(frozen=True)
+class _System:
+    os: Words
+    source: Words
+    user: Words | None = None
+    python_versions: WordList = field(
+        default=(), metadata=limits(inner=Text(16, pattern=r"3\.[0-9]+", words="texts like 3.11"))
+    )
+
+
+@dataclass(frozen=True)
+class _Runtime:
+    name: Words
+    version: Words
+    source: Words
+
+
+@record(may_lack=True)
+@dataclass(frozen=True)
+class _File:
+    title: Words
+    architecture: str = field(metadata=limits(choices=ARCHITECTURES))
+    transport: str = field(metadata=limits(choices=TRANSPORTS))
+    emulated: bool = False
+    qemu_cpu: Words | None = None
+    system: _System | None = None
+    runtimes: tuple[_Runtime, ...] = field(default=(), metadata=_list_of("runtimes"))
+    clusters: tuple[_Cluster, ...] = field(default=(), metadata=_list_of("clusters"))
+    memcpy_gigabytes_per_second: _Figure | None = None
+    published: tuple[_Published, ...] = field(default=(), metadata=_list_of("published"))
+    notes: WordList = ()
+    keep_releases: int | None = field(
+        default=None, metadata=limits(low=MIN_KEEP, high=MAX_KEEP, words=f"{MIN_KEEP} to {MAX_KEEP}")
+    )
+
+    def check_record(self) -> None:
+        if self.emulated != (self.qemu_cpu is not None):
+            raise Refused("a CPU model exactly where emulated = true", shown(self.qemu_cpu)).at("qemu_cpu")
+        cpus = [cpu for cluster in self.clusters for cpu in cluster.cpus]
+        if len(set(cpus)) != len(cpus):
+            raise Refused("every CPU number in one cluster only", str(cpus)[:60]).at("clusters")
+
+    def board(self, name: str, origin: str) -> Board:
+        memcpy, system = self.memcpy_gigabytes_per_second, self.system
+        return Board(
+            name=name,
+            title=self.title,
+            architecture=self.architecture,
+            transport=self.transport,
+            emulated=self.emulated,
+            qemu_cpu=self.qemu_cpu,
+            os=None if system is None else system.os,
+            user=None if system is None else system.user,
+            python_versions=() if system is None else system.python_versions,
+            runtimes=tuple(RuntimeChoice(r.name, r.version, r.source) for r in self.runtimes),
+            clusters=tuple(cluster.cluster() for cluster in self.clusters),
+            memcpy_gigabytes_per_second=None if memcpy is None else memcpy.of("GB/s"),
+            published=tuple(latency for entry in self.published for latency in entry.latencies()),
+            notes=self.notes,
+            keep_releases=self.keep_releases,
+            origin=origin,
+        )

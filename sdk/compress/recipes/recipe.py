@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from device_agent.record.kinds import Number, Table, Text, shown
+from device_agent.record.named_kinds import Share, Size, TensorName
+from device_agent.record.schema import Held, limits, record, write
 from sdk.compress.rewrite.dead_channels import drop_dead_channels
 from sdk.compress.rewrite.equalise import equalise
 from sdk.compress.rewrite.short_names import shorten_names
@@ -31,7 +34,6 @@ from sdk.compress.solve.synthetic_images import correct_biases
 from sdk.compress.train.fine_tuning import tune
 from sdk.compress.train.schedule import Tuning
 from sdk.compress.train.student import State
-from sdk.compress.weights.blocks import check_block
 from sdk.compress.weights.cluster import cluster
 from sdk.compress.weights.prune import prune
 from sdk.compress.weights.selection import layer_names
@@ -39,16 +41,27 @@ from sdk.errors import DataError, ModelError, UnsupportedOperator
 from sdk.graph.execute import Executor
 from sdk.graph.records import Graph
 from sdk.tools.progress import Progress
+from sdk.tools.toml_table import parse_toml, read_table
 
 if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
 
 
 EFFORTS = ("none", "calibrate", "train")
+SCOPES = ("layer", "global")
 SENSITIVITY_SAMPLES = 512
 ROUNDING_SAMPLES = 128  # that int8 weights are rounded on
 
 
+if TYPE_CHECKING:
+    Price = float
+    Digest = str
+else:
+    Price = Number(0.0, 1.0, high_excluded=True, words="0 <= price < 1")
+    Digest = Text(64, pattern="([0-9a-f]{64})?", words="64 lower-case hexadecimal digits")
+
+
+@record(what="the recipe of a layer", may_lack=True, left_out=("sparsity", "clusters", "price"))
 @dataclass(frozen=True)
 class LayerRecipe:
     """What one layer gets in place of what the recipe says for all; None leaves it at that.
@@ -56,15 +69,18 @@ class LayerRecipe:
     ``price`` counts for "calibrate": that many times the recipe's.
     """
 
-    sparsity: float | None = None
+    sparsity: Share | None = None
     clusters: int | None = None
-    price: float | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """What differs from the recipe."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+    price: float | None = field(default=None, metadata=limits(low=0.0))
 
 
+if TYPE_CHECKING:
+    Layers = tuple[tuple[str, LayerRecipe], ...]
+else:
+    Layers = Table(TensorName, Held(LayerRecipe), as_pairs=True)
+
+
+@record(what="a recipe", error=ModelError, may_lack=True)
 @dataclass(frozen=True)
 class Recipe:
     """What is done. ``sparsity`` 0 or ``clusters`` 0 leaves that pass out.
@@ -76,29 +92,31 @@ class Recipe:
     of a layer.
     """
 
-    sparsity: float = 0.7  # share of the selected weights that becomes zero
-    scope: str = "layer"  # where magnitudes are compared: "layer" or "global"
+    sparsity: Share = 0.7  # share of the selected weights that becomes zero
+    scope: str = field(default="layer", metadata=limits(choices=SCOPES))  # where magnitudes are compared
     clusters: int = 32  # centroids a layer, zero included
-    effort: str = "none"
-    price: float = 0.0  # nats a bit; for "train" 0 counts none
+    effort: str = field(default="none", metadata=limits(choices=EFFORTS))
+    price: Price = 0.0  # nats a bit; for "train" 0 counts none
     samples: int = 0  # of the data set, taken evenly
     hold_out: int = 0  # every so many-th of them is kept back to check on; 0 keeps none
     seed: int = 0
-    data_sha256: str = ""  # digest of the images that were calibrated or trained on
+    data_sha256: Digest = ""  # digest of the images that were calibrated or trained on
     epochs: int = 0
     shift: int = 0  # pixels that images are moved by, at most, while training
     flip: bool = False  # half of the images are mirrored while training
-    block: int = 1  # output channels of a 1x1 convolution that share their zeros: sdk.compress.weights.blocks
+    block: Size = (
+        1  # output channels of a 1x1 convolution that share their zeros: sdk.compress.weights.blocks
+    )
     ranks: Ranks = ()  # layers that become two of low rank first of all: sdk.compress.rewrite.low_rank
     # Without data: channels are made alike first, and biases corrected last on made-up images of this preprocessing.
     equalise: bool = False
     made_up: str = ""
     int8: bool = False  # quantised last, after everything that is done to a float graph: see ``to_int8``
-    layers: tuple[tuple[str, LayerRecipe], ...] = ()  # by the names of ``layer_names``
+    layers: Layers = ()  # by the names of ``layer_names``
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready fields, for the package's provenance."""
-        used = asdict(self)
+        used = write(self)
         learns = ("samples", "hold_out", "seed", "data_sha256")
         unused = {
             "none": ("price", "epochs", "shift", *(("seed",) if self.int8 else learns)),
@@ -112,10 +130,6 @@ class Recipe:
         for name in ("int8", "flip", "layers", "ranks", "equalise", "made_up"):
             if not used[name]:
                 del used[name]
-        if self.ranks:
-            used["ranks"] = dict(self.ranks)
-        if self.layers:
-            used["layers"] = {name: layer.to_json() for name, layer in self.layers}
         return used
 
     def to_toml(self) -> str:
@@ -134,34 +148,11 @@ class Recipe:
     @classmethod
     def from_toml(cls, text: str) -> Recipe:
         """Reads ``to_toml``'s text. Raises :class:`ModelError` for what is not a recipe."""
-        try:
-            import tomllib  # type: ignore[import-not-found]
-        except ModuleNotFoundError:  # before Python 3.11
-            import tomli as tomllib
-        try:
-            table = tomllib.loads(text)["recipe"]
-            if unknown := sorted(set(table) - {f.name for f in fields(cls)}):
-                raise ModelError("the recipe has unknown entries", found=", ".join(unknown))
-            layers = tuple((name, _layer(own)) for name, own in table.pop("layers", {}).items())
-            ranks = tuple((name, int(rank)) for name, rank in table.pop("ranks", {}).items())
-            defaults = asdict(cls())
-            recipe = cls(
-                **{name: type(defaults[name])(value) for name, value in table.items()},
-                layers=layers,
-                ranks=ranks,
-            )
-        except (AttributeError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
-            raise ModelError(
-                "this is not a recipe", expected="TOML with a table [recipe]", found=str(error)
-            ) from error
-        if recipe.effort not in EFFORTS:
-            raise ModelError("unknown effort", expected=" or ".join(EFFORTS), found=repr(recipe.effort))
-        check_block(recipe.block)
-        if not 0 <= recipe.price < 1:
-            raise ModelError(
-                "the price of a bit is out of range", expected="0 <= price < 1", found=str(recipe.price)
-            )
-        return recipe
+        table = parse_toml(text, "the recipe", ModelError).get("recipe")
+        if not isinstance(table, dict):
+            found = "no such table" if table is None else shown(table)
+            raise ModelError("this is not a recipe", expected="TOML with a table [recipe]", found=found)
+        return read_table(cls, table, "the recipe", ModelError)
 
 
 def apply(
@@ -247,11 +238,6 @@ def learned_from(dataset: Dataset, recipe: Recipe) -> Dataset:
 def _toml(value: Any) -> str:
     # A JSON string is a TOML string.
     return json.dumps(value) if isinstance(value, bool | str) else repr(value)
-
-
-def _layer(table: dict[str, Any]) -> LayerRecipe:
-    kinds = {"sparsity": float, "clusters": int, "price": float}
-    return LayerRecipe(**{name: kinds[name](value) for name, value in table.items()})
 
 
 def _own(graph: Graph, recipe: Recipe) -> dict[int, LayerRecipe]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from device_agent.record.kinds import Table
+from device_agent.record.named_kinds import Size, TensorName
 from sdk.compress.rewrite.low_rank import CHANNEL_BITS, SAVING, candidates, factorise, factors, winning_rank
 from sdk.compress.solve.calibrate import output_sensitivities, with_biases
 from sdk.compress.solve.layer import STEP_FACTOR, entropy_bits
@@ -24,7 +26,10 @@ from sdk.tools.progress import Progress
 if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
 
-Ranks = tuple[tuple[str, int], ...]  # by the names of ``layer_names``
+if TYPE_CHECKING:
+    Ranks = tuple[tuple[str, int], ...]  # by the names of ``layer_names``
+else:
+    Ranks = Table(TensorName, Size, as_pairs=True)
 
 SAMPLES = 64  # images that tell what a layer sees: the decision needs no more
 # How factors may be coded without data: sparsity and centroids, the hardest first.

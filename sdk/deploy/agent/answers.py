@@ -1,6 +1,7 @@
-"""Checks of what an agent answers: a board's bytes are hostile until every field has its type and its limits.
+"""What an agent answers, as records: a board's bytes are hostile until every field has its type and its limits.
 
-Each function takes the answer to a verb (an object of JSON) and a key, and gives the checked value. Raises RemoteError.
+Agents of other versions answer more or less than this: fields that are not known here are passed over. What a board
+says in words is cut and made printable.
 """
 
 from __future__ import annotations
@@ -8,76 +9,106 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import re
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from device_agent.record.kinds import Number, Text
+from device_agent.record.kinds import Words as PrintableWords
+from device_agent.record.measurement import Measurement
+from device_agent.record.named_kinds import Count, Seconds, Sha256, Size, Threads
+from device_agent.record.profile import Profile
+from device_agent.record.release import MAX_KEEP, ReleaseName, ThreadChoice
+from device_agent.record.schema import limits, read, record, write
 from sdk.errors import RemoteError
-from sdk.package.release import NAME
-from sdk.tools.printable import printable_text
 
+T = TypeVar("T")
+
+#: Raw samples of many models, or the outputs of one batch.
+MAX_LONG_ANSWER_BYTES = 128 << 20
 MAX_TEXT = 300
-#: A board keeps no more releases of a name (device_agent.record.release).
-MAX_RELEASES = 64
+
+if TYPE_CHECKING:
+    Words = str
+    NotNegative = float
+    Clock = float
+    Base64 = str
+else:
+    Words = PrintableWords(MAX_TEXT)
+    NotNegative = Number(0.0, 1e12)
+    #: What a board's clock says, right or wrong; one that was never set must not hide what happened.
+    Clock = Number(-1e15, 1e15)
+    Base64 = Text(MAX_LONG_ANSWER_BYTES, any_characters=True, words="an .npy array in base64")
 
 
-def printable(value: Any) -> str:
-    """A board's words: short, and unable to drive a terminal."""
-    return printable_text(value, MAX_TEXT)
+def read_answer(cls: type[T], answer: Any, verb: str) -> T:
+    """The record that an agent's answer to ``verb`` holds. Raises RemoteError that names what is wrong with it."""
+    return read(cls, answer, what=f"the agent's answer to `{verb}`", error=RemoteError)
 
 
-def no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
+@record(may_lack=True, takes_unknown=True)
+@dataclass(frozen=True)
+class Failure:
+    """The parts of an error that the agent answers, as :class:`device_agent.errors.ArmletError` has them."""
+
+    what: Words | None = None
+    expected: Words | None = None
+    found: Words | None = None
+    hint: Words | None = None
 
 
-def not_acceptable(verb: str, key: str, value: Any) -> RemoteError:
-    return RemoteError(
-        f"the agent's answer to `{verb}` is not acceptable", found=f"{key}: {printable(value)!r}"
-    )
+# -- deploying ------------------------------------------------------------------------------------------------------
 
 
-def arrived_bytes(blob: bytes, said: Any) -> int:
-    """How much of a blob the board has: [bytes, sha256], where these are the very bytes that the blob begins with."""
-    if (
-        not isinstance(said, list)
-        or len(said) != 2
-        or type(said[0]) is not int
-        or not 0 < said[0] <= len(blob)
-    ):
-        return 0
-    return said[0] if hashlib.sha256(blob[: said[0]]).hexdigest() == said[1] else 0
+@record(may_lack=True, takes_unknown=True)
+@dataclass(frozen=True)
+class MissingAnswer:
+    """Which blobs the board lacks, how much of them it has, and whether the release runs already.
+
+    ``current``: there is nothing to do. ``recheck``: it was confirmed in another environment than this agent's.
+    """
+
+    missing: tuple[str, ...]
+    partial: Mapping[str, Any] = field(default_factory=dict)
+    current: bool = False
+    recheck: bool = False
 
 
-def number_of(answer: dict[str, Any], verb: str, key: str) -> float:
-    value = answer.get(key)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value <= 1e12:
-        raise not_acceptable(verb, key, value)
-    return float(value)
+@record(may_lack=True, takes_unknown=True)
+@dataclass(frozen=True)
+class _Start:
+    bytes: Count | None = None
+    warm_seconds: Seconds | None = None
+    cold_seconds: Seconds | None = None
+    reason: Words | None = None
 
 
-def optional_number_of(answer: dict[str, Any], verb: str, key: str) -> float | None:
-    return None if answer.get(key) is None else number_of(answer, verb, key)
+@record(may_lack=True, takes_unknown=True)
+@dataclass(frozen=True)
+class _Threads:
+    threads: Threads
+    reason: Words = ""
 
 
-def optional_size_of(answer: dict[str, Any], verb: str, key: str) -> int | None:
-    value = optional_number_of(answer, verb, key)
-    return None if value is None else int(value)
+@record(takes_unknown=True)
+@dataclass(frozen=True)
+class PreparedAnswer:
+    """What a health check answers under ``prepared``."""
 
+    threads: _Threads
+    start: _Start
 
-def sha256_of(answer: dict[str, Any], verb: str, key: str) -> str:
-    value = answer.get(key)
-    if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{64}", value):
-        raise not_acceptable(verb, key, value)
-    return value
-
-
-def one_of(answer: dict[str, Any], verb: str, key: str, allowed: tuple[str, ...]) -> str:
-    value = answer.get(key)
-    if value not in allowed:
-        raise not_acceptable(verb, key, value)
-    return str(value)
+    def prepared(self) -> Prepared:
+        return Prepared(
+            threads=self.threads.threads,
+            threads_reason=self.threads.reason,
+            start_bytes=self.start.bytes,
+            start_seconds=self.start.warm_seconds,
+            cold_start_seconds=self.start.cold_seconds,
+            start_reason=self.start.reason or "",
+        )
 
 
 @dataclass(frozen=True)
@@ -96,90 +127,152 @@ class Prepared:
     start_reason: str
 
     def to_json(self) -> dict[str, Any]:
-        return dict(vars(self))
+        return write(self)
 
 
-def prepared_of(check: dict[str, Any], verb: str) -> Prepared | None:
-    """What a health check answers under ``prepared``; None where the board prepared nothing."""
-    prepared = check.get("prepared")
-    if prepared is None:
-        return None
-    if not isinstance(prepared, dict):
-        raise not_acceptable(verb, "prepared", prepared)
-    threads, start = prepared.get("threads"), prepared.get("start")
-    if not isinstance(threads, dict) or not isinstance(start, dict):
-        raise not_acceptable(verb, "prepared", prepared)
-    count = optional_size_of(threads, verb, "threads")
-    if not count:
-        raise not_acceptable(verb, "threads", count)
-    return Prepared(
-        threads=count,
-        threads_reason=printable(threads.get("reason")),
-        start_bytes=optional_size_of(start, verb, "bytes"),
-        start_seconds=optional_number_of(start, verb, "warm_seconds"),
-        cold_start_seconds=optional_number_of(start, verb, "cold_seconds"),
-        start_reason=printable(start.get("reason") or ""),
-    )
+@record(may_lack=True, takes_unknown=True)
+@dataclass(frozen=True)
+class CheckAnswer:
+    """What a health check found; None where there was none to run."""
+
+    largest_difference: NotNegative | None = None
+    seconds: NotNegative | None = None
+    prepared: PreparedAnswer | None = None
 
 
-def slot_of(record: Any, verb: str) -> dict[str, Any]:
-    if not isinstance(record, dict) or not NAME.fullmatch(str(record.get("name"))):
-        raise not_acceptable(verb, "slot", record)
-    ids = {
-        key: None if record.get(key) is None else sha256_of(record, verb, key)
-        for key in ("current", "previous", "trial", "package_sha256")
-    }
-    older = record.get("older", [])
-    if not isinstance(older, list) or len(older) > MAX_RELEASES:
-        raise not_acceptable(verb, "older", older)
-    history = record.get("history")
-    if not isinstance(history, list) or not all(isinstance(event, dict) for event in history):
-        raise not_acceptable(verb, "history", history)
-    return {
-        "name": record["name"],
-        **ids,
-        "older": tuple(sha256_of({"older": release}, verb, "older") for release in older),
-        "package_bytes": optional_size_of(record, verb, "package_bytes"),
-        "threads": _threads_of(record, verb),
-        "history": [
-            {
-                "event": printable(event.get("event")),
-                "release": None if event.get("release") is None else sha256_of(event, verb, "release"),
-                "reason": printable(event.get("reason")),
-                "unix_seconds": _clock_of(event, verb),
-            }
-            for event in history
-        ],
-    }
+@record(may_lack=True, takes_unknown=True)
+@dataclass(frozen=True)
+class InstallAnswer:
+    """How a deploy ended. ``was_current``: the release that did not pass its check is the one that ran already."""
+
+    state: str = field(metadata=limits(choices=("confirmed", "unchanged", "trial", "reverted")))
+    release: Sha256 | None = None
+    reason: Words | None = None
+    was_current: bool = False
+    check: CheckAnswer | None = None
 
 
-def _threads_of(record: dict[str, Any], verb: str) -> int | None:
-    """The threads that were chosen for the current release of a slot; None where nothing was chosen."""
-    known = record.get("threads") or {}
-    if not isinstance(known, dict):
-        raise not_acceptable(verb, "threads", known)
-    choice = known.get(record.get("current"))
-    if choice is None:
-        return None
-    if not isinstance(choice, dict):
-        raise not_acceptable(verb, "threads", choice)
-    return optional_size_of(choice, verb, "threads")
+@record(may_lack=True, takes_unknown=True)
+@dataclass(frozen=True)
+class RolledBackAnswer:
+    """Whether a deploy was undone: not where another release runs."""
+
+    rolled_back: bool
 
 
-def _clock_of(event: dict[str, Any], verb: str) -> float:
-    """What the board's clock said, right or wrong; one that was never set must not hide what happened."""
-    said = event.get("unix_seconds")
-    if isinstance(said, bool) or not isinstance(said, (int, float)) or not -1e15 <= said <= 1e15:
-        raise not_acceptable(verb, "unix_seconds", said)
-    return float(said)
+# -- what is there --------------------------------------------------------------------------------------------------
 
 
-def outputs_of(answer: dict[str, Any], count: int) -> np.ndarray:
+@record(may_lack=True, takes_unknown=True)
+@dataclass(frozen=True)
+class EventAnswer:
+    """Something that happened to a name."""
+
+    unix_seconds: Clock
+    event: Words = ""
+    release: Sha256 | None = None
+    reason: Words = ""
+
+
+@record(may_lack=True, takes_unknown=True)
+@dataclass(frozen=True)
+class SlotAnswer:
+    """What a name stands for; ``package_bytes`` and ``package_sha256`` are those of the current release."""
+
+    name: ReleaseName
+    history: tuple[EventAnswer, ...]
+    current: Sha256 | None = None
+    previous: Sha256 | None = None
+    trial: Sha256 | None = None
+    older: tuple[Sha256, ...] = field(default=(), metadata=limits(most=MAX_KEEP))
+    package_sha256: Sha256 | None = None
+    package_bytes: Count | None = None
+    threads: Mapping[Sha256, ThreadChoice] | None = None
+
+    @property
+    def chosen_threads(self) -> int | None:
+        """The threads that were chosen for the current release; None where nothing was chosen."""
+        choice = None if self.current is None else (self.threads or {}).get(self.current)
+        return None if choice is None else choice.threads
+
+
+@record(may_lack=True, takes_unknown=True)
+@dataclass(frozen=True)
+class StatusAnswer:
+    """Versions of what is installed, None where it does not say; and every name."""
+
+    releases: tuple[SlotAnswer, ...]
+    agent_version: Words | None = None
+    python_version: Words | None = None
+    machine: Words | None = None
+    runtime: Words | None = None
+    runtime_version: Words | None = None
+    numpy_version: Words | None = None
+    requires_signatures: bool = False
+
+
+# -- running and measuring ------------------------------------------------------------------------------------------
+
+
+@record(may_lack=True, takes_unknown=True)
+@dataclass(frozen=True)
+class RunAnswer:
+    """Predictions made on the board, and what made them."""
+
+    outputs_npy_base64: Base64
+    seconds: NotNegative
+    tflite_sha256: Sha256
+    decode_seconds: NotNegative
+    decode_kernel: str = field(metadata=limits(choices=("c", "numpy", "none")))
+    runtime: Words | None = None
+    runtime_version: Words | None = None
+
+
+@record(takes_unknown=True)
+@dataclass(frozen=True)
+class BenchAnswer:
+    """A measurement for each model that was asked for."""
+
+    measurements: tuple[Measurement, ...]
+
+
+@record(takes_unknown=True)
+@dataclass(frozen=True)
+class ProfileAnswer:
+    """A profile for each model that was asked for."""
+
+    profiles: tuple[Profile, ...]
+
+
+@record(takes_unknown=True)
+@dataclass(frozen=True)
+class TimedModel:
+    """One inference of a model that was timed: mean of the middle half of the samples, and the least."""
+
+    seconds: Seconds
+    minimum_seconds: Seconds
+    samples: Size
+
+
+def arrived_bytes(blob: bytes, said: Any) -> int:
+    """How much of a blob the board has: [bytes, sha256], where these are the very bytes that the blob begins with."""
+    if (
+        not isinstance(said, list)
+        or len(said) != 2
+        or type(said[0]) is not int
+        or not 0 < said[0] <= len(blob)
+    ):
+        return 0
+    return said[0] if hashlib.sha256(blob[: said[0]]).hexdigest() == said[1] else 0
+
+
+def outputs_of(answer: RunAnswer, count: int) -> np.ndarray:
+    """The outputs for ``count`` inputs, float32 of shape (count, ...). Raises RemoteError."""
     try:
-        data = base64.b64decode(answer["outputs_npy_base64"], validate=True)
+        data = base64.b64decode(answer.outputs_npy_base64, validate=True)
         # Not np.load, which takes a zip or a pickle for an array, too.
         outputs = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except (KeyError, TypeError, ValueError, EOFError, OSError, OverflowError, MemoryError) as error:
+    except (TypeError, ValueError, EOFError, OSError, OverflowError, MemoryError) as error:
         raise RemoteError(
             "the agent's outputs cannot be read", expected="an .npy array", found=str(error)[:100]
         ) from None

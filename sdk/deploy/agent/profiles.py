@@ -4,38 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
-from device_agent.record import fields
-from device_agent.record.profile import Profile, ProfileError
-from sdk.deploy.agent.remote_agent import MAX_LONG_ANSWER_BYTES, RUN_SECONDS, RemoteAgent
+from device_agent.record.measurement import MAX_CPUS
+from device_agent.record.named_kinds import Cpu, Threads
+from device_agent.record.profile import Profile
+from device_agent.record.schema import limits, record
+from sdk.deploy.agent.answers import MAX_LONG_ANSWER_BYTES, ProfileAnswer, TimedModel, read_answer
+from sdk.deploy.agent.remote_agent import RUN_SECONDS, RemoteAgent
 from sdk.errors import RemoteError
 
 #: Runtimes whose own profiler can be reached; the operators of others are timed one by one.
 RUNTIMES_WITH_PROFILER = frozenset({"ai-edge-litert"})
 
 
-@dataclass(frozen=True)
-class TimedModel:
-    """One inference of a model that was timed: mean of the middle half of the samples, and the least."""
-
-    seconds: float
-    minimum_seconds: float
-    samples: int
-
-
+@record(may_lack=True, takes_unknown=True)
 @dataclass(frozen=True)
 class TimedModels:
     """Times in the order of the models, and what they were taken with; the highest clock, None where it is not told."""
 
     times: tuple[TimedModel, ...]
-    threads: int
-    cpus: tuple[int, ...]
+    threads: Threads
+    cpus: tuple[Cpu, ...] = field(metadata=limits(most=MAX_CPUS))
     runtime: str
     runtime_version: str
     machine: str
-    frequency_hz: float | None = None
+    frequency_hz: float | None = field(default=None, metadata=limits(low=1.0, high=1e12))
     #: The deployed model that was timed between them; None where none was asked for.
     beside: TimedModel | None = None
 
@@ -62,13 +56,13 @@ def profile_models(
         timeout_seconds=RUN_SECONDS,
         max_output_bytes=MAX_LONG_ANSWER_BYTES,
     )
-    records = answer.get("profiles")
-    if not isinstance(records, list) or len(records) != len(models):
-        raise RemoteError("the agent profiled something else", expected=f"{len(models)} profiles")
-    try:
-        profiles = tuple(Profile.from_json(record) for record in records)
-    except ProfileError as error:
-        raise RemoteError(error.what, expected=error.expected, found=error.found) from None
+    profiles = read_answer(ProfileAnswer, answer, "profile").profiles
+    if len(profiles) != len(models):
+        raise RemoteError(
+            "the agent profiled something else",
+            expected=f"{len(models)} profiles",
+            found=str(len(profiles)),
+        )
     for profile, model in zip(profiles, models, strict=True):
         if profile.model != model or profile.threads != threads or profile.method != "runtime":
             raise RemoteError(
@@ -104,35 +98,13 @@ def time_models(
         timeout_seconds=RUN_SECONDS,
         sent=sent,
     )
-    try:
-        times = tuple(_timed(item) for item in fields.list_of(_object, len(models))(answer.get("times")))
-        if len(times) != len(models):
-            raise fields.Refused(f"{len(models)} times")
-        return TimedModels(
-            times,
-            threads=fields.integer(answer.get("threads"), threads, threads),
-            cpus=fields.list_of(lambda cpu: fields.integer(cpu, 0, 4096), 4096)(answer.get("cpus")),
-            runtime=fields.text(answer.get("runtime")),
-            runtime_version=fields.text(answer.get("runtime_version")),
-            machine=fields.text(answer.get("machine")),
-            frequency_hz=fields.optional(lambda value: fields.number(value, 1.0, 1e12))(
-                answer.get("frequency_hz")
-            ),
-            beside=None if beside is None else _timed(_object(answer.get("beside"))),
+    timed = read_answer(TimedModels, answer, "time")
+    if len(timed.times) != len(models) or timed.threads != threads:
+        raise RemoteError(
+            "the agent timed something else",
+            expected=f"{len(models)} models on {threads} threads",
+            found=f"{len(timed.times)} on {timed.threads}",
         )
-    except fields.Refused as refused:
-        raise RemoteError("the agent's answer to `time` is not acceptable", expected=str(refused)) from None
-
-
-def _object(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise fields.Refused("an object a model")
-    return value
-
-
-def _timed(item: dict[str, Any]) -> TimedModel:
-    return TimedModel(
-        fields.seconds(item.get("seconds")),
-        fields.seconds(item.get("minimum_seconds")),
-        fields.integer(item.get("samples"), 1, 1 << 30),
-    )
+    if beside is not None and timed.beside is None:
+        raise RemoteError("the agent's answer to `time` lacks a field", expected="beside", found="nothing")
+    return timed

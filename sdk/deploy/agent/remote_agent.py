@@ -15,23 +15,28 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from device_agent.record.measurement import Measurement, MeasurementError
+from device_agent.record.measurement import Measurement
+from device_agent.record.schema import parse_json, write
 from sdk.deploy.agent.answers import (
+    MAX_LONG_ANSWER_BYTES,
+    MAX_TEXT,
+    BenchAnswer,
+    CheckAnswer,
+    Failure,
+    InstallAnswer,
+    MissingAnswer,
     Prepared,
+    RolledBackAnswer,
+    RunAnswer,
+    SlotAnswer,
+    StatusAnswer,
     arrived_bytes,
-    no_constant,
-    not_acceptable,
-    number_of,
-    one_of,
-    optional_number_of,
     outputs_of,
-    prepared_of,
-    printable,
-    sha256_of,
-    slot_of,
+    read_answer,
 )
 from sdk.errors import DataError, RemoteError
 from sdk.package.release import Golden, PreparedRelease, check_name, npy_bytes, prepare
+from sdk.tools.printable import printable_text
 from sdk.tools.progress import Progress
 
 if TYPE_CHECKING:
@@ -43,8 +48,6 @@ if TYPE_CHECKING:
 BATCH_BYTES = 16 << 20
 #: What any verb but `bench` and `run` may answer.
 MAX_ANSWER_BYTES = 1 << 20
-#: Raw samples of many models, or the outputs of one batch.
-MAX_LONG_ANSWER_BYTES = 128 << 20
 ANSWER_SECONDS = 60.0
 INSTALL_SECONDS = 900.0
 RUN_SECONDS = 3600.0
@@ -85,7 +88,7 @@ class Deployed:
     prepared: Prepared | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "prepared": self.prepared and self.prepared.to_json()}
+        return write(self)
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,11 @@ class RemoteRun:
     runtime: str
     runtime_version: str
     threads: int
+
+
+def printable(value: Any) -> str:
+    """Somebody's words, short, and unable to drive a terminal."""
+    return printable_text(value, MAX_TEXT)
 
 
 class RemoteAgent:
@@ -168,7 +176,7 @@ class RemoteAgent:
         payload = [blobs[digest][offset:] for digest, offset in missing.items()]
         total = sum(len(blob) for blob in payload)
         header = {
-            "release": prepared.record,
+            "release": write(prepared.record),
             "blobs": [[d, len(blobs[d]), offset] for d, offset in missing.items()],
         }
         report("push the model", 0, total)
@@ -197,55 +205,58 @@ class RemoteAgent:
         """
         arguments = ["missing", "--name", name, "--release", release_id, *keeping]
         answer = self.call(arguments, stdin=json.dumps(list(blobs)).encode() + b"\n")
-        missing, partial = answer.get("missing"), answer.get("partial", {})
-        if not isinstance(missing, list) or not all(isinstance(d, str) and d in blobs for d in missing):
-            raise not_acceptable("missing", "missing", missing)
-        if not isinstance(partial, dict):
-            raise not_acceptable("missing", "partial", partial)
-        if not missing and answer.get("current") is True:
+        said = read_answer(MissingAnswer, answer, "missing")
+        for digest in said.missing:
+            if digest not in blobs:
+                raise RemoteError(
+                    "the agent asks for what is not part of the release",
+                    expected="blobs of it",
+                    found=printable(digest)[:80],
+                )
+        if not said.missing and said.current:
             return {}, "current"
-        arrived = {digest: arrived_bytes(blobs[digest], partial.get(digest)) for digest in missing}
-        return arrived, "recheck" if not missing and answer.get("recheck") is True else "new"
+        arrived = {digest: arrived_bytes(blobs[digest], said.partial.get(digest)) for digest in said.missing}
+        return arrived, "recheck" if not said.missing and said.recheck else "new"
 
     def _deployed(
         self, answer: dict[str, Any], name: str, package_sha256: str, package_bytes: int, sent: int
     ) -> Deployed:
-        state = answer.get("state")
-        if state == "reverted" and answer.get("was_current") is True:
+        said = read_answer(InstallAnswer, answer, "install")
+        if said.state == "reverted" and said.was_current:
             raise RemoteError(
                 f"{name} runs on the board, but does not pass its health check in what the board has now",
                 expected="the answers that it gave when it was confirmed",
-                found=printable(answer.get("reason")),
+                found=said.reason,
                 hint="Deploy with the runtime that it was confirmed under (--runtime), or another model.",
             )
-        if state == "reverted":
+        if said.state == "reverted":
             raise RemoteError(
                 f"the board tried {name} and went back to what ran before",
                 expected="its health check to pass",
-                found=printable(answer.get("reason")),
+                found=said.reason,
             )
-        if state not in ("confirmed", "unchanged", "trial"):
-            raise not_acceptable("install", "state", state)
-        check = answer.get("check") or {}
-        if not isinstance(check, dict):
-            raise not_acceptable("install", "check", check)
+        if said.release is None:
+            raise RemoteError(
+                "the agent's answer to `install` lacks a field", expected="release", found="nothing"
+            )
+        check = said.check or CheckAnswer()
         return Deployed(
             name=name,
-            release=sha256_of(answer, "install", "release"),
+            release=said.release,
             package_sha256=package_sha256,
-            state=state,
+            state=said.state,
             package_bytes=package_bytes,
             sent_bytes=sent,
-            largest_difference=optional_number_of(check, "install", "largest_difference"),
-            check_seconds=optional_number_of(check, "install", "seconds"),
-            prepared=prepared_of(check, "install"),
+            largest_difference=check.largest_difference,
+            check_seconds=check.seconds,
+            prepared=None if check.prepared is None else check.prepared.prepared(),
         )
 
-    def confirm(self, name: str) -> dict[str, Any]:
+    def confirm(self, name: str) -> SlotAnswer:
         """Makes the release on trial the current one; the slot as :meth:`status` lists it."""
-        return slot_of(self.call(["confirm", check_name(name)]), "confirm")
+        return read_answer(SlotAnswer, self.call(["confirm", check_name(name)]), "confirm")
 
-    def rollback(self, name: str, reason: str = "asked for", *, to: str | None = None) -> dict[str, Any]:
+    def rollback(self, name: str, reason: str = "asked for", *, to: str | None = None) -> SlotAnswer:
         """Goes back to the release before, or to the earlier one whose id begins with ``to``; the slot as
         :meth:`status` lists it."""
         options = [f"--reason={printable(reason)}"]
@@ -257,44 +268,22 @@ class RemoteAgent:
                     found=printable(to)[:80],
                 )
             options.append(f"--to={to}")
-        return slot_of(self.call(["rollback", check_name(name), *options]), "rollback")
+        return read_answer(SlotAnswer, self.call(["rollback", check_name(name), *options]), "rollback")
 
     def take_back(self, release: PreparedRelease, reason: str) -> bool:
         """Undoes the deploy of a release: what ran before runs again, or nothing. False where another release runs,
         because the deploy had failed or somebody deployed since; that is left alone."""
         options = [f"--reason={printable(reason)}", f"--only-from={release.id}", "--or-to-nothing"]
         answer = self.call(["rollback", release.name, *options])
-        if not isinstance(answer.get("rolled_back"), bool):
-            raise not_acceptable("rollback", "rolled_back", answer.get("rolled_back"))
-        return bool(answer["rolled_back"])
+        return read_answer(RolledBackAnswer, answer, "rollback").rolled_back
 
     def forget(self, names: Sequence[str]) -> None:
         """Removes names from the board with all their releases, for what was deployed to be measured only."""
         self.call(["forget", *(check_name(name) for name in names)])
 
-    def status(self) -> dict[str, Any]:
-        """Versions of what is installed, and ``releases``: slots of name, current, previous, trial and history."""
-        answer = self.call(["status"])
-        releases = answer.get("releases")
-        if not isinstance(releases, list):
-            raise not_acceptable("status", "releases", releases)
-        versions = {
-            key: printable(answer.get(key)) if answer.get(key) is not None else None
-            for key in (
-                "agent_version",
-                "python_version",
-                "machine",
-                "runtime",
-                "runtime_version",
-                "numpy_version",
-            )
-        }
-        signed_only = answer.get("requires_signatures") is True
-        return {
-            **versions,
-            "requires_signatures": signed_only,
-            "releases": [slot_of(release, "status") for release in releases],
-        }
+    def status(self) -> StatusAnswer:
+        """Versions of what is installed, and what every name stands for."""
+        return read_answer(StatusAnswer, self.call(["status"]), "status")
 
     # -- running ------------------------------------------------------------------------------------------------
 
@@ -342,15 +331,16 @@ class RemoteAgent:
             timeout_seconds=RUN_SECONDS,
             max_output_bytes=MAX_LONG_ANSWER_BYTES,
         )
+        said = read_answer(RunAnswer, answer, "run")
         return RemoteRun(
-            outputs=outputs_of(answer, len(inputs)),
-            seconds=number_of(answer, "run", "seconds"),
+            outputs=outputs_of(said, len(inputs)),
+            seconds=said.seconds,
             count=len(inputs),
-            tflite_sha256=sha256_of(answer, "run", "tflite_sha256"),
-            decode_seconds=number_of(answer, "run", "decode_seconds"),
-            decode_kernel=one_of(answer, "run", "decode_kernel", ("c", "numpy", "none")),
-            runtime=printable(answer.get("runtime")),
-            runtime_version=printable(answer.get("runtime_version")),
+            tflite_sha256=said.tflite_sha256,
+            decode_seconds=said.decode_seconds,
+            decode_kernel=said.decode_kernel,
+            runtime=said.runtime or "",
+            runtime_version=said.runtime_version or "",
             threads=threads,
         )
 
@@ -379,17 +369,13 @@ class RemoteAgent:
             timeout_seconds=RUN_SECONDS,
             max_output_bytes=MAX_LONG_ANSWER_BYTES,
         )
-        records = answer.get("measurements")
-        if not isinstance(records, list) or len(records) != len(models):
+        measurements = read_answer(BenchAnswer, answer, "bench").measurements
+        if len(measurements) != len(models):
             raise RemoteError(
                 "the agent measured something else",
                 expected=f"{len(models)} measurements",
-                found=str(len(records)) if isinstance(records, list) else printable(records),
+                found=str(len(measurements)),
             )
-        try:
-            measurements = tuple(Measurement.from_json(record) for record in records)
-        except MeasurementError as error:
-            raise RemoteError(error.what, expected=error.expected, found=error.found) from None
         for measurement, model in zip(measurements, models, strict=True):
             if measurement.model != model or threads not in (measurement.threads, ALL_THREADS):
                 raise RemoteError(
@@ -420,8 +406,8 @@ class RemoteAgent:
         )
         verb = arguments[0]
         try:
-            answer = json.loads(done.stdout, parse_constant=no_constant)
-        except (ValueError, RecursionError):
+            answer = parse_json(done.stdout, most=max_output_bytes)
+        except DataError:
             answer = None
         if not isinstance(answer, dict):
             raise RemoteError(
@@ -430,12 +416,15 @@ class RemoteAgent:
                 found=done.stderr_tail() or f"exit status {done.status}",
             )
         if done.status != 0:
+            failure = read_answer(Failure, answer, verb)
             raise RemoteError(
-                f"the agent's `{verb}` failed: {printable(answer.get('what')) or 'it does not say why'}",
-                expected=printable(answer.get("expected")) or None,
-                found=printable(answer.get("found")) or None,
-                hint=printable(answer.get("hint")) or None,
+                f"the agent's `{verb}` failed: {failure.what or 'it does not say why'}",
+                expected=failure.expected or None,
+                found=failure.found or None,
+                hint=failure.hint or None,
             )
         if answer.get("verb") != verb:
-            raise not_acceptable(verb, "verb", answer.get("verb"))
+            raise RemoteError(
+                f"the agent answers something else than `{verb}`", found=printable(answer.get("verb"))
+            )
         return answer

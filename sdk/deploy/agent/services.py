@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sdk.deploy.agent.answers import not_acceptable, printable
+from device_agent.record.release import ReleaseName
+from device_agent.record.schema import limits, record
+from sdk.deploy.agent.answers import MAX_TEXT, Words, read_answer
 from sdk.deploy.agent.remote_agent import RemoteAgent
 from sdk.package.release import check_name
+from sdk.tools.printable import printable_text
 
 #: A start may take as long as its unit allows (device_agent.serve.systemd_unit), and a stop comes before it.
 SERVICE_SECONDS = 300.0
@@ -64,85 +67,99 @@ class Services:
         return {"services": [service.to_json() for service in self.services], "linger": self.linger}
 
 
+@record(may_lack=True, takes_unknown=True)
+@dataclass(frozen=True)
+class _Health:
+    """What a service says of itself where it answers."""
+
+    ready: bool = False
+    models: Mapping[str, Any] = field(default_factory=dict)
+
+
+@record(may_lack=True, takes_unknown=True)
+@dataclass(frozen=True)
+class _ServiceAnswer:
+    name: ReleaseName
+    unit: Words
+    socket: Words
+    state: Words
+    detail: Words
+    result: Words
+    enabled: bool
+    restarts: int | None = None
+    health: _Health | None = None
+
+    def service(self) -> Service:
+        model = {} if self.health is None else self.health.models.get(self.name)
+        release = model.get("release") if isinstance(model, Mapping) else None
+        return Service(
+            name=self.name,
+            unit=self.unit,
+            socket=self.socket,
+            state=self.state,
+            detail=self.detail,
+            result=self.result,
+            restarts=self.restarts,
+            enabled=self.enabled,
+            ready=None if self.health is None else self.health.ready,
+            release=None if release is None else printable_text(release, MAX_TEXT),
+        )
+
+
+@record(may_lack=("restarts", "health", "advice"), takes_unknown=True)
+@dataclass(frozen=True)
+class _InstallAnswer(_ServiceAnswer):
+    changed: bool = False
+    restarted: bool = False
+    linger: bool = False
+    advice: Words | None = None
+
+
+@record(takes_unknown=True)
+@dataclass(frozen=True)
+class _RemoveAnswer:
+    removed: bool
+
+
+@record(takes_unknown=True)
+@dataclass(frozen=True)
+class _StatusAnswer:
+    services: tuple[_ServiceAnswer, ...] = field(metadata=limits(most=MAX_SERVICES))
+    linger: bool
+
+
 def install_service(agent: RemoteAgent, name: str, options: str | None = None) -> InstalledService:
     """Makes a deployed model a service; ``options`` of ``serve``, None to keep those that it has.
 
     Raises RemoteError, also where no systemd runs for who logs in.
     """
     answer = _call(agent, "install", name, *([] if options is None else [f"--options={options}"]))
-    return InstalledService(
-        _service(answer),
-        _flag(answer, "changed"),
-        _flag(answer, "restarted"),
-        _flag(answer, "linger"),
-        _text(answer, "advice") if answer.get("advice") is not None else None,
-    )
+    said = read_answer(_InstallAnswer, answer, "service")
+    return InstalledService(said.service(), said.changed, said.restarted, said.linger, said.advice)
 
 
 def start_service(agent: RemoteAgent, name: str) -> Service:
     """Starts a service that was stopped."""
-    return _service(_call(agent, "start", name))
+    return read_answer(_ServiceAnswer, _call(agent, "start", name), "service").service()
 
 
 def stop_service(agent: RemoteAgent, name: str) -> Service:
     """Stops a service when it has answered what it accepted."""
-    return _service(_call(agent, "stop", name))
+    return read_answer(_ServiceAnswer, _call(agent, "stop", name), "service").service()
 
 
 def remove_service(agent: RemoteAgent, name: str) -> bool:
     """Ends a service for good; whether there was one."""
-    return _flag(_call(agent, "remove", name), "removed")
+    return read_answer(_RemoveAnswer, _call(agent, "remove", name), "service").removed
 
 
 def service_status(agent: RemoteAgent, name: str | None = None) -> Services:
     """How one service is, or all."""
-    answer = _call(agent, "status", *([] if name is None else [name]))
-    listed = answer.get("services")
-    if not isinstance(listed, list) or len(listed) > MAX_SERVICES:
-        raise not_acceptable("service", "services", listed)
-    return Services(tuple(_service(entry) for entry in listed), _flag(answer, "linger"))
+    said = read_answer(_StatusAnswer, _call(agent, "status", *([] if name is None else [name])), "service")
+    return Services(tuple(answer.service() for answer in said.services), said.linger)
 
 
 def _call(agent: RemoteAgent, action: str, *arguments: str) -> dict[str, Any]:
     if arguments:
         check_name(arguments[0])
     return agent.call(["service", action, *arguments], timeout_seconds=SERVICE_SECONDS)
-
-
-def _service(answer: Any) -> Service:
-    if not isinstance(answer, Mapping):
-        raise not_acceptable("service", "services", answer)
-    restarts = answer.get("restarts")
-    if restarts is not None and (type(restarts) is not int or restarts < 0):
-        raise not_acceptable("service", "restarts", restarts)
-    name = check_name(_text(answer, "name"))
-    health = answer.get("health")
-    models = health.get("models") if isinstance(health, Mapping) else None
-    model = models.get(name) if isinstance(models, Mapping) else None
-    release = model.get("release") if isinstance(model, Mapping) else None
-    return Service(
-        name=name,
-        unit=_text(answer, "unit"),
-        socket=_text(answer, "socket"),
-        state=_text(answer, "state"),
-        detail=_text(answer, "detail"),
-        result=_text(answer, "result"),
-        restarts=restarts,
-        enabled=_flag(answer, "enabled"),
-        ready=health.get("ready") is True if isinstance(health, Mapping) else None,
-        release=printable(release) if release is not None else None,
-    )
-
-
-def _text(answer: Mapping[str, Any], key: str) -> str:
-    value = answer.get(key)
-    if not isinstance(value, str):
-        raise not_acceptable("service", key, value)
-    return printable(value)
-
-
-def _flag(answer: Mapping[str, Any], key: str) -> bool:
-    value = answer.get(key)
-    if not isinstance(value, bool):
-        raise not_acceptable("service", key, value)
-    return value

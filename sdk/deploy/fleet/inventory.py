@@ -25,19 +25,21 @@ import string
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from device_agent.record.kinds import Kind, Refused, shown
+from device_agent.record.schema import limits, record
 from sdk.board.catalogue import load_board
 from sdk.errors import BoardError, InventoryError
 from sdk.tools.system.files import read_file
-from sdk.tools.toml_table import TomlTable, read_table
+from sdk.tools.toml_table import WordList, Words, read_toml, where
 
 #: No inventory of ours is larger.
 MAX_BYTES = 16 << 20
 MAX_HOSTS = 10_000
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,252}")
-_SETTINGS = ("board", "user", "port", "key", "known_hosts", "runtime")
+RUNTIMES = ("tflite-runtime", "ai-edge-litert")
 _HINTS = {
     "password": "boards are reached with SSH keys: `key`, or the SSH agent",
     "ansible_host": "in this file it is called `host`",
@@ -203,64 +205,89 @@ def _between(first: str, last: str, step: int) -> list[str]:
 # -- our own file ---------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Label(Kind):
+    """What the user says of a board: it is shown, and nothing else."""
+
+    @property
+    def expected(self) -> str:
+        return "a text, a number, true or false"
+
+    def read(self, value: Any) -> Any:
+        if not isinstance(value, (str, int, float, bool)):
+            raise Refused(self.expected, shown(value))
+        return value
+
+
+if TYPE_CHECKING:
+    Label = str | int | float | bool
+else:
+    Label = _Label()
+
+
+@record(may_lack=True)
+@dataclass(frozen=True)
+class _Settings:
+    """What boards, groups and defaults may all say."""
+
+    board: Words | None = None
+    user: Words | None = None
+    port: int | None = field(default=None, metadata=limits(low=1, words="a whole number above 0"))
+    key: Words | None = None
+    known_hosts: Words | None = None
+    runtime: str | None = field(default=None, metadata=limits(choices=RUNTIMES))
+    vars: Mapping[str, Label] = field(default_factory=dict)
+
+    def over(self, other: _Settings) -> _Settings:
+        """These, and what ``other`` says where these say nothing."""
+        own = {name: value for name, value in self.said().items() if value is not None}
+        return _Settings(**{**other.said(), **own, "vars": {**other.vars, **self.vars}})
+
+    def said(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(_Settings)}
+
+
+@record(may_lack=True)
+@dataclass(frozen=True)
+class _Entry(_Settings):
+    """One board, or those of a range."""
+
+    groups: WordList = ()
+    host: Words = "{name}"
+
+
+@record(may_lack=True)
+@dataclass(frozen=True)
+class _File:
+    boards: Mapping[str, _Entry]
+    defaults: _Settings = _Settings()
+    groups: Mapping[str, _Settings] = field(default_factory=dict)
+
+
 def _parse_toml(text: str, origin: Path, board: str | None) -> Inventory:
-    table = read_table(text, str(origin), InventoryError, hints=_HINTS)
-    defaults = _settings(table.table("defaults"), origin, last=True) if table.has("defaults") else {}
-    groups: dict[str, dict[str, Any]] = {}
-    if table.has("groups"):
-        inner = table.table("groups")
-        groups = {name: _settings(inner.table(name), origin, last=True) for name in inner.names()}
+    file = read_toml(_File, text, str(origin), InventoryError, hints=_HINTS)
+    defaults = file.defaults.over(_Settings(board=board))
     hosts: list[FleetHost] = []
-    boards = table.table("boards")
-    for pattern in boards.names():
-        hosts += _hosts(boards.table(pattern), pattern, {"board": board, **defaults}, groups, origin)
-    table.finish()
+    for pattern, entry in file.boards.items():
+        settings = defaults
+        for group in entry.groups:
+            settings = file.groups.get(group, _Settings()).over(settings)
+        hosts += _hosts(entry, pattern, entry.over(settings), origin)
     return Inventory(origin, check_distinct(hosts, origin))
 
 
-def _hosts(
-    table: TomlTable, pattern: str, defaults: dict[str, Any], groups: dict[str, dict[str, Any]], origin: Path
-) -> list[FleetHost]:
-    host = table.optional_text("host") or "{name}"
-    member_of = table.texts("groups")
-    own = _settings(table, origin)
-    table.finish()
-    merged: dict[str, Any] = {}
-    labels: dict[str, Any] = {}
-    for settings in (defaults, *(groups.get(group, {}) for group in member_of), own):
-        labels.update(settings.get("vars", {}))
-        merged.update(settings)
-    merged["vars"] = labels
-    if merged.get("board") is None:
-        raise table.wrong("board", "which kind of board it is, a name of `sdk boards`", "nothing")
+def _hosts(entry: _Entry, pattern: str, settings: _Settings, origin: Path) -> list[FleetHost]:
+    place = where(str(origin), ("boards", pattern))
+    if settings.board is None:
+        expected = "which kind of board it is, a name of `sdk boards`"
+        raise InventoryError(f"{place}: board", expected=expected, found="nothing")
+    said = settings.said()
+    for name in ("key", "known_hosts"):
+        if said[name] is not None:
+            said[name] = origin.parent / Path(said[name]).expanduser()
     return [
         check_host(
-            FleetHost(name=name, host=host.replace("{name}", name), groups=member_of, **merged), table.where
+            FleetHost(name=name, host=entry.host.replace("{name}", name), groups=entry.groups, **said), place
         )
         for name in expand_range(pattern, str(origin))
     ]
-
-
-def _settings(table: TomlTable, origin: Path, *, last: bool = False) -> dict[str, Any]:
-    """What boards, groups and defaults may all say."""
-    found: dict[str, Any] = {}
-    for key in _SETTINGS:
-        if not table.has(key):
-            continue
-        if key == "port":
-            found[key] = table.count(key)
-        elif key in ("key", "known_hosts"):
-            found[key] = origin.parent / Path(table.text(key)).expanduser()
-        elif key == "runtime":
-            found[key] = table.text(key, ("tflite-runtime", "ai-edge-litert"))
-        else:
-            found[key] = table.text(key)
-    if table.has("vars"):
-        labels = table.table("vars")
-        found["vars"] = {name: labels.take(name, "a value") for name in labels.names()}
-        for name, value in found["vars"].items():
-            if not isinstance(value, (str, int, float, bool)):
-                raise labels.wrong(name, "a text, a number, true or false", value)
-    if last:
-        table.finish()
-    return found

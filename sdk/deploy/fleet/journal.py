@@ -15,15 +15,42 @@ import json
 import os
 import re
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-from sdk.errors import RolloutError
+from device_agent.record.named_kinds import RawText
+from device_agent.record.schema import parse_json, read, record, write
+from sdk.errors import ArmletError, RolloutError
 from sdk.tools.system.folders import data_folder
 
 SCHEMA = "armlet.rollout/1"
 MAX_BYTES = 64 << 20
+
+T = TypeVar("T")
+
+
+@record(SCHEMA, "the header of a rollout", RolloutError)
+@dataclass(frozen=True)
+class Header:
+    """The first line: which rollout this is."""
+
+    release: str
+    inventory: RawText
+    group: RawText | None
+
+
+@record(what="a change of a rollout", error=RolloutError)
+@dataclass(frozen=True)
+class Change:
+    """Every other line: what was done to a board; ``ours``: what runs there may be this rollout's doing."""
+
+    board: RawText
+    address: RawText
+    state: str
+    ours: bool
+    unix_seconds: float
 
 
 class Journal:
@@ -35,7 +62,7 @@ class Journal:
         self._folder = folder or data_folder("rollouts")
         place = str(inventory.resolve())
         key = hashlib.sha256("\0".join((release, place, group or "all")).encode()).hexdigest()[:32]
-        self._header = {"schema": SCHEMA, "release": release, "inventory": place, "group": group}
+        self._header = Header(release, place, group)
         self._inventory = inventory
         self._lock_path = self._folder / f"{hashlib.sha256(place.encode()).hexdigest()[:32]}.lock"
         self.path = self._folder / f"{key}.jsonl"
@@ -84,9 +111,7 @@ class Journal:
 
     def write(self, name: str, address: str, state: str, *, ours: bool) -> None:
         """Returns when the line is on the disk."""
-        self._append(
-            {"board": name, "address": address, "state": state, "ours": ours, "unix_seconds": time.time()}
-        )
+        self._append(write(Change(name, address, state, ours, time.time())))
 
     def remove(self) -> None:
         """The rollout came to its end."""
@@ -97,40 +122,42 @@ class Journal:
         if lines is not None:
             self.resumed_from = self.path.stat().st_mtime
             for line in lines:
-                if line.get("ours"):
-                    self._ours[str(line.get("board"))] = str(line.get("address"))
+                if line.ours:
+                    self._ours[line.board] = line.address
                 else:
-                    self._ours.pop(str(line.get("board")), None)
+                    self._ours.pop(line.board, None)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._file = os.open(self.path, flags | (os.O_TRUNC if lines is None else 0), 0o600)
         if lines is None:
-            self._append(self._header)
+            self._append(write(self._header))
             folder = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
             os.fsync(folder)
             os.close(folder)
         else:
             os.write(self._file, b"\n")  # ends a line that was cut
 
-    def _read(self) -> list[dict[str, Any]] | None:
-        """The lines after the header; None where there is no journal of this rollout."""
+    def _read(self) -> list[Change] | None:
+        """What changed; None where there is no journal of this rollout."""
         try:
             with open(self.path, "rb") as file:
                 text = file.read(MAX_BYTES)
         except FileNotFoundError:
             return None
-        lines = []
-        for raw in text.splitlines():
-            try:
-                line = json.loads(raw)
-            except ValueError:
-                continue  # cut
-            if isinstance(line, dict):
-                lines.append(line)
-        if not lines or any(lines[0].get(key) != value for key, value in self._header.items()):
+        first, *others = text.splitlines() or [b""]
+        if _line(Header, first) != self._header:
             return None
-        return lines[1:]
+        changes = (_line(Change, raw) for raw in others)
+        return [change for change in changes if change is not None]
 
     def _append(self, line: dict[str, Any]) -> None:
         # One write, so that lines of several threads do not mix.
         os.write(self._file, json.dumps(line, separators=(",", ":")).encode() + b"\n")
         os.fsync(self._file)
+
+
+def _line(cls: type[T], raw: bytes) -> T | None:
+    """None for a line that was cut."""
+    try:
+        return read(cls, parse_json(raw))
+    except ArmletError:
+        return None

@@ -13,6 +13,7 @@ import pytest
 
 from device_agent.measuring import litert_profiler, profiler
 from device_agent.record.profile import KernelTime, Profile, ProfileError, midmean, typical
+from device_agent.record.schema import write
 
 PROFILE = Profile(
     model="net",
@@ -49,9 +50,9 @@ def test_a_profile_survives_json():
     [
         ({"schema": "armlet.profile/3"}, "schema"),
         ({"kernels": [{"name": "x"}]}, "kernels"),
-        ({"kernels": [{**PROFILE.kernels[0].to_json(), "name": "\x1b[2J"}]}, "kernels"),
-        ({"kernels": [{**PROFILE.kernels[0].to_json(), "seconds": -1.0}]}, "kernels"),
-        ({"kernels": [PROFILE.kernels[0].to_json()] * 20_000}, "kernels"),
+        ({"kernels": [{**write(PROFILE.kernels[0]), "name": "\x1b[2J"}]}, "kernels"),
+        ({"kernels": [{**write(PROFILE.kernels[0]), "seconds": -1.0}]}, "kernels"),
+        ({"kernels": [write(PROFILE.kernels[0])] * 20_000}, "kernels"),
         ({"method": "guessed"}, "method"),
         ({"inferences": 0}, "inferences"),
         ({"outside_seconds": "0"}, "outside_seconds"),

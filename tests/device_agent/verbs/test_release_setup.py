@@ -8,7 +8,7 @@ from argparse import Namespace
 
 import pytest
 
-from device_agent.errors import AgentError
+from device_agent.errors import AgentError, StoreError
 from device_agent.measuring import threads
 from device_agent.record.release import Slot
 from device_agent.run.agent import Agent
@@ -34,7 +34,7 @@ def test_a_deploy_answers_how_the_release_starts_and_with_how_many_threads(home,
     answer = install(monkeypatch, DATA)
     told = answer["check"]["prepared"]
     slot = Store(home / "store").slot("net")
-    assert slot.threads == {slot.current: told["threads"]}
+    assert slot.threads[slot.current].to_json() == told["threads"]
     assert slot.threads_of(slot.current) == told["threads"]["threads"] >= 1
     measured = told["threads"]["samples_seconds"]
     assert all(taken for taken in measured.values())
@@ -129,5 +129,5 @@ def test_a_choice_of_threads_that_is_none_is_refused(home, choice):
     store = Store(home / "store")
     with store.locked():
         begin(store, DATA)
-        with pytest.raises(ValueError, match="threads"):
+        with pytest.raises(StoreError, match="threads"):
             store.remember_threads("net", choice)

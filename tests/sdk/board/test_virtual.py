@@ -476,7 +476,7 @@ def test_tuning_there_ranks_by_instructions_and_zeros_win(board: VirtualBoard, t
     # tflite-runtime does not skip zeros on this core, and the table shows it.
     assert found["float, 90 % zero", "tflite-runtime"] > 1.2 * found["float, 90 % zero", "ai-edge-litert"]
     with open_session("virtual-arm64", Target()) as session:
-        assert [r["name"] for r in session.agent.status()["releases"]].count("net") == 1
+        assert [r.name for r in session.agent.status().releases].count("net") == 1
         # What the agent there answers is the original's answer for the image as it is: it flips for the mirrored net.
         image = np.random.default_rng(2).uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)
         there = session.agent.run("net", image).outputs

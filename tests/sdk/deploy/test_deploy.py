@@ -149,20 +149,20 @@ def test_status_tells_what_runs_and_what_happened(agent, network, network_with_a
     agent.deploy(network, "small")
     agent.deploy(network_with_another_head, "small")
     agent.rollback("small", "the new head is worse")
-    (slot,) = agent.status()["releases"]
-    assert slot["package_sha256"] == hashlib.sha256(network).hexdigest()
-    assert slot["package_bytes"] == len(network)
-    assert [event["event"] for event in slot["history"]] == ["confirmed", "confirmed", "rolled back"]
-    assert slot["history"][-1]["reason"] == "the new head is worse"
+    (slot,) = agent.status().releases
+    assert slot.package_sha256 == hashlib.sha256(network).hexdigest()
+    assert slot.package_bytes == len(network)
+    assert [event.event for event in slot.history] == ["confirmed", "confirmed", "rolled back"]
+    assert slot.history[-1].reason == "the new head is worse"
 
 
 @ssh
 def test_a_release_may_wait_on_trial(local_agent, network, network_with_another_head):
     local_agent.deploy(network, "small")
     assert local_agent.deploy(network_with_another_head, "small", keep_on_trial=True).state == "trial"
-    assert local_agent.status()["releases"][0]["package_sha256"] == hashlib.sha256(network).hexdigest()
+    assert local_agent.status().releases[0].package_sha256 == hashlib.sha256(network).hexdigest()
     confirmed = local_agent.confirm("small")
-    assert confirmed["package_sha256"] == hashlib.sha256(network_with_another_head).hexdigest()
+    assert confirmed.package_sha256 == hashlib.sha256(network_with_another_head).hexdigest()
 
 
 @ssh
@@ -204,15 +204,15 @@ def test_a_damaged_package_is_tried_and_sent_back(agent, package):
     damaged[len(damaged) // 2] ^= 1
     with pytest.raises(RemoteError, match="went back"):
         agent.deploy(bytes(damaged), "small")
-    assert agent.status()["releases"][0]["package_sha256"] == hashlib.sha256(package).hexdigest()
+    assert agent.status().releases[0].package_sha256 == hashlib.sha256(package).hexdigest()
 
 
 @ssh
 def test_what_is_no_model_is_tried_and_sent_back(local_agent):
     with pytest.raises(RemoteError, match="went back"):
         local_agent.deploy(b"hello" * 100, "small")
-    (slot,) = local_agent.status()["releases"]
-    assert (slot["current"], slot["trial"]) == (None, None)
+    (slot,) = local_agent.status().releases
+    assert (slot.current, slot.trial) == (None, None)
 
 
 @ssh

@@ -174,8 +174,8 @@ def test_a_connection_cut_at_each_message_of_a_deploy_leaves_a_release_that_runs
             deploy_over(Wire(local_server, cut_at_message=message))
         except (ConnectionFailed, RemoteError):
             failed += 1
-        (slot,) = local_agent.status()["releases"]
-        assert slot["package_sha256"] in current, message
+        (slot,) = local_agent.status().releases
+        assert slot.package_sha256 in current, message
         if message % 4 == 0:
             assert local_agent.deploy(new, "small").state in ("confirmed", "unchanged"), message
             is_clean(local_server.home)
@@ -238,8 +238,8 @@ def test_a_host_that_is_killed_leaves_a_release_that_runs_and_nothing_else(
         assert host.stdout.readline() == b"connected\n"
         time.sleep(delay)
         host.kill()
-    (slot,) = local_agent.status()["releases"]
-    assert slot["package_sha256"] in {
+    (slot,) = local_agent.status().releases
+    assert slot.package_sha256 in {
         hashlib.sha256(m).hexdigest() for m in (network, network_with_another_head)
     }
     assert local_agent.deploy(network_with_another_head, "small").state in ("confirmed", "unchanged")

@@ -177,8 +177,8 @@ def test_a_release_whose_answers_are_wrong_leaves_the_old_one_running(
     assert done.status == 2
     assert "went back" in answer["what"]
     expect_answers(agent, "small", write_graph(small_network(0)))
-    (slot,) = agent.status()["releases"]
-    assert [event["event"] for event in slot["history"]] == ["confirmed", "reverted"]
+    (slot,) = agent.status().releases
+    assert [event.event for event in slot.history] == ["confirmed", "reverted"]
 
 
 def test_an_export_overwrites_nothing(packaged: Path, tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_ansible_brings_a_release_once_and_keeps_the_old_one_where_the_new_one_f
 
     status, said = ansible.run(playbook, "--check")
     assert status == 0, said
-    assert agent.status()["releases"] == []
+    assert agent.status().releases == ()
 
     status, said = ansible.run(playbook)
     assert status == 0, said

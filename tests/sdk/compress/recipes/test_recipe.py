@@ -40,6 +40,33 @@ def test_what_is_no_recipe_is_named(text: str) -> None:
         Recipe.from_toml(text)
 
 
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ('int8 = "false"', "the recipe: int8; expected true or false; found 'false'"),
+        ("epochs = 3.9", "the recipe: epochs; expected a whole number from 0; found 3.9"),
+        ("clusters = true", "the recipe: clusters; expected a whole number from 0; found true"),
+        ("sparsity = 1.5", "the recipe: sparsity; expected a number from 0 to 1; found 1.5"),
+        ("sparsity = nan", "the recipe: sparsity; expected a number from 0 to 1; found nan"),
+        ("samples = -1", "the recipe: samples; expected a whole number from 0; found -1"),
+        ("block = 0", "the recipe: block; expected a whole number from 1; found 0"),
+        ("price = 1.0", "the recipe: price; expected 0 <= price < 1; found 1.0"),
+        ('scope = "model"', "the recipe: scope; expected one of layer, global; found 'model'"),
+        ('made_up = "\\u001b[2J"', "the recipe: made_up; expected printable text"),
+        ("ranks = { a = 2.5 }", "the recipe: ranks: a; expected a whole number from 1; found 2.5"),
+        ("layers = 3", "the recipe: layers; expected a table; found 3"),
+        ('layers.a.clusters = "4"', "the recipe: layers: a: clusters; expected a whole number"),
+        ("layers.a.colour = 1", "the recipe: layers: a: colour; expected only clusters, price, sparsity"),
+        (f"seed = {'9' * 5000}", "the recipe is not TOML"),
+        (f"ranks = {'[' * 5000}", "the recipe is not TOML"),
+    ],
+)
+def test_an_entry_that_is_something_else_is_refused_by_its_name(entry: str, says: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        Recipe.from_toml(f"[recipe]\n{entry}\n")
+    assert says in str(caught.value)
+
+
 def test_an_unknown_effort_is_refused() -> None:
     with pytest.raises(ModelError, match="effort"):
         Recipe.from_toml('[recipe]\neffort = "much"')

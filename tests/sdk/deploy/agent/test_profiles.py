@@ -43,7 +43,7 @@ def test_a_sound_profile_is_taken() -> None:
 @pytest.mark.parametrize(
     ("answer", "named"),
     [
-        ({}, "something else"),
+        ({}, "lacks a field; expected profiles"),
         ({"profiles": []}, "something else"),
         ({"profiles": [{**SOUND.to_json(), "model": "other"}]}, "something else"),
         ({"profiles": [{**SOUND.to_json(), "threads": 4}]}, "something else"),
@@ -68,20 +68,20 @@ def test_models_travel_behind_the_line_of_their_sizes() -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "named"),
     [
-        {"times": []},
-        {"times": [{}]},
-        {"times": "soon"},
-        {"times": [{"seconds": -1.0, "minimum_seconds": 0.0, "samples": 1}]},
-        {"times": [{"seconds": 1e99, "minimum_seconds": 0.0, "samples": 1}]},
-        {"threads": 2},
-        {"cpus": [-1]},
-        {"runtime": "\x1b[31m"},
-        {"machine": None},
-        {"frequency_hz": -1.0},
+        ({"times": []}, "something else"),
+        ({"times": [{}]}, r"expected times\[0\].seconds"),
+        ({"times": "soon"}, "field times"),
+        ({"times": [{"seconds": -1.0, "minimum_seconds": 0.0, "samples": 1}]}, r"times\[0\].seconds"),
+        ({"times": [{"seconds": 1e99, "minimum_seconds": 0.0, "samples": 1}]}, r"times\[0\].seconds"),
+        ({"threads": 2}, "something else"),
+        ({"cpus": [-1]}, r"cpus\[0\]"),
+        ({"runtime": "\x1b[31m"}, "field runtime"),
+        ({"machine": None}, "field machine"),
+        ({"frequency_hz": -1.0}, "field frequency_hz"),
     ],
 )
-def test_times_that_cannot_be_are_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(RemoteError, match="not acceptable"):
+def test_times_that_cannot_be_are_refused(change: dict[str, Any], named: str) -> None:
+    with pytest.raises(RemoteError, match=named):
         time_models(FakeAgent({**TIMES, **change}), [b"model"])  # type: ignore[arg-type]
