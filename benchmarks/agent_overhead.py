@@ -38,7 +38,7 @@ def main() -> int:
         for each in (agent, other):
             bench.set_inputs(each)
         invoke, one = other.model.invoke, np.ones(other.model.inputs[0].shape, np.float32)
-        plan = bench.Plan(min_samples=SAMPLES, max_warmup_seconds=0.0)
+        plan = bench.BenchPlan(min_samples=SAMPLES, max_warmup_seconds=0.0)
         for _ in range(ROUNDS):
             taken["bench"] += bench.take_samples([agent.model.invoke], plan)[0].samples_seconds
             taken["bare"] += _loop(invoke)

@@ -29,7 +29,7 @@ ABANDONED_SECONDS = 3600.0
 PREFIX = ".unpacking-"
 
 
-class Refused(Exception):
+class StreamRefused(Exception):
     """The stream is not what it should be; nothing was put in place."""
 
 
@@ -59,7 +59,9 @@ def check_member(member: tarfile.TarInfo) -> str:
     """The path of a member, if it is a plain file that stays inside the tree."""
     parts = member.name.split("/")
     if not member.isreg() or member.name.startswith("/") or any(part in ("", ".", "..") for part in parts):
-        raise Refused(f"the tree holds something that is not a plain file inside it: {member.name[:200]!r}")
+        raise StreamRefused(
+            f"the tree holds something that is not a plain file inside it: {member.name[:200]!r}"
+        )
     return os.path.join(*parts)
 
 
@@ -83,7 +85,9 @@ def unpack(source: BinaryIO, destination: str, sha256: str, size: int) -> bool:
                     path = os.path.join(temporary, check_member(member))
                     left, files = left - member.size, files + 1
                     if left < 0 or files > MAX_FILES:
-                        raise Refused(f"the tree is larger than {MAX_TREE_BYTES} bytes or {MAX_FILES} files")
+                        raise StreamRefused(
+                            f"the tree is larger than {MAX_TREE_BYTES} bytes or {MAX_FILES} files"
+                        )
                     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
                     mode = 0o700 if member.mode & 0o100 else 0o600
                     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -94,9 +98,9 @@ def unpack(source: BinaryIO, destination: str, sha256: str, size: int) -> bool:
         except (tarfile.TarError, zlib.error, EOFError, ValueError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
-            raise Refused(f"the stream is cut or damaged: {error}") from None
+            raise StreamRefused(f"the stream is cut or damaged: {error}") from None
         if not stream.finish() or stream.digest.hexdigest() != sha256:
-            raise Refused(f"the stream is cut or damaged: its sha256 is not {sha256}")
+            raise StreamRefused(f"the stream is cut or damaged: its sha256 is not {sha256}")
         os.sync()
         try:
             os.rename(temporary, destination)
@@ -122,7 +126,7 @@ def main(arguments: Sequence[str]) -> int:
     os.umask(0o077)  # os.makedirs gives its mode to the last folder only
     try:
         answer = {"unpacked": unpack(sys.stdin.buffer, destination, sha256, int(size))}
-    except (Refused, OSError) as error:
+    except (StreamRefused, OSError) as error:
         print(json.dumps({"error": "ProvisionError", "what": str(error)}))
         return 2
     print(json.dumps(answer))

@@ -28,7 +28,7 @@ MAX_WARMUP_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchPlan:
     """How much to measure: ``min_samples`` per model or ``max_seconds`` per model, whichever is reached first."""
 
     min_samples: int = 1024
@@ -52,7 +52,7 @@ class ColdStart:
 
 
 @dataclass(frozen=True)
-class Taken:
+class SamplesTaken:
     """The times of one model in seconds: warm-ups and samples; how often its core was taken away meanwhile."""
 
     warmup_seconds: tuple[float, ...]
@@ -71,11 +71,11 @@ def is_stable(seconds: Sequence[float]) -> bool:
 
 def take_samples(
     invokes: Sequence[Callable[[], None]],
-    plan: Plan,
+    plan: BenchPlan,
     *,
     between: Callable[[], None] = lambda: None,
     clock: Callable[[], int] = time.perf_counter_ns,
-) -> tuple[Taken, ...]:
+) -> tuple[SamplesTaken, ...]:
     """Times every function of ``invokes``, interleaved A B A B in blocks; ``between`` runs after each round.
 
     Blocks, not single inferences: what a model left in the caches is part of its steady state, and the
@@ -108,7 +108,7 @@ def take_samples(
                 if len(samples[i]) >= plan.min_samples or spent[i] >= plan.max_seconds:
                     unfinished.discard(i)
             between()
-    return tuple(Taken(tuple(w), tuple(s), p) for w, s, p in zip(warmups, samples, preemptions))
+    return tuple(SamplesTaken(tuple(w), tuple(s), p) for w, s, p in zip(warmups, samples, preemptions))
 
 
 def _preemptions() -> int:
@@ -122,7 +122,7 @@ def _time_one(invoke: Callable[[], None], clock: Callable[[], int]) -> float:
     return (clock() - start) / 1e9
 
 
-def _warm_up(invoke: Callable[[], None], plan: Plan, clock: Callable[[], int]) -> list[float]:
+def _warm_up(invoke: Callable[[], None], plan: BenchPlan, clock: Callable[[], int]) -> list[float]:
     seconds: list[float] = []
     while not seconds or not (is_stable(seconds) or sum(seconds) >= plan.max_warmup_seconds):
         seconds.append(_time_one(invoke, clock))
@@ -158,7 +158,7 @@ def set_inputs(agent: LoadedModel, array: np.ndarray | None = None, seed: int = 
 def measure(
     agents: Sequence[LoadedModel],
     cold_starts: Sequence[ColdStart],
-    plan: Plan,
+    plan: BenchPlan,
     *,
     cpus: Sequence[int],
     emulated: bool,

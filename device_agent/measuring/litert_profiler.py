@@ -29,7 +29,7 @@ _UNTOUCHED = 0xA5
 
 
 @dataclass(frozen=True)
-class Event:
+class ProfilerEvent:
     """One event of the profiler."""
 
     name: str
@@ -62,7 +62,7 @@ class ProfiledModel(CompiledModel):
         self._call("LiteRtResetProfiler", self._profiler)
         self._call("LiteRtStartProfiler", self._profiler)
 
-    def stop(self) -> list[Event]:
+    def stop(self) -> list[ProfilerEvent]:
         """The events since :meth:`start`, in order: operators, and what is around them."""
         self._call("LiteRtStopProfiler", self._profiler)
         count = c_int()
@@ -75,7 +75,7 @@ class ProfiledModel(CompiledModel):
         return read_events(room.raw, count.value)
 
 
-def read_events(raw: bytes, count: int) -> list[Event]:
+def read_events(raw: bytes, count: int) -> list[ProfilerEvent]:
     """The operators and default events among ``count`` structures ``ProfiledEventData`` at the start of ``raw``.
 
     How long one is follows from how much of ``raw`` was written, since its middle (two ``MemoryUsage``) differs
@@ -94,5 +94,7 @@ def read_events(raw: bytes, count: int) -> list[Event]:
         kind = int(row[1]) & 0xFFFFFFFF
         if kind & (DEFAULT | WORK):
             tag = ctypes.string_at(int(row[0])).decode("utf-8", "replace")
-            events.append(Event(tag, kind, int(row[-3]) & 0x7FFFFFFF, float(row[3]) * RESOLUTION_SECONDS))
+            events.append(
+                ProfilerEvent(tag, kind, int(row[-3]) & 0x7FFFFFFF, float(row[3]) * RESOLUTION_SECONDS)
+            )
     return events

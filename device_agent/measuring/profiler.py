@@ -15,7 +15,7 @@ from device_agent.measuring import litert_profiler
 from device_agent.measuring.bench import (
     BLOCK_SECONDS,
     STABLE_WINDOW,
-    Plan,
+    BenchPlan,
     is_stable,
     set_inputs,
     take_samples,
@@ -44,7 +44,7 @@ class ProfilePlan:
     max_warmup_seconds: float = 1.0
 
 
-def kernel_events(events: Sequence[litert_profiler.Event]) -> list[litert_profiler.Event]:
+def kernel_events(events: Sequence[litert_profiler.ProfilerEvent]) -> list[litert_profiler.ProfilerEvent]:
     """The events that are operators, without the nodes that only stand for a delegate."""
     return [
         event
@@ -62,7 +62,9 @@ def uncut(seconds: float) -> float:
 
 
 def outside_of_kernels(
-    events: Sequence[litert_profiler.Event], kernels: Sequence[litert_profiler.Event], seconds: float
+    events: Sequence[litert_profiler.ProfilerEvent],
+    kernels: Sequence[litert_profiler.ProfilerEvent],
+    seconds: float,
 ) -> float:
     """Seconds of one inference outside of its kernels.
 
@@ -76,7 +78,7 @@ def outside_of_kernels(
 
 
 @dataclass(frozen=True)
-class Taken:
+class ProfileTaken:
     """What :class:`Turns` found; times in seconds."""
 
     kernels: tuple[KernelTime, ...]
@@ -109,7 +111,7 @@ class Turns:
         self._profiled: list[float] = []
         self._unprofiled: list[float] = []
         self._outside: list[float] = []
-        self._seen: list[list[litert_profiler.Event]] = []
+        self._seen: list[list[litert_profiler.ProfilerEvent]] = []
         self._spent = 0.0
 
     @property
@@ -134,7 +136,7 @@ class Turns:
                 self._outside.append(outside_of_kernels(events, self._seen[-1], seconds))
         self._spent += (self._clock() - begun) / 1e9
 
-    def taken(self) -> Taken:
+    def taken(self) -> ProfileTaken:
         """What was found. Raises AgentError when inferences differ in their kernels."""
         seen = self._seen
         steps = [[(e.name, e.node) for e in events] for events in seen]
@@ -159,7 +161,9 @@ class Turns:
             )
             for number, event in enumerate(seen[0])
         )
-        return Taken(kernels, float(np.mean(outside[chosen])), tuple(self._profiled), tuple(self._unprofiled))
+        return ProfileTaken(
+            kernels, float(np.mean(outside[chosen])), tuple(self._profiled), tuple(self._unprofiled)
+        )
 
 
 def _in_a_block(seconds: float) -> int:
@@ -196,7 +200,7 @@ def profile(
         ]
 
 
-def _profile(agent: Any, taken: Taken, *, cpus: Sequence[int], emulated: bool) -> Profile:
+def _profile(agent: Any, taken: ProfileTaken, *, cpus: Sequence[int], emulated: bool) -> Profile:
     return Profile(
         model=agent.name,
         tflite_sha256=agent.tflite_sha256,
@@ -217,7 +221,7 @@ def _profile(agent: Any, taken: Taken, *, cpus: Sequence[int], emulated: bool) -
     )
 
 
-def time_model(tflite: bytes, plan: Plan, *, threads: int) -> dict[str, Any]:
+def time_model(tflite: bytes, plan: BenchPlan, *, threads: int) -> dict[str, Any]:
     """How long one inference of a model takes: ``seconds`` (midmean), ``minimum_seconds`` and ``samples``."""
     from device_agent.run.loaded import LoadedModel
 

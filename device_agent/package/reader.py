@@ -24,9 +24,9 @@ from device_agent.package.codec.contents import (
     read,
 )
 from device_agent.package.codec.format import MAX_TFLITE_SIZE, LimitExceeded
-from device_agent.package.codec.table import Entry, Table, read_table
+from device_agent.package.codec.table import read_table
 
-__all__ = ["Entry", "Package", "Section", "Table", "Unpacked", "read", "read_table", "unpack", "unpack_into"]
+__all__ = ["Package", "Section", "Unpacked", "read", "read_table", "unpack", "unpack_into"]
 
 
 def unpack(data: bytes, *, kernel: str = "auto", max_size: int = MAX_TFLITE_SIZE) -> Unpacked:

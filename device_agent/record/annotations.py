@@ -13,7 +13,18 @@ import inspect
 from collections import ChainMap
 from typing import Any, Callable, Mapping
 
-from device_agent.record.kinds import Boolean, Choice, Fixed, Integer, Kind, Many, Maybe, Number, Table, Text
+from device_agent.record.kinds import (
+    Boolean,
+    Choice,
+    Fixed,
+    Integer,
+    Kind,
+    Many,
+    Maybe,
+    Number,
+    Table,
+    Text,
+)
 
 _BUILT_IN: Mapping[str, Kind] = {
     "int": Integer(),

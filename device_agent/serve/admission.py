@@ -38,7 +38,7 @@ class DeadlineExceeded(AgentError):
     """A request was let in, and its time was over before it was answered."""
 
 
-class Place:
+class QueuePlace:
     """A place in the pool. It is given back by the worker that ran what was submitted, or by ``leave``."""
 
     def __init__(self, pool: Pool, deadline: float) -> None:
@@ -75,7 +75,7 @@ class Place:
 
 
 class _Job:
-    def __init__(self, work: Callable[[Any], Any], place: Place) -> None:
+    def __init__(self, work: Callable[[Any], Any], place: QueuePlace) -> None:
         self.work, self.place = work, place
         self.done = threading.Event()
         self.result: Any = None
@@ -129,7 +129,7 @@ class Pool:
 
     # -- entering -----------------------------------------------------------------------------------------------
 
-    def enter(self, seconds: float) -> Place:
+    def enter(self, seconds: float) -> QueuePlace:
         """A place for a request that wants its answer within so many seconds. Raises TurnedAway."""
         with self._lock:
             if self._closed:
@@ -155,7 +155,7 @@ class Pool:
                     hint=f"Try again in {again} s.",
                 )
             self._held += 1
-        return Place(self, time.monotonic() + seconds)
+        return QueuePlace(self, time.monotonic() + seconds)
 
     def enqueue(self, job: _Job) -> None:
         with self._lock:

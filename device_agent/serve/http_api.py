@@ -16,9 +16,9 @@ from device_agent.image import pictures
 from device_agent.record import wire
 from device_agent.record.release import NAME
 from device_agent.serve import metrics
-from device_agent.serve.admission import DeadlineExceeded, Place, Pool, TurnedAway
-from device_agent.serve.http_connection import Connection
-from device_agent.serve.http_reader import Refused
+from device_agent.serve.admission import DeadlineExceeded, Pool, QueuePlace, TurnedAway
+from device_agent.serve.http_connection import HttpConnection
+from device_agent.serve.http_reader import RequestRefused
 from device_agent.serve.turn_lock import AWAY
 
 JSON, RAW = "application/json", "application/octet-stream"
@@ -27,7 +27,7 @@ PICTURES = ("image/jpeg", "image/png")
 _OPTIONS = ("top", "preprocessed", "output", "deadline")
 
 
-class Api(Connection):
+class Api(HttpConnection):
     """Answers one connection. ``served`` is the :class:`device_agent.serve.served_models.Serving` behind it."""
 
     served: Any  # set by a subclass: http.server makes a handler for each connection itself
@@ -38,7 +38,7 @@ class Api(Connection):
         path, _, query = self.path.partition("?")
         methods, answer = self._route(path)
         if self.command not in methods:
-            raise Refused(
+            raise RequestRefused(
                 405,
                 "this address does not do that",
                 expected=", ".join(methods),
@@ -57,7 +57,7 @@ class Api(Connection):
         if names is None or host is None:
             return
         if _host_name(host) not in names:
-            raise Refused(
+            raise RequestRefused(
                 421,
                 "this server is asked for under another name",
                 expected="localhost",
@@ -80,7 +80,7 @@ class Api(Connection):
                 return reading, lambda query: self.send_json(200, self.served.describe(pool))
             if action == "predict":
                 return ("POST",), lambda query: self._predict(pool, query)
-        raise Refused(
+        raise RequestRefused(
             404,
             "there is no such address",
             expected="/healthz, /metrics, /v1/models, /v1/models/NAME or /v1/models/NAME:predict",
@@ -90,7 +90,7 @@ class Api(Connection):
     def _pool(self, name: str) -> Pool:
         pool: Pool | None = self.served.pools.get(name) if NAME.fullmatch(name) else None
         if pool is None:
-            raise Refused(
+            raise RequestRefused(
                 404, "this server has no such model", expected=", ".join(self.served.pools), found=name[:80]
             )
         self.model = name
@@ -108,7 +108,7 @@ class Api(Connection):
         self.check_body_length()
         kind = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if kind not in (JSON, RAW, *PICTURES):
-            raise Refused(
+            raise RequestRefused(
                 415,
                 "a body of this type is not read",
                 expected=", ".join((JSON, RAW, *PICTURES)),
@@ -137,13 +137,13 @@ class Api(Connection):
         else:
             self.send_json(200, wire.answer_as_json(predictions, pool.name))
 
-    def _enter(self, pool: Pool, seconds: float) -> Place:
+    def _enter(self, pool: Pool, seconds: float) -> QueuePlace:
         """A place, before the body is read."""
         try:
             return pool.enter(seconds)
         except TurnedAway as error:
             self.served.shed.add(model=pool.name, reason=error.reason)
-            raise Refused(
+            raise RequestRefused(
                 503,
                 error.what,
                 expected=error.expected,
@@ -153,7 +153,7 @@ class Api(Connection):
             ) from error
 
     def _work(
-        self, place: Place, kind: str, body: bytearray, options: Mapping[str, Any]
+        self, place: QueuePlace, kind: str, body: bytearray, options: Mapping[str, Any]
     ) -> Callable[[Any], Any]:
         """What a worker shall do for this request."""
         if kind == JSON:
@@ -176,16 +176,16 @@ class Api(Connection):
 
         return work
 
-    def _result(self, pool: Pool, place: Place, work: Callable[[Any], Any]) -> Any:
+    def _result(self, pool: Pool, place: QueuePlace, work: Callable[[Any], Any]) -> Any:
         try:
             with AWAY:
                 return place.run(work)
         except DeadlineExceeded as error:
-            raise Refused(504, error.what, hint=error.hint) from error
+            raise RequestRefused(504, error.what, hint=error.hint) from error
         except DataError:
             raise
         except (ArmletError, MemoryError) as error:
-            raise Refused(
+            raise RequestRefused(
                 500, f"{pool.name} could not answer", found=str(error)[:300] or "too little memory"
             ) from error
 
@@ -193,7 +193,7 @@ class Api(Connection):
         try:
             pictures.require_decoder()
         except pictures.NoDecoder as error:
-            raise Refused(
+            raise RequestRefused(
                 415, error.what, expected=error.expected, found=error.found, hint=error.hint
             ) from error
 
@@ -277,5 +277,7 @@ def _accepted(header: str | None) -> str:
             best[kind] = max(best.get(kind, 0.0), weight - (0.0005 if "*" in name else 0.0))
     json_weight, raw_weight = best.get(JSON, 0.0), best.get(RAW, 0.0)
     if json_weight <= 0.0 and raw_weight <= 0.0:
-        raise Refused(406, "no answer of this type is given", expected=f"{JSON} or {RAW}", found=header[:80])
+        raise RequestRefused(
+            406, "no answer of this type is given", expected=f"{JSON} or {RAW}", found=header[:80]
+        )
     return RAW if raw_weight > json_weight else JSON

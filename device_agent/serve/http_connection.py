@@ -19,7 +19,7 @@ from typing import Any, Mapping
 
 import device_agent
 from device_agent.errors import ArmletError
-from device_agent.serve.http_reader import BLOCK_BYTES, Reader, Refused
+from device_agent.serve.http_reader import BLOCK_BYTES, Reader, RequestRefused
 from device_agent.serve.turn_lock import AWAY, TURN
 
 #: An answer to a request whose body was not read is read on so far, so that the client gets to see the answer.
@@ -28,7 +28,7 @@ LINGER_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Limits:
+class ConnectionLimits:
     """Bytes and seconds that one client may take."""
 
     head_bytes: int = 16 << 10
@@ -40,7 +40,7 @@ class Limits:
     idle_seconds: float = 60.0
 
 
-class Connection(http.server.BaseHTTPRequestHandler):
+class HttpConnection(http.server.BaseHTTPRequestHandler):
     """Reads requests and calls ``respond`` of the subclass, which sends one answer or raises an ArmletError.
 
     ``server`` is a :class:`device_agent.serve.http_listener.Listener`.
@@ -57,7 +57,7 @@ class Connection(http.server.BaseHTTPRequestHandler):
         self.connection = self.request
         if self.connection.family != socket.AF_UNIX:
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        self.limits: Limits = self.server.limits
+        self.limits: ConnectionLimits = self.server.limits
         self.rfile: Any = Reader(self.connection)
         self._unread = 0
         self._answered = False
@@ -87,17 +87,17 @@ class Connection(http.server.BaseHTTPRequestHandler):
         with TURN, self.server.one_more_request():
             try:
                 self._serve_one()
-            except Refused as error:
+            except RequestRefused as error:
                 self._refuse(error)
             except socket.timeout:
                 self._refuse(
-                    Refused(408, "the request took too long", close=True, expected=self._time_limit())
+                    RequestRefused(408, "the request took too long", close=True, expected=self._time_limit())
                 )
             except OSError:
                 self.close_connection = True  # the client has gone
             except Exception as error:
                 traceback.print_exc(file=sys.stderr)
-                self._refuse(Refused(500, f"this server failed: {type(error).__name__}", close=True))
+                self._refuse(RequestRefused(500, f"this server failed: {type(error).__name__}", close=True))
 
     def _serve_one(self) -> None:
         self.rfile.begin(self.limits.read_seconds, self.limits.head_bytes)
@@ -114,17 +114,17 @@ class Connection(http.server.BaseHTTPRequestHandler):
         self._check_head()
         try:
             self.respond()
-        except Refused:
+        except RequestRefused:
             raise
         except ArmletError as error:
-            raise Refused(
+            raise RequestRefused(
                 400, error.what, expected=error.expected, found=error.found, hint=error.hint
             ) from error
         self._discard_rest()
 
     def respond(self) -> None:
         """Answers the request in ``command``, ``path`` and ``headers``."""
-        raise Refused(404, "there is nothing here")
+        raise RequestRefused(404, "there is nothing here")
 
     # -- the head -----------------------------------------------------------------------------------------------
 
@@ -135,21 +135,23 @@ class Connection(http.server.BaseHTTPRequestHandler):
 
     def _check_head(self) -> None:
         if not self.request_version.startswith("HTTP/1."):
-            raise Refused(
+            raise RequestRefused(
                 505, "this server speaks HTTP/1.1", close=True, found=self.request_version[:20] or "none"
             )
         if self.rfile.ended:
-            raise Refused(400, "the head of the request ends early", close=True)
+            raise RequestRefused(400, "the head of the request ends early", close=True)
         # What the parser of mail headers could not read it takes for the beginning of a body, or skips.
         if self.headers.defects or self.headers.get_payload():
-            raise Refused(400, "the head of the request is malformed", close=True)
+            raise RequestRefused(400, "the head of the request is malformed", close=True)
         if any("\n" in value or "\r" in value or "\0" in value for value in self.headers.values()):
-            raise Refused(400, "a header goes on over several lines, which RFC 9112 forbids", close=True)
+            raise RequestRefused(
+                400, "a header goes on over several lines, which RFC 9112 forbids", close=True
+            )
         if not self.path.isascii() or not self.path.isprintable():
-            raise Refused(400, "the path of the request is not acceptable", close=True)
+            raise RequestRefused(400, "the path of the request is not acceptable", close=True)
         hosts = self.headers.get_all("Host", [])
         if len(hosts) > 1 or (not hosts and self.request_version != "HTTP/1.0"):
-            raise Refused(
+            raise RequestRefused(
                 400, "the request does not say which host it is for", close=True, expected="one Host header"
             )
         self._unread = self._content_length()
@@ -159,10 +161,10 @@ class Connection(http.server.BaseHTTPRequestHandler):
         if self.headers.get("Transfer-Encoding") is not None:
             self._unread = 1  # of what nobody knows the end
             if lengths:
-                raise Refused(
+                raise RequestRefused(
                     400, "the request has both a Content-Length and a Transfer-Encoding", close=True
                 )
-            raise Refused(
+            raise RequestRefused(
                 411,
                 "the length of the body is not known",
                 close=True,
@@ -176,7 +178,7 @@ class Connection(http.server.BaseHTTPRequestHandler):
         if others or not re.fullmatch("[0-9]{1,18}", text.strip(" \t"), re.ASCII):
             self._unread = 1
             found = ", ".join(sorted(lengths))[:80]
-            raise Refused(
+            raise RequestRefused(
                 400, "the Content-Length is wrong", close=True, expected="one whole number", found=found
             )
         return int(text)
@@ -184,9 +186,9 @@ class Connection(http.server.BaseHTTPRequestHandler):
     # -- the body -----------------------------------------------------------------------------------------------
 
     def check_body_length(self) -> None:
-        """Raises Refused where the body is longer than this server takes; none of it has been read then."""
+        """Raises RequestRefused where the body is longer than this server takes; none of it has been read then."""
         if self._unread > self.limits.body_bytes:
-            raise Refused(
+            raise RequestRefused(
                 413,
                 "the body is too large",
                 close=True,
@@ -195,7 +197,7 @@ class Connection(http.server.BaseHTTPRequestHandler):
             )
 
     def read_body(self) -> bytearray:
-        """The whole body. Raises Refused where it is too large, ends early or comes too slowly."""
+        """The whole body. Raises RequestRefused where it is too large, ends early or comes too slowly."""
         self.check_body_length()
         count = self._unread
         if self._wants_to_be_told and count:
@@ -207,7 +209,7 @@ class Connection(http.server.BaseHTTPRequestHandler):
         body: bytearray = self.rfile.read_exactly(count)
         self._unread = 0
         if len(body) < count:
-            raise Refused(
+            raise RequestRefused(
                 400, "the body ends early", close=True, expected=f"{count} bytes", found=f"{len(body)} bytes"
             )
         return body
@@ -249,9 +251,9 @@ class Connection(http.server.BaseHTTPRequestHandler):
             *(f"{name}: {value}" for name, value in (headers or {}).items()),
         ]
         if self.close_connection:
-            lines.append("Connection: close")
+            lines.append("HttpConnection: close")
         elif self.request_version == "HTTP/1.0":
-            lines.append("Connection: keep-alive")
+            lines.append("HttpConnection: keep-alive")
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
         self._answered = True
         self.count(status)
@@ -268,9 +270,9 @@ class Connection(http.server.BaseHTTPRequestHandler):
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What http.server says of a head that it cannot parse."""
-        self._refuse(Refused(int(code), message or explain or "the request is malformed", close=True))
+        self._refuse(RequestRefused(int(code), message or explain or "the request is malformed", close=True))
 
-    def _refuse(self, error: Refused) -> None:
+    def _refuse(self, error: RequestRefused) -> None:
         self.close_connection = self.close_connection or error.close
         if self._answered:
             self.close_connection = True  # it is too late to say so
@@ -281,7 +283,7 @@ class Connection(http.server.BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True
 
-    def error_name(self, error: Refused) -> str:
+    def error_name(self, error: RequestRefused) -> str:
         """The class of the error that is behind a refusal."""
         cause = error.__cause__
         return type(cause).__name__ if isinstance(cause, ArmletError) else "RequestError"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Iterator, cast
 
 from device_agent.errors import AgentError
-from device_agent.serve.http_connection import Connection, Limits
+from device_agent.serve.http_connection import ConnectionLimits, HttpConnection
 
 #: Connections that the kernel holds ready while we are busy.
 BACKLOG = 128
@@ -34,7 +34,7 @@ _NO_ROOM = (
 
 
 class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """What both kinds of server have in common; ``handler`` is a Connection that knows what to answer."""
+    """What both kinds of server have in common; ``handler`` is a HttpConnection that knows what to answer."""
 
     daemon_threads = True
     block_on_close = False
@@ -44,7 +44,7 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
     #: Names under which a request may ask for it; None: any.
     host_names: frozenset[str] | None = None
 
-    def begin(self, limits: Limits, max_connections: int) -> None:
+    def begin(self, limits: ConnectionLimits, max_connections: int) -> None:
         """To be called before anything is served."""
         self.limits = limits
         self.max_connections = max_connections
@@ -141,7 +141,7 @@ class TcpListener(Listener):
 
     allow_reuse_address = True
 
-    def __init__(self, host: str, port: int, handler: type[Connection], *, allow_remote: bool) -> None:
+    def __init__(self, host: str, port: int, handler: type[HttpConnection], *, allow_remote: bool) -> None:
         address = _loopback(host, allow_remote)
         self.address_family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
         if not allow_remote:
@@ -180,7 +180,7 @@ class UnixListener(Listener):
     #: Device and inode of the socket that we made.
     _ours: tuple[int, int] | None = None
 
-    def __init__(self, path: Path, handler: type[Connection]) -> None:
+    def __init__(self, path: Path, handler: type[HttpConnection]) -> None:
         self.path = path
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)

@@ -15,7 +15,7 @@ LAST_WORD_MILLISECONDS = 50
 BLOCK_BYTES = 1 << 16
 
 
-class Refused(AgentError):
+class RequestRefused(AgentError):
     """A request is answered by an error. ``close``: the connection cannot go on after it."""
 
     def __init__(
@@ -84,7 +84,7 @@ class Reader:
         while True:
             end = self._buffer.find(b"\n", looked) + 1
             if (end or len(self._buffer)) > self._budget:
-                raise Refused(431, "the head of the request is too long", close=True)
+                raise RequestRefused(431, "the head of the request is too long", close=True)
             if end:
                 break
             looked = len(self._buffer)

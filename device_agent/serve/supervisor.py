@@ -22,7 +22,7 @@ from device_agent.run import quick_start_model as warm  # noqa: F401
 from device_agent.run.agent import Agent
 from device_agent.serve.admission import Pool
 from device_agent.serve.http_api import Api
-from device_agent.serve.http_connection import Limits
+from device_agent.serve.http_connection import ConnectionLimits
 from device_agent.serve.http_listener import Listener, TcpListener, UnixListener
 from device_agent.serve.notify import Notifier
 from device_agent.serve.served_models import LIVE_SECONDS, Serving, try_out
@@ -109,7 +109,7 @@ def _pool(name: str, options: Namespace) -> Pool:
 
 def _listen(serving: Serving, options: Namespace) -> None:
     handler = type("ServedApi", (Api,), {"served": serving})
-    limits = Limits(
+    limits = ConnectionLimits(
         body_bytes=options.max_body, read_seconds=options.read_seconds, idle_seconds=options.idle_seconds
     )
     threading.stack_size(STACK_BYTES)

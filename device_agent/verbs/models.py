@@ -87,7 +87,7 @@ def bench(options: Namespace) -> dict[str, Any]:
         agent = _load_one(model, options)
         measuring.set_inputs(agent, inputs)
         agents.append(agent)
-    plan = measuring.Plan(options.min_samples, options.max_seconds, options.max_warmup_seconds)
+    plan = measuring.BenchPlan(options.min_samples, options.max_seconds, options.max_warmup_seconds)
     records = measuring.measure(agents, cold_starts, plan, cpus=cpus, emulated=options.emulated)
     return {"measurements": [record.to_json() for record in records]}
 
@@ -161,7 +161,7 @@ def time_models(options: Namespace) -> dict[str, Any]:
     Standard input: a JSON list of their sizes, a line; then their bytes.
     """
     from device_agent.measuring import profiler
-    from device_agent.measuring.bench import Plan
+    from device_agent.measuring.bench import BenchPlan
     from device_agent.run.conditions import pin_to_big_cores, read_frequency
     from device_agent.run.runtime import find_runtime
 
@@ -171,7 +171,7 @@ def time_models(options: Namespace) -> dict[str, Any]:
     if any(n < 0 for n in sizes) or sum(sizes) > MAX_ARRAY_BYTES:
         raise AgentError("the models are too large", expected=f"at most {MAX_ARRAY_BYTES} bytes in all")
     cpus = tuple(sorted(os.sched_getaffinity(0))) if options.no_pinning else pin_to_big_cores()
-    plan = Plan(options.min_samples, options.max_seconds, options.max_seconds)
+    plan = BenchPlan(options.min_samples, options.max_seconds, options.max_seconds)
     beside = None
     if options.beside is not None:
         options.kernel = "auto"

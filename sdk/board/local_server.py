@@ -33,7 +33,7 @@ class BoardTransport(paramiko.Transport):
             self.next_answer = None
 
 
-class Runner(Protocol):
+class CommandRunner(Protocol):
     """Who runs the commands: :class:`sdk.board.local.LocalBoard`."""
 
     def execute(self, channel: paramiko.Channel, command: str, begun: threading.Event) -> None:
@@ -43,7 +43,7 @@ class Runner(Protocol):
 class BoardServer(paramiko.ServerInterface):
     """One connection: lets in one user with one key, who may run commands, nothing else."""
 
-    def __init__(self, board: Runner, user: str, allowed: paramiko.PKey) -> None:
+    def __init__(self, board: CommandRunner, user: str, allowed: paramiko.PKey) -> None:
         self._board = board
         self._user = user
         self._allowed = allowed

@@ -91,7 +91,7 @@ def is_for_a_fleet(arguments: argparse.Namespace) -> bool:
 def deploy(arguments: argparse.Namespace) -> int:
     from sdk import api
     from sdk.deploy.agent.remote_agent import Limits
-    from sdk.deploy.fleet.rollout import Plan, Portion
+    from sdk.deploy.fleet.rollout import Portion, RolloutPlan
 
     given = {
         "canary": arguments.canary and Portion.parse(arguments.canary),
@@ -100,7 +100,7 @@ def deploy(arguments: argparse.Namespace) -> int:
         "on_failure": arguments.on_failure,
         "parallel": arguments.parallel,
     }
-    plan = Plan(**{key: value for key, value in given.items() if value is not None})
+    plan = RolloutPlan(**{key: value for key, value in given.items() if value is not None})
     with _live_table(arguments) as watch:
         result = api.deploy_fleet(
             arguments.inventory,

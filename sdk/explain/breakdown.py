@@ -76,7 +76,7 @@ class Peaks:
         return self.int8_per_second or self.flop_per_second if dtype == "int8" else self.flop_per_second
 
 
-class Timed(Protocol):
+class TimedRun(Protocol):
     """What a gap needs to know of a measurement; :class:`device_agent.record.measurement.Measurement` has it."""
 
     @property
@@ -97,8 +97,8 @@ class Subject:
     name: str
     costs: Sequence[OperatorCost]
     profile: Profile
-    measurement: Timed
-    parallel: Sequence[Timed] = ()
+    measurement: TimedRun
+    parallel: Sequence[TimedRun] = ()
 
     def operators(self) -> tuple[OperatorTime, ...]:
         """Every operator with its kernels."""
@@ -187,7 +187,7 @@ def breakdown(subject: Subject, peaks: Peaks) -> dict[str, float]:
     return parts
 
 
-def _clock_ratio(measurement: Timed, peaks: Peaks) -> float:
+def _clock_ratio(measurement: TimedRun, peaks: Peaks) -> float:
     """Nominal clock over the clock during the run; 1 where either is unknown, or the run was faster."""
     if not measurement.clock_hz or not peaks.clock_hz:
         return 1.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sdk.models.catalogue import ENTRIES, Entry, Option, entry
+from sdk.models.catalogue import ENTRIES, Option, ZooEntry, entry
 from sdk.models.demo import DemoModel, demo_models
 from sdk.models.networks.network import Layer, Network
 
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-def catalogue() -> tuple[Entry, ...]:
+def catalogue() -> tuple[ZooEntry, ...]:
     """Every network of the zoo."""
     return ENTRIES
 
@@ -48,7 +48,7 @@ def describe(
         input_size: pixels of a square input, or ``(height, width)``; the paper's where None.
         classes: size of the output; the paper's where None.
         channels: input channels; the paper's where None.
-        options: the network's own (see its :class:`Entry`), e.g. ``width=0.5``.
+        options: the network's own (see its :class:`ZooEntry`), e.g. ``width=0.5``.
 
     Raises:
         ModelError: an unknown network or option, a bad value, or an input too small for the network.

@@ -1,4 +1,4 @@
-"""What the zoo holds: one :class:`Entry` a network, with its paper and its options. Free of TensorFlow."""
+"""What the zoo holds: one :class:`ZooEntry` a network, with its paper and its options. Free of TensorFlow."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Option:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ZooEntry:
     """One network of the zoo. The defaults are the paper's: ImageNet for most, MNIST for the LeNets."""
 
     name: str
@@ -101,9 +101,11 @@ _REDUCTION = Option(
 )
 
 ENTRIES = (
-    Entry("mobilenet_v1", "MobileNet V1", "arXiv 1704.04861", mobilenet_v1, (_WIDTH, _PADDING, _REDUCTION)),
-    Entry("mobilenet_v2", "MobileNet V2", "arXiv 1801.04381", mobilenet_v2, (_WIDTH, _PADDING)),
-    Entry(
+    ZooEntry(
+        "mobilenet_v1", "MobileNet V1", "arXiv 1704.04861", mobilenet_v1, (_WIDTH, _PADDING, _REDUCTION)
+    ),
+    ZooEntry("mobilenet_v2", "MobileNet V2", "arXiv 1801.04381", mobilenet_v2, (_WIDTH, _PADDING)),
+    ZooEntry(
         "shufflenet_v1",
         "ShuffleNet V1",
         "arXiv 1707.01083",
@@ -115,17 +117,17 @@ ENTRIES = (
             _STEM,
         ),
     ),
-    Entry(
+    ZooEntry(
         "shufflenet_v2",
         "ShuffleNet V2",
         "arXiv 1807.11164",
         shufflenet_v2,
         (Option("scale", 1.0, "one of the paper's sizes", tuple(SHUFFLENET_V2_SCALES)), _PADDING, _STEM),
     ),
-    Entry("alexnet", "AlexNet", "NIPS 2012", alexnet),
-    Entry("vgg16", "VGG-16", "arXiv 1409.1556", vgg16),
-    Entry("googlenet", "GoogLeNet", "arXiv 1409.4842", googlenet),
-    Entry(
+    ZooEntry("alexnet", "AlexNet", "NIPS 2012", alexnet),
+    ZooEntry("vgg16", "VGG-16", "arXiv 1409.1556", vgg16),
+    ZooEntry("googlenet", "GoogLeNet", "arXiv 1409.4842", googlenet),
+    ZooEntry(
         "squeezenet",
         "SqueezeNet",
         "arXiv 1602.07360",
@@ -133,7 +135,7 @@ ENTRIES = (
         (Option("version", "1.0", "the paper's 1.0 or the authors' later 1.1", tuple(SQUEEZENET_VERSIONS)),),
         default_size=227,
     ),
-    Entry(
+    ZooEntry(
         "lenet_300_100",
         "LeNet-300-100",
         "arXiv 1510.00149",
@@ -142,7 +144,7 @@ ENTRIES = (
         default_channels=1,
         default_classes=10,
     ),
-    Entry(
+    ZooEntry(
         "lenet_5",
         "LeNet-5 (Caffe)",
         "arXiv 1510.00149",
@@ -154,7 +156,7 @@ ENTRIES = (
 )
 
 
-def entry(name: str) -> Entry:
+def entry(name: str) -> ZooEntry:
     """The entry of that name.
 
     Raises:

@@ -58,7 +58,7 @@ STATISTICS_EPOCHS = 3
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class SplitAccuracy:
     """How a ``.tflite`` does on a split; ``smallest_margin`` is the least gap between the two best probabilities."""
 
     correct: int
@@ -71,12 +71,12 @@ class Evaluation:
         return self.correct / self.samples
 
 
-def evaluate(tflite: bytes, samples: digits.Samples) -> Evaluation:
+def evaluate(tflite: bytes, samples: digits.Samples) -> SplitAccuracy:
     """Run ``tflite`` on ``samples``, one at a time on one thread, as a board does."""
     probabilities = predict(tflite, samples.inputs())
     best = np.sort(probabilities, axis=-1)
     correct = int(np.sum(top1(probabilities) == samples.labels))
-    return Evaluation(correct, len(samples), float((best[:, -1] - best[:, -2]).min()))
+    return SplitAccuracy(correct, len(samples), float((best[:, -1] - best[:, -2]).min()))
 
 
 def augment(small: np.ndarray, generator: np.random.RandomState, size: int) -> np.ndarray:

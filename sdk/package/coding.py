@@ -27,6 +27,7 @@ from device_agent.package.codec.format import (
     SPARSE,
 )
 from device_agent.package.codec.huffman import Code
+from device_agent.package.codec.sections import Scales
 from sdk.package.bit_fields import CHUNK, BitWriter, BlockIndex, chunks, varint
 from sdk.package.symbols import Symbols, entropy_bits
 
@@ -35,14 +36,6 @@ from sdk.package.symbols import Symbols, entropy_bits
 _LIMIT_TOLERANCE = 1.001
 # With few zeros the sparse layout decodes at a third of the speed of the dense one: below this it is not worth it.
 _SPARSE_MUST_SAVE = 0.99
-
-
-@dataclass(frozen=True)
-class Scales:
-    """Factors of the output channels, as in the format: element i takes ``values[(i // inner) % channels]``."""
-
-    inner: int
-    values: np.ndarray  # (channels,) float32
 
 
 def code_lengths(counts: np.ndarray, limit: int) -> np.ndarray:

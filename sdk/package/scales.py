@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from device_agent.package.codec.format import MAX_SYMBOLS
+from device_agent.package.codec.sections import Scales
 from sdk.package.bit_fields import CHUNK, chunks
-from sdk.package.coding import Scales
 from sdk.package.symbols import distinct_values
 
 _MAX_STEP = 255  # largest integer centroid that is looked for

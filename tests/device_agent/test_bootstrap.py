@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from device_agent import bootstrap
-from device_agent.bootstrap import Refused, unpack
+from device_agent.bootstrap import StreamRefused, unpack
 
 FILES = {"numpy/__init__.py": b"version = 1\n", "lib/a.so": os.urandom(100_000), "empty": b""}
 
@@ -59,7 +59,7 @@ def test_a_stream_cut_anywhere_leaves_nothing(tmp_path):
     data = archive()
     sha256 = hashlib.sha256(data).hexdigest()
     for length in [*range(64), *range(64, len(data), 997), len(data) - 1]:
-        with pytest.raises(Refused):
+        with pytest.raises(StreamRefused):
             put(data[:length], tmp_path / "env" / "abc", sha256, len(data))
         assert nothing_is_left(tmp_path / "env" / "abc"), length
 
@@ -70,14 +70,14 @@ def test_a_flipped_bit_anywhere_leaves_nothing(tmp_path):
     for position in [*range(32), *range(32, len(data), 1499), len(data) - 1]:
         damaged = bytearray(data)
         damaged[position] ^= 0x10
-        with pytest.raises(Refused):
+        with pytest.raises(StreamRefused):
             put(bytes(damaged), tmp_path / "env" / "abc", sha256)
         assert nothing_is_left(tmp_path / "env" / "abc"), position
 
 
 @pytest.mark.parametrize("name", ["../out", "/etc/out", "a/../../out", "a//b", "./a", "a/."])
 def test_a_name_that_leads_outside_is_refused(tmp_path, name):
-    with pytest.raises(Refused, match="plain file"):
+    with pytest.raises(StreamRefused, match="plain file"):
         put(archive({name: b"x"}), tmp_path / "env" / "abc")
     assert nothing_is_left(tmp_path / "env" / "abc")
 
@@ -90,7 +90,7 @@ def test_anything_but_a_plain_file_is_refused(tmp_path, kind):
         info.type, info.linkname, info.size = kind, "/etc/passwd", 0
         return info
 
-    with pytest.raises(Refused, match="plain file"):
+    with pytest.raises(StreamRefused, match="plain file"):
         put(archive({"a": b""}, change), tmp_path / "env" / "abc")
     assert nothing_is_left(tmp_path / "env" / "abc")
 
@@ -111,10 +111,10 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(bootstrap, "MAX_TREE_BYTES", 1 << 20)
     bomb = archive({"zeros": bytes(2 << 20)})
     assert len(bomb) < 10_000
-    with pytest.raises(Refused, match="larger than"):
+    with pytest.raises(StreamRefused, match="larger than"):
         put(bomb, tmp_path / "env" / "abc")
     monkeypatch.setattr(bootstrap, "MAX_FILES", 5)
-    with pytest.raises(Refused, match="5 files"):
+    with pytest.raises(StreamRefused, match="5 files"):
         put(archive({str(i): b"" for i in range(6)}), tmp_path / "env" / "abc")
     assert nothing_is_left(tmp_path / "env" / "abc")
 

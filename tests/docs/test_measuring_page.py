@@ -26,7 +26,7 @@ def says(sentence: str) -> None:
 
 
 def test_it_states_how_samples_are_taken() -> None:
-    plan = bench.Plan()
+    plan = bench.BenchPlan()
     says(f"last two windows of {bench.STABLE_WINDOW} inferences")
     says(f"differ by less than {bench.STABLE_CHANGE:.0%}".replace("%", " %"))
     says(f"({bench.MAX_WARMUP_SECONDS:g} s at most)")

@@ -28,7 +28,7 @@ from device_agent.package.codec.format import (
     TrailingBytes,
     nesting,
 )
-from device_agent.package.codec.table import SKELETON, Entry, Span, Table, read_table
+from device_agent.package.codec.table import SKELETON, PackageTable, SectionEntry, Span, read_table
 
 
 class Decoder(Protocol):
@@ -100,7 +100,7 @@ Content = Any  # huffman.Content | lz.Lz
 class Opened:
     """A package whose every field is checked; ``digests`` are the SHA-256 of its sections."""
 
-    table: Table
+    table: PackageTable
     contents: tuple[Content, ...]
     digests: tuple[bytes, ...]
 
@@ -126,7 +126,7 @@ def open_package(data: bytes, max_size: int) -> Opened:
     return Opened(table, contents, digests)
 
 
-def section_digests(data: bytes, table: Table) -> tuple[bytes, ...]:
+def section_digests(data: bytes, table: PackageTable) -> tuple[bytes, ...]:
     """The SHA-256 of every section's coded bytes, checked against the table: its name wherever it is kept or sent.
 
     Raises :class:`SectionDigestMismatch`, of a single section where its prefix tells which.
@@ -153,7 +153,7 @@ def section_digests(data: bytes, table: Table) -> tuple[bytes, ...]:
     return tuple(digests)
 
 
-def read_section(blob: memoryview, entry: Entry, *, skeleton: bool = False) -> Content:
+def read_section(blob: memoryview, entry: SectionEntry, *, skeleton: bool = False) -> Content:
     """Checks every field of one section, on its own."""
     layout = blob[0] if len(blob) else RAW
     if layout == LZ:
@@ -206,7 +206,7 @@ def decode(data: bytes, opened: Opened, out: memoryview, decoder: Decoder | None
         )
 
 
-def _fill_skeleton(table: Table, content: Content, target: Any) -> None:
+def _fill_skeleton(table: PackageTable, content: Content, target: Any) -> None:
     """What lies between the spans, in order, from the skeleton's bytes after the metadata."""
     skeleton = np.empty(table.sections[SKELETON].size, np.uint8)
     decode_section(memoryview(b""), content, skeleton, None)
@@ -218,7 +218,7 @@ def _fill_skeleton(table: Table, content: Content, target: Any) -> None:
     target[position:] = skeleton[source:]
 
 
-def _metadata(table: Table, content: Content) -> dict[str, Any]:
+def _metadata(table: PackageTable, content: Content) -> dict[str, Any]:
     if table.metadata_size == 0:
         return {}
     if isinstance(content, lz.Lz):

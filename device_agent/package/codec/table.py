@@ -46,7 +46,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Entry:
+class SectionEntry:
     """A section as the table states it; ``offset`` and ``coded_size`` in the package, ``size`` decoded.
 
     ``digest_prefix``: the first bytes of the SHA-256 of its coded bytes.
@@ -59,7 +59,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Table:
+class PackageTable:
     """Header and table of a package. ``sections_sha256``: over the sections' SHA-256, one after another."""
 
     format_version: int
@@ -68,7 +68,7 @@ class Table:
     tflite_sha256: bytes
     metadata_size: int
     sections_sha256: bytes
-    sections: tuple[Entry, ...]
+    sections: tuple[SectionEntry, ...]
     spans: tuple[Span, ...]
 
     @property
@@ -76,7 +76,7 @@ class Table:
         return self.header_size + sum(section.coded_size for section in self.sections)
 
 
-def read_table(data: bytes, *, max_size: int = MAX_TFLITE_SIZE) -> Table:
+def read_table(data: bytes, *, max_size: int = MAX_TFLITE_SIZE) -> PackageTable:
     """Checks header and table; ``data`` may end where the sections start.
 
     ``max_size``: the largest .tflite the caller can take, in bytes; more is refused here, from the header.
@@ -143,9 +143,9 @@ def read_table(data: bytes, *, max_size: int = MAX_TFLITE_SIZE) -> Table:
     offset = header_size
     entries = []
     for (coded_size, prefix), size in zip(coded, sizes):
-        entries.append(Entry(offset, coded_size, size, prefix))
+        entries.append(SectionEntry(offset, coded_size, size, prefix))
         offset += coded_size
-    return Table(
+    return PackageTable(
         version,
         header_size,
         tflite_size,

@@ -31,7 +31,7 @@ from sdk.board.ssh import signing
 from sdk.deploy.agent.remote_agent import NO_LIMITS, Limits
 from sdk.deploy.fleet.inventory import FleetHost, Inventory, load_inventory
 from sdk.deploy.fleet.journal import Journal
-from sdk.deploy.fleet.rollout import GOOD, Outcome, Plan, Rollout
+from sdk.deploy.fleet.rollout import GOOD, Outcome, Rollout, RolloutPlan
 from sdk.deploy.provision.provisioning import prefer, read_facts
 from sdk.deploy.session import Session, Target, open_connection, open_session
 from sdk.errors import ArmletError, ConnectionFailed
@@ -39,7 +39,7 @@ from sdk.package.release import Golden, PreparedRelease, prepare
 from sdk.tools.progress import Progress, silent
 
 Watch = Callable[[Sequence[Outcome]], None]
-DEFAULT_PARALLEL = Plan().parallel
+DEFAULT_PARALLEL = RolloutPlan().parallel
 
 _Result = TypeVar("_Result")
 
@@ -50,7 +50,7 @@ def deploy_fleet(
     *,
     group: str | None = None,
     board: str | None = None,
-    plan: Plan | None = None,
+    plan: RolloutPlan | None = None,
     keep: int | None = None,
     limits: Limits = NO_LIMITS,
     golden: Golden | None = None,
@@ -67,7 +67,7 @@ def deploy_fleet(
     change, from any thread. Raises ArmletError for what keeps a rollout from beginning; boards that fail are in the
     record.
     """
-    plan = plan or Plan()
+    plan = plan or RolloutPlan()
     fleet = load_inventory(Path(inventory), board=board).select(group)
     release = _release_of(source, golden, progress)
     hosts = {host.name: host for host in fleet.hosts}
@@ -271,7 +271,7 @@ def _ended(rollout: Rollout, outcomes: Sequence[Outcome]) -> str:
     return "succeeded" if all(outcome.state in GOOD for outcome in outcomes) else "incomplete"
 
 
-def _plan_json(plan: Plan) -> dict[str, Any]:
+def _plan_json(plan: RolloutPlan) -> dict[str, Any]:
     return {**vars(plan), "canary": str(plan.canary), "batch": str(plan.batch)}
 
 

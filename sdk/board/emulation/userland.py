@@ -88,7 +88,7 @@ USER_ID = 60472
 
 
 @dataclass(frozen=True)
-class Recipe:
+class UserlandRecipe:
     """What makes one userland differ from another."""
 
     architecture: str  # Debian's name
@@ -103,9 +103,9 @@ class Recipe:
 
 #: By what ``uname -m`` says there.
 RECIPES = {
-    "aarch64": Recipe("arm64"),
+    "aarch64": UserlandRecipe("arm64"),
     # The package index has no numpy for 32-bit ARM, so there the board brings it, as Raspberry Pi OS does.
-    "armv7l": Recipe("armhf", packages=(*PACKAGES, "python3-numpy")),
+    "armv7l": UserlandRecipe("armhf", packages=(*PACKAGES, "python3-numpy")),
 }
 
 
@@ -113,7 +113,7 @@ def cache_folder() -> Path:
     return folders.cache_folder("userlands")
 
 
-def recipe_of(machine: str) -> Recipe:
+def recipe_of(machine: str) -> UserlandRecipe:
     """The recipe for ``aarch64`` or ``armv7l``. Raises BoardError for another."""
     if machine not in RECIPES:
         raise BoardError("no userland for this architecture", expected=" or ".join(RECIPES), found=machine)
@@ -145,7 +145,7 @@ def archive(machine: str, *, cache: Path | None = None, progress: Progress | Non
     return path
 
 
-def mmdebstrap_command(recipe: Recipe, output: Path) -> list[str]:
+def mmdebstrap_command(recipe: UserlandRecipe, output: Path) -> list[str]:
     command = [
         which("mmdebstrap") or "mmdebstrap",
         f"--architectures={recipe.architecture}",
@@ -160,7 +160,7 @@ def mmdebstrap_command(recipe: Recipe, output: Path) -> list[str]:
     return [*command, recipe.suite, str(output)]
 
 
-def _run_mmdebstrap(recipe: Recipe, output: Path, progress: Progress | None) -> None:
+def _run_mmdebstrap(recipe: UserlandRecipe, output: Path, progress: Progress | None) -> None:
     stage = f"build Debian {recipe.suite} {recipe.architecture}"
     if progress is not None:
         progress(stage, 0, 0)

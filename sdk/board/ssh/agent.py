@@ -21,7 +21,7 @@ def open_agent(where: str | None, only: Sequence[Path] | None) -> Any:
     identities (None: all that it has). Where nobody answers it has none."""
     from paramiko.agent import AgentSSH
 
-    class Agent(AgentSSH):
+    class KeyAgent(AgentSSH):
         def __init__(self) -> None:
             super().__init__()
             path = where or os.environ.get("SSH_AUTH_SOCK")
@@ -46,7 +46,7 @@ def open_agent(where: str | None, only: Sequence[Path] | None) -> Any:
         def close(self) -> None:
             self._close()
 
-    return Agent()
+    return KeyAgent()
 
 
 def public_key_of(identity: Path) -> bytes | None:

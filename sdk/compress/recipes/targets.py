@@ -55,7 +55,7 @@ SIZED_TRAININGS, NEAR_ENOUGH = 3, 0.94
 
 
 @dataclass(frozen=True)
-class Compressed:
+class TargetResult:
     """The result: the graph, the recipe that made it, all that was tried, and in words how accuracy was checked."""
 
     graph: Graph
@@ -72,7 +72,7 @@ def compress(
     progress: Progress | None = None,
     *,
     check: Dataset | None = None,
-) -> Compressed:
+) -> TargetResult:
     """The recipe that meets ``settings``, found and applied.
 
     ``dataset`` is learned from; accuracy is checked on ``check``, or on samples of ``dataset`` that are held out.
@@ -116,7 +116,7 @@ def compress(
     assert attempts.best is not None
     made, point = attempts.best
     met = attempts.misses(point) == 0
-    return Compressed(made, point.recipe, tuple(attempts.curve), attempts.statement(point), met)
+    return TargetResult(made, point.recipe, tuple(attempts.curve), attempts.statement(point), met)
 
 
 def replay(
@@ -126,7 +126,7 @@ def replay(
     progress: Progress | None = None,
     *,
     check: Dataset | None = None,
-) -> Compressed:
+) -> TargetResult:
     """What the recipe makes of the graph, and how accuracy was checked: on ``check``, or on what it held out."""
     report = progress or (lambda stage, done, total: None)
     made = apply(graph, recipe, report, dataset)
@@ -135,11 +135,11 @@ def replay(
         used = split(dataset, recipe.samples, recipe.hold_out)[1]
     if used is None:
         why = "no data were given" if dataset is None else "the recipe kept no images back for it"
-        return Compressed(made, recipe, (), f"accuracy was not checked: {why}")
+        return TargetResult(made, recipe, (), f"accuracy was not checked: {why}")
     checker = Checker(graph, used, report, held_out=check is None)
     checked = checker(made)
     statement = checker.statement(checked.accuracy_percent, checked.agreement_percent)
-    return Compressed(made, recipe, (), f"a recipe was replayed, and {statement}")
+    return TargetResult(made, recipe, (), f"a recipe was replayed, and {statement}")
 
 
 # ------------------------------------------------------------------------------------------- the knob without data
@@ -313,7 +313,7 @@ def _train_to_loss(attempts: Attempts, base: Recipe, limit: float) -> None:
 
 def _for_int8(
     graph: Graph, dataset: Dataset | None, check: Dataset | None, wanted: Settings, report: Progress
-) -> Compressed:
+) -> TargetResult:
     """The float graph that becomes int8, and the recipe that names the images to do it with."""
     if dataset is None:
         raise DataError(
@@ -341,7 +341,7 @@ def _for_int8(
         block=wanted.block,
         int8=True,
     )
-    return Compressed(apply(graph, recipe, report), recipe, (), "accuracy was not checked")
+    return TargetResult(apply(graph, recipe, report), recipe, (), "accuracy was not checked")
 
 
 def calibration_recipe(graph: Graph, kept: Dataset, samples: int, hold_out: int) -> Recipe:
@@ -368,9 +368,9 @@ __all__ = [
     "SAMPLES",
     "SMALLEST_CHECK",
     "TRAINED_SPARSITY",
-    "Compressed",
     "Point",
     "Settings",
+    "TargetResult",
     "calibration_recipe",
     "compress",
     "replay",

@@ -1,6 +1,6 @@
 """The calibration level: every layer rounded to a codebook, one after another, against the float original's outputs.
 
-Layer by layer, in the order of execution: the student's input at that layer, with all earlier layers already
+SolvedLayer by layer, in the order of execution: the student's input at that layer, with all earlier layers already
 rounded, and the teacher's; the weights that turn the one into the teacher's output as well as weights can;
 their rounding (:mod:`sdk.compress.solve.layer`); and the bias that makes the mean of every output channel exact.
 One price, nats of loss for a bit, holds for all layers, so bits go where they count without a search over
@@ -16,7 +16,15 @@ import numpy as np
 
 from sdk.compress.solve.layer import LEVELS, Problem, Solution, solve, solve_on_grid
 from sdk.compress.solve.matrices import SOLVED_KINDS, LayerShape
-from sdk.compress.solve.statistics import Images, Moments, Place, Runner, Sensitivity, Streams, sensitivities
+from sdk.compress.solve.statistics import (
+    GraphRunner,
+    Images,
+    LayerPlace,
+    Moments,
+    Sensitivity,
+    Streams,
+    sensitivities,
+)
 from sdk.compress.weights.selection import select_weights
 from sdk.graph.records import Graph, Tensor, Weight
 from sdk.tools.progress import Progress
@@ -32,7 +40,7 @@ def silent(stage: str, done: int, total: int) -> None:
 
 
 @dataclass(frozen=True)
-class Layer:
+class SolvedLayer:
     """A layer that is solved: its weight, unfolding, input tensor and bias tensor."""
 
     weight: Weight
@@ -95,7 +103,7 @@ def with_biases(graph: Graph) -> Graph:
     return replace(graph, tensors=tuple(tensors), operators=tuple(operators))
 
 
-def solved_layers(graph: Graph) -> tuple[Layer, ...]:
+def solved_layers(graph: Graph) -> tuple[SolvedLayer, ...]:
     """The layers that calibration works on: float weights of a known kind, with a bias of their own."""
     found, taken = [], set()
     for weight in graph.weights():
@@ -106,23 +114,23 @@ def solved_layers(graph: Graph) -> tuple[Layer, ...]:
         bias = operator.inputs[2] if len(operator.inputs) > 2 else -1
         if bias >= 0 and bias not in taken and graph.tensors[bias].is_dense_array:
             taken.add(bias)
-            found.append(Layer(weight, shape, operator.inputs[0], bias))
+            found.append(SolvedLayer(weight, shape, operator.inputs[0], bias))
     return tuple(found)
 
 
 def output_sensitivities(
-    runner: Runner, images: Images, count: int, *, seed: int = 0, progress: Progress = silent
+    runner: GraphRunner, images: Images, count: int, *, seed: int = 0, progress: Progress = silent
 ) -> dict[int, Sensitivity]:
     """For each solved layer (by operator number) what errors of its output cost; see ``statistics``."""
     places = {
-        layer.weight.operator_index: Place(layer.weight.tensor_index, layer.bias, layer.shape)
+        layer.weight.operator_index: LayerPlace(layer.weight.tensor_index, layer.bias, layer.shape)
         for layer in solved_layers(runner.graph)
     }
     return sensitivities(runner, places, images, count, seed=seed, progress=progress)
 
 
 def calibrate(
-    runner: Runner,
+    runner: GraphRunner,
     images: Images,
     count: int,
     price: float,
@@ -146,7 +154,7 @@ def calibrate(
     pruned = {weight.tensor_index for weight in select_weights(runner.graph)}
     wished = wishes or {}
 
-    def decide(layer: Layer, problem: Problem) -> Solution:
+    def decide(layer: SolvedLayer, problem: Problem) -> Solution:
         tensor = layer.weight.tensor_index
         wish = wished.get(tensor, Wish())
         least = sparsity if tensor in pruned else 0.0
@@ -162,7 +170,7 @@ def calibrate(
 
 
 def round_to_grids(
-    runner: Runner,
+    runner: GraphRunner,
     images: Images,
     count: int,
     grids: Mapping[int, np.ndarray],
@@ -175,7 +183,7 @@ def round_to_grids(
     as in :func:`calibrate`; nothing is priced, so no sensitivities are needed, and weights that are zero stay zero.
     """
 
-    def decide(layer: Layer, problem: Problem) -> Solution:
+    def decide(layer: SolvedLayer, problem: Problem) -> Solution:
         scales = grids[layer.weight.tensor_index].reshape(layer.shape.groups, layer.shape.rows)
         return solve_on_grid(problem, scales, layer.shape.unfold(layer.weight.array) == 0)
 
@@ -183,10 +191,10 @@ def round_to_grids(
 
 
 def _layer_by_layer(
-    runner: Runner,
+    runner: GraphRunner,
     images: Images,
     count: int,
-    decide: Callable[[Layer, Problem], Solution],
+    decide: Callable[[SolvedLayer, Problem], Solution],
     fisher: Mapping[int, Sensitivity],
     progress: Progress,
     watch: Callable[[float], None] = lambda bits: None,

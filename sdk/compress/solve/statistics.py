@@ -27,7 +27,7 @@ MOST_COHERENT = 64.0  # times, that a group's errors may cost for being alike at
 Constants = Mapping[int, Any]
 
 
-class Runner(Protocol):
+class GraphRunner(Protocol):
     """The part of :class:`sdk.graph.execute.Executor` that is used here."""
 
     graph: Graph
@@ -47,7 +47,7 @@ Images = Callable[[Sequence[int]], np.ndarray]  # sample positions -> preprocess
 
 
 @dataclass(frozen=True)
-class Place:
+class LayerPlace:
     """Where a layer stands: its weight's and its bias' tensor, and how the weight unfolds."""
 
     weight: int
@@ -92,8 +92,8 @@ class Sensitivity:
 
 
 def sensitivities(
-    runner: Runner,
-    layers: Mapping[int, Place],
+    runner: GraphRunner,
+    layers: Mapping[int, LayerPlace],
     images: Images,
     count: int,
     *,
@@ -172,7 +172,7 @@ def _shrunk(moments: np.ndarray, count: int) -> np.ndarray:
 
 
 def input_covariances(
-    runner: Runner,
+    runner: GraphRunner,
     operators: Sequence[int],
     images: Images,
     count: int,
@@ -226,7 +226,9 @@ class Streams:
     that point and the layer that is looked at, such as the wide middle of a bottleneck, is computed a batch at a time.
     """
 
-    def __init__(self, runner: Runner, images: Images, count: int, memory_bytes: int = MEMORY_BYTES) -> None:
+    def __init__(
+        self, runner: GraphRunner, images: Images, count: int, memory_bytes: int = MEMORY_BYTES
+    ) -> None:
         self.runner, self.images, self.memory_bytes = runner, images, memory_bytes
         self._batches = [range(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
         self._count = count

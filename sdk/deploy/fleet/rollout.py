@@ -66,7 +66,7 @@ class Portion:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RolloutPlan:
     """How a rollout proceeds. It stops when more than ``max_failures`` boards failed, or any of the canary."""
 
     canary: Portion = Portion(count=1)
@@ -131,7 +131,7 @@ class Rollout:
     def __init__(
         self,
         boards: Mapping[str, str],
-        plan: Plan,
+        plan: RolloutPlan,
         journal: Journal,
         *,
         deploy: Deploy,

@@ -8,8 +8,8 @@ import pytest
 from device_agent.errors import AgentError
 from device_agent.measuring import bench
 from device_agent.measuring.bench import (
+    BenchPlan,
     ColdStart,
-    Plan,
     judge_throttling,
     measure,
     set_inputs,
@@ -44,25 +44,27 @@ class Machine:
 
 def test_the_number_of_samples_ends_the_measurement():
     machine = Machine()
-    (taken,) = take_samples([machine.model("a", 0.001)], Plan(min_samples=50), clock=machine.clock)
+    (taken,) = take_samples([machine.model("a", 0.001)], BenchPlan(min_samples=50), clock=machine.clock)
     assert taken.samples_seconds == pytest.approx([0.001] * 50)
 
 
 def test_time_ends_the_measurement_of_a_slow_model():
     machine = Machine()
-    (taken,) = take_samples([machine.model("a", 2.0)], Plan(max_seconds=10.0), clock=machine.clock)
+    (taken,) = take_samples([machine.model("a", 2.0)], BenchPlan(max_seconds=10.0), clock=machine.clock)
     assert len(taken.samples_seconds) == 4  # 8 s, and the first of the turn, which does not count
 
 
 def test_even_a_model_that_takes_longer_than_the_limit_gives_a_sample():
     machine = Machine()
-    (taken,) = take_samples([machine.model("a", 60.0)], Plan(max_seconds=1.0), clock=machine.clock)
+    (taken,) = take_samples([machine.model("a", 60.0)], BenchPlan(max_seconds=1.0), clock=machine.clock)
     assert taken.samples_seconds == (60.0,)
 
 
 def test_warming_up_goes_on_until_the_time_is_stable():
     machine = Machine()
-    (taken,) = take_samples([machine.model("a", 0.001, first=0.5)], Plan(min_samples=9), clock=machine.clock)
+    (taken,) = take_samples(
+        [machine.model("a", 0.001, first=0.5)], BenchPlan(min_samples=9), clock=machine.clock
+    )
     assert taken.warmup_seconds[:3] == (0.5, 0.5, 0.5)
     assert bench.is_stable(taken.warmup_seconds)
     assert max(taken.samples_seconds) == pytest.approx(0.001)
@@ -75,14 +77,16 @@ def test_warming_up_ends_even_if_the_time_never_settles():
     def slower_every_time() -> None:
         machine.now += round(1e9 * next(seconds))
 
-    (taken,) = take_samples([slower_every_time], Plan(1, 1.0, max_warmup_seconds=3.0), clock=machine.clock)
+    (taken,) = take_samples(
+        [slower_every_time], BenchPlan(1, 1.0, max_warmup_seconds=3.0), clock=machine.clock
+    )
     assert 3.0 <= sum(taken.warmup_seconds) < 6.0
 
 
 def test_models_take_turns_in_blocks():
     machine = Machine()
     models = [machine.model("a", 0.02), machine.model("b", 0.05)]
-    take_samples(models, Plan(min_samples=20), clock=machine.clock)
+    take_samples(models, BenchPlan(min_samples=20), clock=machine.clock)
     measured = "".join(machine.diary).replace("a" * 10, "", 1).replace("b" * 10, "", 1)  # without warming up
     # 0.1 s are 5 inferences of a, and of b the least of a block, 4; one more before each is not a sample.
     assert measured == ("a" * 6 + "b" * 5) * 4 + "b" * 5
@@ -99,7 +103,7 @@ def test_the_inference_after_a_change_of_models_is_not_a_sample():
 
         return invoke
 
-    for taken in take_samples([model("a"), model("b")], Plan(min_samples=30), clock=machine.clock):
+    for taken in take_samples([model("a"), model("b")], BenchPlan(min_samples=30), clock=machine.clock):
         assert set(taken.samples_seconds) == {0.01}
 
 
@@ -112,7 +116,7 @@ def test_what_reading_the_conditions_left_in_the_caches_is_not_a_sample():
         state["cold"] = False
 
     (taken,) = take_samples(
-        [invoke], Plan(min_samples=30), clock=machine.clock, between=lambda: state.update(cold=True)
+        [invoke], BenchPlan(min_samples=30), clock=machine.clock, between=lambda: state.update(cold=True)
     )
     assert set(taken.samples_seconds) == {0.01}
 
@@ -142,7 +146,7 @@ def test_a_record_says_what_ran_and_under_which_conditions(float_model):
     set_inputs(agent)
     seen = iter([QUIET, *[Conditions(55.0, 1.5e9, "performance", ("throttled",), None)] * 100])
     cold = ColdStart(0.0, "none", 0.01, 0.02, 1 << 25)
-    plan = Plan(min_samples=20, max_seconds=1.0, max_warmup_seconds=0.1)
+    plan = BenchPlan(min_samples=20, max_seconds=1.0, max_warmup_seconds=0.1)
     (m,) = measure([agent], [cold], plan, cpus=(0,), emulated=True, conditions=lambda cpus: next(seen))
     assert (m.model, m.tflite_sha256, m.package_sha256) == ("tiny", agent.tflite_sha256, None)
     assert (m.decode_kernel, m.decode_seconds) == ("none", 0.0)
@@ -183,7 +187,7 @@ def test_a_governor_that_changed_during_the_run_is_in_the_record(float_model):
     agent = LoadedModel(float_model, name="tiny")
     set_inputs(agent)
     seen = iter([QUIET, *[Conditions(40.0, 1.8e9, "powersave", (), None)] * 100])
-    plan = Plan(min_samples=20, max_seconds=1.0, max_warmup_seconds=0.1)
+    plan = BenchPlan(min_samples=20, max_seconds=1.0, max_warmup_seconds=0.1)
     cold = ColdStart(0.0, "none", 0.01, 0.02, 1 << 25)
     (m,) = measure([agent], [cold], plan, cpus=(0,), emulated=False, conditions=lambda cpus: next(seen))
     assert m.governor == "performance, then powersave"

@@ -23,7 +23,7 @@ COLD = bench.ColdStart(0.0, "none", 0.0, 0.0, None)
 
 def agents_median(agent: LoadedModel, samples: int) -> float:
     """As the verb ``bench`` measures it."""
-    plan = bench.Plan(min_samples=samples, max_seconds=60.0, max_warmup_seconds=0.0)
+    plan = bench.BenchPlan(min_samples=samples, max_seconds=60.0, max_warmup_seconds=0.0)
     (record,) = bench.measure([agent], [COLD], plan, cpus=(0,), emulated=False)
     assert len(record.samples_seconds) == samples
     return record.median

@@ -111,13 +111,15 @@ class FakeModel:
     def start(self) -> None:
         self.count += 1
 
-    def stop(self) -> list[litert_profiler.Event]:
+    def stop(self) -> list[litert_profiler.ProfilerEvent]:
         disturbed = 100e-6 if self.count % 5 == 0 else 0.0
-        second = litert_profiler.Event("Add (ND)", litert_profiler.DELEGATE_OPERATOR, 1, 7e-6)
+        second = litert_profiler.ProfilerEvent("Add (ND)", litert_profiler.DELEGATE_OPERATOR, 1, 7e-6)
         return [
-            litert_profiler.Event("Invoke", litert_profiler.DEFAULT, 0, 20e-6 + disturbed),
-            litert_profiler.Event("TfLiteXNNPackDelegate", litert_profiler.OPERATOR, 0, 15e-6),
-            litert_profiler.Event("Clamp (NC)", litert_profiler.DELEGATE_OPERATOR, 0, 5e-6 + disturbed),
+            litert_profiler.ProfilerEvent("Invoke", litert_profiler.DEFAULT, 0, 20e-6 + disturbed),
+            litert_profiler.ProfilerEvent("TfLiteXNNPackDelegate", litert_profiler.OPERATOR, 0, 15e-6),
+            litert_profiler.ProfilerEvent(
+                "Clamp (NC)", litert_profiler.DELEGATE_OPERATOR, 0, 5e-6 + disturbed
+            ),
             *([] if self.changing and self.count % 2 else [second]),
         ]
 
@@ -172,8 +174,8 @@ def test_events_are_read_whatever_their_memory_part_measures(memory_words):
     )  # the padding behind the last field is not written
     events = litert_profiler.read_events(raw, 2)
     assert events == [
-        litert_profiler.Event("Invoke", 1, 0, 1000e-6),
-        litert_profiler.Event("Clamp (NC)", 8, 1, 1001e-6),
+        litert_profiler.ProfilerEvent("Invoke", 1, 0, 1000e-6),
+        litert_profiler.ProfilerEvent("Clamp (NC)", 8, 1, 1001e-6),
     ]
 
 

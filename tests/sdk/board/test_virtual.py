@@ -23,7 +23,7 @@ from sdk import api
 from sdk.board import virtual as virtual_board
 from sdk.board.catalogue import load_board
 from sdk.board.emulation import binfmt, processes, tools, userland
-from sdk.board.emulation.userland import Recipe
+from sdk.board.emulation.userland import UserlandRecipe
 from sdk.board.ssh.connection import SshConnection, connect
 from sdk.board.virtual import VirtualBoard
 from sdk.compress.board_form.specialise import for_board
@@ -212,9 +212,8 @@ def test_a_damaged_archive_is_removed_so_that_the_next_run_builds_it(tmp_path: P
 
 
 def test_another_recipe_is_another_userland():
-    assert (
-        len({Recipe("arm64").digest, Recipe("armhf").digest, Recipe("arm64", packages=("dash",)).digest}) == 3
-    )
+    recipes = (UserlandRecipe("arm64"), UserlandRecipe("armhf"), UserlandRecipe("arm64", packages=("dash",)))
+    assert len({recipe.digest for recipe in recipes}) == 3
 
 
 def test_an_architecture_without_a_userland_is_refused():

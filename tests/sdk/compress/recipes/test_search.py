@@ -15,7 +15,7 @@ from sdk.compress.recipes.check import Checker
 from sdk.compress.recipes.overall_progress import Journey
 from sdk.compress.recipes.recipe import LayerRecipe, Recipe, apply
 from sdk.compress.recipes.search import CHECK_STEP, Hopeless, Race, Space
-from sdk.compress.recipes.targets import Compressed, Settings, compress
+from sdk.compress.recipes.targets import Settings, TargetResult, compress
 from sdk.errors import DataError
 from sdk.graph.dataset import Dataset
 from sdk.graph.records import Graph
@@ -36,7 +36,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, graph: Graph) -> Dataset:
     return labelled_noise(tmp_path_factory.mktemp("data") / "labelled.npz", graph, 160)
 
 
-def searched(graph: Graph, dataset: Dataset, study: Any = None, **settings: Any) -> tuple[Compressed, Any]:
+def searched(graph: Graph, dataset: Dataset, study: Any = None, **settings: Any) -> tuple[TargetResult, Any]:
     study = study or open_study()
     return compress(graph, dataset, Settings(study=study, **settings)), study
 
@@ -94,7 +94,7 @@ def test_a_size_is_kept_with_answers_that_are_no_worse_than_before(
     assert after <= before * 1.05
 
 
-def point_of(result: Compressed) -> Point:
+def point_of(result: TargetResult) -> Point:
     return next(p for p in result.curve if p.recipe == result.recipe)
 
 

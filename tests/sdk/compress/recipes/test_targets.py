@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sdk.compress.recipes.recipe import Recipe, apply
-from sdk.compress.recipes.targets import Compressed, Settings, compress, replay
+from sdk.compress.recipes.targets import Settings, TargetResult, compress, replay
 from sdk.errors import DataError, ModelError
 from sdk.graph.dataset import Dataset
 from sdk.graph.on_host.data import load_dataset
@@ -37,7 +37,7 @@ def load(folder: Path, name: str) -> Dataset:
     return load_dataset(folder / name, input_shape=(8, 8, 3), preprocess="tf")
 
 
-def size(result: Compressed) -> int:
+def size(result: TargetResult) -> int:
     return len(pack.pack(write_graph(result.graph)))
 
 

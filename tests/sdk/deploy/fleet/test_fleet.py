@@ -18,7 +18,7 @@ import sdk
 from sdk.api.files.golden import golden_pair
 from sdk.cli import main
 from sdk.deploy.fleet.journal import Journal
-from sdk.deploy.fleet.rollout import Plan, Portion
+from sdk.deploy.fleet.rollout import Portion, RolloutPlan
 from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
 from sdk.package.release import Golden
@@ -190,7 +190,7 @@ def test_boards_that_die_in_a_batch_stop_the_rollout_and_after_mending_it_goes_o
 def test_a_rollout_that_is_stopped_takes_back_a_first_release_to_nothing(fleet, tmp_path):
     fleet.settings["cam02"]["port"] = 1  # nobody listens there
     package = packed(tmp_path, "first")
-    result = sdk.deploy_fleet(fleet.inventory(), package, plan=Plan(batch=Portion(count=1)))
+    result = sdk.deploy_fleet(fleet.inventory(), package, plan=RolloutPlan(batch=Portion(count=1)))
     assert result.counts == {"reverted": 1, "unreachable": 1, "waiting": FEW - 2}
     assert fleet.current("cam01", "first") is None
     status = sdk.fleet_status(fleet.inventory())

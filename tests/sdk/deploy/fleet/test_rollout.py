@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sdk.deploy.fleet.journal import Journal
-from sdk.deploy.fleet.rollout import Plan, Portion, Rollout
+from sdk.deploy.fleet.rollout import Portion, Rollout, RolloutPlan
 from sdk.errors import ConnectionFailed, RemoteError, RolloutError
 
 
@@ -62,7 +62,7 @@ class Boards:
         self.runs[name] = "old"
         return True
 
-    def roll_out(self, folder: Path, plan: Plan, release: str = "r", **options):
+    def roll_out(self, folder: Path, plan: RolloutPlan, release: str = "r", **options):
         boards = {name: f"pi@{name}" for name in self.names}
         with Journal(release, folder / "boards.toml", None, folder=folder) as journal:
             rollout = Rollout(boards, plan, journal, deploy=self.deploy, revert=self.revert, **options)
@@ -73,8 +73,8 @@ class Boards:
         return {outcome.name: outcome.state for outcome in rollout.outcomes}
 
 
-def plan(canary="1", batch="25%", **options) -> Plan:
-    return Plan(Portion.parse(canary), Portion.parse(batch), **options)
+def plan(canary="1", batch="25%", **options) -> RolloutPlan:
+    return RolloutPlan(Portion.parse(canary), Portion.parse(batch), **options)
 
 
 @pytest.mark.parametrize(
