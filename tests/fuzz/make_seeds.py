@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from device_agent.package.codec.sections import Scales
 from sdk.package import coding
 from sdk.package.symbols import Symbols
 from tests.device_agent.package.package_samples import clustered
