@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from device_agent.errors import ArmletError
 from sdk import __version__
 from sdk.commands import boards, exports, models, releases, runs, services
+from sdk.commands.output import say
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(error: ArmletError, arguments: argparse.Namespace) -> int:
-    print(f"error: {error}", file=sys.stderr)
+    say("error", error)
     if arguments.json:
         print(json.dumps(error.to_json()))
     return EXIT_BAD_INPUT

@@ -40,7 +40,7 @@ ROOMS: dict[str, Room] = {
     "device_agent.bootstrap": _room(),
     "device_agent.record": _room("device_agent.errors", pure=True),
     "device_agent.package.codec": _room("device_agent.errors", pure=True),
-    "device_agent.package": _room("device_agent.errors device_agent.package.codec"),
+    "device_agent.package": _room("device_agent.errors device_agent.record device_agent.package.codec"),
     "device_agent.image": _room("device_agent.errors device_agent.record", pure=True),
     "device_agent.store": _room("device_agent.errors device_agent.record"),
     "device_agent.run": _room(
@@ -60,17 +60,18 @@ ROOMS: dict[str, Room] = {
     # -- the host: it shares errors, records and the package's reader with the board
     "sdk.errors": _room("device_agent.errors", pure=True),
     "sdk.tools": _room("device_agent.record sdk.errors", pure=True),
-    "sdk.tools.system": _room("sdk.errors sdk.tools"),
+    "sdk.tools.system": _room("device_agent.record sdk.errors sdk.tools"),
     "sdk.graph": _room("device_agent.record sdk.errors", pure=True),
     "sdk.graph.on_host": _room("device_agent.record sdk.errors sdk.tools.system sdk.graph"),
     "sdk.models.networks": _room("sdk.errors", pure=True),
     "sdk.models": _room("sdk.errors sdk.graph.on_host sdk.models.networks"),
     "sdk.package": _room("device_agent.record device_agent.package.codec sdk.errors sdk.graph", pure=True),
     "sdk.board.description": _room("device_agent.record sdk.errors sdk.tools", pure=True),
-    "sdk.board.ssh": _room("device_agent.package sdk.errors sdk.tools.system"),
+    "sdk.board.ssh": _room("device_agent.record device_agent.package sdk.errors sdk.tools.system"),
     "sdk.board.emulation": _room("device_agent.package sdk.errors sdk.tools sdk.tools.system"),
     "sdk.board": _room(
-        "sdk.errors sdk.tools sdk.tools.system sdk.board.description sdk.board.ssh sdk.board.emulation"
+        "device_agent.record sdk.errors sdk.tools sdk.tools.system sdk.board.description "
+        "sdk.board.ssh sdk.board.emulation"
     ),
     "sdk.compress": _room(pure=True),
     "sdk.compress.weights": _room("sdk.errors sdk.graph", pure=True),
@@ -95,7 +96,8 @@ ROOMS: dict[str, Room] = {
     "sdk.deploy.agent": _room("device_agent.record sdk.errors sdk.tools sdk.package sdk.board.ssh"),
     "sdk.deploy.fleet": _room("device_agent.record sdk.errors sdk.tools sdk.tools.system sdk.board"),
     "sdk.deploy.provision": _room(
-        "device_agent sdk.errors sdk.tools sdk.tools.system sdk.board.ssh sdk.board.emulation sdk.board"
+        "device_agent.record device_agent sdk.errors sdk.tools sdk.tools.system "
+        "sdk.board.ssh sdk.board.emulation sdk.board"
     ),
     "sdk.deploy.native": _room("sdk.errors sdk.deploy.provision"),
     "sdk.deploy": _room(
@@ -131,9 +133,10 @@ ROOMS: dict[str, Room] = {
     ),
     "sdk": _room(),
     "sdk.commands": _room(
-        "device_agent.errors sdk.errors sdk.tools.system sdk.board.description sdk.board "
-        "sdk.explain sdk.deploy.agent sdk.deploy.fleet sdk.deploy.native "
-        "sdk.report.terminal sdk.api sdk.api.files sdk.api.boards sdk.api.measuring"
+        "device_agent.errors device_agent.record sdk.errors sdk.tools.system "
+        "sdk.board.description sdk.board sdk.explain sdk.deploy.agent sdk.deploy.fleet "
+        "sdk.deploy.native sdk.report.terminal sdk.api sdk.api.files sdk.api.boards "
+        "sdk.api.measuring"
     ),
     "sdk.cli": _room("device_agent.errors sdk sdk.commands"),
 }

@@ -21,6 +21,7 @@ from device_agent.measuring.bench import (
     take_samples,
 )
 from device_agent.record.profile import KernelTime, Profile, midmean, typical
+from device_agent.record.visible import visible
 
 #: The interpreter lists what it handed to a delegate as one operator of its own; its parts are listed beside it.
 _DELEGATE_NODES = ("DELEGATE", "TfLiteXNNPackDelegate")
@@ -153,7 +154,7 @@ class Turns:
         chosen = typical(times.sum(axis=1) + outside)
         kernels = tuple(
             KernelTime(
-                _printable(event.name),
+                visible(event.name, most=256),
                 event.node,
                 bool(event.type & litert_profiler.DELEGATE_OPERATOR),
                 float(np.mean(times[chosen, number])),
@@ -264,7 +265,3 @@ def _timed(run: Callable[[], None], clock: Callable[[], int]) -> float:
     start = clock()
     run()
     return (clock() - start) / 1e9
-
-
-def _printable(name: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in name)[:256]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Sequence
 
 from device_agent.errors import SignatureError
+from device_agent.record.visible import visible
 
 #: What the signatures are for; one made for anything else (a git commit, a mail) is not accepted.
 NAMESPACE = "armlet"
@@ -47,7 +48,7 @@ def verify(package: bytes, signature: Path, allowed_signers: Path) -> str:
     for name in names:
         verified = _ssh_keygen(["verify", "-I", name, *options], package)
         if verified.returncode == 0:
-            return "".join(c if c.isprintable() else "?" for c in name)
+            return visible(name)
     raise SignatureError(
         "the signature is not of this package",
         expected=f"these bytes, signed for {NAMESPACE!r} by a key that is valid now",
@@ -87,4 +88,4 @@ def _ssh_keygen(arguments: Sequence[str], stdin: bytes) -> subprocess.CompletedP
 def _said(done: subprocess.CompletedProcess[bytes]) -> str:
     """What ssh-keygen said, in one printable line."""
     text = " ".join((done.stderr or done.stdout).decode("utf-8", "replace").split())
-    return "".join(c if c.isprintable() else "?" for c in text)[:200] or f"exit status {done.returncode}"
+    return visible(text, most=200) or f"exit status {done.returncode}"

@@ -11,8 +11,8 @@ import re
 import sys
 from dataclasses import dataclass
 
+from device_agent.record.visible import visible
 from sdk.errors import RemoteError
-from sdk.tools.printable import printable_text
 
 #: Prints: version, implementation, bits of a pointer, flags of the ABI.
 _PYTHON = (
@@ -130,7 +130,7 @@ def parse_sections(output: str) -> dict[str, str]:
 
 
 def _clean(text: str) -> str:
-    return printable_text(text, 120).strip()
+    return visible(text, most=120).strip()
 
 
 def _python(text: str) -> tuple[tuple[int, int, int] | None, str, int | None, str]:

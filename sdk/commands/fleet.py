@@ -12,7 +12,7 @@ from typing import Any
 
 from device_agent.errors import ArmletError
 from sdk.commands.arguments import positive
-from sdk.commands.output import print_result, progress_bar
+from sdk.commands.output import print_result, progress_bar, say
 
 EXIT_NOT_ALL = 1
 EXIT_INTERRUPTED = 130
@@ -157,7 +157,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _print(arguments: argparse.Namespace, result: Any, render: Callable[[Any], Any]) -> None:
     for note in result.notes:
-        print(f"note: {note}", file=sys.stderr)
+        say("note", note)
     if arguments.output is not None:
         from sdk.tools.system.files import write_file
 
@@ -171,15 +171,15 @@ def _live_table(arguments: argparse.Namespace) -> Iterator[Callable[[Sequence[An
     if arguments.json or not sys.stderr.isatty():
         yield lambda outcomes: None
         return
-    from rich.console import Console
     from rich.live import Live
 
     from sdk.report.terminal import drawing as terminal
+    from sdk.tools.system.terminal import Terminal
 
     latest: list[Sequence[Any]] = [()]
     with Live(
         get_renderable=lambda: terminal.fleet_running(latest[0]),
-        console=Console(stderr=True),
+        console=Terminal(stderr=True),
         refresh_per_second=4,
         transient=True,
     ):

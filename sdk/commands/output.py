@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
+
+from device_agent.record.visible import visible
 
 
 def print_result(arguments: argparse.Namespace, document: Any, render: Callable[[Any], Any]) -> None:
@@ -13,11 +16,15 @@ def print_result(arguments: argparse.Namespace, document: Any, render: Callable[
     if arguments.json:
         print(json.dumps(document, indent=2, sort_keys=False))
         return
-    from rich.console import Console
-
     from sdk.report.terminal import drawing as terminal
+    from sdk.tools.system.terminal import Terminal
 
-    Console(highlight=False).print(render(terminal))
+    Terminal().print(render(terminal))
+
+
+def say(kind: str, text: object) -> None:
+    """A note or an error for people, ``kind: text`` on stderr; what strangers wrote in it is made visible."""
+    print(f"{kind}: {visible(text, lines=True)}", file=sys.stderr)
 
 
 def progress_bar(arguments: argparse.Namespace) -> Any:

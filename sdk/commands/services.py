@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 from device_agent.errors import ArmletError
 from sdk.commands.arguments import address, board_arguments
-from sdk.commands.output import print_result, progress_bar
+from sdk.commands.output import print_result, progress_bar, say
 from sdk.commands.register import add_command
 
 EXIT_BAD_INPUT = 2
@@ -68,7 +67,7 @@ def deployed_as_service(arguments: argparse.Namespace, deployment: Any) -> int:
     except ArmletError as error:
         document = {**deployment.to_json(), "service": error.to_json()}
         print_result(arguments, document, lambda terminal: terminal.deployed(deployment))
-        print(f"error: it is deployed, and is no service: {error}", file=sys.stderr)
+        say("error", f"it is deployed, and is no service: {error}")
         return EXIT_BAD_INPUT
     document = {**deployment.to_json(), "service": installed.to_json()}
     print_result(arguments, document, lambda terminal: terminal.deployed_as_service(deployment, installed))

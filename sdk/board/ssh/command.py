@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from device_agent.record.visible import visible
+
 #: What one command may answer on each of its two streams.
 MAX_OUTPUT_BYTES = 16 << 20
 
@@ -23,7 +25,7 @@ class Completed:
     def stderr_tail(self, characters: int = 400) -> str:
         """The end of what it said on standard error, in one printable line."""
         text = " ".join(self.stderr.decode("utf-8", "replace").split())
-        return "".join(c if c.isprintable() else "?" for c in text)[-characters:]
+        return visible(text)[-characters:]
 
 
 class Connection(Protocol):

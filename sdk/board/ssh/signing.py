@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from device_agent.package import signature as board_side
+from device_agent.record.visible import visible
 from sdk.errors import SignatureError
 from sdk.tools.system.files import read_file, write_file
 
@@ -139,4 +140,4 @@ def _run(*command: str, talks: bool = False) -> subprocess.CompletedProcess[str]
 
 def _said(done: subprocess.CompletedProcess[str]) -> str:
     text = " ".join((done.stderr or "").split())
-    return "".join(c if c.isprintable() else "?" for c in text)[-200:] or f"exit status {done.returncode}"
+    return visible(text)[-200:] or f"exit status {done.returncode}"

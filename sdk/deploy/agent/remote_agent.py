@@ -17,6 +17,7 @@ import numpy as np
 
 from device_agent.record.measurement import Measurement
 from device_agent.record.schema import parse_json, write
+from device_agent.record.visible import visible
 from sdk.deploy.agent.answers import (
     MAX_LONG_ANSWER_BYTES,
     MAX_TEXT,
@@ -36,7 +37,6 @@ from sdk.deploy.agent.answers import (
 )
 from sdk.errors import DataError, RemoteError
 from sdk.package.release import Golden, PreparedRelease, check_name, npy_bytes, prepare
-from sdk.tools.printable import printable_text
 from sdk.tools.progress import Progress
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class RemoteRun:
 
 def printable(value: Any) -> str:
     """Somebody's words, short, and unable to drive a terminal."""
-    return printable_text(value, MAX_TEXT)
+    return visible(value, most=MAX_TEXT)
 
 
 class RemoteAgent:

@@ -8,10 +8,10 @@ from typing import Any
 
 from device_agent.record.release import ReleaseName
 from device_agent.record.schema import limits, record
+from device_agent.record.visible import visible
 from sdk.deploy.agent.answers import MAX_TEXT, Words, read_answer
 from sdk.deploy.agent.remote_agent import RemoteAgent
 from sdk.package.release import check_name
-from sdk.tools.printable import printable_text
 
 #: A start may take as long as its unit allows (device_agent.serve.systemd_unit), and a stop comes before it.
 SERVICE_SECONDS = 300.0
@@ -102,7 +102,7 @@ class _ServiceAnswer:
             restarts=self.restarts,
             enabled=self.enabled,
             ready=None if self.health is None else self.health.ready,
-            release=None if release is None else printable_text(release, MAX_TEXT),
+            release=None if release is None else visible(release, most=MAX_TEXT),
         )
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import device_agent
+from device_agent.record.visible import visible
 from sdk.board.facts import FACTS_SCRIPT, MAX_FACTS_BYTES, Facts, parse_facts
 from sdk.deploy.provision.wheels import (
     NUMPY_ARCHITECTURES,
@@ -35,7 +36,6 @@ from sdk.deploy.provision.wheels import (
     pack_tree,
 )
 from sdk.errors import ProvisionError, RemoteError
-from sdk.tools.printable import printable_text
 from sdk.tools.progress import Progress
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ def _json_line(data: bytes) -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     """A board's words, printable and short."""
-    return printable_text(value, MAX_TEXT)
+    return visible(value, most=MAX_TEXT)
 
 
 def fetch_runtime(

@@ -6,14 +6,15 @@ which a browser shows as a tooltip and a screen reader reads.
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
 
 from device_agent.record.measurement import Measurement
+from device_agent.record.visible import visible
 from sdk.explain.attribution import OperatorTime
 from sdk.explain.breakdown import Peaks
 from sdk.explain.gap import Gap
@@ -32,21 +33,26 @@ WIDTH = 720
 _BINS = 60
 
 
+def _escaped(text: str) -> str:
+    """Text between tags or in an attribute; what could turn a line around shows as its escape."""
+    return html.escape(visible(text, lines=True))
+
+
 def _svg(height: float, body: Iterable[str], label: str) -> str:
     return (
-        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(label)}" '
+        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{_escaped(label)}" '
         f'xmlns="http://www.w3.org/2000/svg">{"".join(body)}</svg>'
     )
 
 
 def _text(x: float, y: float, text: str, anchor: str = "start", style: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{style}">{escape(text)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{style}">{_escaped(text)}</text>'
 
 
 def _bar(x: float, y: float, width: float, height: float, style: str, title: str) -> str:
     return (
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.5):.1f}" height="{height:.1f}" rx="2" '
-        f'class="{style}"><title>{escape(title)}</title></rect>'
+        f'class="{style}"><title>{_escaped(title)}</title></rect>'
     )
 
 
@@ -266,7 +272,7 @@ def roofline(operators: Sequence[OperatorTime], peaks: Peaks) -> str:
         )
         body.append(
             f'<circle cx="{x(intensity):.1f}" cy="{y(rate):.1f}" r="{radius:.1f}" '
-            f'class="{group_class(t.cost.group)} point"><title>{escape(title)}</title></circle>'
+            f'class="{group_class(t.cost.group)} point"><title>{_escaped(title)}</title></circle>'
         )
     return _svg(height, body, "Roofline: what each operator reached, below what the board can do")
 
@@ -352,7 +358,7 @@ def accuracy_against_size(models: Sequence[ModelRecord]) -> str:
         title = f"{name}: {bytes_text(size)}, {percent_text(share, 2)}"
         body.append(
             f'<circle cx="{x(size):.1f}" cy="{y(share):.1f}" r="6" class="series-{number % 8} {style}">'
-            f"<title>{escape(title)}</title></circle>"
+            f"<title>{_escaped(title)}</title></circle>"
         )
         if style == "point":
             beside = x(size) < 0.7 * WIDTH
@@ -409,6 +415,6 @@ def promised_against_measured(rows: Sequence[Any]) -> str:
                 title = f"{row.name} at {row.size}, {where}: {ratio_text(row.theoretical_speedup)} promised, "
                 body.append(
                     f'<circle cx="{x(row.theoretical_speedup):.1f}" cy="{y(speedup):.1f}" r="6" '
-                    f'class="{style} {kind}"><title>{escape(title + ratio_text(speedup))} measured</title></circle>'
+                    f'class="{style} {kind}"><title>{_escaped(title + ratio_text(speedup))} measured</title></circle>'
                 )
     return _svg(height, body, "Measured speed-up over the one that theory promises")

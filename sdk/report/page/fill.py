@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup as Markup
 
+from device_agent.record.visible import visible
 from sdk.report.page.template import HEAD, SCRIPT, STYLE
 
 
@@ -29,13 +30,15 @@ def fill(template: str, **values: Any) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_hold_percent,
+        finalize=_as_shown,
     )
     return environment.from_string(HEAD + template).render(
         style=Markup(STYLE), script=Markup(SCRIPT), **values
     )
 
 
-def _hold_percent(value: Any) -> Any:
-    """Text in which no line ends between a number and its percent sign."""
-    return value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value
+def _as_shown(value: Any) -> Any:
+    """Text without characters that nobody sees, in which no line ends between a number and its percent sign."""
+    if type(value) is not str:
+        return value
+    return visible(value, lines=True).replace(" %", "\N{NO-BREAK SPACE}%")

@@ -1,5 +1,5 @@
 """The same with files, folders and terminals: files written whole, caches, checkpoints, progress bars, quiet
 libraries.
 
-May import: sdk.errors, sdk.tools.
+May import: device_agent.record, sdk.errors, sdk.tools.
 """

@@ -53,19 +53,20 @@ def terminal_progress(enabled: bool = True) -> Iterator[Progress]:
     if not enabled or not sys.stderr.isatty():
         yield silent
         return
-    from rich.console import Console
     from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
+    from sdk.tools.system.terminal import Terminal
+
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
         TextColumn("{task.fields[left]}"),
     )
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+    with Bars(*columns, console=Terminal(stderr=True), transient=True) as bars:
         task = bars.add_task("", total=None, left="")
         estimate, whole = Estimate(), False
         name = ""

@@ -1,0 +1,27 @@
+"""Text of strangers on its way to a person: what could drive a terminal, or turn a line around, becomes visible.
+
+Names come out of packages, models, files and a board's answers. Shown as they are, an escape sequence clears the
+screen or changes its colours, and a bidirectional control (Unicode UAX #9) makes ``exe.tflite`` read ``etilft.exe``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: Not printable for Python, and harmless.
+_HARMLESS = "\N{NO-BREAK SPACE}"
+
+
+def visible(value: Any, *, most: int | None = None, lines: bool = False) -> str:
+    """``value`` as text in which every control, format and bidirectional character is written as its escape.
+
+    "" for None. ``lines``: line ends stay line ends. ``most``: characters at most; of a longer text the end is left
+    out. ESC becomes ``\\x1b``, RIGHT-TO-LEFT OVERRIDE ``\\u202e``.
+    """
+    text = "" if value is None else str(value)
+    if most is not None:
+        text = text[:most]
+    if not text.isprintable():
+        kept = _HARMLESS + "\n" if lines else _HARMLESS
+        text = "".join(c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in text)
+    return text if most is None else text[:most]
