@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import math
 import re
 import warnings
@@ -17,6 +16,7 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 
 from device_agent.errors import DataError
+from device_agent.record.schema import parse_json
 
 #: Types of a raw tensor, all of them little-endian.
 DTYPES = {
@@ -33,8 +33,6 @@ MAX_BATCH = 64
 MAX_TOP = 1000
 MAX_TEXT = 200
 
-#: Turning that many digits into one number takes quadratic time before Python 3.11.
-_LONG_NUMBER = re.compile(rb"[0-9]{400}")
 _FIELDS = ("image", "shape", "dtype", "preprocessed", "top")
 
 
@@ -94,12 +92,7 @@ def _object(body: Any) -> Mapping[str, Any]:
             found=f"{len(body)} bytes",
             hint="Send the array as application/octet-stream.",
         )
-    if _LONG_NUMBER.search(body):
-        raise DataError("the body is not JSON that is read here", found="a number of more than 400 digits")
-    try:
-        fields = json.loads(bytes(body).decode("utf-8"), parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise DataError("the body is not JSON", found=_short(str(error) or type(error).__name__)) from None
+    fields = parse_json(bytes(body), what="the body", most=MAX_JSON_BYTES)
     if not isinstance(fields, dict) or "image" not in fields:
         raise DataError(
             "the body is not what is asked for", expected='an object with "image"', found=_short(fields)
@@ -108,10 +101,6 @@ def _object(body: Any) -> Mapping[str, Any]:
     if unknown:
         raise DataError("the body says too much", expected=", ".join(_FIELDS), found=_short(unknown[0]))
     return fields
-
-
-def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is not JSON")
 
 
 def _nested(image: list, dtype: Any) -> np.ndarray:

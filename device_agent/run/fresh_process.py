@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from typing import Any, Sequence
 
-from device_agent.errors import AgentError
+from device_agent.errors import AgentError, DataError
+from device_agent.record.failure import Failure
+from device_agent.record.schema import parse_json, read
+
+#: An answer holds raw samples at most, and those of a fresh process are few.
+MAX_ANSWER_BYTES = 16 << 20
 
 
 def call_child(arguments: Sequence[str], limit_seconds: float) -> dict[str, Any]:
@@ -25,15 +29,18 @@ def call_child(arguments: Sequence[str], limit_seconds: float) -> dict[str, Any]
     if done.returncode < 0:
         raise AgentError(f"`{arguments[0]}` crashed", found=f"signal {-done.returncode}")
     try:
-        reply = json.loads(done.stdout)
-    except ValueError:
-        raise AgentError(f"`{arguments[0]}` gave no answer", found=f"exit status {done.returncode}") from None
+        reply = parse_json(done.stdout, most=MAX_ANSWER_BYTES)
+    except DataError:
+        reply = None
+    if not isinstance(reply, dict):
+        raise AgentError(f"`{arguments[0]}` gave no answer", found=f"exit status {done.returncode}")
     if done.returncode != 0:
+        failure = read(Failure, reply, error=AgentError)
         # The child's whole sentence is in `what`; its class is told so that the reason can be looked up.
         raise AgentError(
-            f"{reply.get('error')}: {reply.get('what')}",
-            expected=reply.get("expected"),
-            found=reply.get("found"),
-            hint=reply.get("hint"),
+            f"{failure.error}: {failure.what}",
+            expected=failure.expected,
+            found=failure.found,
+            hint=failure.hint,
         )
     return reply

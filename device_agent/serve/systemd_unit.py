@@ -19,8 +19,9 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any, Sequence
 
-from device_agent.errors import AgentError
+from device_agent.errors import AgentError, ArmletError
 from device_agent.record.release import check_name
+from device_agent.record.schema import parse_json
 from device_agent.serve.options import parse
 from device_agent.store.durable import named_errors, write_durably
 from device_agent.store.store import Store, default_home
@@ -241,7 +242,6 @@ def _socket(name: str) -> Path:
 def _health(path: Path) -> dict[str, Any] | None:
     """What it says itself; None where it does not answer."""
     import http.client
-    import json
     import socket
 
     connection = http.client.HTTPConnection("localhost", timeout=5)
@@ -250,8 +250,8 @@ def _health(path: Path) -> dict[str, Any] | None:
         connection.sock.settimeout(5)
         connection.sock.connect(str(path))
         connection.request("GET", "/healthz")
-        found = json.loads(connection.getresponse().read(1 << 20))
-    except (OSError, ValueError, http.client.HTTPException):
+        found = parse_json(connection.getresponse().read(1 << 20))
+    except (OSError, ArmletError, http.client.HTTPException):
         return None
     finally:
         connection.close()

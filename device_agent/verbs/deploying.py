@@ -11,9 +11,10 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, cast
 
-from device_agent.errors import AgentError, ArmletError, SignatureError, StoreError
+from device_agent.errors import AgentError, ArmletError, DataError, SignatureError, StoreError
 from device_agent.package import signature
 from device_agent.record.release import MAX_BLOBS, MAX_ENVIRONMENT, Release, Slot
+from device_agent.record.schema import parse_json
 from device_agent.run.array_input import json_line_from_stdin
 from device_agent.run.fresh_process import call_child
 from device_agent.run.installed import environment
@@ -244,8 +245,8 @@ def _check_in_child(store: Store, release_id: str, options: Namespace) -> tuple[
 def _findings(passed: Path, release_id: str) -> dict[str, Any] | None:
     """What a health check found that passed before its process ended otherwise; None where it did not pass."""
     try:
-        found = json.loads(passed.read_bytes())
-    except (OSError, ValueError):
+        found = parse_json(passed.read_bytes())
+    except (OSError, DataError):
         return None
     return found if isinstance(found, dict) and found.get("release") == release_id else None
 

@@ -32,12 +32,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from device_agent.record.schema import parse_json, read, write
 from sdk.board.catalogue import load_board
 from sdk.board.description.records import Board
 from sdk.board.emulation import binfmt, tools, userland
 from sdk.board.emulation.cores import find_core, system_files
-from sdk.board.emulation.processes import alive, children, start_ticks
-from sdk.errors import BoardError
+from sdk.board.emulation.processes import Running, alive, children, start_ticks
+from sdk.errors import BoardError, DataError
 from sdk.tools.progress import Progress
 from sdk.tools.system.folders import data_folder
 
@@ -162,7 +163,7 @@ class VirtualBoard:
             )
         return {
             "host": HOST,
-            "port": state["port"],
+            "port": state.port,
             "user": USER,
             "key": self.user_key,
             "known_hosts": self.known_hosts,
@@ -171,14 +172,14 @@ class VirtualBoard:
         }
 
     def status(self) -> Status:
-        state = self._state() or {}
+        state = self._state()
         return Status(
             board=self.board.name,
-            running=bool(state),
+            running=state is not None,
             folder=self.folder,
             cpu=self.core.name,
-            port=state.get("port"),
-            pid=state.get("pid"),
+            port=None if state is None else state.port,
+            pid=None if state is None else state.pid,
             userland_built=userland.archive_path(self.machine, self._cache).exists(),
         )
 
@@ -223,9 +224,9 @@ class VirtualBoard:
                 return False
             # The first process of the namespace takes all others of it along. Its parent, which the state names, ends
             # after it, so that its end says that all is gone.
-            first = children(state["pid"])
+            first = children(state.pid)
             for number in (signal.SIGTERM, signal.SIGKILL):
-                for pid in first if number == signal.SIGTERM else (*first, state["pid"]):
+                for pid in first if number == signal.SIGTERM else (*first, state.pid):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, number)
                 if _wait_for(lambda: not alive(state), STOP_SECONDS):
@@ -297,7 +298,7 @@ class VirtualBoard:
             )
             log = self.folder / "log"
             pid = self._spawn(root, qemu, log)
-            state = {"pid": pid, "started": start_ticks(pid), "port": port}
+            state = Running(pid, start_ticks(pid), port)
             self._write_state(state)
             if _wait_for(lambda port=port, state=state: _greets(port) or not alive(state), START_SECONDS):
                 if alive(state):
@@ -347,18 +348,17 @@ class VirtualBoard:
     def _state_path(self) -> Path:
         return self.folder / "state.json"
 
-    def _state(self) -> dict[str, int] | None:
+    def _state(self) -> Running | None:
         """What the last start wrote, if that board still runs: a machine that was switched off leaves it behind."""
         try:
-            state = json.loads(self._state_path.read_bytes())
-            state = {key: int(state[key]) for key in ("pid", "started", "port")}
-        except (OSError, ValueError, KeyError, TypeError):
+            state = read(Running, parse_json(self._state_path.read_bytes()))
+        except (OSError, DataError):
             return None
         return state if alive(state) else None
 
-    def _write_state(self, state: dict[str, int]) -> None:
+    def _write_state(self, state: Running) -> None:
         temporary = self._state_path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(state))
+        temporary.write_text(json.dumps(write(state)))
         temporary.chmod(0o644)
         temporary.replace(self._state_path)
 

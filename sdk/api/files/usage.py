@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from device_agent.record.preprocess import Preprocess
+from device_agent.record.schema import parse_json
 from device_agent.record.usage import Usage, check_labels
 from sdk.errors import DataError, ModelError
 from sdk.graph.reader import read_graph
@@ -22,6 +23,8 @@ from sdk.tools.system.files import read_file
 
 #: Name of the metadata entry of a ``.tflite`` that says how it is used.
 USAGE_METADATA = "armlet.usage"
+#: That entry holds at most so many bytes: 65,536 labels of 256 characters.
+MAX_USAGE_BYTES = 64 << 20
 
 
 def usage_of(
@@ -32,10 +35,10 @@ def usage_of(
     ``labels`` is a text file in UTF-8 with a label a line, in the order of the classes.
     """
     raw = dict(graph.metadata).get(USAGE_METADATA)
-    try:
-        stated = {} if raw is None else json.loads(raw.rstrip(b"\0"))
-    except ValueError as error:
-        raise DataError(f"{USAGE_METADATA} of the model is not JSON", found=str(error)[:200]) from None
+    what = f"{USAGE_METADATA} of the model"
+    stated = (
+        {} if raw is None else parse_json(raw.rstrip(b"\0"), what=what, error=DataError, most=MAX_USAGE_BYTES)
+    )
     if not isinstance(stated, dict):
         raise DataError(f"{USAGE_METADATA} of the model is not an object", found=type(stated).__name__)
     usage = replace(Usage.from_metadata(stated), flip=graph.input_flips)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from device_agent.record.named_kinds import Size
+from device_agent.record.schema import limits, record
 
 
 def stat(pid: int) -> list[str]:
@@ -25,10 +28,20 @@ def start_ticks(pid: int) -> int:
     return int(fields[19]) if fields else 0
 
 
-def alive(state: Mapping[str, int]) -> bool:
-    """Whether the process ``pid`` that had ``started`` then still runs."""
-    fields = stat(state["pid"])
-    return bool(fields) and fields[0] != "Z" and int(fields[19]) == state["started"]
+@record(what="the state of a virtual board")
+@dataclass(frozen=True)
+class Running:
+    """A process that listens on ``port``, known by when it ``started`` (ticks since boot) beside its number."""
+
+    pid: Size
+    started: int
+    port: int = field(metadata=limits(low=1, high=65535))
+
+
+def alive(state: Running) -> bool:
+    """Whether that process still runs."""
+    fields = stat(state.pid)
+    return bool(fields) and fields[0] != "Z" and int(fields[19]) == state.started
 
 
 def children(pid: int) -> list[int]:

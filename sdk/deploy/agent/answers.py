@@ -48,17 +48,6 @@ def read_answer(cls: type[T], answer: Any, verb: str) -> T:
     return read(cls, answer, what=f"the agent's answer to `{verb}`", error=RemoteError)
 
 
-@record(may_lack=True, takes_unknown=True)
-@dataclass(frozen=True)
-class Failure:
-    """The parts of an error that the agent answers, as :class:`device_agent.errors.ArmletError` has them."""
-
-    what: Words | None = None
-    expected: Words | None = None
-    found: Words | None = None
-    hint: Words | None = None
-
-
 # -- deploying ------------------------------------------------------------------------------------------------------
 
 

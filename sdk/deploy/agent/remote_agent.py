@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from device_agent.record.failure import Failure
 from device_agent.record.measurement import Measurement
 from device_agent.record.schema import parse_json, write
 from device_agent.record.visible import visible
@@ -23,7 +24,6 @@ from sdk.deploy.agent.answers import (
     MAX_TEXT,
     BenchAnswer,
     CheckAnswer,
-    Failure,
     InstallAnswer,
     MissingAnswer,
     Prepared,
@@ -418,10 +418,10 @@ class RemoteAgent:
         if done.status != 0:
             failure = read_answer(Failure, answer, verb)
             raise RemoteError(
-                f"the agent's `{verb}` failed: {failure.what or 'it does not say why'}",
-                expected=failure.expected or None,
-                found=failure.found or None,
-                hint=failure.hint or None,
+                f"the agent's `{verb}` failed: {(failure.what or 'it does not say why')[:MAX_TEXT]}",
+                expected=failure.expected and failure.expected[:MAX_TEXT],
+                found=failure.found and failure.found[:MAX_TEXT],
+                hint=failure.hint and failure.hint[:MAX_TEXT],
             )
         if answer.get("verb") != verb:
             raise RemoteError(

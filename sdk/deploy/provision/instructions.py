@@ -9,7 +9,6 @@ instructions a core retires a cycle. What it shows is work done or saved.
 from __future__ import annotations
 
 import itertools
-import json
 import statistics
 import tarfile
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import device_agent
+from device_agent.record.schema import parse_json, read, record
 from sdk.board import emulation
 from sdk.board.emulation.cores import find_core
 from sdk.board.emulation.plugin import run_counted
@@ -191,16 +191,26 @@ def count_decoding(
         totals, answer, _ = run_counted(
             machine, core, root, ["/usr/bin/python3", "-sSB", *arguments], cache=cache
         )
-    return _per_section(totals, json.loads(answer), cpu)
+    said = parse_json(answer, what="the answer of the emulated decoder", error=BoardError)
+    return _per_section(totals, read(_Decoded, said), cpu)
 
 
-def _per_section(totals: list[int], answer: dict[str, Any], cpu: str) -> DecodeCount:
+@record(what="the answer of the emulated decoder", error=BoardError)
+@dataclass(frozen=True)
+class _Decoded:
+    """What guest_decode.py prints: bytes of every call of the C decoder; layout, numbers and bytes of every section."""
+
+    calls: tuple[int, ...]
+    sections: tuple[tuple[str, int, int], ...]
+
+
+def _per_section(totals: list[int], answer: _Decoded, cpu: str) -> DecodeCount:
     """Sections and sums from the running totals of guest_decode.py, without what the marks cost."""
     mark = totals[1] - totals[0]
-    calls = answer["calls"]
+    calls = list(answer.calls)
     counted = [totals[2 * i + 3] - totals[2 * i + 2] - mark for i in range(len(calls))]
     # A byte-wise section (LZ) has its own decoder in Python; the C decoder is not called for it.
-    sections = [(str(layout), int(count), int(size)) for layout, count, size in answer["sections"]]
+    sections = list(answer.sections)
     if len(sections) != len(calls):
         sections = [section for section in sections if section[0] != "lz"]
     if [size for _, _, size in sections] != calls:

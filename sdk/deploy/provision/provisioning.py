@@ -20,12 +20,14 @@ import json
 import posixpath
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import device_agent
-from device_agent.record.visible import visible
+from device_agent.record.failure import Failure
+from device_agent.record.kinds import Words
+from device_agent.record.schema import limits, parse_json, read, record
 from sdk.board.facts import FACTS_SCRIPT, MAX_FACTS_BYTES, Facts, parse_facts
 from sdk.deploy.provision.wheels import (
     NUMPY_ARCHITECTURES,
@@ -35,7 +37,7 @@ from sdk.deploy.provision.wheels import (
     fetch_environment,
     pack_tree,
 )
-from sdk.errors import ProvisionError, RemoteError
+from sdk.errors import DataError, ProvisionError, RemoteError
 from sdk.tools.progress import Progress
 
 if TYPE_CHECKING:
@@ -51,6 +53,24 @@ MAX_ANSWER_BYTES = 1 << 16
 MAX_TEXT = 200
 
 KERNEL_FILE = "device_agent/package/_huffman.so"  # device_agent.package.kernel looks for it beside itself
+
+
+if TYPE_CHECKING:
+    Said = str
+else:
+    Said = Words(MAX_TEXT)
+
+
+@record(takes_unknown=True)
+@dataclass(frozen=True)
+class Proof:
+    """What a smoke test answers; kept on the board beside the trees that passed it."""
+
+    runtime: Said
+    runtime_version: Said
+    numpy_version: Said
+    delegate: str = field(metadata=limits(choices=("xnnpack", "none", "unknown")))
+    decode_kernels: tuple[Said, ...]
 
 
 @dataclass(frozen=True)
@@ -187,7 +207,7 @@ def _push(
     if done.status != 0 or not isinstance(answer.get("unpacked"), bool):
         raise ProvisionError(
             "the board could not unpack what was pushed",
-            found=_text(answer.get("what")) or done.stderr_tail() or f"exit status {done.status}",
+            found=_failure(answer).what or done.stderr_tail() or f"exit status {done.status}",
         )
     return size
 
@@ -198,12 +218,13 @@ def _smoke_test(connection: Connection, command: Sequence[str]) -> dict[str, Any
     )
     answer = _json_line(done.stdout)
     if done.status != 0:
-        said = "; found ".join(t for t in (_text(answer.get("what")), _text(answer.get("found"))) if t)
+        failure = _failure(answer)
+        said = "; found ".join(t[:MAX_TEXT] for t in (failure.what, failure.found) if t)
         raise ProvisionError(
             "the runtime does not work on the board, and is not used",
             expected="the smoke test to pass",
             found=said or done.stderr_tail() or f"exit status {done.status}",
-            hint=_text(answer.get("hint")) or None,
+            hint=failure.hint and failure.hint[:MAX_TEXT],
         )
     return answer
 
@@ -229,27 +250,22 @@ def prefer(connection: Connection, provisioned: Provisioned) -> None:
 def _provisioned(
     facts: Facts, command: tuple[str, ...], environment: Environment, proof: bytes, sent: int
 ) -> Provisioned:
-    answer = _json_line(proof)
-    kernels = answer.get("decode_kernels")
-    if kernels not in (["c", "numpy"], ["numpy"]):
-        raise RemoteError("the board's smoke test names no decoder", found=_text(kernels))
-    delegate = answer.get("delegate")
-    if delegate not in ("xnnpack", "none", "unknown"):
-        raise RemoteError("the board's smoke test is not acceptable", found=_text(delegate))
-    if answer.get("runtime") != environment.runtime:
+    answer = read(Proof, _json_line(proof), what="the board's smoke test", error=RemoteError)
+    if answer.decode_kernels not in (("c", "numpy"), ("numpy",)):
+        found = ", ".join(answer.decode_kernels)
+        raise RemoteError("the board's smoke test names no decoder", found=found)
+    if answer.runtime != environment.runtime:
         raise RemoteError(
-            "another runtime answers than was pushed",
-            expected=environment.runtime,
-            found=_text(answer.get("runtime")),
+            "another runtime answers than was pushed", expected=environment.runtime, found=answer.runtime
         )
     return Provisioned(
         facts=facts,
         command=command,
         runtime=environment.runtime,
-        runtime_version=_text(answer.get("runtime_version")),
-        numpy_version=_text(answer.get("numpy_version")),
-        delegate=delegate,
-        decode_kernels=tuple(str(name) for name in kernels),
+        runtime_version=answer.runtime_version,
+        numpy_version=answer.numpy_version,
+        delegate=answer.delegate,
+        decode_kernels=answer.decode_kernels,
         sent_bytes=sent,
     )
 
@@ -257,15 +273,14 @@ def _provisioned(
 def _json_line(data: bytes) -> dict[str, Any]:
     """The object in an answer; {} when it is none: whoever asks then says what was found instead."""
     try:
-        answer = json.loads(data)
-    except (ValueError, RecursionError):
+        answer = parse_json(data, most=MAX_ANSWER_BYTES)
+    except DataError:
         return {}
     return answer if isinstance(answer, dict) else {}
 
 
-def _text(value: Any) -> str:
-    """A board's words, printable and short."""
-    return visible(value, most=MAX_TEXT)
+def _failure(answer: dict[str, Any]) -> Failure:
+    return read(Failure, answer, error=RemoteError)
 
 
 def fetch_runtime(

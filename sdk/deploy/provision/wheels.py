@@ -23,12 +23,15 @@ import tempfile
 import threading
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from device_agent.record.kinds import Kind, Text
+from device_agent.record.named_kinds import Sha256
+from device_agent.record.schema import parse_json, read, record, write
 from sdk.board.facts import Facts
-from sdk.errors import ProvisionError
+from sdk.errors import DataError, ProvisionError
 from sdk.tools.progress import Progress
 from sdk.tools.system.folders import cache_folder
 
@@ -94,6 +97,28 @@ TRIMMED = (
 
 
 @dataclass(frozen=True)
+class _NameBeside(Kind):
+    """A file in the folder of its record, which names it without the folder."""
+
+    @property
+    def expected(self) -> str:
+        return "the name of a file"
+
+    def read(self, value: Any) -> Path:
+        return Path(Text(255, 1, "[^/]+", self.expected).read(value))
+
+    def write(self, value: Path) -> str:
+        return value.name
+
+
+if TYPE_CHECKING:
+    Archive = Path
+else:
+    Archive = _NameBeside()
+
+
+@record(_ENVIRONMENT_SCHEMA, "a runtime in the cache")
+@dataclass(frozen=True)
 class Environment:
     """One archive for one kind of board. ``digest`` is of its files; ``archive_sha256`` of the .tar.gz itself."""
 
@@ -104,9 +129,9 @@ class Environment:
     #: The least C library that its wheels ask for.
     glibc: tuple[int, int]
     wheels: tuple[str, ...]
-    digest: str
-    archive: Path
-    archive_sha256: str
+    digest: Sha256
+    archive: Archive
+    archive_sha256: Sha256
     archive_bytes: int
     unpacked_bytes: int
 
@@ -225,8 +250,7 @@ def _fetch(runtime: Runtime, facts: Facts, cache: Path | None, progress: Progres
         unpacked_bytes=tree.unpacked_bytes,
     )
     _write(archive, tree.archive)
-    description = {**asdict(environment), "schema": _ENVIRONMENT_SCHEMA, "archive": archive.name}
-    _write(_record_path(runtime, facts, folder), json.dumps(description, indent=1).encode())
+    _write(_record_path(runtime, facts, folder), json.dumps(write(environment), indent=1).encode())
     return environment
 
 
@@ -248,17 +272,13 @@ def _record_path(runtime: Runtime, facts: Facts, folder: Path) -> Path:
     )
 
 
-def read_environment(record: Path) -> Environment | None:
+def read_environment(path: Path) -> Environment | None:
     """An environment as its record in the cache describes it; None when record or archive are not whole."""
     try:
-        values = json.loads(record.read_bytes())
-        if values.pop("schema") != _ENVIRONMENT_SCHEMA:
-            return None
-        archive = record.parent / values.pop("archive")
-        pairs: Any = {key: tuple(values.pop(key)) for key in ("python", "glibc", "wheels")}
-        environment = Environment(archive=archive, **pairs, **values)
-        whole = archive.stat().st_size == environment.archive_bytes
-    except (OSError, ValueError, KeyError, TypeError):
+        described = read(Environment, parse_json(path.read_bytes()))
+        environment = replace(described, archive=path.parent / described.archive)
+        whole = environment.archive.stat().st_size == environment.archive_bytes
+    except (OSError, DataError):
         return None
     return environment if whole else None
 

@@ -14,10 +14,13 @@ import shutil
 import time
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from device_agent.record.named_kinds import RawText
+from device_agent.record.schema import parse_json, read, record, write
 from sdk.errors import DataError
 from sdk.tools.system.files import write_file
 
@@ -62,6 +65,15 @@ def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray] | None:
             found=str(error),
             hint="Remove it to start again.",
         ) from error
+
+
+@record(what="the note of a checkpoint")
+@dataclass(frozen=True)
+class Note:
+    """What ``run.json`` says: which run the folder is of, and what that decided so far."""
+
+    about: Mapping[RawText, RawText]
+    decided: Mapping[RawText, float]
 
 
 class Folder:
@@ -113,7 +125,7 @@ class Folder:
     def _note(self) -> None:
         try:
             self.path.mkdir(exist_ok=True)
-            text = json.dumps({"about": self._about, "decided": self._decided}, indent=1)
+            text = json.dumps(write(Note(self._about, self._decided)), indent=1)
             write_file(self.path / "run.json", text.encode())
         except OSError as error:
             raise DataError(f"the checkpoint {self.path} cannot be written", found=str(error)) from error
@@ -122,16 +134,15 @@ class Folder:
     def _read(self) -> None:
         note = self.path / "run.json"
         try:
-            found = json.loads(note.read_bytes())
-            about = dict(found["about"])
-            self._decided = {str(name): float(value) for name, value in found["decided"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            found = read(Note, parse_json(note.read_bytes()))
+        except (OSError, DataError) as error:
             raise DataError(
                 f"{self.path} is not a checkpoint",
                 expected="a folder written by training",
                 found=str(error),
                 hint="Remove it to start again.",
             ) from error
+        about, self._decided = found.about, dict(found.decided)
         if differing := sorted(n for n in {*about, *self._about} if about.get(n) != self._about.get(n)):
             raise DataError(
                 f"{self.path} is of another training",
