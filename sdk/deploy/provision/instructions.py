@@ -118,7 +118,7 @@ def count_inference(
             found=" ".join(messages.split())[-200:] or "no message",
         )
     return InferenceCount(
-        *_per_inference(totals),
+        *per_inference(totals),
         runtime=environment.runtime,
         runtime_version=environment.runtime_version,
         cpu=cpu,
@@ -127,7 +127,7 @@ def count_inference(
     )
 
 
-def _per_inference(totals: list[int]) -> tuple[int, tuple[int, ...], int]:
+def per_inference(totals: list[int]) -> tuple[int, tuple[int, ...], int]:
     """Median, samples and start from the running totals of guest_inference.py, without what the marks cost."""
     mark = totals[1] - totals[0]
     ends = totals[2:-1]  # the last total is the end of the program
@@ -191,10 +191,10 @@ def count_decoding(
         totals, answer, _ = run_counted(
             machine, core, root, ["/usr/bin/python3", "-sSB", *arguments], cache=cache
         )
-    return _per_section(totals, json.loads(answer), cpu)
+    return per_section(totals, json.loads(answer), cpu)
 
 
-def _per_section(totals: list[int], answer: dict[str, Any], cpu: str) -> DecodeCount:
+def per_section(totals: list[int], answer: dict[str, Any], cpu: str) -> DecodeCount:
     """Sections and sums from the running totals of guest_decode.py, without what the marks cost."""
     mark = totals[1] - totals[0]
     calls = answer["calls"]
