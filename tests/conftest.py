@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from device_agent.package import kernel as decoder_kernel
+
+
+@pytest.fixture(scope="session")
+def new_socket_folder() -> Iterator[Callable[[], Path]]:
+    """Makes folders for Unix sockets: the kernel takes 107 bytes of their paths, and TMPDIR may be longer."""
+    with tempfile.TemporaryDirectory(prefix="armlet-", dir="/tmp") as name:
+        yield lambda: Path(tempfile.mkdtemp(dir=name))
+
+
+@pytest.fixture
+def socket_folder(new_socket_folder: Callable[[], Path]) -> Path:
+    """A folder of a short name."""
+    return new_socket_folder()
 
 
 @pytest.fixture(scope="session")

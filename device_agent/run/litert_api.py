@@ -149,8 +149,9 @@ class CompiledModel:
         self._bytes = np.frombuffer(tflite, np.uint8)
         options = {"xnnpack": f"num_threads = {threads}\n"}
         if weight_cache is not None:
-            # A JSON string is a TOML string too.
-            options["xnnpack"] += f"weight_cache_file_path = {json.dumps(weight_cache)}\n"
+            # A JSON string is a TOML string too, but this runtime does not read \\u escapes.
+            path = json.dumps(weight_cache, ensure_ascii=False)
+            options["xnnpack"] += f"weight_cache_file_path = {path}\n"
         if profiling:
             options["runtime_options_string"] = "enable_profiling = true\n"
         try:
@@ -173,7 +174,7 @@ class CompiledModel:
         self._call("LiteRtSetOptionsHardwareAccelerators", options, CPU)
         # Their payload is TOML that the runtime frees.
         for name, text in texts.items():
-            payload = c_void_p(self._libc.strdup(text.encode()))
+            payload = c_void_p(self._libc.strdup(os.fsencode(text)))
             free = ctypes.cast(self._libc.free, c_void_p)
             opaque = self._got("LiteRtCreateOpaqueOptions", name.encode(), payload, free)
             self._call("LiteRtAddOpaqueOptions", options, opaque)

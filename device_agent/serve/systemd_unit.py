@@ -14,6 +14,7 @@ import contextlib
 import os
 import pwd
 import re
+import shlex
 import subprocess
 from argparse import Namespace
 from pathlib import Path
@@ -303,7 +304,7 @@ def _units() -> Path:
 
 def _require_manager() -> None:
     said = _systemctl("show", "--property=UnitPath", may_fail=True)
-    if said is not None and str(_units()) in said.partition("=")[2].split():
+    if said is not None and str(_units()) in _listed(said.partition("=")[2]):
         return
     raise NoServiceManager(
         "there is no systemd that could run a service for this user",
@@ -312,6 +313,14 @@ def _require_manager() -> None:
         hint="Containers and virtual boards have none. There, start it yourself: "
         "~/.armlet/python -m device_agent serve --name NAME --socket PATH",
     )
+
+
+def _listed(text: str) -> list[str]:
+    """The folders of a list as `systemctl show` prints it: one with a space in its name is in quotes."""
+    try:
+        return shlex.split(text)
+    except ValueError:  # an older systemctl quotes nothing
+        return text.split()
 
 
 def _show(unit: str) -> dict[str, str]:

@@ -178,7 +178,7 @@ def _install(
         store.add_release(release)
         store.begin_trial(release.id, options.keep)
         answer["was_current"] = runs
-        answer["check"], answer["reason"] = _check_in_child(store, release.id, options)
+        answer["check"], answer["reason"] = check_in_child(store, release.id, options)
         if answer["check"] is not None:
             answer["reason"] = unfit(
                 answer["check"],
@@ -218,7 +218,7 @@ def require_signature(store: Store, release: Release) -> None:
     signature.verify(store.read_package(release), store.blobs.path(release.signature_sha256), allowed_signers)
 
 
-def _check_in_child(store: Store, release_id: str, options: Namespace) -> tuple[dict[str, Any] | None, str]:
+def check_in_child(store: Store, release_id: str, options: Namespace) -> tuple[dict[str, Any] | None, str]:
     """The answer of the health check, or why it failed. In a child, since a runtime may crash or hang on a model.
 
     The child then prepares the release (:mod:`device_agent.verbs.release_setup`). If that ends it, the check has

@@ -54,7 +54,7 @@ PRIVILEGED = (
 
 _INIT = Path(__file__).parent / "emulation" / "board_init.sh"
 
-_SSHD_CONFIG = """\
+SSHD_CONFIG = """\
 ListenAddress {host}:{port}
 HostKey /run/armlet/host_key
 AuthorizedKeysFile /run/armlet/authorized_keys
@@ -294,7 +294,7 @@ class VirtualBoard:
         for _ in range(PORT_TRIES):
             port = _free_port()
             (self.folder / "sshd_config").write_text(
-                _SSHD_CONFIG.format(host=HOST, port=port, user=USER, environment=f"QEMU_CPU={self.core.name}")
+                SSHD_CONFIG.format(host=HOST, port=port, user=USER, environment=f"QEMU_CPU={self.core.name}")
             )
             log = self.folder / "log"
             pid = self._spawn(root, qemu, log)

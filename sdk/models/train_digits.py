@@ -124,7 +124,7 @@ def train(name: str, samples: digits.Samples, epochs: int = EPOCHS) -> bytes:
     model = trainable_twin(keras, tf, deployed)
     steps = len(samples) // BATCH
     optimizer = _optimizer(keras, model, steps, epochs)
-    shrink = _shrinker(keras, tf, model)
+    shrink = shrinker(keras, tf, model)
 
     @tf.function
     def step(images: Any, targets: Any) -> Any:
@@ -210,7 +210,7 @@ def _optimizer(keras: Any, model: Any, steps: int, epochs: int) -> Any:
     return optimizer
 
 
-def _shrinker(keras: Any, tf: Any, model: Any) -> Callable[[Any], None]:
+def shrinker(keras: Any, tf: Any, model: Any) -> Callable[[Any], None]:
     """A function of a share: shrinks that share of the weights, the smallest, of every 1x1 and dense layer."""
     layers: list[tuple[Any, Any]] = []
     for layer in model.layers:

@@ -8,7 +8,7 @@ may take minutes get seconds.
 
 from __future__ import annotations
 
-import argparse
+import io
 import os
 import re
 import shlex
@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -54,8 +55,8 @@ def test_every_command_that_is_named_exists_with_its_options(page: Path):
     for command in named_commands(page):
         words = shlex.split(command, comments=True)
         if words[0] == "sdk":
-            parser, rest = leaf(build_parser(), words[1:])
-            options = set(parser._option_string_actions)
+            text, rest = help_of(words[1:])
+            options = set(re.findall(r"--?[a-z][\w-]*", text))
         else:
             module, rest = words[2], words[3:]
             source = ROOT / f"{module.replace('.', '/')}.py"
@@ -70,15 +71,19 @@ def test_every_command_that_is_named_exists_with_its_options(page: Path):
                 assert word.split("=")[0] in options, f"{name_of(page)}: {command}"
 
 
-def leaf(parser: argparse.ArgumentParser, words: list[str]) -> tuple[argparse.ArgumentParser, list[str]]:
-    """The parser of a command, and the words after its name."""
-    while words:
-        groups = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
-        if not groups or words[0].startswith("-"):
-            break
-        assert words[0] in groups[0].choices, f"there is no command {words[0]!r}"
-        parser, words = groups[0].choices[words[0]], words[1:]
-    return parser, words
+def help_of(words: list[str]) -> tuple[str, list[str]]:
+    """What the help of a command says of its options, and the words after the command's name."""
+    command: list[str] = []
+    while True:
+        said = io.StringIO()
+        with redirect_stdout(said), pytest.raises(SystemExit) as ended:
+            build_parser().parse_args([*command, "--help"])
+        assert ended.value.code == 0, f"there is no command {' '.join(command)!r}"
+        text, rest = said.getvalue(), words[len(command) :]
+        if not re.search(r"COMMAND\s+\.\.\.", text) or not rest or rest[0].startswith("-"):
+            # Without the prose, which may name options of other commands.
+            return "\n".join(re.findall(r"^  (-.*?)(?:   |$)", text, re.M)), rest
+        command.append(rest[0])
 
 
 # ---- what is written runs

@@ -116,9 +116,9 @@ def test_the_batch_is_scored_into_a_table_and_what_is_no_picture_is_told(place, 
     assert "3 pictures" in done.stderr
 
 
-def test_the_snapshot_page_shows_the_newest_picture_and_passes_refusals_on(place, camera, tmp_path):
+def test_the_snapshot_page_shows_the_newest_picture_and_passes_refusals_on(place, camera, socket_folder):
     _, environment = place
-    socket = tmp_path / "serve.sock"
+    socket = socket_folder / "serve.sock"
     serve = subprocess.Popen(
         [sys.executable, "-m", "device_agent", "serve", "--name", "colours", "--socket", socket],
         env=environment,

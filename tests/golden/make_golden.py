@@ -65,7 +65,7 @@ RAW_SKELETON = b"\0" + MODEL[:16] + MODEL[80:]
 RAW_SECTION = b"\0" + MODEL[16:80]
 
 
-def _nested(depth: int) -> bytes:
+def nested(depth: int) -> bytes:
     """An object of lists inside one another."""
     return b'{"a":' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"
 
@@ -187,7 +187,7 @@ def hostile() -> dict[str, bytes]:
         "MetadataInvalid--not_utf_8": build([b"\0\xff\xff" + MODEL], [], metadata_size=2),
         "MetadataInvalid--nested_too_deep": build([b"\0" + b"[" * 60000 + MODEL], [], metadata_size=60000),
         "MetadataInvalid--nested_65_deep": build(
-            [b"\0" + _nested(65) + MODEL], [], metadata_size=len(_nested(65))
+            [b"\0" + nested(65) + MODEL], [], metadata_size=len(nested(65))
         ),
         "SectionTruncated--empty": package(b""),
         "SectionTruncated--in_the_codebook": package(dense()[:6]),

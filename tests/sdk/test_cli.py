@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -219,11 +223,27 @@ def test_an_error_is_json_too_when_json_was_asked_for(capsys: pytest.CaptureFixt
 
 
 def test_every_command_has_an_example_in_its_help() -> None:
-    parser = build_parser()
-    (commands,) = [
-        a for a in parser._actions if hasattr(a, "choices") and a.choices and "convert" in a.choices
-    ]
-    for name, sub in commands.choices.items():
-        nested = [a for a in sub._actions if isinstance(getattr(a, "choices", None), dict)]
-        for leaf in nested[0].choices.values() if nested else [sub]:
-            assert "example:\n  sdk " in leaf.format_help(), name
+    leaves = list(commands_below())
+    assert ["convert"] in leaves
+    assert ["board", "start"] in leaves
+    for words in leaves:
+        assert "example:\n  sdk " in help_of(*words), words
+
+
+def help_of(*words: str) -> str:
+    """What `sdk WORDS --help` prints."""
+    said = io.StringIO()
+    with redirect_stdout(said), pytest.raises(SystemExit) as ended:
+        build_parser().parse_args([*words, "--help"])
+    assert ended.value.code == 0
+    return said.getvalue()
+
+
+def commands_below(*words: str) -> Iterator[list[str]]:
+    """The words of every command, groups such as `board` taken apart."""
+    text = help_of(*words)
+    if not re.search(r"COMMAND\s+\.\.\.", text):
+        yield list(words)
+        return
+    for name in re.findall(r"^    ([a-z][a-z-]*)(?:  |$)", text, re.M):
+        yield from commands_below(*words, name)

@@ -214,10 +214,10 @@ def _layer_by_layer(
         streams.advance(layer.weight.operator_index, constants)
         moments = streams.moments(layer.shape, layer.source)
         weights = layer.shape.unfold(layer.weight.array).astype(np.float64)
-        covariance = _regular(moments, moments.covariance)
+        covariance = regular(moments, moments.covariance)
         costs = np.ones(layer.shape.channels)
         if (sensitivity := fisher.get(layer.weight.operator_index)) is not None:
-            seen = _regular(moments, moments.teacher_covariance)
+            seen = regular(moments, moments.teacher_covariance)
             costs = sensitivity.channels * sensitivity.coherence(seen, moments.teacher_mean)
         problem = Problem(
             _target(weights, moments, covariance),
@@ -243,7 +243,7 @@ def rounded_bias(values: np.ndarray) -> np.ndarray:
     return ((bits + half) & ~np.uint32((1 << BIAS_ZERO_BITS) - 1)).view(np.float32)
 
 
-def _regular(moments: Moments, covariance: np.ndarray) -> np.ndarray:
+def regular(moments: Moments, covariance: np.ndarray) -> np.ndarray:
     """A covariance of these moments without its chance correlations, and safe to invert."""
     diagonal = np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 0)
     covariance = covariance * (1 - moments.noise)[:, None, None]

@@ -117,8 +117,8 @@ class RemoteAgent:
     :mod:`sdk.deploy.provision.provisioning`."""
 
     def __init__(self, connection: Connection, command: Sequence[str], *, emulated: bool = False) -> None:
-        self._connection = connection
-        self._command = tuple(command)
+        self.connection = connection
+        self.command = tuple(command)
         self._emulated = emulated  # then the agent chooses nothing by time
 
     # -- deploying ----------------------------------------------------------------------------------------------
@@ -397,8 +397,8 @@ class RemoteAgent:
         sent: Callable[[int], None] | None = None,
     ) -> dict[str, Any]:
         """The answer to one verb, an object; what is in it is still to be checked. Raises RemoteError."""
-        done = self._connection.run(
-            [*self._command, *arguments],
+        done = self.connection.run(
+            [*self.command, *arguments],
             stdin=stdin,
             timeout_seconds=timeout_seconds,
             max_output_bytes=max_output_bytes,

@@ -118,7 +118,7 @@ def count_inference(
             found=" ".join(messages.split())[-200:] or "no message",
         )
     return InferenceCount(
-        *_per_inference(totals),
+        *per_inference(totals),
         runtime=environment.runtime,
         runtime_version=environment.runtime_version,
         cpu=cpu,
@@ -127,7 +127,7 @@ def count_inference(
     )
 
 
-def _per_inference(totals: list[int]) -> tuple[int, tuple[int, ...], int]:
+def per_inference(totals: list[int]) -> tuple[int, tuple[int, ...], int]:
     """Median, samples and start from the running totals of guest_inference.py, without what the marks cost."""
     mark = totals[1] - totals[0]
     ends = totals[2:-1]  # the last total is the end of the program
@@ -192,19 +192,19 @@ def count_decoding(
             machine, core, root, ["/usr/bin/python3", "-sSB", *arguments], cache=cache
         )
     said = parse_json(answer, what="the answer of the emulated decoder", error=BoardError)
-    return _per_section(totals, read(_Decoded, said), cpu)
+    return per_section(totals, read(Decoded, said), cpu)
 
 
 @record(what="the answer of the emulated decoder", error=BoardError)
 @dataclass(frozen=True)
-class _Decoded:
+class Decoded:
     """What guest_decode.py prints: bytes of every call of the C decoder; layout, numbers and bytes of every section."""
 
     calls: tuple[int, ...]
     sections: tuple[tuple[str, int, int], ...]
 
 
-def _per_section(totals: list[int], answer: _Decoded, cpu: str) -> DecodeCount:
+def per_section(totals: list[int], answer: Decoded, cpu: str) -> DecodeCount:
     """Sections and sums from the running totals of guest_decode.py, without what the marks cost."""
     mark = totals[1] - totals[0]
     calls = list(answer.calls)

@@ -230,7 +230,7 @@ def _fetch(runtime: Runtime, facts: Facts, cache: Path | None, progress: Progres
     python = facts.python[:2]
     if progress is not None:
         progress(f"fetch {runtime.name}", 0, 0)
-    wheels = _download(runtime, python, facts.wheel_architecture, facts.glibc, folder / "wheels")
+    wheels = download(runtime, python, facts.wheel_architecture, facts.glibc, folder / "wheels")
     if progress is not None:
         progress(f"pack {runtime.name}", 0, 0)
     files = trimmed_files(wheels)
@@ -307,7 +307,7 @@ def least_glibc(wheel_name: str) -> tuple[int, int]:
     return min(found, default=(2, 5))
 
 
-def _download(
+def download(
     runtime: Runtime, python: tuple[int, int], architecture: str, glibc: tuple[int, int], folder: Path
 ) -> list[Path]:
     """Fetches the wheels of a runtime and its numpy, and nothing else: the interpreter imports with numpy alone."""

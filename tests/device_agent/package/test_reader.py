@@ -153,9 +153,12 @@ def test_a_kernel_that_does_not_load_is_not_used(
 
 
 def test_the_environment_names_the_kernel(c_kernel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoder_kernel, "_chosen", None)
     monkeypatch.setenv(decoder_kernel.KERNEL_VARIABLE, str(c_kernel))
-    assert decoder_kernel.kernels() == ("c", "numpy")
+    decoder_kernel.use(None)
+    try:
+        assert decoder_kernel.kernels() == ("c", "numpy")
+    finally:
+        decoder_kernel.use(str(c_kernel))
 
 
 def test_a_python_without_lzma_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,7 +118,7 @@ def test_who_would_wait_too_long_is_turned_away_at_the_door():
 
 
 def test_closing_answers_what_was_accepted_and_lets_nobody_in():
-    gate = Gate()
+    gate, before = Gate(), set(threading.enumerate())
     pool = Pool("net", [gate], queue=5)
     running = [run_in_thread(pool.enter(20), Gate.pass_through) for _ in range(4)]
     late = pool.enter(20)  # has a place; its body is still on the way
@@ -133,7 +133,7 @@ def test_closing_answers_what_was_accepted_and_lets_nobody_in():
     for thread, results in running:
         thread.join()
         assert results == ["done"]
-    wait_until(lambda: not any(thread.is_alive() for thread in pool._threads))
+    wait_until(lambda: not set(threading.enumerate()) - before)
 
 
 def test_two_workers_work_at_once_and_each_gives_a_sign_of_life():

@@ -33,10 +33,10 @@ def store(home) -> Store:
 
 
 @pytest.fixture
-def server(store, tmp_path):
+def server(store, socket_folder):
     """A server of one small network, and a connection to it."""
     deploy(store, package())
-    path = tmp_path / "serve.sock"
+    path = socket_folder / "serve.sock"
     with running(path, "--name", "net", "--max-body", "100000") as serving:
         serving.path = path
         serving.connection = UnixConnection(path)
@@ -45,13 +45,13 @@ def server(store, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory):
+def shared(tmp_path_factory, new_socket_folder):
     """One server for many requests, over TCP, which names of hosts matter for."""
     folder = tmp_path_factory.mktemp("shared")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ARMLET_HOME", str(folder))
         deploy(Store(folder / "store"), package())
-        with running(folder / "serve.sock", "--port", "0", "--max-body", "100000") as serving:
+        with running(new_socket_folder() / "serve.sock", "--port", "0", "--max-body", "100000") as serving:
             serving.connection = http.client.HTTPConnection(
                 "127.0.0.1", serving.listeners[1].port, timeout=30
             )
@@ -314,19 +314,19 @@ def options_of(*arguments: str):
     return build_parser().parse_args(["serve", *arguments])
 
 
-def test_the_socket_is_private_and_goes_with_the_server(server, tmp_path):
+def test_the_socket_is_private_and_goes_with_the_server(server, socket_folder):
     assert stat.S_IMODE(os.stat(server.path).st_mode) == 0o600
     with pytest.raises(AgentError, match="listens there already"):
         begin(options_of("--socket", str(server.path)))
-    with running(tmp_path / "new" / "other.sock"):
-        assert stat.S_IMODE(os.stat(tmp_path / "new").st_mode) == 0o700
-    assert not (tmp_path / "new" / "other.sock").exists()
+    with running(socket_folder / "new" / "other.sock"):
+        assert stat.S_IMODE(os.stat(socket_folder / "new").st_mode) == 0o700
+    assert not (socket_folder / "new" / "other.sock").exists()
     assert ask(server.connection, "/healthz").status == 200
 
 
-def test_a_socket_that_a_dead_server_left_is_replaced_and_another_file_is_not(store, tmp_path):
+def test_a_socket_that_a_dead_server_left_is_replaced_and_another_file_is_not(store, socket_folder):
     deploy(store, package())
-    path = tmp_path / "serve.sock"
+    path = socket_folder / "serve.sock"
     left = socket.socket(socket.AF_UNIX)
     left.bind(str(path))
     left.close()

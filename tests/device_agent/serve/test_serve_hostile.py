@@ -25,7 +25,7 @@ BODY = bytes(range(192))
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(tmp_path_factory, new_socket_folder):
     """One server that does not wait long for anybody."""
     folder = tmp_path_factory.mktemp("hostile")
     with pytest.MonkeyPatch.context() as patch:
@@ -41,8 +41,9 @@ def server(tmp_path_factory):
             "--max-connections",
             "8",
         )
-        with running(folder / "serve.sock", *options) as serving:
-            serving.path = folder / "serve.sock"
+        path = new_socket_folder() / "serve.sock"
+        with running(path, *options) as serving:
+            serving.path = path
             yield serving
 
 

@@ -48,9 +48,9 @@ def scores(packages, images) -> list[np.ndarray]:
 
 
 def test_twice_the_load_is_shed_and_nothing_accepted_is_lost_or_mixed_up(
-    store, tmp_path, packages, images, scores
+    store, socket_folder, packages, images, scores
 ):
-    path = tmp_path / "serve.sock"
+    path = socket_folder / "serve.sock"
     first = deploy(store, packages[0])
     load = serve_load.Load(path, "net", images, {first.id: scores[0]})
     turns = []
@@ -108,8 +108,8 @@ def many(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (64, 192, 192, 3), np.uint8)
 
 
-def test_told_to_end_it_finishes_what_it_accepted_and_lets_nobody_in(store, tmp_path):
-    path = tmp_path / "serve.sock"
+def test_told_to_end_it_finishes_what_it_accepted_and_lets_nobody_in(store, socket_folder):
+    path = socket_folder / "serve.sock"
     with slow_server(store, path, "--queue", "8") as process:
         answers: list = []
 
@@ -166,8 +166,8 @@ def test_told_to_end_it_finishes_what_it_accepted_and_lets_nobody_in(store, tmp_
         half.close()
 
 
-def test_who_takes_longer_than_the_drain_is_reported(store, tmp_path):
-    path = tmp_path / "serve.sock"
+def test_who_takes_longer_than_the_drain_is_reported(store, socket_folder):
+    path = socket_folder / "serve.sock"
     with slow_server(store, path, "--drain-seconds", "0.2", "--read-seconds", "20") as process:
         half = socket.socket(socket.AF_UNIX)
         half.connect(str(path))
@@ -184,8 +184,8 @@ def test_who_takes_longer_than_the_drain_is_reported(store, tmp_path):
         half.close()
 
 
-def test_an_answer_that_comes_too_late_is_a_504_and_the_next_is_answered(store, tmp_path):
-    path = tmp_path / "serve.sock"
+def test_an_answer_that_comes_too_late_is_a_504_and_the_next_is_answered(store, socket_folder):
+    path = socket_folder / "serve.sock"
     deploy(store, package(size=192))
     with running(path) as serving:
         connection = UnixConnection(path)
@@ -197,8 +197,8 @@ def test_an_answer_that_comes_too_late_is_a_504_and_the_next_is_answered(store, 
 
 
 @pytest.mark.filterwarnings("ignore:.*the new release is not taken")
-def test_a_new_release_is_taken_without_a_request_and_a_bad_one_is_not(store, tmp_path, packages):
-    path = tmp_path / "serve.sock"
+def test_a_new_release_is_taken_without_a_request_and_a_bad_one_is_not(store, socket_folder, packages):
+    path = socket_folder / "serve.sock"
     old = deploy(store, packages[0])
     with running(path):
         connection = UnixConnection(path)
@@ -261,9 +261,9 @@ class NotifySocket:
         return found
 
 
-def test_systemd_is_told_of_the_start_of_reloads_of_life_and_of_the_end(store, tmp_path, packages):
+def test_systemd_is_told_of_the_start_of_reloads_of_life_and_of_the_end(store, socket_folder, packages):
     deploy(store, packages[0])
-    notified = NotifySocket(tmp_path / "notify")
+    notified = NotifySocket(socket_folder / "notify")
     environment = {**notified.environment, "WATCHDOG_USEC": "600000"}
     with Process("--port", "0", environment=environment) as process:
         assert "STATUS=serving net " in notified.next("READY=1")
@@ -280,13 +280,13 @@ def test_systemd_is_told_of_the_start_of_reloads_of_life_and_of_the_end(store, t
     notified.channel.close()
 
 
-def test_the_watchdog_is_not_fed_while_a_worker_hangs(store, tmp_path, packages, monkeypatch):
+def test_the_watchdog_is_not_fed_while_a_worker_hangs(store, socket_folder, packages, monkeypatch):
     from device_agent.serve import supervisor as serve
     from device_agent.serve.notify import Notifier
 
     deploy(store, packages[0])
-    notified = NotifySocket(tmp_path / "notify")
-    path = tmp_path / "serve.sock"
+    notified = NotifySocket(socket_folder / "notify")
+    path = socket_folder / "serve.sock"
     arguments = ["serve", "--socket", str(path)]
     from device_agent.verbs.parser import build_parser
 
@@ -340,17 +340,17 @@ def test_without_a_service_manager_nobody_is_told():
         notifier.alive()
 
 
-def test_a_server_outlives_who_started_it(store, tmp_path, packages):
+def test_a_server_outlives_who_started_it(store, socket_folder, packages):
     deploy(store, packages[0])
-    path = tmp_path / "serve.sock"
+    path = socket_folder / "serve.sock"
     with Process("--socket", str(path)) as process:
         process.process.stdout.close()  # the reader of its standard output has gone
         time.sleep(0.3)
         assert json.loads(exchange(path, b"GET /healthz HTTP/1.0\r\n\r\n").partition(b"\r\n\r\n")[2])["live"]
 
 
-def test_a_batch_that_nobody_waits_for_any_longer_is_given_up(store, tmp_path):
-    path = tmp_path / "serve.sock"
+def test_a_batch_that_nobody_waits_for_any_longer_is_given_up(store, socket_folder):
+    path = socket_folder / "serve.sock"
     deploy(store, package(size=192))
     with running(path) as serving:
         connection = UnixConnection(path)

@@ -24,7 +24,7 @@ from tests.device_agent.store.deploying import deploy, package
 
 SYSTEMCTL = """\
 #!{python}
-import json, os, pathlib, sys
+import json, os, pathlib, shlex, sys
 folder = pathlib.Path({folder!r})
 words = [word for word in sys.argv[1:] if word not in ("--user", "--no-pager")]
 with open(folder / "calls", "a") as file:
@@ -34,7 +34,7 @@ wants = folder / "config/systemd/user/default.target.wants"
 if words == ["show", "--property=UnitPath"]:
     if state["manager"] is None:
         sys.exit("Failed to connect to bus")
-    print("UnitPath=/run/other " + state["manager"])
+    print("UnitPath=/run/other " + shlex.quote(state["manager"]))
 elif words[0] == "show":
     print("LoadState=loaded\\nActiveState=" + state["active"] + "\\nSubState=x\\nResult=" + state["result"])
     print("NRestarts=0\\nMainPID=" + str(state["pid"]) + "\\nUnitFileState=enabled")

@@ -47,7 +47,7 @@ def main() -> None:
     mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder))
     os.environ["ARMLET_HOME"] = str(folder)
     healthy = {"inference_seconds": 0.01, "peak_memory_bytes": None, "available_memory_bytes": None}
-    deploy_verbs._check_in_child = lambda *_: (healthy, "")
+    deploy_verbs.check_in_child = lambda *_: (healthy, "")
     old, large, new = (os.urandom(n) for n in (size // 8, size, size // 8))
 
     def runs() -> str:

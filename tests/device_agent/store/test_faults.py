@@ -124,7 +124,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 def board(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Board:
     """A board on which OLD runs, and whose models are always healthy."""
     healthy = {"inference_seconds": 0.01, "peak_memory_bytes": None, "available_memory_bytes": None}
-    monkeypatch.setattr(deploy_verbs, "_check_in_child", lambda *_: (healthy, ""))
+    monkeypatch.setattr(deploy_verbs, "check_in_child", lambda *_: (healthy, ""))
     monkeypatch.setattr(blobs, "WORTH_KEEPING_BYTES", 16)
     board = Board(folder / "first", monkeypatch)
     for parts in (*reversed(BEFORE), OLD):

@@ -61,7 +61,7 @@ def test_a_release_that_is_absurdly_slower_is_sent_back_with_its_reason(
 ):
     old = install(monkeypatch, float_model)["release"]
     slow = {**GOOD, "inference_seconds": 2.0, "available_memory_bytes": None}
-    monkeypatch.setattr(deploy_verbs, "_check_in_child", lambda *_: (slow, ""))
+    monkeypatch.setattr(deploy_verbs, "check_in_child", lambda *_: (slow, ""))
     answer = install(monkeypatch, other_model)
     assert answer["state"] == "reverted"
     slot = Store(home / "store").slot("net")

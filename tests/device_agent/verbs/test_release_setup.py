@@ -96,11 +96,11 @@ def test_a_release_whose_preparation_ends_the_process_has_passed_all_the_same(ho
 
     monkeypatch.setattr(deploy_verbs, "call_child", crashes)
     options = Namespace(emulated=False, check_seconds=10.0)
-    found, reason = deploy_verbs._check_in_child(store, release.id, options)
+    found, reason = deploy_verbs.check_in_child(store, release.id, options)
     assert (found, reason) == ({"release": release.id, "inference_seconds": 0.1}, "")
     assert not (store.folder / "passed.json").exists()
     # What another release left there says nothing of this one.
-    found, reason = deploy_verbs._check_in_child(store, "0" * 64, options)
+    found, reason = deploy_verbs.check_in_child(store, "0" * 64, options)
     assert found is None
     assert "signal 4" in reason
 

@@ -45,7 +45,7 @@ def need_runtime(name: str, machine: str = "aarch64") -> None:
         raise ProvisionError("tests do not download")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wheels, "_download", refuse)
+        patch.setattr(wheels, "download", refuse)
         try:
             runtime_environment(machine, name)
         except ProvisionError:

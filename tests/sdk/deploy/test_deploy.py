@@ -121,13 +121,13 @@ def test_the_same_again_costs_one_call_and_less_than_4_kb(agent, monkeypatch):
     golden = Golden(x, host_outputs(package_format.unpack(many).tflite, x), 1e-4)
     agent.deploy(many, "small", golden=golden)
     calls: list[tuple[str, int]] = []
-    run = agent._connection.run
 
     def counting(argv, *, stdin=b"", **options):
         calls.append((argv[-5], sum(map(len, argv)) + len(stdin)))
         return run(argv, stdin=stdin, **options)
 
-    monkeypatch.setattr(agent._connection, "run", counting)
+    run = agent.connection.run
+    monkeypatch.setattr(agent.connection, "run", counting)
     assert agent.deploy(many, "small", golden=golden).state == "unchanged"
     ((verb, sent),) = calls
     assert verb == "missing"

@@ -100,7 +100,7 @@ def test_a_host_that_goes_away_leaves_the_old_release(
 
             def leave(count: int, leaving=leaving, after=after) -> None:
                 if count >= after:
-                    leaving._client.close()
+                    leaving.close()
 
             original = leaving.run
 
@@ -149,7 +149,7 @@ def test_a_connection_cut_at_each_message_of_a_deploy_leaves_a_release_that_runs
 ):
     old, new = pack(network), pack(network_with_another_head)
     current = {hashlib.sha256(package).hexdigest() for package in (old, new)}
-    command, store = local_agent._command, local_server.home / ".armlet" / "store"
+    command, store = local_agent.command, local_server.home / ".armlet" / "store"
     local_agent.deploy(old, "small")
     kept = store.with_name("store-before")
     shutil.rmtree(kept, ignore_errors=True)
@@ -196,7 +196,7 @@ def test_a_cut_transfer_goes_on_inside_a_part(local_server, local_agent):
     noise = np.random.default_rng(0).bytes(
         900_000
     )  # one part, of no model: the board sends it back in the end
-    command = local_agent._command
+    command = local_agent.command
     wire = Wire(local_server, cut_after=600_000, hold_seconds=2.0)
     with (
         wire,
@@ -231,7 +231,7 @@ def test_a_host_that_is_killed_leaves_a_release_that_runs_and_nothing_else(
     (tmp_path / "new").write_bytes(network_with_another_head)
     login = local_server.login
     names = ("host", "port", "user", "key", "known_hosts", "host_key_alias")
-    arguments = [*(str(login[name]) for name in names), str(tmp_path / "new"), *local_agent._command]
+    arguments = [*(str(login[name]) for name in names), str(tmp_path / "new"), *local_agent.command]
     with subprocess.Popen(
         [sys.executable, "-c", DEPLOY_AND_SAY_SO, *arguments], stdout=subprocess.PIPE
     ) as host:

@@ -115,7 +115,7 @@ def test_every_flipped_bit_and_every_truncation_is_refused(reader: NativeReader)
 def test_metadata_are_nested_as_deep_as_the_format_says(reader: NativeReader) -> None:
     deepest = package_format.MAX_METADATA_DEPTH
     for depth, expected in ((deepest, "OK"), (deepest + 1, "MetadataInvalid")):
-        text = make_golden._nested(depth)
+        text = make_golden.nested(depth)
         data = make_golden.build([b"\0" + text + make_golden.MODEL], [], metadata_size=len(text))
         assert reader.read(data)[0] == read_in_python(data)[0] == expected
         assert reader.metadata(data)[0] == expected

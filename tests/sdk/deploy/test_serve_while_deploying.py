@@ -24,7 +24,7 @@ SIZE = 48
 
 @pytest.mark.ssh
 def test_no_request_is_lost_while_releases_come_go_back_and_are_rolled_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, socket_folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     paths, right = [], {}
@@ -40,7 +40,7 @@ def test_no_request_is_lost_while_releases_come_go_back_and_are_rolled_back(
 
     assert sdk.deploy_model("local", paths[0]).release == good
     home = tmp_path / "data" / "armlet" / "boards" / "local" / "home" / ".armlet"
-    socket = tmp_path / "serve.sock"
+    socket = socket_folder / "serve.sock"
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "ARMLET_HOME")}
     environment["PATH"] = f"{home.parent / '.bin'}:{environment['PATH']}"
     server = subprocess.Popen(

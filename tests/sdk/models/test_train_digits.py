@@ -56,7 +56,7 @@ def test_shrinking_takes_the_smallest_folded_weights_of_pointwise_and_dense_laye
     gamma = np.linspace(0.1, 2, norm.gamma.shape[0]).astype(np.float32)
     norm.gamma.assign(gamma)
     before = {variable.path: variable.numpy() for variable in model.variables}
-    train_digits._shrinker(*tensorflow, model)(0.7)
+    train_digits.shrinker(*tensorflow, model)(0.7)
     after = {variable.path: variable.numpy() for variable in model.variables}
     changed = {path for path in before if not np.array_equal(before[path], after[path])}
     assert changed == {

@@ -448,11 +448,11 @@ def test_a_board_may_be_reached_through_a_command(openssh_server, tmp_path):
 
 
 @pytest.fixture
-def ssh_agent(tmp_path, monkeypatch):
+def ssh_agent(socket_folder, monkeypatch):
     """The socket of an agent that holds no key yet."""
     if shutil.which("ssh-agent") is None:
         pytest.skip("there is no ssh-agent")
-    path = tmp_path / "agent"
+    path = socket_folder / "agent"
     agent = subprocess.Popen(
         ["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

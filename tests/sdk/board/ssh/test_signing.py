@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,10 +139,10 @@ def test_a_usual_key_is_found_and_one_with_a_passphrase_asks_as_ssh_does(package
     assert sdk.verify_package(package, allow(tmp_path, key)).signer == "id_ed25519@example.com"
 
 
-def test_a_key_that_only_the_agent_holds_signs(package, me, tmp_path, monkeypatch):
+def test_a_key_that_only_the_agent_holds_signs(package, me, tmp_path, socket_folder, monkeypatch):
     if shutil.which("ssh-agent") is None:
         pytest.skip("there is no ssh-agent")
-    socket = str(tmp_path / "agent")
+    socket = str(socket_folder / "agent")
     with subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL) as agent:
         try:
             monkeypatch.setenv("SSH_AUTH_SOCK", socket)
@@ -149,6 +150,7 @@ def test_a_key_that_only_the_agent_holds_signs(package, me, tmp_path, monkeypatc
             for _ in range(100):
                 if os.path.exists(socket):
                     break
+                time.sleep(0.05)
             add = ["ssh-add", "-q", str(me)]
             assert any(subprocess.run(add, check=False).returncode == 0 for _ in range(20))
             allowed = allow(tmp_path, me)

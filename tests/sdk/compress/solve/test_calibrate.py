@@ -10,9 +10,9 @@ import pytest
 from sdk.compress.solve.calibrate import (
     Calibrated,
     Wish,
-    _regular,
     calibrate,
     output_sensitivities,
+    regular,
     rounded_bias,
     solved_layers,
     with_biases,
@@ -149,9 +149,9 @@ def test_a_covariance_that_is_nothing_but_rounding_errors_is_made_safe_to_invert
     assert np.linalg.eigvalsh(covariance).min() < 0
     sound = np.eye(32) * 2.0
     moments = Moments(*np.zeros((2, 2, 32)), *[covariance] * 3, np.full(2, 1e-4), np.zeros(2))
-    np.linalg.cholesky(np.linalg.inv(_regular(moments, covariance)))
+    np.linalg.cholesky(np.linalg.inv(regular(moments, covariance)))
     usual = np.stack([sound, sound])
-    np.testing.assert_allclose(_regular(moments, usual), usual * 1.01)
+    np.testing.assert_allclose(regular(moments, usual), usual * 1.01)
 
 
 def test_problems_can_be_solved_again_at_another_price(calibrated: Calibrated) -> None:

@@ -29,6 +29,20 @@ class Scripted:
         return Completed(tuple(argv), *self.answer)
 
 
+class Asked:
+    """A fake connection that answers each verb as it is told."""
+
+    address = "pi@board"
+
+    def __init__(self, **answers: dict[str, object]) -> None:
+        self.answers = answers
+        self.agent = RemoteAgent(self, ["agent"])
+
+    def run(self, argv, **options) -> Completed:
+        answer = {"verb": argv[1], **self.answers[argv[1]]}
+        return Completed(tuple(argv), 0, json.dumps(answer).encode(), b"")
+
+
 def answering(value: object, status: int = 0) -> RemoteAgent:
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
     return RemoteAgent(Scripted(data, status, b"Traceback\nboom"), ["agent"])
@@ -139,11 +153,11 @@ def test_a_status_that_is_something_else_is_refused(slot):
     [(True, "in what the board has now"), (False, "went back"), (None, "went back"), ("yes", "was_current")],
 )
 def test_a_release_that_fails_where_it_runs_already_is_told_apart_from_a_new_one(was_current, words):
-    answer = {"verb": "install", "state": "reverted", "reason": "the golden outputs do not come out\x1b[2J"}
+    answer = {"state": "reverted", "reason": "the golden outputs do not come out\x1b[2J"}
     if was_current is not None:
         answer["was_current"] = was_current
     with pytest.raises(RemoteError, match=words) as caught:
-        RemoteAgent(None, [])._deployed(answer, "net", "a" * 64, 1, 0)
+        Asked(missing={"missing": []}, install=answer).agent.deploy(b"TFL3", "net")
     assert was_current == "yes" or "golden outputs" in caught.value.found
     assert str(caught.value).isprintable()
 

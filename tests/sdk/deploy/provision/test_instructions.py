@@ -22,7 +22,7 @@ from tests.sdk.graph.small_graphs import small_network
 def test_the_cost_of_a_mark_and_the_first_inference_are_left_out():
     marks = [1000, 1010, 1020]  # a mark costs 10
     inferences = [1020 + 510, 1530 + 110, 1640 + 112, 1752 + 111]
-    median, samples, start = instructions._per_inference([*marks, *inferences, 9999])
+    median, samples, start = instructions.per_inference([*marks, *inferences, 9999])
     assert samples == (100, 102, 101)
     assert median == 101
     assert start == 1000
@@ -31,13 +31,14 @@ def test_the_cost_of_a_mark_and_the_first_inference_are_left_out():
 @pytest.mark.parametrize("totals", [[5, 6, 7], [5, 6, 7, 8, 9], [5, 6, 7, 7, 7, 7, 7]])
 def test_totals_without_inferences_are_refused(totals: list[int]):
     with pytest.raises(BoardError, match="did not mark its inferences"):
-        instructions._per_inference(totals)
+        instructions.per_inference(totals)
 
 
 def test_a_decode_is_summed_by_section_without_the_marks():
     totals = [100, 110, 110, 220, 230, 300, 310, 1320, 2000]  # a mark costs 10
-    answer = {"calls": [40, 4], "sections": [["sparse", 10, 40], ["lz", 7, 7], ["dense", 1, 4]]}
-    count = instructions._per_section(totals, answer, "cortex-a72")
+    sections = (("sparse", 10, 40), ("lz", 7, 7), ("dense", 1, 4))
+    answer = instructions.Decoded((40, 4), sections)
+    count = instructions.per_section(totals, answer, "cortex-a72")
     assert count.sections == (("sparse", 10, 40, 100), ("dense", 1, 4, 60))
     assert count.kernel_instructions == 160
     assert count.unpack_instructions == 1000
@@ -45,9 +46,9 @@ def test_a_decode_is_summed_by_section_without_the_marks():
 
 
 def test_a_decoder_that_did_not_decode_every_section_is_refused():
-    answer = {"calls": [40], "sections": [["sparse", 10, 40], ["dense", 1, 4]]}
+    answer = instructions.Decoded((40,), (("sparse", 10, 40), ("dense", 1, 4)))
     with pytest.raises(BoardError, match="every section"):
-        instructions._per_section([100, 110, 110, 220, 230, 300, 400], answer, "cortex-a72")
+        instructions.per_section([100, 110, 110, 220, 230, 300, 400], answer, "cortex-a72")
 
 
 @pytest.mark.parametrize(

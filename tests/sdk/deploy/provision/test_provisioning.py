@@ -182,7 +182,7 @@ def test_a_transfer_that_is_cut_leaves_nothing_and_the_next_one_succeeds(bare, a
 
         def hang_up(count: int) -> None:
             if count > 2 << 20:
-                cut._client.close()
+                cut.close()
 
         original = cut.run
         monkeypatch.setattr(
