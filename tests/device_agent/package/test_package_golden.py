@@ -11,7 +11,6 @@ import pytest
 
 from device_agent.errors import PackageError
 from device_agent.package import reader as package
-from device_agent.package.codec import format as package_format
 from tests.golden import make_golden
 
 GOLDEN = Path(make_golden.__file__).parent
