@@ -6,7 +6,7 @@ opens the real one.
 Host keys are checked as ssh does with ``StrictHostKeyChecking yes``: an unknown key is refused with its fingerprint
 unless ``accept_new_host_key`` says otherwise (then it is written down), a changed or revoked one always.
 ``~/.ssh/config`` and the system's give HostName, Port, User, IdentityFile, IdentitiesOnly, IdentityAgent, ProxyJump,
-ProxyCommand, HostKeyAlias and UserKnownHostsFile, with Include and Match.
+ProxyCommand, HostKeyAlias, UserKnownHostsFile and GlobalKnownHostsFile, as ``ssh -G`` reads them.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import errno
 import os
 import shlex
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdk.board.ssh.agent import open_agent
@@ -161,10 +162,11 @@ class _HostKeyPolicy:
 
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
         target = self._target
+        files = " or ".join(map(str, target.known_hosts)) or "a file of known hosts, of which there is none"
         if key.get_base64() in self._known.revoked:
             raise ConnectionFailed(
                 f"the host key of {target.address} is revoked",
-                expected=f"no line {REVOKED} for it in {' or '.join(map(str, target.known_hosts))}",
+                expected=f"no line {REVOKED} for it in {files}",
                 found=_fingerprint(key),
             )
         if key in self._known.keys:
@@ -175,19 +177,22 @@ class _HostKeyPolicy:
                 expected=" or ".join(map(_fingerprint, self._known.keys)),
                 found=_fingerprint(key),
                 hint="If you know why (a new SD card), remove the old key: "
-                f"ssh-keygen -f {shlex.quote(str(target.known_hosts[0]))} -R {shlex.quote(target.host_key_name)}",
+                f"ssh-keygen -f {shlex.quote(str(self._known.file))} -R {shlex.quote(target.host_key_name)}",
             )
         if not self._accept:
             raise ConnectionFailed(
                 f"the host key of {target.address} is not known yet",
-                expected=f"an entry for {target.host_key_name} in {target.known_hosts[0]}",
+                expected=f"an entry for {target.host_key_name} in {target.new_known_hosts or files}",
                 found=_fingerprint(key),
                 hint="If this fingerprint is the board's (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub there), "
                 "accept it with --accept-new-host-key.",
             )
-        path = target.known_hosts[0]
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(
-            os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w", encoding="ascii"
-        ) as file:
-            file.write(f"{target.host_key_name} {key.get_name()} {key.get_base64()}\n")
+        if target.new_known_hosts is not None:
+            _write_down(key, target.host_key_name, target.new_known_hosts)
+
+
+def _write_down(key: paramiko.PKey, name: str, file: Path) -> None:
+    """Adds the key that a host is known by from now on to a file that only its owner may read."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w", encoding="utf-8") as opened:
+        opened.write(f"{name} {key.get_name()} {key.get_base64()}\n")

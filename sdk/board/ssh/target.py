@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import getpass
-import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from sdk.board.ssh.config import USER_CONFIG, lookup
+from sdk.board.ssh.config import USER_CONFIG, USUAL_IDENTITIES, HostOptions, look_up
 from sdk.errors import ConnectionFailed
 
-SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
+#: What ssh refuses in the name of a host, beside blanks and what cannot be printed.
+_NOT_IN_NAMES = "'`\"$\\;&<>|(){}"
 #: ProxyJump through more machines than this is taken for a loop in the configuration.
 MAX_JUMPS = 8
 
@@ -32,8 +30,10 @@ class Target:
     #: The socket of another agent than ``$SSH_AUTH_SOCK``; "none" for no agent at all.
     agent: str | None
     look_for_keys: bool
-    #: Files to look host keys up in; a new one is written to the first.
+    #: Files to look host keys up in.
     known_hosts: tuple[Path, ...]
+    #: The file that a new host key is written to; None: to none.
+    new_known_hosts: Path | None
     #: The name that the host key is filed under, as in known_hosts.
     host_key_name: str
     jump: Target | None = None
@@ -58,75 +58,71 @@ def find_target(
     _jumps: int = 0,
 ) -> Target:
     """What is None is looked up in ``config``; None for ``config`` reads no file. ``default_user``: as who to log in
-    when nothing else says so."""
-    if not host or host.startswith("-") or any(c.isspace() or not c.isprintable() for c in host):
-        raise ConnectionFailed(
-            "this is not the name of a host", expected="a name or an address", found=repr(host)
-        )
+    when nothing else says so. Raises ConnectionFailed."""
+    _check_host(host)
     if _jumps > MAX_JUMPS:
         raise ConnectionFailed("ProxyJump goes in circles", expected=f"at most {MAX_JUMPS} jumps", found=host)
-    options = lookup(host, config)
-    hostname = options.get("hostname", host)
-    found_port = port if port is not None else _port(options.get("port", "22"))
-    if not 1 <= found_port <= 65535:
-        raise ConnectionFailed("this is not a port", expected="1 to 65535", found=str(found_port))
-    alias = host_key_alias or options.get("hostkeyalias")
-    name = alias or (hostname if found_port == 22 else f"[{hostname}]:{found_port}")
-    identities = _identities(key, options)
-    only_these = key is not None or str(options.get("identitiesonly", "no")).lower() == "yes"
+    if port is not None:
+        _check_port(port)
+    options = look_up(host, config, port=port, user=user, default_user=default_user)
+    _check_host(options.hostname)
+    _check_port(options.port)
+    alias = host_key_alias or options.host_key_alias
+    at_port = options.hostname if options.port == 22 else f"[{options.hostname}]:{options.port}"
+    named = _identities(key, options)
+    only_these = key is not None or options.identities_only
+    own = options.user_known_hosts if known_hosts is None else (Path(known_hosts).expanduser(),)
     return Target(
-        hostname=hostname,
-        port=found_port,
-        user=user or options.get("user") or default_user or getpass.getuser(),
+        hostname=options.hostname,
+        port=options.port,
+        user=options.user or getpass.getuser(),
         # ssh skips those that are not there, too; an agent may still hold the key of one of which only .pub is here.
-        keys=tuple(path for path in identities if path.is_file() and path.suffix != ".pub"),
-        agent_identities=identities if only_these else None,
-        agent=_agent(options),
-        look_for_keys=not only_these,
-        known_hosts=_known_hosts(known_hosts, options),
-        host_key_name=name,
-        jump=_jump(options, known_hosts, config, _jumps),
-        proxy_command=_proxy_command(options),
+        keys=tuple(path for path in named or () if path.is_file() and path.suffix != ".pub"),
+        agent_identities=(_usual_identities() if named is None else named) if only_these else None,
+        agent=options.agent,
+        look_for_keys=named is None or (not only_these and named != ()),
+        known_hosts=own if known_hosts is not None else (*own, *options.global_known_hosts),
+        new_known_hosts=own[0] if own else None,
+        host_key_name=alias or at_port,
+        jump=_jump(options.proxy_jump, known_hosts, config, _jumps),
+        proxy_command=options.proxy_command,
     )
 
 
-def _port(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ConnectionFailed("this is not a port", expected="1 to 65535", found=repr(text)) from None
+def _check_host(host: str) -> None:
+    if (
+        not host
+        or host[0] == "-"
+        or any(c.isspace() or not c.isprintable() or c in _NOT_IN_NAMES for c in host)
+    ):
+        raise ConnectionFailed(
+            "this is not the name of a host", expected="a name or an address", found=repr(host)[:300]
+        )
 
 
-def _identities(key: Path | str | None, options: Mapping[str, Any]) -> tuple[Path, ...]:
-    if key is not None:
-        path = Path(key).expanduser()
-        if not path.is_file():
-            raise ConnectionFailed(
-                f"there is no key {path}", expected="a private key file", hint="Check --key."
-            )
-        return (path,)
-    return tuple(Path(name).expanduser() for name in options.get("identityfile", []))
+def _check_port(port: int) -> None:
+    if not 1 <= port <= 65535:
+        raise ConnectionFailed("this is not a port", expected="1 to 65535", found=str(port))
 
 
-def _agent(options: Mapping[str, Any]) -> str | None:
-    named = str(options.get("identityagent", "SSH_AUTH_SOCK")).strip('"')
-    if named.startswith("$"):
-        return os.environ.get(named.strip("${}"), "none")
-    return None if named == "SSH_AUTH_SOCK" else named
+def _identities(key: Path | str | None, options: HostOptions) -> tuple[Path, ...] | None:
+    """The identities that are named; None: none is, () says that there shall be none."""
+    if key is None:
+        return options.identities
+    path = Path(key).expanduser()
+    if not path.is_file():
+        raise ConnectionFailed(f"there is no key {path}", expected="a private key file", hint="Check --key.")
+    return (path,)
 
 
-def _known_hosts(known_hosts: Path | str | None, options: Mapping[str, Any]) -> tuple[Path, ...]:
-    if known_hosts is not None:
-        return (Path(known_hosts).expanduser(),)
-    named = str(options.get("userknownhostsfile", "~/.ssh/known_hosts")).split()
-    return (*(Path(name).expanduser() for name in named), SYSTEM_KNOWN_HOSTS)
+def _usual_identities() -> tuple[Path, ...]:
+    return tuple(Path(name).expanduser() for name in USUAL_IDENTITIES)
 
 
 def _jump(
-    options: Mapping[str, Any], known_hosts: Path | str | None, config: Path | str | None, jumps: int
+    through: str | None, known_hosts: Path | str | None, config: Path | str | None, jumps: int
 ) -> Target | None:
-    through = str(options.get("proxyjump", "none"))
-    if through.lower() == "none":
+    if through is None:
         return None
     # "a,b": reach b through a. The last one is next to the board; each looks up the rest in the configuration.
     *before, last = (hop.strip() for hop in through.split(","))
@@ -134,26 +130,21 @@ def _jump(
     target = find_target(
         host,
         user=user or None,
-        port=_port(port) if port else None,
+        port=int(port) if port else None,
         known_hosts=known_hosts,
         config=config,
         _jumps=jumps + 1,
     )
     if before:
-        first = _jump({"proxyjump": ",".join(before)}, known_hosts, config, jumps + 1)
-        return Target(**{**vars(target), "jump": first})
+        return replace(target, jump=_jump(",".join(before), known_hosts, config, jumps + 1))
     return target
 
 
 def _parse_hop(hop: str) -> tuple[str, str, str]:
-    """User, host and port of ``[user@]host[:port]`` or ``ssh://[user@]host[:port]``; what is not there is ""."""
-    user, _, address = hop.removeprefix("ssh://").rstrip("/").rpartition("@")
-    match = re.fullmatch(r"\[([^]]+)\](?::(\d+))?|([^:]*)(?::([^:]*))?", address)
-    if match is None:  # more than one colon, and no brackets: an IPv6 address
-        return user, address, ""
-    return user, match[1] or match[3] or "", match[2] or match[4] or ""
-
-
-def _proxy_command(options: Mapping[str, Any]) -> str | None:
-    command = options.get("proxycommand")
-    return None if command is None or str(command).lower() == "none" else os.path.expandvars(str(command))
+    """User, host and port of ``[user@]host[:port]``, as ssh prints it; what is not there is "". An address of IPv6
+    stands in brackets."""
+    user, _, address = hop.rpartition("@")
+    match = re.fullmatch(r"(?:\[([^]]+)\]|([^:]+))(?::([0-9]{1,5}))?", address)
+    if match is None:
+        raise ConnectionFailed("ProxyJump", expected="[user@]host[:port]", found=repr(hop)[:300])
+    return user, match[1] or match[2], match[3] or ""

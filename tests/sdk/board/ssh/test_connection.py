@@ -420,6 +420,58 @@ def test_a_name_of_the_ssh_configuration_is_enough(server, tmp_path):
         assert found.address.endswith(f"@127.0.0.1:{server.login['port']}")
 
 
+@pytest.fixture
+def other_home(tmp_path, monkeypatch):
+    """A home without known hosts, that no configuration of this machine's user gets into."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    return tmp_path
+
+
+def without_known_hosts(server, path: Path, extra: str = "") -> Path:
+    lines = write_config(server, path).read_text().splitlines()
+    path.write_text("\n".join(line for line in lines if "KnownHostsFile" not in line) + f"\n{extra}\n")
+    return path
+
+
+def test_a_host_key_may_stand_in_either_of_the_users_files_or_in_one_of_the_systems(server, other_home):
+    known = Path(server.login["known_hosts"]).read_text()
+    config = without_known_hosts(server, other_home / ".ssh" / "config")
+    with pytest.raises(ConnectionFailed, match="not known yet"):
+        connect("board")
+    for name in ("known_hosts", "known_hosts2"):
+        (other_home / ".ssh" / name).write_text(known)
+        with connect("board") as found:
+            assert says_hi(found)
+        (other_home / ".ssh" / name).unlink()
+    without_known_hosts(server, config, f"  GlobalKnownHostsFile /not/there {other_home}/site")
+    (other_home / "site").write_text(known)
+    with connect("board") as found:
+        assert says_hi(found)
+
+
+def test_a_changed_key_names_the_file_that_it_stands_in(server, other_home, new_key):
+    without_known_hosts(server, other_home / ".ssh" / "config")
+    other = server.known_hosts_for(new_key("other"), other_home)
+    other.rename(other_home / ".ssh" / "known_hosts2")
+    with pytest.raises(ConnectionFailed, match="has changed") as caught:
+        connect("board", accept_new_host_key=True)
+    assert f"-f {other_home}/.ssh/known_hosts2 " in caught.value.hint
+
+
+def test_without_a_file_of_known_hosts_a_key_is_accepted_for_once(server, other_home):
+    without_known_hosts(
+        server, other_home / ".ssh" / "config", "  UserKnownHostsFile none\n  GlobalKnownHostsFile none"
+    )
+    with pytest.raises(ConnectionFailed, match="not known yet"):
+        connect("board")
+    with connect("board", accept_new_host_key=True) as found:
+        assert says_hi(found)
+    assert [path.name for path in (other_home / ".ssh").iterdir()] == ["config"]
+    with pytest.raises(ConnectionFailed, match="not known yet"):
+        connect("board")
+
+
 def test_the_board_may_be_reached_through_another_machine(openssh_server, tmp_path):
     config = write_config(openssh_server, tmp_path / "config")
     jump = config.read_text().replace("Host board", "Host behind")
