@@ -2,7 +2,7 @@
 
 ``accepted/*.json`` are written by the host (sdk.deploy.provision.provisioning) when a pair of trees has passed its
 smoke test, and name both. The newest few pairs are kept, so that several hosts may share a board; trees that no
-kept pair names are removed.
+kept pair names are removed. An agent whose modules all lie in one folder, as before there were rooms, goes at once.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def prune(home: Path, kept: int = KEPT) -> int:
     named: set[str] = set()
     for number, path in enumerate(accepted):
         digests = _digests(path)
-        if number < kept and digests:
+        if number < kept and digests and not any(_is_flat(home / "agent" / digest) for digest in digests):
             named |= digests
         else:
             path.unlink()
@@ -60,6 +60,11 @@ def prune(home: Path, kept: int = KEPT) -> int:
             elif tree.name.startswith(".removing-"):
                 shutil.rmtree(tree, ignore_errors=True)
     return removed
+
+
+def _is_flat(tree: Path) -> bool:
+    """Whether an agent's modules lie in one folder, as they did before there were rooms."""
+    return (tree / "device_agent" / "verbs.py").is_file()
 
 
 def _digests(path: Path) -> set[str]:

@@ -68,6 +68,18 @@ def test_a_tree_that_a_kept_pair_shares_with_an_old_one_stays(board):
     assert digest("a") not in board.trees()
 
 
+def test_an_agent_of_the_old_shape_goes_with_its_environment_once_another_is_there(board):
+    board.accept(digest("0"), digest("a"))
+    old = board.home / "agent" / digest("a")
+    (old / "device_agent").mkdir()
+    (old / "device_agent" / "verbs.py").write_text("VERBS = {}\n")
+    os.utime(old, (time.time() - board.age,) * 2)
+    board.accept(digest("1"), digest("b"))
+    assert prune(board.home) == 2
+    assert board.trees() == {digest("1"), digest("b")}
+    assert len(list((board.home / "accepted").iterdir())) == 1
+
+
 def test_a_tree_that_was_just_pushed_stays(board):
     board.accept(digest("0"), digest("a"))
     board.tree("env", digest("b"), age=10)
