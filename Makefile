@@ -35,8 +35,10 @@ $(VENV)/ready: pyproject.toml
 demo: setup
 	$(BIN)/sdk demo
 
+# Side by side, a file of tests at a time, a process for every processor; then what wants the machine for itself.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m 'not alone' --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m alone
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build

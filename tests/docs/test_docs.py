@@ -98,10 +98,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("reader")
     rng = np.random.default_rng(0)
-    zoo = {"mobilenet": ("mobilenet_v1", {"width": 0.25}), "shufflenet": ("shufflenet_v1", {"scale": 0.5})}
+    zoo = {"mobilenet": ("mobilenet_v1", {"width": 0.125}), "shufflenet": ("shufflenet_v1", {"scale": 0.5})}
     for name, (network, options) in zoo.items():
         path = folder / f"{name}.tflite"
-        api.write_zoo_model(network, path, input_size=64, classes=10, **options)
+        api.write_zoo_model(network, path, input_size=32, classes=10, **options)
         api.pack_model(path, folder / f"{name}.armlet", preprocess="tf")
     (folder / "older").mkdir()
     api.compress_model(folder / "mobilenet.tflite", folder / "older" / "mobilenet.armlet", preprocess="tf")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -100,49 +100,64 @@ def start_sshd(folder: Path) -> Iterator[Server]:
     for name in ("host_key", "user_key"):
         make_key(folder / name)
     shutil.copy(folder / "user_key.pub", folder / "authorized_keys")
-    port = free_port()
-    passed_on = "".join(f" {k}={v}" for k, v in os.environ.items() if k.startswith(NEEDED_BY_LIBRARIES))
-    config = f"""\
+    with open(folder / "log", "wb") as log:
+        server, port = _launch(folder, log)
+        try:
+            public = (folder / "host_key.pub").read_text().split()
+            (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {public[0]} {public[1]}\n")
+            login = {
+                "host": "127.0.0.1",
+                "port": port,
+                "key": folder / "user_key",
+                "known_hosts": folder / "known_hosts",
+                "config": None,
+            }
+            yield Server("openssh", folder, home, login)
+        finally:
+            server.terminate()
+            server.wait(10)
+
+
+def _launch(folder: Path, log: BinaryIO) -> tuple[subprocess.Popen, int]:
+    """The sshd of a folder and the port on which it listens; another port where somebody else was quicker."""
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd wants it as root
+    for _ in range(5):
+        port = free_port()
+        (folder / "sshd_config").write_text(_sshd_config(folder, port))
+        server = subprocess.Popen([SSHD, "-D", "-e", "-f", str(folder / "sshd_config")], stderr=log)
+        if _listens(port, server):
+            return server, port
+        said = (folder / "log").read_text().strip()
+        if "already in use" not in said:
+            break
+    pytest.skip(f"sshd does not start here: {said[-300:]}")
+
+
+def _sshd_config(folder: Path, port: int) -> str:
+    home = folder / "home"
+    passed_on = "".join(f' "{k}={v}"' for k, v in os.environ.items() if k.startswith(NEEDED_BY_LIBRARIES))
+    return f"""\
         ListenAddress 127.0.0.1
         Port {port}
-        HostKey {folder}/host_key
-        AuthorizedKeysFile {folder}/authorized_keys
+        HostKey "{folder}/host_key"
+        AuthorizedKeysFile "{folder}/authorized_keys"
         PidFile none
         StrictModes no
         UsePAM no
         PasswordAuthentication no
-        SetEnv HOME={home} PATH={home}/bin:/usr/local/bin:/usr/bin:/bin{passed_on}
+        SetEnv "HOME={home}" "PATH={home}/bin:/usr/local/bin:/usr/bin:/bin"{passed_on}
     """
-    (folder / "sshd_config").write_text(config)
-    if os.getuid() == 0:
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd wants it as root
-    log = open(folder / "log", "wb")  # noqa: SIM115 - closed with the server
-    server = subprocess.Popen([SSHD, "-D", "-e", "-f", str(folder / "sshd_config")], stderr=log)
-    try:
-        _wait_for(port, server, folder / "log")
-        public = (folder / "host_key.pub").read_text().split()
-        (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {public[0]} {public[1]}\n")
-        login = {
-            "host": "127.0.0.1",
-            "port": port,
-            "key": folder / "user_key",
-            "known_hosts": folder / "known_hosts",
-            "config": None,
-        }
-        yield Server("openssh", folder, home, login)
-    finally:
-        server.terminate()
-        server.wait(10)
-        log.close()
 
 
-def _wait_for(port: int, server: subprocess.Popen, log: Path) -> None:
+def _listens(port: int, server: subprocess.Popen) -> bool:
+    """Whether a server that was started listens; False when it has ended instead."""
     for _ in range(100):
         if server.poll() is not None:
-            pytest.skip(f"sshd does not start here: {log.read_text().strip()[-300:]}")
+            return False
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+                return True
         time.sleep(0.1)
     pytest.fail("sshd did not listen within 10 s")
 

@@ -17,6 +17,7 @@ from tests.sdk.graph.small_graphs import small_network
 
 #: The issue's promise: the medians agree within this.
 AGREES = 0.03
+pytestmark = pytest.mark.alone
 ROUND = 60
 COLD = bench.ColdStart(0.0, "none", 0.0, 0.0, None)
 

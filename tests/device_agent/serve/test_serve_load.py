@@ -47,6 +47,7 @@ def scores(packages, images) -> list[np.ndarray]:
     return right
 
 
+@pytest.mark.alone
 def test_twice_the_load_is_shed_and_nothing_accepted_is_lost_or_mixed_up(
     store, socket_folder, packages, images, scores
 ):
@@ -280,6 +281,7 @@ def test_systemd_is_told_of_the_start_of_reloads_of_life_and_of_the_end(store, s
     notified.channel.close()
 
 
+@pytest.mark.alone
 def test_the_watchdog_is_not_fed_while_a_worker_hangs(store, socket_folder, packages, monkeypatch):
     from device_agent.serve import supervisor as serve
     from device_agent.serve.notify import Notifier

@@ -91,6 +91,7 @@ def check_gaps(report: Report) -> None:
 
 
 @ssh
+@pytest.mark.alone
 @pytest.mark.parametrize("runtime", ["ai-edge-litert", "tflite-runtime"])
 def test_operators_and_dispatch_add_up_to_the_median_within_5_percent_on_a_quiet_machine(
     private_board: Path, runtime: str

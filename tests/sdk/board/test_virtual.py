@@ -413,6 +413,7 @@ def own_board(tmp_path: Path) -> Iterator[VirtualBoard]:
     board.stop()
 
 
+@pytest.mark.alone  # it looks at all rules of the kernel
 @pytest.mark.ssh
 def test_stopped_or_killed_it_leaves_no_process_no_mount_and_no_rule(own_board: VirtualBoard):
     board, key, before = own_board, b"", rules()
@@ -449,6 +450,7 @@ def test_stopped_or_killed_it_leaves_no_process_no_mount_and_no_rule(own_board: 
     assert mounts_of(board.folder) == []
 
 
+@pytest.mark.alone  # it looks at all rules of the kernel
 @pytest.mark.ssh
 def test_a_server_that_does_not_start_says_why_and_leaves_nothing(
     own_board: VirtualBoard, monkeypatch: pytest.MonkeyPatch
