@@ -154,15 +154,16 @@ class Reader:
             "COLUMNS": "80",
         }
         login = sshd.login
-        known = f"-o UserKnownHostsFile={login['known_hosts']}"
-        self.ssh = f"ssh -F none -p {login['port']} -i {login['key']} {known} 127.0.0.1"
+        options = ["-p", str(login["port"]), "-i", str(login["key"])]
+        options += ["-o", f'UserKnownHostsFile="{login["known_hosts"]}"']
+        self.ssh = shlex.join(["ssh", "-F", "none", *options, "127.0.0.1"])
 
     def runs(self, command: str) -> None:
         """Runs one line of shell as the page has it, on the boards that are here. Fails with what it said."""
         if self.installs(command):
             return
         command = _SUDO.sub("sdk", command)
-        command = re.sub(r"^ssh \S+", self.ssh, command)
+        command = re.sub(r"^ssh \S+", lambda _: self.ssh, command)
         command = _ADDRESS.sub("--board local", command)
         for written, here in _PATIENCE:
             command = re.sub(written, here, command)

@@ -104,14 +104,14 @@ def test_a_board_that_does_not_run_has_no_login_and_is_not_stopped(tmp_path: Pat
         "{",
         "[]",
         '{"pid": 1}',
-        json.dumps({"pid": os.getpid(), "started": 1, "port": 22}),  # its number is another process now
+        '{"pid": OURS, "started": 1, "port": 22}',  # its number is another process now
         json.dumps({"pid": 2**22 + 1, "started": 1, "port": 22}),
     ],
 )
 def test_state_that_a_power_cut_left_behind_is_no_running_board(
     tmp_path: Path, left_behind: str, monkeypatch: pytest.MonkeyPatch
 ):
-    (tmp_path / "state.json").write_text(left_behind)
+    (tmp_path / "state.json").write_text(left_behind.replace("OURS", str(os.getpid())))
     board = VirtualBoard(folder=tmp_path)
     assert not board.status().running
     unregistered: list[str] = []

@@ -216,8 +216,11 @@ class Ansible:
         login = board.server.login
         (folder / "hosts.ini").write_text(
             f"[kitchen]\noven ansible_host={login['host']} ansible_port={login['port']} "
-            f"ansible_ssh_private_key_file={login['key']} "
-            f"ansible_ssh_common_args='-F none -o UserKnownHostsFile={login['known_hosts']}'\n"
+            f"ansible_ssh_private_key_file='{login['key']}' "
+            + r"""ansible_ssh_common_args="-F none -o 'UserKnownHostsFile=\"{known_hosts}\"'" """.format(
+                **login
+            )
+            + "\n"
         )
 
     def run(self, playbook: Path, *options: str) -> tuple[int, str]:
