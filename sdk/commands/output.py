@@ -10,16 +10,24 @@ from typing import Any
 
 from device_agent.record.visible import visible
 
+#: Tables are complete on so many; on fewer they would lose digits, so there the terminal may break their lines itself.
+LEAST_COLUMNS = 80
+
 
 def print_result(arguments: argparse.Namespace, document: Any, render: Callable[[Any], Any]) -> None:
-    """One JSON document for machines, or what ``render`` makes of :mod:`sdk.report.terminal.drawing` for people."""
+    """One JSON document for machines, or what ``render`` makes of :mod:`sdk.report.terminal.drawing` for people.
+
+    Into a file or a pipe a line of text goes whole, so that a path in it can be found and copied.
+    """
     if arguments.json:
         print(json.dumps(document, indent=2, sort_keys=False))
         return
     from sdk.report.terminal import drawing as terminal
     from sdk.tools.system.terminal import Terminal
 
-    Terminal().print(render(terminal))
+    console = Terminal()
+    console.width = max(console.width, LEAST_COLUMNS)
+    console.print(render(terminal), soft_wrap=not console.is_terminal)
 
 
 def say(kind: str, text: object) -> None:

@@ -98,7 +98,13 @@ class UserlandRecipe:
 
     @property
     def digest(self) -> str:
-        return short_digest(repr((self, account(), COMPILED_PACKAGES, COMPILED_NUMPY, _RELEASE_ONLY)))
+        # Spelled out, not this class's repr: another name of the class would have every userland built again.
+        ours = (
+            f"Recipe(architecture={self.architecture!r}, suite={self.suite!r}, packages={self.packages!r}, "
+            f"left_out={self.left_out!r})"
+        )
+        rest = (account(), COMPILED_PACKAGES, COMPILED_NUMPY, _RELEASE_ONLY)
+        return short_digest(f"({ours}, {repr(rest)[1:]}")
 
 
 #: By what ``uname -m`` says there.

@@ -161,10 +161,10 @@ def mmdebstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_userland_is_built_once_and_kept(tmp_path: Path, mmdebstrap: Path):
     mmdebstrap.write_text(
         f"""#!/bin/sh
-echo run >>{tmp_path}/runs
+echo run >>"{tmp_path}/runs"
 echo "I: extracting archives..." >&2
 for last; do :; done
-tar -czf "$last" -C {tmp_path} bin
+tar -czf "$last" -C "{tmp_path}" bin
 """
     )
     stages: list[str] = []
@@ -182,10 +182,10 @@ tar -czf "$last" -C {tmp_path} bin
 def test_two_processes_that_want_it_at_once_build_it_once(tmp_path: Path, mmdebstrap: Path):
     mmdebstrap.write_text(
         f"""#!/bin/sh
-echo run >>{tmp_path}/runs
+echo run >>"{tmp_path}/runs"
 sleep 0.3
 for last; do :; done
-tar -czf "$last" -C {tmp_path} bin
+tar -czf "$last" -C "{tmp_path}" bin
 """
     )
     threads = [

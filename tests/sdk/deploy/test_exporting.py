@@ -207,12 +207,12 @@ def test_two_releases_of_one_name_are_refused(packaged: Path, tmp_path: Path) ->
 class Ansible:
     """ansible-playbook on an exported role, for one board behind sshd."""
 
-    def __init__(self, folder: Path, board: ReadyBoard) -> None:
+    def __init__(self, folder: Path, board: ReadyBoard, remote: Path) -> None:
         program = Path(sys.executable).with_name("ansible-playbook")
         if not program.exists():
             pytest.skip("needs ansible-core")
         self.program = program
-        self.folder = folder
+        self.folder, self.remote = folder, remote
         login = board.server.login
         (folder / "hosts.ini").write_text(
             f"[kitchen]\noven ansible_host={login['host']} ansible_port={login['port']} "
@@ -234,6 +234,7 @@ class Ansible:
                 "ANSIBLE_HOME": str(self.folder / "ansible"),
                 "ANSIBLE_NOCOLOR": "1",
                 "ANSIBLE_PIPELINING": "1",
+                "ANSIBLE_REMOTE_TMP": str(self.remote),  # ansible copies through no folder with a space
                 "ANSIBLE_SSH_TRANSFER_METHOD": "piped",  # the server of the tests has no SFTP
                 "ANSIBLE_LOCALHOST_WARNING": "0",
                 "LC_ALL": "C.UTF-8",
@@ -244,9 +245,9 @@ class Ansible:
 
 @pytest.mark.ssh
 def test_ansible_brings_a_release_once_and_keeps_the_old_one_where_the_new_one_fails(
-    packaged: Path, board: ReadyBoard, agent: RemoteAgent, tmp_path: Path
+    packaged: Path, board: ReadyBoard, agent: RemoteAgent, tmp_path: Path, socket_folder: Path
 ) -> None:
-    ansible = Ansible(tmp_path, board)
+    ansible = Ansible(tmp_path, board, remote=socket_folder)
     api.export_releases([packaged], tmp_path / "release", "ansible")
     playbook = tmp_path / "release" / "playbook.yml"
     assert ansible.run(playbook, "--syntax-check")[0] == 0
@@ -278,9 +279,9 @@ def test_ansible_brings_a_release_once_and_keeps_the_old_one_where_the_new_one_f
 
 @pytest.mark.ssh
 def test_ansible_says_what_to_do_about_a_board_without_an_agent(
-    packaged: Path, board: ReadyBoard, tmp_path: Path
+    packaged: Path, board: ReadyBoard, tmp_path: Path, socket_folder: Path
 ) -> None:
-    ansible = Ansible(tmp_path, board)
+    ansible = Ansible(tmp_path, board, remote=socket_folder)
     api.export_releases([packaged], tmp_path / "release", "ansible")
     status, said = ansible.run(tmp_path / "release" / "playbook.yml", "-e", "armlet_agent=/nowhere/python")
     assert status != 0

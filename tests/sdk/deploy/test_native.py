@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import shlex
 import shutil
 import struct
 import subprocess
@@ -263,13 +264,14 @@ def test_the_example_links_with_pkg_config_and_unpacks(here: Path, tmp_path: Pat
     compiler, pkg_config = shutil.which("cc"), shutil.which("pkg-config")
     if not (compiler and pkg_config):
         pytest.skip("needs cc and pkg-config")
-    flags = subprocess.run(
+    said = subprocess.run(
         [pkg_config, "--cflags", "--libs", "armlet"],
         capture_output=True,
-        text=True,
         check=True,
         env={**os.environ, "PKG_CONFIG_PATH": str(here / "lib" / "pkgconfig")},
-    ).stdout.split()
+    ).stdout
+    # As a shell takes it, byte by byte: pkg-config puts a backslash before every byte beyond ASCII.
+    flags = [os.fsdecode(word.encode("latin-1")) for word in shlex.split(said.decode("latin-1"))]
     program = tmp_path / "unpack"
     strict = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-Wl,-rpath,{here / 'lib'}")
     subprocess.run(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from argparse import Namespace
 
 import numpy as np
 import pytest
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from device_agent.record.visible import visible
 from sdk.cli import main
+from sdk.commands.output import print_result
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from sdk.report.page.fill import fill
@@ -97,3 +100,18 @@ def test_a_page_shows_no_character_that_nobody_sees():
     shown = page[page.index("<p>") :]
     no_unseen(shown)
     assert "\\u202e" in shown
+
+
+def test_what_is_printed_into_a_pipe_keeps_its_lines_and_its_digits_however_narrow_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", "40")
+    line, digits = "a folder/" * 20, "1,234,567,890"
+    table = Table.grid()
+    for _ in range(5):
+        table.add_column(no_wrap=True)
+    table.add_row(*[digits] * 5)
+    print_result(Namespace(json=False), {}, lambda drawing: Group(Text(line), table))
+    printed = capsys.readouterr().out
+    assert line in printed.splitlines()
+    assert printed.count(digits) == 5

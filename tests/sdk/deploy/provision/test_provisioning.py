@@ -93,7 +93,7 @@ def test_the_agent_answers_with_the_environment_and_nothing_else(ready_local):
     *before, _, _ = ready_local.provisioned.command
     code = "import sys, numpy; print(numpy.__file__); print(any('site-packages' in p for p in sys.path))"
     done = ready_local.connection.run([*before, "-c", code])
-    path, packages = done.stdout.decode().split()
+    path, packages = done.stdout.decode().splitlines()
     assert "/.armlet/env/" in path
     assert packages == "False"
 
