@@ -89,7 +89,7 @@ class LoadedModel:
         loaded.metadata = start.metadata
         loaded.kernel, loaded.decode_seconds = "none", 0.0
         loaded.tflite_sha256 = start.tflite_sha256
-        loaded._begin(QuickStartModel(start, threads=threads), "warm", begun)
+        loaded._begin(QuickStartModel(start, threads=threads), "warm", begun)  # noqa: SLF001 - its own class
         return loaded
 
     @classmethod

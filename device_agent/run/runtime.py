@@ -201,7 +201,7 @@ def _delegate(interpreter: Any) -> str:
     # Both runtimes list the node that stands for a delegated part of the graph under the name DELEGATE; on a
     # CPU-only interpreter with default resolvers that can only be XNNPACK. No public method tells.
     try:
-        names: Sequence[str] = [operator["op_name"] for operator in interpreter._get_ops_details()]
+        names: Sequence[str] = [operator["op_name"] for operator in interpreter._get_ops_details()]  # noqa: SLF001
     except Exception:  # private, so it may go away; then we do not know
         return "unknown"
     return "xnnpack" if "DELEGATE" in names else "none"

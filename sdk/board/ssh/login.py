@@ -89,7 +89,7 @@ def _exchange_keys(
 
     if target.agent != "none":
         # Not paramiko's own, which offers everything that the one agent of the environment has, or nothing.
-        client._agent = open_agent(target.agent, target.agent_identities)
+        client._agent = open_agent(target.agent, target.agent_identities)  # noqa: SLF001
     try:
         client.connect(
             # With the socket given, this only names the host to the policy.

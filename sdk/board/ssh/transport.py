@@ -35,13 +35,13 @@ def transport_class(known: Collection[str] = ()) -> type[paramiko.Transport]:
     class OrderedTransport(paramiko.Transport):
         # AES-GCM first: what it sends needs no hash of its own, and to hash is half the work of a large push.
         _preferred_ciphers = tuple(
-            sorted(paramiko.Transport._preferred_ciphers, key=lambda cipher: "-gcm@" not in cipher)
+            sorted(paramiko.Transport._preferred_ciphers, key=lambda cipher: "-gcm@" not in cipher)  # noqa: SLF001
         )
 
         # A host has keys of several kinds; it must not be refused for showing one that nobody noted.
         _preferred_keys = tuple(
             sorted(
-                paramiko.Transport._preferred_keys,
+                paramiko.Transport._preferred_keys,  # noqa: SLF001
                 key=lambda algorithm: _RSA_SIGNATURES.get(algorithm, algorithm) not in known,
             )
         )

@@ -86,7 +86,7 @@ def test_input_that_comes_after_the_end_of_a_command_does_not_cost_the_connectio
     input back for longer than `true` runs makes that certain, which is otherwise rare."""
     import paramiko
 
-    send = paramiko.Transport._send_user_message
+    send = paramiko.Transport._send_user_message  # noqa: SLF001 - paramiko has no public place for it
     held = []
 
     def send_late(self, message):
