@@ -1,6 +1,6 @@
 """The calibration level: every layer rounded to a codebook, one after another, against the float original's outputs.
 
-SolvedLayer by layer, in the order of execution: the student's input at that layer, with all earlier layers already
+Layer by layer, in the order of execution: the student's input at that layer, with all earlier layers already
 rounded, and the teacher's; the weights that turn the one into the teacher's output as well as weights can;
 their rounding (:mod:`sdk.compress.solve.layer`); and the bias that makes the mean of every output channel exact.
 One price, nats of loss for a bit, holds for all layers, so bits go where they count without a search over

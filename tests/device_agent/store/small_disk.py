@@ -55,11 +55,11 @@ def main() -> None:
         return sha(store.read_package(store.current("net")))
 
     told = {"first": deploy(old), "full": deploy(large), "still": runs() == sha(old), "after": deploy(new)}
-    mount("-o", "remount,ro", str(folder))
+    mount("-o", "remount,bind,ro", str(folder))
     told["read_only"] = deploy(old + b"other")
     told["reads"] = runs() == sha(new)
     told["status"] = main_module.answer(["status"])[1]
-    mount("-o", "remount,rw", str(folder))
+    mount("-o", "remount,bind,rw", str(folder))
     told["writable"] = deploy(old + b"other")
     told["files"] = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
     told["blobs"] = [sha(old + b"other"), sha(new)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -113,9 +114,17 @@ def test_the_figures_on_the_page_are_those_of_the_json(report: Report, source: s
 def test_the_page_of_the_demo_has_the_figures_of_the_run_beside_it() -> None:
     run = Report.from_json(json.loads((DEMO / "run.json").read_text()))
     kept = Page((DEMO / "report.html").read_text())
-    assert {(field, value) for field, value, _ in Page(render(run)).figures} == {
-        (field, value) for field, value, _ in kept.figures
-    }
+    assert figures_of(Page(render(run))) == figures_of(kept)
+
+
+def figures_of(page: Page) -> set[tuple[str, str]]:
+    """Fields and values; the last bits of a float are left out, because sums differ in them from Python 3.12 on."""
+    found = set()
+    for field, value, _ in page.figures:
+        with contextlib.suppress(ValueError):
+            value = f"{float(value):.12g}"
+        found.add((field, value))
+    return found
 
 
 def test_the_page_needs_no_network_and_says_so_to_the_browser(source: str) -> None:
