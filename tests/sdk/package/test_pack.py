@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.package_size import best_entropy, code_bytes
+from benchmarks.package.size import best_entropy, code_bytes
 from device_agent.package import reader as package
 from device_agent.package.codec.format import LimitExceeded
 from sdk.compress.board_form.sparse_hint import sparse_hint

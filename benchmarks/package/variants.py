@@ -7,11 +7,10 @@ bytes, so that it needs nothing but numpy and runs on models that nothing else h
 
 from __future__ import annotations
 
+import argparse
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -78,10 +77,8 @@ def variants(paths: list[Path], sparsities: list[float], clusters: int) -> list[
     return rows
 
 
-def keep(path: Path, conditions: dict[str, Any], results: list[dict[str, Any]]) -> None:
-    """Writes results, one a model, to ``path``; those of other models that stand there stay."""
-    rows = json.loads(path.read_text())["results"] if path.is_file() else []
-    by_model = {row["model"]: row for row in [*rows, *results]}
-    path.write_text(
-        json.dumps({"conditions": conditions, "results": list(by_model.values())}, indent=2) + "\n"
-    )
+def model_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that say which variants there are."""
+    parser.add_argument("models", nargs="+", type=Path)
+    parser.add_argument("--sparsity", nargs="*", type=float, default=[0.0, 0.5, 0.9])
+    parser.add_argument("--clusters", type=int, default=16)
