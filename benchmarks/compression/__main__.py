@@ -10,6 +10,7 @@ A case stands for the settings that its figure in docs/compression.md was made w
 from __future__ import annotations
 
 import argparse
+import sys
 
 from benchmarks.compression.cases import CASES
 from benchmarks.record import add_output_options, run
@@ -37,7 +38,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    arguments = build_parser().parse_args()
+    parser = build_parser()
+    if len(sys.argv) == 1:
+        parser.print_help()
+        return
+    arguments = parser.parse_args()
     run(arguments.measure, arguments)
 
 
