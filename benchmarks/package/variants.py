@@ -16,6 +16,8 @@ import numpy as np
 
 from sdk.package.pack import weight_buffers
 
+KMEANS_ROUNDS = 12
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -29,12 +31,12 @@ class Variant:
         return hashlib.sha256(self.tflite).hexdigest()
 
 
-def kmeans(values: np.ndarray, clusters: int, rounds: int = 12) -> np.ndarray:
+def kmeans(values: np.ndarray, clusters: int) -> np.ndarray:
     """Centroids (clusters,) float32 of one-dimensional values, linear start, Lloyd's iteration on sorted values."""
     ordered = np.sort(values.astype(np.float64))
     sums = np.concatenate([[0.0], np.cumsum(ordered)])
     centroids = np.linspace(ordered[0], ordered[-1], clusters)
-    for _ in range(rounds):
+    for _ in range(KMEANS_ROUNDS):
         edges = np.searchsorted(ordered, (centroids[1:] + centroids[:-1]) / 2)
         bounds = np.concatenate([[0], edges, [len(ordered)]])
         held = np.diff(bounds)

@@ -160,7 +160,7 @@ def capacity(load: Load, clients: int, requests: int) -> tuple[float, Tally]:
 
 
 def overload(
-    load: Load, rate: float, requests: int, clients: int = CLIENTS, every: Callable[[int], None] | None = None
+    load: Load, rate: float, requests: int, every: Callable[[int], None] | None = None
 ) -> tuple[dict[str, Any], Tally]:
     """Requests at a rate, a second, that does not ask whether the ones before are answered.
 
@@ -183,7 +183,7 @@ def overload(
         late.append(max(0.0, -wait))
         return number
 
-    seconds = with_clients(load, clients, next_request, tally)
+    seconds = with_clients(load, CLIENTS, next_request, tally)
     milliseconds = sorted(1e3 * s for s in tally.seconds) or [float("nan")]
     return {
         "offered_per_second": requests / seconds,

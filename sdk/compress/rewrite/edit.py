@@ -152,20 +152,10 @@ def _renumber_signature(
 # Operators that passes put in, with every option that the runtime reads.
 
 
-def convolution(
-    source: int,
-    weight: int,
-    bias: int,
-    output: int,
-    *,
-    stride: int = 1,
-    padding: int = VALID,
-    activation: int = NO_ACTIVATION,
-) -> Operator:
-    """CONV_2D; the weight is (out, height, width, in)."""
-    return Operator(
-        "CONV_2D", (source, weight, bias), (output,), _window(stride, padding, activation), "Conv2DOptions"
-    )
+def convolution(source: int, weight: int, bias: int, output: int, *, stride: int = 1) -> Operator:
+    """CONV_2D without padding and activation; the weight is (out, height, width, in)."""
+    window = _window(stride, VALID, NO_ACTIVATION)
+    return Operator("CONV_2D", (source, weight, bias), (output,), window, "Conv2DOptions")
 
 
 def depthwise(
