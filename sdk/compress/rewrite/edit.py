@@ -12,21 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from sdk.graph.records import Graph, Operator, Quantization, Signature, Tensor
+from sdk.graph.enums import NO_ACTIVATION, VALID
+from sdk.graph.records import NUMPY_DTYPES, Graph, Operator, Quantization, Signature, Tensor
 
-# schema.fbs, enum Padding
-SAME, VALID = 0, 1
-
-# schema.fbs, enum ActivationFunctionType
-NO_ACTIVATION, RELU, RELU_N1_TO_1, RELU6 = 0, 1, 2, 3
-
-_NUMPY_TO_SCHEMA = {
-    "float32": "FLOAT32",
-    "float16": "FLOAT16",
-    "int32": "INT32",
-    "int8": "INT8",
-    "uint8": "UINT8",
-}
+_NUMPY_TO_SCHEMA = {dtype.name: name for name, dtype in NUMPY_DTYPES.items()}
 
 
 class Editor:
