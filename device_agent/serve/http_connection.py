@@ -251,9 +251,9 @@ class HttpConnection(http.server.BaseHTTPRequestHandler):
             *(f"{name}: {value}" for name, value in (headers or {}).items()),
         ]
         if self.close_connection:
-            lines.append("HttpConnection: close")
+            lines.append("Connection: close")
         elif self.request_version == "HTTP/1.0":
-            lines.append("HttpConnection: keep-alive")
+            lines.append("Connection: keep-alive")
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
         self._answered = True
         self.count(status)
