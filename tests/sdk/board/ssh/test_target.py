@@ -27,13 +27,13 @@ Host pi
     HostName 192.0.2.7
     User pi
     Port 2222
-    IdentityFile {tmp_path}/id
-    IdentityFile {tmp_path}/not-there
+    IdentityFile "{tmp_path}/id"
+    IdentityFile "{tmp_path}/not-there"
 Host only
-    IdentityFile {tmp_path}/id
+    IdentityFile "{tmp_path}/id"
     IdentitiesOnly yes
     HostKeyAlias the-board
-    UserKnownHostsFile {tmp_path}/known {tmp_path}/known2
+    UserKnownHostsFile "{tmp_path}/known" "{tmp_path}/known2"
 Host far
     HostName 198.51.100.1
     ProxyJump admin@gate:2200
@@ -198,7 +198,7 @@ def test_a_configuration_that_cannot_be_read_is_named(tmp_path, text, says):
 def test_a_comment_behind_a_value_is_none_of_it(tmp_path):
     (tmp_path / "config").write_text(
         "Host board # the one in the kitchen\n  HostName 192.0.2.7 # by cable\n  User cook # not pi\n"
-        f"  UserKnownHostsFile {tmp_path}/known # and no other\n"
+        f'  UserKnownHostsFile "{tmp_path}/known" # and no other\n'
     )
     target = find_target("board", config=tmp_path / "config")
     assert (target.hostname, target.user) == ("192.0.2.7", "cook")
