@@ -49,7 +49,7 @@ lint: setup
 	$(BIN)/mypy
 
 transcript: setup
-	$(BIN)/python benchmarks/readme_transcript.py
+	$(BIN)/python benchmarks/pages/readme_transcript.py
 
 format: setup
 	$(BIN)/ruff format .

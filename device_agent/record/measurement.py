@@ -139,9 +139,9 @@ class Measurement:
         """Seconds below which ``percent`` of the samples lie, interpolated linearly."""
         return float(np.percentile(np.asarray(self.samples_seconds, np.float64), percent))
 
-    def median_interval(self, confidence: float = 0.95) -> tuple[float, float]:
+    def median_interval(self) -> tuple[float, float]:
         """Seconds, low and high: see :func:`bootstrap_median_interval`."""
-        return bootstrap_median_interval(self.samples_seconds, confidence)
+        return bootstrap_median_interval(self.samples_seconds)
 
     @property
     def clock_hz(self) -> float | None:
@@ -192,12 +192,10 @@ def bootstrap_medians(samples: Sequence[float], *, resamples: int = 1000, seed: 
     return medians
 
 
-def bootstrap_median_interval(
-    samples: Sequence[float], confidence: float = 0.95, *, resamples: int = 1000, seed: int = 0
-) -> tuple[float, float]:
+def bootstrap_median_interval(samples: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
     """An interval for the median: the middle ``confidence`` of :func:`bootstrap_medians`."""
     tail = 50.0 * (1.0 - confidence)
-    medians = bootstrap_medians(samples, resamples=resamples, seed=seed)
+    medians = bootstrap_medians(samples)
     low, high = np.percentile(medians, [tail, 100.0 - tail])
     return float(low), float(high)
 

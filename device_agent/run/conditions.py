@@ -86,17 +86,6 @@ def parse_throttled(text: str) -> Throttled | None:
     )
 
 
-def parse_cpu_list(text: str) -> tuple[int, ...]:
-    """``0-3,6`` as in ``cpu/online`` to (0, 1, 2, 3, 6); () when it is not such a list."""
-    cpus: list[int] = []
-    for part in text.strip().split(","):
-        match = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part)
-        if not match:
-            return ()
-        cpus.extend(range(int(match.group(1)), int(match.group(2) or match.group(1)) + 1))
-    return tuple(cpus)
-
-
 def parse_status_kilobytes(text: str, field: str) -> int | None:
     """A line like ``VmHWM:     1234 kB`` of ``/proc/PID/status``, in bytes."""
     match = re.search(rf"^{re.escape(field)}:\s*(\d+) kB$", text, re.MULTILINE)
@@ -185,9 +174,9 @@ def read_peak_memory(root: Path = Path("/")) -> int | None:
     return parse_status_kilobytes(_text(root / "proc/self/status"), "VmHWM")
 
 
-def read_resident_memory(root: Path = Path("/")) -> int | None:
+def read_resident_memory() -> int | None:
     """Resident bytes of this process now."""
-    return parse_status_kilobytes(_text(root / "proc/self/status"), "VmRSS")
+    return parse_status_kilobytes(_text(Path("/proc/self/status")), "VmRSS")
 
 
 def big_cores(root: Path = Path("/")) -> tuple[int, ...]:
@@ -205,10 +194,10 @@ def big_cores(root: Path = Path("/")) -> tuple[int, ...]:
     return tuple(big) if len(big) < len(speeds) else ()
 
 
-def pin_to_big_cores(root: Path = Path("/")) -> tuple[int, ...]:
+def pin_to_big_cores() -> tuple[int, ...]:
     """Keeps this process on the big cores where there are such and the kernel allows it; the CPUs it may now use."""
     allowed = os.sched_getaffinity(0)
-    wanted = allowed.intersection(big_cores(root))
+    wanted = allowed.intersection(big_cores())
     if wanted:
         # A container may forbid it; the record says which CPUs were used all the same.
         with contextlib.suppress(OSError):

@@ -167,9 +167,9 @@ class Model:
             array = info.quantize(array) if info.is_quantized else array.astype(info.dtype)
         self._interpreter.set_tensor(self._input_indices[position], np.ascontiguousarray(array))
 
-    def fill_input(self, write: Callable[[np.ndarray], Any], position: int = 0) -> None:
-        """Lets ``write`` fill the memory of one input itself, which saves a copy; it must not keep the array."""
-        write(self._interpreter.tensor(self._input_indices[position])())
+    def fill_input(self, write: Callable[[np.ndarray], Any]) -> None:
+        """Lets ``write`` fill the memory of the first input itself, which saves a copy; it must not keep the array."""
+        write(self._interpreter.tensor(self._input_indices[0])())
 
     def get_input(self, position: int = 0) -> np.ndarray:
         """A copy of one input as it was set, in its own dtype."""

@@ -50,12 +50,11 @@ def histogram_family(
     name: str,
     text: str,
     samples: Iterable[tuple[Labels, LatencyHistogram]],
-    buckets: Sequence[float] = BUCKETS,
 ) -> list[str]:
     """The lines of histograms of durations; a bucket's bound is right to 1/32."""
     lines = [f"# HELP {name} {_escaped(text, '')}", f"# TYPE {name} histogram"]
     for labels, histogram in samples:
-        bounds = [*buckets, math.inf]
+        bounds = [*BUCKETS, math.inf]
         total = histogram.sum
         # One look at all buckets, so that they agree with each other while others record.
         counts = histogram.cumulative(bounds)

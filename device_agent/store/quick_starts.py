@@ -102,13 +102,6 @@ class QuickStart(_Kept):
         with open(self.folder / MODEL, "rb") as file:
             return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
 
-    def is_whole(self) -> bool:
-        """Reads both files to the end and compares their SHA-256."""
-        return all(
-            sha256_of_file(self.folder / name) == known.sha256
-            for name, known in ((MODEL, self.model), (WEIGHTS, self.weights))
-        )
-
 
 def cpu_identity(root: Path = Path("/")) -> str:
     """Twelve hexadecimal digits for the architecture, the cores' makes and their instruction sets."""

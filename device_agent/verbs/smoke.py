@@ -38,9 +38,9 @@ def model_bytes() -> bytes:
     return zlib.decompress(base64.b64decode(_MODEL))
 
 
-def smoke_test(threads: int = 1) -> dict[str, Any]:
+def smoke_test() -> dict[str, Any]:
     """Runs the model; what ran it. Raises RuntimeUnavailable when that is not possible or the outputs are wrong."""
-    model = Model(model_bytes(), threads=threads)
+    model = Model(model_bytes())
     outputs = model.run(INPUT)
     if outputs.shape != EXPECTED.shape or not np.array_equal(outputs, EXPECTED):
         raise RuntimeUnavailable(

@@ -6,9 +6,7 @@ assumed but ``sh``: that there is no python3, too, is a fact.
 
 from __future__ import annotations
 
-import platform
 import re
-import sys
 from dataclasses import dataclass
 
 from device_agent.record.visible import visible
@@ -175,27 +173,3 @@ def parse_cpuinfo(text: str) -> tuple[int, tuple[str, ...]]:
     lists = re.findall(r"^(?:Features|flags)\s*:(.*)$", text, re.MULTILINE)
     common = set.intersection(*(set(line.split()) for line in lists)) if lists else set()
     return cores, tuple(sorted(f for f in common if re.fullmatch(r"\w{1,32}", f)))
-
-
-def this_machine() -> Facts:
-    """Facts about the machine that runs this process, as the board ``local`` will tell them."""
-    glibc = platform.libc_ver()
-    match = re.match(r"(\d+)\.(\d+)", glibc[1]) if glibc[0] == "glibc" else None
-    return Facts(
-        home="/",
-        machine=platform.machine(),
-        system=f"{platform.system()} {platform.release()}",
-        python=sys.version_info[:3],
-        python_implementation=sys.implementation.name,
-        pointer_bits=64 if sys.maxsize > 2**32 else 32,
-        python_abi_flags=getattr(sys, "abiflags", ""),
-        glibc=(int(match[1]), int(match[2])) if match else None,
-        libc=glibc[0] or "unknown",
-        free_disk_bytes=None,
-        memory_bytes=None,
-        os_name="",
-        model="",
-        cores=0,
-        cpu_features=(),
-        max_clocks_hz=(),
-    )

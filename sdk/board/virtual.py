@@ -124,8 +124,6 @@ class VirtualBoard:
         self,
         board: Board | str = "virtual-arm64",
         folder: Path | str | None = None,
-        *,
-        cache: Path | None = None,
     ) -> None:
         self.board = load_board(board) if isinstance(board, str) else board
         if self.board.transport != "virtual" or self.board.qemu_cpu is None:
@@ -139,7 +137,6 @@ class VirtualBoard:
         self.folder = Path(folder) if folder is not None else data_folder("boards", self.board.name)
         self.home = self.folder / "home"
         self.host_key_alias = f"armlet-{self.board.name}"
-        self._cache = cache
         self._ssh = self.folder / "ssh"
         self._started_here = False
 
@@ -180,7 +177,7 @@ class VirtualBoard:
             cpu=self.core.name,
             port=None if state is None else state.port,
             pid=None if state is None else state.pid,
-            userland_built=userland.archive_path(self.machine, self._cache).exists(),
+            userland_built=userland.archive_path(self.machine).exists(),
         )
 
     # -- start and stop -----------------------------------------------------------------------------------------
@@ -193,7 +190,7 @@ class VirtualBoard:
         self._require_root()
         tools.require("sshd", "ssh-keygen", "tar", "unshare")
         qemu = tools.static_qemu(self.machine)
-        root = userland.root_folder(self.machine, cache=self._cache, progress=progress)
+        root = userland.root_folder(self.machine, progress=progress)
         with self._locked():
             if self._state() is None:
                 if progress is not None:

@@ -21,6 +21,7 @@ from device_agent.record.named_kinds import Rate, Seconds, Threads, UnixSeconds
 from device_agent.record.schema import limits, read, record, write
 from sdk.errors import DataError
 from sdk.explain.breakdown import Peaks
+from sdk.graph.enums import NO_ACTIVATION, SAME
 from sdk.graph.isolate import null_model
 from sdk.graph.records import Graph, Operator, Quantization, Tensor
 from sdk.graph.writer import write_graph
@@ -39,8 +40,6 @@ CONVOLUTIONS = (
 )
 #: Elements of a tensor that is added: 32 MB of float32, three of them, so that no cache of a board holds them.
 ADDED_ELEMENTS = 8 << 20
-
-_SAME, _NO_ACTIVATION = 0, 0
 
 
 @dataclass(frozen=True)
@@ -138,12 +137,12 @@ def _convolution(size: int, channels: int, kernel: int, kind: str) -> bytes:
         Tensor("y", shape, dtype, quantization=_scales(1, 1.0) if one else None),
     )
     options = {
-        "padding": _SAME,
+        "padding": SAME,
         "strideW": 1,
         "strideH": 1,
         "dilationWFactor": 1,
         "dilationHFactor": 1,
-        "fusedActivationFunction": _NO_ACTIVATION,
+        "fusedActivationFunction": NO_ACTIVATION,
     }
     version = 3 if one else 1
     convolution = Operator("CONV_2D", (0, 1, 2), (3,), options, "Conv2DOptions", version)
@@ -157,6 +156,6 @@ def _scales(count: int, scale: float) -> Quantization:
 def _addition(elements: int) -> bytes:
     shape = (1, 64, 64, elements // 4096)
     tensors = tuple(Tensor(name, shape, "FLOAT32") for name in "abc")
-    options = {"fusedActivationFunction": _NO_ACTIVATION, "potScaleInt16": True}
+    options = {"fusedActivationFunction": NO_ACTIVATION, "potScaleInt16": True}
     add = Operator("ADD", (0, 1), (2,), options, "AddOptions")
     return write_graph(Graph(tensors, (add,), (0, 1), (2,)))

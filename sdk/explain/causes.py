@@ -26,6 +26,7 @@ from sdk.explain.theory import ELEMENT_WISE as ELEMENT_WISE_GROUP
 
 #: A cause smaller than this share of the candidate's time is not worth a sentence.
 LEAST_SHARE_FOR_A_CAUSE = 0.02
+MOST_CAUSES = 3
 #: Zeros of a model that were multiplied explain its time where they are more than this share of its MACs.
 MANY_ZEROS = 0.05
 #: Where fully connected layers take more than this share of the kernels' time, the memory decides how threads scale.
@@ -45,13 +46,13 @@ class Case:
     scale: float = 1.0
 
 
-def causes(case: Case, parts: Mapping[str, float], measured_seconds: float, most: int = 3) -> tuple[str, ...]:
-    """At most ``most`` sentences about the largest ``parts`` (seconds by name) of a gap, largest first."""
+def causes(case: Case, parts: Mapping[str, float], measured_seconds: float) -> tuple[str, ...]:
+    """At most MOST_CAUSES sentences about the largest ``parts`` (seconds by name) of a gap, largest first."""
     worth = [name for name, seconds in parts.items() if seconds >= LEAST_SHARE_FOR_A_CAUSE * measured_seconds]
     return tuple(
         f"{name}, {_ms(parts[name])} ({100 * parts[name] / measured_seconds:.0f} % of its time): "
         + _WORDS[name](case)
-        for name in sorted(worth, key=lambda name: -parts[name])[:most]
+        for name in sorted(worth, key=lambda name: -parts[name])[:MOST_CAUSES]
     )
 
 

@@ -118,13 +118,6 @@ class Comparison:
         return _share(self.measured_speedup, self.theoretical_speedup)
 
     @property
-    def share_realised_interval(self) -> tuple[float, float] | None:
-        """The interval of the measured speed-up, as shares of the theoretical one."""
-        low = _share(self.measured_low, self.theoretical_speedup)
-        high = _share(self.measured_high, self.theoretical_speedup)
-        return None if low is None or high is None else (low, high)
-
-    @property
     def effective_share_realised(self) -> float | None:
         """Measured over effective speed-up."""
         return _share(self.measured_speedup, self.effective_speedup)

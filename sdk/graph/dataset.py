@@ -24,7 +24,6 @@ class Dataset:
     source_digest: Callable[[int], bytes]  # sha256 of what sample i is made from
     indices: np.ndarray  # which samples of the source, in this order
     all_labels: np.ndarray | None = None  # class of every sample of the source
-    class_names: tuple[str, ...] = ()
     _cache: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:

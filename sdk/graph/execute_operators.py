@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 
 from sdk.errors import UnsupportedOperator
+from sdk.graph.enums import NO_ACTIVATION, RELU, RELU6, RELU_N1_TO_1, SAME, TANH, VALID
 from sdk.graph.records import Graph, Operator
 
 Value = Any  # a tf.Tensor, or a numpy array that TensorFlow converts
 
-# schema.fbs, enum ActivationFunctionType
-_NONE, _RELU, _RELU_N1_TO_1, _RELU6, _TANH = range(5)
-_PADDINGS = ("SAME", "VALID")  # schema.fbs, enum Padding
+_PADDINGS = {SAME: "SAME", VALID: "VALID"}  # TensorFlow's names
 
 
 @dataclass(frozen=True)
@@ -63,16 +62,16 @@ class Context:
 
     def activate(self, value: Value) -> Value:
         """The activation fused into the operator."""
-        tf, code = _tf(), self.options.get("fusedActivationFunction", _NONE)
-        if code == _NONE:
+        tf, code = _tf(), self.options.get("fusedActivationFunction", NO_ACTIVATION)
+        if code == NO_ACTIVATION:
             return value
-        if code == _RELU:
+        if code == RELU:
             return tf.nn.relu(value)
-        if code == _RELU6:
+        if code == RELU6:
             return tf.nn.relu6(value)
-        if code == _RELU_N1_TO_1:
+        if code == RELU_N1_TO_1:
             return tf.clip_by_value(value, -1.0, 1.0)
-        if code == _TANH:
+        if code == TANH:
             return tf.tanh(value)
         raise self.refused("a fused RELU, RELU6, RELU_N1_TO_1 or TANH", f"activation {code}")
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sdk.graph.enums import NO_ACTIVATION, VALID
 from sdk.graph.records import Graph, Operator, Tensor
 from sdk.graph.writer import write_graph
 
 _FUSE_PADDING = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D"})
-_VALID = 1  # schema.fbs, Padding
 
 #: Done once, while the runtime prepares, where their input is a constant.
 _PREPARED_ONCE = frozenset({"DENSIFY", "DEQUANTIZE"})
@@ -56,7 +56,7 @@ def _fused_pads(graph: Graph) -> dict[int, int]:
     found = {}
     for index, operator in enumerate(graph.operators):
         pad = producers.get(operator.inputs[0]) if operator.kind in _FUSE_PADDING else None
-        if pad is None or graph.operators[pad].kind != "PAD" or operator.options.get("padding") != _VALID:
+        if pad is None or graph.operators[pad].kind != "PAD" or operator.options.get("padding") != VALID:
             continue
         amounts = graph.tensors[graph.operators[pad].inputs[1]].data
         alone = consumers[operator.inputs[0]] == [index] and operator.inputs[0] not in graph.outputs
@@ -118,5 +118,7 @@ def null_model() -> bytes:
         Tensor("one", shape, "FLOAT32", np.ones(shape, np.float32)),
         Tensor("y", shape, "FLOAT32"),
     )
-    add = Operator("ADD", (0, 1), (2,), {"fusedActivationFunction": 0, "potScaleInt16": True}, "AddOptions")
+    add = Operator(
+        "ADD", (0, 1), (2,), {"fusedActivationFunction": NO_ACTIVATION, "potScaleInt16": True}, "AddOptions"
+    )
     return write_graph(Graph(tensors, (add,), (0,), (2,), name="null"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -46,12 +45,6 @@ def demo_models() -> tuple[DemoModel, ...]:
     from sdk.models.catalogue import entry
 
     return tuple(DemoModel(name, entry(name).title, _folder() / f"{name}_digits.tflite") for name in OPTIONS)
-
-
-def training_record() -> dict[str, Any]:
-    """What ``python -m sdk.models.train_digits`` wrote beside them: seeds, splits, accuracies, versions."""
-    record: dict[str, Any] = json.loads((_folder() / RECORD).read_text(encoding="utf-8"))
-    return record
 
 
 def _folder() -> Path:

@@ -52,9 +52,9 @@ class Samples:
         gray = upsample(self.small, size)
         return np.repeat(gray[..., None], channels, axis=-1)
 
-    def inputs(self, size: int = SIZE, channels: int = CHANNELS) -> np.ndarray:
+    def inputs(self, size: int = SIZE) -> np.ndarray:
         """The same as the networks want them: float32, -1 ... 1 (see ``PREPROCESS``)."""
-        return normalise(self.images(size, channels))
+        return normalise(self.images(size))
 
 
 def normalise(images: np.ndarray) -> np.ndarray:

@@ -49,14 +49,6 @@ _BUNDLE_DTYPES = ("float32", "float16", "bfloat16", "int32")
 
 
 @dataclass(frozen=True)
-class ChannelScales:
-    """A hint: along ``axis`` of the tensor, the weights are float32(centroid * scale). ``scales`` is (channels,)."""
-
-    axis: int
-    scales: Any
-
-
-@dataclass(frozen=True)
 class _Piece:
     """A coded section and the spans (offset, size) that it fills, in order."""
 
@@ -68,14 +60,12 @@ def pack(
     tflite: bytes,
     *,
     metadata: Mapping[str, Any] | None = None,
-    hints: Mapping[int, ChannelScales] | None = None,
     progress: Progress | None = None,
 ) -> bytes:
     """The package of these bytes. Any bytes pack; those of a .tflite pack well.
 
-    ``metadata``: a small JSON object (at most 64 KiB) that travels in the package. ``hints``: by buffer number (see
-    :func:`weight_buffers`), what the packer cannot see by itself. ``progress(done, total)``: called in bytes.
-    Raises :class:`LimitExceeded` where model or metadata are larger than the format allows.
+    ``metadata``: a small JSON object (at most 64 KiB) that travels in the package. ``progress(done, total)``:
+    called in bytes. Raises :class:`LimitExceeded` where model or metadata are larger than the format allows.
     """
     text = (
         json.dumps(metadata, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
@@ -92,7 +82,7 @@ def pack(
         raise LimitExceeded(
             "model is too large", expected=f"at most {MAX_TFLITE_SIZE} bytes", found=str(len(tflite))
         )
-    pieces, repeats = _pieces(tflite, hints or {}, progress or (lambda done, total: None))
+    pieces, repeats = _pieces(tflite, progress or (lambda done, total: None))
     package = _assemble(tflite, text, pieces, repeats)
     if lz_encode.may_win_whole(tflite, len(package)):
         # Something in it repeats at a distance, which no code of single weights can see.
@@ -102,9 +92,7 @@ def pack(
     return package
 
 
-def _pieces(
-    tflite: bytes, hints: Mapping[int, ChannelScales], progress: Progress
-) -> tuple[list[_Piece], list[tuple[int, int, int]]]:
+def _pieces(tflite: bytes, progress: Progress) -> tuple[list[_Piece], list[tuple[int, int, int]]]:
     """-> sections, and repeated spans as (offset, size, offset of the span that they repeat)."""
     spans = [span for span in weight_buffers(tflite) if span.size >= 16][: MAX_SPANS // 2]
     total = sum(span.size for span in spans)
@@ -120,7 +108,7 @@ def _pieces(
         if digest in first_of:
             repeats.append((span.offset, span.size, first_of[digest]))
         elif span.size >= _SMALLEST_SECTION and len(pieces) < MAX_SECTIONS // 2:
-            blob = encode_buffer(content, span, hints.get(span.buffer))
+            blob = encode_buffer(content, span)
             if _bundles_well(span) and (span.size < _BUNDLE_SIZE // 2 and blob[0] in (RAW, PLANES)):
                 small.setdefault(span.dtype, []).append(span)
             elif len(blob) + _TABLE_COST < lz_encode.quick_size(content):
@@ -155,16 +143,12 @@ def _bundles(tflite: bytes, members: list[BufferSpan]) -> list[_Piece]:
     return result
 
 
-def encode_buffer(content: bytes | memoryview, span: BufferSpan, hint: ChannelScales | None = None) -> bytes:
+def encode_buffer(content: bytes | memoryview, span: BufferSpan) -> bytes:
     """The smallest section for one buffer."""
-    found = []
-    if span.width == 4 and span.dtype in ("float32", ""):
-        elements = np.frombuffer(content, "<f4") if len(content) % 4 == 0 else np.empty(0, np.float32)
-        if hint is not None:
-            found = [scales.from_hint(elements, span.shape, hint.axis, np.asarray(hint.scales, np.float32))]
-        elif elements.size:
-            found = [scales.detect(elements, span.shape)]
-    return encode_elements(content, span.width, tuple(item for item in found if item is not None))
+    found = None
+    if span.width == 4 and span.dtype in ("float32", "") and content and len(content) % 4 == 0:
+        found = scales.detect(np.frombuffer(content, "<f4"), span.shape)
+    return encode_elements(content, span.width, () if found is None else (found,))
 
 
 def encode_elements(content: bytes | memoryview, width: int, scaled: tuple[scales.Scaled, ...]) -> bytes:
@@ -241,4 +225,4 @@ def _assemble(
     return b"".join([header, zlib.crc32(header).to_bytes(4, "little"), *blobs])
 
 
-__all__ = ["BufferSpan", "ChannelScales", "encode_buffer", "pack", "weight_buffers"]
+__all__ = ["BufferSpan", "encode_buffer", "pack", "weight_buffers"]

@@ -30,7 +30,7 @@ class Scaled:
     scales: Scales
 
 
-def from_hint(elements: np.ndarray, shape: tuple[int, ...], axis: int, scales: np.ndarray) -> Scaled | None:
+def _factored(elements: np.ndarray, shape: tuple[int, ...], axis: int, scales: np.ndarray) -> Scaled | None:
     """Centroids for scales that are known; None where some weight is not float32(centroid * scale)."""
     axis %= max(1, len(shape))
     if int(np.prod(shape, dtype=np.int64)) != len(elements) or scales.shape != (shape[axis],):
@@ -101,8 +101,8 @@ def _shared(elements: np.ndarray, scales: Scales) -> np.ndarray | None:
 def detect(elements: np.ndarray, shape: tuple[int, ...]) -> Scaled | None:
     """Integer centroids and their scales along the last or the first axis, where they exist.
 
-    Only grids are found (centroids that are whole numbers up to 255, as after any per-channel quantization); other
-    codebooks need a hint, because a shared factor of all centroids cannot be seen.
+    Only grids are found (centroids that are whole numbers up to 255, as after any per-channel quantization): in other
+    codebooks a shared factor of all centroids cannot be seen.
     """
     if len(shape) < 2 or int(np.prod(shape, dtype=np.int64)) != len(elements) or len(elements) < 64:
         return None
@@ -112,7 +112,7 @@ def detect(elements: np.ndarray, shape: tuple[int, ...]) -> Scaled | None:
         inner = int(np.prod(shape[axis + 1 :], dtype=np.int64))
         scales = _grid_scales(elements.reshape(-1, shape[axis], inner))
         if scales is not None:
-            return from_hint(elements, shape, axis, scales)
+            return _factored(elements, shape, axis, scales)
     return None
 
 

@@ -10,25 +10,16 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-# TensorType of schema.fbs -> (name, bytes of an element as the packer sees it; int4 packs two in a byte)
-TENSOR_TYPES: dict[int, tuple[str, int]] = {
-    0: ("float32", 4),
-    1: ("float16", 2),
-    2: ("int32", 4),
-    3: ("uint8", 1),
-    4: ("int64", 8),
-    5: ("string", 1),
-    6: ("bool", 1),
-    7: ("int16", 2),
-    8: ("complex64", 4),
-    9: ("int8", 1),
-    10: ("float64", 8),
-    11: ("complex128", 8),
-    12: ("uint64", 8),
-    15: ("uint32", 4),
-    16: ("uint16", 2),
-    17: ("int4", 1),
-    18: ("bfloat16", 2),
+from sdk.graph.enums import TENSOR_TYPES
+from sdk.graph.records import NUMPY_DTYPES
+
+#: Bytes of an element where they are not numpy's: complex numbers are two, two of int4 are in a byte.
+_WIDTHS = {"COMPLEX64": 4, "COMPLEX128": 8, "STRING": 1, "INT4": 1, "BFLOAT16": 2}
+#: By the number of a tensor's type: its name, and bytes of an element as the packer sees it.
+ELEMENT_TYPES: dict[int, tuple[str, int]] = {
+    number: (name.lower(), _WIDTHS[name] if name in _WIDTHS else NUMPY_DTYPES[name].itemsize)
+    for number, name in enumerate(TENSOR_TYPES)
+    if name in _WIDTHS or name in NUMPY_DTYPES
 }
 
 _MAX_ITEMS = 1 << 20  # of a vector of tables; beyond any real model, below anything slow
@@ -132,7 +123,7 @@ def _walk(data: _Bytes) -> tuple[BufferSpan, ...]:
 
 
 def _note_use(data: _Bytes, tensor: int, uses: dict[int, _Use]) -> None:
-    dtype, width = TENSOR_TYPES.get(data.scalar(tensor, 1, "<B"), ("", 1))
+    dtype, width = ELEMENT_TYPES.get(data.scalar(tensor, 1, "<B"), ("", 1))
     start, rank = data.vector(tensor, 0)
     name_start, name_size = data.vector(tensor, 3)
     if rank > 64 or name_size > 1 << 16:

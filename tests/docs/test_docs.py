@@ -59,16 +59,29 @@ def test_every_command_that_is_named_exists_with_its_options(page: Path):
             options = set(re.findall(r"--?[a-z][\w-]*", text))
         else:
             module, rest = words[2], words[3:]
-            source = ROOT / f"{module.replace('.', '/')}.py"
-            if not source.exists():
-                source = ROOT / module / "__main__.py"
-            options = set(re.findall(r'"(--?[a-z][\w-]*)"', source.read_text(encoding="utf-8")))
-            for folder in [source.parent] * (module == "device_agent"):
-                for other in folder.glob("*.py"):
-                    options |= set(re.findall(r'"(--?[a-z][\w-]*)"', other.read_text(encoding="utf-8")))
+            options = {option for source in sources_of(module) for option in written_options(source)}
         for word in rest:
             if re.match(r"--?[a-z]", word):
                 assert word.split("=")[0] in options, f"{name_of(page)}: {command}"
+
+
+def sources_of(module: str) -> list[Path]:
+    """Where the options of a module that is run are written down. Raises where there is no such module."""
+    place = ROOT / module.replace(".", "/")
+    if module.startswith("benchmarks."):
+        found = [place.with_suffix(".py")] if place.with_suffix(".py").exists() else [*place.glob("*.py")]
+        # Variants of models are made by the same options, and records are kept by the same.
+        found += [ROOT / "benchmarks" / "record.py", ROOT / "benchmarks" / "package" / "variants.py"]
+    else:
+        found = [*place.rglob("*.py")]
+    assert any('"__main__"' in source.read_text(encoding="utf-8") for source in found), (
+        f"{module} is not there"
+    )
+    return found
+
+
+def written_options(source: Path) -> set[str]:
+    return set(re.findall(r'"(--?[a-z][\w-]*)"', source.read_text(encoding="utf-8")))
 
 
 def help_of(words: list[str]) -> tuple[str, list[str]]:

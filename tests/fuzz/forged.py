@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import lzma
+import platform
 import random
 import sys
 import tempfile
@@ -169,7 +170,9 @@ def main() -> int:
     seconds, seed = float(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
     rng, seen, differing = random.Random(seed), Counter[str](), 0
     with tempfile.TemporaryDirectory() as folder:
-        reader = NativeReader(native.build_here(Path(folder)))
+        reader = NativeReader(
+            Path(native.build(Path(folder), [platform.machine()])[0].folder, "lib", "libarmlet.so")
+        )
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             package = forged(rng)

@@ -16,7 +16,6 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from sdk.board.facts import this_machine
 from sdk.board.local import LocalBoard
 from sdk.board.ssh.connection import SshConnection, connect
 from sdk.deploy.agent.remote_agent import RemoteAgent
@@ -24,6 +23,7 @@ from sdk.deploy.provision import wheels
 from sdk.deploy.provision.provisioning import Provisioned, provision
 from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
+from tests.sdk.board.machine import this_machine
 from tests.sdk.graph.small_graphs import small_network
 
 SSHD = "/usr/sbin/sshd"

@@ -29,7 +29,8 @@ from sdk.api.files.packing import PathLike
 from sdk.api.results import Slot
 from sdk.board.ssh import signing
 from sdk.deploy.agent.remote_agent import NO_LIMITS, Limits
-from sdk.deploy.fleet.inventory import FleetHost, Inventory, load_inventory
+from sdk.deploy.fleet.hosts import FleetHost, Inventory
+from sdk.deploy.fleet.inventory import load_inventory
 from sdk.deploy.fleet.journal import Journal
 from sdk.deploy.fleet.rollout import GOOD, Outcome, Rollout, RolloutPlan
 from sdk.deploy.provision.provisioning import prefer, read_facts

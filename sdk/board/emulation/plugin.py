@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -84,9 +84,6 @@ def run_counted(
     core: Core,
     root: Path,
     program: Sequence[str],
-    *,
-    environment: Mapping[str, str] | None = None,
-    cache: Path | None = None,
 ) -> tuple[list[int], str, str]:
     """Runs ``program`` (a path inside the userland ``root``, and its arguments) and counts.
 
@@ -95,7 +92,7 @@ def run_counted(
     """
     require(QEMU[machine])
     qemu = which(QEMU[machine]) or QEMU[machine]
-    plugin = build(qemu, cache=cache)
+    plugin = build(qemu)
     with tempfile.TemporaryDirectory(prefix="armlet-count-") as temporary:
         output = Path(temporary) / "totals"
         command = [qemu, "-cpu", core.name, "-plugin", f"{plugin},out={output}", "-L", str(root)]
@@ -109,7 +106,7 @@ def run_counted(
                 stdin=subprocess.DEVNULL,
                 timeout=RUN_SECONDS,
                 # Not the caller's environment: what is counted depends on this and nothing else.
-                env={"HOME": "/nonexistent", "LC_ALL": "C.UTF-8", "PATH": os.defpath, **(environment or {})},
+                env={"HOME": "/nonexistent", "LC_ALL": "C.UTF-8", "PATH": os.defpath},
             )
         except subprocess.TimeoutExpired:
             raise BoardError(

@@ -289,14 +289,13 @@ def prefix(
     core: Core,
     *,
     identified: bool = True,
-    cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """A folder for ``qemu-aarch64 -L``: a userland whose /proc and /sys are those of ``core``. Needs no root.
 
     Raises BoardError where the userland cannot be built.
     """
-    root = root_folder(machine, cache=cache, progress=progress)
+    root = root_folder(machine, progress=progress)
     own = root.with_name(f"{root.name}-{core.name}{'' if identified else '-unidentified'}")
     own.mkdir(exist_ok=True)
     for entry in root.iterdir():

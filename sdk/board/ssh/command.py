@@ -11,6 +11,8 @@ from device_agent.record.visible import visible
 
 #: What one command may answer on each of its two streams.
 MAX_OUTPUT_BYTES = 16 << 20
+#: As much of what a command said on standard error is told in an error of ours.
+STDERR_CHARACTERS = 400
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,10 @@ class Completed:
     stdout: bytes
     stderr: bytes
 
-    def stderr_tail(self, characters: int = 400) -> str:
+    def stderr_tail(self) -> str:
         """The end of what it said on standard error, in one printable line."""
         text = " ".join(self.stderr.decode("utf-8", "replace").split())
-        return visible(text)[-characters:]
+        return visible(text)[-STDERR_CHARACTERS:]
 
 
 class Connection(Protocol):

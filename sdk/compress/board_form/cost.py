@@ -1,8 +1,8 @@
 """Roughly how many instructions an inference takes on an ARM core, to choose between two forms of one graph.
 
 The rates are instructions for one unit of work, fitted to counts of whole networks and of single operators: QEMU's
-Cortex-A72, ai-edge-litert 2.3, one thread, float32 (``benchmarks/arm_speed.py`` counts them again).  They hold within
-some 10 % for a whole network, enough to tell 90 M from 60 M; what is reported is always counted, never this.
+Cortex-A72, ai-edge-litert 2.3, one thread, float32 (``benchmarks/speed/graph_passes.py`` counts them again). They hold
+within some 10 % for a whole network, enough to tell 90 M from 60 M; what is reported is always counted, never this.
 """
 
 from __future__ import annotations

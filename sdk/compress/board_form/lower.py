@@ -13,17 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sdk.compress.rewrite.edit import (
-    NO_ACTIVATION,
-    SAME,
-    VALID,
-    Editor,
-    add,
-    convolution,
-    depthwise,
-    multiply,
-    pad,
-)
+from sdk.compress.rewrite.edit import Editor, add, convolution, depthwise, multiply, pad
 from sdk.compress.rewrite.structure import (
     groups_of,
     last_mean,
@@ -33,6 +23,7 @@ from sdk.compress.rewrite.structure import (
     zeros,
 )
 from sdk.errors import UnsupportedOperator
+from sdk.graph.enums import NO_ACTIVATION, SAME, VALID
 from sdk.graph.records import Graph, Operator
 
 #: What the convolution that enters the sparse path reads: 2x2 pixels of 3 channels for each pixel that it writes.

@@ -20,7 +20,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sdk.compress.rewrite.edit import SAME, VALID, Editor, pad
+from sdk.compress.rewrite.edit import Editor, pad
 from sdk.compress.rewrite.structure import (
     CHANNEL_WISE,
     find_shuffles,
@@ -30,6 +30,7 @@ from sdk.compress.rewrite.structure import (
     window_of,
 )
 from sdk.errors import ModelError, UnsupportedOperator
+from sdk.graph.enums import SAME, VALID
 from sdk.graph.records import FLIP_AXES, INPUT_METADATA, Graph, Operator
 
 _FLIPPED = {"flip": ["height", "width"]}

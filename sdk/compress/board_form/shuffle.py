@@ -95,7 +95,7 @@ def _fold(graph: Graph, shuffle: Shuffle) -> Graph:
                 raise _stuck(graph, value, "a MEAN whose reader's columns would have to follow")
             else:
                 raise _stuck(graph, value, operator.kind)
-    return _without(graph, editor, shuffle)
+    return _without(editor, shuffle)
 
 
 def _pads_space_only(graph: Graph, operator: Operator) -> bool:
@@ -156,7 +156,7 @@ def _into_producer(graph: Graph, shuffle: Shuffle) -> Graph | None:
         return None
     order = np.array(shuffle.permutation)
     editor.replace(index, [_with_weights(editor, operator, weight[order], bias[order])])
-    return _without(graph, editor, shuffle)
+    return _without(editor, shuffle)
 
 
 def _behind_strided_depthwise(graph: Graph, shuffle: Shuffle) -> Graph | None:
@@ -186,7 +186,7 @@ def _behind_strided_depthwise(graph: Graph, shuffle: Shuffle) -> Graph | None:
         _with_weights(editor, strided, weight[..., inverse], bias[inverse]), outputs=(unshuffled,)
     )
     editor.replace(chain[-1], [moved, *_shuffle_operators(graph, editor, shuffle, unshuffled, value)])
-    return _without(graph, editor, shuffle)
+    return _without(editor, shuffle)
 
 
 def _shuffle_operators(
@@ -218,7 +218,7 @@ def _shuffle_operators(
     ]
 
 
-def _without(graph: Graph, editor: Editor, shuffle: Shuffle) -> Graph:
+def _without(editor: Editor, shuffle: Shuffle) -> Graph:
     for index in shuffle.operators:
         editor.replace(index, [])
     editor.redirect(shuffle.output, shuffle.source)

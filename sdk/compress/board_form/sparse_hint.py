@@ -18,11 +18,8 @@ import numpy as np
 from sdk.compress.rewrite.edit import Editor
 from sdk.compress.rewrite.structure import has_sparse_hint
 from sdk.errors import ModelError
+from sdk.graph.enums import DENSE, INT32_VECTOR, SPARSE_CSR
 from sdk.graph.records import Graph, Operator, Tensor
-
-# schema.fbs, enum DimensionType and union SparseIndexVector
-_DENSE, _SPARSE_CSR = 0, 1
-_INT32_VECTOR = 1
 
 
 def sparse_hint(graph: Graph) -> Graph:
@@ -82,12 +79,12 @@ def _sparsity(schema: Any, shape: tuple[int, ...], segments: np.ndarray, columns
     axes = []
     for length in shape[:-1]:
         axis = schema.DimensionMetadataT()
-        axis.format, axis.denseSize = _DENSE, length
+        axis.format, axis.denseSize = DENSE, length
         axes.append(axis)
     last = schema.DimensionMetadataT()
-    last.format = _SPARSE_CSR
-    last.arraySegmentsType, last.arraySegments = _INT32_VECTOR, vector(segments)
-    last.arrayIndicesType, last.arrayIndices = _INT32_VECTOR, vector(columns)
+    last.format = SPARSE_CSR
+    last.arraySegmentsType, last.arraySegments = INT32_VECTOR, vector(segments)
+    last.arrayIndicesType, last.arrayIndices = INT32_VECTOR, vector(columns)
     sparsity = schema.SparsityParametersT()
     sparsity.traversalOrder = np.arange(len(shape), dtype=np.int32)
     sparsity.dimMetadata = [*axes, last]

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdk.compress.rewrite.edit import SAME
 from sdk.compress.rewrite.structure import (
     groups_of,
     has_sparse_hint,
@@ -24,6 +23,7 @@ from sdk.compress.rewrite.structure import (
     spatial_padding,
     window_of,
 )
+from sdk.graph.enums import SAME
 from sdk.graph.records import Graph, Operator
 
 # xnn_node_type_unary_elementwise, as far as TFLite's delegate makes nodes of them.

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sdk.compress.rewrite.edit import NO_ACTIVATION, RELU, RELU6, VALID, Editor
+from sdk.compress.rewrite.edit import Editor
 from sdk.compress.rewrite.structure import CHANNEL_WISE, groups_of
+from sdk.graph.enums import NO_ACTIVATION, RELU, RELU6, VALID
 from sdk.graph.records import Graph, Operator
 
 _ACTIVATIONS = {

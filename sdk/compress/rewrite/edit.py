@@ -12,21 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from sdk.graph.records import Graph, Operator, Quantization, Signature, Tensor
+from sdk.graph.enums import NO_ACTIVATION, VALID
+from sdk.graph.records import NUMPY_DTYPES, Graph, Operator, Quantization, Signature, Tensor
 
-# schema.fbs, enum Padding
-SAME, VALID = 0, 1
-
-# schema.fbs, enum ActivationFunctionType
-NO_ACTIVATION, RELU, RELU_N1_TO_1, RELU6 = 0, 1, 2, 3
-
-_NUMPY_TO_SCHEMA = {
-    "float32": "FLOAT32",
-    "float16": "FLOAT16",
-    "int32": "INT32",
-    "int8": "INT8",
-    "uint8": "UINT8",
-}
+_NUMPY_TO_SCHEMA = {dtype.name: name for name, dtype in NUMPY_DTYPES.items()}
 
 
 class Editor:
@@ -152,20 +141,10 @@ def _renumber_signature(
 # Operators that passes put in, with every option that the runtime reads.
 
 
-def convolution(
-    source: int,
-    weight: int,
-    bias: int,
-    output: int,
-    *,
-    stride: int = 1,
-    padding: int = VALID,
-    activation: int = NO_ACTIVATION,
-) -> Operator:
-    """CONV_2D; the weight is (out, height, width, in)."""
-    return Operator(
-        "CONV_2D", (source, weight, bias), (output,), _window(stride, padding, activation), "Conv2DOptions"
-    )
+def convolution(source: int, weight: int, bias: int, output: int, *, stride: int = 1) -> Operator:
+    """CONV_2D without padding and activation; the weight is (out, height, width, in)."""
+    window = _window(stride, VALID, NO_ACTIVATION)
+    return Operator("CONV_2D", (source, weight, bias), (output,), window, "Conv2DOptions")
 
 
 def depthwise(

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sdk.compress.rewrite.edit import NO_ACTIVATION, RELU
 from sdk.compress.rewrite.structure import groups_of
+from sdk.graph.enums import NO_ACTIVATION, RELU
 from sdk.graph.records import Graph, Operator
 
 ROUNDS = 20  # over all pairs; a layer in the middle belongs to two

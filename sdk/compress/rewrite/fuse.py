@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from sdk.compress.rewrite.edit import NO_ACTIVATION, RELU, RELU6, RELU_N1_TO_1, SAME, VALID, Editor
+from sdk.compress.rewrite.edit import Editor
 from sdk.compress.rewrite.structure import never_negative, same_padding, spatial_padding, window_of
+from sdk.graph.enums import NO_ACTIVATION, RELU, RELU6, RELU_N1_TO_1, SAME, VALID
 from sdk.graph.records import Graph, Operator
 
 _ACTIVATIONS = {"RELU": RELU, "RELU_N1_TO_1": RELU_N1_TO_1, "RELU6": RELU6}

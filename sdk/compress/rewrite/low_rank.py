@@ -16,9 +16,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from sdk.compress.rewrite.edit import NO_ACTIVATION, Editor
+from sdk.compress.rewrite.edit import Editor
 from sdk.compress.rewrite.structure import groups_of
 from sdk.errors import ModelError
+from sdk.graph.enums import NO_ACTIVATION
 from sdk.graph.records import Graph, Weight
 
 LAYERS = ("convolution 1x1", "fully connected")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdk.compress.rewrite.edit import RELU, RELU6
+from sdk.graph.enums import RELU, RELU6
 from sdk.graph.records import Graph, Operator
 
 # One computed input, and each channel is treated by itself and like every other.

@@ -235,11 +235,6 @@ class Streams:
         self._held: list[tuple[dict[int, Any], dict[int, Any]]] = []
         self._student: Constants = {}
 
-    @property
-    def holds_values(self) -> bool:
-        """Whether values are held; if not, every look at a layer starts from the images."""
-        return bool(self._held)
-
     def advance(self, operator_index: int, student: Constants) -> None:
         """Brings both networks to just before an operator; every earlier layer is final in ``student``."""
         self._student = student

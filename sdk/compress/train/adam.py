@@ -6,28 +6,30 @@ from typing import Any
 
 import numpy as np
 
+BETAS = 0.9, 0.999
+
 
 class Adam:
     """Adam (arXiv 1412.6980) with decoupled decay (arXiv 1711.05101), at a rate that the caller sets each step."""
 
-    def __init__(self, variables: list[Any], beta_1: float = 0.9, beta_2: float = 0.999) -> None:
+    def __init__(self, variables: list[Any]) -> None:
         import tensorflow as tf
 
-        self.variables, self.betas, self.count = variables, (beta_1, beta_2), 0
+        self.variables, self.count = variables, 0
         self.first = [tf.Variable(tf.zeros_like(v)) for v in variables]
         self.second = [tf.Variable(tf.zeros_like(v)) for v in variables]
 
     def next_factor(self) -> float:
         """Counts a step; what the rate is multiplied by because the means start from zero."""
         self.count += 1
-        b1, b2 = self.betas
+        b1, b2 = BETAS
         return float(np.sqrt(1 - b2**self.count) / (1 - b1**self.count))
 
     def update(self, gradients: list[Any], factor: Any, decay: Any) -> None:
         """One step of all variables; to be called in a ``tf.function``."""
         import tensorflow as tf
 
-        b1, b2 = self.betas
+        b1, b2 = BETAS
         slots = zip(self.variables, gradients, self.first, self.second, strict=True)
         for variable, gradient, first, second in slots:
             first.assign(b1 * first + (1 - b1) * gradient)

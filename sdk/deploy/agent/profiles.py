@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from device_agent.record.measurement import MAX_CPUS
@@ -81,7 +81,6 @@ def time_models(
     min_samples: int = 64,
     max_seconds: float = 0.5,
     beside: str | None = None,
-    sent: Callable[[int], None] | None = None,
 ) -> TimedModels:
     """Sends ``.tflite`` models to be timed, one after the other, each up to ``max_seconds``; nothing is kept there.
 
@@ -96,7 +95,6 @@ def time_models(
         ],
         stdin=header + b"".join(models),
         timeout_seconds=RUN_SECONDS,
-        sent=sent,
     )
     timed = read_answer(TimedModels, answer, "time")
     if len(timed.times) != len(models) or timed.threads != threads:

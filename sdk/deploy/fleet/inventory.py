@@ -19,10 +19,9 @@ the file's folder. What an Ansible inventory says: :mod:`sdk.deploy.fleet.invent
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import re
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,15 +29,11 @@ from typing import TYPE_CHECKING, Any
 from device_agent.record.kinds import Kind, Refused, shown
 from device_agent.record.schema import limits, record
 from sdk.board.catalogue import load_board
+from sdk.deploy.fleet.hosts import MAX_HOSTS, FleetHost, Inventory, check_distinct, check_host
+from sdk.deploy.fleet.inventory_ansible import load_ansible, read_text
 from sdk.errors import BoardError, InventoryError
-from sdk.tools.system.files import read_file
 from sdk.tools.toml_table import WordList, Words, read_toml, where
 
-#: No inventory of ours is larger.
-MAX_BYTES = 16 << 20
-MAX_HOSTS = 10_000
-
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,252}")
 RUNTIMES = ("tflite-runtime", "ai-edge-litert")
 _HINTS = {
     "password": "boards are reached with SSH keys: `key`, or the SSH agent",
@@ -47,88 +42,10 @@ _HINTS = {
 }
 
 
-@dataclass(frozen=True)
-class FleetHost:
-    """One board of a fleet. None: as ssh and the board's file say. ``vars`` are the user's own labels."""
-
-    name: str
-    board: str
-    host: str
-    port: int | None = None
-    user: str | None = None
-    key: Path | None = None
-    known_hosts: Path | None = None
-    runtime: str | None = None
-    groups: tuple[str, ...] = ()
-    vars: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def address(self) -> str:
-        """How it is reached, as far as the inventory says: ``pi@cam01.local:2222``."""
-        user = f"{self.user}@" if self.user else ""
-        return f"{user}{self.host}" + (f":{self.port}" if self.port else "")
-
-
-@dataclass(frozen=True)
-class Inventory:
-    """The boards, in the order of the file. ``notes``: what the file says that is not used."""
-
-    origin: Path
-    hosts: tuple[FleetHost, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(group for host in self.hosts for group in host.groups))
-
-    def select(self, group: str | None = None) -> Inventory:
-        """The boards of a group; all of them with None or "all". Raises InventoryError where that leaves none, or
-        one board under two names, which would be deployed to twice at once."""
-        hosts = self.hosts
-        if group not in (None, "all"):
-            hosts = tuple(host for host in hosts if group in host.groups)
-            if not hosts:
-                raise InventoryError(
-                    f"{self.origin}: no board is in the group {group}",
-                    expected=", ".join(self.groups) or "an inventory with groups",
-                    found=str(group),
-                )
-        if not hosts:
-            raise InventoryError(f"{self.origin} names no board", expected="at least one", found="none")
-        seen: dict[tuple[str, int], str] = {}
-        for host in hosts:
-            first = seen.setdefault((host.host, host.port or 22), host.name)
-            if first != host.name:
-                raise InventoryError(
-                    f"{self.origin}: {first} and {host.name} are the same board",
-                    expected="another host or port for each",
-                    found=host.address,
-                    hint="Name one of them only, or choose a group that has one of them.",
-                )
-        return dataclasses.replace(self, hosts=hosts)
-
-
 def load_inventory(path: Path, *, board: str | None = None) -> Inventory:
-    """Reads an inventory: TOML by its suffix, else one of Ansible's forms. ``board`` is the type of boards for which
-    the file names none. Raises InventoryError, BoardError or FileError."""
-    from sdk.deploy.fleet import inventory_ansible
-
-    if path.is_dir() or (path.is_file() and path.stat().st_size > MAX_BYTES):
-        raise InventoryError(
-            f"{path} is not an inventory that is read",
-            expected=f"a file of at most {MAX_BYTES >> 20} MB",
-            found="a folder" if path.is_dir() else f"{path.stat().st_size} bytes",
-            hint=inventory_ansible.LIST_HINT,
-        )
-    data = read_file(path, "an inventory: TOML, or one of Ansible's")
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InventoryError(f"{path} cannot be read", expected="UTF-8 text", found=str(error)) from None
-    if path.suffix == ".toml":
-        inventory = _parse_toml(text, path, board)
-    else:
-        inventory = inventory_ansible.parse(text, path, board)
+    """Reads an inventory: TOML by its suffix, else one of Ansible's. ``board`` is the type of boards for which it
+    names none. Raises InventoryError, BoardError or FileError."""
+    inventory = _load_toml(path, board) if path.suffix == ".toml" else load_ansible(path, board)
     for name in dict.fromkeys(host.board for host in inventory.hosts):
         try:
             load_board(name)
@@ -138,32 +55,6 @@ def load_inventory(path: Path, *, board: str | None = None) -> Inventory:
                 f"{path}: {first}: {error.what}", expected=error.expected, found=name, hint=error.hint
             ) from None
     return inventory
-
-
-def check_host(host: FleetHost, where: str) -> FleetHost:
-    """The host itself, if its name and port can be some. Raises InventoryError."""
-    if not _NAME.fullmatch(host.name):
-        raise InventoryError(
-            f"{where}: this cannot be the name of a board",
-            expected="letters, digits, dots, dashes and underscores",
-            found=repr(host.name)[:80],
-        )
-    if host.port is not None and not 1 <= host.port <= 65535:
-        raise InventoryError(f"{where}: port", expected="1 to 65535", found=str(host.port))
-    return host
-
-
-def check_distinct(hosts: Iterable[FleetHost], origin: Path) -> tuple[FleetHost, ...]:
-    """All of them. Raises InventoryError for two of one name, or too many."""
-    found = tuple(itertools.islice(hosts, MAX_HOSTS + 1))
-    if len(found) > MAX_HOSTS:
-        raise InventoryError(f"{origin} is too large", expected=f"at most {MAX_HOSTS} boards", found="more")
-    names: set[str] = set()
-    for host in found:
-        if host.name in names:
-            raise InventoryError(f"{origin}: {host.name} stands there twice", expected="each board once")
-        names.add(host.name)
-    return found
 
 
 def expand_range(pattern: str, where: str) -> list[str]:
@@ -264,7 +155,8 @@ class _File:
     groups: Mapping[str, _Settings] = field(default_factory=dict)
 
 
-def _parse_toml(text: str, origin: Path, board: str | None) -> Inventory:
+def _load_toml(origin: Path, board: str | None) -> Inventory:
+    text = read_text(origin, "an inventory: TOML, or one of Ansible's")
     file = read_toml(_File, text, str(origin), InventoryError, hints=_HINTS)
     defaults = file.defaults.over(_Settings(board=board))
     hosts: list[FleetHost] = []

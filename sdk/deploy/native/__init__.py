@@ -17,7 +17,6 @@ May import: sdk.deploy.provision, sdk.errors.
 
 from __future__ import annotations
 
-import platform
 import re
 import tempfile
 from collections.abc import Sequence
@@ -89,12 +88,6 @@ def build(output: Path, machines: Sequence[str]) -> list[NativeLibrary]:
             expected="a folder, permission and space",
             found=error.strerror or str(error),
         ) from error
-
-
-def build_here(output: Path) -> Path:
-    """The path of the shared library for this computer, built below ``output``."""
-    made = build(output, [platform.machine()])[0]
-    return Path(made.folder) / "lib" / "libarmlet.so"
 
 
 def _build_one(folder: Path, target: str) -> NativeLibrary:

@@ -58,20 +58,6 @@ class InferenceCount:
         return {**self.__dict__, "samples": list(self.samples), "threads": 1, "emulated": True}
 
 
-def instructions_per_inference(
-    tflite: bytes,
-    *,
-    runtime: str = "ai-edge-litert",
-    cpu: str = "cortex-a72",
-    userland: Path | None = None,
-    progress: Progress = silent,
-) -> int:
-    """The median of :func:`count_inference`."""
-    return count_inference(
-        tflite, runtime=runtime, cpu=cpu, userland=userland, progress=progress
-    ).instructions
-
-
 def count_inference(
     tflite: bytes,
     *,
@@ -81,7 +67,6 @@ def count_inference(
     identified: bool = True,
     inferences: int = INFERENCES,
     userland: Path | None = None,
-    cache: Path | None = None,
     progress: Progress = silent,
 ) -> InferenceCount:
     """Runs a ``.tflite`` on an emulated core with one thread and counts.
@@ -92,11 +77,9 @@ def count_inference(
     """
     core = find_core(cpu)
     machine = "aarch64" if core.bits == 64 else "armv7l"
-    environment = runtime_environment(machine, runtime, version, cache=cache, progress=progress)
+    environment = runtime_environment(machine, runtime, version, progress=progress)
     site_packages = unpacked(environment)
-    root = userland or prefix(
-        machine, core, identified=identified, cache=cache and cache / "userlands", progress=progress
-    )
+    root = userland or prefix(machine, core, identified=identified, progress=progress)
     with tempfile.TemporaryDirectory(prefix="armlet-count-") as temporary:
         model = Path(temporary) / "model.tflite"
         model.write_bytes(tflite)
@@ -108,7 +91,6 @@ def count_inference(
             core,
             root,
             ["/usr/bin/python3", "-sS", *arguments],
-            cache=cache,
         )
     delegate = "xnnpack" if _XNNPACK_CREATED in messages else "none"
     if delegate == "none" and machine == "aarch64":
@@ -168,8 +150,6 @@ def count_decoding(
     package: bytes,
     *,
     cpu: str = "cortex-a72",
-    userland: Path | None = None,
-    cache: Path | None = None,
     progress: Progress = silent,
 ) -> DecodeCount:
     """Decodes a package on an emulated core with the board's C decoder and counts.
@@ -179,18 +159,16 @@ def count_decoding(
     core = find_core(cpu)
     machine = "aarch64" if core.bits == 64 else "armv7l"
     # tflite-runtime's environment is the smaller one; only its numpy is used.
-    site_packages = unpacked(runtime_environment(machine, "tflite-runtime", cache=cache, progress=progress))
-    root = userland or prefix(machine, core, cache=cache and cache / "userlands", progress=progress)
-    kernel = build(machine, folder=cache and cache / "kernels")
+    site_packages = unpacked(runtime_environment(machine, "tflite-runtime", progress=progress))
+    root = prefix(machine, core, progress=progress)
+    kernel = build(machine)
     with tempfile.TemporaryDirectory(prefix="armlet-count-") as temporary:
         path = Path(temporary) / "model.armlet"
         path.write_bytes(package)
         agent = Path(device_agent.__file__).parent.parent
         arguments = [str(_GUESTS / "guest_decode.py"), str(site_packages), str(agent), str(kernel), str(path)]
         progress(f"count the decoder's instructions on {cpu}", 0, 0)
-        totals, answer, _ = run_counted(
-            machine, core, root, ["/usr/bin/python3", "-sSB", *arguments], cache=cache
-        )
+        totals, answer, _ = run_counted(machine, core, root, ["/usr/bin/python3", "-sSB", *arguments])
     said = parse_json(answer, what="the answer of the emulated decoder", error=BoardError)
     return per_section(totals, read(Decoded, said), cpu)
 
@@ -231,7 +209,6 @@ def runtime_environment(
     runtime: str,
     version: str | None = None,
     *,
-    cache: Path | None = None,
     progress: Progress = silent,
 ) -> Environment:
     """The wheels of a runtime for an emulated board, from the cache or fetched. Raises ProvisionError."""
@@ -256,7 +233,7 @@ def runtime_environment(
     )
     preferred = [(runtime, version or _newest(runtime).version)] if runtime in RUNTIMES else []
     chosen = choose_runtime(facts, name=runtime, preferred=preferred)
-    return fetch_environment(chosen, facts, cache=cache, progress=progress)
+    return fetch_environment(chosen, facts, progress=progress)
 
 
 def _newest(runtime: str) -> Runtime:

@@ -120,7 +120,6 @@ def provision(
     kernel: bytes | Callable[[str], bytes | None] | None = None,
     runtime: str | None = None,
     preferred: Sequence[tuple[str, str]] = (),
-    cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Provisioned:
     """Makes the board behind ``connection`` ready, sending what is not there yet.
@@ -133,7 +132,7 @@ def provision(
     report("look at the board", 0, 0)
     facts = facts or read_facts(connection)
     chosen = choose_runtime(facts, name=runtime, preferred=preferred)
-    environment = fetch_environment(chosen, facts, cache=cache, progress=progress)
+    environment = fetch_environment(chosen, facts, progress=progress)
     library = kernel(facts.wheel_architecture) if callable(kernel) else kernel
     agent = agent_tree(library)
 
@@ -288,9 +287,8 @@ def fetch_runtime(
     *,
     runtime: str | None = None,
     preferred: Sequence[tuple[str, str]] = (),
-    cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Environment:
     """Fetches the runtime for boards like ``facts`` now, so that a later :func:`provision` needs no network."""
     chosen = choose_runtime(facts, name=runtime, preferred=preferred)
-    return fetch_environment(chosen, facts, cache=cache, progress=progress)
+    return fetch_environment(chosen, facts, progress=progress)

@@ -99,10 +99,8 @@ def _from_folder(path: Path, shape: tuple[int, ...], preprocess: Preprocess, spl
         )
     files: list[Path] = flat
     labels = None
-    names: tuple[str, ...] = ()
     if folders:
-        names = tuple(f.name for f in folders)
-        numbered = all(name.isdecimal() for name in names)
+        numbered = all(f.name.isdecimal() for f in folders)
         grouped = [(int(f.name) if numbered else i, _image_files(f)) for i, f in enumerate(folders)]
         grouped.sort(key=lambda group: group[0])
         files = [file for _, group in grouped for file in group]
@@ -121,7 +119,6 @@ def _from_folder(path: Path, shape: tuple[int, ...], preprocess: Preprocess, spl
         source_digest=lambda index: _file_digest(files[index]),
         indices=np.arange(len(files)),
         all_labels=labels,
-        class_names=names,
     )
 
 

@@ -20,10 +20,10 @@ HEAD_CHANNELS = 1280
 DIVISOR = 8
 
 
-def round_channels(count: float, divisor: int = DIVISOR) -> int:
-    """The nearest multiple of ``divisor`` that is at least 90 % of ``count`` (TF-Slim ``make_divisible``)."""
-    rounded = max(divisor, int(count + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * count else rounded
+def round_channels(count: float) -> int:
+    """The nearest multiple of DIVISOR that is at least 90 % of ``count`` (TF-Slim ``make_divisible``)."""
+    rounded = max(DIVISOR, int(count + DIVISOR / 2) // DIVISOR * DIVISOR)
+    return rounded + DIVISOR if rounded < 0.9 * count else rounded
 
 
 def mobilenet_v2(

@@ -274,20 +274,20 @@ class Network:
         """Channel shuffle (arXiv 1707.01083, figure 1): channels as a ``(groups, rest)`` matrix, transposed."""
         return self._append(name, "shuffle", (source,), source.shape, groups=groups)
 
-    def flatten(self, source: Layer, *, name: str = "flatten") -> Layer:
+    def flatten(self, source: Layer) -> Layer:
         """``(height, width, channels)`` to ``(height * width * channels,)``."""
         size = 1
         for length in source.shape:
             size *= length
-        return self._append(name, "flatten", (source,), (size,))
+        return self._append("flatten", "flatten", (source,), (size,))
 
     def dropout(self, source: Layer, rate: float, *, name: str) -> Layer:
         """Dropout, for training; a converted model does not hold it."""
         return self._append(name, "dropout", (source,), source.shape, rate=rate)
 
-    def softmax(self, source: Layer, *, name: str = "probabilities") -> Layer:
+    def softmax(self, source: Layer) -> Layer:
         """Softmax over the last axis."""
-        return self._append(name, "softmax", (source,), source.shape)
+        return self._append("probabilities", "softmax", (source,), source.shape)
 
     def pad(self, source: Layer, amount: int, *, name: str) -> Layer:
         """Zeros, ``amount`` rows and columns on every side."""

@@ -32,12 +32,16 @@ def run_program(
     *,
     limit_seconds: float,
     max_bytes: int,
+    memory_bytes: int | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Printed:
     """Runs a command with no input and no terminal. Raises ProgramFailed, and then whatever it had started is gone.
 
-    ``max_bytes`` is for each of its two streams. Bytes that are not UTF-8 come as surrogates.
+    ``max_bytes`` is for each of its two streams, ``memory_bytes`` the addresses that each of its processes may use,
+    where the system has such a limit. Bytes that are not UTF-8 come as surrogates.
     """
+    if memory_bytes is not None:
+        command = ["sh", "-c", f'ulimit -v {memory_bytes >> 10} 2>/dev/null; exec "$@"', "sh", *command]
     try:
         process = subprocess.Popen(
             command,

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-DTYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "int8": 9, "int4": 17}
+from sdk.graph.enums import TENSOR_TYPES
+
+DTYPES = {name.lower(): number for number, name in enumerate(TENSOR_TYPES)}
 
 
 def flatbuffer(

@@ -60,13 +60,6 @@ def test_what_is_no_answer_of_the_firmware_tells_nothing(text):
     assert conditions.parse_throttled(text) is None
 
 
-@pytest.mark.parametrize(
-    ("text", "cpus"), [("0-3\n", (0, 1, 2, 3)), ("0,2-3,7", (0, 2, 3, 7)), ("", ()), ("all", ()), ("1-", ())]
-)
-def test_a_list_of_cpus_is_read(text, cpus):
-    assert conditions.parse_cpu_list(text) == cpus
-
-
 def test_peak_memory_is_read_from_the_status_of_a_process():
     status = "Name:\tpython3\nVmPeak:\t  512000 kB\nVmHWM:\t   65432 kB\nThreads:\t1\n"
     assert conditions.parse_status_kilobytes(status, "VmHWM") == 65432 * 1024

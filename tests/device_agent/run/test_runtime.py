@@ -13,8 +13,8 @@ import pytest
 from device_agent.errors import AgentError, RuntimeUnavailable
 from device_agent.run import runtime
 from device_agent.run.runtime import Model, TensorInfo
-from sdk.board.facts import this_machine
 from sdk.deploy.provision import wheels
+from tests.sdk.board.machine import this_machine
 
 
 def test_a_float_model_computes_what_numpy_computes(float_model, expected):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.serve_load import UnixConnection
+from benchmarks.speed.serve_load import UnixConnection
 from device_agent import Agent
 from device_agent.errors import AgentError
 from device_agent.image import pictures

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.serve_load import UnixConnection
+from benchmarks.speed.serve_load import UnixConnection
 from device_agent.errors import DataError
 from device_agent.record import wire
 from device_agent.store.store import Store

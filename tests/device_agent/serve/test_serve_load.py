@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from benchmarks import serve_load
-from benchmarks.serve_load import UnixConnection
+from benchmarks.speed.serve_load import UnixConnection
 from device_agent.record.preprocess import PREPROCESS
 from device_agent.store.store import Store
 from tests.device_agent.run.test_agent import raw

@@ -13,13 +13,13 @@ from sdk.api.boards.evaluating import hits
 from sdk.api.measuring import measure as measuring
 from sdk.api.measuring.measure import calibration_path, known_peaks, load_calibration
 from sdk.board.catalogue import load_board
-from sdk.board.facts import this_machine
 from sdk.cli import main
 from sdk.deploy.provision import wheels
 from sdk.errors import DataError, RemoteError
 from sdk.explain.breakdown import DISTURBANCE
 from sdk.explain.run import Report
 from sdk.graph.writer import write_graph
+from tests.sdk.board.machine import this_machine
 from tests.sdk.graph.small_graphs import small_network
 
 ssh = pytest.mark.ssh

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from device_agent.package.reader import unpack
-from sdk.board.facts import this_machine
 from sdk.cli import main
 from sdk.deploy.provision import wheels
 from sdk.errors import DataError
 from sdk.explain.tuning import Candidate, Tuned, choose
 from sdk.graph.on_host.evaluate import predict, top1
 from sdk.graph.writer import write_graph
+from tests.sdk.board.machine import this_machine
 from tests.sdk.graph.small_graphs import small_network
 from tests.sdk.report.made_up_runs import measurement
 

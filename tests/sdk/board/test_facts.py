@@ -15,9 +15,9 @@ from sdk.board.facts import (
     parse_df,
     parse_facts,
     parse_os_release,
-    this_machine,
 )
 from sdk.errors import RemoteError
+from tests.sdk.board.machine import this_machine
 
 RPI4_TRIXIE = """\
 @home

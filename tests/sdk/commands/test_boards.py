@@ -15,10 +15,11 @@ from sdk.compress.recipes.recipe import Recipe, apply
 from sdk.explain.run import Report
 from sdk.graph.writer import write_graph
 from sdk.models import digits
-from sdk.models.demo import demo_models, training_record
+from sdk.models.demo import demo_models
 from sdk.package.pack import pack
 from sdk.report.terminal import drawing as terminal
 from tests.sdk.graph.small_graphs import small_network
+from tests.sdk.models.training import training_record
 
 pytestmark = pytest.mark.ssh
 

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from sdk.compress.weights.prune import prune
+from sdk.graph.enums import NO_ACTIVATION, RELU, RELU6, SAME
 from sdk.graph.records import FLIP_AXES, Graph, Operator, Tensor
 from sdk.graph.writer import write_graph
-from tests.sdk.graph.small_graphs import SAME, VALID, interpret
-
-NO_ACTIVATION, RELU, RELU6 = 0, 1, 3
+from tests.sdk.graph.small_graphs import interpret
 
 
 class Layers:
@@ -242,11 +241,6 @@ def assert_answers_alike(before: Graph, after: Graph, *, seed: int = 7, toleranc
 
 
 __all__ = [
-    "NO_ACTIVATION",
-    "RELU",
-    "RELU6",
-    "SAME",
-    "VALID",
     "Layers",
     "assert_answers_alike",
     "kinds",

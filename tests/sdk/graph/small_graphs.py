@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sdk.graph.enums import RELU6, SAME
 from sdk.graph.records import Graph, Operator, Signature, Tensor
 
 if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
-
-SAME, VALID = 0, 1
-NO_ACTIVATION, RELU6 = 0, 3
 
 
 def small_network(seed: int = 0, size: int = 8, channels: int = 16, classes: int = 10) -> Graph:

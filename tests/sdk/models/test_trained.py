@@ -14,8 +14,9 @@ from sdk.explain.theory import operator_costs
 from sdk.graph.reader import read_graph
 from sdk.graph.writer import write_graph
 from sdk.models import digits
-from sdk.models.demo import network_arguments, training_record
+from sdk.models.demo import network_arguments
 from sdk.models.train_digits import augment, evaluate, record_conditions
+from tests.sdk.models.training import training_record
 
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
 DEMO = models.demo_models()

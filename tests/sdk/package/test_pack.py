@@ -14,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.package_size import best_entropy, code_bytes
+from benchmarks.package.size import best_entropy, code_bytes
 from device_agent.package import reader as package
 from device_agent.package.codec.format import LimitExceeded
 from sdk.compress.board_form.sparse_hint import sparse_hint
 from sdk.compress.weights.prune import prune
 from sdk.graph.writer import write_graph
-from sdk.package.pack import ChannelScales, pack, weight_buffers
+from sdk.package.pack import pack, weight_buffers
 from tests.device_agent.package.package_samples import clustered, flatbuffer
 from tests.device_agent.tiny_models import tiny_convolution
 from tests.sdk.compress.layered_graphs import small_mobilenet
@@ -216,24 +216,6 @@ def test_a_scale_for_each_channel_is_found_and_taken_out() -> None:
         assert section.scaled
         assert section.centroids <= 15
         assert section.coded_size < 64 * 300 * 3.6 / 8 + 400
-
-
-def test_a_hint_gives_scales_that_cannot_be_seen() -> None:
-    rng = np.random.default_rng(11)
-    book = rng.standard_normal(16).astype(np.float32)
-    numbers = rng.integers(0, 16, (32, 500))
-    scales = rng.uniform(0.5, 2, 32).astype(np.float32)
-    tflite = flatbuffer([("w", "float32", book[numbers] * scales[:, None])])
-    packed = pack(tflite, hints={1: ChannelScales(0, scales)})
-    assert comes_back(tflite, packed).sections[0].centroids == 16
-    assert len(packed) < 0.7 * len(pack(tflite))
-
-
-def test_a_hint_that_is_wrong_is_ignored() -> None:
-    rng = np.random.default_rng(12)
-    tflite = flatbuffer([("w", "float32", float32(rng, 640).reshape(32, 20))])
-    for scales in (np.ones(32), np.zeros(32), np.full(32, np.nan), np.ones(3)):
-        comes_back(tflite, pack(tflite, hints={1: ChannelScales(0, scales.astype(np.float32))}))
 
 
 def test_an_untouched_float_model_is_smaller_than_xz_makes_it() -> None:

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.package_alternatives import adaptive_bits, measure
-from benchmarks.package_models import Variant
-from benchmarks.package_speed import slow_section
+from benchmarks.package.alternatives import adaptive_bits, measure
+from benchmarks.package.variants import Variant
+from benchmarks.package.worst import slow_section
 from device_agent.package import kernel as decoder_kernel
 from device_agent.package.codec import huffman, sections
 from tests.device_agent.package.package_samples import clustered, flatbuffer

@@ -445,7 +445,7 @@ def test_a_host_key_may_stand_in_either_of_the_users_files_or_in_one_of_the_syst
         with connect("board") as found:
             assert says_hi(found)
         (other_home / ".ssh" / name).unlink()
-    without_known_hosts(server, config, f"  GlobalKnownHostsFile /not/there {other_home}/site")
+    without_known_hosts(server, config, f'  GlobalKnownHostsFile /not/there "{other_home}/site"')
     (other_home / "site").write_text(known)
     with connect("board") as found:
         assert says_hi(found)
@@ -457,7 +457,7 @@ def test_a_changed_key_names_the_file_that_it_stands_in(server, other_home, new_
     other.rename(other_home / ".ssh" / "known_hosts2")
     with pytest.raises(ConnectionFailed, match="has changed") as caught:
         connect("board", accept_new_host_key=True)
-    assert f"-f {shlex.quote(f'{other_home}/.ssh/known_hosts2')} " in caught.value.hint
+    assert f"-f {shlex.quote(f'{other_home}/.ssh/known_hosts2')} -R " in caught.value.hint
 
 
 def test_without_a_file_of_known_hosts_a_key_is_accepted_for_once(server, other_home):
@@ -495,9 +495,7 @@ def test_a_board_may_be_reached_through_a_command(openssh_server, tmp_path):
         "threading.Thread(target=up, daemon=True).start()\n"
         "while data := s.recv(65536): os.write(1, data)\n"
     )
-    config = write_config(
-        openssh_server, tmp_path / "config", f"  ProxyCommand python3 {shlex.quote(str(relay))}\n"
-    )
+    config = write_config(openssh_server, tmp_path / "config", f'  ProxyCommand python3 "{relay}"\n')
     with connect("board", config=config) as found:
         assert found.run(["echo", "hi"]).stdout == b"hi\n"
 
@@ -563,10 +561,10 @@ def test_the_agent_that_the_configuration_names_is_asked(openssh_server, ssh_age
     monkeypatch.setenv("HOME", str(tmp_path))
     config = write_config(openssh_server, tmp_path / "config")
     key = f'  IdentityFile "{openssh_server.login["key"]}"\n  IdentitiesOnly yes\n'
-    config.write_text(config.read_text().replace(key, f"  IdentityAgent {ssh_agent}\n"))
+    config.write_text(config.read_text().replace(key, f'  IdentityAgent "{ssh_agent}"\n'))
     with connect("board", config=config) as found:
         assert says_hi(found)
-    config.write_text(config.read_text().replace(f"IdentityAgent {ssh_agent}", "IdentityAgent none"))
+    config.write_text(config.read_text().replace(f'IdentityAgent "{ssh_agent}"', "IdentityAgent none"))
     with pytest.raises(ConnectionFailed):
         connect("board", config=config)
 

@@ -17,11 +17,9 @@ from sdk.compress.board_form.lower import (
 from sdk.compress.rewrite.fuse import fuse
 from sdk.compress.rewrite.structure import spatial_padding
 from sdk.errors import UnsupportedOperator
+from sdk.graph.enums import NO_ACTIVATION, SAME, VALID
 from sdk.graph.writer import write_graph
 from tests.sdk.compress.layered_graphs import (
-    NO_ACTIVATION,
-    SAME,
-    VALID,
     Layers,
     assert_answers_alike,
     kinds,

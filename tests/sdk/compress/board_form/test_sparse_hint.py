@@ -12,11 +12,10 @@ from sdk.compress.board_form.sparse_hint import sparse_hint
 from sdk.compress.board_form.sparse_path import sparse_path
 from sdk.compress.weights.prune import prune
 from sdk.errors import ModelError
+from sdk.graph.enums import NO_ACTIVATION, RELU
 from sdk.graph.reader import read_graph
 from sdk.graph.writer import write_graph
 from tests.sdk.compress.layered_graphs import (
-    NO_ACTIVATION,
-    RELU,
     Layers,
     assert_answers_alike,
     kinds,

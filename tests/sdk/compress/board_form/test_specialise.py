@@ -16,11 +16,11 @@ from sdk.compress.board_form.widen import widen
 from sdk.compress.rewrite.fuse import fuse
 from sdk.compress.rewrite.structure import groups_of
 from sdk.compress.weights.prune import prune
+from sdk.graph.enums import NO_ACTIVATION
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from tests.sdk.compress.layered_graphs import (
-    NO_ACTIVATION,
     Layers,
     assert_answers_alike,
     kinds,

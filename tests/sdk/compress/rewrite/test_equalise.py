@@ -9,11 +9,10 @@ import pytest
 
 from sdk.compress.rewrite.equalise import equalise, pairs
 from sdk.compress.weights.cluster import cluster
+from sdk.graph.enums import RELU, RELU6
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from tests.sdk.graph.small_graphs import interpret, small_network
-
-RELU6, RELU = 3, 1
 
 
 def network(activation: int) -> Graph:

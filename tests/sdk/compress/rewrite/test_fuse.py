@@ -6,13 +6,9 @@ import pytest
 
 from sdk.compress.rewrite.fuse import fuse
 from sdk.compress.rewrite.structure import never_negative
+from sdk.graph.enums import NO_ACTIVATION, RELU, RELU6, SAME, VALID
 from sdk.graph.writer import write_graph
 from tests.sdk.compress.layered_graphs import (
-    NO_ACTIVATION,
-    RELU,
-    RELU6,
-    SAME,
-    VALID,
     Layers,
     assert_answers_alike,
     kinds,

@@ -255,7 +255,6 @@ def test_a_layer_sees_the_same_with_little_memory_and_with_much(graph: Graph) ->
     for layer in solved_layers(graph):
         for each in (little, much):
             each.advance(layer.weight.operator_index, {})
-        assert much.holds_values
         one, other = (each.moments(layer.shape, layer.source) for each in (little, much))
         np.testing.assert_allclose(one.covariance, other.covariance, rtol=1e-4, atol=1e-6)
     # Where the values of a layer do not fit, they are computed from those that did, or from the images, once more.

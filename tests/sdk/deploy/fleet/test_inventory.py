@@ -1,17 +1,17 @@
-"""Inventories: ours is strict, Ansible's are read as Ansible reads them."""
+"""Inventories: ours is strict, Ansible's are read by Ansible, and what it prints of them is checked."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from sdk.deploy.fleet.inventory import Inventory, expand_range, load_inventory
+from sdk.deploy.fleet.hosts import Inventory
+from sdk.deploy.fleet.inventory import expand_range, load_inventory
 from sdk.errors import ArmletError, InventoryError
 
 OURS = """
@@ -34,6 +34,13 @@ port = 2222
 key = "keys/door"
 vars = { floor = 0 }
 """
+
+
+needs_ansible = pytest.mark.skipif(
+    shutil.which("ansible-inventory", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    is None,
+    reason="ansible-core is not installed",
+)
 
 
 def load(folder: Path, text: str, name: str = "boards.toml", **options) -> Inventory:
@@ -126,7 +133,7 @@ bath
 ansible_ssh_private_key_file=/keys/house
 armlet_board=rpi4
 floor=0
-name=a = b
+motto=a = b
 
 [all:vars]
 ansible_user=pi
@@ -141,7 +148,7 @@ all:
     gateway: {ansible_connection: local}
   children:
     house:
-      vars: {ansible_ssh_private_key_file: /keys/house, armlet_board: rpi4, floor: 0, name: a = b}
+      vars: {ansible_ssh_private_key_file: /keys/house, armlet_board: rpi4, floor: 0, motto: a = b}
       children:
         kitchen:
           hosts:
@@ -168,13 +175,12 @@ def facts(inventory: Inventory) -> dict:
     }
 
 
-@pytest.mark.parametrize(
-    ("text", "name"), [(INI, "hosts"), (INI, "hosts.ini"), (YAML, "h.yml"), (YAML, "hosts")]
-)
+@needs_ansible
+@pytest.mark.parametrize(("text", "name"), [(INI, "hosts"), (YAML, "h.yml"), (YAML, "hosts")])
 def test_an_ansible_inventory_is_read(tmp_path, text, name):
     inventory = load(tmp_path, text, name)
     found = facts(inventory)
-    house = {"floor": 0, "name": "a = b"}
+    house = {"floor": 0, "motto": "a = b"}
     assert found["single"] == ("single", 2222, "root", "None", "rpi5", set(), {})
     assert found["cam02.lan"] == (
         "cam02.lan",
@@ -190,6 +196,8 @@ def test_an_ansible_inventory_is_read(tmp_path, text, name):
     assert found["tap"][5] == {"house", "bath"}
     assert "gateway" not in found
     assert inventory.notes == ("left out, not reached by SSH: gateway",)
+    # As they stand in the file, and not by the alphabet: a rollout begins with the first.
+    assert list(found) == ["single", "cam01.lan", "cam02.lan", "cam03.lan", "oven", "tap"]
     assert len(inventory.select("house").hosts) == 5
 
 
@@ -199,133 +207,203 @@ BESIDE = {
     "group_vars/kitchen/10-first.yml": "ansible_port: 2301\nfloor: 3\n",
     "group_vars/kitchen/20-second.json": '{"ansible_port": 2302}',
     "group_vars/kitchen/.hidden.yml": "ansible_port: 1",
-    "group_vars/kitchen/old.yml~": "ansible_port: 2",
-    "group_vars/kitchen/notes.txt": "ansible_port: 3",
-    "group_vars/kitchen/more/30-third.yml": "smell: onions",
     "group_vars/bath": "ansible_user: plumber\n",
-    "group_vars/bath.yml": "ansible_user: nobody\n",
-    "group_vars/elsewhere.yml": "ansible_user: nobody\n",
-    "host_vars/oven.yml": "ansible_port: 2999\nfloor: 9\nsecret: !vault |\n  $ANSIBLE_VAULT\n",
+    "host_vars/oven.yml": "ansible_port: 2999\nfloor: 9\nsecret: !vault |\n  $ANSIBLE_VAULT\nplain: !unsafe '{{'\n",
     "host_vars/tap.yml": "",
 }
 
 
-def write_beside(folder, files=BESIDE):
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-
-
+@needs_ansible
 def test_variables_beside_an_ansible_inventory_win_as_they_do_there(tmp_path):
-    write_beside(tmp_path)
+    for name, text in BESIDE.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
     inventory = load(tmp_path, INI, "hosts.ini")
     found = facts(inventory)
     assert inventory.notes == ("left out, not reached by SSH: gateway",)
     # The host's own line is above group_vars, host_vars is above all.
     assert found["cam01.lan"][:5] == ("cam01.lan", 2302, "cook", "/keys/beside", "rpi3")
-    assert found["cam01.lan"][-1] == {"floor": 1, "name": "a = b", "where": "everywhere", "smell": "onions"}
+    assert found["cam01.lan"][-1] == {"floor": 1, "motto": "a = b", "where": "everywhere"}
     assert found["oven"][1:3] == (2999, "all")
-    assert found["oven"][-1]["floor"] == 9
+    assert (found["oven"][-1]["floor"], found["oven"][-1]["plain"]) == (9, "{{")
     assert "secret" not in found["oven"][-1]
     assert found["tap"][2] == "plumber"
     assert found["single"][1:3] == (2222, "root")
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "says"),
-    [
-        ("all.yml", "- a", "a mapping of variables"),
-        ("all.yml", "{", "is not YAML"),
-        ("all.yml", "a: !!python/object/apply:os.system [id]", "is not YAML"),
-        ("all.yml", "ansible_user: !vault x", "a secret"),
-        ("all.yml", "ansible_user: '{{ who }}'", "templates and vaults"),
-        ("all.yml", "a: " + "x" * (1 << 20), "is too large"),
-    ],
-)
-def test_variables_beside_that_are_wrong_are_one_clear_error(tmp_path, name, text, says):
-    write_beside(tmp_path, {f"group_vars/{name}": text})
-    with pytest.raises(InventoryError) as caught:
-        load(tmp_path, "x", "hosts", board="rpi4")
-    assert says in str(caught.value)
+@needs_ansible
+def test_folders_and_programs_are_read_as_ansible_reads_them(tmp_path):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "1.ini").write_text("[kitchen]\noven armlet_board=rpi5\n")
+    program = tmp_path / "site" / "2.sh"
+    listing = {"bath": {"hosts": ["tap"]}, "_meta": {"hostvars": {"tap": {"ansible_port": 7}}}}
+    program.write_text(f"#!/bin/sh\necho '{json.dumps(listing)}'\n")
+    program.chmod(0o755)
+    found = facts(load_inventory(tmp_path / "site", board="rpi4"))
+    assert list(found) == ["oven", "tap"]
+    assert (found["oven"][4], found["tap"][1], found["tap"][5]) == ("rpi5", 7, {"bath"})
+    assert facts(load_inventory(program, board="rpi4")) == {"tap": found["tap"]}
 
 
-def test_a_file_of_variables_that_is_a_vault_as_a_whole_is_left_closed(tmp_path):
-    write_beside(tmp_path, {"group_vars/all.yml": "$ANSIBLE_VAULT;1.1;AES256\n6231\n"})
-    assert load(tmp_path, "x", "hosts", board="rpi4").hosts[0].user is None
-
-
-@pytest.mark.parametrize("beside", [False, True])
-@pytest.mark.parametrize(("text", "name"), [(INI, "hosts.ini"), (YAML, "hosts.yml")])
-def test_ansible_itself_reads_the_same_out_of_it(tmp_path, text, name, beside):
-    """Its own JSON, of the same file, gives the same boards; what differs is a mistake of ours."""
-    program = shutil.which(
-        "ansible-inventory", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    )
-    if program is None:
-        pytest.skip("ansible-core is not installed")
-    if beside:  # what is in a vault it would want to open
-        write_beside(tmp_path, {**BESIDE, "host_vars/oven.yml": "ansible_port: 2999"})
-    inventory = load(tmp_path, text, name)
-    listed = subprocess.run(
-        [program, "-i", str(tmp_path / name), "--list"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "ANSIBLE_LOCALHOST_WARNING": "False", "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"},
-    )
-    assert listed.returncode == 0, listed.stderr
-    theirs = load(tmp_path, listed.stdout, "hosts.json")
-    assert facts(inventory) == facts(theirs)
-    assert inventory.notes == theirs.notes
-
-
-def test_boards_without_a_type_take_the_one_of_the_command_line(tmp_path):
-    with pytest.raises(InventoryError, match="which kind of board is it"):
-        load(tmp_path, "tap\n", "hosts")
-    assert load(tmp_path, "tap\n", "hosts", board="rpi4").hosts[0].board == "rpi4"
-
-
+@needs_ansible
 @pytest.mark.parametrize(
     ("text", "name", "says"),
     [
-        ("[a\nx", "hosts.ini", "a range such as"),
-        ("[a:childs]\nx", "hosts.ini", "line 1; expected [group]"),
-        ("[a]\nx y", "hosts.ini", "line 2; expected key=value"),
-        ("[a:vars]\nx", "hosts.ini", "line 2; expected key=value"),
-        ("x y='", "hosts.ini", "quotes in pairs"),
+        ("[a:childs]\nx", "hosts.ini", "unknown type: childs"),
+        ("[a:children]\nb\n[b:children]\na\n[b]\nx", "hosts.ini", "loop"),
         ("x ansible_port=ssh", "hosts.ini", "ansible_port; expected 1 to 65535"),
         ("x ansible_user='{{ who }}'", "hosts.ini", "templates and vaults"),
-        ("[a:children]\nb\n[b:children]\na\n[b]\nx", "hosts.ini", "is part of itself"),
-        ("- a", "h.yml", "a mapping"),
         ("all: {hosts: {x: {ansible_user: !vault abc}}}", "h.yml", "a secret"),
-        ("all: {host: {x: }}", "h.yml", "hosts, vars and children"),
-        ("all: &a\n  children: {b: *a}", "h.yml", "groups within groups"),
-        ("all: !!python/object/apply:os.system [id]", "h.yml", "is not YAML"),
-        ("all: {hosts: [", "h.yml", "is not YAML"),
-        ("{", "hosts", "is not JSON"),
-        ('{"a": {"hosts": {"x": 1}}}', "hosts", "a list of names"),
-        ('{"a": {"hosts": ["x; rm -rf /"]}}', "hosts", "cannot be the name of a board"),
-        ("#!/bin/sh\necho {}", "hosts", "is a program, and is not run"),
+        ("all: !!python/object/apply:os.system [id]", "h.yml", "constructor"),
+        ("all: {hosts: [", "h.yml", "YAML"),
+        ("#!/bin/sh\necho {}", "hosts", "Ansible cannot read"),
+        ("\x1b[31m", "hosts", "Ansible cannot read"),
+        ("", "hosts", "names no board"),
     ],
 )
-def test_what_is_wrong_in_an_ansible_inventory_is_one_clear_error(tmp_path, text, name, says):
+def test_what_ansible_cannot_read_is_one_clear_error(tmp_path, text, name, says):
     with pytest.raises(InventoryError) as caught:
-        load(tmp_path, text, name, board="rpi4")
+        load(tmp_path, text, name, board="rpi4").select()
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+@needs_ansible
+def test_a_file_in_a_vault_says_what_opens_it(tmp_path):
+    (tmp_path / "group_vars").mkdir()
+    (tmp_path / "group_vars" / "all.yml").write_text("$ANSIBLE_VAULT;1.1;AES256\n6231\n")
+    with pytest.raises(InventoryError, match=r"vault.*ANSIBLE_VAULT_PASSWORD_FILE"):
+        load(tmp_path, "x\n", "hosts", board="rpi4")
+
+
+@needs_ansible
+def test_what_ansible_warns_of_is_a_note(tmp_path):
+    inventory = load(tmp_path, "all: {host: {y: }, hosts: {x: }}", "h.yml", board="rpi4")
+    assert [host.name for host in inventory.hosts] == ["x"]
+    assert len(inventory.notes) == 1
+    assert inventory.notes[0].startswith("Ansible warns: Skipping unexpected key (host)")
+
+
+def ansible_that(monkeypatch, folder: Path, script: str) -> None:
+    """Puts a program of this name, which does something else, before all others."""
+    (folder / "bin").mkdir()
+    (folder / "bin" / "ansible-inventory").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "bin" / "ansible-inventory").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}/bin:{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("sleep 60", "no end within 0.5 s"),
+        ("cat /dev/zero", "more than 100000 bytes"),
+        ("tail /dev/zero", "Ansible cannot read"),  # which takes all the memory that it gets
+        ("exit 3", "exit status 3"),
+        ("echo '[ERROR]: so it is'; echo '[ERROR]: not to be had' >&2; exit 1", "found not to be had"),
+        ("echo none", "is not JSON"),
+    ],
+)
+def test_the_program_has_limits(tmp_path, monkeypatch, script, says):
+    monkeypatch.setattr("sdk.deploy.fleet.ansible_program.LIMIT_SECONDS", 0.5 if "sleep" in script else 30)
+    monkeypatch.setattr("sdk.deploy.fleet.ansible_program.MAX_BYTES", 100_000)
+    monkeypatch.setattr("sdk.deploy.fleet.ansible_program.MEMORY_BYTES", 100 << 20)
+    ansible_that(monkeypatch, tmp_path, script)
+    with pytest.raises(InventoryError) as caught:
+        load(tmp_path, "x\n", "hosts", board="rpi4")
+    assert says in str(caught.value)
+
+
+def test_without_ansible_there_is_one_clear_error_and_json_is_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python3"))
+    with pytest.raises(InventoryError) as caught:
+        load(tmp_path, "x\n", "hosts", board="rpi4")
+    assert "pip install ansible-core" in str(caught.value)
+    assert "--list > hosts.json" in str(caught.value)
+    assert load(tmp_path, '{"a": {"hosts": ["x"]}}', "hosts", board="rpi4").hosts[0].name == "x"
+
+
+# -- listings: no program is needed ------------------------------------------------------------------------------------
+
+
+def listing(hosts: dict, **groups) -> str:
+    return json.dumps({"_meta": {"hostvars": hosts}, **groups})
+
+
+def test_boards_without_a_type_take_the_one_of_the_command_line(tmp_path):
+    text = listing({"tap": {}})
+    with pytest.raises(InventoryError, match="which kind of board is it"):
+        load(tmp_path, text, "hosts.json")
+    assert load(tmp_path, text, "hosts.json", board="rpi4").hosts[0].board == "rpi4"
+
+
+def test_a_listing_has_the_order_of_its_groups_and_what_they_say(tmp_path):
+    text = listing(
+        {"a": {"x": 1}, "b": {}, "c": {"port": 2}, "z": {}},
+        all={"children": ["ungrouped", "outer"], "vars": {"x": 0, "y": 0}},
+        inner={"hosts": ["c", "a"], "vars": {"y": 2, "z": {"__ansible_unsafe": "{{"}}},
+        outer={"children": ["inner"], "hosts": ["b"], "vars": {"y": 1}},
+        ungrouped={"hosts": ["z"]},
+    )
+    inventory = load(tmp_path, text, "hosts.json", board="rpi4")
+    assert [host.name for host in inventory.hosts] == ["z", "b", "c", "a"]
+    assert [dict(host.vars) for host in inventory.hosts[1:]] == [
+        {"x": 0, "y": 1},
+        {"x": 0, "y": 2, "z": "{{", "port": 2},
+        {"x": 1, "y": 2, "z": "{{"},
+    ]
+    assert inventory.hosts[2].groups == ("outer", "inner")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "is not JSON"),
+        ("{" * 100_000, "is not JSON"),
+        ("[]", "a mapping"),
+        ('{"a": {"hosts": {"x": 1}}}', "a list of names"),
+        ('{"a": {"hosts": ["x; rm -rf /"]}}', "cannot be the name of a board"),
+        ('{"a": {"children": ["b"]}, "b": {"children": ["a"], "hosts": ["x"]}}', "is part of itself"),
+        (listing({"x": {"ansible_port": "ssh"}}), "ansible_port; expected 1 to 65535"),
+        (listing({"x": {"ansible_port": "70000"}}), "1 to 65535"),
+        (listing({"x": {"ansible_user": {"__ansible_vault": "abc"}}}), "a secret"),
+        (listing({"x": {"ansible_user": "{{ who }}"}}), "templates and vaults"),
+        (listing({"x": []}), "a mapping"),
+    ],
+)
+def test_what_is_wrong_in_a_listing_is_one_clear_error(tmp_path, text, says):
+    with pytest.raises(InventoryError) as caught:
+        load(tmp_path, text, "hosts.json", board="rpi4")
     assert says in str(caught.value)
 
 
 def test_what_is_not_used_is_said(tmp_path):
-    text = "a ansible_ssh_common_args='-o UserKnownHostsFile=/k -o ProxyJump=b' ansible_password=x\n"
-    inventory = load(tmp_path, text, "hosts", board="rpi4")
+    variables = {
+        "ansible_ssh_common_args": "-o UserKnownHostsFile=/k -o ProxyJump=b",
+        "ansible_password": "x",
+    }
+    inventory = load(tmp_path, listing({"a": variables}), "hosts.json", board="rpi4")
     assert inventory.hosts[0].known_hosts == Path("/k")
     assert "not used: ansible_password, ansible_ssh_common_args" in inventory.notes[0]
     assert "x" not in json.dumps({k: str(v) for k, v in inventory.hosts[0].vars.items()})
 
 
-def test_folders_and_what_is_no_text_are_refused(tmp_path):
-    with pytest.raises(InventoryError, match="a folder"):
-        load_inventory(tmp_path)
-    (tmp_path / "hosts").write_bytes(b"\xff\xfe")
+def test_what_is_no_text_or_not_there_is_refused(tmp_path):
+    (tmp_path / "hosts.json").write_bytes(b"\xff\xfe")
     with pytest.raises(InventoryError, match="UTF-8"):
-        load_inventory(tmp_path / "hosts")
-    with pytest.raises(ArmletError, match="there is no file"):
-        load_inventory(tmp_path / "nothing.toml")
+        load_inventory(tmp_path / "hosts.json")
+    for name in ("nothing.toml", "nothing", "nothing.json"):
+        with pytest.raises(ArmletError, match="there is no file"):
+            load_inventory(tmp_path / name)
+
+
+def test_a_listing_may_come_through_a_pipe(tmp_path):
+    """As in `--inventory <(ansible-inventory --list)`."""
+    reading, writing = os.pipe()
+    os.write(writing, listing({"x": {}}).encode())
+    os.close(writing)
+    try:
+        assert load_inventory(Path(f"/dev/fd/{reading}"), board="rpi4").hosts[0].name == "x"
+    finally:
+        os.close(reading)

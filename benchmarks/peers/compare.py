@@ -1,6 +1,6 @@
 """The same networks on ONNX Runtime, MNN and ncnn: time on this machine, and instructions on an emulated ARM core.
 
-    python -m benchmarks.peers [--host] [--board] [--cpu cortex-a72] [--json results.json]
+    python -m benchmarks.peers.compare [--host] [--board] [--cpu cortex-a72] [-o FILE]
 
 Runs whichever peers are installed beside the project, on the version that is installed:
 
@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 import statistics
 import subprocess
@@ -35,9 +34,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import peer_runs
-from benchmarks.arm_speed import BOARDS, randomised
-from benchmarks.onnx_export import export
+from benchmarks.peers import runs
+from benchmarks.peers.onnx_export import export
+from benchmarks.record import benchmark
+from benchmarks.speed.graph_passes import BOARDS, randomised
 from device_agent.package.reader import unpack
 from sdk.api import compress_model
 from sdk.board.emulation.cores import find_core
@@ -71,9 +71,7 @@ def installed() -> list[str]:
         return found
     for peer in PEERS:
         lacking = [
-            m
-            for m in (peer_runs.MODULES[peer], *(["pnnx"] if peer == "ncnn" else []))
-            if not util.find_spec(m)
+            m for m in (runs.MODULES[peer], *(["pnnx"] if peer == "ncnn" else [])) if not util.find_spec(m)
         ]
         if lacking:
             print(f"skipped: {peer} ({', '.join(lacking)} is not installed)")
@@ -86,7 +84,7 @@ def convert(peer: str, onnx_file: Path) -> Path:
     """The network as the peer reads it, by the peer's own converter. Raises ArmletError where that fails."""
     if peer == "onnxruntime":
         return onnx_file
-    made = onnx_file.with_suffix(peer_runs.SUFFIXES[peer])
+    made = onnx_file.with_suffix(runs.SUFFIXES[peer])
     if peer == "MNN":
         command = [sys.executable, "-c", "from MNN.tools.mnnconvert import main; main()", "-f", "ONNX"]
         command += ["--modelFile", str(onnx_file), "--MNNModel", str(made), "--bizCode", "armlet"]
@@ -138,7 +136,7 @@ def models(
     image = np.random.default_rng(0).uniform(-1, 1, (1, 224, 224, 3)).astype(np.float32)
     expected = None
     for one in found:
-        one["run"], predict = peer_runs.ready(one["peer"], str(one["file"]))
+        one["run"], predict = runs.ready(one["peer"], str(one["file"]))
         answer = np.asarray(predict(image)).reshape(-1)
         expected = answer if expected is None else expected
         one["largest_difference"] = float(np.abs(answer - expected).max())
@@ -172,7 +170,7 @@ def count(row: dict[str, Any], cpu: str) -> int:
             ).instructions
     core = find_core(cpu)
     folders = [str(wheels(row["peer"])), str(unpacked(runtime_environment("aarch64", OURS)))]
-    script = Path(peer_runs.__file__)
+    script = Path(runs.__file__)
     arguments = [str(script), os.pathsep.join(folders), row["peer"], str(row["file"]), str(INFERENCES + 1)]
     totals, _, _ = run_counted(
         "aarch64", core, prefix("aarch64", core), ["/usr/bin/python3", "-sS", *arguments]
@@ -224,48 +222,41 @@ def show(name: str, rows: list[dict[str, Any]]) -> None:
         )
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", action="store_true", help="only time on this machine")
     parser.add_argument("--board", action="store_true", help="only count instructions on an emulated core")
     parser.add_argument("--cpu", default="cortex-a72", choices=list(BOARDS), help="default: cortex-a72")
-    parser.add_argument("--json", type=Path, help="also write the rows to this file")
-    arguments = parser.parse_args()
+
+
+def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Every form of every network on every peer: how long it took, and what it executed."""
     both = arguments.host == arguments.board
-    kept = []
-    try:
-        peers = installed()
-        with tempfile.TemporaryDirectory(prefix="armlet-peers-") as temporary:
-            for name, make, share in NETWORKS:
-                rows = models(peers, name, make, share, Path(temporary), BOARDS[arguments.cpu])
-                for row in rows:
-                    row["version"] = metadata.version(row["peer"])
-                if both or arguments.host:
-                    # The sparse form is for the board: there are no sparse kernels on a PC.
-                    time_interleaved([row for row in rows if not row["pruned"]])
-                for row in rows if both or arguments.board else ():
-                    try:
-                        row["instructions"] = count(row, arguments.cpu)
-                    except ArmletError as error:
-                        print(f"not counted: {row['peer']}: {error}")
-                show(name, rows)
-                kept += [
-                    {
-                        "network": name,
-                        "cpu": arguments.cpu,
-                        **{k: v for k, v in r.items() if k not in ("run", "file")},
-                    }
-                    for r in rows
-                ]
-    except ArmletError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if arguments.json:
-        arguments.json.write_text(json.dumps(kept, indent=1) + "\n")
-    return 0
+    kept: list[dict[str, Any]] = []
+    peers = installed()
+    with tempfile.TemporaryDirectory(prefix="armlet-peers-") as temporary:
+        for name, make, share in NETWORKS:
+            rows = models(peers, name, make, share, Path(temporary), BOARDS[arguments.cpu])
+            for row in rows:
+                row["version"] = metadata.version(row["peer"])
+            if both or arguments.host:
+                # The sparse form is for the board: there are no sparse kernels on a PC.
+                time_interleaved([row for row in rows if not row["pruned"]])
+            for row in rows if both or arguments.board else ():
+                try:
+                    row["instructions"] = count(row, arguments.cpu)
+                except ArmletError as error:
+                    print(f"not counted: {row['peer']}: {error}")
+            show(name, rows)
+            kept += [
+                {
+                    "network": name,
+                    "cpu": arguments.cpu,
+                    **{k: v for k, v in r.items() if k not in ("run", "file")},
+                }
+                for r in rows
+            ]
+    return kept
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    benchmark(__doc__, measure, add_arguments)

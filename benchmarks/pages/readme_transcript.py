@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 DEMO = ROOT / "docs" / "demo"
 BLOCK = re.compile(r"(<!-- transcript[^>]*-->\n```\n).*?(```\n)", re.S)

@@ -1,12 +1,12 @@
 """What the graph passes save: instructions an inference on an ARM core, and time on the host.
 
-    python -m benchmarks.arm_speed [--cpu cortex-a72] [--runtime ai-edge-litert] [--json results.json]
-    python -m benchmarks.arm_speed --host
+    python -m benchmarks.speed.graph_passes [--cpu cortex-a72] [--runtime ai-edge-litert] [-o FILE]
+    python -m benchmarks.speed.graph_passes --host [-o FILE]
 
 The first counts each network as converted, and as ``sdk compress --for`` a board with that core packs it: dense, with
 single weights pruned by magnitude (``--block 1``), and with pairs of output channels pruned together (the default
 there).  Each line stands beside the options that made it; the network itself is what ``--save FOLDER`` writes.
-Instructions are counted under QEMU (see ``benchmarks/instructions.py``) and are no latency.
+Instructions are counted under QEMU (see ``benchmarks/speed/instructions.py``) and are no latency.
 
 The second times the stock conversion
 and the specialised dense model on this machine's own CPU, interleaved in one run, and shows the ratio of the medians:
@@ -19,9 +19,7 @@ not values.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -31,13 +29,13 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.record import benchmark
 from device_agent.package.reader import unpack
 from sdk.api import compress_model
 from sdk.board.catalogue import load_board
 from sdk.compress.board_form.specialise import for_board
 from sdk.compress.recipes.recipe import Recipe, apply
 from sdk.deploy.provision.instructions import count_inference
-from sdk.errors import ArmletError
 from sdk.graph.on_host.convert import from_keras
 from sdk.graph.reader import read_graph
 from sdk.graph.records import FLIP_AXES, Graph
@@ -80,9 +78,9 @@ NETWORKS: tuple[tuple[str, Callable[[], Any], tuple[float, ...]], ...] = (
 )
 
 
-def randomised(model: Any, seed: int = 0) -> Any:
+def randomised(model: Any) -> Any:
     """Gives every batch norm statistics that are not a fresh model's, so that folding them changes the weights."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     for layer in model.layers:
         if type(layer).__name__ == "BatchNormalization":
             count = layer.gamma.shape[0]
@@ -243,10 +241,7 @@ def time_on_the_host() -> list[dict[str, Any]]:
     return rows
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cpu", default="cortex-a72", choices=list(BOARDS), help="default: cortex-a72")
     parser.add_argument(
         "--runtime",
@@ -260,20 +255,17 @@ def main() -> int:
     parser.add_argument("--only", metavar="NAME", help="networks whose name has this in it")
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="keep the networks' .tflite files there")
     parser.add_argument("--host", action="store_true", help="time dense models on this machine instead")
-    parser.add_argument("--json", type=Path, help="also write the rows to this file")
-    arguments = parser.parse_args()
-    try:
-        with tempfile.TemporaryDirectory(prefix="armlet-speed-") as temporary:
-            folder = arguments.save or Path(temporary)
-            folder.mkdir(parents=True, exist_ok=True)
-            rows = time_on_the_host() if arguments.host else count(arguments, folder)
-    except ArmletError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
-    return 0
+
+
+def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The rows: times with ``--host``, else counts."""
+    if arguments.host:
+        return time_on_the_host()
+    with tempfile.TemporaryDirectory(prefix="armlet-speed-") as temporary:
+        folder = arguments.save or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        return count(arguments, folder)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    benchmark(__doc__, measure, add_arguments)

@@ -1,6 +1,6 @@
 """Takes the papers' tables with `sdk bench --suite` and puts them into docs/measuring.md, the raw runs beside the other
-results: `python -m benchmarks.paper_tables shufflenet-paper` on a machine that does nothing else (about 3 minutes),
-`python -m benchmarks.paper_tables deep-compression` on one with 16 GB of memory (its clock does not
+results: `python -m benchmarks.pages.paper_tables shufflenet-paper` on a machine that does nothing else (3 minutes),
+`python -m benchmarks.pages.paper_tables deep-compression` on one with 16 GB of memory (its clock does not
 matter; some minutes).
 """
 
@@ -16,9 +16,9 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "measuring.md"
-RESULTS = ROOT / "benchmarks" / "results"
+RESULTS = ROOT / "benchmarks" / "results" / "suites"
 
 #: What `sdk` is called with for each table; the file of the run is added.
 COMMANDS = {
@@ -67,7 +67,7 @@ def main() -> None:
     output = RESULTS
     for number, command in enumerate(COMMANDS[suite], 1):
         name = suite.replace("-", "_") + ("" if number == 1 else f"_{number}")
-        output = RESULTS / f"suite_{name}.json"
+        output = RESULTS / f"{name}.json"
         parts.append(run(command, output))
     # Where nothing is measured, how long others kept the machine does not matter.
     under = conditions(output)
@@ -76,7 +76,7 @@ def main() -> None:
     took = f"{seconds / 60:.1f} minutes " + ("in all" if under else "of CPU time")
     told = "; ".join(filter(None, (under, took)))
     block = "\n\n".join(parts)
-    intro = f"As `python -m benchmarks.paper_tables {suite}` found it ({told}):"
+    intro = f"As `python -m benchmarks.pages.paper_tables {suite}` found it ({told}):"
     pattern = re.compile(rf"(<!-- suite {suite} -->\n).*?(<!-- end of suite -->)", re.DOTALL)
     text, count = pattern.subn(
         lambda match: f"{match[1]}{intro}\n\n```\n{block}\n```\n{match[2]}",

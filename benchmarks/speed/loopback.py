@@ -93,10 +93,6 @@ class Wire:
     def to_server(self) -> int:
         return int(self._counts[0])
 
-    @property
-    def to_client(self) -> int:
-        return int(self._counts[1])
-
     def close(self) -> None:
         self._process.terminate()
         self._process.join()

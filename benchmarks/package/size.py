@@ -1,8 +1,8 @@
 """How small is a package? Against general-purpose compressors and against the entropy of its own symbols.
 
-    python -m benchmarks.package_size MODEL.tflite|FOLDER... [--sparsity 0 0.5 0.9] [--clusters 16]
+    python -m benchmarks.package.size MODEL.tflite|FOLDER... [--sparsity 0 0.5 0.9] [--clusters 16] [-o FILE]
 
-For each model, as it is and pruned and clustered (see package_models.py): bytes of the .tflite, of the package,
+For each model, as it is and pruned and clustered (see variants.py): bytes of the .tflite, of the package,
 of xz, zstd and brotli at their strongest; the package's share of the best of them; and how much it takes beside
 its skeleton, over the order-0 entropy of every tensor (codebooks included) in the layout that suits it best.
 "overhead" is what is neither skeleton nor codes nor codebooks: header, digests, code tables, block indices; "index" is
@@ -22,12 +22,12 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.package_models import Variant, keep, variants
+from benchmarks.package.variants import Variant, model_arguments, variants
+from benchmarks.record import benchmark, write_rows
 from device_agent.package import reader as package
 from device_agent.package.codec import contents, sections
 from sdk.package.bit_fields import varint
@@ -192,17 +192,8 @@ def row(result: dict[str, Any]) -> str:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("models", nargs="+", type=Path)
-    parser.add_argument("--sparsity", nargs="*", type=float, default=[0.0, 0.5, 0.9])
-    parser.add_argument("--clusters", type=int, default=16)
-    parser.add_argument(
-        "--json", type=Path, help="also write every figure here; rows of other models that stand there stay"
-    )
-    arguments = parser.parse_args()
+def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Every variant's figures, and what they were measured with."""
     heads = [f"{name:>10}" for name in RIVALS]
     print(
         f"{'model':52} {'tflite':>10} {'package':>10} {'ratio':>6} {' '.join(heads)} {'of best':>7} {'skeleton':>8} "
@@ -212,8 +203,7 @@ def main() -> None:
     for variant in variants(arguments.models, arguments.sparsity, arguments.clusters):
         results.append(measure(variant))
         print(row(results[-1]), flush=True)
-        if arguments.json:
-            keep(arguments.json, conditions(arguments.clusters), results)
+    return {"conditions": conditions(arguments.clusters), "results": results}
 
 
 def conditions(clusters: int) -> dict[str, Any]:
@@ -227,4 +217,4 @@ def conditions(clusters: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(__doc__, measure_all, model_arguments, keep=write_rows)

@@ -1,19 +1,18 @@
 """MobileNet V1 0.5 and ShuffleNet V1 1x on CIFAR-10: trained here, then pruned by training.
 
-    python -m benchmarks.compression_cifar mobilenet_v1 --data cifar10.npz [--sparsity 0.85] [--clusters 16] \
-        [--price 0] [--block 1] [--for rpi4] [--float-epochs 24] [--epochs 24] [--work FOLDER] [--json FILE]
+    python -m benchmarks.compression cifar_mobilenet_v1 --data cifar10.npz [--sparsity 0.85] [--clusters 16] \
+        [--price 0] [--block 1] [--for rpi4] [--float-epochs 24] [--epochs 24] [--work FOLDER]
 
 Prints accuracy, bytes and, with ``--for``, the instructions an inference on an emulated Cortex-A72 before and after,
 both in the form that is fastest on that board. The networks are the zoo's, at 32x32. Where their strides are
 ImageNet's, the last layers see one position, and accuracy is far from what networks made for CIFAR reach;
-``mobilenet_v1_16`` has a stride less. What is measured is what compression changes. Both trainings see the training
-set alone; the float model and the checkpoints stay in the work folder, so that a run that was cut goes on.
+``cifar_mobilenet_v1_16`` has a stride less. What is measured is what compression changes. Both trainings see the
+training set alone; the float model and the checkpoints stay in the work folder, so that a run that was cut goes on.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import time
 from pathlib import Path
@@ -21,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cifar_training import NETWORKS, SHIFT, SIZE, train_float
-from benchmarks.compression_lenet import error_percent, trained
+from benchmarks.compression.cifar_training import SHIFT, SIZE, train_float
+from benchmarks.compression.lenet import error_percent, trained
+from benchmarks.record import text_of
 from device_agent.package import reader as package
 from device_agent.record.usage import Usage
 from sdk.board.catalogue import load_board
@@ -64,9 +64,7 @@ def on_the_board(original: Graph, made: Graph, board: str) -> tuple[Graph, dict[
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("network", choices=list(NETWORKS))
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--sparsity", type=float, default=0.85)
     parser.add_argument("--clusters", type=int, default=16)
@@ -76,9 +74,10 @@ def main() -> None:
     parser.add_argument("--float-epochs", type=int, default=24)
     parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--work", type=Path, default=Path("."))
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
 
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Bytes, errors and zeros before and after, and what a board executes."""
     train, test = (
         load_dataset(arguments.data, input_shape=(SIZE, SIZE, 3), preprocess=PREPROCESS, split=split)
         for split in ("train", "test")
@@ -122,10 +121,5 @@ def main() -> None:
         "seconds": round(time.perf_counter() - started),
         "machine": platform.machine(),
     }
-    print(json.dumps(record, indent=1))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    print(text_of(record), end="")
+    return record

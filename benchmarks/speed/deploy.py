@@ -1,6 +1,6 @@
 """What a deploy costs: bytes and seconds, first, again and changed; and how fast a push is beside OpenSSH's sftp.
 
-    python -m benchmarks.deploy [--json benchmarks/results/deploy.json] [--rounds 5] [--megabytes 64]
+    python -m benchmarks.speed.deploy [-o benchmarks/results/speed/deploy.json] [--rounds 5] [--megabytes 64]
 
 Deploys are whole `sdk deploy` commands, start of Python included, of MobileNet V1 (compressed: 70 % zeros, 32
 centroids) to an OpenSSH server on the loopback. Bytes on the wire are what the client sent, encrypted, handshake
@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 
 import sdk
-from benchmarks.loopback import Server, Wire, openssh
+from benchmarks.record import benchmark, text_of
+from benchmarks.speed.loopback import Server, Wire, openssh
 from sdk.board.ssh.connection import SshConnection, connect
 from sdk.deploy.session import accepted_agent
 from sdk.graph.reader import read_graph
@@ -41,14 +42,13 @@ REPEATS = 5
 HEADS = 3
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the result")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--megabytes", type=int, default=64)
-    arguments = parser.parse_args()
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Bytes and seconds of deploys and pushes, and under which conditions."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with openssh(folder) as server:
@@ -67,10 +67,8 @@ def main() -> int:
         "ssh": version,
         "load_average": os.getloadavg()[0],
     }
-    print(json.dumps(result, indent=2))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
-    return 0
+    print(text_of(result), end="")
+    return result
 
 
 # -- deploys ----------------------------------------------------------------------------------------------------------
@@ -220,4 +218,4 @@ def through_the_agent(connection: SshConnection, data: bytes, count: int) -> flo
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    benchmark(__doc__, measure, add_arguments)

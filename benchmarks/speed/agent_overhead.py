@@ -1,6 +1,6 @@
 """What the agent itself costs: a model that computes nothing, measured by the agent and by a loop written by hand.
 
-    python -m benchmarks.agent_overhead [--json benchmarks/results/agent_overhead.json]
+    python -m benchmarks.speed.agent_overhead [-o benchmarks/results/speed/agent_overhead.json]
 
 Both time one addition of two numbers in the same process, interleaved. ``bench`` is what a measurement holds, ``bare``
 the loop, and their difference is what measuring adds to every latency. ``predict`` is what an application pays for
@@ -10,15 +10,14 @@ the loop, and their difference is what measuring adds to every latency. ``predic
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import statistics
-import sys
 import time
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from benchmarks.record import benchmark, text_of
 from device_agent.measuring import bench
 from device_agent.record.measurement import bootstrap_median_interval
 from device_agent.run.loaded import LoadedModel
@@ -27,12 +26,8 @@ from sdk.graph.isolate import null_model
 ROUNDS, SAMPLES = 20, 500
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the result")
-    arguments = parser.parse_args()
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Medians and their intervals of the three, in microseconds."""
     taken: dict[str, list[float]] = {"bench": [], "bare": [], "predict": []}
     with LoadedModel(null_model()) as agent, LoadedModel(null_model()) as other:
         for each in (agent, other):
@@ -44,7 +39,7 @@ def main() -> int:
             taken["bare"] += _loop(invoke)
             taken["predict"] += _loop(lambda: other.predict(one))
         identity = agent.model.identity
-    result = {
+    record = {
         "machine": platform.machine(),
         "python": platform.python_version(),
         "runtime": f"{identity.name} {identity.version}",
@@ -54,10 +49,8 @@ def main() -> int:
             k: [1e6 * s for s in bootstrap_median_interval(v)] for k, v in taken.items()
         },
     }
-    print(json.dumps(result, indent=2))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
-    return 0
+    print(text_of(record), end="")
+    return record
 
 
 def _loop(function) -> list[float]:
@@ -70,4 +63,4 @@ def _loop(function) -> list[float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    benchmark(__doc__, measure)

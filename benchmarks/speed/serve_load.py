@@ -1,6 +1,6 @@
 """What `serve` does under twice the load that it can carry: what it answers, what it turns away, what memory it takes.
 
-    python -m benchmarks.serve_load [--json benchmarks/results/serve_load.json] [--requests 20000]
+    python -m benchmarks.speed.serve_load [-o benchmarks/results/speed/serve_load.json] [--requests 20000]
 
 A network of the zoo (MobileNet V1, width 0.25, 128x128, fresh weights) is deployed to the board `local` and served on a
 Unix socket, one worker, as `sdk deploy --service` would have it. First the capacity is measured: clients that ask again
@@ -36,6 +36,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.record import benchmark, text_of
 from sdk.graph.writer import write_graph
 
 CLIENTS = 32
@@ -159,7 +160,7 @@ def capacity(load: Load, clients: int, requests: int) -> tuple[float, Tally]:
 
 
 def overload(
-    load: Load, rate: float, requests: int, clients: int = CLIENTS, every: Callable[[int], None] | None = None
+    load: Load, rate: float, requests: int, every: Callable[[int], None] | None = None
 ) -> tuple[dict[str, Any], Tally]:
     """Requests at a rate, a second, that does not ask whether the ones before are answered.
 
@@ -182,7 +183,7 @@ def overload(
         late.append(max(0.0, -wait))
         return number
 
-    seconds = with_clients(load, clients, next_request, tally)
+    seconds = with_clients(load, CLIENTS, next_request, tally)
     milliseconds = sorted(1e3 * s for s in tally.seconds) or [float("nan")]
     return {
         "offered_per_second": requests / seconds,
@@ -277,19 +278,22 @@ def served(home: Path, path: Path) -> Iterator[subprocess.Popen]:
         process.wait()
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the result")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--requests", type=int, default=20_000, help="at twice the capacity (default: 20000)")
-    arguments = parser.parse_args()
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the server did under its load, in a folder of its own."""
     with tempfile.TemporaryDirectory() as name:
         os.environ["XDG_DATA_HOME"] = str(Path(name, "data"))
         result = run(Path(name), arguments.requests)
-    print(json.dumps(result, indent=2))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+    print(text_of(result), end="")
+    return result
+
+
+def main() -> int:
+    """0 where every answer was right, every request counted and the end orderly."""
+    result = benchmark(__doc__, measure, add_arguments)
     wrong = sum(result[phase]["wrong_or_lost"] for phase in ("overload", "overload_while_deploying"))
     return 0 if not wrong and result["drained_with_status"] == 0 and result["counts_agree"] else 1
 

@@ -11,10 +11,11 @@ import numpy as np
 
 from sdk.compress.rewrite.structure import find_shuffles, groups_of, same_padding
 from sdk.errors import UnsupportedOperator
+from sdk.graph.enums import RELU, RELU6
 from sdk.graph.records import Graph, Operator
 
 OPSET, IR_VERSION = 13, 8
-_ACTIVATIONS = {1: "Relu", 3: "Clip"}  # schema.fbs, enum ActivationFunctionType: RELU, RELU6
+_ACTIVATIONS = {RELU: "Relu", RELU6: "Clip"}
 
 
 def export(graph: Graph) -> bytes:

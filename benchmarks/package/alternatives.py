@@ -1,8 +1,8 @@
 """What else could make a package smaller? Bounds for what the format leaves out, on the symbols of real models.
 
-    python -m benchmarks.package_alternatives MODEL.tflite|FOLDER... [--sparsity 0 0.5 0.9] [--clusters 16]
+    python -m benchmarks.package.alternatives MODEL.tflite|FOLDER... [--sparsity 0 0.5 0.9] [--clusters 16] [-o FILE]
 
-For each model, pruned and clustered (package_models.py), the bytes of the package and what would be saved of them by
+For each model, pruned and clustered (variants.py), the bytes of the package and what would be saved of them by
 
     ANS        arithmetic-grade codes (interleaved tANS, rANS) of the same gaps and centroids: their order-0
                entropy, the tables free of charge
@@ -28,12 +28,12 @@ import math
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.package_models import Variant, keep, variants
+from benchmarks.package.variants import Variant, model_arguments, variants
+from benchmarks.record import benchmark, write_rows
 from device_agent.package import reader as package
 from device_agent.package.codec import contents, sections
 from sdk.package.pack import pack, weight_buffers
@@ -207,15 +207,8 @@ def measure(variant: Variant) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("models", nargs="+", type=Path)
-    parser.add_argument("--sparsity", nargs="*", type=float, default=[0.0, 0.5, 0.9])
-    parser.add_argument("--clusters", type=int, default=16)
-    parser.add_argument("--json", type=Path, help="also write every figure here")
-    arguments = parser.parse_args()
+def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Every pruned variant's bounds."""
     results = []
     print(
         f"{'model':52} {'package':>10} {'ANS':>6} {'joint':>6} {'tables':>6} {'context':>7} {'classes':>7}  "
@@ -234,9 +227,8 @@ def main() -> None:
             flush=True,
         )
         results.append(result)
-    if arguments.json:
-        keep(arguments.json, {"clusters": arguments.clusters}, results)
+    return {"conditions": {"clusters": arguments.clusters}, "results": results}
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(__doc__, measure_all, model_arguments, keep=write_rows)

@@ -1,8 +1,7 @@
 """How fast is a package? Both decoders and packing, against zstd, xz and brotli producing the same .tflite.
 
-    python -m benchmarks.package_speed MODEL.tflite|FOLDER... [--sparsity 0 0.5 0.9] [--clusters 16] [--json FILE]
-    python -m benchmarks.package_speed MODEL.tflite|FOLDER... --emulated [CPU] | --callgrind
-    python -m benchmarks.package_speed --worst
+    python -m benchmarks.package.speed MODEL.tflite|FOLDER... [--sparsity 0 0.5 0.9] [--clusters 16] [-o FILE]
+    python -m benchmarks.package.speed MODEL.tflite|FOLDER... --emulated [CPU] | --callgrind
 
 Times are processor seconds of one thread, processes that it starts included. Decoders take turns, each with a call
 that is not timed and one that is; the fastest round and the median of all are kept (machines have other work). Weights
@@ -20,11 +19,8 @@ zstd and brotli come from PyPI (zstandard, brotli) to compress; libzstd and the 
 system. A rival that is missing is left out.
 
 Instructions a weight do not depend on the machine's load: ``--emulated`` counts those of a Cortex-A72 (or the CPU
-that is named) with QEMU's user mode and a plugin, as benchmarks.instructions does; ``--callgrind`` those of x86
+that is named) with QEMU's user mode and a plugin, as benchmarks.speed.instructions does; ``--callgrind`` those of x86
 (needs valgrind).
-
-``--worst`` decodes sections made to be slow, a code of 24 bits for each byte, or bytes that LZMA finds nothing in, and
-says what a byte of package and of output takes: what a forged package can cost.
 """
 
 from __future__ import annotations
@@ -50,16 +46,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.package_models import Variant, keep, variants
+from benchmarks.package.variants import Variant, model_arguments, variants
+from benchmarks.record import benchmark, write_rows
 from device_agent.package import kernel as decoder_kernel
 from device_agent.package import reader as package
-from device_agent.package.codec import lz
-from device_agent.package.codec.format import SPARSE
-from device_agent.package.codec.sections import Code
 from sdk.deploy.provision import kernel as kernel_builder
 from sdk.deploy.provision.instructions import count_decoding
-from sdk.package import lz_encode
-from sdk.package.bit_fields import BlockIndex, pack_bits, varint
 from sdk.package.pack import pack
 
 COMMAND = "zstd -d"
@@ -290,60 +282,8 @@ def instructions_per_weight(packed: bytes) -> dict[str, float]:
     return {layout: instructions / elements for layout, (instructions, elements) in counted.items()}
 
 
-def slow_section(elements: int) -> bytes:
-    """A sparse section of one-byte elements that are all coded, none with its gap in less than 24 bits."""
-    gap_lengths = [*range(12, 0, -1), 12]  # of the tokens: a complete code, in which a gap of 0 has 12 bits
-    counts = [1] * 11 + [2]
-    code = Code(tuple(counts))
-    word = int(code.codewords()[11])  # the first of the two longest codes
-    log2 = 16
-    in_block = np.minimum(np.arange(elements, 0, -1 << log2), 1 << log2)
-    lengths, spans = BlockIndex(log2), BlockIndex(log2)
-    for codes in in_block.tolist():
-        lengths.add(np.full(codes, 24))
-        spans.add(np.ones(codes, np.int64))
-    fields = [
-        bytes([SPARSE, 0]) + varint(elements) + b"\0" + varint(elements) + bytes([7]),
-        bytes(
-            [
-                13,
-                *(
-                    low | high << 4
-                    for low, high in zip(gap_lengths[::2], [*gap_lengths[1::2], 0], strict=True)
-                ),
-            ]
-        ),
-        bytes([12, *counts, *range(1, 14), log2]) + lengths.bytes() + spans.bytes(),
-        pack_bits(np.full(elements, word | word << 12), np.full(elements, 24)),
-    ]
-    return b"".join(fields)
-
-
-def worst(size: int = 1 << 24) -> None:
-    loaded = decoder_kernel.load()
-    noise = np.random.default_rng(0).integers(0, 256, size // 4).astype(np.uint8).tobytes()
-    slow, repeated = slow_section(size), lz_encode.encode_lzma(noise, 1, (3, 0, 2))
-    out, coded = np.ones(size, np.uint8), np.frombuffer(slow, np.uint8)
-    calls: dict[str, Callable[[], object]] = {
-        "codes of 24 bits": lambda: loaded.decode(coded, out),
-        "LZMA": lambda: lz.decode(lz.parse(memoryview(repeated), len(noise)), out[: len(noise)]),
-    }
-    for (name, seconds), section, decoded in zip(
-        timed(calls, 5).items(), (slow, repeated), (size, len(noise)), strict=True
-    ):
-        both = decoded + len(section)
-        print(
-            f"{name}: {1e9 * seconds[0] / decoded:.1f} ns a byte of output, {1e9 * seconds[0] / both:.1f} of both"
-        )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("models", nargs="*", type=Path)
-    parser.add_argument("--sparsity", nargs="*", type=float, default=[0.0, 0.5, 0.9])
-    parser.add_argument("--clusters", type=int, default=16)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    model_arguments(parser)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--rivals", nargs="*", default=["zstd"], choices=["zstd", "xz", "brotli"])
     parser.add_argument("--callgrind", action="store_true", help="count instructions of x86 instead of time")
@@ -354,45 +294,45 @@ def main() -> None:
         metavar="CPU",
         help="count instructions of an emulated core",
     )
-    parser.add_argument("--worst", action="store_true", help="what sections made to be slow take")
-    parser.add_argument(
-        "--json", type=Path, help="also write every figure here; rows of other models that stand there stay"
-    )
-    arguments = parser.parse_args()
+
+
+def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Every variant's times or counts, and under which conditions."""
     decoder_kernel.use(str(kernel_builder.build()))
-    if arguments.worst:
-        worst()
     results: list[dict[str, Any]] = []
     for variant in variants(arguments.models, arguments.sparsity, arguments.clusters):
-        if arguments.callgrind:
-            counts = instructions_per_weight(pack(variant.tflite))
-            line = ", ".join(f"{name} {count:.2f}" for name, count in counts.items())
-            results.append({"model": variant.name, "instructions_per_weight_x86": counts})
-        elif arguments.emulated:
-            found = emulated_instructions(pack(variant.tflite), arguments.emulated)
-            line = ", ".join(
-                f"{name} {row['instructions']:.2f} at {row['bits']:.2f} bits"
-                for name, row in found.items()
-                if isinstance(row, dict)
-            )
-            results.append({"model": variant.name, f"instructions_per_weight_{arguments.emulated}": found})
-        else:
-            results.append(measure(variant, arguments.rounds, arguments.rivals))
-            speeds = ", ".join(f"{name} {value:.2f}" for name, value in results[-1]["fastest_ms"].items())
-            ratios = ", ".join(
-                f"{name} {ratio['fastest']:.2f} ({ratio['median']:.2f})"
-                for name, ratio in results[-1]["times_as_fast"].items()
-            )
-            line = f"pack {results[-1]['pack_seconds']:.1f} s; ms: {speeds}; times as fast (median): {ratios}"
+        result, line = one(variant, arguments)
+        results.append(result)
         print(f"{variant.name:44} {line}", flush=True)
-        if arguments.json:
-            counted = {
-                "counted": f"{arguments.emulated}, emulated by QEMU's user mode, with a plugin that counts"
-            }
-            if arguments.callgrind:
-                counted = {"counted": "x86-64, by callgrind"}
-            timing = not (arguments.callgrind or arguments.emulated)
-            keep(arguments.json, conditions(arguments.rounds) if timing else counted, results)
+    if arguments.callgrind:
+        return {"conditions": {"counted": "x86-64, by callgrind"}, "results": results}
+    if arguments.emulated:
+        counted = f"{arguments.emulated}, emulated by QEMU's user mode, with a plugin that counts"
+        return {"conditions": {"counted": counted}, "results": results}
+    return {"conditions": conditions(arguments.rounds), "results": results}
+
+
+def one(variant: Variant, arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """The record of a variant, and the same in a line."""
+    if arguments.callgrind:
+        counts = instructions_per_weight(pack(variant.tflite))
+        line = ", ".join(f"{name} {count:.2f}" for name, count in counts.items())
+        return {"model": variant.name, "instructions_per_weight_x86": counts}, line
+    if arguments.emulated:
+        found = emulated_instructions(pack(variant.tflite), arguments.emulated)
+        line = ", ".join(
+            f"{name} {row['instructions']:.2f} at {row['bits']:.2f} bits"
+            for name, row in found.items()
+            if isinstance(row, dict)
+        )
+        return {"model": variant.name, f"instructions_per_weight_{arguments.emulated}": found}, line
+    result = measure(variant, arguments.rounds, arguments.rivals)
+    speeds = ", ".join(f"{name} {value:.2f}" for name, value in result["fastest_ms"].items())
+    ratios = ", ".join(
+        f"{name} {ratio['fastest']:.2f} ({ratio['median']:.2f})"
+        for name, ratio in result["times_as_fast"].items()
+    )
+    return result, f"pack {result['pack_seconds']:.1f} s; ms: {speeds}; times as fast (median): {ratios}"
 
 
 def conditions(rounds: int) -> dict[str, Any]:
@@ -406,4 +346,4 @@ def conditions(rounds: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(__doc__, measure_all, add_arguments, keep=write_rows)

@@ -1,6 +1,6 @@
 """How long a deployed model takes to start in a fresh process, with what the agent keeps for it and without.
 
-    python -m benchmarks.start_up MODEL.tflite [--rounds 20] [--json benchmarks/results/start_up.json]
+    python -m benchmarks.speed.start_up MODEL.tflite [--rounds 20] [-o benchmarks/results/speed/start_up.json]
 
 MODEL is deployed to a store of its own twice: as it is, and as a package (pruned to 50 %, 32 centroids a layer, so that
 there is something to decode). Then fresh processes of the agent load each, cold and warm in turn. What is timed is
@@ -13,13 +13,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
-import json
 import platform
 import statistics
-import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
+from benchmarks.record import benchmark
 from device_agent.record.release import Release
 from device_agent.run.fresh_process import call_child
 from device_agent.run.loaded import LoadedModel
@@ -33,14 +33,13 @@ from sdk.package.release import split
 FIELDS = ("start_seconds", "start_cpu_seconds", "init_seconds", "first_seconds")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL.tflite")
     parser.add_argument("--rounds", type=int, default=20, help="fresh processes of each (default: 20)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the result")
-    arguments = parser.parse_args()
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Median seconds of each release and start."""
     tflite = arguments.model.read_bytes()
     pruned = write_graph(apply(read_graph(tflite), Recipe(sparsity=0.5, clusters=32)))
     rows = []
@@ -68,7 +67,7 @@ def main() -> int:
         print(
             f"{cold['release']:8} warm is faster" + "".join(f"  {f[:-8]} {ratios[f]:7.1f}x" for f in FIELDS)
         )
-    result = {
+    return {
         "model": arguments.model.name,
         "rounds": arguments.rounds,
         "machine": platform.machine(),
@@ -76,9 +75,6 @@ def main() -> int:
         "runtime": f"{answer['runtime']} {answer['runtime_version']}",
         "rows": rows,
     }
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
-    return 0
 
 
 def deploy(store: Store, name: str, data: bytes) -> int:
@@ -95,4 +91,4 @@ def deploy(store: Store, name: str, data: bytes) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    benchmark(__doc__, measure, add_arguments)

@@ -1,7 +1,6 @@
 """How small does calibration make an ImageNet network, and what does it lose?
 
-    python -m benchmarks.compression_imagenet MODEL.tflite --calibrate FOLDER --check FOLDER --preprocess tf \
-        [--target-size BYTES] [--json FILE]
+    python -m benchmarks.compression mobilenet_v1 MODEL.tflite --calibrate FOLDER --check FOLDER [--target-size BYTES]
 
 Both folders hold one subfolder a class, named by the class number. Calibration uses no labels. The package is
 unpacked again and its model run by the TFLite interpreter on every image of the check folder, which
@@ -11,14 +10,15 @@ calibration has not seen.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from benchmarks.record import text_of
 from device_agent.package import reader as package
 from sdk.compress.recipes.targets import Settings, compress
 from sdk.graph.on_host.convert import convert
@@ -28,17 +28,17 @@ from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--calibrate", type=Path, required=True)
     parser.add_argument("--check", type=Path, required=True)
     parser.add_argument("--preprocess", default="tf")
     parser.add_argument("--target-size", type=int)
     parser.add_argument("--samples", type=int, default=1000)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
 
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Bytes and answers before and after, and the recipe with the curve that it was found on."""
     graph = convert(arguments.model)
     shape = graph.tensors[graph.inputs[0]].shape[1:]
     calibration, check = (
@@ -68,9 +68,8 @@ def main() -> None:
         "seconds": round(seconds),
         "machine": platform.machine(),
     }
-    print(json.dumps(record, indent=1))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
+    print(text_of(record), end="")
+    return record
 
 
 def _progress():  # type: ignore[no-untyped-def]
@@ -84,7 +83,3 @@ def _progress():  # type: ignore[no-untyped-def]
         last = text
 
     return report
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """What the tricks that need no data are worth: pruned and shared weights, with equalised channels and corrected biases.
 
-    python -m benchmarks.compression_data_free MODEL.tflite --check DATA --preprocess tf [--sparsity 0.3] \
-        [--clusters 128] [--limit 500] [--json FILE]
+    python -m benchmarks.compression data_free_mobilenet_v1 MODEL.tflite --check DATA [--preprocess tf] \
+        [--sparsity 0.3] [--clusters 128] [--limit 500]
 
 Four packages of one model, at the same sparsity and number of centroids: plain, ``--equalise``, ``--correct-biases``
 (of networks for colour images), and both. Accuracy is that of the TFLite interpreter on images with labels, which
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,17 +27,17 @@ from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--check", type=Path, required=True)
     parser.add_argument("--preprocess", default="tf")
     parser.add_argument("--sparsity", type=float, default=0.3)
     parser.add_argument("--clusters", type=int, default=128)
     parser.add_argument("--limit", type=int, default=500)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
 
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Answers and bytes of the four packages."""
     graph = convert(arguments.model)
     shape = graph.tensors[graph.inputs[0]].shape[1:]
     split = "test" if has_splits(arguments.check) else None
@@ -67,7 +68,7 @@ def main() -> None:
                 }
             )
             print(json.dumps(rows[-1]), flush=True)
-    record = {
+    return {
         "model": arguments.model.name,
         "sparsity": arguments.sparsity,
         "clusters": arguments.clusters,
@@ -76,9 +77,3 @@ def main() -> None:
         "pairs_equalised": len(pairs(graph)),
         "rows": rows,
     }
-    if arguments.json:
-        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,7 @@
 """The LeNets of Deep Compression on MNIST: bytes of the whole package against error on the full test set.
 
-    python -m benchmarks.compression_lenet lenet_300_100 --data mnist.npz [--sparsity 0.965] [--clusters 16] \
-        [--price 5e-6] [--shift 2] \
-        [--float-epochs 40] [--epochs 40] [--validate] [--work FOLDER] [--json FILE]
+    python -m benchmarks.compression lenet_300_100 --data mnist.npz [--sparsity 0.965] [--clusters 16] \
+        [--price 5e-6] [--shift 2] [--float-epochs 40] [--epochs 40] [--validate] [--work FOLDER]
 
 Trains the float network (seeded, on images moved by up to two pixels, because that is a property of digits
 and not of a network), then compresses it on the training set alone, with nothing of the test set kept back or
@@ -14,7 +13,6 @@ take the test set's place.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import sys
 import time
@@ -23,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.record import text_of
 from device_agent.package import reader as package
 from sdk import models
 from sdk.compress.recipes.attempts import key_of
@@ -100,9 +99,7 @@ def error_percent(model: bytes, test: Dataset) -> float:
     return float(100 * np.mean(top1(predict(model, test.images())) != test.labels))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("network", choices=("lenet_300_100", "lenet_5"))
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--sparsity", type=float, default=0.965)
     parser.add_argument("--clusters", type=int, default=16)
@@ -113,9 +110,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--validate", action="store_true")
     parser.add_argument("--work", type=Path, default=Path("."))
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
 
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Bytes and errors before and after, and what is left of each layer."""
     train, test = (
         load_dataset(arguments.data, input_shape=(28, 28, 1), preprocess="01", split=split)
         for split in ("train", "test")
@@ -162,15 +160,10 @@ def main() -> None:
         "seconds": round(seconds),
         "machine": platform.machine(),
     }
-    print(json.dumps(record, indent=1))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
+    print(text_of(record), end="")
+    return record
 
 
 def print_progress(stage: str, done: int, total: int) -> None:
     if done % 500 == 0:
         print(f"{time.strftime('%H:%M:%S')} {stage} {100 * done // max(total, 1)} %", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """Do the parts of the gap add up? Networks of the zoo on the local board, with both runtimes: for each, on every number
 of threads, what share of the median operators, dispatch and threads account for.
 
-    python -m benchmarks.gap_adds_up [--runtimes ai-edge-litert tflite-runtime] [--threads 1 2] [--json FILE]
+    python -m benchmarks.speed.gap_adds_up [--runtimes ai-edge-litert tflite-runtime] [--threads 1 2] [-o FILE]
 
 Beside that the raw ratios of the profile behind it: operators to an inference without the profiler in turn with them,
 and that to the median. Figures within 95 to 105 % need a machine that does nothing else.
@@ -10,10 +10,9 @@ and that to the median. Figures within 95 to 105 % need a machine that does noth
 from __future__ import annotations
 
 import argparse
-import json
-from pathlib import Path
 from typing import Any
 
+from benchmarks.record import benchmark
 from sdk.api.measuring.suites import run_suite
 from sdk.explain.suites import Member, Suite
 
@@ -61,12 +60,13 @@ def rows(runtime: str, threads: list[int]) -> list[dict[str, Any]]:
     ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runtimes", nargs="+", default=["ai-edge-litert", "tflite-runtime"])
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--json", type=Path, help="write the figures here too")
-    arguments = parser.parse_args()
+
+
+def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The rows of every runtime."""
     found = [row for runtime in arguments.runtimes for row in rows(runtime, arguments.threads)]
     for row in found:
         print(
@@ -77,9 +77,8 @@ def main() -> None:
             f"{'; '.join(c.split(',')[0] for c in row['causes'])}"
         )
     print(f"{sum(row['adds_up'] for row in found)} of {len(found)} within 5 %")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(__doc__, measure, add_arguments)

@@ -1,4 +1,4 @@
-"""Trains the float networks of ``compression_cifar``: a network of the zoo on images of 32x32, with batch norm.
+"""Trains the float networks of ``cifar``: a network of the zoo on images of 32x32, with batch norm.
 
 Random flips, shifts by up to four pixels and a square cut out; AdamW with a cosine rate. Everything is seeded,
 and the state is kept after each epoch, so that a run that was cut goes on.

@@ -7,15 +7,16 @@ bytes, so that it needs nothing but numpy and runs on models that nothing else h
 
 from __future__ import annotations
 
+import argparse
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from sdk.package.pack import weight_buffers
+
+KMEANS_ROUNDS = 12
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,12 @@ class Variant:
         return hashlib.sha256(self.tflite).hexdigest()
 
 
-def kmeans(values: np.ndarray, clusters: int, rounds: int = 12) -> np.ndarray:
+def kmeans(values: np.ndarray, clusters: int) -> np.ndarray:
     """Centroids (clusters,) float32 of one-dimensional values, linear start, Lloyd's iteration on sorted values."""
     ordered = np.sort(values.astype(np.float64))
     sums = np.concatenate([[0.0], np.cumsum(ordered)])
     centroids = np.linspace(ordered[0], ordered[-1], clusters)
-    for _ in range(rounds):
+    for _ in range(KMEANS_ROUNDS):
         edges = np.searchsorted(ordered, (centroids[1:] + centroids[:-1]) / 2)
         bounds = np.concatenate([[0], edges, [len(ordered)]])
         held = np.diff(bounds)
@@ -78,10 +79,8 @@ def variants(paths: list[Path], sparsities: list[float], clusters: int) -> list[
     return rows
 
 
-def keep(path: Path, conditions: dict[str, Any], results: list[dict[str, Any]]) -> None:
-    """Writes results, one a model, to ``path``; those of other models that stand there stay."""
-    rows = json.loads(path.read_text())["results"] if path.is_file() else []
-    by_model = {row["model"]: row for row in [*rows, *results]}
-    path.write_text(
-        json.dumps({"conditions": conditions, "results": list(by_model.values())}, indent=2) + "\n"
-    )
+def model_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that say which variants there are."""
+    parser.add_argument("models", nargs="+", type=Path)
+    parser.add_argument("--sparsity", nargs="*", type=float, default=[0.0, 0.5, 0.9])
+    parser.add_argument("--clusters", type=int, default=16)

@@ -1,0 +1,88 @@
+"""The cases of compression that have a figure in docs/compression.md: one table of what is compressed, and how.
+
+Their records are in ``benchmarks/results/compression``, each under its case's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from benchmarks.compression import cifar, data_free, imagenet, lenet
+
+
+@dataclass(frozen=True)
+class Case:
+    """``kind`` is the module that compresses and measures it, ``settings`` are what stands there instead of the
+    defaults of its options."""
+
+    kind: ModuleType
+    question: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _lenet(question: str, network: str, **settings: Any) -> Case:
+    return Case(lenet, question, {"network": network, **settings})
+
+
+def _cifar(question: str, network: str, **settings: Any) -> Case:
+    return Case(cifar, question, {"network": network, "clusters": 8, "price": 3e-8, **settings})
+
+
+def _data_free(model: str, preprocess: str, sparsity: float, clusters: int, limit: int) -> Case:
+    settings = {"preprocess": preprocess, "sparsity": sparsity, "clusters": clusters, "limit": limit}
+    return Case(
+        data_free, f"{model} without images: what is equalising worth, what are corrected biases?", settings
+    )
+
+
+CASES: Mapping[str, Case] = {
+    "lenet_300_100": _lenet(
+        "LeNet-300-100 on MNIST, 96.6 % zero",
+        "lenet_300_100",
+        sparsity=0.966,
+        clusters=12,
+        float_epochs=30,
+        epochs=30,
+    ),
+    "lenet_300_100_small": _lenet(
+        "LeNet-300-100 on MNIST, 97.6 % zero",
+        "lenet_300_100",
+        sparsity=0.976,
+        clusters=12,
+        float_epochs=30,
+        epochs=30,
+    ),
+    "lenet_5": _lenet(
+        "LeNet-5 on MNIST, 98.8 % zero",
+        "lenet_5",
+        sparsity=0.988,
+        clusters=16,
+        price=5e-6,
+        shift=1,
+        float_epochs=12,
+        epochs=28,
+    ),
+    "mobilenet_v1": Case(
+        imagenet,
+        "MobileNet V1 1.0, calibrated on 1,000 photos",
+        {"preprocess": "tf", "target_size": 2_250_000},
+    ),
+    "mobilenet_v2": Case(
+        imagenet,
+        "MobileNet V2 1.0, calibrated on 1,000 photos",
+        {"preprocess": "torch", "target_size": 1_895_000},
+    ),
+    "cifar_mobilenet_v1": _cifar("MobileNet V1 0.5 on CIFAR-10", "mobilenet_v1", epochs=12, sparsity=0.92),
+    "cifar_shufflenet_v1": _cifar("ShuffleNet V1 1x on CIFAR-10", "shufflenet_v1", epochs=16, sparsity=0.9),
+    "cifar_mobilenet_v1_16": _cifar(
+        "MobileNet V1 0.5 with a stride less on CIFAR-10", "mobilenet_v1_16", epochs=12, sparsity=0.92
+    ),
+    "data_free_mobilenet_v1_0.25": _data_free("MobileNet V1 0.25", "tf", 0.3, 128, 500),
+    "data_free_mobilenet_v1": _data_free("MobileNet V1 1.0", "tf", 0.5, 64, 250),
+    "data_free_mobilenet_v2": _data_free("MobileNet V2 1.0", "torch", 0.5, 64, 250),
+    "data_free_lenet_300_100": _data_free("LeNet-300-100", "01", 0.8, 8, 10_000),
+    "data_free_lenet_5": _data_free("LeNet-5", "01", 0.8, 8, 10_000),
+}
