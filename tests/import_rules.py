@@ -68,7 +68,9 @@ ROOMS: dict[str, Room] = {
     "sdk.package": _room("device_agent.record device_agent.package.codec sdk.errors sdk.graph", pure=True),
     "sdk.board.description": _room("device_agent.record sdk.errors sdk.tools", pure=True),
     "sdk.board.ssh": _room("device_agent.record device_agent.package sdk.errors sdk.tools.system"),
-    "sdk.board.emulation": _room("device_agent.package sdk.errors sdk.tools sdk.tools.system"),
+    "sdk.board.emulation": _room(
+        "device_agent.record device_agent.package sdk.errors sdk.tools sdk.tools.system"
+    ),
     "sdk.board": _room(
         "device_agent.record sdk.errors sdk.tools sdk.tools.system sdk.board.description "
         "sdk.board.ssh sdk.board.emulation"
