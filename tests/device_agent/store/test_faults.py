@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,7 +23,6 @@ import pytest
 
 from device_agent import __main__ as main_module
 from device_agent.errors import StoreError
-from device_agent.record import release as release_module
 from device_agent.record.release import Release
 from device_agent.store import blobs, durable
 from device_agent.store import store as store_module
@@ -267,19 +267,24 @@ def test_a_bit_that_flips_on_the_disk_is_found_and_repaired(board, monkeypatch):
             tried["bit flipped on the disk"] += 1
 
 
+def clock(now: Callable[[], float]) -> SimpleNamespace:
+    """Stands in for the module ``time``: another time of day, the same seconds."""
+    return SimpleNamespace(time=now, monotonic=time.monotonic, sleep=time.sleep)
+
+
 @pytest.mark.parametrize("now", [0.0, -1e9, 4e9, 1e15])
 def test_a_clock_that_jumps_breaks_nothing(board, monkeypatch, now):
     counted = again(board, monkeypatch, "clock")
     calls: list[float] = []
     with monkeypatch.context() as patch:
-        patch.setattr(release_module, "time", SimpleNamespace(time=lambda: calls.append(0) or 1e9))
+        patch.setattr(store_module, "time", clock(lambda: calls.append(0) or 1e9))
         counted.deploy(NEW)
     assert calls
     for jump in range(len(calls) + 1):
         jumping = again(board, monkeypatch, "clock")
         ticks = iter([1e9] * jump)
         with monkeypatch.context() as patch:
-            patch.setattr(release_module, "time", SimpleNamespace(time=lambda ticks=ticks: next(ticks, now)))
+            patch.setattr(store_module, "time", clock(lambda ticks=ticks: next(ticks, now)))
             assert jumping.deploy(NEW)["state"] == "confirmed"
             assert jumping.call("status")[1] == 0
         jumping.survived(f"clock at {now}")

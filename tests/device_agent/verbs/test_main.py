@@ -280,7 +280,7 @@ def test_a_damaged_store_still_tells_its_status(home, float_model):
         (["missing"], b'["../../etc/passwd"]', "not a SHA-256"),
         (["missing"], b"[" * 5000, "not JSON"),
         (["install"], b"[]", "reads a release"),
-        (["install"], b'{"release":{},"blobs":[]}', "schema"),
+        (["install"], b'{"release":{},"blobs":[]}', "armlet.release"),
         (["confirm", "../x"], b"", "cannot be the name"),
         (["confirm", "net"], b"", "nothing is on trial"),
         (["rollback", "net"], b"", "no earlier release"),

@@ -11,9 +11,9 @@ import pytest
 from device_agent.errors import AgentError, StoreError
 from device_agent.measuring import threads
 from device_agent.record.release import Slot
+from device_agent.run import quick_start_making
 from device_agent.run.agent import Agent
 from device_agent.run.loaded import LoadedModel
-from device_agent.store import quick_starts as starts
 from device_agent.store.store import Store
 from device_agent.verbs import deploying as deploy_verbs
 from device_agent.verbs import release_setup as prepare
@@ -76,7 +76,7 @@ def test_a_full_disk_costs_the_quick_start_and_not_the_deploy(home, monkeypatch)
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(starts, "build", full)
+    monkeypatch.setattr(quick_start_making, "build", full)
     told, store = prepared(home)
     assert told["start"]["kept"] is False
     assert told["start"]["reason"]
