@@ -33,7 +33,7 @@ def data() -> bytes:
 @pytest.fixture(autouse=True)
 def _always_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small network starts in less time than a start from files takes."""
-    monkeypatch.setattr(starts, "WORTH", 1e9)
+    monkeypatch.setattr("device_agent.run.quick_start_making.WORTH", 1e9)
 
     def in_this_process(arguments: list[str], limit: float) -> dict:
         reply, status = main_module.answer(arguments)
@@ -162,7 +162,7 @@ def test_a_start_goes_with_its_release_and_its_bytes_are_counted(store, data):
 
 
 def test_a_start_is_not_kept_where_it_saves_too_little(store, data, monkeypatch):
-    monkeypatch.setattr(starts, "WORTH", 0.0)
+    monkeypatch.setattr("device_agent.run.quick_start_making.WORTH", 0.0)
     with pytest.raises(AgentError, match="save too little"):
         kept(store, data)
     assert not list(store.starts.iterdir())
@@ -196,7 +196,7 @@ def test_a_disk_too_small_for_packed_weights_is_found_out_before_xnnpack_writes(
 
 
 def test_a_full_disk_leaves_nothing_behind(store, data, monkeypatch):
-    monkeypatch.setattr(starts, "FREE_SHARE", 1.0)
+    monkeypatch.setattr("device_agent.run.quick_start_making.FREE_SHARE", 1.0)
     with pytest.raises(AgentError, match="too little of the disk"):
         kept(store, data)
     assert not list(store.starts.iterdir())
