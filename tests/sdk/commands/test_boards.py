@@ -13,6 +13,7 @@ from sdk.api.measuring import demo
 from sdk.cli import main
 from sdk.compress.recipes.recipe import Recipe, apply
 from sdk.explain.run import Report
+from sdk.graph.reader import read_graph
 from sdk.graph.writer import write_graph
 from sdk.models import digits
 from sdk.models.demo import demo_models
@@ -166,5 +167,5 @@ def test_the_original_accuracy_is_the_one_that_training_stated() -> None:
 
 def test_compressing_the_demos_models_twice_gives_the_same_bytes() -> None:
     for model in demo_models():
-        graph = sdk.read_graph(model.path.read_bytes())
+        graph = read_graph(model.path.read_bytes())
         assert write_graph(apply(graph, Recipe())) == write_graph(apply(graph, Recipe()))
