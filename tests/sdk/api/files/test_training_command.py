@@ -20,7 +20,7 @@ from tests.sdk.graph.small_graphs import small_network
 pytestmark = pytest.mark.tensorflow
 
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[4]
 
 
 class Cut(Exception):
