@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import serve_load
+from benchmarks.speed import serve_load
 from benchmarks.speed.serve_load import UnixConnection
 from device_agent.record.preprocess import PREPROCESS
 from device_agent.store.store import Store

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import sdk
-from benchmarks import serve_load
+from benchmarks.speed import serve_load
 from device_agent.package import reader as package_format
 from sdk.api.files.golden import golden_pair, remembered_golden
 from sdk.errors import RemoteError
