@@ -15,10 +15,7 @@ LEAST_COLUMNS = 80
 
 
 def print_result(arguments: argparse.Namespace, document: Any, render: Callable[[Any], Any]) -> None:
-    """One JSON document for machines, or what ``render`` makes of :mod:`sdk.report.terminal.drawing` for people.
-
-    Into a file or a pipe a line of text goes whole, so that a path in it can be found and copied.
-    """
+    """One JSON document for machines, or what ``render`` makes of :mod:`sdk.report.terminal.drawing` for people."""
     if arguments.json:
         print(json.dumps(document, indent=2, sort_keys=False))
         return
@@ -27,7 +24,7 @@ def print_result(arguments: argparse.Namespace, document: Any, render: Callable[
 
     console = Terminal()
     console.width = max(console.width, LEAST_COLUMNS)
-    console.print(render(terminal), soft_wrap=not console.is_terminal)
+    console.print(render(terminal))
 
 
 def say(kind: str, text: object) -> None:

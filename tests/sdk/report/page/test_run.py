@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -260,16 +261,26 @@ browser = pytest.mark.skipif(
 def dump_dom(page: Path, *flags: str) -> tuple[str, str]:
     """The page's DOM after its script ran, and what the browser's console said."""
     assert CHROMIUM is not None, "apt-get install chromium"
-    done = subprocess.run(
-        [
-            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"),
-            *(f"--user-data-dir={page.parent / 'profile'}", *flags, "--dump-dom", page.as_uri()),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
+    # It makes a socket where temporary files go, whose name must be short.
+    with tempfile.TemporaryDirectory(prefix="armlet-", dir="/tmp") as folder:
+        done = subprocess.run(
+            [
+                *(
+                    CHROMIUM,
+                    "--headless",
+                    "--no-sandbox",
+                    "--disable-gpu",
+                    "--enable-logging=stderr",
+                    "--v=0",
+                ),
+                *(f"--user-data-dir={folder}/profile", *flags, "--dump-dom", page.as_uri()),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+            env={**os.environ, "TMPDIR": folder},
+        )
     return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
 
 

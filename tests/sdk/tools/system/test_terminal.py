@@ -8,7 +8,6 @@ from argparse import Namespace
 
 import numpy as np
 import pytest
-from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -102,16 +101,13 @@ def test_a_page_shows_no_character_that_nobody_sees():
     assert "\\u202e" in shown
 
 
-def test_what_is_printed_into_a_pipe_keeps_its_lines_and_its_digits_however_narrow_it_is(
+def test_what_is_printed_keeps_its_digits_however_narrow_the_terminal_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("COLUMNS", "40")
-    line, digits = "a folder/" * 20, "1,234,567,890"
-    table = Table.grid()
+    digits, table = "1,234,567,890", Table.grid()
     for _ in range(5):
         table.add_column(no_wrap=True)
     table.add_row(*[digits] * 5)
-    print_result(Namespace(json=False), {}, lambda drawing: Group(Text(line), table))
-    printed = capsys.readouterr().out
-    assert line in printed.splitlines()
-    assert printed.count(digits) == 5
+    print_result(Namespace(json=False), {}, lambda drawing: table)
+    assert capsys.readouterr().out.count(digits) == 5
