@@ -37,6 +37,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.record import benchmark, text_of
+from sdk.graph.reader import read_graph
 from sdk.graph.writer import write_graph
 
 CLIENTS = 32
@@ -242,7 +243,7 @@ def make_models(folder: Path) -> dict[int, Path]:
         tflite = folder / str(seed) / "load.tflite"  # both releases are of the name "load"
         tflite.parent.mkdir()
         sdk.write_zoo_model("mobilenet_v1", tflite, input_size=128, classes=10, width=0.25, seed=seed)
-        graph = sdk.read_graph(tflite.read_bytes())
+        graph = read_graph(tflite.read_bytes())
         *weights, last = graph.weights()
         scaled = {weight.tensor_index: np.asarray(3 * weight.array, np.float32) for weight in weights}
         scaled[last.tensor_index] = np.asarray(5 * last.array, np.float32)
