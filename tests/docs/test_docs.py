@@ -2,8 +2,8 @@
 
 A command in a block without a language needs hours, a data set, the internet or what a test cannot have. Those, and all
 that sentences name, are held against the parsers: the command has to exist, with every option that is written there.
-Commands on ``--board rpi4 --host ...`` run on the board ``local``, whoever is root needs no ``sudo``, and searches that
-may take minutes get seconds.
+Commands on ``--board rpi4 --host ...`` run on the board ``local``, whoever is root needs no ``sudo``, and searches and
+measurements that may take minutes get seconds.
 """
 
 from __future__ import annotations
@@ -39,7 +39,11 @@ RUN = [
 #: The address of a board that stands on somebody's desk.
 _ADDRESS = re.compile(r"(--board (?:rpi\d|[A-Z]) )?--host \S+( --user \S+)?( --key \S+)?|--board rpi\d")
 #: What a reader gives a search, and what a test can spare.
-_PATIENCE = ((r"--trials \d+", "--trials 2"), (r"--time-budget \d+m", "--time-budget 20s"))
+_PATIENCE = (
+    (r"--trials \d+", "--trials 2"),
+    (r"--time-budget \d+m", "--time-budget 20s"),
+    (r"^sdk bench\b", "sdk bench --samples 64 --seconds 1"),  # where the page says no other number
+)
 _SUDO = re.compile(r'sudo --preserve-env=HOME "\$\(command -v sdk\)"')
 
 
