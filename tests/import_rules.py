@@ -133,7 +133,10 @@ ROOMS: dict[str, Room] = {
         "sdk.deploy.provision sdk.deploy sdk.report sdk.report.page sdk.api sdk.api.files "
         "sdk.api.boards"
     ),
-    "sdk": _room(),
+    "sdk": _room(
+        "device_agent.errors sdk.graph sdk.board.description sdk.board sdk.api.files "
+        "sdk.api.boards sdk.api.measuring"
+    ),
     "sdk.commands": _room(
         "device_agent.errors device_agent.record sdk.errors sdk.tools.system "
         "sdk.board.description sdk.board sdk.explain sdk.deploy.agent sdk.deploy.fleet "
