@@ -38,19 +38,14 @@ def _parsed(*words: str) -> Toast:
 
 def test_a_record_is_what_the_command_line_says():
     assert _parsed("--bread", "rye") == Toast(bread="rye", level=1.0)
-    words = ["--bread=wheat", "--minutes=4", "--level=0.25", "--sides=2", "--no-butter", "--salted", "--cut=no"]
-        "--bread",
-        "wheat",
-        "--minutes",
-        "4",
-        "--level",
-        "0.25",
-        "--sides",
-        "2",
+    words = [
+        "--bread=wheat",
+        "--minutes=4",
+        "--level=0.25",
+        "--sides=2",
         "--no-butter",
         "--salted",
-        "--cut",
-        "no",
+        "--cut=no",
     ]
     assert _parsed(*words) == Toast(
         bread="wheat", minutes=4, level=0.25, sides=(2,), butter=False, salted=True, cut=False
