@@ -219,7 +219,7 @@ class Reader:
         script = self.folder / "page.py"
         with script.open("a", encoding="utf-8") as file:
             file.write(block.text)
-        self.runs(f"{sys.executable} {script}")
+        self.runs(shlex.join([sys.executable, str(script)]))
 
 
 @pytest.mark.tensorflow

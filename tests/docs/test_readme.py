@@ -63,7 +63,7 @@ def test_the_steps_work_as_they_stand(place: tuple[Path, dict[str, str]]) -> Non
     python = next(b for b in blocks("python") if "compress_model" in b)
     script = folder / "steps.py"
     script.write_text(python, encoding="utf-8")
-    ratio, median = map(float, run(f"{sys.executable} {script}", place).split())
+    ratio, median = map(float, run(shlex.join([sys.executable, str(script)]), place).split())
     assert ratio > 4
     assert 0 < median < 1
 
@@ -86,7 +86,7 @@ def test_the_agent_runs_inside_a_program_as_it_stands(place: tuple[Path, dict[st
     )
     on_the_board = (folder, {**environment, "ARMLET_HOME": str(home)})
     # The README's model and that of the fallback differ in their number of classes.
-    assert int(run(f"{sys.executable} {script}", on_the_board).split()[-1]) >= 10
+    assert int(run(shlex.join([sys.executable, str(script)]), on_the_board).split()[-1]) >= 10
 
 
 def test_the_boards_that_it_names_exist(place: tuple[Path, dict[str, str]]) -> None:
