@@ -22,7 +22,7 @@ from device_agent.record.kinds import (
     Many,
     Maybe,
     Number,
-    Table,
+    TableKind,
     Text,
 )
 
@@ -76,7 +76,7 @@ class _Parser:
         if name == "Literal":
             return Choice(tuple(ast.literal_eval(argument) for argument in arguments))
         if name in ("Mapping", "dict"):
-            return Table(self.kind(arguments[0]), self.kind(arguments[1]))
+            return TableKind(self.kind(arguments[0]), self.kind(arguments[1]))
         if name == "Sequence" or (name == "tuple" and _is_ellipsis(arguments[-1])):
             return Many(self.kind(arguments[0]))
         if name == "tuple":

@@ -1,7 +1,7 @@
 """What a value of a record may be. A kind reads a parsed JSON or TOML value, and writes it back. Pure.
 
 Every kind has limits: of a number its range, of a text its length and that a terminal cannot be driven by it, of a list
-how many it holds. What does not keep them is :class:`Refused`, with the way that leads to it.
+how many it holds. What does not keep them is :class:`ValueRefused`, with the way that leads to it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_ITEMS = 65_536
 _SHOWN = 60
 
 
-class Refused(Exception):
+class ValueRefused(Exception):
     """A value is not what its place takes: what was ``expected`` and ``found`` there.
 
     ``path`` leads there: names of fields and numbers of items. ``problem`` is "wrong", "missing", "unknown", "object"
@@ -37,7 +37,7 @@ class Refused(Exception):
         self.problem = problem
         self.path: list[str | int] = []
 
-    def at(self, *places: str | int) -> Refused:
+    def at(self, *places: str | int) -> ValueRefused:
         """The same, seen from one level further out."""
         self.path[:0] = places
         return self
@@ -78,7 +78,7 @@ class Kind:
         return "a value"
 
     def read(self, value: Any) -> Any:
-        """The value in its type. Raises :class:`Refused`."""
+        """The value in its type. Raises :class:`ValueRefused`."""
         return value
 
     def write(self, value: Any) -> Any:
@@ -91,7 +91,7 @@ class Kind:
         try:
             for value in values:
                 done.append(read(value))
-        except Refused as refused:
+        except ValueRefused as refused:
             raise refused.at(len(done)) from None
         return tuple(done)
 
@@ -123,7 +123,7 @@ class Number(Kind):
     def read(self, value: Any) -> float:
         # An int is compared before it becomes a float, which may overflow. A bool is an int in Python.
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not self._holds(value):
-            raise Refused(self.expected, shown(value))
+            raise ValueRefused(self.expected, shown(value))
         return float(value)
 
     def _holds(self, value: float) -> bool:
@@ -157,7 +157,7 @@ class Integer(Kind):
 
     def read(self, value: Any) -> int:
         if type(value) is not int or not self.low <= value <= self.high:
-            raise Refused(self.expected, shown(value))
+            raise ValueRefused(self.expected, shown(value))
         return value
 
 
@@ -171,7 +171,7 @@ class Boolean(Kind):
 
     def read(self, value: Any) -> bool:
         if not isinstance(value, bool):
-            raise Refused(self.expected, shown(value))
+            raise ValueRefused(self.expected, shown(value))
         return value
 
 
@@ -196,12 +196,12 @@ class Text(Kind):
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str) or not self.least <= len(value) <= self.most:
-            raise Refused(self.expected, shown(value))
+            raise ValueRefused(self.expected, shown(value))
         plain = value.replace("\n", "").replace("\t", "") if self.lines else value
         matches = not self.pattern or re.fullmatch(self.pattern, value)
         harmless = plain.isprintable() or self.any_characters
         if not matches or not harmless or len(value.strip()) < self.least:
-            raise Refused(self.expected, shown(value))
+            raise ValueRefused(self.expected, shown(value))
         return value
 
     def limited(self, **limits: Any) -> Kind:
@@ -221,7 +221,7 @@ class Words(Kind):
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str):
-            raise Refused(self.expected, shown(value))
+            raise ValueRefused(self.expected, shown(value))
         return "".join(c if c.isprintable() else " " for c in value[: self.most])
 
 
@@ -237,7 +237,7 @@ class Choice(Kind):
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str) or value not in self.choices:
-            raise Refused(self.expected, shown(value))
+            raise ValueRefused(self.expected, shown(value))
         return value
 
 
@@ -276,7 +276,7 @@ class Many(Kind):
 
     def read(self, value: Any) -> tuple[Any, ...]:
         if not isinstance(value, (list, tuple)) or not self.least <= len(value) <= self.most:
-            raise Refused(self.expected, shown(value))
+            raise ValueRefused(self.expected, shown(value))
         return self.inner.read_many(value)
 
     def write(self, value: Any) -> list[Any]:
@@ -310,12 +310,12 @@ class Fixed(Kind):
 
     def read(self, value: Any) -> tuple[Any, ...]:
         if not isinstance(value, (list, tuple)) or len(value) != len(self.inner):
-            raise Refused(self.expected, shown(value))
+            raise ValueRefused(self.expected, shown(value))
         done: list[Any] = []
         try:
             for kind, item in zip(self.inner, value):
                 done.append(kind.read(item))
-        except Refused as refused:
+        except ValueRefused as refused:
             raise refused.at(len(done)) from None
         return tuple(done)
 
@@ -335,12 +335,12 @@ class Named(Kind):
 
     def read(self, value: Any) -> tuple[Any, ...]:
         if not isinstance(value, Mapping) or set(value) != {name for name, _ in self.inner}:
-            raise Refused(self.expected, shown(value))
+            raise ValueRefused(self.expected, shown(value))
         done = []
         for name, kind in self.inner:
             try:
                 done.append(kind.read(value[name]))
-            except Refused as refused:
+            except ValueRefused as refused:
                 raise refused.at(name) from None
         return tuple(done)
 
@@ -349,7 +349,7 @@ class Named(Kind):
 
 
 @dataclass(frozen=True)
-class Table(Kind):
+class TableKind(Kind):
     """An object whose keys are data. A dict here, or a tuple of (key, value) where ``as_pairs``."""
 
     key: Kind
@@ -363,12 +363,12 @@ class Table(Kind):
 
     def read(self, value: Any) -> Any:
         if not isinstance(value, Mapping) or len(value) > self.most:
-            raise Refused(self.expected, shown(value))
+            raise ValueRefused(self.expected, shown(value))
         done = {}
         for key, item in value.items():
             try:
                 done[self.key.read(key)] = self.inner.read(item)
-            except Refused as refused:
+            except ValueRefused as refused:
                 raise refused.at(str(key)) from None
         return tuple(done.items()) if self.as_pairs else done
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Mapping, TypeVar
 
 from device_agent.errors import ArmletError, StoreError
-from device_agent.record.kinds import Kind, Refused, Text, Words, shown
+from device_agent.record.kinds import Kind, Text, ValueRefused, Words, shown
 from device_agent.record.named_kinds import CountKey, Sha256, Threads
 from device_agent.record.schema import canonical, limits, parse_json, read, record, write
 
@@ -57,7 +57,7 @@ class _EnvironmentList(Kind):
     def read(self, value: Any) -> tuple[str, ...]:
         texts = [value] if isinstance(value, str) else value
         if not isinstance(texts, (list, tuple)):
-            raise Refused(self.expected, shown(value))
+            raise ValueRefused(self.expected, shown(value))
         return Words(MAX_ENVIRONMENT).read_many(texts[-MAX_ENVIRONMENTS:])
 
     def write(self, value: Any) -> list[str]:
@@ -119,11 +119,13 @@ class Release:
     def check_record(self) -> None:
         """Raises Refused for what no single field tells."""
         if self.size > MAX_PACKAGE_BYTES:
-            raise Refused(f"parts of at most {MAX_PACKAGE_BYTES} bytes together", f"{self.size} bytes").at(
-                "parts"
-            )
+            raise ValueRefused(
+                f"parts of at most {MAX_PACKAGE_BYTES} bytes together", f"{self.size} bytes"
+            ).at("parts")
         if (self.golden_inputs_sha256 is None) != (self.golden_outputs_sha256 is None):
-            raise Refused("golden inputs and outputs, or neither", "one of them").at("golden_outputs_sha256")
+            raise ValueRefused("golden inputs and outputs, or neither", "one of them").at(
+                "golden_outputs_sha256"
+            )
 
 
 @record(what="a choice of threads", error=StoreError, may_lack=True, takes_unknown=True)

@@ -22,7 +22,7 @@ from typing import Any, Callable, Mapping, Sequence, TypeVar, cast
 
 from device_agent.errors import ArmletError, DataError
 from device_agent.record.annotations import kinds_of
-from device_agent.record.kinds import Kind, Refused, shown
+from device_agent.record.kinds import Kind, ValueRefused, shown
 
 #: A document of JSON has at most this many bytes, unless its reader says otherwise.
 MAX_JSON_BYTES = 1 << 20
@@ -67,7 +67,7 @@ def record(
     compared where they are read. ``may_lack``: fields that take their default where they are missing; True: all that
     have one. ``left_out``: fields that are not written while they are None. ``order``: of the keys, fields and derived
     ones; the fields' own, if not given. ``takes_unknown``: passes over fields that it does not know, as those of a
-    newer writer. A method ``check_record`` is called after reading and raises :class:`Refused`.
+    newer writer. A method ``check_record`` is called after reading and raises :class:`ValueRefused`.
     """
 
     def describe(cls: type[T]) -> type[T]:
@@ -104,7 +104,7 @@ def read(cls: type[T], value: Any, *, what: str | None = None, error: type[Armle
     kind = record_kind(cls)
     try:
         return cast(T, kind.read(value))
-    except Refused as refused:
+    except ValueRefused as refused:
         raise as_error(refused, what or kind.spec.what, error or kind.spec.error) from None
 
 
@@ -152,7 +152,7 @@ def _whole_number(digits: str) -> int:
     return int(digits)
 
 
-def as_error(refused: Refused, what: str, error: type[ArmletError]) -> ArmletError:
+def as_error(refused: ValueRefused, what: str, error: type[ArmletError]) -> ArmletError:
     """What a person is told of a refusal in ``what``, such as "a measurement"."""
     place = dotted(refused.path)
     subject = f"the field {place} of {what}" if place else what
@@ -219,7 +219,7 @@ class RecordKind(Kind):
 
     def read(self, value: Any) -> Any:
         if not isinstance(value, Mapping):
-            raise Refused("an object", shown(value), "object")
+            raise ValueRefused("an object", shown(value), "object")
         if self.spec.schema is not None:
             value = self._of_this_schema(value)
         values = {}
@@ -227,10 +227,10 @@ class RecordKind(Kind):
             if name in value:
                 try:
                     values[name] = kind.read(value[name])
-                except Refused as refused:
+                except ValueRefused as refused:
                     raise refused.at(name) from None
             elif name not in self.may_lack:
-                raise Refused(kind.expected, "nothing", "missing").at(name)
+                raise ValueRefused(kind.expected, "nothing", "missing").at(name)
         if not self.spec.takes_unknown and len(value) > len(values):
             self._refuse_unknown(value)
         made = self.cls(**values)
@@ -261,7 +261,7 @@ class RecordKind(Kind):
         if isinstance(found, str) and found in self.spec.earlier:
             return {**self.spec.earlier[found], **value}
         text = shown(found) if not isinstance(found, str) else ascii(found[:80])[1:-1]
-        raise Refused(schema, text, "version" if family(found) == family(schema) else "schema")
+        raise ValueRefused(schema, text, "version" if family(found) == family(schema) else "schema")
 
     def _refuse_unknown(self, value: Mapping[str, Any]) -> None:
         known = {name for name, _ in self.fields}.union(self.spec.derived)
@@ -270,7 +270,7 @@ class RecordKind(Kind):
         unknown = [key for key in value if key not in known]
         if unknown:
             named = ", ".join(sorted(known - {"schema"}))
-            raise Refused(f"only {named}", shown(value[unknown[0]]), "unknown").at(str(unknown[0]))
+            raise ValueRefused(f"only {named}", shown(value[unknown[0]]), "unknown").at(str(unknown[0]))
 
 
 @dataclass(frozen=True)
@@ -305,9 +305,9 @@ def _compare(made: Any, name: str, found: Any) -> None:
     try:
         figure = getattr(made, name)
     except ArithmeticError:
-        raise Refused("figures that it can be computed from", shown(found), "derived").at(name) from None
+        raise ValueRefused("figures that it can be computed from", shown(found), "derived").at(name) from None
     same = found == figure
     if not same and type(found) in (int, float) and isinstance(figure, (int, float)):
         same = abs(found) < 1e300 and math.isclose(found, figure, rel_tol=1e-9)
     if not same or isinstance(found, bool) != isinstance(figure, bool):
-        raise Refused(shown(figure), shown(found), "derived").at(name)
+        raise ValueRefused(shown(figure), shown(found), "derived").at(name)

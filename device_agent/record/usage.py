@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from device_agent.errors import DataError
-from device_agent.record.kinds import Choice, Many, Refused, Text
+from device_agent.record.kinds import Choice, Many, Text, ValueRefused
 from device_agent.record.named_kinds import Sentence
 from device_agent.record.preprocess import Preprocess
 from device_agent.record.schema import as_error, read, record
@@ -91,6 +91,6 @@ def check_labels(labels: Any) -> tuple[str, ...]:
     """The labels themselves, if they are some; raises DataError."""
     try:
         checked: tuple[str, ...] = _LABELS.read(labels)
-    except Refused as refused:
+    except ValueRefused as refused:
         raise as_error(refused, "the list of labels", DataError) from None
     return checked

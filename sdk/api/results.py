@@ -81,7 +81,7 @@ class Exported:
 
 
 @dataclass(frozen=True)
-class Unpacked:
+class UnpackedFile:
     """A package was decoded to the ``.tflite`` it was made from, and its checksum was right."""
 
     source: str
@@ -213,7 +213,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Slot:
+class SlotStatus:
     """What a name stands for on a board: ids of releases, and the last events, oldest first."""
 
     name: str
@@ -235,7 +235,7 @@ class Slot:
         return None
 
     @classmethod
-    def from_answer(cls, answer: SlotAnswer) -> Slot:
+    def from_answer(cls, answer: SlotAnswer) -> SlotStatus:
         """From what the agent said of a name."""
         return cls(
             name=answer.name,
@@ -267,7 +267,7 @@ class BoardStatus:
     runtime_version: str | None
     numpy_version: str | None
     requires_signatures: bool
-    slots: tuple[Slot, ...]
+    slots: tuple[SlotStatus, ...]
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -90,7 +90,7 @@ def is_for_a_fleet(arguments: argparse.Namespace) -> bool:
 
 def deploy(arguments: argparse.Namespace) -> int:
     from sdk import api
-    from sdk.deploy.agent.remote_agent import Limits
+    from sdk.deploy.agent.remote_agent import CheckLimits
     from sdk.deploy.fleet.rollout import Portion, RolloutPlan
 
     given = {
@@ -109,7 +109,7 @@ def deploy(arguments: argparse.Namespace) -> int:
             board=arguments.board,
             plan=plan,
             keep=arguments.keep,
-            limits=Limits(arguments.max_latency, arguments.max_memory),
+            limits=CheckLimits(arguments.max_latency, arguments.max_memory),
             accept_new_host_key=arguments.accept_new_host_key,
             watch=watch,
         )

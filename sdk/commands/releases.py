@@ -105,7 +105,7 @@ def _deploy(arguments: argparse.Namespace) -> int | None:
     if arguments.service_options is not None and not arguments.service:
         raise ArmletError("--service-options goes with --service")
     from sdk import api
-    from sdk.deploy.agent.remote_agent import Limits
+    from sdk.deploy.agent.remote_agent import CheckLimits
 
     with progress_bar(arguments) as progress:
         result = api.deploy_model(
@@ -113,7 +113,7 @@ def _deploy(arguments: argparse.Namespace) -> int | None:
             arguments.model,
             keep_on_trial=arguments.keep_on_trial,
             keep=arguments.keep,
-            limits=Limits(arguments.max_latency, arguments.max_memory),
+            limits=CheckLimits(arguments.max_latency, arguments.max_memory),
             **target(arguments),
             progress=progress,
         )

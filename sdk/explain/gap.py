@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from device_agent.record.kinds import Refused
+from device_agent.record.kinds import ValueRefused
 from device_agent.record.named_kinds import Positive, Sentence, SignedSeconds, Threads
 from device_agent.record.profile import METHODS
 from device_agent.record.schema import limits, read, record, write
@@ -115,7 +115,7 @@ class Gap:
         """Raises Refused where the parts are not those that a gap has."""
         names = tuple(part.name for part in self.parts)
         if names != PARTS:
-            raise Refused("the parts " + ", ".join(PARTS), ", ".join(names)[:80]).at("parts")
+            raise ValueRefused("the parts " + ", ".join(PARTS), ", ".join(names)[:80]).at("parts")
 
 
 def explain(baseline: Subject, candidate: Subject, peaks: Peaks) -> tuple[Gap, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from device_agent.record.kinds import Many, Named, Refused, Text
+from device_agent.record.kinds import Many, Named, Text, ValueRefused
 from device_agent.record.measurement import Measurement
 from device_agent.record.named_kinds import Sentence, Share, Size
 from device_agent.record.profile import Profile
@@ -47,7 +47,7 @@ class Accuracy:
         """Raises Refused for more right answers than samples."""
         for name in ("original_correct", "compressed_correct", "board_correct", "board_agrees"):
             if (getattr(self, name) or 0) > self.samples:
-                raise Refused(f"at most {self.samples}, the samples", str(getattr(self, name))).at(name)
+                raise ValueRefused(f"at most {self.samples}, the samples", str(getattr(self, name))).at(name)
 
     @property
     def points_lost(self) -> float:
@@ -103,10 +103,10 @@ class ModelRecord:
         if self.profile is None:
             return
         if not self.costs:
-            raise Refused("costs beside a profile", "none").at("costs")
+            raise ValueRefused("costs beside a profile", "none").at("costs")
         if len(self.costs) * len(self.profile.kernels) > MAX_PAIRS:
             found = f"{len(self.costs):,} times {len(self.profile.kernels):,}"
-            raise Refused(f"at most {MAX_PAIRS:,} pairs of an operator and a kernel", found).at(
+            raise ValueRefused(f"at most {MAX_PAIRS:,} pairs of an operator and a kernel", found).at(
                 "profile", "kernels"
             )
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from device_agent.record.kinds import Refused
+from device_agent.record.kinds import ValueRefused
 from device_agent.record.measurement import Measurement
 from device_agent.record.named_kinds import Sentence, Size, Threads
 from device_agent.record.schema import limits, read, record, write
@@ -101,9 +101,9 @@ class Tuned:
     def check_record(self) -> None:
         """Raises Refused where none of the candidates is the chosen one."""
         if self.chosen >= len(self.candidates):
-            raise Refused(f"the number of one of {len(self.candidates)} candidates", str(self.chosen)).at(
-                "chosen"
-            )
+            raise ValueRefused(
+                f"the number of one of {len(self.candidates)} candidates", str(self.chosen)
+            ).at("chosen")
 
 
 def choose(candidates: Sequence[Candidate], max_loss: float) -> tuple[tuple[Candidate, ...], int | None]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sdk.models.catalogue import ENTRIES, Option, ZooEntry, entry
+from sdk.models.catalogue import ENTRIES, ZooEntry, ZooOption, entry
 from sdk.models.demo import DemoModel, demo_models
 from sdk.models.networks.network import Layer, Network
 

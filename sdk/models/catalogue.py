@@ -23,7 +23,7 @@ from sdk.models.networks.vgg16 import vgg16
 
 
 @dataclass(frozen=True)
-class Option:
+class ZooOption:
     """One option of a network. Without ``choices`` any positive number is allowed."""
 
     name: str
@@ -60,7 +60,7 @@ class ZooEntry:
     title: str
     paper: str
     network: Callable[..., Network]
-    options: tuple[Option, ...] = ()
+    options: tuple[ZooOption, ...] = ()
     default_size: int = 224
     default_channels: int = 3
     default_classes: int = 1000
@@ -80,20 +80,20 @@ class ZooEntry:
         return {name: option.parse(options.get(name, option.default)) for name, option in known.items()}
 
 
-_WIDTH = Option("width", 1.0, "multiplier of every layer's channels")
-_PADDING = Option(
+_WIDTH = ZooOption("width", 1.0, "multiplier of every layer's channels")
+_PADDING = ZooOption(
     "padding",
     "same",
     "how stride-2 layers pad: 'same' as TensorFlow does, or 'symmetric', which sparse kernels need",
     PADDINGS,
 )
-_STEM = Option(
+_STEM = ZooOption(
     "stem",
     "max_pool",
     "after the first convolution: the paper's max pool, or a stride-2 depthwise layer",
     STEMS,
 )
-_REDUCTION = Option(
+_REDUCTION = ZooOption(
     "reduction",
     REDUCTIONS[0],
     "pixels of the image to one of the last layers; with fewer the first blocks have stride 1, for small images",
@@ -111,8 +111,8 @@ ENTRIES = (
         "arXiv 1707.01083",
         shufflenet_v1,
         (
-            Option("scale", 1.0, "multiplier of every layer's channels"),
-            Option("groups", 3, "groups of the 1x1 convolutions", tuple(SHUFFLENET_V1_GROUPS)),
+            ZooOption("scale", 1.0, "multiplier of every layer's channels"),
+            ZooOption("groups", 3, "groups of the 1x1 convolutions", tuple(SHUFFLENET_V1_GROUPS)),
             _PADDING,
             _STEM,
         ),
@@ -122,7 +122,7 @@ ENTRIES = (
         "ShuffleNet V2",
         "arXiv 1807.11164",
         shufflenet_v2,
-        (Option("scale", 1.0, "one of the paper's sizes", tuple(SHUFFLENET_V2_SCALES)), _PADDING, _STEM),
+        (ZooOption("scale", 1.0, "one of the paper's sizes", tuple(SHUFFLENET_V2_SCALES)), _PADDING, _STEM),
     ),
     ZooEntry("alexnet", "AlexNet", "NIPS 2012", alexnet),
     ZooEntry("vgg16", "VGG-16", "arXiv 1409.1556", vgg16),
@@ -132,7 +132,11 @@ ENTRIES = (
         "SqueezeNet",
         "arXiv 1602.07360",
         squeezenet,
-        (Option("version", "1.0", "the paper's 1.0 or the authors' later 1.1", tuple(SQUEEZENET_VERSIONS)),),
+        (
+            ZooOption(
+                "version", "1.0", "the paper's 1.0 or the authors' later 1.1", tuple(SQUEEZENET_VERSIONS)
+            ),
+        ),
         default_size=227,
     ),
     ZooEntry(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from device_agent.record.kinds import Many, Number, Refused, Text
+from device_agent.record.kinds import Many, Number, Text, ValueRefused
 from device_agent.record.schema import record_kind
 from sdk.errors import ArmletError
 
@@ -66,11 +66,13 @@ def read_table(
     """The record that one table holds, as :func:`read_toml`."""
     try:
         return cast(T, record_kind(cls).read(table))
-    except Refused as refused:
+    except ValueRefused as refused:
         raise told(refused, origin, error, hints or {}) from None
 
 
-def told(refused: Refused, origin: str, error: type[ArmletError], hints: Mapping[str, str]) -> ArmletError:
+def told(
+    refused: ValueRefused, origin: str, error: type[ArmletError], hints: Mapping[str, str]
+) -> ArmletError:
     """What the author of a file is told: where it is, as ``boards.toml: clusters 1: clock_ghz``."""
     expected = refused.expected
     if refused.problem == "object" or expected.startswith("an object"):

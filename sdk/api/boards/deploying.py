@@ -14,7 +14,7 @@ from sdk.api.files.usage import metadata_of_tflite
 from sdk.api.option import PathLike
 from sdk.api.results import Deployment
 from sdk.board.ssh import signing
-from sdk.deploy.agent.remote_agent import NO_LIMITS, Limits
+from sdk.deploy.agent.remote_agent import NO_LIMITS, CheckLimits
 from sdk.deploy.provision.provisioning import prefer
 from sdk.deploy.session import Target, open_session
 from sdk.graph.on_host.convert import convert
@@ -30,7 +30,7 @@ def deploy_model(
     *,
     keep_on_trial: bool = False,
     keep: int | None = None,
-    limits: Limits = NO_LIMITS,
+    limits: CheckLimits = NO_LIMITS,
     progress: Progress = silent,
     **target: Any,
 ) -> Deployment:

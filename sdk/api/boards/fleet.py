@@ -26,9 +26,9 @@ from sdk.api.boards.fleet_results import (
 from sdk.api.boards.releases import agent_of, status_of
 from sdk.api.files.golden import remembered_golden
 from sdk.api.option import PathLike
-from sdk.api.results import Slot
+from sdk.api.results import SlotStatus
 from sdk.board.ssh import signing
-from sdk.deploy.agent.remote_agent import NO_LIMITS, Limits
+from sdk.deploy.agent.remote_agent import NO_LIMITS, CheckLimits
 from sdk.deploy.fleet.hosts import FleetHost, Inventory
 from sdk.deploy.fleet.inventory import load_inventory
 from sdk.deploy.fleet.journal import Journal
@@ -53,7 +53,7 @@ def deploy_fleet(
     board: str | None = None,
     plan: RolloutPlan | None = None,
     keep: int | None = None,
-    limits: Limits = NO_LIMITS,
+    limits: CheckLimits = NO_LIMITS,
     golden: Golden | None = None,
     accept_new_host_key: bool = False,
     watch: Watch = lambda outcomes: None,
@@ -177,7 +177,7 @@ def rollback_fleet(
     def go_back(host: FleetHost) -> FleetBoardRollback:
         try:
             with open_connection(host.board, _target(host, accept_new_host_key)) as (kind, connection):
-                slot = Slot.from_answer(agent_of(kind, connection).rollback(name, reason, to=to))
+                slot = SlotStatus.from_answer(agent_of(kind, connection).rollback(name, reason, to=to))
                 return FleetBoardRollback(host.name, host.board, host.address, slot)
         except (ArmletError, OSError) as error:
             return FleetBoardRollback(host.name, host.board, host.address, reason=str(error))

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sdk.api.results import BoardStatus, Slot
+from sdk.api.results import BoardStatus, SlotStatus
 
 SCHEMA = "armlet.fleet/1"
 
@@ -108,7 +108,7 @@ class FleetBoardRollback:
     name: str
     board: str
     address: str
-    slot: Slot | None = None
+    slot: SlotStatus | None = None
     reason: str = ""
 
 

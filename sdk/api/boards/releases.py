@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from device_agent.package.signature import ALLOWED_SIGNERS
 from sdk.api.option import PathLike
-from sdk.api.results import BoardStatus, Slot
+from sdk.api.results import BoardStatus, SlotStatus
 from sdk.board.ssh import signing
 from sdk.deploy.agent.remote_agent import RemoteAgent
 from sdk.deploy.session import Target, accepted_agent, agent_folder, open_connection
@@ -39,14 +39,14 @@ def status_of(known: Board, connection: Connection, progress: Progress = silent)
     versions: dict[str, Any] = dict.fromkeys(
         ("agent_version", "python_version", "machine", "runtime", "runtime_version", "numpy_version")
     )
-    slots: tuple[Slot, ...] = ()
+    slots: tuple[SlotStatus, ...] = ()
     signed_only = connection.run(["test", "-e", _policy(connection)]).status == 0
     agent = accepted_agent(connection)
     if agent is not None:
         progress("ask the board", 0, 0)
         answer = agent.status()
         versions = {key: getattr(answer, key) for key in versions}
-        slots = tuple(Slot.from_answer(slot) for slot in answer.releases)
+        slots = tuple(SlotStatus.from_answer(slot) for slot in answer.releases)
     return BoardStatus(
         board=known.name,
         address=connection.address,
@@ -64,19 +64,19 @@ def rollback_model(
     to: str | None = None,
     progress: Progress = silent,
     **target: Any,
-) -> Slot:
+) -> SlotStatus:
     """Makes the release before the current one run again, or the earlier one whose id begins with ``to``.
 
     What was newer is let go. Raises RemoteError where there is none.
     """
     with board_agent(board, target, progress) as agent:
-        return Slot.from_answer(agent.rollback(name, reason, to=to))
+        return SlotStatus.from_answer(agent.rollback(name, reason, to=to))
 
 
-def confirm_model(board: str, name: str, *, progress: Progress = silent, **target: Any) -> Slot:
+def confirm_model(board: str, name: str, *, progress: Progress = silent, **target: Any) -> SlotStatus:
     """Makes the release on trial the one that runs; raises RemoteError where none is on trial."""
     with board_agent(board, target, progress) as agent:
-        return Slot.from_answer(agent.confirm(name))
+        return SlotStatus.from_answer(agent.confirm(name))
 
 
 def require_signatures(

@@ -12,7 +12,7 @@ from device_agent.package import kernel as kernels
 from device_agent.package import reader as package_format
 from sdk.api.files.usage import metadata_of_tflite, usage_of, with_usage
 from sdk.api.option import PathLike
-from sdk.api.results import Converted, Packed, Unpacked, ZooModel
+from sdk.api.results import Converted, Packed, UnpackedFile, ZooModel
 from sdk.deploy.provision.kernel import KernelBuildError, build
 from sdk.errors import ModelError
 from sdk.explain import theory
@@ -82,7 +82,7 @@ def pack_model(
     return Packed(str(source), output, len(tflite), len(data), len(package.sections), seconds)
 
 
-def unpack_package(source: PathLike, output: PathLike, *, kernel: str = "auto") -> Unpacked:
+def unpack_package(source: PathLike, output: PathLike, *, kernel: str = "auto") -> UnpackedFile:
     """Package -> the ``.tflite`` that was packed, at ``output``. ``kernel`` is "auto", "c" or "numpy"."""
     data = read_file(Path(source), A_PACKAGE)
     if kernel != "numpy":
@@ -91,7 +91,7 @@ def unpack_package(source: PathLike, output: PathLike, *, kernel: str = "auto") 
     decoded = package_format.unpack(data, kernel=kernel)
     seconds = time.perf_counter() - started
     write_file(Path(output), decoded.tflite)
-    return Unpacked(
+    return UnpackedFile(
         source=str(source),
         output=Path(output),
         package_bytes=len(data),

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from device_agent.record.kinds import Refused, Text, shown
+from device_agent.record.kinds import Text, ValueRefused, shown
 from device_agent.record.schema import limits, record
 from sdk.board.description.records import (
     ARCHITECTURES,
@@ -60,7 +60,7 @@ class _Figure:
         low, value, high = bounds
         one_sided = (low is None) != (high is None)
         if one_sided or (low is not None and high is not None and not low <= value <= high):
-            raise Refused("both or neither, with low <= value <= high", shown(bounds)).at("low, high")
+            raise ValueRefused("both or neither, with low <= value <= high", shown(bounds)).at("low, high")
 
     def of(self, unit: str) -> Figure:
         return Figure(self.value, unit, self.kind, self.source, self.low, self.high)
@@ -108,11 +108,11 @@ class _Published:
     def check_record(self) -> None:
         for network in self.latency_milliseconds:
             if network not in self.million_macs:
-                raise Refused("a number above 0", "nothing", "missing").at("million_macs", network)
+                raise ValueRefused("a number above 0", "nothing", "missing").at("million_macs", network)
         for network in self.million_macs:
             if network not in self.latency_milliseconds:
                 known = ", ".join(sorted(self.latency_milliseconds))
-                raise Refused(f"only {known}", network, "unknown").at("million_macs", network)
+                raise ValueRefused(f"only {known}", network, "unknown").at("million_macs", network)
 
     def latencies(self) -> Iterator[PublishedLatency]:
         for network, milliseconds in self.latency_milliseconds.items():
@@ -160,10 +160,12 @@ class _File:
 
     def check_record(self) -> None:
         if self.emulated != (self.qemu_cpu is not None):
-            raise Refused("a CPU model exactly where emulated = true", shown(self.qemu_cpu)).at("qemu_cpu")
+            raise ValueRefused("a CPU model exactly where emulated = true", shown(self.qemu_cpu)).at(
+                "qemu_cpu"
+            )
         cpus = [cpu for cluster in self.clusters for cpu in cluster.cpus]
         if len(set(cpus)) != len(cpus):
-            raise Refused("every CPU number in one cluster only", str(cpus)[:60]).at("clusters")
+            raise ValueRefused("every CPU number in one cluster only", str(cpus)[:60]).at("clusters")
 
     def board(self, name: str, origin: str) -> Board:
         memcpy, system = self.memcpy_gigabytes_per_second, self.system

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from sdk.board.ssh.command import MAX_OUTPUT_BYTES, Completed
 from sdk.board.ssh.files import Files
 from sdk.board.ssh.login import log_in, open_socket
-from sdk.board.ssh.target import Target, find_target
+from sdk.board.ssh.target import SshTarget, find_target
 from sdk.errors import ConnectionFailed, RemoteError
 
 if TYPE_CHECKING:
@@ -76,7 +76,11 @@ class SshConnection:
     """The real :class:`Connection`. One SSH session, kept until closed; a context manager."""
 
     def __init__(
-        self, target: Target, *, accept_new_host_key: bool = False, timeout_seconds: float = CONNECT_SECONDS
+        self,
+        target: SshTarget,
+        *,
+        accept_new_host_key: bool = False,
+        timeout_seconds: float = CONNECT_SECONDS,
     ) -> None:
         self._target = target
         self._jump: SshConnection | None = None
@@ -114,7 +118,7 @@ class SshConnection:
         if self._jump is not None:
             self._jump.close()
 
-    def forward(self, target: Target, timeout_seconds: float) -> paramiko.Channel:
+    def forward(self, target: SshTarget, timeout_seconds: float) -> paramiko.Channel:
         """A channel from here on to another machine, to be used as the socket of a connection to it."""
         with self._dropped_is_named(f"reach {target.hostname} port {target.port}"):
             address = (target.hostname, target.port)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdk.board.ssh.agent import open_agent
 from sdk.board.ssh.known_hosts import REVOKED, KnownKeys, known_keys
-from sdk.board.ssh.target import Target
+from sdk.board.ssh.target import SshTarget
 from sdk.board.ssh.transport import transport_class
 from sdk.errors import ConnectionFailed
 
@@ -23,7 +23,7 @@ DEAD_LINK_SECONDS = 20
 KEEPALIVE_SECONDS = 5
 
 
-def open_socket(target: Target, timeout_seconds: float) -> Any:
+def open_socket(target: SshTarget, timeout_seconds: float) -> Any:
     """A TCP connection, or the streams of the configured ProxyCommand. Raises ConnectionFailed."""
     if target.proxy_command:
         import paramiko
@@ -60,7 +60,7 @@ def open_socket(target: Target, timeout_seconds: float) -> Any:
 
 
 def log_in(
-    target: Target, sock: Any, accept_new_host_key: bool, timeout_seconds: float
+    target: SshTarget, sock: Any, accept_new_host_key: bool, timeout_seconds: float
 ) -> paramiko.SSHClient:
     """Host key, then ours; ``sock`` is closed when either is refused. Raises ConnectionFailed."""
     import paramiko
@@ -83,7 +83,7 @@ def log_in(
 
 
 def _exchange_keys(
-    client: paramiko.SSHClient, target: Target, sock: Any, timeout_seconds: float, known: KnownKeys
+    client: paramiko.SSHClient, target: SshTarget, sock: Any, timeout_seconds: float, known: KnownKeys
 ) -> None:
     import paramiko
 
@@ -124,7 +124,7 @@ def _exchange_keys(
         raise _connecting_failed(target, error) from error
 
 
-def _connecting_failed(target: Target, error: Exception) -> ConnectionFailed:
+def _connecting_failed(target: SshTarget, error: Exception) -> ConnectionFailed:
     if isinstance(error, FileNotFoundError) and error.filename:
         return ConnectionFailed(f"there is no key {error.filename}", hint="Check --key.")
     said = str(error) or type(error).__name__
@@ -155,7 +155,7 @@ def _fingerprint(key: paramiko.PKey) -> str:
 class _HostKeyPolicy:
     """Whether the key that a host shows is believed; paramiko asks before it logs in."""
 
-    def __init__(self, target: Target, known: KnownKeys, accept: bool) -> None:
+    def __init__(self, target: SshTarget, known: KnownKeys, accept: bool) -> None:
         self._target = target
         self._known = known
         self._accept = accept

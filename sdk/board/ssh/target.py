@@ -17,7 +17,7 @@ MAX_JUMPS = 8
 
 
 @dataclass(frozen=True)
-class Target:
+class SshTarget:
     """Everything that opening a connection needs to know."""
 
     hostname: str
@@ -36,7 +36,7 @@ class Target:
     new_known_hosts: Path | None
     #: The name that the host key is filed under, as in known_hosts.
     host_key_name: str
-    jump: Target | None = None
+    jump: SshTarget | None = None
     proxy_command: str | None = None
 
     @property
@@ -56,7 +56,7 @@ def find_target(
     host_key_alias: str | None = None,
     config: Path | str | None = USER_CONFIG,
     _jumps: int = 0,
-) -> Target:
+) -> SshTarget:
     """What is None is looked up in ``config``; None for ``config`` reads no file. ``default_user``: as who to log in
     when nothing else says so. Raises ConnectionFailed."""
     _check_host(host)
@@ -72,7 +72,7 @@ def find_target(
     named = _identities(key, options)
     only_these = key is not None or options.identities_only
     own = options.user_known_hosts if known_hosts is None else (Path(known_hosts).expanduser(),)
-    return Target(
+    return SshTarget(
         hostname=options.hostname,
         port=options.port,
         user=options.user or getpass.getuser(),
@@ -121,7 +121,7 @@ def _usual_identities() -> tuple[Path, ...]:
 
 def _jump(
     through: str | None, known_hosts: Path | str | None, config: Path | str | None, jumps: int
-) -> Target | None:
+) -> SshTarget | None:
     if through is None:
         return None
     # "a,b": reach b through a. The last one is next to the board; each looks up the rest in the configuration.

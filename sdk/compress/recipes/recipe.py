@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from device_agent.record.kinds import Number, Table, Text, shown
+from device_agent.record.kinds import Number, TableKind, Text, shown
 from device_agent.record.named_kinds import Share, Size, TensorName
 from device_agent.record.schema import Held, limits, record, write
 from sdk.compress.rewrite.dead_channels import drop_dead_channels
@@ -77,7 +77,7 @@ class LayerRecipe:
 if TYPE_CHECKING:
     Layers = tuple[tuple[str, LayerRecipe], ...]
 else:
-    Layers = Table(TensorName, Held(LayerRecipe), as_pairs=True)
+    Layers = TableKind(TensorName, Held(LayerRecipe), as_pairs=True)
 
 
 @record(what="a recipe", error=ModelError, may_lack=True)

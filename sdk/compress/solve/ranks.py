@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from device_agent.record.kinds import Table
+from device_agent.record.kinds import TableKind
 from device_agent.record.named_kinds import Size, TensorName
 from sdk.compress.rewrite.low_rank import CHANNEL_BITS, SAVING, candidates, factorise, factors, winning_rank
 from sdk.compress.solve.calibrate import output_sensitivities, with_biases
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     Ranks = tuple[tuple[str, int], ...]  # by the names of ``layer_names``
 else:
-    Ranks = Table(TensorName, Size, as_pairs=True)
+    Ranks = TableKind(TensorName, Size, as_pairs=True)
 
 SAMPLES = 64  # images that tell what a layer sees: the decision needs no more
 # How factors may be coded without data: sparsity and centroids, the hardest first.

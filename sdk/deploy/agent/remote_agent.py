@@ -57,7 +57,7 @@ ALL_THREADS = 0
 
 
 @dataclass(frozen=True)
-class Limits:
+class CheckLimits:
     """What a release may need on the board beyond giving the right outputs. None: as the agent sees fit, which is
     generous: ten times as slow as the release before, and as much memory as is free.
     """
@@ -66,7 +66,7 @@ class Limits:
     memory_bytes: int | None = None
 
 
-NO_LIMITS = Limits()
+NO_LIMITS = CheckLimits()
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class RemoteAgent:
         *,
         golden: Golden | None = None,
         signature: bytes | None = None,
-        limits: Limits = NO_LIMITS,
+        limits: CheckLimits = NO_LIMITS,
         keep_on_trial: bool = False,
         keep: int | None = None,
         progress: Progress | None = None,
@@ -153,7 +153,7 @@ class RemoteAgent:
         self,
         prepared: PreparedRelease,
         *,
-        limits: Limits = NO_LIMITS,
+        limits: CheckLimits = NO_LIMITS,
         keep_on_trial: bool = False,
         keep: int | None = None,
         before_install: Callable[[], None] | None = None,

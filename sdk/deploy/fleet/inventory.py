@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from device_agent.record.kinds import Kind, Refused, shown
+from device_agent.record.kinds import Kind, ValueRefused, shown
 from device_agent.record.schema import limits, record
 from sdk.board.catalogue import load_board
 from sdk.deploy.fleet.hosts import MAX_HOSTS, FleetHost, Inventory, check_distinct, check_host
@@ -106,7 +106,7 @@ class _Label(Kind):
 
     def read(self, value: Any) -> Any:
         if not isinstance(value, (str, int, float, bool)):
-            raise Refused(self.expected, shown(value))
+            raise ValueRefused(self.expected, shown(value))
         return value
 
 
@@ -149,7 +149,7 @@ class _Entry(_Settings):
 
 @record(may_lack=True)
 @dataclass(frozen=True)
-class _File:
+class _InventoryFile:
     boards: Mapping[str, _Entry]
     defaults: _Settings = _Settings()
     groups: Mapping[str, _Settings] = field(default_factory=dict)
@@ -157,7 +157,7 @@ class _File:
 
 def _load_toml(origin: Path, board: str | None) -> Inventory:
     text = read_text(origin, "an inventory: TOML, or one of Ansible's")
-    file = read_toml(_File, text, str(origin), InventoryError, hints=_HINTS)
+    file = read_toml(_InventoryFile, text, str(origin), InventoryError, hints=_HINTS)
     defaults = file.defaults.over(_Settings(board=board))
     hosts: list[FleetHost] = []
     for pattern, entry in file.boards.items():

@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from device_agent.errors import AgentError, ArmletError, DataError
-from device_agent.record.kinds import Many, Named, Number, Refused, Table, Text
+from device_agent.record.kinds import Many, Named, Number, TableKind, Text, ValueRefused
 from device_agent.record.named_kinds import Seconds, Sha256, Size, Threads
 from device_agent.record.schema import canonical, limits, parse_json, read, record, write
 
 Stages = Many(Named((("stage", Text()), ("bytes", Size))), most=4)
-Ranks = Table(Text(), Size, as_pairs=True)
+Ranks = TableKind(Text(), Size, as_pairs=True)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Everything:
 
     def check_record(self) -> None:
         if self.name == "forbidden":
-            raise Refused("another name", "this one").at("name")
+            raise ValueRefused("another name", "this one").at("name")
 
 
 def everything(**changes: Any) -> Everything:
@@ -262,7 +262,7 @@ def outcome(call: Callable[..., Any], *arguments: Any) -> tuple[Any, Any]:
     """The refusal, or what the call gives."""
     try:
         return None, call(*arguments)
-    except (ArmletError, Refused) as error:
+    except (ArmletError, ValueRefused) as error:
         return error, None
 
 

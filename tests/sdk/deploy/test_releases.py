@@ -9,7 +9,7 @@ import pytest
 
 import sdk
 from sdk.api.files.golden import golden_pair
-from sdk.api.results import Event, Slot
+from sdk.api.results import Event, SlotStatus
 from sdk.board.catalogue import catalogue_folder
 from sdk.cli import main
 from sdk.errors import RemoteError
@@ -143,4 +143,4 @@ def test_a_release_waits_on_trial_until_it_is_confirmed(models, capsys):
 def test_a_clock_that_says_something_impossible_stops_no_status():
     event = Event("confirmed", "a" * 64, "", 1e12)
     assert event.when == "?"
-    assert Slot("net", "a" * 64, None, None, None, None, (event,)).since == "?"
+    assert SlotStatus("net", "a" * 64, None, None, None, None, (event,)).since == "?"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sdk.board.ssh.config import GLOBAL_KNOWN_HOSTS, USER_CONFIG, look_up
-from sdk.board.ssh.target import Target, find_target
+from sdk.board.ssh.target import SshTarget, find_target
 from sdk.errors import ConnectionFailed
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh") is None, reason="there is no ssh")
@@ -110,7 +110,7 @@ def test_identities_only_means_these_keys_only(config, tmp_path):
 
 def test_jumps_are_found_in_the_configuration_too(config):
     jump = find_target("far", config=config).jump
-    assert isinstance(jump, Target)
+    assert isinstance(jump, SshTarget)
     assert (jump.hostname, jump.port, jump.user) == ("203.0.113.5", 2200, "admin")
 
 

@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pytest
 
-from sdk.api.results import Slot
+from sdk.api.results import SlotStatus
 from sdk.board.ssh.command import Completed
 from sdk.deploy.agent.answers import CheckAnswer, Prepared, read_answer
 from sdk.deploy.agent.remote_agent import RemoteAgent
@@ -166,7 +166,7 @@ def test_a_release_that_fails_where_it_runs_already_is_told_apart_from_a_new_one
 def test_a_clock_that_says_something_odd_stops_no_status(now):
     slot = {**SLOT, "history": [{**EVENT, "unix_seconds": now}]}
     (answer,) = answering({"verb": "status", "releases": [slot]}).status().releases
-    assert Slot.from_answer(answer).history[0].when
+    assert SlotStatus.from_answer(answer).history[0].when
 
 
 @pytest.mark.parametrize("missing", [None, "abc", [1], ["a" * 64]])
@@ -179,7 +179,7 @@ def test_the_threads_of_a_slot_are_those_of_its_current_release():
     choices = {"a" * 64: {"threads": 3, "samples_seconds": {}, "reason": ""}, "b" * 64: {"threads": 2}}
     slot = {**SLOT, "current": "a" * 64, "previous": "b" * 64, "threads": choices}
     (answer,) = answering({"verb": "status", "releases": [slot]}).status().releases
-    assert Slot.from_answer(answer).threads == 3
+    assert SlotStatus.from_answer(answer).threads == 3
 
 
 THREADS = {"threads": 2, "samples_seconds": {"1": [0.2]}, "reason": "medians\x1b[2J"}
