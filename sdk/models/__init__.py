@@ -16,10 +16,10 @@ from sdk.models.networks.network import Layer, Network
 
 __all__ = [
     "DemoModel",
-    "Entry",
     "Layer",
     "Network",
-    "Option",
+    "ZooEntry",
+    "ZooOption",
     "build",
     "catalogue",
     "demo_models",
