@@ -7,14 +7,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from sdk.commands.arguments import (
-    address,
-    address_arguments,
-    board_arguments,
-    positive,
-    target,
-    target_arguments,
-)
+from sdk.api.values import positive
+from sdk.commands.arguments import address, address_arguments, board_arguments, target, target_arguments
 from sdk.commands.output import print_result, progress_bar
 from sdk.commands.register import add_command
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from device_agent.errors import ArmletError
-from sdk.commands.arguments import positive
+from sdk.api.values import positive
 from sdk.commands.output import print_result, progress_bar, say
 
 EXIT_NOT_ALL = 1

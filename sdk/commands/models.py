@@ -10,17 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sdk.commands.arguments import (
-    byte_count,
-    count,
-    duration,
-    model_arguments,
-    output_argument,
-    positive,
-    price,
-    size,
-    usage_arguments,
-)
+from sdk.api.compress_request import Compress
+from sdk.api.values import positive, size
+from sdk.commands.arguments import model_argument, output_argument, shape_argument, usage_arguments
+from sdk.commands.options import add_options, request
 from sdk.commands.output import print_result, progress_bar
 from sdk.commands.register import add_command
 
@@ -43,7 +36,8 @@ def register(commands: Any) -> None:
         "convert a Keras file, a SavedModel folder or a .tflite to a float .tflite of batch 1",
         "sdk convert mobilenet.keras -o mobilenet.tflite",
     )
-    model_arguments(sub)
+    model_argument(sub)
+    shape_argument(sub)
     usage_arguments(sub)
     output_argument(sub, ".tflite file to write")
 
@@ -54,10 +48,9 @@ def register(commands: Any) -> None:
         "prune and cluster a model and pack it into one .armlet file",
         "sdk compress mobilenet.tflite -o mobilenet.armlet --sparsity 0.7 --clusters 32",
     )
-    model_arguments(sub)
-    usage_arguments(sub, 'as the model says; with images "tf"')
+    model_argument(sub)
+    add_options(sub, Compress)
     output_argument(sub, ".armlet file to write")
-    _compress_arguments(sub)
 
     sub = add_command(
         commands,
@@ -157,41 +150,11 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 
 def _compress(arguments: argparse.Namespace) -> None:
-    from sdk import api
+    from sdk.api.files import compressing
 
     with progress_bar(arguments) as progress, _says_how_to_go_on(arguments.output):
-        result = api.compress_model(
-            arguments.model,
-            arguments.output,
-            effort=arguments.effort,
-            sparsity=arguments.sparsity,
-            clusters=arguments.clusters,
-            scope=arguments.scope,
-            data=arguments.data,
-            check=arguments.check,
-            preprocess=arguments.preprocess,
-            labels=arguments.labels,
-            target_bytes=arguments.target_size,
-            max_loss=arguments.max_loss,
-            samples=arguments.samples,
-            epochs=arguments.epochs,
-            shift=arguments.shift,
-            price=arguments.price,
-            seconds=arguments.time_budget,
-            trials=arguments.trials,
-            storage=arguments.storage,
-            study=arguments.study,
-            recipe=arguments.recipe,
-            save_recipe=arguments.save_recipe,
-            save_tflite=arguments.save_tflite,
-            board=arguments.for_board,
-            block=arguments.block,
-            low_rank=arguments.low_rank == "auto",
-            equalise=arguments.equalise,
-            correct_biases=arguments.correct_biases,
-            int8=arguments.int8,
-            input_shape=arguments.input_shape,
-            progress=progress,
+        result = compressing.compress(
+            arguments.model, arguments.output, request(Compress, arguments), progress
         )
     print_result(arguments, result.to_json(), lambda terminal: terminal.compressed(result))
 
@@ -284,102 +247,6 @@ def _verify(arguments: argparse.Namespace) -> None:
 
     result = signatures.verify_package(arguments.package, arguments.allowed_signers, arguments.signature)
     print_result(arguments, result.to_json(), lambda terminal: terminal.verified(result))
-
-
-def _compress_arguments(sub: argparse.ArgumentParser) -> None:
-    group = sub.add_argument_group("what to learn from")
-    group.add_argument("--data", type=Path, help="images, labels optional: a folder or an .npz")
-    group.add_argument("--check", type=Path, metavar="DATA", help="other images to check the accuracy on")
-    group.add_argument(
-        "--effort",
-        choices=("auto", "none", "calibrate", "train"),
-        default="auto",
-        help="none: by magnitude; calibrate: layer by layer on images; train: end to end on images "
-        "(default: the strongest that data and time allow, see docs/compression.md)",
-    )
-    group.add_argument("--samples", type=positive, metavar="N", help="at most so many of the images")
-    group.add_argument("--epochs", type=positive, default=30, help="of training, at most (default: 30)")
-    group.add_argument(
-        "--shift",
-        type=count,
-        default=0,
-        metavar="PIXELS",
-        help="training sees images moved by up to so many pixels, where they stay what they are (default: 0)",
-    )
-    group.add_argument(
-        "--price",
-        type=price,
-        default=0.0,
-        metavar="NATS",
-        help="training counts the package's bits at so much of its loss each, such as 3e-8 (default: 0, it does not)",
-    )
-
-    group = sub.add_argument_group("what to reach")
-    group.add_argument("--target-size", type=byte_count, metavar="SIZE", help="of the package, such as 500KB")
-    group.add_argument("--max-loss", type=float, metavar="POINTS", help="of accuracy, or of equal answers")
-    group.add_argument(
-        "--time-budget",
-        type=duration,
-        metavar="TIME",
-        help="train and search no longer than this, such as 20m",
-    )
-    group.add_argument("--sparsity", type=float, help="share of weights that becomes zero (default: 0.7)")
-    group.add_argument("--clusters", type=int, help="centroids a layer, 0 for none (default: 32)")
-    group.add_argument(
-        "--scope", choices=("layer", "global"), default="layer", help="where magnitudes are compared"
-    )
-
-    group.add_argument(
-        "--for",
-        dest="for_board",
-        metavar="BOARD",
-        help="put the graph into the form that runs fastest there, exactly; see `sdk boards`",
-    )
-
-    group.add_argument(
-        "--block",
-        type=int,
-        choices=(1, 2, 4),
-        help="output channels of a 1x1 convolution that become zero together, which sparse kernels like "
-        "(default: 2 where the board of --for runs them sparse, else 1)",
-    )
-    group.add_argument(
-        "--low-rank",
-        choices=("auto", "off"),
-        default="auto",
-        help="without training, fully connected and 1x1 layers become two of low rank where that takes fewer bits "
-        "at equal error (default: auto)",
-    )
-    group.add_argument(
-        "--equalise",
-        action="store_true",
-        help="without data: channels of neighbouring layers are made alike before weights are shared, exactly",
-    )
-    group.add_argument(
-        "--correct-biases",
-        action="store_true",
-        help="without data: biases take back what pruning and sharing did to the means, on made-up images",
-    )
-    group.add_argument(
-        "--int8", action="store_true", help="8-bit weights and values; ranges are taken from --data"
-    )
-
-    group = sub.add_argument_group("to search sparsity and bits of every layer (Optuna)")
-    group.add_argument(
-        "--trials", type=positive, metavar="N", help="try so many recipes (default with --storage: 30)"
-    )
-    group.add_argument(
-        "--storage",
-        metavar="URL",
-        help="keep the study there, so that several machines work on it: sqlite:///FILE, postgresql://..., "
-        "journal:FILE, redis://HOST, grpc://HOST:PORT (default: in memory)",
-    )
-    group.add_argument("--study", metavar="NAME", help="of the study in the storage (default: armlet)")
-
-    group = sub.add_argument_group("to do it again")
-    group.add_argument("--recipe", type=Path, metavar="FILE", help="replay a recipe, to the same bytes")
-    group.add_argument("--save-recipe", type=Path, metavar="FILE", help="write the recipe as TOML")
-    group.add_argument("--save-tflite", type=Path, metavar="FILE", help="write the compressed .tflite too")
 
 
 def _zoo_arguments(sub: argparse.ArgumentParser) -> None:

@@ -7,18 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from device_agent.errors import ArmletError
-from sdk.commands.arguments import (
-    counts,
-    positive,
-    recipe_arguments,
-    seconds,
-    share,
-    shares,
-    sizes,
-    target,
-    target_arguments,
-    usage_arguments,
-)
+from sdk.api.values import counts, positive, seconds, share, shares, sizes
+from sdk.commands.arguments import recipe_arguments, target, target_arguments, usage_arguments
 from sdk.commands.output import print_result, progress_bar
 from sdk.commands.register import add_command
 

@@ -9,8 +9,9 @@ from typing import Any
 from device_agent.package import reader as package_format
 from device_agent.package.codec.format import MAGIC
 from sdk.api.files.golden import remembered_golden
-from sdk.api.files.packing import A_PACKAGE, PathLike, name_of
+from sdk.api.files.packing import A_PACKAGE, name_of
 from sdk.api.files.usage import metadata_of_tflite
+from sdk.api.option import PathLike
 from sdk.api.results import Deployment
 from sdk.board.ssh import signing
 from sdk.deploy.agent.remote_agent import NO_LIMITS, Limits

@@ -10,7 +10,7 @@ import numpy as np
 from device_agent.package import reader as package_format
 from sdk.api.boards.deploying import package_of
 from sdk.api.files.golden import remembered_golden
-from sdk.api.files.packing import PathLike
+from sdk.api.option import PathLike
 from sdk.board.ssh import signing
 from sdk.deploy.session import Target, open_session
 from sdk.graph.on_host.data import load_dataset

@@ -25,7 +25,7 @@ from sdk.api.boards.fleet_results import (
 )
 from sdk.api.boards.releases import agent_of, status_of
 from sdk.api.files.golden import remembered_golden
-from sdk.api.files.packing import PathLike
+from sdk.api.option import PathLike
 from sdk.api.results import Slot
 from sdk.board.ssh import signing
 from sdk.deploy.agent.remote_agent import NO_LIMITS, Limits

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from device_agent.package.signature import ALLOWED_SIGNERS
-from sdk.api.files.packing import PathLike
+from sdk.api.option import PathLike
 from sdk.api.results import BoardStatus, Slot
 from sdk.board.ssh import signing
 from sdk.deploy.agent.remote_agent import RemoteAgent

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +13,12 @@ import numpy as np
 from device_agent.package import reader as package_format
 from device_agent.record.preprocess import Preprocess
 from device_agent.record.usage import Usage
+from sdk.api.compress_request import Compress, CompressOptions
 from sdk.api.files import efforts
-from sdk.api.files.packing import PathLike, inspect_bytes, name_of
+from sdk.api.files.packing import inspect_bytes, name_of
 from sdk.api.files.studies import open_study
 from sdk.api.files.usage import package_metadata, usage_of
+from sdk.api.option import PathLike, build
 from sdk.api.results import Compressed
 from sdk.board.catalogue import load_board
 from sdk.board.description.records import Board
@@ -42,49 +43,20 @@ from sdk.tools.system.files import read_file, write_file
 from sdk.tools.system.quiet import quiet_tensorflow
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from sdk.graph.dataset import Dataset
 
 
 def compress_model(
-    source: PathLike,
-    output: PathLike,
-    *,
-    effort: str = "auto",
-    sparsity: float | None = None,
-    clusters: int | None = None,
-    scope: str = "layer",
-    data: PathLike | None = None,
-    check: PathLike | None = None,
-    preprocess: str | None = None,
-    labels: PathLike | None = None,
-    target_bytes: int | None = None,
-    max_loss: float | None = None,
-    samples: int | None = None,
-    epochs: int = 30,
-    shift: int = 0,
-    price: float = 0.0,
-    seconds: float | None = None,
-    trials: int | None = None,
-    storage: str | None = None,
-    study: str | None = None,
-    recipe: PathLike | None = None,
-    save_recipe: PathLike | None = None,
-    save_tflite: PathLike | None = None,
-    board: str | None = None,
-    block: int | None = None,
-    low_rank: bool = True,
-    equalise: bool = False,
-    correct_biases: bool = False,
-    int8: bool = False,
-    input_shape: Sequence[int] | None = None,
-    progress: Progress = silent,
+    source: PathLike, output: PathLike, *, progress: Progress = silent, **options: Unpack[CompressOptions]
 ) -> Compressed:
     """Any model that :func:`convert_model` reads -> pruned, clustered and packed at ``output``.
 
     ``data`` (a folder of images or an ``.npz``) is calibrated or trained on, as ``effort`` says: "none", "calibrate",
     "train", or "auto" for the strongest that data and time allow (:mod:`sdk.api.files.efforts`). Accuracy is checked on
     ``check``, else on the test split of ``data``, else on images kept back. ``target_bytes`` or ``max_loss`` (points)
-    is met by a few attempts; in what is left of ``seconds``, or for ``trials``, other sparsities and bits a layer are
+    is met by a few attempts; in what is left of ``seconds``, or for ``trials``, other sparsities and bits per layer are
     searched with Optuna, in memory or in a ``storage`` that several machines work on (with the name of a ``study``).
     Nothing begins that the ``seconds`` that are left are not enough for. ``recipe`` replays a file that
     ``save_recipe`` wrote, to the same bytes. ``board`` names the board that the graph is put into the fastest form
@@ -93,121 +65,164 @@ def compress_model(
     that is smaller at equal error. Without data ``equalise`` makes the channels of neighbouring layers alike, and
     ``correct_biases`` corrects biases on made-up images, for which ``preprocess`` must be known. With ``int8``
     weights and values become 8-bit numbers, their ranges taken from ``data``. ``preprocess`` (where there are data:
-    "tf" by default) and ``labels`` (a text file, a label a line) go into the package, for the board to go by.
-    With a ``price`` above 0 (nats of the loss a bit) training counts the bits of the package, too.
+    "tf" by default) and ``labels`` (a text file, one label per line) go into the package, for the board to go by.
+    With a ``price`` above 0 (nats of the loss per bit) training counts the bits of the package, too.
     Training keeps its state in the folder ``output`` + ".checkpoint" several times a minute, and a run that was cut
     goes on from there.
+    ``options``: see :class:`sdk.api.compress_request.Compress`. Raises TypeError for others.
     """
+    return compress(source, output, build(Compress, options, function="compress_model"), progress)
+
+
+def compress(
+    source: PathLike, output: PathLike, request: Compress, progress: Progress = silent
+) -> Compressed:
+    """What :func:`compress_model` does, asked for with a record."""
+    work = _opened(source, request, progress)
+    kept, why = None, ""
+    if request.recipe is not None:
+        text = read_file(Path(request.recipe), "a recipe that sdk compress wrote").decode("utf-8", "replace")
+        used = Recipe.from_toml(text)
+        made = targets.replay(work.graph, used, work.learn, progress, check=work.check)
+    else:
+        settings, why = _settings(work, request, progress)
+        if settings.effort == "train" and work.learn is not None:
+            kept = _checkpoints(settings, Path(output), work.original, work.learn)
+            settings = replace(settings, checkpoints=kept)
+        made = targets.compress(work.graph, work.learn, settings, progress, check=work.check)
+    final, special = _finished(work, made, progress)
+    package = packed(
+        final,
+        made.recipe,
+        work.original,
+        name=name_of(source),
+        metadata=package_metadata(final, replace(work.usage, flip=final.input_flips)),
+        more={} if special is None else {"board": request.board, "original_macs": _macs(work.graph)},
+        progress=progress,
+    )
+    accuracy = None
+    on = work.check if work.check is not None else _unseen(work.learn, made.recipe)
+    if made.recipe.effort == "none" and on is not None:
+        compressed = package_format.unpack(package).tflite
+        accuracy = check_accuracy(work.original, compressed, on, progress=progress)
+        if request.int8 and request.max_loss is not None:
+            made = replace(made, target_met=accuracy.points_lost <= request.max_loss)
+    write_file(Path(output), package)
+    if kept is not None:
+        kept.remove()
+    if request.save_recipe is not None:
+        write_file(Path(request.save_recipe), made.recipe.to_toml().encode())
+    if request.save_tflite is not None:
+        # For other runtimes, which do not know that the image is to be flipped.
+        write_file(Path(request.save_tflite), write_graph(flip_inside(final)))
+    return Compressed(
+        source=str(source),
+        output=Path(output),
+        original_bytes=len(work.original),
+        inspection=inspect_bytes(package),
+        accuracy=accuracy,
+        why=why,
+        **_told(made, special),
+    )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The model, how it is used, the board that it is for, and the images to learn from and to check on."""
+
+    graph: Graph
+    original: bytes
+    usage: Usage
+    board: Board | None
+    learn: Dataset | None
+    check: Dataset | None
+
+
+def _opened(source: PathLike, request: Compress, progress: Progress) -> _Work:
+    """What the request names, read. Raises ModelError, DataError and BoardError."""
     progress("convert", 0, 0)
-    graph = convert(source, input_shape=input_shape)
+    graph = convert(source, input_shape=request.input_shape)
     original = write_graph(graph)
-    special_board = None if board is None else load_board(board)
+    board = None if request.board is None else load_board(request.board)
+    data, check = request.data, request.check
     if graph.input_flips and data is not None:
         raise ModelError(
             f"{source} was mirrored for a board already",
             expected="the model that it was made from, which takes images as they are",
             found="one whose images must be flipped",
         )
-    usage = usage_of(graph, preprocess=preprocess, labels=labels)
+    usage = usage_of(graph, preprocess=request.preprocess, labels=request.labels)
     if usage.preprocess is None and (data is not None or check is not None):
         usage = replace(usage, preprocess=Preprocess.parse("tf"))
-    if data is not None and effort != "none":
+    if data is not None and request.effort != "none":
         with quiet_tensorflow():  # its first import talks
             import tensorflow  # noqa: F401
-    kept: checkpoint.Folder | None = None
-    why = ""
     splits = data is not None and has_splits(data)
     learn = _dataset(graph, data, usage, "train" if splits else None)
     checked = _dataset(graph, check, usage, None)
     if checked is None and splits:
         checked = _dataset(graph, data, usage, "test")
+    return _Work(graph, original, usage, board, learn, checked)
 
-    if recipe is not None:
-        text = read_file(Path(recipe), "a recipe that sdk compress wrote").decode("utf-8", "replace")
-        used = Recipe.from_toml(text)
-        made = targets.replay(graph, used, learn, progress, check=checked)
-    else:
-        deadline = None if seconds is None else time.monotonic() + seconds
-        if effort == "auto" and not int8:
-            progress("choose", 0, 0)
-            effort, why = efforts.strongest(graph, learn, samples=samples, epochs=epochs, seconds=seconds)
-        aims = target_bytes is not None or max_loss is not None
-        searched = trials is not None or storage is not None or (seconds is not None and aims and not int8)
-        searched = searched and (learn is not None or checked is not None)
-        settings = targets.Settings(
-            effort=effort,
-            sparsity=sparsity,
-            scope=scope,
-            clusters=clusters,
-            target_bytes=target_bytes,
-            max_loss=max_loss,
-            samples=samples,
-            epochs=epochs,
-            shift=shift,
-            price=price,
-            block=block if block is not None else _block(graph, special_board, effort, sparsity, int8),
-            low_rank=low_rank,
-            equalise=equalise,
-            made_up=_named(usage) if correct_biases else "",
-            int8=int8,
-            seconds_left=None if deadline is None else lambda: deadline - time.monotonic(),
-            study=open_study(storage, study) if searched else None,
-            trials=trials,
+
+def _settings(work: _Work, request: Compress, progress: Progress) -> tuple[targets.Settings, str]:
+    """What the engine is asked for, and why that effort where it was left open; the time begins to count."""
+    effort, seconds, int8, why = request.effort, request.seconds, request.int8, ""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    if effort == "auto" and not int8:
+        progress("choose", 0, 0)
+        effort, why = efforts.strongest(
+            work.graph, work.learn, samples=request.samples, epochs=request.epochs, seconds=seconds
         )
-        if effort == "train" and learn is not None:
-            kept = _checkpoints(settings, Path(output), original, learn)
-            settings = replace(settings, checkpoints=kept)
-        made = targets.compress(graph, learn, settings, progress, check=checked)
+    aims = request.target_bytes is not None or request.max_loss is not None
+    searched = request.trials is not None or request.storage is not None
+    searched = searched or (seconds is not None and aims and not int8)
+    searched = searched and (work.learn is not None or work.check is not None)
+    block = request.block
+    if block is None:
+        block = _block(work.graph, work.board, effort, request.sparsity, int8)
+    as_asked = {entry.name for entry in fields(targets.Settings)} & {entry.name for entry in fields(request)}
+    asked: dict[str, Any] = {name: getattr(request, name) for name in as_asked}
+    asked |= {
+        "effort": effort,
+        "block": block,
+        "made_up": _named(work.usage) if request.correct_biases else "",
+        "seconds_left": None if deadline is None else lambda: deadline - time.monotonic(),
+        "study": open_study(request.storage, request.study) if searched else None,
+    }
+    return targets.Settings(**asked), why
+
+
+def _finished(
+    work: _Work, made: targets.TargetResult, progress: Progress
+) -> tuple[Graph, specialise.Specialised | None]:
+    """The graph as it is packed: in the form for the board where there is one, and int8 where that was asked for."""
     special = None
-    if special_board is not None:
+    if work.board is not None:
         special = specialise.for_board(
-            made.graph, special_board, caller_flips=True, allow_sparse=not made.recipe.int8
+            made.graph, work.board, caller_flips=True, allow_sparse=not made.recipe.int8
         )
     final = made.graph if special is None else special.graph
     if made.recipe.int8:
         progress("quantise", 0, 0)
         with quiet_tensorflow():
-            final = to_int8(final if special is not None else fuse(final), made.recipe, learn, progress)
-    package = packed(
-        final,
-        made.recipe,
-        original,
-        name=name_of(source),
-        metadata=package_metadata(final, replace(usage, flip=final.input_flips)),
-        more={} if special is None else {"board": board, "original_macs": _macs(graph)},
-        progress=progress,
-    )
-    accuracy = None
-    on = checked if checked is not None else _unseen(learn, made.recipe)
-    if made.recipe.effort == "none" and on is not None:
-        accuracy = check_accuracy(original, package_format.unpack(package).tflite, on, progress=progress)
-        if int8 and max_loss is not None:
-            made = replace(made, target_met=accuracy.points_lost <= max_loss)
-    write_file(Path(output), package)
-    if kept is not None:
-        kept.remove()
-    if save_recipe is not None:
-        write_file(Path(save_recipe), made.recipe.to_toml().encode())
-    if save_tflite is not None:
-        # For other runtimes, which do not know that the image is to be flipped.
-        write_file(Path(save_tflite), write_graph(flip_inside(final)))
-    return Compressed(
-        source=str(source),
-        output=Path(output),
-        original_bytes=len(original),
-        effort=made.recipe.effort,
-        sparsity=made.recipe.sparsity,
-        clusters=made.recipe.clusters,
-        inspection=inspect_bytes(package),
-        accuracy=accuracy,
-        statement=made.statement,
-        target_met=made.target_met,
-        why=why,
-        block=made.recipe.block,
-        int8=made.recipe.int8,
-        form="" if special is None else special.form,
-        passes=() if special is None else tuple(asdict(p) for p in special.passes),
-        curve=tuple(
+            final = to_int8(final if special is not None else fuse(final), made.recipe, work.learn, progress)
+    return final, special
+
+
+def _told(made: targets.TargetResult, special: specialise.Specialised | None) -> dict[str, Any]:
+    """The fields of :class:`Compressed` about how it was made."""
+    return {
+        "effort": made.recipe.effort,
+        "sparsity": made.recipe.sparsity,
+        "clusters": made.recipe.clusters,
+        "statement": made.statement,
+        "target_met": made.target_met,
+        "block": made.recipe.block,
+        "int8": made.recipe.int8,
+        "form": "" if special is None else special.form,
+        "passes": () if special is None else tuple(asdict(p) for p in special.passes),
+        "curve": tuple(
             {
                 "package_bytes": point.package_bytes,
                 "accuracy_percent": point.accuracy_percent,
@@ -216,7 +231,7 @@ def compress_model(
             }
             for point in made.curve
         ),
-    )
+    }
 
 
 def _checkpoints(

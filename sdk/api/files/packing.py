@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Any
 from device_agent.package import kernel as kernels
 from device_agent.package import reader as package_format
 from sdk.api.files.usage import metadata_of_tflite, usage_of, with_usage
+from sdk.api.option import PathLike
 from sdk.api.results import Converted, Packed, Unpacked, ZooModel
 from sdk.deploy.provision.kernel import KernelBuildError, build
 from sdk.errors import ModelError
@@ -27,8 +27,6 @@ from sdk.package.diff import PackageDiff, compare_packages
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system.files import read_file, write_file
 from sdk.tools.system.quiet import quiet_tensorflow
-
-PathLike = str | os.PathLike[str]
 
 A_TFLITE = "a .tflite file"
 A_PACKAGE = "a .armlet package"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sdk.api.files.packing import PathLike
+from sdk.api.option import PathLike
 from sdk.api.results import Signed
 from sdk.board.ssh import signing
 

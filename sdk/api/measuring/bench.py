@@ -8,8 +8,9 @@ from typing import Any
 from device_agent.package import reader as package_format
 from sdk.api.boards.deploying import package_of, release_name
 from sdk.api.files.golden import remembered_golden
-from sdk.api.files.packing import PathLike, name_of
+from sdk.api.files.packing import name_of
 from sdk.api.measuring.measure import Threads, measure
+from sdk.api.option import PathLike
 from sdk.board.ssh import signing
 from sdk.deploy.session import Target, open_session
 from sdk.errors import ModelError

@@ -19,9 +19,10 @@ from device_agent.record.usage import Usage
 from sdk.api.boards.deploying import release_name
 from sdk.api.files.compressing import packed
 from sdk.api.files.golden import golden_pair
-from sdk.api.files.packing import PathLike, name_of
+from sdk.api.files.packing import name_of
 from sdk.api.files.usage import package_metadata, usage_of
 from sdk.api.measuring.runs import read_json
+from sdk.api.option import PathLike
 from sdk.board.description.records import Board
 from sdk.compress.board_form import specialise
 from sdk.compress.recipes import targets

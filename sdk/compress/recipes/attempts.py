@@ -15,6 +15,7 @@ from sdk.compress.recipes.check import Checker
 from sdk.compress.recipes.overall_progress import Journey
 from sdk.compress.recipes.recipe import LayerRecipe, Recipe, Workshop, apply, split, train
 from sdk.compress.solve.ranks import factorised, with_data, without_data
+from sdk.compress.train.schedule import Tuning
 from sdk.compress.train.student import State
 from sdk.errors import DataError
 from sdk.graph.records import Graph
@@ -77,7 +78,7 @@ class Settings:
     max_loss: float | None = None
     samples: int | None = None  # at most so many images; by default 1,000, and all for training
     seed: int = 0
-    epochs: int = 30  # of training
+    epochs: int = Tuning.epochs  # of training
     shift: int = 0  # pixels that images are moved by, at most, while training
     price: float = 0.0  # of a bit, nats of the loss of a training: sdk.compress.train.priced
     block: int = 1  # output channels of a 1x1 convolution that share their zeros

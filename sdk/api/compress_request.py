@@ -1,0 +1,191 @@
+"""What `sdk compress` and :func:`sdk.compress_model` can be asked for, each option once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from sdk.api.option import PathLike, option
+from sdk.api.values import LABELS, PREPROCESS, byte_count, count, duration, positive, price, shape
+
+LEARN = "what to learn from"
+REACH = "what to reach"
+SEARCH = "to search sparsity and bits of every layer (Optuna)"
+AGAIN = "to do it again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compress:
+    """What to learn from, what to reach, how to search, and what to keep; None leaves it to the effort's default."""
+
+    input_shape: Sequence[int] | None = option(
+        None,
+        help="where the model leaves it open, such as 224x224x3",
+        parse=shape,
+        metavar="HxWxC",
+    )
+    preprocess: str | None = option(
+        None,
+        help=f'{PREPROCESS} (default: as the model says; with images "tf")',
+        metavar="NAME",
+    )
+    labels: PathLike | None = option(None, help=LABELS, parse=Path, metavar="FILE")
+
+    data: PathLike | None = option(
+        None, help="images, labels optional: a folder or an .npz", parse=Path, group=LEARN
+    )
+    check: PathLike | None = option(
+        None, help="other images to check the accuracy on", parse=Path, metavar="DATA", group=LEARN
+    )
+    effort: str = option(
+        "auto",
+        help="none: by magnitude; calibrate: layer by layer on images; train: end to end on images "
+        "(default: the strongest that data and time allow, see docs/compression.md)",
+        choices=("auto", "none", "calibrate", "train"),
+        group=LEARN,
+    )
+    samples: int | None = option(
+        None, help="at most so many of the images", parse=positive, metavar="N", group=LEARN
+    )
+    epochs: int = option(30, help="of training, at most (default: {default})", parse=positive, group=LEARN)
+    shift: int = option(
+        0,
+        help="training sees images moved by up to so many pixels, where they stay what they are "
+        "(default: {default})",
+        parse=count,
+        metavar="PIXELS",
+        group=LEARN,
+    )
+    price: float = option(
+        0.0,
+        help="training counts the package's bits at so much of its loss each, such as 3e-8 "
+        "(default: {default}, it does not)",
+        parse=price,
+        metavar="NATS",
+        group=LEARN,
+    )
+
+    target_bytes: int | None = option(
+        None,
+        help="of the package, such as 500KB",
+        flag="--target-size",
+        parse=byte_count,
+        metavar="SIZE",
+        group=REACH,
+    )
+    max_loss: float | None = option(
+        None, help="of accuracy, or of equal answers", parse=float, metavar="POINTS", group=REACH
+    )
+    seconds: float | None = option(
+        None,
+        help="train and search no longer than this, such as 20m",
+        flag="--time-budget",
+        parse=duration,
+        metavar="TIME",
+        group=REACH,
+    )
+    sparsity: float | None = option(
+        None, help="share of weights that becomes zero (default: 0.7)", parse=float, group=REACH
+    )
+    clusters: int | None = option(
+        None, help="centroids per layer, 0 for none (default: 32)", parse=int, group=REACH
+    )
+    scope: str = option(
+        "layer", help="where magnitudes are compared", choices=("layer", "global"), group=REACH
+    )
+    board: str | None = option(
+        None,
+        help="put the graph into the form that runs fastest there, exactly; see `sdk boards`",
+        flag="--for",
+        metavar="BOARD",
+        group=REACH,
+    )
+    block: int | None = option(
+        None,
+        help="output channels of a 1x1 convolution that become zero together, which sparse kernels like "
+        "(default: 2 where the board of --for runs them sparse, else 1)",
+        parse=int,
+        choices=(1, 2, 4),
+        group=REACH,
+    )
+    low_rank: bool = option(
+        True,
+        help="without training, fully connected and 1x1 layers become two of low rank where that takes fewer bits "
+        "at equal error (default: auto)",
+        choices={"auto": True, "off": False},
+        group=REACH,
+    )
+    equalise: bool = option(
+        False,
+        help="without data: channels of neighbouring layers are made alike before weights are shared, exactly",
+        group=REACH,
+    )
+    correct_biases: bool = option(
+        False,
+        help="without data: biases take back what pruning and sharing did to the means, on made-up images",
+        group=REACH,
+    )
+    int8: bool = option(False, help="8-bit weights and values; ranges are taken from --data", group=REACH)
+
+    trials: int | None = option(
+        None,
+        help="try so many recipes (default with --storage: 30)",
+        parse=positive,
+        metavar="N",
+        group=SEARCH,
+    )
+    storage: str | None = option(
+        None,
+        help="keep the study there, so that several machines work on it: sqlite:///FILE, postgresql://..., "
+        "journal:FILE, redis://HOST, grpc://HOST:PORT (default: in memory)",
+        metavar="URL",
+        group=SEARCH,
+    )
+    study: str | None = option(
+        None, help="of the study in the storage (default: armlet)", metavar="NAME", group=SEARCH
+    )
+
+    recipe: PathLike | None = option(
+        None, help="replay a recipe, to the same bytes", parse=Path, metavar="FILE", group=AGAIN
+    )
+    save_recipe: PathLike | None = option(
+        None, help="write the recipe as TOML", parse=Path, metavar="FILE", group=AGAIN
+    )
+    save_tflite: PathLike | None = option(
+        None, help="write the compressed .tflite too", parse=Path, metavar="FILE", group=AGAIN
+    )
+
+
+class CompressOptions(TypedDict, total=False):
+    """The fields of :class:`Compress` as keywords, for type checkers; a test holds the two together."""
+
+    input_shape: Sequence[int] | None
+    preprocess: str | None
+    labels: PathLike | None
+    data: PathLike | None
+    check: PathLike | None
+    effort: str
+    samples: int | None
+    epochs: int
+    shift: int
+    price: float
+    target_bytes: int | None
+    max_loss: float | None
+    seconds: float | None
+    sparsity: float | None
+    clusters: int | None
+    scope: str
+    board: str | None
+    block: int | None
+    low_rank: bool
+    equalise: bool
+    correct_biases: bool
+    int8: bool
+    trials: int | None
+    storage: str | None
+    study: str | None
+    recipe: PathLike | None
+    save_recipe: PathLike | None
+    save_tflite: PathLike | None

@@ -1,0 +1,63 @@
+"""A function is one that a person can hold in the head: at most ten parameters and sixty lines."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+MAX_PARAMETERS = 10
+MAX_LINES = 60
+
+#: What is too long still. Nothing comes to it, and what has been split goes from it.
+STILL_TOO_LONG: set[str] = {
+    "device_agent/measuring/bench.py:measure",
+    "device_agent/package/codec/table.py:read_table",
+    "device_agent/run/quick_start_making.py:build",
+    "device_agent/serve/served_models.py:metrics_page",
+    "device_agent/verbs/parser.py:build_parser",
+    "sdk/api/boards/evaluating.py:evaluate_on_board",
+    "sdk/api/boards/fleet.py:deploy_fleet",
+    "sdk/api/measuring/measure.py:measure",
+    "sdk/api/measuring/tune.py:tune_model",
+    "sdk/board/ssh/connection.py:_run_on",
+    "sdk/commands/boards.py:register",
+    "sdk/commands/models.py:register",
+    "sdk/commands/releases.py:register",
+    "sdk/commands/runs.py:register",
+    "sdk/compress/board_form/lower.py:enter_channels_first",
+    "sdk/compress/board_form/sparse_path.py:sparse_path",
+    "sdk/compress/solve/calibrate.py:calibrate",
+    "sdk/compress/solve/statistics.py:sensitivities",
+    "sdk/explain/gap.py:explain",
+    "sdk/report/page/charts.py:roofline",
+}
+
+
+def too_large(source: str) -> Iterator[str]:
+    """The names of functions with too many parameters or lines, those in classes and functions too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            taken = node.args
+            parameters = len([*taken.posonlyargs, *taken.args, *taken.kwonlyargs])
+            assert node.end_lineno is not None
+            if parameters > MAX_PARAMETERS or node.end_lineno - node.lineno + 1 > MAX_LINES:
+                yield node.name
+
+
+def test_no_function_is_longer_than_a_person_can_hold():
+    found = {
+        f"{path.relative_to(ROOT)}:{name}"
+        for package in ("sdk", "device_agent")
+        for path in (ROOT / package).rglob("*.py")
+        for name in too_large(path.read_text(encoding="utf-8"))
+    }
+    assert found == STILL_TOO_LONG
+
+
+def test_parameters_and_lines_are_counted():
+    assert list(too_large("def f(a, b, c, d, e, /, g, h, i, j, *, k, l): ...")) == ["f"]
+    assert list(too_large("def f(a, b, c, d, e, /, g, h, i, j, *, k, **l): ...")) == []
+    assert list(too_large("class C:\n async def f(self):\n" + "  pass\n" * 60)) == ["f"]
+    assert list(too_large("def f():\n" + "  pass\n" * 59)) == []
