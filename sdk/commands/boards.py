@@ -7,10 +7,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from sdk.api.values import positive
-from sdk.commands.arguments import address, address_arguments, board_arguments, target, target_arguments
+from sdk.commands.arguments import address, board_arguments, target, target_arguments
+from sdk.commands.options import add_options
 from sdk.commands.output import print_result, progress_bar
 from sdk.commands.register import add_command
+from sdk.deploy.target import Address
+from sdk.tools.values import positive
 
 
 def register(commands: Any) -> None:
@@ -42,7 +44,7 @@ def register(commands: Any) -> None:
         "sdk board probe --host raspberrypi.local",
     )
     sub.add_argument("--board", help="for boards on this machine (local, virtual-arm64), or to compare with")
-    address_arguments(sub)
+    add_options(sub, Address)
 
     sub = add_command(
         board_commands,
@@ -53,7 +55,7 @@ def register(commands: Any) -> None:
     )
     sub.add_argument("name", help="what --board will call it")
     sub.add_argument("--replace", action="store_true", help="write over a file of that name")
-    address_arguments(sub)
+    add_options(sub, Address)
 
     for name, run, summary in (
         ("start", _board_start, "start an emulated ARM board on this machine (needs root)"),

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from device_agent.errors import ArmletError
-from sdk.api.values import positive
 from sdk.commands.output import print_result, progress_bar, say
+from sdk.tools.values import positive
 
 EXIT_NOT_ALL = 1
 EXIT_INTERRUPTED = 130

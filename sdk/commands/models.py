@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from sdk.api.compress_request import Compress
-from sdk.api.values import positive, size
 from sdk.commands.arguments import model_argument, output_argument, shape_argument, usage_arguments
 from sdk.commands.options import add_options, request
 from sdk.commands.output import print_result, progress_bar
 from sdk.commands.register import add_command
+from sdk.tools.values import positive, size
 
 ZOO_OPTIONS = {
     "width": "multiplier of the channels: MobileNet",

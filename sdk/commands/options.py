@@ -1,4 +1,4 @@
-"""A command's arguments, made of the request record of its verb (:mod:`sdk.api.option`), and back."""
+"""A command's arguments, made of the request record of its verb (:mod:`sdk.tools.option`), and back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from sdk.api.option import Option, options_of
+from sdk.tools.option import Option, options_of
 
 _Request = TypeVar("_Request")
 

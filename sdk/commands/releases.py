@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from device_agent.errors import ArmletError
-from sdk.api.values import byte_count, duration, kept_releases
+from sdk.api.values import kept_releases
 from sdk.commands import fleet, services
 from sdk.commands.arguments import address, board_arguments, target, target_arguments
 from sdk.commands.output import print_result, progress_bar
 from sdk.commands.register import add_command
+from sdk.tools.values import byte_count, duration
 
 
 def register(commands: Any) -> None:

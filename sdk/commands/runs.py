@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from device_agent.errors import ArmletError
-from sdk.api.values import counts, positive, seconds, share, shares, sizes
+from sdk.api.values import sizes
 from sdk.commands.arguments import recipe_arguments, target, target_arguments, usage_arguments
 from sdk.commands.output import print_result, progress_bar
 from sdk.commands.register import add_command
+from sdk.tools.values import counts, positive, seconds, share, shares
 
 EXIT_SLOWER = 1  # sdk compare --fail-if-slower
 

@@ -10,9 +10,10 @@ import numpy as np
 from device_agent.package import reader as package_format
 from sdk.api.boards.deploying import package_of
 from sdk.api.files.golden import remembered_golden
-from sdk.api.option import PathLike
+from sdk.api.values import PathLike
 from sdk.board.ssh import signing
-from sdk.deploy.session import Target, open_session
+from sdk.deploy.session import open_session
+from sdk.deploy.target import Target
 from sdk.graph.on_host.data import load_dataset
 from sdk.graph.on_host.evaluate import predict
 from sdk.graph.reader import read_graph
@@ -60,7 +61,7 @@ def evaluate_on_board(
     """Deploys a package (or model) and counts its right answers there and here, batch by batch.
 
     ``preprocess`` is what the package's own metadata say by default, else "tf". ``target``: see
-    :class:`sdk.deploy.session.Target`.
+    :class:`sdk.deploy.target.Target`.
     """
     name, package = package_of(source, progress)
     decoded = package_format.unpack(package)

@@ -10,9 +10,10 @@ from sdk.api.boards.deploying import package_of, release_name
 from sdk.api.files.golden import remembered_golden
 from sdk.api.files.packing import name_of
 from sdk.api.measuring.measure import Threads, measure
-from sdk.api.option import PathLike
+from sdk.api.values import PathLike
 from sdk.board.ssh import signing
-from sdk.deploy.session import Target, open_session
+from sdk.deploy.session import open_session
+from sdk.deploy.target import Target
 from sdk.errors import ModelError
 from sdk.explain.run import Report
 from sdk.explain.suites import Size, size_text

@@ -23,7 +23,8 @@ from sdk.board.description.records import Board
 from sdk.deploy.agent.profiles import RUNTIMES_WITH_PROFILER, profile_models, time_models
 from sdk.deploy.agent.remote_agent import ALL_THREADS
 from sdk.deploy.provision import instructions
-from sdk.deploy.session import Session, Target, open_session
+from sdk.deploy.session import Session, open_session
+from sdk.deploy.target import Target
 from sdk.errors import BoardError, DataError, ProvisionError, RemoteError
 from sdk.explain import breakdown, compare, gap, theory
 from sdk.explain.calibration import Calibration, best_rates, experiments
@@ -360,7 +361,7 @@ def calibrate_board(
 ) -> Calibration:
     """Measures what a board can do through its runtime, and keeps it for later reports on this board.
 
-    ``target``: see :class:`sdk.deploy.session.Target`.
+    ``target``: see :class:`sdk.deploy.target.Target`.
     """
     planned = experiments()
     with open_session(board, Target(**target), progress) as session:

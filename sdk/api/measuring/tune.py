@@ -22,14 +22,15 @@ from sdk.api.files.golden import golden_pair
 from sdk.api.files.packing import name_of
 from sdk.api.files.usage import package_metadata, usage_of
 from sdk.api.measuring.runs import read_json
-from sdk.api.option import PathLike
+from sdk.api.values import PathLike
 from sdk.board.description.records import Board
 from sdk.compress.board_form import specialise
 from sdk.compress.recipes import targets
 from sdk.compress.recipes.recipe import Recipe, Workshop, apply, split, to_int8
 from sdk.deploy.provision import instructions
 from sdk.deploy.provision.provisioning import prefer
-from sdk.deploy.session import Session, Target, make_ready, open_connection
+from sdk.deploy.session import Session, make_ready, open_connection
+from sdk.deploy.target import Target
 from sdk.errors import BoardError, DataError, ProvisionError, RemoteError
 from sdk.explain.tuning import SCHEMA, Candidate, LeftOut, Tuned, choose
 from sdk.graph.dataset import Dataset

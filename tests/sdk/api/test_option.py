@@ -10,11 +10,12 @@ import pytest
 
 import sdk
 from sdk.api.compress_request import Compress, CompressOptions
-from sdk.api.option import build, option
 from sdk.commands.options import add_options, request
 from sdk.compress.recipes.targets import Settings
+from sdk.deploy.target import Target, TargetOptions
+from sdk.tools.option import build, option
 
-REQUESTS = [(Compress, CompressOptions)]
+REQUESTS = [(Compress, CompressOptions), (Target, TargetOptions)]
 
 
 @dataclass(frozen=True, kw_only=True)
