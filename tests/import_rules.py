@@ -111,7 +111,7 @@ ROOMS: dict[str, Room] = {
     "sdk.report.page": _room(
         "device_agent.record sdk.errors sdk.explain sdk.report sdk.report.terminal", pure=True
     ),
-    "sdk.api": _room("sdk.tools sdk.package sdk.board.description sdk.explain sdk.deploy.agent"),
+    "sdk.api": _room("sdk.tools sdk.package sdk.board.description sdk.explain sdk.deploy.agent sdk.deploy"),
     "sdk.api.files": _room(
         "device_agent.record device_agent.package.codec device_agent.package sdk.errors "
         "sdk.tools sdk.tools.system sdk.graph sdk.graph.on_host sdk.models sdk.package "

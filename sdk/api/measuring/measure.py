@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from device_agent.package.codec.format import MAGIC
 from device_agent.record.measurement import Measurement
 from device_agent.record.profile import KernelTime, Profile
 from device_agent.record.schema import MAX_JSON_BYTES, parse_json
+from sdk.api.board_requests import Threads
 from sdk.api.files.packing import inspect_decoded
 from sdk.board.catalogue import user_folder
 from sdk.board.description.records import Board
@@ -43,7 +44,6 @@ EMULATED_SECONDS = 0.1
 PROFILE_SECONDS = 5.0
 
 #: A number of threads, or "all".
-Threads = int | Literal["all"]
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from device_agent.record.named_kinds import Positive
 from device_agent.record.named_kinds import Threads as ThreadCount
 from device_agent.record.schema import Held, limits, read, record, write
 from sdk import models
+from sdk.api.board_requests import Threads
 from sdk.api.files.golden import golden_pair
-from sdk.api.measuring.measure import Threads, measure
+from sdk.api.measuring.measure import measure
 from sdk.deploy.session import Session, open_session
 from sdk.deploy.target import Target
 from sdk.errors import DataError, ModelError
