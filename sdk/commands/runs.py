@@ -10,7 +10,7 @@ from device_agent.errors import ArmletError
 from sdk.api.board_requests import Bench, Evaluate, Tune
 from sdk.commands.arguments import board_argument, recipe_arguments, target, target_arguments
 from sdk.commands.options import add_options, request
-from sdk.commands.output import print_result, progress_bar
+from sdk.commands.output import progress_bar, show
 from sdk.commands.register import add_command
 from sdk.tools.values import share
 
@@ -125,7 +125,7 @@ def _tune(arguments: argparse.Namespace) -> None:
         tuned = tune(arguments.board, arguments.model, request(Tune, arguments), progress)
     if arguments.output is not None:
         api.write_tuned(tuned, arguments.output)
-    print_result(arguments, tuned.to_json(), lambda terminal: terminal.tuned(tuned))
+    show(arguments, tuned)
 
 
 def _bench(arguments: argparse.Namespace) -> None:
@@ -142,7 +142,7 @@ def _bench(arguments: argparse.Namespace) -> None:
         report = bench(arguments.board, arguments.models, request(Bench, arguments), progress)
     if arguments.output is not None:
         api.write_run(report, arguments.output)
-    print_result(arguments, report.to_json(), lambda terminal: terminal.report(report))
+    show(arguments, report)
 
 
 def _need_board(arguments: argparse.Namespace) -> None:
@@ -160,7 +160,7 @@ def _bench_suite(arguments: argparse.Namespace) -> None:
             table = api.run_size_suite(networks=arguments.only, progress=progress)
         if arguments.output is not None:
             api.write_run(table, arguments.output)
-        print_result(arguments, table.to_json(), lambda terminal: terminal.size_suite(table))
+        show(arguments, table)
         return
     if arguments.suite in (None, DEEP_COMPRESSION.name) or arguments.models:
         raise ModelError(
@@ -184,39 +184,31 @@ def _bench_suite(arguments: argparse.Namespace) -> None:
         )
     if arguments.output is not None:
         api.write_run(result, arguments.output)
-    print_result(arguments, result.to_json(), lambda terminal: terminal.suite(result))
+    show(arguments, result)
 
 
 def _report(arguments: argparse.Namespace) -> None:
     from sdk import api
-    from sdk.api.measuring.size_suite import SizeRun
-    from sdk.api.measuring.suites import SuiteRun
+    from sdk.explain.run import Report
 
     tuned = api.read_tuned(arguments.run_file)
     if tuned is not None:
         if arguments.html is not None:
             api.write_tuned_html(tuned, arguments.html)
-        print_result(arguments, tuned.to_json(), lambda terminal: terminal.tuned(tuned))
+        show(arguments, tuned)
         return
     found = api.read_record(arguments.run_file)
     if arguments.html is not None:
         api.write_html(found, arguments.html)
 
-    def show(terminal: Any) -> Any:
-        if isinstance(found, SuiteRun):
-            return terminal.suite(found)
-        if isinstance(found, SizeRun):
-            return terminal.size_suite(found)
-        return terminal.report(found, operators=arguments.operators)
-
-    print_result(arguments, found.to_json(), show)
+    show(arguments, found, **({"operators": arguments.operators} if isinstance(found, Report) else {}))
 
 
 def _compare(arguments: argparse.Namespace) -> int:
     from sdk import api
 
     result = api.compare_runs(arguments.old, arguments.new, limit=arguments.fail_if_slower)
-    print_result(arguments, result.to_json(), lambda terminal: terminal.against(result))
+    show(arguments, result)
     return EXIT_SLOWER if result.slower else 0
 
 
@@ -225,7 +217,7 @@ def _eval(arguments: argparse.Namespace) -> None:
 
     with progress_bar(arguments) as progress:
         result = evaluate(arguments.board, arguments.model, request(Evaluate, arguments), progress)
-    print_result(arguments, result.to_json(), lambda terminal: terminal.evaluation(result))
+    show(arguments, result)
 
 
 def _demo(arguments: argparse.Namespace) -> None:
@@ -242,4 +234,4 @@ def _demo(arguments: argparse.Namespace) -> None:
         )
     if arguments.output is not None:
         api.write_run(report, arguments.output)
-    print_result(arguments, report.to_json(), lambda terminal: terminal.report(report))
+    show(arguments, report)
