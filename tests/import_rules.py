@@ -111,7 +111,7 @@ ROOMS: dict[str, Room] = {
     "sdk.report.page": _room(
         "device_agent.record sdk.errors sdk.explain sdk.report sdk.report.terminal", pure=True
     ),
-    "sdk.api": _room("sdk.package sdk.board.description sdk.explain sdk.deploy.agent"),
+    "sdk.api": _room("sdk.tools sdk.package sdk.board.description sdk.explain sdk.deploy.agent sdk.deploy"),
     "sdk.api.files": _room(
         "device_agent.record device_agent.package.codec device_agent.package sdk.errors "
         "sdk.tools sdk.tools.system sdk.graph sdk.graph.on_host sdk.models sdk.package "
@@ -138,9 +138,9 @@ ROOMS: dict[str, Room] = {
         "sdk.api.boards sdk.api.measuring"
     ),
     "sdk.commands": _room(
-        "device_agent.errors device_agent.record sdk.errors sdk.tools.system "
-        "sdk.board sdk.explain sdk.deploy.agent sdk.deploy.fleet "
-        "sdk.deploy.native sdk.report.terminal sdk.api sdk.api.files sdk.api.boards "
+        "device_agent.errors device_agent.record sdk.errors sdk.tools sdk.tools.system "
+        "sdk.board sdk.explain sdk.deploy.agent sdk.deploy.fleet sdk.deploy.native "
+        "sdk.deploy sdk.report.terminal sdk.api sdk.api.files sdk.api.boards "
         "sdk.api.measuring"
     ),
     "sdk.cli": _room("device_agent.errors sdk sdk.commands"),

@@ -4,7 +4,7 @@ This is where stages are put together; they do not know each other.
 
 Names are looked up when they are first used, so that a command loads no more than it needs.
 
-May import: sdk.board.description, sdk.deploy.agent, sdk.explain, sdk.package.
+May import: sdk.board.description, sdk.deploy, sdk.deploy.agent, sdk.explain, sdk.package, sdk.tools.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from sdk.api.option import PathLike, option
-from sdk.api.values import LABELS, PREPROCESS, byte_count, count, duration, positive, price, shape
+from sdk.api.values import LABELS, PREPROCESS, PathLike
+from sdk.tools.option import option
+from sdk.tools.values import byte_count, count, duration, positive, price, shape
 
 LEARN = "what to learn from"
 REACH = "what to reach"

@@ -6,7 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from sdk.api.values import LABELS, PREPROCESS, positive, shape
+from sdk.api.values import LABELS, PREPROCESS
+from sdk.commands.options import add_options
+from sdk.deploy.target import Address, Target
+from sdk.tools.option import options_of
+from sdk.tools.values import shape
 
 
 def model_argument(sub: argparse.ArgumentParser) -> None:
@@ -38,45 +42,33 @@ def recipe_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--clusters", type=int, default=32, help="centroids per layer, 0 for none (default: 32)")
 
 
-def board_arguments(sub: argparse.ArgumentParser, board: str | None = None, *, required: bool = True) -> None:
+def board_argument(sub: argparse.ArgumentParser, board: str | None = None, *, required: bool = True) -> None:
     sub.add_argument(
         "--board",
         required=required and board is None,
         default=board,
         help="name of a board, see `sdk boards`" + (f" (default: {board})" if board else ""),
     )
-    address_arguments(sub)
+
+
+def board_arguments(sub: argparse.ArgumentParser, board: str | None = None, *, required: bool = True) -> None:
+    board_argument(sub, board, required=required)
+    add_options(sub, Address)
 
 
 def target_arguments(
     sub: argparse.ArgumentParser, board: str | None = None, *, required: bool = True
 ) -> None:
-    board_arguments(sub, board, required=required)
-    sub.add_argument(
-        "--runtime", choices=("tflite-runtime", "ai-edge-litert"), help="default: as the board's file says"
-    )
-    sub.add_argument("--kernel", choices=("auto", "c", "numpy"), default="auto", help="decoder on the board")
-
-
-def address_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--host", help="address of the board, or a name of ~/.ssh/config")
-    sub.add_argument("--port", type=positive, help="port of its SSH server (default: 22)")
-    sub.add_argument("--user", help="login name (default: as ~/.ssh/config or the board's file says)")
-    sub.add_argument("--key", type=Path, help="private key (default: the SSH agent and the usual files)")
-    sub.add_argument(
-        "--accept-new-host-key",
-        action="store_true",
-        help="trust the key of a host that is not in known_hosts; a changed key is always refused",
-    )
+    board_argument(sub, board, required=required)
+    add_options(sub, Target)
 
 
 def address(arguments: argparse.Namespace) -> dict[str, Any]:
-    names = ("host", "port", "user", "key", "accept_new_host_key")
-    return {name: getattr(arguments, name) for name in names}
+    return {name: getattr(arguments, name) for name in options_of(Address)}
 
 
 def target(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {**address(arguments), "runtime": arguments.runtime, "kernel": arguments.kernel}
+    return {name: getattr(arguments, name) for name in options_of(Target)}
 
 
 def output_argument(sub: argparse.ArgumentParser, help_text: str) -> None:

@@ -7,10 +7,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from sdk.api.values import positive
-from sdk.commands.arguments import address, address_arguments, board_arguments, target, target_arguments
-from sdk.commands.output import print_result, progress_bar
+from sdk.commands.arguments import address, board_arguments, target, target_arguments
+from sdk.commands.options import add_options
+from sdk.commands.output import print_result, progress_bar, show
 from sdk.commands.register import add_command
+from sdk.deploy.target import Address
+from sdk.tools.values import positive
 
 
 def register(commands: Any) -> None:
@@ -42,7 +44,7 @@ def register(commands: Any) -> None:
         "sdk board probe --host raspberrypi.local",
     )
     sub.add_argument("--board", help="for boards on this machine (local, virtual-arm64), or to compare with")
-    address_arguments(sub)
+    add_options(sub, Address)
 
     sub = add_command(
         board_commands,
@@ -53,7 +55,7 @@ def register(commands: Any) -> None:
     )
     sub.add_argument("name", help="what --board will call it")
     sub.add_argument("--replace", action="store_true", help="write over a file of that name")
-    address_arguments(sub)
+    add_options(sub, Address)
 
     for name, run, summary in (
         ("start", _board_start, "start an emulated ARM board on this machine (needs root)"),
@@ -118,7 +120,7 @@ def _board_probe(arguments: argparse.Namespace) -> None:
 
     with progress_bar(arguments) as progress:
         probed = probing.probe_board(arguments.board, progress=progress, **address(arguments))
-    print_result(arguments, probed.to_json(), lambda terminal: terminal.probed(probed))
+    show(arguments, probed)
 
 
 def _board_add(arguments: argparse.Namespace) -> None:
@@ -139,7 +141,7 @@ def _board_start(arguments: argparse.Namespace) -> None:
 
     with progress_bar(arguments) as progress:
         status = virtual_board.start(arguments.board, progress=progress)
-    print_result(arguments, status.to_json(), lambda terminal: terminal.board_status(status))
+    show(arguments, status)
 
 
 def _board_stop(arguments: argparse.Namespace) -> None:
@@ -156,7 +158,7 @@ def _board_status(arguments: argparse.Namespace) -> None:
     from sdk.board import virtual as virtual_board
 
     status = virtual_board.status(arguments.board)
-    print_result(arguments, status.to_json(), lambda terminal: terminal.board_status(status))
+    show(arguments, status)
 
 
 def _board_require_signatures(arguments: argparse.Namespace) -> None:
@@ -182,4 +184,4 @@ def _board_calibrate(arguments: argparse.Namespace) -> None:
         result = api.calibrate_board(
             arguments.board, threads=arguments.threads, **target(arguments), progress=progress
         )
-    print_result(arguments, result.to_json(), lambda terminal: terminal.calibration(result))
+    show(arguments, result)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from sdk.commands.output import print_result, progress_bar
+from sdk.commands.output import print_result, progress_bar, show
 from sdk.commands.register import add_command
 
 
@@ -62,7 +62,7 @@ def _export(arguments: argparse.Namespace) -> None:
 
     with progress_bar(arguments) as progress:
         result = api.export_releases(arguments.models, arguments.output, arguments.format, progress=progress)
-    print_result(arguments, result.to_json(), lambda terminal: terminal.exported(result))
+    show(arguments, result)
 
 
 def _native(arguments: argparse.Namespace) -> None:

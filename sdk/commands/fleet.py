@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from device_agent.errors import ArmletError
-from sdk.api.values import positive
-from sdk.commands.output import print_result, progress_bar, say
+from sdk.commands.output import progress_bar, say, show
+from sdk.tools.values import positive
 
 EXIT_NOT_ALL = 1
 EXIT_INTERRUPTED = 130
@@ -113,7 +113,7 @@ def deploy(arguments: argparse.Namespace) -> int:
             accept_new_host_key=arguments.accept_new_host_key,
             watch=watch,
         )
-    _print(arguments, result, lambda terminal: terminal.fleet_deployed(result))
+    _print(arguments, result)
     if result.ended == "interrupted":
         return EXIT_INTERRUPTED
     return 0 if result.succeeded else EXIT_NOT_ALL
@@ -124,7 +124,7 @@ def status(arguments: argparse.Namespace) -> int:
 
     with progress_bar(arguments) as progress:
         result = api.fleet_status(arguments.inventory, **_options(arguments), progress=progress)
-    _print(arguments, result, lambda terminal: terminal.fleet_overview(result))
+    _print(arguments, result)
     return 0 if result.succeeded else EXIT_NOT_ALL
 
 
@@ -140,7 +140,7 @@ def rollback(arguments: argparse.Namespace) -> int:
             **_options(arguments),
             progress=progress,
         )
-    _print(arguments, result, lambda terminal: terminal.fleet_went_back(result))
+    _print(arguments, result)
     return 0 if result.succeeded else EXIT_NOT_ALL
 
 
@@ -155,14 +155,14 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _print(arguments: argparse.Namespace, result: Any, render: Callable[[Any], Any]) -> None:
+def _print(arguments: argparse.Namespace, result: Any) -> None:
     for note in result.notes:
         say("note", note)
     if arguments.output is not None:
         from sdk.tools.system.files import write_file
 
         write_file(arguments.output, json.dumps(result.to_json(), indent=2).encode() + b"\n")
-    print_result(arguments, result.to_json(), render)
+    show(arguments, result)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from sdk.api.compress_request import Compress
-from sdk.api.values import positive, size
 from sdk.commands.arguments import model_argument, output_argument, shape_argument, usage_arguments
 from sdk.commands.options import add_options, request
-from sdk.commands.output import print_result, progress_bar
+from sdk.commands.output import print_result, progress_bar, show
 from sdk.commands.register import add_command
+from sdk.tools.values import positive, size
 
 ZOO_OPTIONS = {
     "width": "multiplier of the channels: MobileNet",
@@ -146,7 +145,7 @@ def _convert(arguments: argparse.Namespace) -> None:
             labels=arguments.labels,
             progress=progress,
         )
-    print_result(arguments, result.to_json(), lambda terminal: terminal.converted(result))
+    show(arguments, result)
 
 
 def _compress(arguments: argparse.Namespace) -> None:
@@ -156,7 +155,7 @@ def _compress(arguments: argparse.Namespace) -> None:
         result = compressing.compress(
             arguments.model, arguments.output, request(Compress, arguments), progress
         )
-    print_result(arguments, result.to_json(), lambda terminal: terminal.compressed(result))
+    show(arguments, result)
 
 
 @contextmanager
@@ -186,28 +185,28 @@ def _pack(arguments: argparse.Namespace) -> None:
             labels=arguments.labels,
             progress=progress,
         )
-    print_result(arguments, result.to_json(), lambda terminal: terminal.packed(result))
+    show(arguments, result)
 
 
 def _unpack(arguments: argparse.Namespace) -> None:
     from sdk import api
 
     result = api.unpack_package(arguments.package, arguments.output, kernel=arguments.kernel)
-    print_result(arguments, result.to_json(), lambda terminal: terminal.unpacked(result))
+    show(arguments, result)
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
     from sdk import api
 
     result = api.inspect_package(arguments.package)
-    print_result(arguments, result.to_json(), lambda terminal: terminal.inspection(result))
+    show(arguments, result)
 
 
 def _diff(arguments: argparse.Namespace) -> None:
     from sdk import api
 
     result = api.diff_packages(arguments.before, arguments.after)
-    print_result(arguments, dataclasses.asdict(result), lambda terminal: terminal.package_diff(result))
+    show(arguments, result)
 
 
 def _zoo(arguments: argparse.Namespace) -> None:
@@ -232,14 +231,14 @@ def _zoo(arguments: argparse.Namespace) -> None:
         result = api.write_zoo_model(
             arguments.network, arguments.output, **common, seed=arguments.seed, progress=progress, **options
         )
-    print_result(arguments, result.to_json(), lambda terminal: terminal.converted(result))
+    show(arguments, result)
 
 
 def _sign(arguments: argparse.Namespace) -> None:
     from sdk.api.files import signatures
 
     result = signatures.sign_package(arguments.package, arguments.key)
-    print_result(arguments, result.to_json(), lambda terminal: terminal.signed(result))
+    show(arguments, result)
 
 
 def _verify(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""A command's arguments, made of the request record of its verb (:mod:`sdk.api.option`), and back."""
+"""A command's arguments, made of the request record of its verb (:mod:`sdk.tools.option`), and back."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import argparse
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from sdk.api.option import Option, options_of
+from sdk.tools.option import Option, options_of
 
 _Request = TypeVar("_Request")
 
 
-def add_options(parser: argparse.ArgumentParser, request: type) -> None:
-    """An argument for every option of the record, in the groups that it names."""
+def add_options(parser: argparse.ArgumentParser, request: type) -> dict[str, Any]:
+    """An argument for every option of the record, in the groups that it names. Returns these."""
     groups: dict[str, argparse._ArgumentGroup] = {}
     for name, said in options_of(request).items():
         within: Any = parser
@@ -21,6 +21,7 @@ def add_options(parser: argparse.ArgumentParser, request: type) -> None:
                 groups[said.group] = parser.add_argument_group(said.group)
             within = groups[said.group]
         _add(within, name, said)
+    return groups
 
 
 def request(kind: type[_Request], namespace: argparse.Namespace, **more: Any) -> _Request:

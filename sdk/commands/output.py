@@ -6,12 +6,51 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from device_agent.record.visible import visible
 
 #: Tables are complete on so many; on fewer they would lose digits, so there the terminal may break their lines itself.
 LEAST_COLUMNS = 80
+
+
+#: Type of a result -> how :mod:`sdk.report.terminal.drawing` draws it. By name: a command imports its own alone.
+DRAWN_AS = {
+    "sdk.api.boards.evaluating.Evaluation": "evaluation",
+    "sdk.api.boards.fleet_results.FleetDeployment": "fleet_deployed",
+    "sdk.api.boards.fleet_results.FleetRollback": "fleet_went_back",
+    "sdk.api.boards.fleet_results.FleetStatus": "fleet_overview",
+    "sdk.api.boards.probing.Probed": "probed",
+    "sdk.api.measuring.runs.Against": "against",
+    "sdk.api.measuring.size_suite.SizeRun": "size_suite",
+    "sdk.api.measuring.suites.SuiteRun": "suite",
+    "sdk.api.results.BoardStatus": "board_overview",
+    "sdk.api.results.Compressed": "compressed",
+    "sdk.api.results.Converted": "converted",
+    "sdk.api.results.Deployment": "deployed",
+    "sdk.api.results.Exported": "exported",
+    "sdk.api.results.Packed": "packed",
+    "sdk.api.results.Signed": "signed",
+    "sdk.api.results.SlotStatus": "slot_changed",
+    "sdk.api.results.UnpackedFile": "unpacked",
+    "sdk.board.virtual.Status": "board_status",
+    "sdk.deploy.agent.services.Service": "service",
+    "sdk.deploy.agent.services.Services": "services",
+    "sdk.explain.calibration.Calibration": "calibration",
+    "sdk.explain.run.Report": "report",
+    "sdk.explain.tuning.Tuned": "tuned",
+    "sdk.package.diff.PackageDiff": "package_diff",
+    "sdk.package.inspection.Inspection": "inspection",
+}
+
+
+def show(arguments: argparse.Namespace, result: Any, **how: Any) -> None:
+    """A result: as JSON, or drawn as its type is; ``how`` goes to what draws it."""
+    document = result.to_json() if hasattr(result, "to_json") else asdict(result)
+    kind = type(result)
+    renderer = DRAWN_AS[f"{kind.__module__}.{kind.__qualname__}"]
+    print_result(arguments, document, lambda terminal: getattr(terminal, renderer)(result, **how))
 
 
 def print_result(arguments: argparse.Namespace, document: Any, render: Callable[[Any], Any]) -> None:

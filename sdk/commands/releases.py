@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from device_agent.errors import ArmletError
-from sdk.api.values import byte_count, duration, kept_releases
+from sdk.api.values import kept_releases
 from sdk.commands import fleet, services
 from sdk.commands.arguments import address, board_arguments, target, target_arguments
-from sdk.commands.output import print_result, progress_bar
+from sdk.commands.output import print_result, progress_bar, show
 from sdk.commands.register import add_command
+from sdk.tools.values import byte_count, duration
 
 
 def register(commands: Any) -> None:
@@ -119,7 +120,7 @@ def _deploy(arguments: argparse.Namespace) -> int | None:
         )
     if arguments.service:
         return services.deployed_as_service(arguments, result)
-    print_result(arguments, result.to_json(), lambda terminal: terminal.deployed(result))
+    show(arguments, result)
     return None
 
 
@@ -130,7 +131,7 @@ def _status(arguments: argparse.Namespace) -> int | None:
 
     with progress_bar(arguments) as progress:
         result = releases.board_status(arguments.board, progress=progress, **address(arguments))
-    print_result(arguments, result.to_json(), lambda terminal: terminal.board_overview(result))
+    show(arguments, result)
     return None
 
 
@@ -163,7 +164,7 @@ def _rollback(arguments: argparse.Namespace) -> int | None:
             progress=progress,
             **address(arguments),
         )
-    print_result(arguments, slot.to_json(), lambda terminal: terminal.slot_changed(slot))
+    show(arguments, slot)
     return None
 
 
@@ -174,4 +175,4 @@ def _confirm(arguments: argparse.Namespace) -> None:
         slot = releases.confirm_model(
             arguments.board, arguments.name, progress=progress, **address(arguments)
         )
-    print_result(arguments, slot.to_json(), lambda terminal: terminal.slot_changed(slot))
+    show(arguments, slot)

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from device_agent.errors import ArmletError
-from sdk.api.values import counts, positive, seconds, share, shares, sizes
-from sdk.commands.arguments import recipe_arguments, target, target_arguments, usage_arguments
-from sdk.commands.output import print_result, progress_bar
+from sdk.api.board_requests import Bench, Evaluate, Tune
+from sdk.commands.arguments import board_argument, recipe_arguments, target, target_arguments
+from sdk.commands.options import add_options, request
+from sdk.commands.output import progress_bar, show
 from sdk.commands.register import add_command
+from sdk.tools.values import share
 
 EXIT_SLOWER = 1  # sdk compare --fail-if-slower
 
@@ -25,37 +27,18 @@ def register(commands: Any) -> None:
         "sdk bench --board rpi4 --host raspberrypi.local mobilenet.armlet shufflenet.armlet",
     )
     sub.add_argument("models", nargs="*", type=Path, metavar="MODEL", help="packages or models")
-    target_arguments(sub, required=False)  # a table of sizes needs none
+    board_argument(sub, required=False)  # a table of sizes needs none
+    add_options(sub, Bench)
     sub.add_argument(
         "--suite",
         metavar="NAME",
         help="networks of a paper instead of MODELs: shufflenet-paper, or deep-compression (sizes; uses no board)",
     )
     sub.add_argument(
-        "--sizes",
-        type=sizes,
-        metavar="HxW[,HxW]",
-        help="images of these sizes, such as 224x224 (default: the model's own; of a suite, all)",
-    )
-    sub.add_argument(
         "--only",
         type=lambda text: tuple(text.split(",")),
         metavar="NETWORK[,NETWORK]",
         help="of a suite, by their names in the zoo, such as shufflenet_v1,alexnet",
-    )
-    sub.add_argument(
-        "--threads",
-        type=counts,
-        default=(1, "all"),
-        metavar="N[,N]",
-        help="threads of the runtime, a number or all (default: 1,all: two answers)",
-    )
-    sub.add_argument("--samples", type=positive, default=1024, help="inferences a model (default: 1024)")
-    sub.add_argument(
-        "--seconds", type=seconds, default=10.0, help="or this long, whichever is first (default: 10)"
-    )
-    sub.add_argument(
-        "--no-profile", dest="profile", action="store_false", help="do not time the operators, only the whole"
     )
     sub.add_argument(
         "-o", "--output", type=Path, metavar="RUN.json", help="keep the run, raw samples included"
@@ -69,8 +52,11 @@ def register(commands: Any) -> None:
         "sdk tune --board rpi4 --host raspberrypi.local mobilenet.keras --data images/ --max-loss 1",
     )
     sub.add_argument("model", type=Path, help="any float model that `sdk convert` reads")
-    target_arguments(sub)
-    _tune_arguments(sub)
+    board_argument(sub)
+    groups = add_options(sub, Tune)
+    groups["result"].add_argument(
+        "-o", "--output", type=Path, metavar="TUNED.json", help="keep the table, raw samples included"
+    )
 
     sub = add_command(
         commands,
@@ -110,13 +96,8 @@ def register(commands: Any) -> None:
         "sdk eval --board rpi4 --host raspberrypi.local mobilenet.armlet --data images/",
     )
     sub.add_argument("model", type=Path, help=".armlet package, or any model that `sdk convert` reads")
-    target_arguments(sub)
-    sub.add_argument("--data", type=Path, required=True, help="folder of images, or .npz with x and y")
-    sub.add_argument(
-        "--preprocess", help="tf, torch, 01, raw or mean=...:scale=... (default: as the package says)"
-    )
-    sub.add_argument("--split", choices=("train", "test"), help="where the data have both")
-    sub.add_argument("--limit", type=positive, help="at most so many images, taken evenly")
+    board_argument(sub)
+    add_options(sub, Evaluate)
 
     sub = add_command(
         commands,
@@ -136,85 +117,20 @@ def register(commands: Any) -> None:
     )
 
 
-def _tune_arguments(sub: argparse.ArgumentParser) -> None:
-    group = sub.add_argument_group("accuracy")
-    group.add_argument(
-        "--data", type=Path, required=True, help="images, labels optional: a folder or an .npz"
-    )
-    group.add_argument("--check", type=Path, metavar="DATA", help="other images to measure the loss on")
-    usage_arguments(group, 'as the model says, else "tf"')
-    group.add_argument(
-        "--max-loss",
-        type=float,
-        required=True,
-        metavar="POINTS",
-        help="of top-1 that a variant may lose, or of equal answers",
-    )
-    group = sub.add_argument_group("variants, besides dense float and int8")
-    group.add_argument(
-        "--sparsities",
-        type=shares,
-        default=(0.7, 0.8, 0.9),
-        metavar="X[,X]",
-        help="shares of zeros (default: 0.7,0.8,0.9)",
-    )
-    group.add_argument(
-        "--effort",
-        choices=("none", "calibrate", "train"),
-        default="calibrate",
-        help="how zeros are made, as in `sdk compress` (default: calibrate)",
-    )
-    group.add_argument("--samples", type=positive, metavar="N", help="at most so many images to calibrate on")
-    group.add_argument("--epochs", type=positive, default=30, help="of training (default: 30)")
-    group = sub.add_argument_group("measurement")
-    group.add_argument(
-        "--threads", type=counts, metavar="N[,N]", help="of the runtime (default: 1 and all cores)"
-    )
-    group.add_argument("--inferences", type=positive, default=256, help="a candidate (default: 256)")
-    group.add_argument(
-        "--seconds", type=seconds, default=5.0, help="or this long, whichever is first (default: 5)"
-    )
-    group = sub.add_argument_group("result")
-    group.add_argument(
-        "--no-deploy", dest="deploy", action="store_false", help="measure only; nothing stays on the board"
-    )
-    group.add_argument("--keep", type=Path, metavar="FILE.armlet", help="write the winner's package here too")
-    group.add_argument(
-        "-o", "--output", type=Path, metavar="TUNED.json", help="keep the table, raw samples included"
-    )
-
-
 def _tune(arguments: argparse.Namespace) -> None:
     from sdk import api
+    from sdk.api.measuring.tune import tune
 
     with progress_bar(arguments) as progress:
-        tuned = api.tune_model(
-            arguments.board,
-            arguments.model,
-            arguments.data,
-            **target(arguments),
-            max_loss=arguments.max_loss,
-            check=arguments.check,
-            preprocess=arguments.preprocess,
-            labels=arguments.labels,
-            sparsities=arguments.sparsities,
-            effort=arguments.effort,
-            samples=arguments.samples,
-            epochs=arguments.epochs,
-            threads=arguments.threads,
-            inferences=arguments.inferences,
-            seconds=arguments.seconds,
-            deploy=arguments.deploy,
-            keep=arguments.keep,
-            progress=progress,
-        )
+        tuned = tune(arguments.board, arguments.model, request(Tune, arguments), progress)
     if arguments.output is not None:
         api.write_tuned(tuned, arguments.output)
-    print_result(arguments, tuned.to_json(), lambda terminal: terminal.tuned(tuned))
+    show(arguments, tuned)
 
 
 def _bench(arguments: argparse.Namespace) -> None:
     from sdk import api
+    from sdk.api.measuring.bench import bench
 
     if arguments.suite is not None or arguments.only is not None:
         _bench_suite(arguments)
@@ -223,20 +139,10 @@ def _bench(arguments: argparse.Namespace) -> None:
         raise ArmletError("there is nothing to measure", expected="a MODEL or --suite NAME")
     _need_board(arguments)
     with progress_bar(arguments) as progress:
-        report = api.bench_models(
-            arguments.board,
-            arguments.models,
-            **target(arguments),
-            sizes=arguments.sizes,
-            threads=arguments.threads,
-            samples=arguments.samples,
-            seconds=arguments.seconds,
-            profile=arguments.profile,
-            progress=progress,
-        )
+        report = bench(arguments.board, arguments.models, request(Bench, arguments), progress)
     if arguments.output is not None:
         api.write_run(report, arguments.output)
-    print_result(arguments, report.to_json(), lambda terminal: terminal.report(report))
+    show(arguments, report)
 
 
 def _need_board(arguments: argparse.Namespace) -> None:
@@ -254,7 +160,7 @@ def _bench_suite(arguments: argparse.Namespace) -> None:
             table = api.run_size_suite(networks=arguments.only, progress=progress)
         if arguments.output is not None:
             api.write_run(table, arguments.output)
-        print_result(arguments, table.to_json(), lambda terminal: terminal.size_suite(table))
+        show(arguments, table)
         return
     if arguments.suite in (None, DEEP_COMPRESSION.name) or arguments.models:
         raise ModelError(
@@ -278,57 +184,40 @@ def _bench_suite(arguments: argparse.Namespace) -> None:
         )
     if arguments.output is not None:
         api.write_run(result, arguments.output)
-    print_result(arguments, result.to_json(), lambda terminal: terminal.suite(result))
+    show(arguments, result)
 
 
 def _report(arguments: argparse.Namespace) -> None:
     from sdk import api
-    from sdk.api.measuring.size_suite import SizeRun
-    from sdk.api.measuring.suites import SuiteRun
+    from sdk.explain.run import Report
 
     tuned = api.read_tuned(arguments.run_file)
     if tuned is not None:
         if arguments.html is not None:
             api.write_tuned_html(tuned, arguments.html)
-        print_result(arguments, tuned.to_json(), lambda terminal: terminal.tuned(tuned))
+        show(arguments, tuned)
         return
     found = api.read_record(arguments.run_file)
     if arguments.html is not None:
         api.write_html(found, arguments.html)
 
-    def show(terminal: Any) -> Any:
-        if isinstance(found, SuiteRun):
-            return terminal.suite(found)
-        if isinstance(found, SizeRun):
-            return terminal.size_suite(found)
-        return terminal.report(found, operators=arguments.operators)
-
-    print_result(arguments, found.to_json(), show)
+    show(arguments, found, **({"operators": arguments.operators} if isinstance(found, Report) else {}))
 
 
 def _compare(arguments: argparse.Namespace) -> int:
     from sdk import api
 
     result = api.compare_runs(arguments.old, arguments.new, limit=arguments.fail_if_slower)
-    print_result(arguments, result.to_json(), lambda terminal: terminal.against(result))
+    show(arguments, result)
     return EXIT_SLOWER if result.slower else 0
 
 
 def _eval(arguments: argparse.Namespace) -> None:
-    from sdk import api
+    from sdk.api.boards.evaluating import evaluate
 
     with progress_bar(arguments) as progress:
-        result = api.evaluate_on_board(
-            arguments.board,
-            arguments.model,
-            arguments.data,
-            preprocess=arguments.preprocess,
-            split=arguments.split,
-            limit=arguments.limit,
-            **target(arguments),
-            progress=progress,
-        )
-    print_result(arguments, result.to_json(), lambda terminal: terminal.evaluation(result))
+        result = evaluate(arguments.board, arguments.model, request(Evaluate, arguments), progress)
+    show(arguments, result)
 
 
 def _demo(arguments: argparse.Namespace) -> None:
@@ -345,4 +234,4 @@ def _demo(arguments: argparse.Namespace) -> None:
         )
     if arguments.output is not None:
         api.write_run(report, arguments.output)
-    print_result(arguments, report.to_json(), lambda terminal: terminal.report(report))
+    show(arguments, report)

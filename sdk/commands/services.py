@@ -7,7 +7,7 @@ from typing import Any
 
 from device_agent.errors import ArmletError
 from sdk.commands.arguments import address, board_arguments
-from sdk.commands.output import print_result, progress_bar, say
+from sdk.commands.output import print_result, progress_bar, say, show
 from sdk.commands.register import add_command
 
 EXIT_BAD_INPUT = 2
@@ -81,7 +81,7 @@ def _status(arguments: argparse.Namespace) -> None:
         result = services.service_status(
             arguments.board, arguments.name, progress=progress, **address(arguments)
         )
-    print_result(arguments, result.to_json(), lambda terminal: terminal.services(result))
+    show(arguments, result)
 
 
 def _start(arguments: argparse.Namespace) -> None:
@@ -99,7 +99,7 @@ def _stop(arguments: argparse.Namespace) -> None:
 def _change(arguments: argparse.Namespace, function: Any) -> None:
     with progress_bar(arguments) as progress:
         service = function(arguments.board, arguments.name, progress=progress, **address(arguments))
-    print_result(arguments, service.to_json(), lambda terminal: terminal.service(service))
+    show(arguments, service)
 
 
 def _remove(arguments: argparse.Namespace) -> None:

@@ -6,7 +6,6 @@ import posixpath
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdk.board.catalogue import load_board
@@ -15,25 +14,12 @@ from sdk.board.ssh.connection import connect
 from sdk.deploy.agent.remote_agent import RemoteAgent
 from sdk.deploy.provision.kernel import KernelBuildError, build
 from sdk.deploy.provision.provisioning import Provisioned, provision
+from sdk.deploy.target import Target
 from sdk.errors import BoardError, RemoteError
 from sdk.tools.progress import Progress, silent
 
 if TYPE_CHECKING:
     from sdk.board.ssh.command import Connection
-
-
-@dataclass(frozen=True)
-class Target:
-    """Which board, how to reach it, and what to run there. None: as ssh and the board's file say."""
-
-    host: str | None = None
-    port: int | None = None
-    user: str | None = None
-    key: Path | None = None
-    accept_new_host_key: bool = False
-    known_hosts: Path | None = None
-    runtime: str | None = None
-    kernel: str = "auto"  # decoder on the board: "auto", "c" or "numpy"
 
 
 @dataclass(frozen=True)

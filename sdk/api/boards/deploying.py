@@ -11,12 +11,13 @@ from device_agent.package.codec.format import MAGIC
 from sdk.api.files.golden import remembered_golden
 from sdk.api.files.packing import A_PACKAGE, name_of
 from sdk.api.files.usage import metadata_of_tflite
-from sdk.api.option import PathLike
 from sdk.api.results import Deployment
+from sdk.api.values import PathLike
 from sdk.board.ssh import signing
 from sdk.deploy.agent.remote_agent import NO_LIMITS, CheckLimits
 from sdk.deploy.provision.provisioning import prefer
-from sdk.deploy.session import Target, open_session
+from sdk.deploy.session import open_session
+from sdk.deploy.target import Target
 from sdk.graph.on_host.convert import convert
 from sdk.graph.writer import write_graph
 from sdk.package import pack as packer
@@ -40,7 +41,7 @@ def deploy_model(
     old one running until :func:`sdk.confirm_model`. A signature beside the package (``sdk sign``) goes with it.
     ``keep``: how many releases of that name the board keeps, the current one included; None: as the board's file says
     (``keep_releases``), else as before, at first 2. ``limits``: what the new release may need there. ``target``: see
-    :class:`sdk.deploy.session.Target`.
+    :class:`sdk.deploy.target.Target`.
     """
     name, package = package_of(source, progress)
     signature = signing.signature_of(source, package)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from device_agent.package import reader as package_format
+from sdk.api.board_requests import Evaluate, EvaluateOptions
 from sdk.api.boards.deploying import package_of
 from sdk.api.files.golden import remembered_golden
-from sdk.api.option import PathLike
+from sdk.api.values import PathLike
 from sdk.board.ssh import signing
-from sdk.deploy.session import Target, open_session
+from sdk.deploy.session import Session, open_session
+from sdk.graph.dataset import Dataset
 from sdk.graph.on_host.data import load_dataset
 from sdk.graph.on_host.evaluate import predict
 from sdk.graph.reader import read_graph
+from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: Images go to the board in batches of about this many bytes, so that no more is ever in memory.
 BATCH_BYTES = 16 << 20
@@ -51,32 +57,32 @@ def evaluate_on_board(
     source: PathLike,
     data: PathLike,
     *,
-    preprocess: str | None = None,
-    split: str | None = None,
-    limit: int | None = None,
     progress: Progress = silent,
-    **target: Any,
+    **options: Unpack[EvaluateOptions],
 ) -> Evaluation:
     """Deploys a package (or model) and counts its right answers there and here, batch by batch.
 
-    ``preprocess`` is what the package's own metadata say by default, else "tf". ``target``: see
-    :class:`sdk.deploy.session.Target`.
+    ``preprocess`` is what the package's own metadata say by default, else "tf". ``options``: see
+    :class:`sdk.api.board_requests.Evaluate`. Raises TypeError for others.
     """
+    request = build(Evaluate, {"data": data, **options}, function="evaluate_on_board")
+    return evaluate(board, source, request, progress)
+
+
+def evaluate(board: str, source: PathLike, request: Evaluate, progress: Progress = silent) -> Evaluation:
+    """What :func:`evaluate_on_board` does, asked for with a record."""
     name, package = package_of(source, progress)
     decoded = package_format.unpack(package)
     graph = read_graph(decoded.tflite)
     stated = decoded.package.metadata.get("input", {}).get("preprocess")
     dataset = load_dataset(
-        data,
+        request.data,
         input_shape=graph.tensors[graph.inputs[0]].shape[1:],
-        preprocess=preprocess or stated or "tf",
-        split=split,
-        limit=limit,
+        preprocess=request.preprocess or stated or "tf",
+        split=request.split,
+        limit=request.limit,
     )
-    size = max(1, BATCH_BYTES // max(1, 4 * int(np.prod(dataset.input_shape))))
-    counts = {"agree": 0, "host_top1": 0, "host_top5": 0, "board_top1": 0, "board_top5": 0}
-    seconds, classes, done = 0.0, 0, 0
-    with open_session(board, Target(**target), progress) as session:
+    with open_session(board, request, progress) as session:
         session.agent.deploy(
             package,
             name,
@@ -84,34 +90,41 @@ def evaluate_on_board(
             signature=signing.signature_of(source, package),
             progress=progress,
         )
-        for images, labels in dataset.batches(size):
-            progress("evaluate", done, len(dataset))
-            here = predict(decoded.tflite, images).reshape(len(images), -1)
-            run = session.agent.run(name, images, kernel=session.kernel)
-            there = run.outputs.reshape(len(images), -1)
-            seconds += run.seconds
-            classes = here.shape[1]
-            counts["agree"] += int(np.sum(np.argmax(here, 1) == np.argmax(there, 1)))
-            if labels is not None:
-                for place, scores in (("host", here), ("board", there)):
-                    counts[f"{place}_top1"] += hits(scores, labels, 1)
-                    counts[f"{place}_top5"] += hits(scores, labels, 5)
-            done += len(images)
-        labelled = dataset.labels is not None
+        counted = _count(session, name, decoded.tflite, dataset, progress)
         return Evaluation(
             name=name,
             board=session.board.name,
             data=dataset.name,
             samples=len(dataset),
-            host_top1=counts["host_top1"] if labelled else None,
-            host_top5=counts["host_top5"] if labelled and classes > 5 else None,
-            board_top1=counts["board_top1"] if labelled else None,
-            board_top5=counts["board_top5"] if labelled and classes > 5 else None,
-            agree=counts["agree"],
-            board_seconds=seconds,
             runtime=session.provisioned.runtime,
             runtime_version=session.provisioned.runtime_version,
+            **counted,
         )
+
+
+def _count(
+    session: Session, name: str, tflite: bytes, dataset: Dataset, progress: Progress
+) -> dict[str, Any]:
+    """The fields of :class:`Evaluation` that are counted."""
+    size = max(1, BATCH_BYTES // max(1, 4 * int(np.prod(dataset.input_shape))))
+    counts = {"agree": 0, "host_top1": 0, "host_top5": 0, "board_top1": 0, "board_top5": 0}
+    seconds, classes, done = 0.0, 0, 0
+    for images, labels in dataset.batches(size):
+        progress("evaluate", done, len(dataset))
+        here = predict(tflite, images).reshape(len(images), -1)
+        run = session.agent.run(name, images, kernel=session.kernel)
+        there = run.outputs.reshape(len(images), -1)
+        seconds += run.seconds
+        classes = here.shape[1]
+        counts["agree"] += int(np.sum(np.argmax(here, 1) == np.argmax(there, 1)))
+        if labels is not None:
+            for place, scores in (("host", here), ("board", there)):
+                counts[f"{place}_top1"] += hits(scores, labels, 1)
+                counts[f"{place}_top5"] += hits(scores, labels, 5)
+        done += len(images)
+    known = {"top1": dataset.labels is not None, "top5": dataset.labels is not None and classes > 5}
+    told = {key: value if known.get(key[-4:], True) else None for key, value in counts.items()}
+    return {**told, "board_seconds": seconds}
 
 
 def hits(scores: np.ndarray, labels: np.ndarray, k: int) -> int:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from sdk.api.boards.deploying import package_of
 from sdk.api.files.golden import remembered_golden
-from sdk.api.option import PathLike
 from sdk.api.results import Exported, ExportedRelease
+from sdk.api.values import PathLike
 from sdk.board.ssh import signing
 from sdk.deploy import exporting
 from sdk.package.release import PreparedRelease, prepare

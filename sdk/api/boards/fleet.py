@@ -25,8 +25,8 @@ from sdk.api.boards.fleet_results import (
 )
 from sdk.api.boards.releases import agent_of, status_of
 from sdk.api.files.golden import remembered_golden
-from sdk.api.option import PathLike
 from sdk.api.results import SlotStatus
+from sdk.api.values import PathLike
 from sdk.board.ssh import signing
 from sdk.deploy.agent.remote_agent import NO_LIMITS, CheckLimits
 from sdk.deploy.fleet.hosts import FleetHost, Inventory
@@ -34,7 +34,8 @@ from sdk.deploy.fleet.inventory import load_inventory
 from sdk.deploy.fleet.journal import Journal
 from sdk.deploy.fleet.rollout import GOOD, Outcome, Rollout, RolloutPlan
 from sdk.deploy.provision.provisioning import prefer, read_facts
-from sdk.deploy.session import Session, Target, open_connection, open_session
+from sdk.deploy.session import Session, open_connection, open_session
+from sdk.deploy.target import Target
 from sdk.errors import ArmletError, ConnectionFailed
 from sdk.package.release import Golden, PreparedRelease, prepare
 from sdk.tools.progress import Progress, silent

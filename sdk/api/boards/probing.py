@@ -16,7 +16,8 @@ from sdk.board.probe import Probe, probe
 from sdk.board.proposal import Proposal, propose
 from sdk.board.ssh.connection import connect
 from sdk.deploy.provision.wheels import RUNTIMES, why_not
-from sdk.deploy.session import Target, login
+from sdk.deploy.session import login
+from sdk.deploy.target import Target
 from sdk.errors import BoardError
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system.files import write_file
@@ -42,7 +43,7 @@ def probe_board(board: str | None = None, *, progress: Progress = silent, **targ
     """Looks at a board: over one connection, in one round trip, with nothing needed there but a shell.
 
     ``board`` is needed for boards on this machine alone; elsewhere it is the one to compare with, where the device
-    tree does not say which it is. ``target``: see :class:`sdk.deploy.session.Target`. Raises BoardError,
+    tree does not say which it is. ``target``: see :class:`sdk.deploy.target.Target`. Raises BoardError,
     ConnectionFailed or RemoteError.
     """
     known = load_board(board) if board is not None else None

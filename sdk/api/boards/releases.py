@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from device_agent.package.signature import ALLOWED_SIGNERS
-from sdk.api.option import PathLike
 from sdk.api.results import BoardStatus, SlotStatus
+from sdk.api.values import PathLike
 from sdk.board.ssh import signing
 from sdk.deploy.agent.remote_agent import RemoteAgent
-from sdk.deploy.session import Target, accepted_agent, agent_folder, open_connection
+from sdk.deploy.session import accepted_agent, agent_folder, open_connection
+from sdk.deploy.target import Target
 from sdk.errors import RemoteError
 from sdk.tools.progress import Progress, silent
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 def board_status(board: str, *, progress: Progress = silent, **target: Any) -> BoardStatus:
     """What is installed and deployed on a board; nothing at all where nothing was ever deployed.
 
-    ``target``: see :class:`sdk.deploy.session.Target`.
+    ``target``: see :class:`sdk.deploy.target.Target`.
     """
     with open_connection(board, Target(**target), progress) as (known, connection):
         return status_of(known, connection, progress)

@@ -16,7 +16,7 @@ def install_service(
     """Makes a deployed model a service that runs now and whenever the board starts; again, it changes nothing.
 
     ``options`` are those of ``python -m device_agent serve``, such as "--port 8080 --queue 32"; None keeps what the
-    service has. ``target``: see :class:`sdk.deploy.session.Target`. Raises RemoteError, also where no systemd runs.
+    service has. ``target``: see :class:`sdk.deploy.target.Target`. Raises RemoteError, also where no systemd runs.
     """
     with board_agent(board, target, progress) as agent:
         progress("start the service", 0, 0)

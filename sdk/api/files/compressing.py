@@ -18,8 +18,8 @@ from sdk.api.files import efforts
 from sdk.api.files.packing import inspect_bytes, name_of
 from sdk.api.files.studies import open_study
 from sdk.api.files.usage import package_metadata, usage_of
-from sdk.api.option import PathLike, build
 from sdk.api.results import Compressed
+from sdk.api.values import PathLike
 from sdk.board.catalogue import load_board
 from sdk.board.description.records import Board
 from sdk.compress.board_form import specialise
@@ -37,6 +37,7 @@ from sdk.graph.on_host.evaluate import predict, top1
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from sdk.package import pack as packer
+from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system import checkpoint
 from sdk.tools.system.files import read_file, write_file

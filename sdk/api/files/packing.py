@@ -11,8 +11,8 @@ from typing import Any
 from device_agent.package import kernel as kernels
 from device_agent.package import reader as package_format
 from sdk.api.files.usage import metadata_of_tflite, usage_of, with_usage
-from sdk.api.option import PathLike
 from sdk.api.results import Converted, Packed, UnpackedFile, ZooModel
+from sdk.api.values import PathLike
 from sdk.deploy.provision.kernel import KernelBuildError, build
 from sdk.errors import ModelError
 from sdk.explain import theory

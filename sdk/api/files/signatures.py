@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sdk.api.option import PathLike
 from sdk.api.results import Signed
+from sdk.api.values import PathLike
 from sdk.board.ssh import signing
 
 

@@ -3,43 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from device_agent.package import reader as package_format
+from sdk.api.board_requests import Bench, BenchOptions
 from sdk.api.boards.deploying import package_of, release_name
 from sdk.api.files.golden import remembered_golden
 from sdk.api.files.packing import name_of
-from sdk.api.measuring.measure import Threads, measure
-from sdk.api.option import PathLike
+from sdk.api.measuring.measure import measure
+from sdk.api.values import PathLike
 from sdk.board.ssh import signing
-from sdk.deploy.session import Target, open_session
+from sdk.deploy.session import open_session
 from sdk.errors import ModelError
 from sdk.explain.run import Report
 from sdk.explain.suites import Size, size_text
 from sdk.graph.on_host.input_size import at_size
 from sdk.graph.reader import read_graph
 from sdk.graph.writer import write_graph
+from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def bench_models(
     board: str,
     sources: Sequence[PathLike],
     *,
-    sizes: Sequence[Size] | None = None,
-    threads: Threads | Sequence[Threads] = 1,
-    samples: int = 1024,
-    seconds: float = 10.0,
-    profile: bool = True,
     progress: Progress = silent,
-    **target: Any,
+    **options: Unpack[BenchOptions],
 ) -> Report:
     """Deploys the models and measures them on the board, interleaved; the first is what others are compared with.
 
     Packages of one model are told apart by the names of their files. With ``sizes``, (height, width) each, every model
     is measured for images of these sizes instead of its own.
     ``threads``, ``samples``, ``seconds`` and ``profile``: see :func:`sdk.api.measuring.measure.measure`.
+    ``options``: see :class:`sdk.api.board_requests.Bench`. Raises TypeError for others.
     """
+    return bench(board, sources, build(Bench, options, function="bench_models"), progress)
+
+
+def bench(board: str, sources: Sequence[PathLike], request: Bench, progress: Progress = silent) -> Report:
+    """What :func:`bench_models` does, asked for with a record."""
+    sizes = request.sizes
     packages = _told_apart(sources, [package_of(source, progress) for source in sources])
     if sizes is not None:
         packages = [_at_size(*package, size, progress) for size in sizes for package in packages]
@@ -54,7 +61,7 @@ def bench_models(
         signatures = [signing.signature_of(s, p) for s, (_, p) in zip(sources, packages, strict=True)]
     else:
         signatures = [None] * len(packages)  # nobody has signed what was made just now
-    with open_session(board, Target(**target), progress) as session:
+    with open_session(board, request, progress) as session:
         for (name, package), signature in zip(packages, signatures, strict=True):
             session.agent.deploy(
                 package, name, golden=remembered_golden(package), signature=signature, progress=progress
@@ -62,10 +69,10 @@ def bench_models(
         return measure(
             session,
             packages,
-            threads=threads,
-            samples=samples,
-            seconds=seconds,
-            profile=profile,
+            threads=request.threads,
+            samples=request.samples,
+            seconds=request.seconds,
+            profile=request.profile,
             progress=progress,
         )
 

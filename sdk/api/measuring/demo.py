@@ -14,7 +14,8 @@ import numpy as np
 from device_agent.package import reader as package_format
 from sdk import api
 from sdk.compress.recipes.recipe import Recipe
-from sdk.deploy.session import Session, Target, open_session
+from sdk.deploy.session import Session, open_session
+from sdk.deploy.target import Target
 from sdk.explain.run import Accuracy, Report
 from sdk.graph.on_host.convert import convert
 from sdk.graph.on_host.evaluate import predict, top1
@@ -37,7 +38,7 @@ def run(
     **target: Any,
 ) -> Report:
     """Deploys the demo's two networks to ``board`` and returns the report. ``target``:
-    :class:`sdk.deploy.session.Target`."""
+    :class:`sdk.deploy.target.Target`."""
     recipe = Recipe(sparsity=sparsity, clusters=clusters)
     held_out = digits.load_splits()["test"]
     images = held_out.inputs()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -17,13 +17,15 @@ from device_agent.package.codec.format import MAGIC
 from device_agent.record.measurement import Measurement
 from device_agent.record.profile import KernelTime, Profile
 from device_agent.record.schema import MAX_JSON_BYTES, parse_json
+from sdk.api.board_requests import Threads
 from sdk.api.files.packing import inspect_decoded
 from sdk.board.catalogue import user_folder
 from sdk.board.description.records import Board
 from sdk.deploy.agent.profiles import RUNTIMES_WITH_PROFILER, profile_models, time_models
 from sdk.deploy.agent.remote_agent import ALL_THREADS
 from sdk.deploy.provision import instructions
-from sdk.deploy.session import Session, Target, open_session
+from sdk.deploy.session import Session, open_session
+from sdk.deploy.target import Target
 from sdk.errors import BoardError, DataError, ProvisionError, RemoteError
 from sdk.explain import breakdown, compare, gap, theory
 from sdk.explain.calibration import Calibration, best_rates, experiments
@@ -42,7 +44,6 @@ EMULATED_SECONDS = 0.1
 PROFILE_SECONDS = 5.0
 
 #: A number of threads, or "all".
-Threads = int | Literal["all"]
 
 
 @dataclass(frozen=True)
@@ -360,7 +361,7 @@ def calibrate_board(
 ) -> Calibration:
     """Measures what a board can do through its runtime, and keeps it for later reports on this board.
 
-    ``target``: see :class:`sdk.deploy.session.Target`.
+    ``target``: see :class:`sdk.deploy.target.Target`.
     """
     planned = experiments()
     with open_session(board, Target(**target), progress) as session:

@@ -11,7 +11,7 @@ from device_agent.record.schema import family, parse_json
 from sdk.api.measuring import size_suite, suites
 from sdk.api.measuring.size_suite import SizeRun
 from sdk.api.measuring.suites import SuiteRun
-from sdk.api.option import PathLike
+from sdk.api.values import PathLike
 from sdk.errors import DataError, ReportError
 from sdk.explain import compare
 from sdk.explain.run import ModelRecord, Report

@@ -12,9 +12,11 @@ from device_agent.record.named_kinds import Positive
 from device_agent.record.named_kinds import Threads as ThreadCount
 from device_agent.record.schema import Held, limits, read, record, write
 from sdk import models
+from sdk.api.board_requests import Threads
 from sdk.api.files.golden import golden_pair
-from sdk.api.measuring.measure import Threads, measure
-from sdk.deploy.session import Session, Target, open_session
+from sdk.api.measuring.measure import measure
+from sdk.deploy.session import Session, open_session
+from sdk.deploy.target import Target
 from sdk.errors import DataError, ModelError
 from sdk.explain.run import Report
 from sdk.explain.suites import SUITES, Member, Size, Suite, chosen_members, size_text
@@ -85,7 +87,7 @@ def run_suite(
 ) -> SuiteRun:
     """Builds the suite's networks with fresh weights (their times do not depend on them) and measures them.
 
-    ``networks`` picks some by their names in the zoo. ``target``: see :class:`sdk.deploy.session.Target`. Raises
+    ``networks`` picks some by their names in the zoo. ``target``: see :class:`sdk.deploy.target.Target`. Raises
     ModelError for an unknown suite or network.
     """
     chosen = _suite(suite) if isinstance(suite, str) else suite

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,20 +16,22 @@ from device_agent.record.measurement import Measurement
 from device_agent.record.preprocess import Preprocess
 from device_agent.record.schema import family
 from device_agent.record.usage import Usage
+from sdk.api.board_requests import Tune, TuneOptions
 from sdk.api.boards.deploying import release_name
 from sdk.api.files.compressing import packed
 from sdk.api.files.golden import golden_pair
 from sdk.api.files.packing import name_of
 from sdk.api.files.usage import package_metadata, usage_of
 from sdk.api.measuring.runs import read_json
-from sdk.api.option import PathLike
+from sdk.api.values import PathLike
 from sdk.board.description.records import Board
 from sdk.compress.board_form import specialise
 from sdk.compress.recipes import targets
 from sdk.compress.recipes.recipe import Recipe, Workshop, apply, split, to_int8
 from sdk.deploy.provision import instructions
 from sdk.deploy.provision.provisioning import prefer
-from sdk.deploy.session import Session, Target, make_ready, open_connection
+from sdk.deploy.session import Session, make_ready, open_connection
+from sdk.deploy.target import Target
 from sdk.errors import BoardError, DataError, ProvisionError, RemoteError
 from sdk.explain.tuning import SCHEMA, Candidate, LeftOut, Tuned, choose
 from sdk.graph.dataset import Dataset
@@ -39,11 +41,14 @@ from sdk.graph.on_host.evaluate import predict, top1
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from sdk.package.release import Golden
+from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system.files import write_file
 from sdk.tools.system.quiet import quiet_tensorflow
 
-SPARSITIES = (0.7, 0.8, 0.9)
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 #: Every candidate has a turn in each round, so that a board that grows warm or busy does so for all of them.
 ROUNDS = 3
 CHECK_IMAGES = 500  # at most, kept back where the data have no images of their own to check on
@@ -81,47 +86,32 @@ def tune_model(
     data: PathLike,
     *,
     max_loss: float,
-    check: PathLike | None = None,
-    preprocess: str | None = None,
-    labels: PathLike | None = None,
-    sparsities: Sequence[float] = SPARSITIES,
-    effort: str = "calibrate",
-    samples: int | None = None,
-    epochs: int = 30,
-    threads: Sequence[int] | None = None,
-    inferences: int = 256,
-    seconds: float = 5.0,
-    deploy: bool = True,
-    keep: PathLike | None = None,
     progress: Progress = silent,
-    **target: Any,
+    **options: Unpack[TuneOptions],
 ) -> Tuned:
     """Builds dense float, sparse float and int8 variants, measures them on ``board`` and deploys the fastest.
 
     A variant may lose at most ``max_loss`` points of top-1 (of answers like the original's where there are no labels)
     on ``check``, else on the test split of ``data``, else on images that nothing was learned from.  ``sparsities`` are
     solved with ``effort`` ("none", "calibrate" or "train").  Each variant runs on every runtime that the board's file
-    names (or the one of ``target``) and each number of ``threads`` (default: 1 and all cores), interleaved, for
+    names (or the one of ``runtime``) and each number of ``threads`` (default: 1 and all cores), interleaved, for
     ``inferences`` or ``seconds``.  On an emulated board instructions are counted, of one thread.  ``keep`` is a file
     for the winner's package.  Whatever was deployed to be measured is removed again.
+    ``options``: see :class:`sdk.api.board_requests.Tune`. Raises TypeError for others.
     """
-    reach = Target(**target)
-    material = _material(source, data, check, preprocess, labels, samples, progress)
+    given = {"data": data, "max_loss": max_loss, **options}
+    return tune(board, source, build(Tune, given, function="tune_model"), progress)
+
+
+def tune(board: str, source: PathLike, request: Tune, progress: Progress = silent) -> Tuned:
+    """What :func:`tune_model` does, asked for with a record."""
+    material = _material(source, request, progress)
     left_out: list[LeftOut] = []
-    with open_connection(board, reach, progress) as (board_record, connection):
-        sessions = []
-        for runtime in _runtimes(board_record, reach):
-            try:
-                sessions.append(
-                    make_ready(board_record, connection, replace(reach, runtime=runtime), progress)
-                )
-            except ProvisionError as error:
-                left_out.append(LeftOut(f"everything on {runtime}", str(error)))
-        if not sessions:
-            raise ProvisionError(f"no runtime works on {board}", found=left_out[-1].reason)
+    with open_connection(board, request, progress) as (board_record, connection):
+        sessions = _sessions(board_record, connection, request, left_out, progress)
         forms = [s.provisioned.runtime for s in sessions]
         variants: list[_Variant] = []
-        for made in _variants(material, board_record, forms, sparsities, effort, epochs, progress):
+        for made in _variants(material, board_record, forms, request, progress):
             if isinstance(made, LeftOut):
                 left_out.append(made)
             else:
@@ -129,13 +119,12 @@ def tune_model(
         if board_record.emulated:
             candidates = _count(sessions, variants, left_out, progress)
         else:
-            counts = threads or sorted({1, max(1, sessions[0].provisioned.facts.cores)})
-            candidates = _measure(sessions, variants, counts, inferences, seconds, left_out, progress)
-        ranked, best = choose(candidates, max_loss)
+            candidates = _measure(sessions, variants, request, left_out, progress)
+        ranked, best = choose(candidates, request.max_loss)
         if best is None:
             raise DataError(
                 "no variant keeps the accuracy that was asked for",
-                expected=f"at most {max_loss:g} points lost",
+                expected=f"at most {request.max_loss:g} points lost",
                 found=f"{min(c.points_lost for c in ranked):.2f} points"
                 if ranked
                 else "no variant that runs",
@@ -143,45 +132,52 @@ def tune_model(
         winner = ranked[best]
         (chosen,) = [v for v in variants if v.name == winner.variant]
         release = ""
-        if deploy:
+        if request.deploy:
             (session,) = [s for s in sessions if s.provisioned.runtime == winner.runtime]
             done = session.agent.deploy(
                 chosen.package, release_name(material.name), golden=chosen.golden, progress=progress
             )
             prefer(connection, session.provisioned)
             release = done.release
-        if keep is not None:
-            write_file(Path(keep), chosen.package)
+        if request.keep is not None:
+            write_file(Path(request.keep), chosen.package)
+    checked, labelled = material.check.name, material.check.labels is not None
     return Tuned(
         model=material.name,
         board=board_record.name,
         emulated=board_record.emulated,
-        max_loss=max_loss,
-        checked_on=material.check.name
-        if material.check.labels is not None
-        else f"{material.check.name}, answers like the original's",
+        max_loss=request.max_loss,
+        checked_on=checked if labelled else f"{checked}, answers like the original's",
         samples=len(material.check),
         candidates=ranked,
         left_out=tuple(left_out),
         chosen=best,
         release=release,
-        package="" if keep is None else str(keep),
+        package="" if request.keep is None else str(request.keep),
     )
 
 
-def _material(
-    source: PathLike,
-    data: PathLike,
-    check: PathLike | None,
-    preprocess: str | None,
-    labels: PathLike | None,
-    samples: int | None,
-    progress: Progress,
-) -> _Material:
+def _sessions(
+    board: Board, connection: Any, request: Tune, left_out: list[LeftOut], progress: Progress
+) -> list[Session]:
+    """One for every runtime that works there. Raises ProvisionError where none does."""
+    sessions = []
+    for runtime in _runtimes(board, request):
+        try:
+            sessions.append(make_ready(board, connection, replace(request, runtime=runtime), progress))
+        except ProvisionError as error:
+            left_out.append(LeftOut(f"everything on {runtime}", str(error)))
+    if not sessions:
+        raise ProvisionError(f"no runtime works on {board.name}", found=left_out[-1].reason)
+    return sessions
+
+
+def _material(source: PathLike, request: Tune, progress: Progress) -> _Material:
+    data, check, samples = request.data, request.check, request.samples
     progress("convert", 0, 0)
     graph = convert(source)
     shape = graph.tensors[graph.inputs[0]].shape[1:]
-    usage = usage_of(graph, preprocess=preprocess, labels=labels)
+    usage = usage_of(graph, preprocess=request.preprocess, labels=request.labels)
     expected = usage.preprocess or Preprocess.parse("tf")
     usage = replace(usage, preprocess=expected)
 
@@ -238,9 +234,7 @@ def _variants(
     material: _Material,
     board: Board,
     runtimes: Sequence[str],
-    sparsities: Sequence[float],
-    effort: str,
-    epochs: int,
+    request: Tune,
     progress: Progress,
 ) -> Iterator[_Variant | LeftOut]:
     graph = material.graph
@@ -249,9 +243,10 @@ def _variants(
     yield _variant("float", "dense", dense, nothing, material, progress)
 
     sparse_on = [r for r in runtimes if specialise.runs_sparse(board, r)]
+    sparsities = request.sparsities
     names = {s: f"float, {100 * s:.0f} % zero" for s in sparsities}
     if sparse_on:
-        for sparsity, pruned, recipe in _pruned(material, board, sparsities, effort, epochs, progress):
+        for sparsity, pruned, recipe in _pruned(material, board, request, progress):
             made = specialise.for_board(pruned, board, runtime=sparse_on[0], caller_flips=True)
             if made.form == "sparse":
                 yield _variant(names[sparsity], "sparse", made.graph, recipe, material, progress)
@@ -279,13 +274,12 @@ def _variants(
 def _pruned(
     material: _Material,
     board: Board,
-    sparsities: Sequence[float],
-    effort: str,
-    epochs: int,
+    request: Tune,
     progress: Progress,
 ) -> Iterator[tuple[float, Graph, Recipe]]:
     """(share of zeros, pruned graph, recipe); what calibrations have in common is done once."""
     graph = material.graph
+    effort = request.effort
     recipe = Recipe(effort=effort, clusters=0)
     workshop = None
     if effort == "calibrate":
@@ -301,9 +295,9 @@ def _pruned(
             samples=len(material.learn),
             hold_out=material.hold_out,
             data_sha256=kept.digest(),
-            epochs=epochs,
+            epochs=request.epochs,
         )
-    for sparsity in sparsities:
+    for sparsity in request.sparsities:
         block = specialise.block_for(graph, board, sparsity)
         wanted = replace(recipe, sparsity=sparsity, block=block)
         if workshop is not None:
@@ -365,15 +359,14 @@ def _count(
 def _measure(
     sessions: Sequence[Session],
     variants: Sequence[_Variant],
-    threads: Sequence[int],
-    inferences: int,
-    seconds: float,
+    request: Tune,
     left_out: list[LeftOut],
     progress: Progress,
 ) -> list[Candidate]:
     """Every variant on every runtime that gives its answers, and on every number of threads, in rounds."""
     names = {v.name: f"tune.{number}" for number, v in enumerate(variants)}
     agent = sessions[0].agent
+    threads = request.threads or sorted({1, max(1, sessions[0].provisioned.facts.cores)})
     try:
         runnable = [
             (session, [v for v in variants if _runs(session, v, names[v.name], left_out, progress)])
@@ -389,8 +382,8 @@ def _measure(
                     [names[v.name] for v in fit],
                     threads=count,
                     kernel=session.kernel,
-                    min_samples=math.ceil(inferences / ROUNDS),
-                    max_seconds=seconds / ROUNDS,
+                    min_samples=math.ceil(request.inferences / ROUNDS),
+                    max_seconds=request.seconds / ROUNDS,
                 )
                 for variant, run in zip(fit, runs, strict=True):
                     taken.setdefault((number, variant.name, count), []).append(run)

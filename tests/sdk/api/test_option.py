@@ -9,12 +9,21 @@ from typing import Any
 import pytest
 
 import sdk
+from sdk.api.board_requests import Bench, BenchOptions, Evaluate, EvaluateOptions, Tune, TuneOptions
 from sdk.api.compress_request import Compress, CompressOptions
-from sdk.api.option import build, option
 from sdk.commands.options import add_options, request
 from sdk.compress.recipes.targets import Settings
+from sdk.deploy.target import Target, TargetOptions
+from sdk.tools.option import build, option
 
-REQUESTS = [(Compress, CompressOptions)]
+#: The record, its keywords, and what the function names itself.
+REQUESTS: list[tuple[Any, Any, set[str]]] = [
+    (Compress, CompressOptions, set()),
+    (Target, TargetOptions, set()),
+    (Bench, BenchOptions, set()),
+    (Tune, TuneOptions, {"data", "max_loss"}),
+    (Evaluate, EvaluateOptions, {"data"}),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,15 +86,18 @@ def test_a_misspelt_keyword_names_the_one_that_was_meant():
         build(Toast, {"xyz": 1}, function="toast")
 
 
-@pytest.mark.parametrize(("record", "keywords"), REQUESTS, ids=lambda kind: kind.__name__)
-def test_the_typed_keywords_are_the_fields_of_the_record(record: Any, keywords: Any):
+@pytest.mark.parametrize(
+    ("record", "keywords", "named"), REQUESTS, ids=lambda kind: getattr(kind, "__name__", "")
+)
+def test_the_typed_keywords_are_the_fields_of_the_record(record: Any, keywords: Any, named: set[str]):
     assert {name: hint.__forward_arg__ for name, hint in keywords.__annotations__.items()} == {
-        entry.name: entry.type for entry in fields(record)
+        entry.name: entry.type for entry in fields(record) if entry.name not in named
     }
 
 
 def test_the_engine_has_the_defaults_of_the_request():
     asked, engine = Compress(), Settings()
+    assert Tune(data="d", max_loss=1.0).epochs == engine.epochs
     same = {entry.name for entry in fields(Compress)} & {entry.name for entry in fields(Settings)} - {"block"}
     assert "epochs" in same
     assert {name: getattr(asked, name) for name in same} == {name: getattr(engine, name) for name in same}

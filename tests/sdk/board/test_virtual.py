@@ -29,7 +29,8 @@ from sdk.board.virtual import VirtualBoard
 from sdk.compress.board_form.specialise import for_board
 from sdk.compress.weights.prune import prune
 from sdk.deploy.provision import instructions
-from sdk.deploy.session import Target, open_session
+from sdk.deploy.session import open_session
+from sdk.deploy.target import Target
 from sdk.errors import BoardError, ConnectionFailed
 from sdk.explain.run import Report
 from sdk.graph.reader import read_graph

@@ -14,7 +14,8 @@ import pytest
 
 import sdk
 from sdk.cli import main
-from sdk.deploy.session import Target, accepted_agent, open_connection
+from sdk.deploy.session import accepted_agent, open_connection
+from sdk.deploy.target import Target
 from sdk.errors import RemoteError, SignatureError
 from sdk.graph.writer import write_graph
 from tests.sdk.graph.small_graphs import small_network

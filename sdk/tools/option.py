@@ -10,12 +10,9 @@ Nothing heavy is imported here, because `sdk --help` reads the records.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, TypeVar
-
-PathLike = str | os.PathLike[str]
 
 _KEY = "option"
 _Request = TypeVar("_Request")

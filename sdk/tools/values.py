@@ -1,0 +1,94 @@
+"""Text of a command line -> values of options. Each raises ArgumentTypeError, which says what was expected.
+
+Nothing heavy is imported here, because `sdk --help` reads it.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ArgumentTypeError(f"expected a positive number, found {text}")
+    return value
+
+
+def count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ArgumentTypeError(f"expected a number of at least 0, found {text}")
+    return value
+
+
+def counts(text: str) -> tuple[int | str, ...]:
+    """``1,all`` as (1, "all")."""
+    try:
+        return tuple(dict.fromkeys(part if part == "all" else positive(part) for part in text.split(",")))
+    except ValueError:
+        raise ArgumentTypeError(f"expected numbers of threads such as 1,4,all, found {text!r}") from None
+
+
+def shares(text: str) -> tuple[float, ...]:
+    found = tuple(dict.fromkeys(share(part) for part in text.split(",")))
+    if not all(0 < value < 1 for value in found):
+        raise ArgumentTypeError(f"expected shares above 0 and below 1 such as 0.7,0.8, found {text}")
+    return found
+
+
+def share(text: str) -> float:
+    value = float(text[:-1]) / 100.0 if text.endswith("%") else float(text)
+    if not 0 <= value < 100:
+        raise ArgumentTypeError(f"expected a share such as 5% or 0.05, found {text}")
+    return value
+
+
+def price(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise ArgumentTypeError(f"expected nats per bit, from 0 to below 1, found {text}")
+    return value
+
+
+def seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 86400:
+        raise ArgumentTypeError(f"expected seconds above 0 and below a day, found {text}")
+    return value
+
+
+def byte_count(text: str) -> int:
+    number = text.strip().upper().removesuffix("B").strip()
+    factor = {"K": 1e3, "M": 1e6, "G": 1e9}.get(number[-1:], 1)
+    try:
+        size = int(float(number.rstrip("KMG")) * factor)
+    except (ValueError, OverflowError):
+        size = 0
+    if size < 1:
+        raise ArgumentTypeError(f"expected a size such as 500KB or 1.8MB, found {text!r}")
+    return size
+
+
+def duration(text: str) -> float:
+    for unit, factor in (("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)):
+        if text.endswith(unit):
+            return seconds(repr(float(text[: -len(unit)]) * factor))
+    return seconds(text)
+
+
+def size(text: str) -> tuple[int, int]:
+    sides = shape(text)
+    if len(sides) > 2:
+        raise ArgumentTypeError(f"expected a size such as 224 or 480x640, found {text!r}")
+    return sides[0], sides[-1]
+
+
+def shape(text: str) -> tuple[int, ...]:
+    try:
+        sides = tuple(int(part) for part in text.lower().split("x"))
+    except ValueError:
+        sides = ()
+    if not sides or min(sides) < 1:
+        raise ArgumentTypeError(f"expected sizes such as 224x224x3, found {text!r}")
+    return sides
