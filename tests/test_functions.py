@@ -18,18 +18,7 @@ STILL_TOO_LONG: set[str] = {
     "device_agent/serve/served_models.py:metrics_page",
     "device_agent/verbs/parser.py:build_parser",
     "sdk/api/boards/fleet.py:deploy_fleet",
-    "sdk/api/measuring/measure.py:measure",
-    "sdk/board/ssh/connection.py:_run_on",
-    "sdk/commands/boards.py:register",
-    "sdk/commands/models.py:register",
-    "sdk/commands/releases.py:register",
-    "sdk/commands/runs.py:register",
-    "sdk/compress/board_form/lower.py:enter_channels_first",
-    "sdk/compress/board_form/sparse_path.py:sparse_path",
     "sdk/compress/solve/calibrate.py:calibrate",
-    "sdk/compress/solve/statistics.py:sensitivities",
-    "sdk/explain/gap.py:explain",
-    "sdk/report/page/charts.py:roofline",
 }
 
 

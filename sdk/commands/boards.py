@@ -57,6 +57,11 @@ def register(commands: Any) -> None:
     sub.add_argument("--replace", action="store_true", help="write over a file of that name")
     add_options(sub, Address)
 
+    _register_emulated(board_commands)
+    _register_connected(board_commands)
+
+
+def _register_emulated(board_commands: Any) -> None:
     for name, run, summary in (
         ("start", _board_start, "start an emulated ARM board on this machine (needs root)"),
         ("stop", _board_stop, "stop an emulated board"),
@@ -65,6 +70,8 @@ def register(commands: Any) -> None:
         sub = add_command(board_commands, name, run, summary, f"sdk board {name} virtual-arm64")
         sub.add_argument("board", nargs="?", default="virtual-arm64", help="default: virtual-arm64")
 
+
+def _register_connected(board_commands: Any) -> None:
     sub = add_command(
         board_commands,
         "require-signatures",

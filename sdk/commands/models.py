@@ -28,6 +28,12 @@ ZOO_OPTIONS = {
 
 def register(commands: Any) -> None:
     """Adds the commands to the parser's group."""
+    _register_making(commands)
+    _register_reading(commands)
+    _register_signing(commands)
+
+
+def _register_making(commands: Any) -> None:
     sub = add_command(
         commands,
         "convert",
@@ -62,6 +68,8 @@ def register(commands: Any) -> None:
     usage_arguments(sub)
     output_argument(sub, ".armlet file to write")
 
+
+def _register_reading(commands: Any) -> None:
     sub = add_command(
         commands,
         "unpack",
@@ -103,6 +111,8 @@ def register(commands: Any) -> None:
     )
     _zoo_arguments(sub)
 
+
+def _register_signing(commands: Any) -> None:
     sub = add_command(
         commands,
         "sign",

@@ -17,6 +17,12 @@ from sdk.tools.values import byte_count, duration
 
 def register(commands: Any) -> None:
     """Adds the commands to the parser's group."""
+    _register_deploy(commands)
+    _register_seeing(commands)
+    _register_changing(commands)
+
+
+def _register_deploy(commands: Any) -> None:
     sub = add_command(
         commands,
         "deploy",
@@ -52,6 +58,8 @@ def register(commands: Any) -> None:
     )
     services.service_arguments(sub)
 
+
+def _register_seeing(commands: Any) -> None:
     sub = add_command(
         commands,
         "status",
@@ -72,6 +80,8 @@ def register(commands: Any) -> None:
     sub.add_argument("name", nargs="?", help="name of a deployed model (default: all of them)")
     board_arguments(sub)
 
+
+def _register_changing(commands: Any) -> None:
     sub = add_command(
         commands,
         "rollback",

@@ -19,6 +19,12 @@ EXIT_SLOWER = 1  # sdk compare --fail-if-slower
 
 def register(commands: Any) -> None:
     """Adds the commands to the parser's group."""
+    _register_measuring(commands)
+    _register_reading(commands)
+    _register_checking(commands)
+
+
+def _register_measuring(commands: Any) -> None:
     sub = add_command(
         commands,
         "bench",
@@ -58,6 +64,8 @@ def register(commands: Any) -> None:
         "-o", "--output", type=Path, metavar="TUNED.json", help="keep the table, raw samples included"
     )
 
+
+def _register_reading(commands: Any) -> None:
     sub = add_command(
         commands,
         "report",
@@ -88,6 +96,8 @@ def register(commands: Any) -> None:
         help="slower counts beyond this, the whole 95 %% interval considered (default: 5%%)",
     )
 
+
+def _register_checking(commands: Any) -> None:
     sub = add_command(
         commands,
         "eval",

@@ -130,15 +130,7 @@ def explain(baseline: Subject, candidate: Subject, peaks: Peaks) -> tuple[Gap, .
     ):
         raise DataError("these profiles cannot be compared", expected="the same threads and method")
     of_baseline, of_candidate = breakdown(baseline, peaks), breakdown(candidate, peaks)
-    alone = [
-        Part(
-            name,
-            of_candidate[name] - of_baseline[name] / ratio,
-            of_baseline[name] / ratio,
-            of_candidate[name],
-        )
-        for name in PARTS
-    ]
+    alone = [_part(name, of_baseline[name] / ratio, of_candidate[name]) for name in PARTS]
     pairs = [(baseline.measurement, candidate.measurement)]
     others = {timed.threads: timed for timed in baseline.parallel}
     pairs += [(others[timed.threads], timed) for timed in candidate.parallel if timed.threads in others]
@@ -179,6 +171,10 @@ def explain(baseline: Subject, candidate: Subject, peaks: Peaks) -> tuple[Gap, .
             )
         )
     return tuple(gaps)
+
+
+def _part(name: str, baseline_seconds: float, candidate_seconds: float) -> Part:
+    return Part(name, candidate_seconds - baseline_seconds, baseline_seconds, candidate_seconds)
 
 
 def doubts(subject: Subject) -> tuple[str, ...]:

@@ -78,24 +78,8 @@ def measure(
     mean nothing: there only pruned models are profiled, to see whether sparse kernels run.
     """
     models = [_open(name, data) for name, data in packages]
-    runs: list[tuple[Measurement, ...]] = []
     counts = [threads] if isinstance(threads, (int, str)) else threads
-    if session.board.emulated:
-        # An inference shows that the model runs there; more of them, or threads, would be time that nobody is shown.
-        counts, samples, seconds = counts[:1], 1, min(seconds, EMULATED_SECONDS)
-    for wanted in counts:
-        count = wanted if isinstance(wanted, int) else _all_threads(runs)
-        if count not in [run[0].threads for run in runs]:
-            run = session.agent.bench(
-                [model.name for model in models],
-                threads=count,
-                kernel=session.kernel,
-                min_samples=samples,
-                max_seconds=seconds,
-                emulated=session.board.emulated,
-                progress=progress,
-            )
-            runs.append(run)
+    runs = _timed(session, [model.name for model in models], counts, samples, seconds, progress)
     profiles: dict[str, Profile] = {}
     remarks: list[str] = []
     if profile:
@@ -124,6 +108,35 @@ def measure(
         peaks=peaks,
         gaps=gaps,
     )
+
+
+def _timed(
+    session: Session,
+    names: Sequence[str],
+    counts: Sequence[Threads],
+    samples: int,
+    seconds: float,
+    progress: Progress,
+) -> list[tuple[Measurement, ...]]:
+    """The measurements of the models on each number of threads."""
+    runs: list[tuple[Measurement, ...]] = []
+    if session.board.emulated:
+        # An inference shows that the model runs there; more of them, or threads, would be time that nobody is shown.
+        counts, samples, seconds = counts[:1], 1, min(seconds, EMULATED_SECONDS)
+    for wanted in counts:
+        count = wanted if isinstance(wanted, int) else _all_threads(runs)
+        if count not in [run[0].threads for run in runs]:
+            run = session.agent.bench(
+                names,
+                threads=count,
+                kernel=session.kernel,
+                min_samples=samples,
+                max_seconds=seconds,
+                emulated=session.board.emulated,
+                progress=progress,
+            )
+            runs.append(run)
+    return runs
 
 
 def _all_threads(runs: Sequence[Sequence[Measurement]]) -> int:

@@ -193,6 +193,10 @@ class SshConnection:
                     expected=f"at most {max_output_bytes} bytes",
                     found="more",
                 )
+        return Completed(tuple(argv), self._status(channel, argv, err), bytes(out.data), bytes(err.data))
+
+    def _status(self, channel: paramiko.Channel, argv: Sequence[str], err: _Capped) -> int:
+        """The exit status. Raises ConnectionFailed or RemoteError where none came."""
         status = channel.exit_status
         if status == -1:  # no exit status came: the connection went away, or the command died of a signal
             if not self._transport.is_active():
@@ -208,7 +212,7 @@ class SshConnection:
                 found=_tail(err.data) or "none",
                 hint="If the board ran out of memory, its kernel log (dmesg) says so.",
             )
-        return Completed(tuple(argv), status, bytes(out.data), bytes(err.data))
+        return int(status)
 
     def put(
         self,

@@ -360,18 +360,10 @@ def enter_channels_first(graph: Graph, tensor: int) -> Graph:
         laid = editor.value(f"{name}_laid", (1, 2 * height, 2 * width, 3))
         padded = editor.value(f"{name}_padded", (1, 2 * height + 2, 2 * width + 2, 3))
         entered = editor.value(f"{name}_entered", (1, height, width, len(wanted)))
+        start = editor.constant(f"{name}_begin", np.array([0, 0, 0, begin], np.int32))
+        size = editor.constant(f"{name}_size", np.array([1, height, width, _ENTRY_CHANNELS], np.int32))
         operators += [
-            Operator(
-                "SLICE",
-                (
-                    tensor,
-                    editor.constant(f"{name}_begin", np.array([0, 0, 0, begin], np.int32)),
-                    editor.constant(f"{name}_size", np.array([1, height, width, _ENTRY_CHANNELS], np.int32)),
-                ),
-                (taken,),
-                {},
-                "SliceOptions",
-            ),
+            Operator("SLICE", (tensor, start, size), (taken,), {}, "SliceOptions"),
             Operator("DEPTH_TO_SPACE", (taken,), (laid,), {"blockSize": 2}, "DepthToSpaceOptions"),
             pad(laid, padding, padded),
             convolution(

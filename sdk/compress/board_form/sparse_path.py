@@ -11,6 +11,7 @@ read outside.  And more than two thirds of its 1x1 weights must be zero.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,13 +127,7 @@ def sparse_path(graph: Graph) -> SparsePath:
         if graph.operators[index].kind == "CONV_2D":
             obstacles.append(f"operator {index} (CONV_2D) stands behind the mean")
 
-    zeros = parameters = 0
-    for index, role in inside.items():
-        operator = graph.operators[index]
-        if operator.kind == "CONV_2D" and role == _INSIDE:
-            weight = _stored(graph, operator.inputs[1])
-            parameters += graph.tensors[operator.inputs[1]].elements
-            zeros += graph.tensors[operator.inputs[1]].elements - int(np.count_nonzero(weight))
+    zeros, parameters = _zeros(graph, inside)
     return SparsePath(
         tuple(sorted(inside)),
         tuple(sorted(i for i, role in inside.items() if role == _ENTRY)),
@@ -142,6 +137,18 @@ def sparse_path(graph: Graph) -> SparsePath:
         parameters,
         has_sparse_hint(graph),
     )
+
+
+def _zeros(graph: Graph, inside: Mapping[int, str]) -> tuple[int, int]:
+    """Zeros and parameters of the convolutions in it; those through which values enter do not count."""
+    zeros = parameters = 0
+    for index, role in inside.items():
+        operator = graph.operators[index]
+        if operator.kind == "CONV_2D" and role == _INSIDE:
+            weight = _stored(graph, operator.inputs[1])
+            parameters += graph.tensors[operator.inputs[1]].elements
+            zeros += graph.tensors[operator.inputs[1]].elements - int(np.count_nonzero(weight))
+    return zeros, parameters
 
 
 def _stored(graph: Graph, tensor: int) -> np.ndarray:

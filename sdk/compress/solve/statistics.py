@@ -140,27 +140,28 @@ def sensitivities(
             )
             if place.shape.columns > MOST_COLUMNS:
                 continue
-            rows = place.shape.unfold(of_weights[place.weight].numpy())
-            biases = outputs.reshape(-1, outputs.shape[-1]).sum(axis=0).reshape(rows.shape[:2])
-            parts = [
-                np.swapaxes(rows, 1, 2) @ rows,
-                np.einsum("gr,grc->gc", biases, rows),
-                np.square(biases).sum(axis=1),
-            ]
+            parts = _second_moments(place.shape.unfold(of_weights[place.weight].numpy()), outputs)
             kept = moments.setdefault(index, [np.zeros(part.shape) for part in parts])
             for total, part in zip(kept, parts, strict=True):
                 total += part
     progress("sensitivity", count, count)
+    none = [np.zeros((0, 0, 0)), np.zeros((0, 0)), np.zeros(0)]
     return {
-        index: Sensitivity(
-            _shrunk(total / count, count),
-            *(
-                part / count
-                for part in moments.get(index, [np.zeros((0, 0, 0)), np.zeros((0, 0)), np.zeros(0)])
-            ),
-        )
+        index: Sensitivity(_shrunk(total / count, count), *(p / count for p in moments.get(index, none)))
         for index, total in totals.items()
     }
+
+
+def _second_moments(rows: np.ndarray, outputs: np.ndarray) -> list[np.ndarray]:
+    """Of the gradients of a layer's weights, ``rows`` (groups, rows, columns), and of its biases, which are the sums
+    of ``outputs`` (..., channels): (groups, columns, columns), (groups, columns) and (groups,).
+    """
+    biases = outputs.reshape(-1, outputs.shape[-1]).sum(axis=0).reshape(rows.shape[:2])
+    return [
+        np.swapaxes(rows, 1, 2) @ rows,
+        np.einsum("gr,grc->gc", biases, rows),
+        np.square(biases).sum(axis=1),
+    ]
 
 
 def _shrunk(moments: np.ndarray, count: int) -> np.ndarray:

@@ -266,15 +266,18 @@ def roofline(operators: Sequence[OperatorTime], peaks: Peaks) -> str:
     slowest = max(t.seconds for _, _, t in points)
     for intensity, rate, t in sorted(points, key=lambda p: -p[2].seconds):
         radius = 3 + 7 * math.sqrt(t.seconds / slowest)
-        title = (
-            f"{t.cost.index} {t.cost.kind} ({t.cost.group}): {rate:.3g} GFLOP/s at {intensity:.3g} FLOP a byte, "
-            f"{seconds_text(t.seconds)}"
-        )
-        body.append(
-            f'<circle cx="{x(intensity):.1f}" cy="{y(rate):.1f}" r="{radius:.1f}" '
-            f'class="{group_class(t.cost.group)} point"><title>{_escaped(title)}</title></circle>'
-        )
+        told = f"{rate:.3g} GFLOP/s at {intensity:.3g} FLOP a byte"
+        body.append(_point(x(intensity), y(rate), radius, t, told))
     return _svg(height, body, "Roofline: what each operator reached, below what the board can do")
+
+
+def _point(x: float, y: float, radius: float, operator: OperatorTime, told: str) -> str:
+    cost = operator.cost
+    title = f"{cost.index} {cost.kind} ({cost.group}): {told}, {seconds_text(operator.seconds)}"
+    return (
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" '
+        f'class="{group_class(cost.group)} point"><title>{_escaped(title)}</title></circle>'
+    )
 
 
 def group_class(group: str) -> str:
