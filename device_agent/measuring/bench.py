@@ -9,7 +9,7 @@ import platform
 import resource
 import time
 from dataclasses import dataclass
-from typing import Callable, Iterator, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -174,50 +174,63 @@ def measure(
         between=lambda: during.append((time.monotonic() - clock, conditions(cpus))),
     )
     after = conditions(cpus)
-    seen = [before, *(found for _, found in during), after]
+    shared = {
+        "cpus": tuple(cpus),
+        "emulated": emulated,
+        "started_unix_seconds": started,
+        "during": thin_out(during),
+        **_conditions_of_run([before, *(found for _, found in during), after]),
+    }
+    return tuple(
+        _measurement(agent, cold, times, shared) for agent, cold, times in zip(agents, cold_starts, taken)
+    )
+
+
+def _conditions_of_run(seen: Sequence[Conditions]) -> dict[str, Any]:
+    """The fields of a measurement that say how the machine was, from what it said before, during and after."""
     throttled, reasons = judge_throttling(seen)
-    records = []
-    for agent, cold, times in zip(agents, cold_starts, taken):
-        model = agent.model
-        records.append(
-            Measurement(
-                model=agent.name,
-                tflite_sha256=agent.tflite_sha256,
-                package_sha256=agent.package_sha256,
-                samples_seconds=times.samples_seconds,
-                warmup_seconds=times.warmup_seconds,
-                init_seconds=cold.init_seconds,
-                first_seconds=cold.first_seconds,
-                decode_seconds=cold.decode_seconds,
-                decode_kernel=cold.decode_kernel,
-                threads=model.threads,
-                cpus=tuple(cpus),
-                runtime=model.identity.name,
-                runtime_version=model.identity.version,
-                delegate=model.delegate,
-                numpy_version=model.identity.numpy_version,
-                python_version=platform.python_version(),
-                machine=os.uname().machine,
-                emulated=emulated,
-                started_unix_seconds=started,
-                temperature_before_celsius=before.temperature_celsius,
-                temperature_after_celsius=after.temperature_celsius,
-                temperature_max_celsius=max(_known(c.temperature_celsius for c in seen), default=None),
-                frequency_before_hz=before.frequency_hz,
-                frequency_after_hz=after.frequency_hz,
-                frequency_min_hz=min(_known(c.frequency_hz for c in seen), default=None),
-                governor=", then ".join(dict.fromkeys(c.governor for c in seen if c.governor)) or None,
-                throttled=throttled,
-                throttle_reasons=reasons,
-                peak_memory_bytes=cold.peak_memory_bytes,
-                during=thin_out(during),
-                preemptions=times.preemptions,
-                start=cold.start,
-                start_seconds=cold.start_seconds,
-                cold_start_seconds=cold.cold_start_seconds,
-            )
-        )
-    return tuple(records)
+    return {
+        "temperature_before_celsius": seen[0].temperature_celsius,
+        "temperature_after_celsius": seen[-1].temperature_celsius,
+        "temperature_max_celsius": max(_known(c.temperature_celsius for c in seen), default=None),
+        "frequency_before_hz": seen[0].frequency_hz,
+        "frequency_after_hz": seen[-1].frequency_hz,
+        "frequency_min_hz": min(_known(c.frequency_hz for c in seen), default=None),
+        "governor": ", then ".join(dict.fromkeys(c.governor for c in seen if c.governor)) or None,
+        "throttled": throttled,
+        "throttle_reasons": reasons,
+    }
+
+
+def _measurement(
+    agent: LoadedModel, cold: ColdStart, times: SamplesTaken, shared: Mapping[str, Any]
+) -> Measurement:
+    """The record of one model; ``shared`` are the fields that all models of the run have in common."""
+    model = agent.model
+    return Measurement(
+        model=agent.name,
+        tflite_sha256=agent.tflite_sha256,
+        package_sha256=agent.package_sha256,
+        samples_seconds=times.samples_seconds,
+        warmup_seconds=times.warmup_seconds,
+        init_seconds=cold.init_seconds,
+        first_seconds=cold.first_seconds,
+        decode_seconds=cold.decode_seconds,
+        decode_kernel=cold.decode_kernel,
+        threads=model.threads,
+        runtime=model.identity.name,
+        runtime_version=model.identity.version,
+        delegate=model.delegate,
+        numpy_version=model.identity.numpy_version,
+        python_version=platform.python_version(),
+        machine=os.uname().machine,
+        peak_memory_bytes=cold.peak_memory_bytes,
+        preemptions=times.preemptions,
+        start=cold.start,
+        start_seconds=cold.start_seconds,
+        cold_start_seconds=cold.cold_start_seconds,
+        **shared,
+    )
 
 
 def thin_out(during: Sequence[tuple[float, Conditions]], most: int = MAX_MOMENTS) -> tuple[Moment, ...]:

@@ -25,6 +25,13 @@ def try_out(agent: Agent) -> None:
     agent.predict(np.zeros(info.shape[1:], info.dtype), preprocessed=True)
 
 
+def _each(
+    by_name: list[tuple[str, Pool]], value: Callable[[Pool], float]
+) -> list[tuple[metrics.Labels, float]]:
+    """A figure of every model, labelled with its name."""
+    return [({"model": name}, value(pool)) for name, pool in by_name]
+
+
 class Serving:
     """All models of one server. ``deadline_seconds`` is what a request waits at most where it does not say."""
 
@@ -130,11 +137,17 @@ class Serving:
     def metrics_page(self) -> bytes:
         """Everything that is counted, in Prometheus' text format."""
         by_name = sorted(self.pools.items())
-
-        def each(value: Callable[[Pool], float]) -> list[tuple[metrics.Labels, float]]:
-            return [({"model": name}, value(pool)) for name, pool in by_name]
-
         families = [
+            *self._request_metrics(by_name),
+            *self._release_metrics(by_name),
+            *self._connection_metrics(),
+            metrics.family("armlet_live", "gauge", "1 while every worker gives signs of life.", self._live()),
+            *self._process_metrics(),
+        ]
+        return metrics.page(families)
+
+    def _request_metrics(self, by_name: list[tuple[str, Pool]]) -> list[list[str]]:
+        return [
             metrics.family(
                 "armlet_requests_total", "counter", "Answers, by status.", self.answered.samples()
             ),
@@ -142,16 +155,29 @@ class Serving:
                 "armlet_requests_shed_total", "counter", "Requests that were not let in.", self.shed.samples()
             ),
             metrics.family(
-                "armlet_queue_length", "gauge", "Requests that wait for a worker.", each(lambda p: p.queued)
+                "armlet_queue_length",
+                "gauge",
+                "Requests that wait for a worker.",
+                _each(by_name, lambda p: p.queued),
             ),
             metrics.family(
-                "armlet_in_flight", "gauge", "Requests let in and not answered yet.", each(lambda p: p.held)
+                "armlet_in_flight",
+                "gauge",
+                "Requests let in and not answered yet.",
+                _each(by_name, lambda p: p.held),
             ),
             metrics.family(
-                "armlet_places", "gauge", "Requests that may be in flight.", each(lambda p: p.capacity)
+                "armlet_places",
+                "gauge",
+                "Requests that may be in flight.",
+                _each(by_name, lambda p: p.capacity),
             ),
-            metrics.family("armlet_workers", "gauge", "Interpreters.", each(lambda p: len(p.agents))),
-            metrics.family("armlet_workers_busy", "gauge", "Interpreters at work.", each(lambda p: p.busy)),
+            metrics.family(
+                "armlet_workers", "gauge", "Interpreters.", _each(by_name, lambda p: len(p.agents))
+            ),
+            metrics.family(
+                "armlet_workers_busy", "gauge", "Interpreters at work.", _each(by_name, lambda p: p.busy)
+            ),
             metrics.histogram_family(
                 "armlet_request_duration_seconds",
                 "From a place in the queue to the answer, of requests that were answered.",
@@ -162,6 +188,10 @@ class Serving:
                 "Resizing, normalising and inference of a request.",
                 [({"model": name}, pool.running) for name, pool in by_name],
             ),
+        ]
+
+    def _release_metrics(self, by_name: list[tuple[str, Pool]]) -> list[list[str]]:
+        return [
             metrics.family(
                 "armlet_release_info",
                 "gauge",
@@ -172,14 +202,18 @@ class Serving:
                 "armlet_reloads_total",
                 "counter",
                 "New releases that were taken while it ran.",
-                each(lambda p: max(agent.reloads for agent in p.agents)),
+                _each(by_name, lambda p: max(agent.reloads for agent in p.agents)),
             ),
             metrics.family(
                 "armlet_reload_failed",
                 "gauge",
                 "1 where the last new release could not be loaded and the old one answers.",
-                each(lambda p: int(any(agent.reload_error is not None for agent in p.agents))),
+                _each(by_name, lambda p: int(any(agent.reload_error is not None for agent in p.agents))),
             ),
+        ]
+
+    def _connection_metrics(self) -> list[list[str]]:
+        return [
             metrics.family(
                 "armlet_connections",
                 "gauge",
@@ -192,10 +226,7 @@ class Serving:
                 "Connections beyond the limit.",
                 [({}, sum(s.turned_away for s in self.listeners))],
             ),
-            metrics.family("armlet_live", "gauge", "1 while every worker gives signs of life.", self._live()),
-            *self._process_metrics(),
         ]
-        return metrics.page(families)
 
     def _release_info(self, by_name: list[tuple[str, Pool]]) -> list[tuple[metrics.Labels, float]]:
         found: list[tuple[metrics.Labels, float]] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from device_agent.serve import options
 from device_agent.serve.options import Parser
@@ -18,14 +19,25 @@ def build_parser(description: str = "") -> argparse.ArgumentParser:
         "--home", type=Path, help="the agent's folder (default: $ARMLET_HOME, else ~/.armlet)"
     )
     commands = parser.add_subparsers(dest="verb", required=True, parser_class=Parser)
+    for verb in ("status", "smoke", "prune"):
+        commands.add_parser(verb)
+    _add_deploying(commands)
+    _add_going_back(commands)
+    _add_running(commands)
+    _add_measuring(commands)
+    options.add_arguments(commands.add_parser("serve"))
+    service = commands.add_parser("service")
+    service.add_argument("action", choices=("install", "start", "stop", "remove", "status"))
+    service.add_argument("name", nargs="?")
+    service.add_argument("--options", help="of `serve`, in one word (default: as before)")
+    return parser
 
-    commands.add_parser("status")
+
+def _add_deploying(commands: Any) -> None:
     missing = commands.add_parser("missing")
     missing.add_argument("--name", default="", help="of the release that is to come")
     missing.add_argument("--release", default="", help="its id: does it run already?")
     missing.add_argument("--keep", type=int, help="as for install, where it does")
-    commands.add_parser("smoke")
-    commands.add_parser("prune")
 
     install = commands.add_parser("install")
     imported = commands.add_parser("import")
@@ -42,8 +54,16 @@ def build_parser(description: str = "") -> argparse.ArgumentParser:
         command.add_argument("--max-memory-bytes", type=int, help="most memory (default: what is free)")
         command.add_argument("--check-seconds", type=float, default=120.0, help="longest health check")
 
-    confirm = commands.add_parser("confirm")
-    confirm.add_argument("name")
+    check = commands.add_parser("check")
+    check.add_argument("release")
+    check.add_argument("--passed", type=Path, help="file for what the check found; then prepare the release")
+    _add_decoding(check)
+    for command in (install, imported, check):
+        command.add_argument("--emulated", action="store_true", help="do not choose threads by time")
+
+
+def _add_going_back(commands: Any) -> None:
+    commands.add_parser("confirm").add_argument("name")
     rollback = commands.add_parser("rollback")
     rollback.add_argument("name")
     rollback.add_argument("--reason", default="asked for")
@@ -54,23 +74,23 @@ def build_parser(description: str = "") -> argparse.ArgumentParser:
         action="store_true",
         help="where there is no release before, the name stands for none",
     )
+    commands.add_parser("forget").add_argument("names", nargs="+")
+    commands.add_parser("mend").add_argument("release")
 
-    forget = commands.add_parser("forget")
-    forget.add_argument("names", nargs="+")
 
-    mend = commands.add_parser("mend")
-    mend.add_argument("release")
-
-    check = commands.add_parser("check")
-    check.add_argument("release")
-    check.add_argument("--passed", type=Path, help="file for what the check found; then prepare the release")
-    for command in (install, imported, check):
-        command.add_argument("--emulated", action="store_true", help="do not choose threads by time")
-
+def _add_running(commands: Any) -> None:
     run = commands.add_parser("run")
     run.add_argument("model")
     run.add_argument("--inputs", default="-", help=".npy, (n, ...) or one input; - is standard input")
     run.add_argument("--outputs", default="-", help=".npy to write; - puts it into the answer, in base64")
+    load = commands.add_parser("load")
+    load.add_argument("model")
+    load.add_argument("--cold", action="store_true", help="without what was kept for a quick start")
+    for command in (run, load):
+        _add_decoding(command)
+
+
+def _add_measuring(commands: Any) -> None:
     bench = commands.add_parser("bench")
     bench.add_argument("models", nargs="+")
     bench.add_argument("--inputs", help=".npy whose first input is used (default: seeded noise)")
@@ -80,28 +100,22 @@ def build_parser(description: str = "") -> argparse.ArgumentParser:
     bench.add_argument(
         "--emulated", action="store_true", help="say in the record that this machine is emulated"
     )
-    bench.add_argument("--no-pinning", action="store_true", help="do not keep to the big cores")
     profile = commands.add_parser("profile")
     profile.add_argument("models", nargs="+")
     profile.add_argument("--max-inferences", type=int, default=2000)
     profile.add_argument("--max-seconds", type=float, default=5.0, help="per model")
     profile.add_argument("--emulated", action="store_true")
-    profile.add_argument("--no-pinning", action="store_true", help="do not keep to the big cores")
     time_models = commands.add_parser("time")
     time_models.add_argument("--threads", type=int, default=1)
     time_models.add_argument("--min-samples", type=int, default=64)
     time_models.add_argument("--max-seconds", type=float, default=0.5, help="per model")
     time_models.add_argument("--beside", metavar="MODEL", help="a deployed model to be timed between them")
-    time_models.add_argument("--no-pinning", action="store_true", help="do not keep to the big cores")
-    load = commands.add_parser("load")
-    load.add_argument("model")
-    load.add_argument("--cold", action="store_true", help="without what was kept for a quick start")
-    for command in (check, run, bench, profile, load):
-        command.add_argument("--threads", type=int, default=1)
-        command.add_argument("--kernel", choices=("auto", "c", "numpy"), default="auto")
-    options.add_arguments(commands.add_parser("serve"))
-    service = commands.add_parser("service")
-    service.add_argument("action", choices=("install", "start", "stop", "remove", "status"))
-    service.add_argument("name", nargs="?")
-    service.add_argument("--options", help="of `serve`, in one word (default: as before)")
-    return parser
+    for command in (bench, profile):
+        _add_decoding(command)
+    for command in (bench, profile, time_models):
+        command.add_argument("--no-pinning", action="store_true", help="do not keep to the big cores")
+
+
+def _add_decoding(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--threads", type=int, default=1)
+    command.add_argument("--kernel", choices=("auto", "c", "numpy"), default="auto")
