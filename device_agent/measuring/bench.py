@@ -9,7 +9,7 @@ import platform
 import resource
 import time
 from dataclasses import dataclass
-from typing import Callable, Iterator, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -175,7 +175,7 @@ def measure(
     )
     after = conditions(cpus)
     seen = [before, *(found for _, found in during), after]
-    throttled, reasons = judge_throttling(seen)
+    shared = _conditions_of(seen)
     records = []
     for agent, cold, times in zip(agents, cold_starts, taken):
         model = agent.model
@@ -200,24 +200,32 @@ def measure(
                 machine=os.uname().machine,
                 emulated=emulated,
                 started_unix_seconds=started,
-                temperature_before_celsius=before.temperature_celsius,
-                temperature_after_celsius=after.temperature_celsius,
-                temperature_max_celsius=max(_known(c.temperature_celsius for c in seen), default=None),
-                frequency_before_hz=before.frequency_hz,
-                frequency_after_hz=after.frequency_hz,
-                frequency_min_hz=min(_known(c.frequency_hz for c in seen), default=None),
-                governor=", then ".join(dict.fromkeys(c.governor for c in seen if c.governor)) or None,
-                throttled=throttled,
-                throttle_reasons=reasons,
                 peak_memory_bytes=cold.peak_memory_bytes,
                 during=thin_out(during),
                 preemptions=times.preemptions,
                 start=cold.start,
                 start_seconds=cold.start_seconds,
                 cold_start_seconds=cold.cold_start_seconds,
+                **shared,
             )
         )
     return tuple(records)
+
+
+def _conditions_of(seen: Sequence[Conditions]) -> dict[str, Any]:
+    """The fields of a :class:`Measurement` about the whole run: ``seen`` before, during and after it."""
+    throttled, reasons = judge_throttling(seen)
+    return {
+        "temperature_before_celsius": seen[0].temperature_celsius,
+        "temperature_after_celsius": seen[-1].temperature_celsius,
+        "temperature_max_celsius": max(_known(c.temperature_celsius for c in seen), default=None),
+        "frequency_before_hz": seen[0].frequency_hz,
+        "frequency_after_hz": seen[-1].frequency_hz,
+        "frequency_min_hz": min(_known(c.frequency_hz for c in seen), default=None),
+        "governor": ", then ".join(dict.fromkeys(c.governor for c in seen if c.governor)) or None,
+        "throttled": throttled,
+        "throttle_reasons": reasons,
+    }
 
 
 def thin_out(during: Sequence[tuple[float, Conditions]], most: int = MAX_MOMENTS) -> tuple[Moment, ...]:

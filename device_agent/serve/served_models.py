@@ -162,6 +162,14 @@ class Serving:
                 "Resizing, normalising and inference of a request.",
                 [({"model": name}, pool.running) for name, pool in by_name],
             ),
+            *self._state_metrics(by_name),
+            *self._process_metrics(),
+        ]
+        return metrics.page(families)
+
+    def _state_metrics(self, by_name: list[tuple[str, Pool]]) -> list[list[str]]:
+        """Releases, connections and signs of life."""
+        return [
             metrics.family(
                 "armlet_release_info",
                 "gauge",
@@ -172,13 +180,16 @@ class Serving:
                 "armlet_reloads_total",
                 "counter",
                 "New releases that were taken while it ran.",
-                each(lambda p: max(agent.reloads for agent in p.agents)),
+                [({"model": name}, max(agent.reloads for agent in pool.agents)) for name, pool in by_name],
             ),
             metrics.family(
                 "armlet_reload_failed",
                 "gauge",
                 "1 where the last new release could not be loaded and the old one answers.",
-                each(lambda p: int(any(agent.reload_error is not None for agent in p.agents))),
+                [
+                    ({"model": name}, int(any(agent.reload_error is not None for agent in pool.agents)))
+                    for name, pool in by_name
+                ],
             ),
             metrics.family(
                 "armlet_connections",
@@ -193,9 +204,7 @@ class Serving:
                 [({}, sum(s.turned_away for s in self.listeners))],
             ),
             metrics.family("armlet_live", "gauge", "1 while every worker gives signs of life.", self._live()),
-            *self._process_metrics(),
         ]
-        return metrics.page(families)
 
     def _release_info(self, by_name: list[tuple[str, Pool]]) -> list[tuple[metrics.Labels, float]]:
         found: list[tuple[metrics.Labels, float]] = []

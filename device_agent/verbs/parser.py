@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from device_agent.serve import options
 from device_agent.serve.options import Parser
@@ -27,6 +28,14 @@ def build_parser(description: str = "") -> argparse.ArgumentParser:
     commands.add_parser("smoke")
     commands.add_parser("prune")
 
+    _installing(commands)
+    _changing(commands)
+    _running(commands)
+    _serving(commands)
+    return parser
+
+
+def _installing(commands: Any) -> None:
     install = commands.add_parser("install")
     imported = commands.add_parser("import")
     imported.add_argument("layout", type=Path)
@@ -41,7 +50,10 @@ def build_parser(description: str = "") -> argparse.ArgumentParser:
         command.add_argument("--max-inference-seconds", type=float, help="longest inference of a release")
         command.add_argument("--max-memory-bytes", type=int, help="most memory (default: what is free)")
         command.add_argument("--check-seconds", type=float, default=120.0, help="longest health check")
+        command.add_argument("--emulated", action="store_true", help="do not choose threads by time")
 
+
+def _changing(commands: Any) -> None:
     confirm = commands.add_parser("confirm")
     confirm.add_argument("name")
     rollback = commands.add_parser("rollback")
@@ -61,11 +73,12 @@ def build_parser(description: str = "") -> argparse.ArgumentParser:
     mend = commands.add_parser("mend")
     mend.add_argument("release")
 
+
+def _running(commands: Any) -> None:
     check = commands.add_parser("check")
     check.add_argument("release")
     check.add_argument("--passed", type=Path, help="file for what the check found; then prepare the release")
-    for command in (install, imported, check):
-        command.add_argument("--emulated", action="store_true", help="do not choose threads by time")
+    check.add_argument("--emulated", action="store_true", help="do not choose threads by time")
 
     run = commands.add_parser("run")
     run.add_argument("model")
@@ -99,9 +112,11 @@ def build_parser(description: str = "") -> argparse.ArgumentParser:
     for command in (check, run, bench, profile, load):
         command.add_argument("--threads", type=int, default=1)
         command.add_argument("--kernel", choices=("auto", "c", "numpy"), default="auto")
+
+
+def _serving(commands: Any) -> None:
     options.add_arguments(commands.add_parser("serve"))
     service = commands.add_parser("service")
     service.add_argument("action", choices=("install", "start", "stop", "remove", "status"))
     service.add_argument("name", nargs="?")
     service.add_argument("--options", help="of `serve`, in one word (default: as before)")
-    return parser
