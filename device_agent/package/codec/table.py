@@ -82,6 +82,40 @@ def read_table(data: bytes, *, max_size: int = MAX_TFLITE_SIZE) -> PackageTable:
     ``max_size``: the largest .tflite the caller can take, in bytes; more is refused here, from the header.
     """
     view = memoryview(data)
+    version, header_size, tflite_size = _read_header(view, max_size)
+    cursor = Cursor(view, FIXED_HEADER_SIZE, header_size - 4, TableInvalid)
+    metadata_size = cursor.varint("size of the metadata", MAX_METADATA_SIZE)
+    coded = []
+    for _ in range(cursor.varint("number of sections", MAX_SECTIONS)):
+        coded_size = cursor.varint("coded size of a section", 2 * MAX_TFLITE_SIZE)
+        coded.append((coded_size, bytes(cursor.take(DIGEST_PREFIX_SIZE, "digest of a section"))))
+    if not coded:
+        raise TableInvalid("package has no sections", expected="at least the skeleton")
+    sections_sha256 = bytes(cursor.take(DIGEST_SIZE, "digest of the sections"))
+    spans = _read_spans(cursor, len(coded), tflite_size)
+    if cursor.remaining:
+        raise TableInvalid("table goes on after its end", found=f"{cursor.remaining} bytes more")
+    sizes = _section_sizes(spans, len(coded))
+    sizes[SKELETON] = metadata_size + tflite_size - sum(span.size for span in spans)
+    offset = header_size
+    entries = []
+    for (coded_size, prefix), size in zip(coded, sizes):
+        entries.append(SectionEntry(offset, coded_size, size, prefix))
+        offset += coded_size
+    return PackageTable(
+        version,
+        header_size,
+        tflite_size,
+        bytes(view[20:52]),
+        metadata_size,
+        sections_sha256,
+        tuple(entries),
+        tuple(spans),
+    )
+
+
+def _read_header(view: memoryview, max_size: int) -> tuple[int, int, int]:
+    """Format version, bytes of the header and bytes of the .tflite, when magic, limits and checksum hold."""
     if bytes(view[: len(MAGIC)]) != MAGIC:
         raise NotAPackage(
             "not an armlet package", expected=repr(MAGIC), found=repr(bytes(view[: len(MAGIC)]))
@@ -126,35 +160,7 @@ def read_table(data: bytes, *, max_size: int = MAX_TFLITE_SIZE) -> PackageTable:
             expected=f"{checksum:#010x}",
             found=f"{zlib.crc32(view[: header_size - 4]):#010x}",
         )
-    cursor = Cursor(view, FIXED_HEADER_SIZE, header_size - 4, TableInvalid)
-    metadata_size = cursor.varint("size of the metadata", MAX_METADATA_SIZE)
-    coded = []
-    for _ in range(cursor.varint("number of sections", MAX_SECTIONS)):
-        coded_size = cursor.varint("coded size of a section", 2 * MAX_TFLITE_SIZE)
-        coded.append((coded_size, bytes(cursor.take(DIGEST_PREFIX_SIZE, "digest of a section"))))
-    if not coded:
-        raise TableInvalid("package has no sections", expected="at least the skeleton")
-    sections_sha256 = bytes(cursor.take(DIGEST_SIZE, "digest of the sections"))
-    spans = _read_spans(cursor, len(coded), tflite_size)
-    if cursor.remaining:
-        raise TableInvalid("table goes on after its end", found=f"{cursor.remaining} bytes more")
-    sizes = _section_sizes(spans, len(coded))
-    sizes[SKELETON] = metadata_size + tflite_size - sum(span.size for span in spans)
-    offset = header_size
-    entries = []
-    for (coded_size, prefix), size in zip(coded, sizes):
-        entries.append(SectionEntry(offset, coded_size, size, prefix))
-        offset += coded_size
-    return PackageTable(
-        version,
-        header_size,
-        tflite_size,
-        bytes(view[20:52]),
-        metadata_size,
-        sections_sha256,
-        tuple(entries),
-        tuple(spans),
-    )
+    return version, header_size, tflite_size
 
 
 def _read_spans(cursor: Cursor, sections: int, tflite_size: int) -> list[Span]:

@@ -11,8 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from sdk.api.boards.deploying import package_of
 from sdk.api.boards.fleet_results import (
@@ -38,7 +39,11 @@ from sdk.deploy.session import Session, open_connection, open_session
 from sdk.deploy.target import Target
 from sdk.errors import ArmletError, ConnectionFailed
 from sdk.package.release import Golden, PreparedRelease, prepare
+from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Watch = Callable[[Sequence[Outcome]], None]
 DEFAULT_PARALLEL = RolloutPlan().parallel
@@ -46,19 +51,39 @@ DEFAULT_PARALLEL = RolloutPlan().parallel
 _Result = TypeVar("_Result")
 
 
+@dataclass(frozen=True, kw_only=True)
+class DeployFleet:
+    """Which boards of an inventory, in which steps, and what a new release may need there."""
+
+    group: str | None = None
+    board: str | None = None
+    plan: RolloutPlan | None = None
+    keep: int | None = None
+    limits: CheckLimits = NO_LIMITS
+    golden: Golden | None = None
+    accept_new_host_key: bool = False
+    watch: Watch = lambda outcomes: None
+
+
+class DeployFleetOptions(TypedDict, total=False):
+    """The fields of :class:`DeployFleet` as keywords, for type checkers; a test holds the two together."""
+
+    group: str | None
+    board: str | None
+    plan: RolloutPlan | None
+    keep: int | None
+    limits: CheckLimits
+    golden: Golden | None
+    accept_new_host_key: bool
+    watch: Watch
+
+
 def deploy_fleet(
     inventory: PathLike,
     source: PathLike,
     *,
-    group: str | None = None,
-    board: str | None = None,
-    plan: RolloutPlan | None = None,
-    keep: int | None = None,
-    limits: CheckLimits = NO_LIMITS,
-    golden: Golden | None = None,
-    accept_new_host_key: bool = False,
-    watch: Watch = lambda outcomes: None,
     progress: Progress = silent,
+    **options: Unpack[DeployFleetOptions],
 ) -> FleetDeployment:
     """Makes a package (or any model) what runs on every board of an inventory: first a canary, then batches.
 
@@ -68,47 +93,26 @@ def deploy_fleet(
     another input and answer than :func:`sdk.api.files.golden.golden_pair` makes. ``watch`` is told of every
     change, from any thread. Raises ArmletError for what keeps a rollout from beginning; boards that fail are in the
     record.
+    ``options``: see :class:`DeployFleet`. Raises TypeError for others.
     """
-    plan = plan or RolloutPlan()
-    fleet = load_inventory(Path(inventory), board=board).select(group)
-    release = _release_of(source, golden, progress)
+    request = build(DeployFleet, options, function="deploy_fleet")
+    plan = request.plan or RolloutPlan()
+    fleet = load_inventory(Path(inventory), board=request.board).select(request.group)
+    release = _release_of(source, request.golden, progress)
     hosts = {host.name: host for host in fleet.hosts}
     connections = _Connections()
+    push = _Push(release, request, hosts, connections)
     begun = time.monotonic()
-
-    def deploy(name: str, installing: Callable[[], None], stage: Callable[[str], None]) -> dict[str, Any]:
-        with connections.session(hosts[name], accept_new_host_key, _stages(stage)) as session:
-            deployed = session.agent.install(
-                release,
-                limits=limits,
-                keep=session.board.keep_releases if keep is None else keep,
-                before_install=installing,
-                progress=_stages(stage),
-            )
-            prefer(session.connection, session.provisioned)
-            return {
-                "state": deployed.state,
-                "sent_bytes": deployed.sent_bytes,
-                "provisioned_bytes": session.provisioned.sent_bytes,
-                "largest_difference": deployed.largest_difference,
-                "runtime": session.provisioned.runtime,
-                "runtime_version": session.provisioned.runtime_version,
-            }
-
-    def revert(name: str, reason: str) -> bool:
-        with connections.session(hosts[name], accept_new_host_key, silent) as session:
-            return session.agent.take_back(release, reason)
-
     addresses = {name: host.address for name, host in hosts.items()}
-    with Journal(release.id, Path(inventory), group) as journal:
+    with Journal(release.id, Path(inventory), request.group) as journal:
         rollout = Rollout(
             addresses,
             plan,
             journal,
-            deploy=deploy,
-            revert=revert,
+            deploy=push.deploy,
+            revert=push.revert,
             abort=connections.close,
-            watch=watch,
+            watch=request.watch,
         )
         outcomes = rollout.run()
         return FleetDeployment(
@@ -117,7 +121,7 @@ def deploy_fleet(
             package_sha256=release.package_sha256,
             package_bytes=release.package_bytes,
             inventory=str(inventory),
-            group=group,
+            group=request.group,
             plan=_plan_json(plan),
             ended=_ended(rollout, outcomes),
             stopped=rollout.stopped,
@@ -223,6 +227,43 @@ class _Connections:
         self._closed = True
         for connection in list(self._open):
             connection.close()
+
+
+@dataclass(frozen=True)
+class _Push:
+    """One release to the boards of a fleet, one board at a time, from any thread."""
+
+    release: PreparedRelease
+    request: DeployFleet
+    hosts: Mapping[str, FleetHost]
+    connections: _Connections
+
+    def deploy(
+        self, name: str, installing: Callable[[], None], stage: Callable[[str], None]
+    ) -> dict[str, Any]:
+        accept, keep = self.request.accept_new_host_key, self.request.keep
+        with self.connections.session(self.hosts[name], accept, _stages(stage)) as session:
+            deployed = session.agent.install(
+                self.release,
+                limits=self.request.limits,
+                keep=session.board.keep_releases if keep is None else keep,
+                before_install=installing,
+                progress=_stages(stage),
+            )
+            prefer(session.connection, session.provisioned)
+            return {
+                "state": deployed.state,
+                "sent_bytes": deployed.sent_bytes,
+                "provisioned_bytes": session.provisioned.sent_bytes,
+                "largest_difference": deployed.largest_difference,
+                "runtime": session.provisioned.runtime,
+                "runtime_version": session.provisioned.runtime_version,
+            }
+
+    def revert(self, name: str, reason: str) -> bool:
+        accept = self.request.accept_new_host_key
+        with self.connections.session(self.hosts[name], accept, silent) as session:
+            return session.agent.take_back(self.release, reason)
 
 
 def _target(host: FleetHost, accept_new_host_key: bool) -> Target:

@@ -10,6 +10,7 @@ import pytest
 
 import sdk
 from sdk.api.board_requests import Bench, BenchOptions, Evaluate, EvaluateOptions, Tune, TuneOptions
+from sdk.api.boards.fleet import DeployFleet, DeployFleetOptions
 from sdk.api.compress_request import Compress, CompressOptions
 from sdk.commands.options import add_options, request
 from sdk.compress.recipes.targets import Settings
@@ -23,6 +24,7 @@ REQUESTS: list[tuple[Any, Any, set[str]]] = [
     (Bench, BenchOptions, set()),
     (Tune, TuneOptions, {"data", "max_loss"}),
     (Evaluate, EvaluateOptions, {"data"}),
+    (DeployFleet, DeployFleetOptions, set()),
 ]
 
 
