@@ -69,15 +69,7 @@ def build(
         )
         if start.model.sha256 != tflite_sha256:
             raise AgentError("the disk gives back another model than was written")
-        begun = time.perf_counter()
-        warm = QuickStartModel(start, threads=reference.threads)
-        seconds = time.perf_counter() - begun
-        warm.require_same_answers(reference)
-        del warm
-        if seconds > WORTH * cold_seconds:
-            raise AgentError(
-                f"it would save too little: {seconds * 1e3:.1f} ms instead of {cold_seconds * 1e3:.1f} ms"
-            )
+        seconds = _try(start, reference)
         if quick_starts.describe(temporary / quick_starts.WEIGHTS) != start.weights:
             raise AgentError("XNNPACK does not take its own cache, and wrote it anew")
         start = dataclasses.replace(start, folder=target, warm_seconds=seconds)
@@ -91,6 +83,19 @@ def build(
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     return start
+
+
+def _try(start: quick_starts.QuickStart, reference: Any) -> float:
+    """The seconds that this start takes. Raises AgentError where it gives other answers, or saves too little."""
+    begun = time.perf_counter()
+    warm = QuickStartModel(start, threads=reference.threads)
+    seconds = time.perf_counter() - begun
+    warm.require_same_answers(reference)
+    if seconds > WORTH * start.cold_seconds:
+        raise AgentError(
+            f"it would save too little: {seconds * 1e3:.1f} ms instead of {start.cold_seconds * 1e3:.1f} ms"
+        )
+    return seconds
 
 
 def _require_space(folder: Path, size: int) -> None:

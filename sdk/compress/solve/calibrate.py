@@ -136,8 +136,7 @@ def calibrate(
     price: float,
     fisher: Mapping[int, Sensitivity],
     *,
-    sparsity: float = 0.0,
-    levels: int = LEVELS,
+    usual: Wish = Wish(),
     block: int = 1,
     wishes: Mapping[int, Wish] | None = None,
     progress: Progress = silent,
@@ -145,10 +144,10 @@ def calibrate(
 ) -> Calibrated:
     """Rounds all layers at ``price`` nats a bit, on ``count`` images, given the sensitivities of their outputs.
 
-    ``sparsity``: the share of zeros that pruned layers (1x1, other convolutions but the first, fully connected)
-    reach at least.  ``levels``: whole numbers from -levels to levels are the most that a layer uses.  ``block``:
-    output channels of a 1x1 convolution that share their zeros (:mod:`sdk.compress.weights.blocks`).  ``wishes``:
-    what single layers get, by their weight's tensor number.  ``watch`` is told after every layer how many bits all
+    ``usual``: what layers get for which nothing else is wished; its sparsity is the share of zeros that pruned layers
+    (1x1, other convolutions but the first, fully connected) reach at least.  ``block``: output channels of a 1x1
+    convolution that share their zeros (:mod:`sdk.compress.weights.blocks`).  ``wishes``: what single layers get, by
+    their weight's tensor number.  ``watch`` is told after every layer how many bits all
     until then take, and may raise to end a run that leads nowhere.
     """
     pruned = {weight.tensor_index for weight in select_weights(runner.graph)}
@@ -157,11 +156,12 @@ def calibrate(
     def decide(layer: SolvedLayer, problem: Problem) -> Solution:
         tensor = layer.weight.tensor_index
         wish = wished.get(tensor, Wish())
-        least = sparsity if tensor in pruned else 0.0
+        least = (usual.sparsity or 0.0) if tensor in pruned else 0.0
+        levels = usual.levels if wish.levels is None else wish.levels
         return solve(
             problem,
-            price * wish.price,
-            levels=levels if wish.levels is None else wish.levels,
+            price * usual.price * wish.price,
+            levels=LEVELS if levels is None else levels,
             sparsity=least if wish.sparsity is None else wish.sparsity,
             block=block if layer.weight.layer == "convolution 1x1" else 1,
         )

@@ -99,7 +99,8 @@ def test_every_layers_mean_output_is_the_originals(graph: Graph, calibrated: Cal
 
 def test_sparsity_is_reached_in_pruned_layers_alone(graph: Graph, fisher: dict[int, Sensitivity]) -> None:
     plain, sparse = (
-        calibrate(Executor(graph), images, COUNT, 1e-6, fisher, sparsity=sparsity) for sparsity in (0.0, 0.75)
+        calibrate(Executor(graph), images, COUNT, 1e-6, fisher, usual=Wish(sparsity=sparsity))
+        for sparsity in (0.0, 0.75)
     )
     for weight in graph.weights():
         before, after = (c.constants[weight.tensor_index] for c in (plain, sparse))
@@ -265,7 +266,7 @@ def test_a_layer_sees_the_same_with_little_memory_and_with_much(graph: Graph) ->
 def test_channels_of_a_block_share_their_zeros_in_1x1_convolutions_alone(
     graph: Graph, fisher: dict[int, Sensitivity]
 ) -> None:
-    blocks = calibrate(Executor(graph), images, COUNT, 3e-5, fisher, sparsity=0.6, block=2)
+    blocks = calibrate(Executor(graph), images, COUNT, 3e-5, fisher, usual=Wish(sparsity=0.6), block=2)
     for layer in solved_layers(graph):
         used = layer.shape.unfold(blocks.constants[layer.weight.tensor_index]) != 0
         pairs = used[:, : used.shape[1] // 2 * 2].reshape(len(used), -1, 2, used.shape[2])
