@@ -51,6 +51,7 @@ print(made.package_bytes)
 report = sdk.bench_models("local", ["m.armlet"], samples=10)
 print(report.models[0].measurement.median)
 sdk.write_graph(sdk.read_graph(b""))
+sdk.deploy_model("pi", "m.armlet", host="10.0.0.2", port=22, runtime="ai-edge-litert")
 Agent("name").close()
 """
 #: Each with what mypy has to say of it.
@@ -61,6 +62,9 @@ WRONG = {
     'sdk.pack_model("m.tflite", "m.armlet", lables="l.txt")': "call-arg",
     'sdk.unpack_package("m.armlet", "m.tflite").nope': "attr-defined",
     "sdk.read_graph(3)": "arg-type",
+    'sdk.board_status("pi", hots="10.0.0.2")': "call-arg",
+    'sdk.deploy_model("pi", "m.armlet", port="22")': "arg-type",
+    'sdk.start_service("pi", "m", runtime=3)': "arg-type",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from device_agent.package import reader as package_format
 from device_agent.package.codec.format import MAGIC
@@ -17,12 +17,15 @@ from sdk.board.ssh import signing
 from sdk.deploy.agent.remote_agent import NO_LIMITS, CheckLimits
 from sdk.deploy.provision.provisioning import prefer
 from sdk.deploy.session import open_session
-from sdk.deploy.target import Target
+from sdk.deploy.target import Target, TargetOptions
 from sdk.graph.on_host.convert import convert
 from sdk.graph.writer import write_graph
 from sdk.package import pack as packer
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system.files import read_file
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def deploy_model(
@@ -33,7 +36,7 @@ def deploy_model(
     keep: int | None = None,
     limits: CheckLimits = NO_LIMITS,
     progress: Progress = silent,
-    **target: Any,
+    **target: Unpack[TargetOptions],
 ) -> Deployment:
     """Pushes a package (or any model, packed on the way) and makes it what runs on the board under its name.
 

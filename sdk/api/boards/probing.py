@@ -6,7 +6,7 @@ import re
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sdk.board.catalogue import list_boards, load_board, user_folder
 from sdk.board.description.board_file import parse_board
@@ -17,10 +17,13 @@ from sdk.board.proposal import Proposal, propose
 from sdk.board.ssh.connection import connect
 from sdk.deploy.provision.wheels import RUNTIMES, why_not
 from sdk.deploy.session import login
-from sdk.deploy.target import Target
+from sdk.deploy.target import Target, TargetOptions
 from sdk.errors import BoardError
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system.files import write_file
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: What a board without a file is asked through: whatever answers at --host.
 _ANY_BOARD = Board(name="board", title="a board", architecture="aarch64", transport="ssh")
@@ -39,7 +42,9 @@ class Probed:
         return {"address": self.address, **self.probe.to_json(), "proposal": self.proposal.to_json()}
 
 
-def probe_board(board: str | None = None, *, progress: Progress = silent, **target: Any) -> Probed:
+def probe_board(
+    board: str | None = None, *, progress: Progress = silent, **target: Unpack[TargetOptions]
+) -> Probed:
     """Looks at a board: over one connection, in one round trip, with nothing needed there but a shell.
 
     ``board`` is needed for boards on this machine alone; elsewhere it is the one to compare with, where the device

@@ -17,16 +17,18 @@ from sdk.api.values import PathLike
 from sdk.board.ssh import signing
 from sdk.deploy.agent.remote_agent import RemoteAgent
 from sdk.deploy.session import accepted_agent, agent_folder, open_connection
-from sdk.deploy.target import Target
+from sdk.deploy.target import Target, TargetOptions
 from sdk.errors import RemoteError
 from sdk.tools.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from sdk.board.description.records import Board
     from sdk.board.ssh.command import Connection
 
 
-def board_status(board: str, *, progress: Progress = silent, **target: Any) -> BoardStatus:
+def board_status(board: str, *, progress: Progress = silent, **target: Unpack[TargetOptions]) -> BoardStatus:
     """What is installed and deployed on a board; nothing at all where nothing was ever deployed.
 
     ``target``: see :class:`sdk.deploy.target.Target`.
@@ -64,7 +66,7 @@ def rollback_model(
     reason: str = "asked for",
     to: str | None = None,
     progress: Progress = silent,
-    **target: Any,
+    **target: Unpack[TargetOptions],
 ) -> SlotStatus:
     """Makes the release before the current one run again, or the earlier one whose id begins with ``to``.
 
@@ -74,14 +76,20 @@ def rollback_model(
         return SlotStatus.from_answer(agent.rollback(name, reason, to=to))
 
 
-def confirm_model(board: str, name: str, *, progress: Progress = silent, **target: Any) -> SlotStatus:
+def confirm_model(
+    board: str, name: str, *, progress: Progress = silent, **target: Unpack[TargetOptions]
+) -> SlotStatus:
     """Makes the release on trial the one that runs; raises RemoteError where none is on trial."""
     with board_agent(board, target, progress) as agent:
         return SlotStatus.from_answer(agent.confirm(name))
 
 
 def require_signatures(
-    board: str, allowed_signers: PathLike | None, *, progress: Progress = silent, **target: Any
+    board: str,
+    allowed_signers: PathLike | None,
+    *,
+    progress: Progress = silent,
+    **target: Unpack[TargetOptions],
 ) -> None:
     """From now on the board takes packages only that are signed by a key of this file; by anyone, with None.
 
@@ -108,7 +116,7 @@ def _policy(connection: Connection) -> str:
 
 
 @contextmanager
-def board_agent(board: str, target: dict[str, Any], progress: Progress) -> Iterator[RemoteAgent]:
+def board_agent(board: str, target: TargetOptions, progress: Progress) -> Iterator[RemoteAgent]:
     """The agent that was accepted last on a board, over a connection of its own."""
     with open_connection(board, Target(**target), progress) as (known, connection):
         progress("ask the board", 0, 0)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sdk.api.boards.releases import board_agent
 from sdk.deploy.agent import services as remote_service
 from sdk.deploy.agent.services import InstalledService, Service, Services
+from sdk.deploy.target import TargetOptions
 from sdk.tools.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def install_service(
-    board: str, name: str, *, options: str | None = None, progress: Progress = silent, **target: Any
+    board: str,
+    name: str,
+    *,
+    options: str | None = None,
+    progress: Progress = silent,
+    **target: Unpack[TargetOptions],
 ) -> InstalledService:
     """Makes a deployed model a service that runs now and whenever the board starts; again, it changes nothing.
 
@@ -23,26 +32,32 @@ def install_service(
         return remote_service.install_service(agent, name, options)
 
 
-def start_service(board: str, name: str, *, progress: Progress = silent, **target: Any) -> Service:
+def start_service(
+    board: str, name: str, *, progress: Progress = silent, **target: Unpack[TargetOptions]
+) -> Service:
     """Starts a service that was stopped."""
     with board_agent(board, target, progress) as agent:
         return remote_service.start_service(agent, name)
 
 
-def stop_service(board: str, name: str, *, progress: Progress = silent, **target: Any) -> Service:
+def stop_service(
+    board: str, name: str, *, progress: Progress = silent, **target: Unpack[TargetOptions]
+) -> Service:
     """Stops a service until the board starts again; what it accepted is answered first."""
     with board_agent(board, target, progress) as agent:
         return remote_service.stop_service(agent, name)
 
 
-def remove_service(board: str, name: str, *, progress: Progress = silent, **target: Any) -> bool:
+def remove_service(
+    board: str, name: str, *, progress: Progress = silent, **target: Unpack[TargetOptions]
+) -> bool:
     """Ends a service for good, the model stays deployed; whether there was one."""
     with board_agent(board, target, progress) as agent:
         return remote_service.remove_service(agent, name)
 
 
 def service_status(
-    board: str, name: str | None = None, *, progress: Progress = silent, **target: Any
+    board: str, name: str | None = None, *, progress: Progress = silent, **target: Unpack[TargetOptions]
 ) -> Services:
     """How one service of a board is, or all of them."""
     with board_agent(board, target, progress) as agent:

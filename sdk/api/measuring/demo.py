@@ -7,7 +7,7 @@ training never saw: the original on the host, the compressed model on the host, 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from device_agent.package import reader as package_format
 from sdk import api
 from sdk.compress.recipes.recipe import Recipe
 from sdk.deploy.session import Session, open_session
-from sdk.deploy.target import Target
+from sdk.deploy.target import Target, TargetOptions
 from sdk.explain.run import Accuracy, Report
 from sdk.graph.on_host.convert import convert
 from sdk.graph.on_host.evaluate import predict, top1
@@ -23,6 +23,9 @@ from sdk.graph.writer import write_graph
 from sdk.models import digits
 from sdk.models.demo import demo_models
 from sdk.tools.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 GOLDEN_INPUTS = 4  # digits that the board must answer like the host before it takes the model
 
@@ -35,7 +38,7 @@ def run(
     samples: int = 1024,
     seconds: float = 10.0,
     progress: Progress = silent,
-    **target: Any,
+    **target: Unpack[TargetOptions],
 ) -> Report:
     """Deploys the demo's two networks to ``board`` and returns the report. ``target``:
     :class:`sdk.deploy.target.Target`."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from sdk.deploy.agent.profiles import RUNTIMES_WITH_PROFILER, profile_models, ti
 from sdk.deploy.agent.remote_agent import ALL_THREADS
 from sdk.deploy.provision import instructions
 from sdk.deploy.session import Session, open_session
-from sdk.deploy.target import Target
+from sdk.deploy.target import Target, TargetOptions
 from sdk.errors import BoardError, DataError, ProvisionError, RemoteError
 from sdk.explain import breakdown, compare, gap, theory
 from sdk.explain.calibration import Calibration, best_rates, experiments
@@ -35,6 +35,9 @@ from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system.files import read_file, write_file
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: All isolated operators of one model together get about this long.
 ISOLATED_SECONDS = 12.0
@@ -370,7 +373,7 @@ def _profile_isolated(
 
 
 def calibrate_board(
-    board: str, *, threads: int = 1, progress: Progress = silent, **target: Any
+    board: str, *, threads: int = 1, progress: Progress = silent, **target: Unpack[TargetOptions]
 ) -> Calibration:
     """Measures what a board can do through its runtime, and keeps it for later reports on this board.
 

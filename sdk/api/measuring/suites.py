@@ -16,7 +16,7 @@ from sdk.api.board_requests import Threads
 from sdk.api.files.golden import golden_pair
 from sdk.api.measuring.measure import measure
 from sdk.deploy.session import Session, open_session
-from sdk.deploy.target import Target
+from sdk.deploy.target import Target, TargetOptions
 from sdk.errors import DataError, ModelError
 from sdk.explain.run import Report
 from sdk.explain.suites import SUITES, Member, Size, Suite, chosen_members, size_text
@@ -47,6 +47,8 @@ class SuiteRow:
 
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     SizedReports = tuple[tuple[str, Report], ...]
 else:
     SizedReports = Many(Named((("size", Text()), ("report", Held(Report)))), least=1, most=64)
@@ -83,7 +85,7 @@ def run_suite(
     seconds: float = 10.0,
     profile: bool = False,
     progress: Progress = silent,
-    **target: Any,
+    **target: Unpack[TargetOptions],
 ) -> SuiteRun:
     """Builds the suite's networks with fresh weights (their times do not depend on them) and measures them.
 
