@@ -142,7 +142,11 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 def set_inputs(agent: LoadedModel, array: np.ndarray | None = None) -> None:
-    """Puts an input in place: ``array`` (the first one of a batch), else seeded noise in [0, 1)."""
+    """Puts the inputs of a model in place: ``array`` as the first, else seeded noise in [0, 1).
+
+    ``array`` is one input (1, ...), the first of a batch (n, ...), or an input without its leading 1. Raises AgentError
+    for another shape.
+    """
     model = agent.model
     rng = np.random.default_rng(0)
     for position, info in enumerate(model.inputs):

@@ -116,7 +116,7 @@ class Profile:
 
 
 def typical(seconds: Sequence[float]) -> np.ndarray:
-    """Which samples are typical, as positions: the middle half of them, ordered by how long they took.
+    """The positions of the typical samples, (n,) whole numbers: the middle half of them, ordered by ``seconds``.
 
     So a quarter may be disturbed without a trace, as with a median; and since whole inferences are chosen, the means of
     their parts over them add up to the mean of the whole, which medians or least values of parts do not.

@@ -93,10 +93,12 @@ class Release:
 
     @property
     def id(self) -> str:
+        """SHA-256 of the manifest, in hexadecimal digits."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
     @property
     def size(self) -> int:
+        """Bytes of the package."""
         return sum(size for _, size in self.parts)
 
     @property

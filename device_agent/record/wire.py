@@ -50,7 +50,10 @@ class Question:
 
 
 def tensor(body: Any, shape: str | None, dtype: str | None) -> np.ndarray:
-    """The array of a raw body, which it shares; ``shape`` as "224,224,3". Raises DataError."""
+    """The array in the bytes of ``body``, which it shares.
+
+    ``shape`` "224,224,3" gives (224, 224, 3); ``dtype`` is one of the names that the API takes. Raises DataError.
+    """
     return _as_tensor(body, _dimensions(shape), _dtype(dtype))
 
 
@@ -225,7 +228,7 @@ def _number(value: Any) -> Any:
 
 
 def check_batch(array: np.ndarray, input_dimensions: int) -> None:
-    """Raises DataError for a batch of too many."""
+    """Refuses a batch (n, ...) of more than MAX_BATCH inputs of that many dimensions. Raises DataError."""
     if array.ndim == input_dimensions + 1 and len(array) > MAX_BATCH:
         raise DataError(
             "the batch is too large", expected=f"at most {MAX_BATCH} inputs", found=str(len(array))

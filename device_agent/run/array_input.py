@@ -20,7 +20,7 @@ MAX_ARRAY_BYTES = 1 << 30
 
 
 def read_array(name: str) -> np.ndarray:
-    """The array of an .npy file, or of standard input for "-". Raises AgentError."""
+    """The array in an .npy file, or on standard input for "-": numbers of any shape and type. Raises AgentError."""
     if name == "-":
         data = sys.stdin.buffer.read(MAX_ARRAY_BYTES + 1)
         if len(data) > MAX_ARRAY_BYTES:
@@ -36,9 +36,10 @@ def read_array(name: str) -> np.ndarray:
 
 
 def parse_golden(data: bytes) -> np.ndarray:
-    """A golden array: an .npy file compressed by zlib, since an image of float32 is larger than many a model.
+    """The array in a compressed .npy file: numbers of any shape and type.
 
-    Raises AgentError, before more than ``MAX_ARRAY_BYTES`` are made of it.
+    zlib, because an image of float32 is larger than many a model. Raises AgentError, before more than
+    ``MAX_ARRAY_BYTES`` are made of it.
     """
     unpacker = zlib.decompressobj()
     try:
@@ -55,7 +56,7 @@ def parse_golden(data: bytes) -> np.ndarray:
 
 
 def parse_array(data: bytes, what: str) -> np.ndarray:
-    """The array in the bytes of an .npy file; pickles and zips are none. Raises AgentError."""
+    """The array in the bytes of an .npy file: numbers of any shape and type. Raises AgentError, for a pickle or zip too."""
     import numpy as np
 
     try:

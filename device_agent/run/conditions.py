@@ -111,6 +111,7 @@ def _text(path: Path) -> str:
 
 
 def read_temperature(root: Path = Path("/")) -> float | None:
+    """Degrees Celsius of the CPU, or of the hottest sensor where none names the CPU; None without a sensor."""
     zones = []
     for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
         celsius = parse_millidegrees(_text(zone / "temp"))
@@ -159,6 +160,7 @@ def read_throttled(root: Path = Path("/")) -> Throttled | None:
 
 
 def read_throttle_count(root: Path = Path("/")) -> int | None:
+    """How often the clocks of all CPUs were lowered since boot; None where the kernel does not count it."""
     texts = [_text(path) for path in (root / CPU).glob("cpu[0-9]*/thermal_throttle/*_throttle_count")]
     counts = [int(text) for text in texts if re.fullmatch(r"\s*\d{1,18}\s*", text)]
     return sum(counts) if counts else None
@@ -253,6 +255,7 @@ def near_big_cores(root: Path = Path("/")) -> Iterator[None]:
 
 
 def read_conditions(cpus: Iterable[int] | None = None, root: Path = Path("/")) -> Conditions:
+    """Temperature, clock, governor and throttling now; the clock is the highest among ``cpus`` (None: all)."""
     throttled = read_throttled(root)
     return Conditions(
         temperature_celsius=read_temperature(root),

@@ -45,6 +45,7 @@ class LatencyHistogram:
 
     @property
     def count(self) -> int:
+        """How many durations were counted."""
         return self._count
 
     @property
@@ -65,6 +66,7 @@ class LatencyHistogram:
 
     @property
     def max(self) -> float:
+        """The longest duration, in seconds; 0 where nothing was counted."""
         return self._largest
 
     def percentile(self, percent: float) -> float:

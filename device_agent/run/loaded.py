@@ -198,7 +198,7 @@ class LoadedModel:
         return info.dequantize(raw) if info.is_quantized else np.asarray(raw, np.float32)
 
     def predict_raw(self, array: Any) -> np.ndarray:
-        """As :meth:`predict`, with the outputs in the model's own dtype."""
+        """As :meth:`predict`: inputs (n, ...) to outputs (n, ...), but these in the model's own dtype."""
         array = np.asarray(array)
         shape = self.model.inputs[0].shape
         if array.dtype == np.float64:

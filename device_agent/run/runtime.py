@@ -35,16 +35,17 @@ class TensorInfo:
 
     @property
     def is_quantized(self) -> bool:
+        """Whether its integers stand for real values."""
         return self.scale > 0.0 and self.dtype.kind in "iu"
 
     def quantize(self, real: np.ndarray) -> np.ndarray:
-        """Real values to the integers of this tensor, rounded to nearest even and clipped to its dtype."""
+        """Real values to the integers of this tensor: any shape, rounded to nearest even and clipped to its dtype."""
         limits = np.iinfo(self.dtype)
         steps = np.rint(np.asarray(real, np.float32) / np.float32(self.scale)) + self.zero_point
         return np.clip(steps, limits.min, limits.max).astype(self.dtype)
 
     def dequantize(self, steps: np.ndarray) -> np.ndarray:
-        """Integers of this tensor to float32."""
+        """Integers of this tensor to real values, float32 of the same shape."""
         return (steps.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
 
 
@@ -148,7 +149,10 @@ class Model:
         )
 
     def set_input(self, array: np.ndarray, position: int = 0) -> None:
-        """Puts one input in place: the exact shape of ``inputs[position]``; float32 is quantized where needed."""
+        """Puts one input in place, of the shape of ``inputs[position]`` such as (1, 224, 224, 3).
+
+        Real values are quantized where the input is integer. Raises AgentError for another shape or type.
+        """
         info = self.inputs[position]
         array = np.asarray(array)
         if array.shape != info.shape:
@@ -168,19 +172,26 @@ class Model:
         self._interpreter.set_tensor(self._input_indices[position], np.ascontiguousarray(array))
 
     def fill_input(self, write: Callable[[np.ndarray], Any]) -> None:
-        """Lets ``write`` fill the memory of the first input itself, which saves a copy; it must not keep the array."""
+        """Lets ``write`` fill the memory of the first input, which saves a copy.
+
+        It gets the array itself, of the shape and dtype of ``inputs[0]`` such as (1, 224, 224, 3), and must not keep
+        it.
+        """
         write(self._interpreter.tensor(self._input_indices[0])())
 
     def get_input(self, position: int = 0) -> np.ndarray:
-        """A copy of one input as it was set, in its own dtype."""
+        """A copy of one input as it was set: the shape of ``inputs[position]``, and its dtype."""
         return self._interpreter.get_tensor(self._input_indices[position])
 
     def get_output(self, position: int = 0) -> np.ndarray:
-        """A copy of one output as the graph left it, in its own dtype."""
+        """A copy of one output as the graph left it: the shape of ``outputs[position]``, and its dtype."""
         return self._interpreter.get_tensor(self._output_indices[position])
 
     def run(self, *arrays: np.ndarray) -> np.ndarray:
-        """One inference: an array per input, the first output back (in its own dtype)."""
+        """The first output of one inference, in its own shape such as (1, 1000) and its own dtype.
+
+        ``arrays``: one per input, each as :meth:`set_input` takes it. Raises AgentError.
+        """
         if len(arrays) != len(self.inputs):
             raise AgentError(
                 "the number of inputs is wrong", expected=str(len(self.inputs)), found=str(len(arrays))

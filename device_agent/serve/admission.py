@@ -158,11 +158,13 @@ class Pool:
         return QueuePlace(self, time.monotonic() + seconds)
 
     def enqueue(self, job: _Job) -> None:
+        """Hands a request to the next worker that is free."""
         with self._lock:
             self._jobs.append(job)
             self._lock.notify_all()  # one alone could go to who waits for the end
 
     def free(self) -> None:
+        """Gives one place back."""
         with self._lock:
             self._held -= 1
             self._lock.notify_all()

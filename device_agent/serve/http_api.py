@@ -48,6 +48,7 @@ class Api(HttpConnection):
         answer(query)
 
     def count(self, status: int) -> None:
+        """Counts an answer by model and HTTP status."""
         self.served.answered.add(model=getattr(self, "model", ""), code=str(status))
 
     def _check_host(self) -> None:

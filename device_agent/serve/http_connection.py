@@ -54,6 +54,7 @@ class HttpConnection(http.server.BaseHTTPRequestHandler):
     # -- life ---------------------------------------------------------------------------------------------------
 
     def setup(self) -> None:
+        """Prepares one connection: no delay of small packets, and a reader with a time limit."""
         self.connection = self.request
         if self.connection.family != socket.AF_UNIX:
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
@@ -76,6 +77,7 @@ class HttpConnection(http.server.BaseHTTPRequestHandler):
             pass
 
     def handle_one_request(self) -> None:
+        """Waits for a request and answers it; an error is answered, too, as far as the client still listens."""
         self.close_connection = True
         self.command, self.path, self.request_version, self.requestline = "", "", self.protocol_version, ""
         self._unread, self._answered, self._wants_to_be_told = 0, False, False
@@ -129,6 +131,7 @@ class HttpConnection(http.server.BaseHTTPRequestHandler):
     # -- the head -----------------------------------------------------------------------------------------------
 
     def handle_expect_100(self) -> bool:
+        """Notes that the client waits to be told before it sends the body."""
         # Answered when the body is asked for, so that nobody sends one that is refused.
         self._wants_to_be_told = True
         return True
@@ -262,6 +265,7 @@ class HttpConnection(http.server.BaseHTTPRequestHandler):
             self.connection.sendall(head if self.command == "HEAD" else head + body)
 
     def send_json(self, status: int, document: Any, headers: Mapping[str, str] | None = None) -> None:
+        """Sends a document as JSON on one line."""
         body = json.dumps(document, allow_nan=False, separators=(",", ":")).encode() + b"\n"
         self.send(status, body, "application/json", headers)
 

@@ -87,10 +87,12 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
         return True
 
     def handle_timeout(self) -> None:
+        """Notes that nobody is waiting to be accepted."""
         self._backlog_is_empty = True
 
     @contextlib.contextmanager
     def one_more_request(self) -> Iterator[None]:
+        """Counts a request as in hand for as long as the block runs."""
         with self._changed:
             self._requests += 1
         try:
@@ -105,6 +107,7 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
         return self._requests
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        """Starts a thread for a connection; one too many is answered 503 and closed."""
         with self._changed:
             full = self.connections >= self.max_connections
             self.connections += not full
@@ -122,6 +125,7 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serves one connection in its thread, then counts it as gone."""
         try:
             super().process_request_thread(request, client_address)
         finally:
@@ -198,10 +202,12 @@ class UnixListener(Listener):
         self.address_text = str(path)
 
     def server_bind(self) -> None:
+        """Makes the socket's file, for its owner alone."""
         super().server_bind()
         os.chmod(self.path, 0o600)  # nobody can connect before listen(), which comes next
 
     def server_close(self) -> None:
+        """Closes the socket, and removes its file unless another has taken its place."""
         with contextlib.suppress(OSError):
             if self._ours is not None and _identity(self.path) == self._ours:
                 os.unlink(self.path)

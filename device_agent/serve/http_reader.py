@@ -80,6 +80,10 @@ class Reader:
         return bool(block)
 
     def readline(self, size: int = -1) -> bytes:
+        """The next line with its end, or what is left where the client has ended.
+
+        Raises RequestRefused for a head above the budget.
+        """
         looked = 0
         while True:
             end = self._buffer.find(b"\n", looked) + 1

@@ -24,15 +24,18 @@ class Counter:
         self._counts: dict[tuple[tuple[str, str], ...], int] = {}
 
     def add(self, **labels: str) -> None:
+        """Adds one under these labels."""
         key = tuple(labels.items())
         with self._lock:
             self._counts[key] = self._counts.get(key, 0) + 1
 
     def samples(self) -> list[tuple[Labels, float]]:
+        """Labels and count of each, ordered by labels."""
         with self._lock:
             return [(dict(key), count) for key, count in sorted(self._counts.items())]
 
     def total(self) -> int:
+        """The counts of all labels together."""
         with self._lock:
             return sum(self._counts.values())
 

@@ -22,12 +22,15 @@ class Notifier:
             self.watchdog_seconds = int(micros) * 1e-6
 
     def ready(self, status: str) -> None:
+        """The service has started, or has read its options again."""
         self._send(f"READY=1\nSTATUS={status}")
 
     def status(self, text: str) -> None:
+        """One line for ``systemctl status``."""
         self._send(f"STATUS={text}")
 
     def alive(self) -> None:
+        """The sign of life that the watchdog waits for."""
         self._send("WATCHDOG=1")
 
     def reloading(self) -> None:
@@ -35,6 +38,7 @@ class Notifier:
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
+        """The service finishes what it accepted, then ends."""
         self._send("STOPPING=1\nSTATUS=finishing what was accepted")
 
     def _send(self, text: str) -> None:

@@ -13,6 +13,7 @@ class Parser(argparse.ArgumentParser):
     """As argparse's, but a wrong call is an AgentError."""
 
     def error(self, message: str) -> NoReturn:
+        """Raises AgentError, where argparse would print and exit."""
         raise AgentError(f"the agent was called wrongly: {message}", hint=self.format_usage().strip())
 
 

@@ -84,6 +84,7 @@ class Serving:
 
     @property
     def is_checking(self) -> bool:
+        """Whether workers have been asked for a sign of life that not all have given."""
         return self._check_begun is not None
 
     # -- what is asked of it -------------------------------------------------------------------------------------
@@ -106,6 +107,7 @@ class Serving:
         }
 
     def describe_all(self) -> list[dict[str, Any]]:
+        """What each model takes and gives."""
         return [self.describe(pool) for pool in self.pools.values()]
 
     def describe(self, pool: Pool) -> dict[str, Any]:

@@ -191,12 +191,15 @@ class End:
         self._reload = False
 
     def tell(self, number: int, frame: Any) -> None:
+        """A signal handler: the service is to end."""
         self.come.set()
 
     def tell_to_reload(self, number: int, frame: Any) -> None:
+        """A signal handler: a reload was asked for."""
         self._reload = True
 
     def asked_to_reload(self) -> bool:
+        """Whether a reload was asked for since the last call."""
         asked, self._reload = self._reload, False
         return asked
 

@@ -95,6 +95,7 @@ class QuickStart(_Kept):
 
     @property
     def weights_path(self) -> Path:
+        """The file of packed weights."""
         return self.folder / WEIGHTS
 
     def map_model(self) -> mmap.mmap:
@@ -159,6 +160,7 @@ def remove(folder: Path) -> int:
 
 
 def write_file(path: Path, data: bytes) -> None:
+    """Writes a file that must not exist yet, for its owner alone, and flushes it to the disk."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
@@ -167,6 +169,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def describe(path: Path) -> File:
+    """Size, time, SHA-256 and sampled checksum of a file, by which it is known again."""
     found = path.stat()
     return File(found.st_size, found.st_mtime_ns, sha256_of_file(path), _sample(path))
 

@@ -126,6 +126,7 @@ class Store:
         return True
 
     def release(self, release_id: str) -> Release:
+        """The manifest with this id. Raises StoreError where it is missing or damaged."""
         data = self._read_json(
             self._releases / f"{check_digest(release_id)}.json", f"release {release_id[:12]}"
         )
@@ -148,6 +149,7 @@ class Store:
     # -- slots --------------------------------------------------------------------------------------------------
 
     def names(self) -> tuple[str, ...]:
+        """Every name that something was deployed under, in alphabetical order."""
         return tuple(sorted(path.stem for path in self._slots.glob("*.json") if NAME.fullmatch(path.stem)))
 
     def slot_path(self, name: str) -> Path:

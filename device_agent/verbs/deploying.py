@@ -49,6 +49,7 @@ def slot_json(store: Store, slot: Slot) -> dict[str, Any]:
 
 
 def missing(options: Namespace) -> dict[str, Any]:
+    """Answers which blobs of a list the board lacks, and whether the release runs already."""
     digests = json_line_from_stdin()
     if not isinstance(digests, list) or len(digests) > MAX_BLOBS:
         raise AgentError("`missing` reads a list of SHA-256", found=type(digests).__name__)
@@ -252,6 +253,7 @@ def _findings(passed: Path, release_id: str) -> dict[str, Any] | None:
 
 
 def check(options: Namespace) -> dict[str, Any]:
+    """Runs the health check of a release, and with ``--passed`` makes its start ready."""
     from device_agent.verbs import health
 
     store = store_of_board()
@@ -284,7 +286,7 @@ def check(options: Namespace) -> dict[str, Any]:
 
 
 def mend(options: Namespace) -> dict[str, Any]:
-    """Makes the start of a release anew, whose files are not as they were made."""
+    """Makes the start of a release again, because its files are not as they were made."""
     from device_agent.run.loaded import LoadedModel
 
     store = store_of_board()
@@ -294,6 +296,7 @@ def mend(options: Namespace) -> dict[str, Any]:
 
 
 def confirm(options: Namespace) -> dict[str, Any]:
+    """Makes the release on trial the current one. Raises StoreError, or SignatureError where it must be signed."""
     store = store_of_board()
     with store.locked():
         slot = store.slot(options.name)
@@ -303,6 +306,7 @@ def confirm(options: Namespace) -> dict[str, Any]:
 
 
 def rollback(options: Namespace) -> dict[str, Any]:
+    """Makes an earlier release current; with ``--only-from`` only where that release is current still."""
     store = store_of_board()
     with store.locked():
         slot = store.slot(options.name)
@@ -331,6 +335,7 @@ def named_release(slot: Slot, beginning: str) -> str:
 
 
 def forget(options: Namespace) -> dict[str, Any]:
+    """Forgets names with their releases; answers how many bytes were freed."""
     store = store_of_board()
     with store.locked():
         for name in options.names:

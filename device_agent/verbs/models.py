@@ -26,6 +26,7 @@ MAX_TIMED_MODELS = 4096
 
 
 def run(options: Namespace) -> dict[str, Any]:
+    """Predicts for the inputs of an .npy file; answers the outputs (count, ...) float32 as .npy, and the seconds."""
     import numpy as np
 
     agent = _load(options)
@@ -57,7 +58,7 @@ def run(options: Namespace) -> dict[str, Any]:
 
 
 def inferences(inputs: np.ndarray, agent: LoadedModel) -> int:
-    """How many inferences ``agent.predict(inputs)`` takes."""
+    """How many inferences ``agent.predict(inputs)`` takes: n for inputs (n, ...), 1 for one without its leading 1."""
     shape = agent.model.inputs[0].shape
     return 1 if inputs.ndim < len(shape) else inputs.shape[0] // shape[0]
 
@@ -73,6 +74,7 @@ def _runtime_json(agent: LoadedModel) -> dict[str, Any]:
 
 
 def bench(options: Namespace) -> dict[str, Any]:
+    """Measures models in turns, as many inferences and seconds as asked for; answers one record per model."""
     from device_agent.measuring import bench as measuring
     from device_agent.run.conditions import pin_to_big_cores
 
@@ -113,6 +115,7 @@ def _cold_start(model: str, options: Namespace) -> Any:
 
 
 def load(options: Namespace) -> dict[str, Any]:
+    """Loads a model and runs it once; answers what that took, in seconds and bytes."""
     from device_agent.measuring.bench import set_inputs
     from device_agent.run.conditions import read_peak_memory
 
@@ -139,6 +142,7 @@ def load(options: Namespace) -> dict[str, Any]:
 
 
 def profile(options: Namespace) -> dict[str, Any]:
+    """Times the operators of models; answers one profile per model."""
     from device_agent.measuring import profiler
     from device_agent.run.conditions import pin_to_big_cores, read_available_memory
 

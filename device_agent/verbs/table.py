@@ -20,6 +20,7 @@ from device_agent.verbs.deploying import slot_json, store_of_board
 
 
 def status(options: Namespace) -> dict[str, Any]:
+    """Answers versions, runtime and what is deployed."""
     store = store_of_board()
     answer: dict[str, Any] = {
         "agent_version": device_agent.__version__,
@@ -44,24 +45,28 @@ def status(options: Namespace) -> dict[str, Any]:
 
 
 def prune(options: Namespace) -> dict[str, Any]:
+    """Removes environments that nothing needs; answers how many."""
     from device_agent.store import environments as trees
 
     return {"removed": trees.prune(default_home())}
 
 
 def serve(options: Namespace) -> dict[str, Any]:
+    """Serves deployed models until a signal ends it."""
     from device_agent.serve import supervisor as server
 
     return server.serve(options)
 
 
 def service(options: Namespace) -> dict[str, Any]:
+    """Installs, starts, stops, removes or looks at the service of a model."""
     from device_agent.serve import systemd_unit as services
 
     return services.service(options)
 
 
 def smoke(options: Namespace) -> dict[str, Any]:
+    """Runs a tiny model; answers how that went, and which decoders work here."""
     from device_agent.verbs.smoke import smoke_test
 
     return {**smoke_test(), "decode_kernels": _decode_kernels()}

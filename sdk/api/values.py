@@ -15,6 +15,7 @@ LABELS = "what its classes are called, one label per line"
 
 
 def sizes(text: str) -> tuple[tuple[int, int], ...]:
+    """``224x224,480x640`` as ((224, 224), (480, 640)): height and width of each."""
     from sdk.explain.suites import parse_size
 
     try:

@@ -50,6 +50,7 @@ LOGIN_SECONDS = 20.0
 
 
 def default_folder() -> Path:
+    """Where the board ``local`` keeps its home and keys."""
     return data_folder("boards", "local")
 
 
@@ -74,6 +75,7 @@ class LocalBoard:
 
     @property
     def known_hosts(self) -> Path:
+        """The file with the server's own key."""
         return self._ssh / "known_hosts"
 
     def login(self) -> dict[str, Any]:

@@ -49,19 +49,23 @@ class BoardServer(paramiko.ServerInterface):
         self._allowed = allowed
 
     def get_allowed_auths(self, username: str) -> str:
+        """Public keys are the only way in."""
         return "publickey"
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        """Lets the one user in, with the one key."""
         # paramiko has checked the signature when it asks.
         known = username == self._user and key.asbytes() == self._allowed.asbytes()
         return paramiko.AUTH_SUCCESSFUL if known else paramiko.AUTH_FAILED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
+        """Opens sessions; forwards nothing."""
         return (
             paramiko.OPEN_SUCCEEDED if kind == "session" else paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
         )
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        """Runs the command in a thread of its own."""
         transport, begun = channel.get_transport(), threading.Event()
         transport.next_answer = begun
         arguments = (channel, os.fsdecode(command), begun)

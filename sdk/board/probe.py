@@ -84,6 +84,7 @@ class Cpu:
 
     @property
     def core(self) -> str | None:
+        """The core's name, such as "Cortex-A72"."""
         return ARM_PARTS.get(self.part or 0) if self.implementer == ARM else None
 
     @property
@@ -114,6 +115,7 @@ class Probe:
         )
 
     def to_json(self) -> dict[str, Any]:
+        """JSON-ready; temperatures in degrees Celsius."""
         return {
             "facts": {**self.facts.__dict__, "wheel_architecture": self.facts.wheel_architecture},
             "compatible": list(self.compatible),

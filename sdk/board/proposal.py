@@ -52,6 +52,7 @@ class Proposal:
     toml: str
 
     def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
         return {"board": self.board, "warnings": list(self.warnings), "toml": self.toml}
 
 

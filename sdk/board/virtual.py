@@ -94,6 +94,7 @@ class Status:
     userland_built: bool = False
 
     def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
         return {**self.__dict__, "folder": str(self.folder), "host": HOST, "user": USER, "emulated": True}
 
 
@@ -147,6 +148,7 @@ class VirtualBoard:
 
     @property
     def known_hosts(self) -> Path:
+        """The file with the server's own key."""
         return self._ssh / "known_hosts"
 
     def login(self) -> dict[str, Any]:
@@ -169,6 +171,7 @@ class VirtualBoard:
         }
 
     def status(self) -> Status:
+        """Whether the board runs, and where."""
         state = self._state()
         return Status(
             board=self.board.name,

@@ -80,11 +80,16 @@ class TimedRun(Protocol):
     """What a gap needs to know of a measurement; :class:`device_agent.record.measurement.Measurement` has it."""
 
     @property
-    def median(self) -> float: ...
+    def median(self) -> float:
+        """Seconds of an inference."""
+
     @property
-    def threads(self) -> int: ...
+    def threads(self) -> int:
+        """Threads of the runtime."""
+
     @property
-    def clock_hz(self) -> float | None: ...
+    def clock_hz(self) -> float | None:
+        """The CPU's clock in Hz; None where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +111,12 @@ class Subject:
 
     @property
     def macs(self) -> int:
+        """Multiply-accumulates of one inference."""
         return sum(cost.macs for cost in self.costs)
 
     @property
     def effective_macs(self) -> int:
+        """Multiply-accumulates of one inference, those with a zero weight left out."""
         return sum(cost.effective_macs for cost in self.costs)
 
 

@@ -27,30 +27,48 @@ class Work(Protocol):
     """What comparing needs to know of a model's theory; :class:`sdk.explain.theory.Totals` has it."""
 
     @property
-    def macs(self) -> int: ...
+    def macs(self) -> int:
+        """Multiply-accumulates of one inference."""
+
     @property
-    def effective_macs(self) -> int: ...
+    def effective_macs(self) -> int:
+        """Multiply-accumulates of one inference, those with a zero weight left out."""
 
 
 class Timed(Protocol):
     """What comparing needs to know of a measurement; :class:`device_agent.record.measurement.Measurement` has it."""
 
     @property
-    def samples_seconds(self) -> tuple[float, ...]: ...
+    def samples_seconds(self) -> tuple[float, ...]:
+        """Seconds of each inference, in the order measured."""
+
     @property
-    def median(self) -> float: ...
+    def median(self) -> float:
+        """Seconds of an inference."""
+
     @property
-    def threads(self) -> int: ...
+    def threads(self) -> int:
+        """Threads of the runtime."""
+
     @property
-    def machine(self) -> str: ...
+    def machine(self) -> str:
+        """The processor's architecture, as ``uname -m`` says it."""
+
     @property
-    def emulated(self) -> bool: ...
+    def emulated(self) -> bool:
+        """Whether the board is emulated, so that its times mean nothing."""
+
     @property
-    def runtime(self) -> str: ...
+    def runtime(self) -> str:
+        """The runtime's name."""
+
     @property
-    def runtime_version(self) -> str: ...
+    def runtime_version(self) -> str:
+        """The runtime's version."""
+
     @property
-    def problems(self) -> tuple[str, ...]: ...
+    def problems(self) -> tuple[str, ...]:
+        """What casts doubt on the samples, one sentence each."""
 
 
 @dataclass(frozen=True)

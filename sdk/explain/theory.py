@@ -147,7 +147,9 @@ class Rates(Protocol):
     """What a board can do; :class:`sdk.explain.breakdown.Peaks` has it."""
 
     @property
-    def memory_bytes_per_second(self) -> float | None: ...
+    def memory_bytes_per_second(self) -> float | None:
+        """Bytes per second from memory; None where it is not known."""
+
     def of(self, dtype: str) -> float:
         """Operations a second of this arithmetic."""
 
@@ -162,6 +164,7 @@ class RooflineTime:
 
     @property
     def seconds(self) -> float:
+        """The larger of the two, in seconds."""
         return max(self.compute_seconds, self.memory_seconds)
 
     @property

@@ -31,11 +31,11 @@ class Dataset:
 
     @property
     def labels(self) -> np.ndarray | None:
-        """Class number of every sample (int64), or None where the source has none."""
+        """Class number of every sample, (n,) int64; None where the source has none."""
         return None if self.all_labels is None else self.all_labels[self.indices]
 
     def images(self, samples: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
-        """The samples at these positions (all by default), preprocessed: float32 (n, \\*input_shape)."""
+        """The samples at these positions (all by default), preprocessed: (n, height, width, channels) float32."""
         chosen = self.indices if samples is None else self.indices[np.asarray(samples, np.int64)]
         pixels = [self._pixels(int(i)) for i in chosen]
         if not pixels:
@@ -43,7 +43,10 @@ class Dataset:
         return self.preprocess(np.stack(pixels))
 
     def batches(self, size: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """(images float32, labels or None), ``size`` samples at a time; the last batch may be smaller."""
+        """(images, labels), ``size`` samples at a time; the last batch may be smaller.
+
+        Images are (n, height, width, channels) float32, labels (n,) int64, None where there are none.
+        """
         labels = self.labels
         for start in range(0, len(self), size):
             stop = min(start + size, len(self))
@@ -56,7 +59,7 @@ class Dataset:
         return self.subset(np.arange(limit) * len(self) // max(limit, 1))
 
     def subset(self, samples: Sequence[int] | np.ndarray) -> Dataset:
-        """The samples at these positions, in this order."""
+        """The samples at these positions (n,), in this order."""
         return replace(self, indices=self.indices[np.asarray(samples, np.int64)])
 
     def digest(self) -> str:

@@ -110,7 +110,10 @@ class Executor:
         return self.constant(tensor)
 
     def constant(self, tensor: int) -> np.ndarray:
-        """The graph's own constant, shaped; refuses sparse storage and types that numpy lacks."""
+        """The graph's own constant, of the shape of its tensor.
+
+        Raises :class:`UnsupportedOperator` for sparse storage, quantised values and types that numpy lacks.
+        """
         described = self.graph.tensors[tensor]
         if not described.is_dense_array or (
             described.quantization is not None and described.dtype != "INT32"

@@ -48,7 +48,7 @@ class Context:
         return self.operator.outputs[0] in self.batched
 
     def parameter(self, value: Value, what: str) -> np.ndarray:
-        """An input that must be a constant (axes, paddings, sizes), flat."""
+        """An input that must be a constant such as axes, paddings or sizes, flat: (n,). Raises UnsupportedOperator."""
         if not isinstance(value, np.ndarray):
             raise self.refused(f"a constant {what}", "one computed at run time")
         return value.reshape(-1)

@@ -158,7 +158,10 @@ class Graph:
         return tuple(flips)
 
     def with_data(self, changes: Mapping[int, np.ndarray]) -> Graph:
-        """A copy in which the constants of some tensors are replaced; shape and type must stay the same."""
+        """A copy in which the constants of some tensors are replaced, each by one of the same shape and type.
+
+        ``changes``: by tensor number. Raises ModelError for another shape or type, and where a tensor is no constant.
+        """
         tensors = list(self.tensors)
         for index, array in changes.items():
             tensor = tensors[index]
@@ -243,6 +246,6 @@ class Weight:
 
     @property
     def array(self) -> np.ndarray:
-        """The constant itself, shaped as the tensor (flat stored bytes where numpy has no such type)."""
+        """The constant itself, of the shape of the tensor; flat stored bytes where numpy has no such type."""
         assert self.tensor.data is not None
         return self.tensor.data

@@ -30,10 +30,12 @@ def schema_classes() -> Any:
 
 @lru_cache(maxsize=8)
 def enum_names(enum: str) -> dict[int, str]:
+    """Number -> name of an enum of the schema."""
     values = vars(getattr(schema_classes(), enum))
     return {value: key for key, value in values.items() if isinstance(value, int) and not key.startswith("_")}
 
 
 @lru_cache(maxsize=8)
 def enum_values(enum: str) -> dict[str, int]:
+    """Name -> number of an enum of the schema."""
     return {name: value for value, name in enum_names(enum).items()}

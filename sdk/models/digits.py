@@ -53,12 +53,12 @@ class Samples:
         return np.repeat(gray[..., None], channels, axis=-1)
 
     def inputs(self, size: int = SIZE) -> np.ndarray:
-        """The same as the networks want them: float32, -1 ... 1 (see ``PREPROCESS``)."""
+        """The digits as the networks want them: (n, size, size, 3) float32 of -1 ... 1 (see ``PREPROCESS``)."""
         return normalise(self.images(size))
 
 
 def normalise(images: np.ndarray) -> np.ndarray:
-    """Pixels 0 ... 255 to float32 -1 ... 1."""
+    """Pixels 0 ... 255 of any shape to float32 -1 ... 1."""
     return (images.astype(np.float32) - np.float32(127.5)) / np.float32(127.5)
 
 

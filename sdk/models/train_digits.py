@@ -189,7 +189,10 @@ def trainable_twin(keras: Any, tf: Any, model: Any) -> Any:
 
 
 def retake_statistics(keras: Any, model: Any, batches: Iterable[np.ndarray]) -> None:
-    """Set the mean and variance of every batch norm to their plain averages over ``batches``."""
+    """Sets the mean and variance of every batch norm to their plain averages over ``batches``.
+
+    Each batch is (n, height, width, channels) float32.
+    """
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     for number, images in enumerate(batches):
         for norm in norms:

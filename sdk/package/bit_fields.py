@@ -12,7 +12,7 @@ CHUNK = 1 << 16
 
 
 def chunks(elements: np.ndarray) -> Iterator[np.ndarray]:
-    """Views of ``elements``, CHUNK of them at a time."""
+    """Views of ``elements`` (n,), CHUNK of them at a time; the last may be shorter."""
     for start in range(0, len(elements), CHUNK):
         yield elements[start : start + CHUNK]
 
@@ -36,7 +36,10 @@ class BitWriter:
         self._done = 0
 
     def add(self, values: np.ndarray, lengths: np.ndarray) -> None:
-        """Fields with ``values[i] < 2**lengths[i]``, ``lengths`` at most 32; some CHUNK of them, for the memory."""
+        """Adds fields: ``values`` (n,) of ``lengths`` (n,) bits each, 0 to 32, with ``values[i] < 2**lengths[i]``.
+
+        n is at most some CHUNK, for the memory.
+        """
         if len(values) == 0:
             return
         ends = self._done + np.cumsum(lengths)
@@ -58,7 +61,10 @@ class BitWriter:
 
 
 def pack_bits(values: np.ndarray, lengths: np.ndarray) -> bytes:
-    """Bit fields one after another, first bit lowest; ``values[i] < 2**lengths[i]``, ``lengths`` at most 32."""
+    """Bit fields one after another, first bit lowest: ``values`` (n,) of ``lengths`` (n,) bits each, 0 to 32.
+
+    ``values[i] < 2**lengths[i]``; unused bits of the last byte are zero.
+    """
     writer = BitWriter(int(lengths.sum()))
     for some, of_length in zip(chunks(values), chunks(lengths), strict=True):
         writer.add(some, of_length)
@@ -74,7 +80,7 @@ class BlockIndex:
         self._filled = 0  # codes of the last block
 
     def add(self, values: np.ndarray) -> None:
-        """The number of each of the next codes."""
+        """Adds the number of each of the next codes, (n,)."""
         start = 0
         if self._sums and self._filled < self._size and len(values):
             start = min(self._size - self._filled, len(values))

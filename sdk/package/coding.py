@@ -82,7 +82,10 @@ class Encoder:
 
     @classmethod
     def build(cls, counts: np.ndarray) -> Encoder:
-        """The shortest-table code within ``_LIMIT_TOLERANCE`` of the best; every count must be positive."""
+        """The shortest-table code within ``_LIMIT_TOLERANCE`` of the best.
+
+        ``counts`` (n,): how often each symbol occurs, 1 or more.
+        """
         best = code_lengths(counts, MAX_CODE_LENGTH)
         bits = int((best * counts).sum())
         for limit in range(max(1, int(np.ceil(np.log2(len(counts))))), int(best.max())):
@@ -118,6 +121,7 @@ def _scales_field(scales: Scales | None) -> tuple[int, bytes]:
 
 
 def encode_raw(elements: np.ndarray) -> bytes:
+    """The section of elements that are stored as they are, (n,) of any type."""
     return bytes([RAW]) + elements.tobytes()
 
 
@@ -196,7 +200,10 @@ def encode_dense(
 
 
 def gap_tokens(gaps: np.ndarray, split: int, msb: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """-> (token, extra bits' value, number of extra bits) of each gap, by the scheme (split, msb)."""
+    """(token, extra bits' value, number of extra bits) of each gap, by the scheme of ``split`` and ``msb``.
+
+    ``gaps`` are (n,) whole numbers of at least 0; all three results are (n,) int64.
+    """
     exponent = np.maximum(np.frexp(gaps.astype(np.float64))[1] - 1, 0).astype(np.int64)
     extra_bits = np.maximum(exponent - msb, 0)
     top = (gaps >> extra_bits) & ((1 << msb) - 1)
@@ -210,9 +217,9 @@ def gap_tokens(gaps: np.ndarray, split: int, msb: int) -> tuple[np.ndarray, np.n
 
 
 def best_gap_scheme(gap_counts: np.ndarray) -> tuple[float, tuple[int, int]]:
-    """The (split, msb) whose entropy, extra bits and list of lengths together are smallest, after that cost in bits.
+    """The cost in bits and the (split, msb) whose entropy, extra bits and list of lengths together are smallest.
 
-    ``gap_counts[n]``: how often a gap of n occurs.
+    ``gap_counts`` (n,): how often a gap of 0 ... n - 1 occurs.
     """
     distinct = np.flatnonzero(gap_counts)
     weights = gap_counts[distinct]
@@ -322,10 +329,10 @@ def encode_codes(symbols: Symbols, scales: Scales | None = None) -> bytes:
 
 
 def encode_planes(elements: np.ndarray) -> bytes:
-    """Byte planes of elements of 2, 4 or 8 bytes, each coded on its own; rotated where that is smaller.
+    """Byte planes of elements (n,) of 2, 4 or 8 bytes, each coded on its own; rotated where that is smaller.
 
-    Rotating left by one moves a float's sign below its mantissa, so that the highest plane is the whole exponent
-    (of float32), the part that codes well.
+    Rotating left by one moves a float's sign below its mantissa, so that the highest plane is the whole exponent (of
+    float32), the part that codes well.
     """
     width = elements.dtype.itemsize
     plain, rotated = (np.zeros((width, 256), np.int64) for _ in range(2))

@@ -207,7 +207,7 @@ def _row(weight: Weight, name: str, coded: CodedWeight) -> LayerRow:
 
 
 def filler_zeros(flat: np.ndarray, index_bits: int) -> int:
-    """How many filler zeros the fixed-width relative index of Deep Compression needs for this array."""
+    """How many filler zeros the fixed-width relative index of Deep Compression needs for the values (n,)."""
     positions = np.flatnonzero(flat)
     if positions.size == 0:
         return 0

@@ -44,14 +44,17 @@ class PreparedRelease:
 
     @property
     def name(self) -> str:
+        """The name it is deployed under."""
         return self.record.name
 
     @property
     def package_sha256(self) -> str:
+        """SHA-256 of the package, in hexadecimal digits."""
         return self.record.package_sha256
 
     @property
     def package_bytes(self) -> int:
+        """Bytes of the package."""
         return self.record.size
 
     @property
@@ -111,7 +114,7 @@ def check_name(name: str) -> str:
 
 
 def npy_bytes(array: np.ndarray) -> bytes:
-    """An array as the bytes of an .npy file."""
+    """An array of any shape as the bytes of an .npy file."""
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
     return buffer.getvalue()

@@ -99,10 +99,11 @@ def _shared(elements: np.ndarray, scales: Scales) -> np.ndarray | None:
 
 
 def detect(elements: np.ndarray, shape: tuple[int, ...]) -> Scaled | None:
-    """Integer centroids and their scales along the last or the first axis, where they exist.
+    """Integer centroids and their scales along the last or the first axis; None where there are none.
 
-    Only grids are found (centroids that are whole numbers up to 255, as after any per-channel quantization): in other
-    codebooks a shared factor of all centroids cannot be seen.
+    ``elements`` (n,) are those of a tensor of ``shape``, in order. Only grids are found (centroids that are whole
+    numbers up to 255, as after any per-channel quantization): in other codebooks a shared factor of all centroids
+    cannot be seen.
     """
     if len(shape) < 2 or int(np.prod(shape, dtype=np.int64)) != len(elements) or len(elements) < 64:
         return None

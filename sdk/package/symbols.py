@@ -24,14 +24,14 @@ def histogram(elements: np.ndarray, size: int = 0) -> np.ndarray:
 
 
 def entropy_bits(counts: np.ndarray) -> float:
-    """Order-0 entropy of all the symbols together, in bits."""
+    """Order-0 entropy of all the symbols together, in bits; ``counts`` (n,) is how often each occurs."""
     counts = counts[counts > 0].astype(np.float64)
     total = counts.sum()
     return float(-(counts * np.log2(counts / total)).sum())
 
 
 def distinct_values(elements: np.ndarray, limit: int) -> np.ndarray | None:
-    """The distinct elements, ascending, or None where there are more than ``limit``."""
+    """The distinct ones of ``elements`` (n,), ascending, of the same type; None where there are more than ``limit``."""
     values = elements[:0]
     for chunk in chunks(elements):
         fresh = chunk
@@ -56,11 +56,12 @@ class Symbols:
 
     @property
     def width(self) -> int:
+        """Bytes of one element."""
         return int(self.values.dtype.itemsize)
 
     @classmethod
     def of(cls, elements: np.ndarray, limit: int = MAX_SYMBOLS) -> Symbols | None:
-        """None when there are more than ``limit`` distinct values."""
+        """The symbols of ``elements`` (n,) unsigned; None when there are more than ``limit`` distinct values."""
         stride = max(1, len(elements) // 8192)
         if len(np.unique(elements[::stride])) > limit:  # cheap: most float tensors leave here
             return None

@@ -9,6 +9,7 @@ from argparse import ArgumentTypeError
 
 
 def positive(text: str) -> int:
+    """A whole number of at least 1."""
     value = int(text)
     if value < 1:
         raise ArgumentTypeError(f"expected a positive number, found {text}")
@@ -16,6 +17,7 @@ def positive(text: str) -> int:
 
 
 def count(text: str) -> int:
+    """A whole number of at least 0."""
     value = int(text)
     if value < 0:
         raise ArgumentTypeError(f"expected a number of at least 0, found {text}")
@@ -31,6 +33,7 @@ def counts(text: str) -> tuple[int | str, ...]:
 
 
 def shares(text: str) -> tuple[float, ...]:
+    """``0.7,80%`` as (0.7, 0.8), each above 0 and below 1."""
     found = tuple(dict.fromkeys(share(part) for part in text.split(",")))
     if not all(0 < value < 1 for value in found):
         raise ArgumentTypeError(f"expected shares above 0 and below 1 such as 0.7,0.8, found {text}")
@@ -38,6 +41,7 @@ def shares(text: str) -> tuple[float, ...]:
 
 
 def share(text: str) -> float:
+    """``5%`` or ``0.05`` as 0.05; at least 0."""
     value = float(text[:-1]) / 100.0 if text.endswith("%") else float(text)
     if not 0 <= value < 100:
         raise ArgumentTypeError(f"expected a share such as 5% or 0.05, found {text}")
@@ -45,6 +49,7 @@ def share(text: str) -> float:
 
 
 def price(text: str) -> float:
+    """Nats per bit, from 0 to below 1."""
     value = float(text)
     if not 0 <= value < 1:
         raise ArgumentTypeError(f"expected nats per bit, from 0 to below 1, found {text}")
@@ -52,6 +57,7 @@ def price(text: str) -> float:
 
 
 def seconds(text: str) -> float:
+    """Seconds, above 0 and below a day."""
     value = float(text)
     if not 0 < value < 86400:
         raise ArgumentTypeError(f"expected seconds above 0 and below a day, found {text}")
@@ -59,6 +65,7 @@ def seconds(text: str) -> float:
 
 
 def byte_count(text: str) -> int:
+    """``500KB`` as 500000 bytes; K, M and G are powers of 1000."""
     number = text.strip().upper().removesuffix("B").strip()
     factor = {"K": 1e3, "M": 1e6, "G": 1e9}.get(number[-1:], 1)
     try:
@@ -71,6 +78,7 @@ def byte_count(text: str) -> int:
 
 
 def duration(text: str) -> float:
+    """``20ms`` as 0.02 seconds; us, ms, s, m and h, or no unit for seconds."""
     for unit, factor in (("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)):
         if text.endswith(unit):
             return seconds(repr(float(text[: -len(unit)]) * factor))
@@ -78,6 +86,7 @@ def duration(text: str) -> float:
 
 
 def size(text: str) -> tuple[int, int]:
+    """``480x640`` as (480, 640), height and width; ``224`` as (224, 224)."""
     sides = shape(text)
     if len(sides) > 2:
         raise ArgumentTypeError(f"expected a size such as 224 or 480x640, found {text!r}")
@@ -85,6 +94,7 @@ def size(text: str) -> tuple[int, int]:
 
 
 def shape(text: str) -> tuple[int, ...]:
+    """``224x224x3`` as (224, 224, 3), each at least 1."""
     try:
         sides = tuple(int(part) for part in text.lower().split("x"))
     except ValueError:

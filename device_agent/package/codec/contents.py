@@ -106,6 +106,10 @@ class Opened:
 
 
 def open_package(data: bytes, max_size: int) -> Opened:
+    """Checks every field of a package; decodes no section.
+
+    ``max_size``: the largest .tflite that the caller can take, in bytes. Raises PackageError.
+    """
     table = read_table(data, max_size=max_size)
     if len(data) < table.package_size:
         raise PackageTruncated(
@@ -237,6 +241,10 @@ def _metadata(table: PackageTable, content: Content) -> dict[str, Any]:
 
 
 def describe(data: bytes, opened: Opened) -> Package:
+    """What ``sdk inspect`` and the agent say of a package that :func:`open_package` has checked.
+
+    Raises MetadataInvalid.
+    """
     table, contents = opened.table, opened.contents
     described = []
     for number, (entry, content) in enumerate(zip(table.sections, contents)):

@@ -196,6 +196,7 @@ class Cursor:
 
     @property
     def remaining(self) -> int:
+        """Bytes that are left."""
         return self.end - self.position
 
     def take(self, size: int, what: str) -> memoryview:
@@ -209,6 +210,7 @@ class Cursor:
         return self.data[start : self.position]
 
     def byte(self, what: str) -> int:
+        """The next byte, 0 to 255. Raises the cursor's error at the end."""
         return self.take(1, what)[0]
 
     def varint(self, what: str, limit: int) -> int:

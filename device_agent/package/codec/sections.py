@@ -63,14 +63,17 @@ class Code:
 
     @property
     def max_length(self) -> int:
+        """Bits of the longest code; 0 where the only code has none."""
         return len(self.counts)
 
     @property
     def min_length(self) -> int:
+        """Bits of the shortest code; 0 where the only code has none."""
         return next((length for length, count in enumerate(self.counts, 1) if count), 0)
 
     @property
     def symbols(self) -> int:
+        """How many symbols have a code."""
         return sum(self.counts) if self.counts else 1
 
     def lengths(self) -> Array:
@@ -87,7 +90,10 @@ class Code:
         return _reversed_bits(self.max_length)[starts]
 
     def table(self) -> tuple[Array, Array]:
-        """For every value of the next ``max_length`` bits: (symbol, length of its code), int64 each."""
+        """(symbol, length of its code in bits) for every value of the next ``max_length`` bits.
+
+        Both are (n,) whole numbers, with n = 2 ** ``max_length``.
+        """
         lengths = self.lengths()
         repeats = 1 << (self.max_length - lengths)
         order = _reversed_bits(self.max_length)
@@ -368,7 +374,7 @@ def _parse_gap_code(cursor: Cursor, split: int, msb: int) -> tuple[Code, Array]:
 
 
 def gap_values(tokens: Array, split: int, msb: int) -> Array:
-    """Gap tokens -> (n, 2) int64: smallest gap, extra bits (see "Gaps" in the specification)."""
+    """(smallest gap, extra bits) of each token, (n, 2) int64, for ``tokens`` (n,); see "Gaps" in the specification."""
     tokens = tokens.astype(np.int64)
     above = np.maximum(tokens - (1 << split), 0)
     extra = split + (above >> msb) - msb

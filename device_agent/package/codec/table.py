@@ -73,6 +73,7 @@ class PackageTable:
 
     @property
     def package_size(self) -> int:
+        """Bytes of the whole package: header and sections."""
         return self.header_size + sum(section.coded_size for section in self.sections)
 
 

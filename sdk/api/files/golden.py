@@ -93,7 +93,7 @@ def _output_step(graph: Graph) -> float:
 
 
 def noise_for(graph: Graph) -> np.ndarray:
-    """One seeded input of the shape and type that the graph takes.
+    """One seeded input of the shape and type that the graph takes, such as (1, 224, 224, 3) float32 in -1 ... 1.
 
     Images are 8 x 8 fields of noise: as hard for the network as any, and a few kilobytes when compressed.
     """

@@ -34,6 +34,7 @@ class Against:
 
     @property
     def slower(self) -> tuple[compare.Comparison, ...]:
+        """The models that are slower by more than ``limit``."""
         return tuple(c for c in self.comparisons if c.is_slower_by(self.limit))
 
     def to_json(self) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class SizeRow:
 
     @property
     def paper_ratio(self) -> float:
+        """The paper's original size over its compressed size."""
         return self.paper_original_bytes / self.paper_bytes
 
 

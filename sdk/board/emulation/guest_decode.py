@@ -17,11 +17,13 @@ MARK = 0x41524D4C  # count_instructions.c knows the same number
 
 
 def mark() -> None:
+    """Tells the emulator that a span of counted instructions begins or ends."""
     with contextlib.suppress(OSError):
         os.close(MARK)
 
 
 def main() -> None:
+    """Decodes a package between marks, section by section and whole; prints what was decoded as JSON."""
     site_packages, agent, library, path = sys.argv[1:]
     system = os.path.join(os.path.dirname(os.__file__), os.pardir, "python3", "dist-packages")
     sys.path[:] = [agent, site_packages, *sys.path, system]

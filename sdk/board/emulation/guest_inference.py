@@ -15,11 +15,13 @@ MARK = 0x41524D4C  # count_instructions.c knows the same number
 
 
 def mark() -> None:
+    """Tells the emulator that a span of counted instructions begins or ends."""
     with contextlib.suppress(OSError):
         os.close(MARK)
 
 
 def main() -> None:
+    """Runs a model on seeded noise, with a mark before and after each inference."""
     site_packages, module, model, inferences = sys.argv[1:]
     # Where wheels of numpy do not exist, the userland has Debian's. (Its path as this Python sees its own library.)
     system = os.path.join(os.path.dirname(os.__file__), os.pardir, "python3", "dist-packages")

@@ -98,6 +98,7 @@ class UserlandRecipe:
 
     @property
     def digest(self) -> str:
+        """Sixteen hexadecimal digits of all that decides what is built; the archive's name."""
         # Spelled out, not this class's repr: another name of the class would have every userland built again.
         ours = (
             f"Recipe(architecture={self.architecture!r}, suite={self.suite!r}, packages={self.packages!r}, "
@@ -116,6 +117,7 @@ RECIPES = {
 
 
 def cache_folder() -> Path:
+    """Where built userlands are kept."""
     return folders.cache_folder("userlands")
 
 
@@ -152,6 +154,7 @@ def archive(machine: str, *, cache: Path | None = None, progress: Progress | Non
 
 
 def mmdebstrap_command(recipe: UserlandRecipe, output: Path) -> list[str]:
+    """The command that builds a userland's archive at ``output``."""
     command = [
         which("mmdebstrap") or "mmdebstrap",
         f"--architectures={recipe.architecture}",
@@ -338,4 +341,5 @@ def give_to_user(path: Path) -> None:
 
 
 def short_digest(text: str) -> str:
+    """The first 16 hexadecimal digits of the text's SHA-256."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -67,4 +67,5 @@ class Connection(Protocol):
     def remove(self, remote: str) -> None:
         """Removes a file, if it is there."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Ends the connection."""

@@ -103,6 +103,7 @@ class SshConnection:
 
     @property
     def address(self) -> str:
+        """``user@host``, with ``:port`` where that is not 22."""
         return self._target.address
 
     def __enter__(self) -> SshConnection:
@@ -114,6 +115,7 @@ class SshConnection:
         self.close()
 
     def close(self) -> None:
+        """Ends the connection, and that to the jump host."""
         self._client.close()
         if self._jump is not None:
             self._jump.close()
@@ -137,6 +139,7 @@ class SshConnection:
         max_output_bytes: int = MAX_OUTPUT_BYTES,
         sent: Callable[[int], None] | None = None,
     ) -> Completed:
+        """As :meth:`sdk.board.ssh.command.Connection.run`. Raises RemoteError."""
         what = f"`{argv[0]}`"
         with self._dropped_is_named(f"run {what}"):
             channel = self._transport.open_session(timeout=CONNECT_SECONDS)
@@ -222,13 +225,16 @@ class SshConnection:
         mode: int = 0o600,
         sent: Callable[[int], None] | None = None,
     ) -> None:
+        """As :meth:`sdk.board.ssh.command.Connection.put`. Raises RemoteError."""
         with _as_stream(source) as stream:
             self._files.put(stream, _size(stream), remote, mode, sent)
 
     def get(self, remote: str, *, max_bytes: int) -> bytes | None:
+        """As :meth:`sdk.board.ssh.command.Connection.get`. Raises RemoteError."""
         return self._files.get(remote, max_bytes)
 
     def remove(self, remote: str) -> None:
+        """As :meth:`sdk.board.ssh.command.Connection.remove`. Raises RemoteError."""
         self._files.remove(remote)
 
     # -- inside -------------------------------------------------------------------------------------------------

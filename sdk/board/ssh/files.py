@@ -41,6 +41,7 @@ class Files:
         self._run = run
 
     def put(self, stream: BinaryIO, size: int, remote: str, mode: int, sent: Sent | None) -> None:
+        """Writes ``size`` bytes of a stream under a temporary name, then renames it to ``remote``. Raises RemoteError."""
         path = _as_argument(remote)
         temporary = f"{path}.{secrets.token_hex(4)}.part"
         done = self._run(
@@ -58,6 +59,7 @@ class Files:
             raise RemoteError(f"{remote} could not be written", found=done.stderr_tail())
 
     def get(self, remote: str, max_bytes: int) -> bytes | None:
+        """A file's bytes; None when there is none. Raises RemoteError above ``max_bytes``."""
         done = self._run(
             ["sh", "-c", _GET, "sh", _as_argument(remote)],
             max_output_bytes=max(max_bytes, 1 << 16),
@@ -76,6 +78,7 @@ class Files:
         return done.stdout
 
     def remove(self, remote: str) -> None:
+        """Removes a file, if it is there."""
         self._run(["rm", "-f", "--", _as_argument(remote)])
 
 

@@ -41,6 +41,7 @@ class SshTarget:
 
     @property
     def address(self) -> str:
+        """``user@host``, with ``:port`` where that is not 22."""
         port = "" if self.port == 22 else f":{self.port}"
         return f"{self.user}@{self.hostname}{port}"
 

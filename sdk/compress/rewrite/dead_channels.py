@@ -49,7 +49,7 @@ def cut_dead_channels(
 ) -> tuple[Graph, list[dict[int, np.ndarray]]]:
     """:func:`drop_dead_channels`, and arrays ``beside`` the graph's weights and biases cut as those are.
 
-    They are by tensor number, shaped like the constants that they stand beside; an optimiser's state, say.
+    They are by tensor number, each of the same shape as the constant that it stands beside; an optimiser's state, say.
     """
     links = list(_links(graph))
     graph = _fold_constants(graph, links)

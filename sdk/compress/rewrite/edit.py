@@ -39,13 +39,13 @@ class Editor:
         return self._append(Tensor(self._free(name), tuple(shape), dtype, None, quantization))
 
     def constant(self, name: str, array: np.ndarray, quantization: Quantization | None = None) -> int:
-        """A new constant tensor."""
+        """The number of a new constant tensor: ``array`` of any shape, of a type that the schema has."""
         array = np.ascontiguousarray(array)
         kind = _NUMPY_TO_SCHEMA[array.dtype.name]
         return self._append(Tensor(self._free(name), array.shape, kind, array, quantization))
 
     def data(self, tensor: int) -> np.ndarray | None:
-        """The constant of a tensor; None where it is computed, or absent (-1)."""
+        """The constant of a tensor, in any shape; None where it is computed, or absent (-1)."""
         return self.tensors[tensor].data if tensor >= 0 else None
 
     def shape(self, tensor: int) -> tuple[int, ...]:

@@ -166,5 +166,5 @@ def has_sparse_hint(graph: Graph) -> bool:
 
 
 def zeros(count: int) -> np.ndarray:
-    """A bias of nothing."""
+    """A bias of nothing, (count,) float32."""
     return np.zeros(count, np.float32)

@@ -54,7 +54,7 @@ class Solution:
 
     @property
     def weights(self) -> np.ndarray:
-        """float32(symbol * scale), as the package decodes them."""
+        """float32(symbol * scale), (groups, rows, columns), as the package decodes them."""
         return self.symbols.astype(np.float32) * self.scales[..., None]
 
 
@@ -150,14 +150,17 @@ def _scales(
 
 
 def code_lengths(symbols: np.ndarray, levels: int) -> np.ndarray:
-    """Bits of an ideal code for every symbol -levels ... levels, from how often each occurs."""
+    """Bits of an ideal code for each symbol -levels ... levels, (2 * levels + 1,) float64.
+
+    They follow from how often each occurs among ``symbols``, whole numbers in any shape.
+    """
     clipped = np.clip(symbols, -levels, levels).astype(np.int64).ravel() + levels
     counts = np.maximum(np.bincount(clipped, minlength=2 * levels + 1), UNSEEN_COUNT)
     return np.log2(counts.sum()) - np.log2(counts)
 
 
 def entropy_bits(symbols: np.ndarray) -> float:
-    """Zeroth-order entropy of all symbols together, in bits."""
+    """Zeroth-order entropy, in bits, of all ``symbols`` together; any shape."""
     _, counts = np.unique(symbols, return_counts=True)
     return float((counts * (np.log2(counts.sum()) - np.log2(counts))).sum())
 

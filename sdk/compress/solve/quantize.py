@@ -35,8 +35,9 @@ EMPTY_CHANNEL = 1e-3
 def quantize(graph: Graph, images: Iterable[np.ndarray]) -> Graph:
     """The int8 form of a float32 graph, its ranges taken from ``images``.
 
-    Each image has the shape of the graph's input, with or without the batch of 1, and the values that the network was
-    trained on (preprocessed; flipped, if the graph asks for that).  Some hundred images are enough.
+    Each image has the shape of the graph's input such as (1, 224, 224, 3), with or without the batch of 1, and the
+    values that the network was trained on (preprocessed; flipped, if the graph asks for that). Some hundred images are
+    enough.
 
     Raises :class:`DataError` where there is no image or one of another shape; :class:`ModelError` where the graph has
     several inputs, is not float32, carries a sparse hint, or holds what the quantiser refuses.
@@ -79,9 +80,10 @@ def weight_grids(graph: Graph, quantised: Graph) -> dict[int, np.ndarray]:
 def with_rounded(
     graph: Graph, quantised: Graph, symbols: Mapping[int, np.ndarray], biases: Mapping[int, np.ndarray]
 ) -> Graph:
-    """``quantised`` with other whole numbers for weights and other biases (float32), by tensor number of ``graph``.
+    """``quantised`` with other whole numbers for weights, and other biases, both by tensor number of ``graph``.
 
-    Scales stay what they are.
+    ``symbols``: -127 ... 127, each of the shape of its weight; ``biases``: (channels,) float32.  Scales stay what they
+    are.
     """
     stored = _by_name(quantised)
     changes = {}

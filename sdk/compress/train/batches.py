@@ -19,9 +19,11 @@ VARIANTS = 6  # moves of every image that a priced training sees: what the teach
 def shuffled(
     dataset: Dataset, images: np.ndarray | None, how: Tuning, order: np.random.Generator, skip: int
 ) -> Any:
-    """(step, images, labels) of an epoch but its first ``skip`` steps, whose random moves are drawn all the same.
+    """(step, images, labels) for each batch of an epoch after its first ``skip``, whose random moves are drawn all the
+    same.
 
-    ``images`` are those of the whole data set, where they are held.
+    ``images`` (n, height, width, channels) float32: the whole data set, where it is held.  A batch's labels are (n,)
+    int64, None where there are none.
     """
     numbers = order.permutation(len(dataset))
     labels = dataset.labels
@@ -45,7 +47,10 @@ def moved(
 
 
 def shifted(images: np.ndarray, most: int, moves: np.ndarray) -> np.ndarray:
-    """Every image moved by whole pixels (rows and columns, 0 ... 2 * ``most``); its own border fills in."""
+    """Images (n, height, width, channels), each moved by whole pixels; its own border fills in.
+
+    ``moves`` (n, 2) are rows and columns, 0 ... 2 * ``most``; ``most`` itself moves nothing.
+    """
     padded = np.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
     count, height, width = images.shape[:3]
     rows, columns = moves[:, :1] + np.arange(height), moves[:, 1:] + np.arange(width)
@@ -74,7 +79,7 @@ class Variant:
 
 
 def numbered(how: Tuning, count: int, epoch: int, skip: int) -> Iterator[tuple[int, np.ndarray]]:
-    """(step, image numbers) of an epoch over ``count`` images but its first ``skip`` steps."""
+    """(step, image numbers) for each batch of an epoch over ``count`` images after its first ``skip``; numbers (n,) int64."""
     numbers = np.random.default_rng((how.seed, epoch)).permutation(count)
     for step in range(skip, -(-count // how.batch)):
         yield step, numbers[step * how.batch : (step + 1) * how.batch]

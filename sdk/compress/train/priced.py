@@ -114,7 +114,10 @@ class PricedStudent(Student):
     def learn_from(
         self, images: np.ndarray, labels: np.ndarray | None, answers: np.ndarray, done: float, step: int
     ) -> None:
-        """One step; ``answers`` are the teacher's scores, ``done`` is the share of the training that is over."""
+        """One step on images (n, height, width, channels) float32, with labels (n,) where there are any.
+
+        ``answers`` (n, classes) are the teacher's scores; ``done`` is the share of the training that is over.
+        """
         import tensorflow as tf
 
         if not self.fixed and step % MASK_EVERY == 0 and self.adam.count >= WARM_UP:
@@ -187,8 +190,9 @@ class PricedStudent(Student):
     def sense(self, images: np.ndarray) -> None:
         """Adds the squared gradients of one batch to what an error of each weight is known to cost.
 
-        The labels are drawn from the network's own softened answers, so that their squares are the Fisher information:
-        gradients of the loss itself vanish where the student answers like the teacher, however curved the loss is.
+        ``images`` (n, height, width, channels) float32. The labels are drawn from the network's own softened answers,
+        so that their squares are the Fisher information: gradients of the loss itself vanish where the student answers
+        like the teacher, however curved the loss is.
         """
         import tensorflow as tf
 

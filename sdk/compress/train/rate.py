@@ -41,9 +41,10 @@ def code_bits(codes: np.ndarray, symbols: int) -> np.ndarray:
 def cheapest(
     values: np.ndarray, curvature: np.ndarray, book: np.ndarray, bits: np.ndarray, price: float
 ) -> np.ndarray:
-    """For each value (n,) the number of the entry of ``book`` whose error and bits together cost least.
+    """For each value (n,) the number (n,) of the entry of ``book`` whose error and bits together cost least.
 
-    An error e of a value costs curvature * e^2 / 2 nats, a bit ``price`` nats.
+    ``book`` and ``bits``, what each entry takes, are (k,); ``curvature`` is (n,). An error e of a value costs curvature
+    * e^2 / 2 nats, a bit ``price`` nats.
     """
     errors = np.square(values.astype(np.float64)[:, None] - book)
     return np.argmin(curvature[:, None] / 2 * errors + price * bits, axis=1)

@@ -88,7 +88,7 @@ class Student:
         return made
 
     def constants(self) -> dict[int, np.ndarray]:
-        """The student's constants as arrays."""
+        """The student's constants by tensor number, float32, each of the shape of its tensor."""
         return {t: np.asarray(v, np.float32) for t, v in self.build().items()}
 
     def graph(self) -> Graph:
@@ -109,7 +109,10 @@ class Student:
         self._compile()
 
     def learn(self, images: np.ndarray, labels: np.ndarray | None, done: float, step: int) -> None:
-        """One step; ``done`` is the share of the training that is over."""
+        """One step on images (n, height, width, channels) float32, with labels (n,) where there are any.
+
+        ``done`` is the share of the training that is over.
+        """
         import tensorflow as tf
 
         if not self.fixed and step % MASK_EVERY == 0:
@@ -231,7 +234,7 @@ class Student:
 
 
 def group_of(state: State, name: str) -> dict[int, np.ndarray]:
-    """The arrays of a state that are kept under one name, by number."""
+    """The arrays of a state that are kept under one name, by number; of any shape."""
     return {int(key.split("/")[1]): array for key, array in state.items() if key.startswith(name + "/")}
 
 

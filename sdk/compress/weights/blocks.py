@@ -34,7 +34,7 @@ def block_of(weight: Weight, block: int) -> int:
 
 
 def energies(array: np.ndarray, block: int) -> np.ndarray:
-    """The mean square of every unit of ``array`` (out, ..., in), float64."""
+    """The mean square of every unit of ``array`` (out, ..., in): (units,) float64."""
     rows = len(array) // block * block
     squares = np.square(array, dtype=np.float64)
     blocks = squares[:rows].reshape(rows // block, block, -1).mean(axis=1)
@@ -42,14 +42,14 @@ def energies(array: np.ndarray, block: int) -> np.ndarray:
 
 
 def sizes(shape: tuple[int, ...], block: int) -> np.ndarray:
-    """How many weights each unit of an array of this shape holds."""
+    """How many weights each unit of an array of this shape holds, (units,) int64."""
     whole = shape[0] // block
     columns = int(np.prod(shape[1:], dtype=np.int64))
     return np.repeat([block, 1], [whole * columns, (shape[0] - whole * block) * columns])
 
 
 def spread(units: np.ndarray, shape: tuple[int, ...], block: int) -> np.ndarray:
-    """One value a unit -> one value a weight, in an array of this shape."""
+    """One value per unit (units,) to one value per weight, in an array of this shape and the same type."""
     whole = shape[0] // block
     columns = int(np.prod(shape[1:], dtype=np.int64))
     blocks = units[: whole * columns].reshape(whole, columns)
@@ -58,7 +58,10 @@ def spread(units: np.ndarray, shape: tuple[int, ...], block: int) -> np.ndarray:
 
 
 def smallest(scores: np.ndarray, unit_sizes: np.ndarray, count: int) -> np.ndarray:
-    """True for the units of lowest score that hold at most ``count`` weights together; ties go by position."""
+    """True for the units of lowest score that hold at most ``count`` weights together, (units,) bool.
+
+    ``scores`` and ``unit_sizes`` are (units,); of equal scores the earlier goes first.
+    """
     order = np.argsort(scores, kind="stable")
     gone = np.zeros(scores.size, bool)
     gone[order[np.cumsum(unit_sizes[order]) <= count]] = True

@@ -58,10 +58,10 @@ def cluster_array(array: np.ndarray, clusters: int) -> np.ndarray:
 
 
 def kmeans_1d(values: np.ndarray, clusters: int) -> np.ndarray:
-    """Centroids (float64, ascending, at most ``clusters``) of Lloyd's algorithm from a linear initialisation.
+    """Centroids of Lloyd's algorithm from a linear initialisation: (k,) float64, ascending, k at most ``clusters``.
 
-    In one dimension the clusters are intervals, so sorted values with prefix sums give each step in
-    O(clusters log n).  A cluster that no value is nearest to is dropped.
+    ``values`` are (n,).  In one dimension the clusters are intervals, so sorted values with prefix sums give each step
+    in O(clusters log n).  A cluster that no value is nearest to is dropped.
     """
     ordered = np.sort(values.astype(np.float64))
     distinct = np.unique(ordered)
@@ -82,6 +82,9 @@ def kmeans_1d(values: np.ndarray, clusters: int) -> np.ndarray:
 
 
 def nearest(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """For each value the number of its nearest centroid; ``centroids`` ascending, ties go to the lower one."""
+    """For each value, of any shape, the number of its nearest centroid, int64.
+
+    ``centroids`` (k,) ascend; of two equally near the lower one is taken.
+    """
     middles = (centroids[:-1].astype(np.float64) + centroids[1:].astype(np.float64)) / 2
     return np.searchsorted(middles, values.astype(np.float64))

@@ -68,7 +68,10 @@ def prune(
 
 
 def prune_array(array: np.ndarray, sparsity: float, block: int = 1) -> np.ndarray:
-    """A copy with the ``floor(sparsity * size)`` elements of smallest magnitude at zero; ties go by position."""
+    """A copy of the same shape with the ``floor(sparsity * size)`` elements of smallest magnitude at zero.
+
+    Of equal ones the earlier goes first.  ``block``: see :mod:`sdk.compress.weights.blocks`.
+    """
     count = int(np.floor(sparsity * array.size))
     gone = smallest(energies(array, block), sizes(array.shape, block), count)
     return _without(array, gone, block)

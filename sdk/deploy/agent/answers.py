@@ -90,6 +90,7 @@ class PreparedAnswer:
     start: _Start
 
     def prepared(self) -> Prepared:
+        """The same, flat: bytes and seconds of the start, and on how many threads the model runs."""
         return Prepared(
             threads=self.threads.threads,
             threads_reason=self.threads.reason,
@@ -116,6 +117,7 @@ class Prepared:
     start_reason: str
 
     def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
         return write(self)
 
 

@@ -88,6 +88,7 @@ class Deployed:
     prepared: Prepared | None = None
 
     def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
         return write(self)
 
 

@@ -49,6 +49,7 @@ class Inventory:
 
     @property
     def groups(self) -> tuple[str, ...]:
+        """Every group that a board is in, in the order of the file."""
         return tuple(dict.fromkeys(group for host in self.hosts for group in host.groups))
 
     def select(self, group: str | None = None) -> Inventory:

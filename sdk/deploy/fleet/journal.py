@@ -100,6 +100,7 @@ class Journal:
         self.close()
 
     def close(self) -> None:
+        """Closes the file and lets the lock go; a second time does nothing."""
         for descriptor in (self._file, self._lock):
             if descriptor >= 0:
                 os.close(descriptor)

@@ -155,6 +155,7 @@ class Rollout:
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
+        """How each board stands, in the order of the inventory."""
         with self._lock:
             return tuple(self._outcomes.values())
 

@@ -59,6 +59,7 @@ class NativeLibrary:
     sizes: dict[str, int]
 
     def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
         return dict(vars(self))
 
 

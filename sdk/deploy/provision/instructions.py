@@ -55,6 +55,7 @@ class InferenceCount:
     delegate: str
 
     def to_json(self) -> dict[str, Any]:
+        """JSON-ready; counts are instructions."""
         return {**self.__dict__, "samples": list(self.samples), "threads": 1, "emulated": True}
 
 
@@ -135,9 +136,11 @@ class DecodeCount:
 
     @property
     def instructions_per_weight(self) -> float:
+        """Instructions of the kernel for each weight that it decodes."""
         return self.kernel_instructions / max(1, self.weights)
 
     def to_json(self) -> dict[str, Any]:
+        """JSON-ready; counts are instructions."""
         return {
             **self.__dict__,
             "sections": [list(section) for section in self.sections],

@@ -146,6 +146,7 @@ class Tree:
 
     @property
     def archive_sha256(self) -> str:
+        """SHA-256 of the archive, in hexadecimal digits."""
         return hashlib.sha256(self.archive).hexdigest()
 
 

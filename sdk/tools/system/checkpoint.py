@@ -30,7 +30,8 @@ EVERY_SECONDS = 20.0  # a kill loses no more than this, and the step that runs
 def save(path: str | os.PathLike[str], state: Mapping[str, np.ndarray]) -> None:
     """Writes the state beside ``path``, flushes it to the disk and puts it in place.
 
-    Raises :class:`DataError` where that fails; what was at ``path`` before is then still there.
+    ``state``: arrays of any shape by name. Raises :class:`DataError` where that fails; what was at ``path`` before is
+    then still there.
     """
     path = Path(path)
     fresh = path.with_name(path.name + ".new")
@@ -51,7 +52,10 @@ def save(path: str | os.PathLike[str], state: Mapping[str, np.ndarray]) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray] | None:
-    """The state at ``path``, or None where there is none. Raises :class:`DataError` where it is broken."""
+    """The state at ``path``, arrays of any shape by name; None where there is none.
+
+    Raises :class:`DataError` where it is broken.
+    """
     path = Path(path)
     if not path.exists():
         return None
@@ -94,11 +98,11 @@ class Folder:
             self._read()
 
     def load(self, key: str) -> dict[str, np.ndarray] | None:
-        """The state of a recipe that was saved last, or None."""
+        """The state of a recipe that was saved last, arrays of any shape by name; None where there is none."""
         return load(self._file(key))
 
     def save(self, key: str, state: Mapping[str, np.ndarray]) -> None:
-        """Replaces the state of a recipe; see :func:`save`."""
+        """Replaces the state of a recipe, arrays of any shape by name; see :func:`save`."""
         if not self._noted:
             self._note()
         save(self._file(key), state)
