@@ -56,7 +56,10 @@ def parse_golden(data: bytes) -> np.ndarray:
 
 
 def parse_array(data: bytes, what: str) -> np.ndarray:
-    """The array in the bytes of an .npy file: numbers of any shape and type. Raises AgentError, for a pickle or zip too."""
+    """The array in the bytes of an .npy file: numbers of any shape and type.
+
+    Raises AgentError, for a pickle and a zip too.
+    """
     import numpy as np
 
     try:

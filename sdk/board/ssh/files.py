@@ -41,7 +41,10 @@ class Files:
         self._run = run
 
     def put(self, stream: BinaryIO, size: int, remote: str, mode: int, sent: Sent | None) -> None:
-        """Writes ``size`` bytes of a stream under a temporary name, then renames it to ``remote``. Raises RemoteError."""
+        """Writes ``size`` bytes of a stream under another name, then renames that to ``remote``.
+
+        Raises RemoteError.
+        """
         path = _as_argument(remote)
         temporary = f"{path}.{secrets.token_hex(4)}.part"
         done = self._run(

@@ -325,7 +325,7 @@ class Workshop:
         self.fisher = output_sensitivities(self.executor, self.images, count, seed=seed, progress=report)
 
     def images(self, samples: Sequence[int]) -> np.ndarray:
-        """Sample numbers -> preprocessed images."""
+        """The preprocessed images of these samples, (n, height, width, channels) float32."""
         return self.dataset.images(list(samples))
 
     def run(self, recipe: Recipe, watch: Callable[[float], None] = lambda bits: None) -> tuple[Graph, float]:

@@ -237,14 +237,17 @@ def _layer_by_layer(
 
 
 def rounded_bias(values: np.ndarray) -> np.ndarray:
-    """float32 with the last bits of every value zero, which take no room in a package; off by 2^-13 of it at most."""
+    """float32 of the same shape with the last bits of every value zero, which take no room in a package.
+
+    Off by 2^-13 of a value at most.
+    """
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     half = np.uint32(1 << (BIAS_ZERO_BITS - 1))
     return ((bits + half) & ~np.uint32((1 << BIAS_ZERO_BITS) - 1)).view(np.float32)
 
 
 def regular(moments: Moments, covariance: np.ndarray) -> np.ndarray:
-    """A covariance of these moments without its chance correlations, and safe to invert."""
+    """A covariance (groups, columns, columns) of these moments without its chance correlations, and safe to invert."""
     diagonal = np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 0)
     covariance = covariance * (1 - moments.noise)[:, None, None]
     rounding = ROUNDING * moments.energy

@@ -19,11 +19,10 @@ VARIANTS = 6  # moves of every image that a priced training sees: what the teach
 def shuffled(
     dataset: Dataset, images: np.ndarray | None, how: Tuning, order: np.random.Generator, skip: int
 ) -> Any:
-    """(step, images, labels) for each batch of an epoch after its first ``skip``, whose random moves are drawn all the
-    same.
+    """(step, images, labels) for each batch of an epoch after its first ``skip``.
 
-    ``images`` (n, height, width, channels) float32: the whole data set, where it is held.  A batch's labels are (n,)
-    int64, None where there are none.
+    The random moves of those are drawn all the same. ``images`` (n, height, width, channels) float32: the whole data
+    set, where it is held. A batch's labels are (n,) int64, None where there are none.
     """
     numbers = order.permutation(len(dataset))
     labels = dataset.labels
@@ -79,7 +78,10 @@ class Variant:
 
 
 def numbered(how: Tuning, count: int, epoch: int, skip: int) -> Iterator[tuple[int, np.ndarray]]:
-    """(step, image numbers) for each batch of an epoch over ``count`` images after its first ``skip``; numbers (n,) int64."""
+    """(step, image numbers) for each batch of an epoch over ``count`` images after its first ``skip``.
+
+    Image numbers are (n,) int64.
+    """
     numbers = np.random.default_rng((how.seed, epoch)).permutation(count)
     for step in range(skip, -(-count // how.batch)):
         yield step, numbers[step * how.batch : (step + 1) * how.batch]

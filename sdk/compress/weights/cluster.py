@@ -45,7 +45,7 @@ def cluster(
 
 
 def cluster_array(array: np.ndarray, clusters: int) -> np.ndarray:
-    """One float32 array with its non-zero values moved to k-means centroids; same shape and type."""
+    """A float32 array of the same shape, its non-zero values moved to k-means centroids."""
     flat = array.ravel()
     nonzero = flat != 0.0
     values = flat[nonzero]
