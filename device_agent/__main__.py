@@ -7,7 +7,7 @@
     confirm NAME            make the release on trial the current one
     rollback NAME           go back to the release before, or another earlier one
     check RELEASE           the health check of one release; with --passed it is made ready to start and run fast
-    mend RELEASE            make what it starts quickly from anew
+    mend RELEASE            make again what it starts quickly from
     run MODEL               predictions for the arrays of an .npy file
     bench MODEL...          measure models, interleaved
     profile MODEL...        what each operator takes, by the runtime's own profiler

@@ -46,7 +46,7 @@ class MeasurementError(AgentError):
 
 @dataclass(frozen=True)
 class Moment:
-    """What the machine said while models ran: ``seconds`` after the first sample; None where it does not tell."""
+    """What the machine said while models ran: ``seconds`` after the first sample; None where it reports nothing."""
 
     seconds: Seconds
     frequency_hz: Hertz | None
@@ -56,7 +56,7 @@ class Moment:
 @record(SCHEMA, "a measurement", MeasurementError, earlier=EARLIER)
 @dataclass(frozen=True)
 class Measurement:
-    """One model, measured once. None means that the machine does not tell."""
+    """One model, measured once. None means: not reported by this machine."""
 
     model: str
     tflite_sha256: Sha256

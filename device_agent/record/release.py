@@ -174,7 +174,7 @@ class Slot:
     def after(
         self, event: str, release: str | None, reason: str = "", *, unix_seconds: float, **pointers: Any
     ) -> Slot:
-        """The slot after an event at that moment, with some of current, previous and trial set anew."""
+        """The slot after an event at that moment, with some of current, previous and trial replaced."""
         entry = {
             "event": event,
             "release": release,

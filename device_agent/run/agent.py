@@ -219,7 +219,7 @@ class Agent:
 
         The first time it raises; later the old release goes on, and ``reload_error`` says why.
         """
-        assert self._store is not None  # a model file is never loaded anew
+        assert self._store is not None  # a model file is never loaded again
         old = self._served
         try:
             release_id = self._store.current(self.name).id

@@ -134,7 +134,7 @@ class CompiledModel:
 
     ``inputs`` and ``outputs`` are arrays over the runtime's own memory, in the order of the model's signature: write
     the first, :meth:`run`, read the second. With ``weight_cache`` XNNPACK maps its packed weights from that file; where
-    the file is not there, or was written by another XNNPACK, it is written anew.
+    the file is not there, or was written by another XNNPACK, it is written again.
 
     Raises RuntimeUnavailable or AgentError.
     """

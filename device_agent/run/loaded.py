@@ -126,7 +126,7 @@ class LoadedModel:
     ) -> LoadedModel:
         """Loads one release of a store: with ``warm`` and no decoder asked for, from its start, where that is whole.
 
-        A start that is not as it was made is passed over, and made anew. Raises StoreError where the parts of the
+        A start that is not as it was made is passed over, and made again. Raises StoreError where the parts of the
         release are not all there and whole.
         """
         begun = time.perf_counter()
@@ -226,7 +226,7 @@ class LoadedModel:
         self.close()
 
 
-#: How long the start of a release may take to be made anew.
+#: How long the start of a release may take to be made again.
 MEND_SECONDS = 60.0
 #: The warning where a damaged release is not run.
 PREVIOUS_RUNS = "{name}: the current release cannot be used ({error}); running the previous one"

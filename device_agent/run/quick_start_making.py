@@ -71,7 +71,7 @@ def build(
             raise AgentError("the disk gives back another model than was written")
         seconds = _try(start, reference)
         if quick_starts.describe(temporary / quick_starts.WEIGHTS) != start.weights:
-            raise AgentError("XNNPACK does not take its own cache, and wrote it anew")
+            raise AgentError("XNNPACK does not take its own cache, and wrote it again")
         start = dataclasses.replace(start, folder=target, warm_seconds=seconds)
         quick_starts.write_file(temporary / quick_starts.RECORD, quick_starts.to_bytes(start))
         fsync(temporary)

@@ -137,7 +137,7 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
             self._changed.notify_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that broke is no error of ours, and a handler has said what else went wrong."""
+        """A connection that broke is not our error, and a handler has said what else went wrong."""
 
 
 class TcpListener(Listener):

@@ -156,7 +156,7 @@ class Blobs:
                 "a blob on the board is damaged",
                 expected=f"sha256 {digest}",
                 found=f"sha256 {found}",
-                hint="Deploy again: a damaged blob is sent anew.",
+                hint="Deploy again: a damaged blob is sent again.",
             )
         return data
 

@@ -8,7 +8,7 @@
 XNNPACK does not notice when a cache belongs to another model, so the folder's name holds the digest of the package, the
 runtime with its version and the core; how many threads run makes no difference to the file. Both files were read back
 and compared by SHA-256 when they were made. A start looks at sizes, times and samples of the files alone, since reading
-all of them takes longer than the start; a folder that fails this is no start, and is made anew.
+all of them takes longer than the start; a folder that fails this is no start, and is made again.
 """
 
 from __future__ import annotations

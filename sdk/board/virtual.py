@@ -257,7 +257,7 @@ class VirtualBoard:
             )
 
     def _prepare(self) -> None:
-        """Everything of the board's own, written anew except keys and home."""
+        """Everything of the board's own, written again except keys and home."""
         userland.make_folder(self.folder)
         self.folder.chmod(0o700)
         for folder in (self._ssh, self.home):

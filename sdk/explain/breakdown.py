@@ -72,7 +72,7 @@ class Peaks:
     clock_hz: Rate | None = None
 
     def of(self, dtype: str) -> float:
-        """Operations a second of this arithmetic."""
+        """Operations per second of this arithmetic."""
         return self.int8_per_second or self.flop_per_second if dtype == "int8" else self.flop_per_second
 
 

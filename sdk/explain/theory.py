@@ -151,7 +151,7 @@ class Rates(Protocol):
         """Bytes per second from memory; None where it is not known."""
 
     def of(self, dtype: str) -> float:
-        """Operations a second of this arithmetic."""
+        """Operations per second of this arithmetic."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ WARM_UP_EPOCHS = 2
 WEIGHT_DECAY = 0.02
 LABEL_SMOOTHING = 0.1
 # One epoch has 33 steps, too few for running averages with Keras' momentum of 0.99 to arrive; the averages of 0.9
-# in turn are noisy, so the final ones are taken anew, over this many epochs.
+# in turn are noisy, so the final ones are taken again, over this many epochs.
 BATCH_NORM_MOMENTUM = 0.9
 STATISTICS_EPOCHS = 3
 

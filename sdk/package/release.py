@@ -1,6 +1,6 @@
 """A release made ready to be deployed: its manifest and its blobs, the same for every board that gets it.
 
-Pure. A package is cut into parts (its header, then one part a section), each named by its SHA-256, which is how
+Pure. A package is cut into parts (its header, then one part per section), each named by its SHA-256, which is how
 boards say what they lack. The manifest's own SHA-256 is the id of the release (device_agent.record.release).
 """
 

@@ -415,7 +415,7 @@ def _parse_blocks(
 
 
 def _parse_index(cursor: Cursor, held: Array, minimum_each: int) -> Array:
-    """One number a block: a common minimum plus ``width`` bits; each at least ``minimum_each`` a code held."""
+    """One number per block: a common minimum plus ``width`` bits; each at least ``minimum_each`` per code held."""
     common = cursor.varint("minimum of a block index", MAX_TFLITE_SIZE)
     width = cursor.byte("width of a block index")
     if width > MAX_INDEX_WIDTH:

@@ -43,7 +43,7 @@ def convert_model(
 ) -> Converted:
     """Keras file, SavedModel folder or ``.tflite`` -> ``.tflite`` of batch 1 at ``output``.
 
-    ``preprocess`` and ``labels`` (a text file, a label a line) are written into it, for the board to go by.
+    ``preprocess`` and ``labels`` (a text file, one label per line) are written into it, for the board to go by.
     """
     progress("convert", 0, 0)
     graph = convert(source, input_shape=input_shape)
@@ -61,7 +61,7 @@ def pack_model(
 ) -> Packed:
     """Any ``.tflite`` -> package at ``output`` that decodes to the very same bytes.
 
-    ``preprocess`` and ``labels`` (a text file, a label a line) tell the board what is done to an image and what the
+    ``preprocess`` and ``labels`` (a text file, one label per line) tell the board what is done to an image and what the
     classes are called; without them the package says what the model's own metadata do.
     """
     source, output = Path(source), Path(output)

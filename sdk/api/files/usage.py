@@ -32,7 +32,7 @@ def usage_of(
 ) -> Usage:
     """What the graph says, replaced by what is given here. Raises DataError, also for labels that are too many or few.
 
-    ``labels`` is a text file in UTF-8 with a label a line, in the order of the classes.
+    ``labels`` is a text file in UTF-8 with one label per line, in the order of the classes.
     """
     raw = dict(graph.metadata).get(USAGE_METADATA)
     what = f"{USAGE_METADATA} of the model"
@@ -60,14 +60,14 @@ def usage_of(
 def read_labels(path: Path) -> tuple[str, ...]:
     """The lines of a file of labels; empty ones at its end do not count."""
     try:
-        text = read_file(path, "a text file, a label a line").decode("utf-8-sig")
+        text = read_file(path, "a text file, one label per line").decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not text in UTF-8", found=str(error)) from None
     lines = [line.strip() for line in text.rstrip().splitlines()]
     if not lines or not all(lines):
         raise DataError(
             f"{path} has a line without a label",
-            expected="a label a line",
+            expected="one label per line",
             found=f"line {lines.index('') + 1} empty" if lines else "an empty file",
         )
     return check_labels(lines)

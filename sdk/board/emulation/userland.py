@@ -237,7 +237,7 @@ def _unpack(machine: str, source: Path, root: Path) -> None:
             raise BoardError(
                 "the userland in the cache is damaged",
                 found=done.stderr.strip()[-200:],
-                hint="It was removed; run the command again to build it anew.",
+                hint="It was removed; run the command again to build it again.",
             )
         _finish(temporary)
         _compile_python(machine, temporary)

@@ -11,7 +11,7 @@ from device_agent.record.visible import visible
 
 #: What one command may answer on each of its two streams.
 MAX_OUTPUT_BYTES = 16 << 20
-#: As much of what a command said on standard error is told in an error of ours.
+#: As much of what a command said on standard error is told in our error.
 STDERR_CHARACTERS = 400
 
 

@@ -299,7 +299,7 @@ class _Sender:
         self._sent = sent
 
     def send(self, channel: paramiko.Channel) -> None:
-        # A command that ends without reading all of its input closes the channel under us: not an error of ours,
+        # A command that ends without reading all of its input closes the channel under us: not our error,
         # its exit status tells what happened. (EOFError is how paramiko says that the connection has gone.)
         with contextlib.suppress(OSError, EOFError):
             for block in self._blocks():

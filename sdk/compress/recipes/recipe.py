@@ -86,17 +86,17 @@ class Recipe:
     """What is done. ``sparsity`` 0 or ``clusters`` 0 leaves that pass out.
 
     With effort "none" weights are pruned by magnitude and shared by k-means, which needs no data but for ``int8``.
-    With "calibrate" the layers are solved on ``samples`` images of a data set at ``price`` nats a bit; ``sparsity`` is
-    then the least share of zeros, and ``clusters`` the most centroids, of a layer.  With "train" the network is trained
-    for ``epochs`` on the samples, ``sparsity`` is that of all pruned layers together, and ``clusters`` counts centroids
-    of a layer.
+    With "calibrate" the layers are solved on ``samples`` images of a data set at ``price`` nats per bit; ``sparsity``
+    is then the least share of zeros, and ``clusters`` the most centroids, of a layer. With "train" the network is
+    trained for ``epochs`` on the samples, ``sparsity`` is that of all pruned layers together, and ``clusters`` counts
+    centroids of a layer.
     """
 
     sparsity: Share = 0.7  # share of the selected weights that becomes zero
     scope: str = field(default="layer", metadata=limits(choices=SCOPES))  # where magnitudes are compared
-    clusters: int = 32  # centroids a layer, zero included
+    clusters: int = 32  # centroids per layer, zero included
     effort: str = field(default="none", metadata=limits(choices=EFFORTS))
-    price: Price = 0.0  # nats a bit; for "train" 0 counts none
+    price: Price = 0.0  # nats per bit; for "train" 0 counts none
     samples: int = 0  # of the data set, taken evenly
     hold_out: int = 0  # every so many-th of them is kept back to check on; 0 keeps none
     seed: int = 0

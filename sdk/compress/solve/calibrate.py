@@ -142,7 +142,7 @@ def calibrate(
     progress: Progress = silent,
     watch: Callable[[float], None] = lambda bits: None,
 ) -> Calibrated:
-    """Rounds all layers at ``price`` nats a bit, on ``count`` images, given the sensitivities of their outputs.
+    """Rounds all layers at ``price`` nats per bit, on ``count`` images, given the sensitivities of their outputs.
 
     ``usual``: what layers get for which nothing else is wished; its sparsity is the share of zeros that pruned layers
     (1x1, other convolutions but the first, fully connected) reach at least.  ``block``: output channels of a 1x1

@@ -71,7 +71,7 @@ def _coding(matrix: np.ndarray, rank: int, bits: float, error: float) -> tuple[f
 
 
 def with_data(graph: Graph, dataset: Dataset, price: float, report: Progress) -> Ranks:
-    """The ranks that win where layers are calibrated at ``price`` nats a bit."""
+    """The ranks that win where layers are calibrated at ``price`` nats per bit."""
     if not candidates(graph):
         return ()
     names = {weight.tensor_index: name for name, weight in layer_names(graph).items()}

@@ -108,7 +108,7 @@ class PricedStudent(Student):
         self.adam.count = count
 
     def _take(self, graph: Graph) -> None:
-        """Begins anew with the constants of another graph."""
+        """Begins again with the constants of another graph."""
         super().__init__(Executor(graph), self.how)
 
     def learn_from(

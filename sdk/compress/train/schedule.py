@@ -18,7 +18,7 @@ class Tuning:
     """
 
     sparsity: float
-    clusters: int  # centroids a layer, zero included
+    clusters: int  # centroids per layer, zero included
     epochs: int = 30
     batch: int = 128
     rate: float = 1e-3  # Adam's

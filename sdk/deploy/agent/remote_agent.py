@@ -1,6 +1,6 @@
 """Pushes a package and talks to the agent; everything the board answers is checked before it is believed.
 
-A package travels in parts (its header, then one part a section), each named by its SHA-256: only parts that the
+A package travels in parts (its header, then one part per section), each named by its SHA-256: only parts that the
 board lacks are sent, so the same package again sends none, and a model with a retrained head sends the head.
 The agent tries the new release beside the old one, and confirms it or says why it went back.
 """

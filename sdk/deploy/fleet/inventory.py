@@ -1,4 +1,4 @@
-"""The boards of a fleet: who they are and how to reach them, from a TOML file of ours or an Ansible inventory.
+"""The boards of a fleet: who they are and how to reach them, from our own TOML file or an Ansible inventory.
 
     [defaults]                       # for every board that does not say otherwise
     board = "rpi4"                   # a name of `sdk boards`

@@ -4,7 +4,7 @@
     $XDG_DATA_HOME/armlet/rollouts/<rollout>.jsonl         while there is something to go on with
 
 A rollout is known by release, inventory file and group. Its journal is removed when it came to its end: what runs then
-is settled, and the next rollout of the same begins anew. A line that was cut by a crash is as if it was never written.
+is settled, and the next rollout of the same begins again. A line that was cut by a crash is as if it was never written.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ class DecodeCount:
     kernel_instructions: int
     unpack_instructions: int
     weights: int
-    #: One a section: layout, elements, bytes, instructions.
+    #: One per section: layout, elements, bytes, instructions.
     sections: tuple[tuple[str, int, int, int], ...]
     cpu: str
 

@@ -38,7 +38,7 @@ from sdk.tools.system.folders import cache_folder
 #: (stage, done, total): ``total`` may be 0 while it is unknown.
 
 PIP_SECONDS = 600.0
-#: No wheel of ours unpacks to more than this many bytes.
+#: None of our wheels unpacks to more than this many bytes.
 MAX_WHEEL_BYTES = 1 << 30
 
 _ENVIRONMENT_SCHEMA = "armlet.environment/1"

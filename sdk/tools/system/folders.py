@@ -1,4 +1,4 @@
-"""Where things of ours live on the host, by the XDG Base Directory Specification; looked up at every call."""
+"""Where Armlet keeps its files on the host, by the XDG Base Directory Specification; looked up at every call."""
 
 from __future__ import annotations
 
