@@ -12,7 +12,6 @@ This module holds the records; :mod:`sdk.graph.reader` and :mod:`sdk.graph.write
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -20,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from sdk.errors import ModelError
+from device_agent.record.schema import parse_json
+from sdk.errors import DataError, ModelError
 
 # Types whose elements numpy can hold as they are. Anything else (INT4, INT2, STRING, BFLOAT16, ...) is carried
 # as its stored bytes, untouched.
@@ -146,8 +146,8 @@ class Graph:
         if raw is None:
             return ()
         try:
-            flips = json.loads(raw.rstrip(b"\0")).get("flip", [])
-        except (ValueError, AttributeError):
+            flips = parse_json(raw.rstrip(b"\0")).get("flip", [])
+        except (DataError, AttributeError):
             flips = None
         if not isinstance(flips, list) or not set(map(str, flips)) <= set(FLIP_AXES):
             raise ModelError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from device_agent.record import release
 from sdk.errors import BoardError
 
 #: How a figure came to be known. ``published``: a data sheet or manual says so; ``derived``: computed from other
@@ -20,7 +21,7 @@ DTYPES = ("float32", "float16", "int8")
 
 #: How many releases of a name a board may be told to keep (device_agent.record.release): what runs and one to go
 #: back to, and not more than a deploy can look through.
-MIN_KEEP, MAX_KEEP = 2, 64
+MIN_KEEP, MAX_KEEP = release.KEEP, release.MAX_KEEP
 
 
 @dataclass(frozen=True)

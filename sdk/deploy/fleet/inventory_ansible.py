@@ -12,13 +12,13 @@ Hosts that are not reached by SSH are left out, with a note.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from device_agent.record.schema import parse_json
 from sdk.deploy.fleet.ansible_program import MAX_BYTES, list_inventory
 from sdk.deploy.fleet.hosts import FleetHost, Inventory, check_distinct, check_host
 from sdk.errors import InventoryError
@@ -236,12 +236,8 @@ def _host(
 
 
 def _parse(text: str, origin: Path) -> _Listing:
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InventoryError(
-            f"{origin} is not JSON", expected="what `ansible-inventory --list` writes", found=str(error)
-        ) from None
+    expected = "what `ansible-inventory --list` writes"
+    document = parse_json(text, what=str(origin), error=InventoryError, expected=expected, most=MAX_BYTES)
     document = _mapping(document, str(origin))
     listing = _Listing(origin)
     meta = _mapping(document.pop("_meta", None), f"{origin}: _meta")

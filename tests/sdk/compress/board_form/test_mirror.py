@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -174,3 +175,10 @@ def test_keras_own_mobilenets_are_mirrored_exactly(name: str) -> None:
     assert not pads_at_the_end(mirrored)
     assert all(op.options["padding"] in (SAME, VALID) for op in mirrored.operators if "CONV" in op.kind)
     assert_answers_alike(graph, mirrored, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("said", [b"no", b"[]", b'{"flip": ["depth"]}', b'{"flip": 1}', b"[" * 100_000])
+def test_metadata_that_say_no_axes_are_one_clear_error(said: bytes) -> None:
+    graph = replace(small_mobilenet(), metadata=((INPUT_METADATA, said),))
+    with pytest.raises(ModelError, match="cannot be read"):
+        assert graph.input_flips
