@@ -37,8 +37,6 @@ from sdk.package.bit_fields import varint
 from sdk.package.spans import BufferSpan, weight_buffers
 from sdk.package.symbols import Symbols
 
-Progress = Callable[[int, int], None]
-
 _TABLE_COST = DIGEST_PREFIX_SIZE + 4 + 8  # digest, sizes and span of one section in the table
 _SMALLEST_SECTION = 256  # bytes decoded: below, digest and table eat what a code saves
 _WHOLE_MUST_SAVE = 0.997  # a package without sections has to be sent whole whenever anything changes
@@ -60,7 +58,7 @@ def pack(
     tflite: bytes,
     *,
     metadata: Mapping[str, Any] | None = None,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> bytes:
     """The package of these bytes. Any bytes pack; those of a .tflite pack well.
 
@@ -92,7 +90,9 @@ def pack(
     return package
 
 
-def _pieces(tflite: bytes, progress: Progress) -> tuple[list[_Piece], list[tuple[int, int, int]]]:
+def _pieces(
+    tflite: bytes, progress: Callable[[int, int], None]
+) -> tuple[list[_Piece], list[tuple[int, int, int]]]:
     """-> sections, and repeated spans as (offset, size, offset of the span that they repeat)."""
     spans = [span for span in weight_buffers(tflite) if span.size >= 16][: MAX_SPANS // 2]
     total = sum(span.size for span in spans)

@@ -10,6 +10,7 @@ import numpy as np
 
 from sdk.graph.execute import Executor
 from sdk.graph.records import Graph
+from sdk.tools.progress import Progress, silent
 
 if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
@@ -35,7 +36,7 @@ class Checker:
         self,
         graph: Graph,
         dataset: Dataset,
-        report: Callable[[str, int, int], None] = lambda stage, done, total: None,
+        report: Progress = silent,
         held_out: bool = False,
     ) -> None:
         self.dataset, self.report, self.held_out = dataset, report, held_out

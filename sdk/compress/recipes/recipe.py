@@ -40,7 +40,7 @@ from sdk.compress.weights.selection import layer_names
 from sdk.errors import DataError, ModelError, UnsupportedOperator
 from sdk.graph.execute import Executor
 from sdk.graph.records import Graph
-from sdk.tools.progress import Progress
+from sdk.tools.progress import Progress, silent
 from sdk.tools.toml_table import parse_toml, read_table
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def apply(
     A recipe that calibrates or trains needs the data set that it was made with; :class:`DataError` where that is
     missing or another one.  Training gives ``checkpoint`` its state after every epoch, and goes on from ``resume``.
     """
-    report = progress or (lambda stage, done, total: None)
+    report = progress or silent
     if recipe.effort != "none":
         if dataset is None:
             raise DataError(
@@ -212,7 +212,7 @@ def to_int8(graph: Graph, recipe: Recipe, dataset: Dataset | None, progress: Pro
     except UnsupportedOperator:  # then weights are rounded to the nearest
         return quantised
     few = learn.take(ROUNDING_SAMPLES)
-    report = progress or (lambda stage, done, total: None)
+    report = progress or silent
     rounded = round_to_grids(executor, few.images, len(few), weight_grids(graph, quantised), progress=report)
     layers = {layer.weight.tensor_index: layer for layer in solved_layers(graph)}
     symbols = {
@@ -278,7 +278,7 @@ def train(
     graph: Graph,
     dataset: Dataset,
     recipe: Recipe,
-    report: Progress = lambda stage, done, total: None,
+    report: Progress = silent,
     *,
     resume: State | None = None,
     checkpoint: Callable[[State], None] = lambda state: None,

@@ -30,7 +30,7 @@ from sdk.graph.execute import Executor
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from sdk.package import pack
-from sdk.tools.progress import Progress
+from sdk.tools.progress import Progress, silent
 
 if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
@@ -78,7 +78,7 @@ def compress(
     ``dataset`` is learned from; accuracy is checked on ``check``, or on samples of ``dataset`` that are held out.
     """
     wanted = settings or Settings()
-    report = progress or (lambda stage, done, total: None)
+    report = progress or silent
     effort = wanted.effort
     check_block(wanted.block)
     if wanted.int8:
@@ -128,7 +128,7 @@ def replay(
     check: Dataset | None = None,
 ) -> TargetResult:
     """What the recipe makes of the graph, and how accuracy was checked: on ``check``, or on what it held out."""
-    report = progress or (lambda stage, done, total: None)
+    report = progress or silent
     made = apply(graph, recipe, report, dataset)
     used = check
     if used is None and dataset is not None and recipe.effort != "none":

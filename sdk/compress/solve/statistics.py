@@ -16,6 +16,7 @@ import numpy as np
 
 from sdk.compress.solve.matrices import LayerShape
 from sdk.graph.records import Graph
+from sdk.tools.progress import Progress, silent
 
 BATCH = 8  # images a step: few enough for the unfolded patches of an early layer
 MEMORY_BYTES = 2 << 30  # for the values of both networks
@@ -98,7 +99,7 @@ def sensitivities(
     count: int,
     *,
     seed: int = 0,
-    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    progress: Progress = silent,
 ) -> dict[int, Sensitivity]:
     """For each layer (by operator number) what errors of its output cost.
 
@@ -177,7 +178,7 @@ def input_covariances(
     operators: Sequence[int],
     images: Images,
     count: int,
-    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    progress: Progress = silent,
 ) -> dict[int, np.ndarray]:
     """For each operator number the second moment (columns, columns) of what a fully connected or 1x1 layer reads."""
     graph = runner.graph

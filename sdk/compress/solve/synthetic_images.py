@@ -19,7 +19,7 @@ from sdk.compress.solve.statistics import Streams
 from sdk.errors import ModelError
 from sdk.graph.execute import Executor
 from sdk.graph.records import Graph
-from sdk.tools.progress import Progress
+from sdk.tools.progress import Progress, silent
 
 COUNT = 32
 # Pixels 0 to 255 of photographs: mean, deviation within an image and of images' means, share of grey in the deviation.
@@ -47,7 +47,7 @@ def correct_biases(
     original: Graph,
     changed: Graph,
     preprocess: str,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = silent,
 ) -> Graph:
     """``changed``, which is ``original`` with other weights, with biases that keep the mean of every output channel.
 

@@ -29,7 +29,7 @@ from sdk.compress.train.schedule import PRUNE_UNTIL, Tuning
 from sdk.compress.train.student import State, Student
 from sdk.errors import ModelError
 from sdk.graph.records import Graph
-from sdk.tools.progress import Progress
+from sdk.tools.progress import Progress, silent
 
 if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
@@ -43,7 +43,7 @@ def tune(
     dataset: Dataset,
     how: Tuning,
     *,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = silent,
     resume: State | None = None,
     checkpoint: Callable[[State], None] = lambda state: None,
     due: Callable[[], bool] = lambda: False,

@@ -37,7 +37,7 @@ from sdk.deploy.agent.answers import (
 )
 from sdk.errors import DataError, RemoteError
 from sdk.package.release import Golden, PreparedRelease, check_name, npy_bytes, prepare
-from sdk.tools.progress import Progress
+from sdk.tools.progress import Progress, silent
 
 if TYPE_CHECKING:
     from sdk.board.ssh.command import Connection
@@ -164,7 +164,7 @@ class RemoteAgent:
 
         ``before_install`` is called when the board turns out to run something else, before it is sent anything.
         """
-        report = progress or (lambda stage, done, total: None)
+        report = progress or silent
         name, blobs = prepared.name, prepared.blobs
         keeping = [] if keep is None else [f"--keep={keep}"]
         missing, state = self._missing(blobs, name, prepared.id, keeping)

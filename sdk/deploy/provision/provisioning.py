@@ -38,7 +38,7 @@ from sdk.deploy.provision.wheels import (
     pack_tree,
 )
 from sdk.errors import DataError, ProvisionError, RemoteError
-from sdk.tools.progress import Progress
+from sdk.tools.progress import Progress, silent
 
 if TYPE_CHECKING:
     from sdk.board.ssh.command import Connection
@@ -128,7 +128,7 @@ def provision(
     None leaves decoding to numpy. ``runtime`` names one and overrides ``preferred`` (name, version), the
     board file's order. Raises ProvisionError, RemoteError or ConnectionFailed.
     """
-    report = progress or (lambda stage, done, total: None)
+    report = progress or silent
     report("look at the board", 0, 0)
     facts = facts or read_facts(connection)
     chosen = choose_runtime(facts, name=runtime, preferred=preferred)
