@@ -39,7 +39,7 @@ from benchmarks.peers.onnx_export import export
 from benchmarks.record import benchmark
 from benchmarks.speed.graph_passes import BOARDS, randomised
 from device_agent.package.reader import unpack
-from sdk.api import compress_model
+from sdk.api.files.compressing import compress_model
 from sdk.board.emulation.cores import find_core
 from sdk.board.emulation.plugin import run_counted
 from sdk.board.emulation.userland import prefix

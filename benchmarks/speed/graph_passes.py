@@ -31,7 +31,7 @@ import numpy as np
 
 from benchmarks.record import benchmark
 from device_agent.package.reader import unpack
-from sdk.api import compress_model
+from sdk.api.files.compressing import compress_model
 from sdk.board.catalogue import load_board
 from sdk.compress.board_form.specialise import for_board
 from sdk.compress.recipes.recipe import Recipe, apply

@@ -110,10 +110,10 @@ def _boards(arguments: argparse.Namespace) -> None:
 
 
 def _board_fetch(arguments: argparse.Namespace) -> None:
-    from sdk import api
+    from sdk.api.boards.fetch import fetch_runtimes
 
     with progress_bar(arguments) as progress:
-        fetched = api.fetch_runtimes(
+        fetched = fetch_runtimes(
             arguments.board,
             python_version=arguments.python_version,
             all_runtimes=arguments.all_runtimes,
@@ -185,10 +185,10 @@ def _board_require_signatures(arguments: argparse.Namespace) -> None:
 
 
 def _board_calibrate(arguments: argparse.Namespace) -> None:
-    from sdk import api
+    from sdk.api.measuring.measure import calibrate_board
 
     with progress_bar(arguments) as progress:
-        result = api.calibrate_board(
+        result = calibrate_board(
             arguments.board, threads=arguments.threads, **target(arguments), progress=progress
         )
     show(arguments, result)

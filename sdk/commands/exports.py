@@ -58,10 +58,10 @@ def register(commands: Any) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from sdk import api
+    from sdk.api.boards.exporting import export_releases
 
     with progress_bar(arguments) as progress:
-        result = api.export_releases(arguments.models, arguments.output, arguments.format, progress=progress)
+        result = export_releases(arguments.models, arguments.output, arguments.format, progress=progress)
     show(arguments, result)
 
 

@@ -89,7 +89,7 @@ def is_for_a_fleet(arguments: argparse.Namespace) -> bool:
 
 
 def deploy(arguments: argparse.Namespace) -> int:
-    from sdk import api
+    from sdk.api.boards.fleet import deploy_fleet
     from sdk.deploy.agent.remote_agent import CheckLimits
     from sdk.deploy.fleet.rollout import Portion, RolloutPlan
 
@@ -102,7 +102,7 @@ def deploy(arguments: argparse.Namespace) -> int:
     }
     plan = RolloutPlan(**{key: value for key, value in given.items() if value is not None})
     with _live_table(arguments) as watch:
-        result = api.deploy_fleet(
+        result = deploy_fleet(
             arguments.inventory,
             arguments.model,
             group=arguments.group,
@@ -120,19 +120,19 @@ def deploy(arguments: argparse.Namespace) -> int:
 
 
 def status(arguments: argparse.Namespace) -> int:
-    from sdk import api
+    from sdk.api.boards.fleet import fleet_status
 
     with progress_bar(arguments) as progress:
-        result = api.fleet_status(arguments.inventory, **_options(arguments), progress=progress)
+        result = fleet_status(arguments.inventory, **_options(arguments), progress=progress)
     _print(arguments, result)
     return 0 if result.succeeded else EXIT_NOT_ALL
 
 
 def rollback(arguments: argparse.Namespace) -> int:
-    from sdk import api
+    from sdk.api.boards.fleet import rollback_fleet
 
     with progress_bar(arguments) as progress:
-        result = api.rollback_fleet(
+        result = rollback_fleet(
             arguments.inventory,
             arguments.name,
             reason=arguments.reason,

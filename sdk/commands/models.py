@@ -144,10 +144,10 @@ def _register_signing(commands: Any) -> None:
 
 
 def _convert(arguments: argparse.Namespace) -> None:
-    from sdk import api
+    from sdk.api.files.packing import convert_model
 
     with progress_bar(arguments) as progress:
-        result = api.convert_model(
+        result = convert_model(
             arguments.model,
             arguments.output,
             input_shape=arguments.input_shape,
@@ -185,10 +185,10 @@ def _says_how_to_go_on(output: Path) -> Iterator[None]:
 
 
 def _pack(arguments: argparse.Namespace) -> None:
-    from sdk import api
+    from sdk.api.files.packing import pack_model
 
     with progress_bar(arguments) as progress:
-        result = api.pack_model(
+        result = pack_model(
             arguments.model,
             arguments.output,
             preprocess=arguments.preprocess,
@@ -199,28 +199,28 @@ def _pack(arguments: argparse.Namespace) -> None:
 
 
 def _unpack(arguments: argparse.Namespace) -> None:
-    from sdk import api
+    from sdk.api.files.packing import unpack_package
 
-    result = api.unpack_package(arguments.package, arguments.output, kernel=arguments.kernel)
+    result = unpack_package(arguments.package, arguments.output, kernel=arguments.kernel)
     show(arguments, result)
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
-    from sdk import api
+    from sdk.api.files.packing import inspect_package
 
-    result = api.inspect_package(arguments.package)
+    result = inspect_package(arguments.package)
     show(arguments, result)
 
 
 def _diff(arguments: argparse.Namespace) -> None:
-    from sdk import api
+    from sdk.api.files.packing import diff_packages
 
-    result = api.diff_packages(arguments.before, arguments.after)
+    result = diff_packages(arguments.before, arguments.after)
     show(arguments, result)
 
 
 def _zoo(arguments: argparse.Namespace) -> None:
-    from sdk import api
+    from sdk.api.files.packing import describe_zoo_model, list_zoo, write_zoo_model
 
     given = {name: getattr(arguments, name) for name in ZOO_OPTIONS}
     options = {name: value for name, value in given.items() if value is not None}
@@ -230,15 +230,15 @@ def _zoo(arguments: argparse.Namespace) -> None:
         "channels": arguments.channels,
     }
     if arguments.network is None:
-        networks = api.list_zoo()
+        networks = list_zoo()
         print_result(arguments, [n.to_json() for n in networks], lambda terminal: terminal.zoo(networks))
         return
     if arguments.output is None:
-        network = api.describe_zoo_model(arguments.network, **common, **options)
+        network = describe_zoo_model(arguments.network, **common, **options)
         print_result(arguments, network.to_json(), lambda terminal: terminal.zoo([network]))
         return
     with progress_bar(arguments) as progress:
-        result = api.write_zoo_model(
+        result = write_zoo_model(
             arguments.network, arguments.output, **common, seed=arguments.seed, progress=progress, **options
         )
     show(arguments, result)

@@ -115,11 +115,11 @@ def _deploy(arguments: argparse.Namespace) -> int | None:
         return fleet.deploy(arguments)
     if arguments.service_options is not None and not arguments.service:
         raise ArmletError("--service-options goes with --service")
-    from sdk import api
+    from sdk.api.boards.deploying import deploy_model
     from sdk.deploy.agent.remote_agent import CheckLimits
 
     with progress_bar(arguments) as progress:
-        result = api.deploy_model(
+        result = deploy_model(
             arguments.board,
             arguments.model,
             keep_on_trial=arguments.keep_on_trial,

@@ -128,19 +128,18 @@ def _register_checking(commands: Any) -> None:
 
 
 def _tune(arguments: argparse.Namespace) -> None:
-    from sdk import api
-    from sdk.api.measuring.tune import tune
+    from sdk.api.measuring.tune import tune, write_tuned
 
     with progress_bar(arguments) as progress:
         tuned = tune(arguments.board, arguments.model, request(Tune, arguments), progress)
     if arguments.output is not None:
-        api.write_tuned(tuned, arguments.output)
+        write_tuned(tuned, arguments.output)
     show(arguments, tuned)
 
 
 def _bench(arguments: argparse.Namespace) -> None:
-    from sdk import api
     from sdk.api.measuring.bench import bench
+    from sdk.api.measuring.runs import write_run
 
     if arguments.suite is not None or arguments.only is not None:
         _bench_suite(arguments)
@@ -151,7 +150,7 @@ def _bench(arguments: argparse.Namespace) -> None:
     with progress_bar(arguments) as progress:
         report = bench(arguments.board, arguments.models, request(Bench, arguments), progress)
     if arguments.output is not None:
-        api.write_run(report, arguments.output)
+        write_run(report, arguments.output)
     show(arguments, report)
 
 
@@ -161,15 +160,17 @@ def _need_board(arguments: argparse.Namespace) -> None:
 
 
 def _bench_suite(arguments: argparse.Namespace) -> None:
-    from sdk import api
+    from sdk.api.measuring.runs import write_run
+    from sdk.api.measuring.size_suite import run_size_suite
+    from sdk.api.measuring.suites import run_suite
     from sdk.errors import ModelError
     from sdk.explain.suites import DEEP_COMPRESSION
 
     if arguments.suite == DEEP_COMPRESSION.name and not arguments.models and arguments.sizes is None:
         with progress_bar(arguments) as progress:
-            table = api.run_size_suite(networks=arguments.only, progress=progress)
+            table = run_size_suite(networks=arguments.only, progress=progress)
         if arguments.output is not None:
-            api.write_run(table, arguments.output)
+            write_run(table, arguments.output)
         show(arguments, table)
         return
     if arguments.suite in (None, DEEP_COMPRESSION.name) or arguments.models:
@@ -180,7 +181,7 @@ def _bench_suite(arguments: argparse.Namespace) -> None:
         )
     _need_board(arguments)
     with progress_bar(arguments) as progress:
-        result = api.run_suite(
+        result = run_suite(
             arguments.board,
             arguments.suite,
             sizes=arguments.sizes,
@@ -193,31 +194,32 @@ def _bench_suite(arguments: argparse.Namespace) -> None:
             progress=progress,
         )
     if arguments.output is not None:
-        api.write_run(result, arguments.output)
+        write_run(result, arguments.output)
     show(arguments, result)
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from sdk import api
+    from sdk.api.measuring.runs import read_record, write_html
+    from sdk.api.measuring.tune import read_tuned, write_tuned_html
     from sdk.explain.run import Report
 
-    tuned = api.read_tuned(arguments.run_file)
+    tuned = read_tuned(arguments.run_file)
     if tuned is not None:
         if arguments.html is not None:
-            api.write_tuned_html(tuned, arguments.html)
+            write_tuned_html(tuned, arguments.html)
         show(arguments, tuned)
         return
-    found = api.read_record(arguments.run_file)
+    found = read_record(arguments.run_file)
     if arguments.html is not None:
-        api.write_html(found, arguments.html)
+        write_html(found, arguments.html)
 
     show(arguments, found, **({"operators": arguments.operators} if isinstance(found, Report) else {}))
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from sdk import api
+    from sdk.api.measuring.runs import compare_runs
 
-    result = api.compare_runs(arguments.old, arguments.new, limit=arguments.fail_if_slower)
+    result = compare_runs(arguments.old, arguments.new, limit=arguments.fail_if_slower)
     show(arguments, result)
     return EXIT_SLOWER if result.slower else 0
 
@@ -231,8 +233,8 @@ def _eval(arguments: argparse.Namespace) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
-    from sdk import api
     from sdk.api.measuring import demo
+    from sdk.api.measuring.runs import write_run
 
     with progress_bar(arguments) as progress:
         report = demo.run(
@@ -243,5 +245,5 @@ def _demo(arguments: argparse.Namespace) -> None:
             progress=progress,
         )
     if arguments.output is not None:
-        api.write_run(report, arguments.output)
+        write_run(report, arguments.output)
     show(arguments, report)

@@ -111,17 +111,18 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the pages take for granted that their reader has: two models, their packages, photos, labels."""
     from PIL import Image
 
-    from sdk import api
+    from sdk.api.files.compressing import compress_model
+    from sdk.api.files.packing import pack_model, write_zoo_model
 
     folder = tmp_path_factory.mktemp("reader")
     rng = np.random.default_rng(0)
     zoo = {"mobilenet": ("mobilenet_v1", {"width": 0.125}), "shufflenet": ("shufflenet_v1", {"scale": 0.5})}
     for name, (network, options) in zoo.items():
         path = folder / f"{name}.tflite"
-        api.write_zoo_model(network, path, input_size=32, classes=10, **options)
-        api.pack_model(path, folder / f"{name}.armlet", preprocess="tf")
+        write_zoo_model(network, path, input_size=32, classes=10, **options)
+        pack_model(path, folder / f"{name}.armlet", preprocess="tf")
     (folder / "older").mkdir()
-    api.compress_model(folder / "mobilenet.tflite", folder / "older" / "mobilenet.armlet", preprocess="tf")
+    compress_model(folder / "mobilenet.tflite", folder / "older" / "mobilenet.armlet", preprocess="tf")
     for number in range(100):
         path = folder / "photos" / str(number % 10) / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.ssh
 def place(tmp_path_factory: pytest.TempPathFactory):
     """A board with a model that says of which colour a picture is; its agent's folder, and what programs see of it."""
     import sdk
-    from sdk.api import pack_model
+    from sdk.api.files.packing import pack_model
     from tests.device_agent.tiny_models import tiny_convolution
 
     folder = tmp_path_factory.mktemp("examples")

@@ -38,6 +38,18 @@ def test_type_checkers_see_the_names_that_there_are_at_run_time():
     }
 
 
+def test_names_are_looked_up_in_one_place():
+    """A second table would hide its names from type checkers, as `sdk.api` once did."""
+    found = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "sdk").rglob("*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        for inner in [node, *(getattr(node, "orelse", []) if isinstance(node, ast.If) else [])]
+        if isinstance(inner, ast.FunctionDef) and inner.name == "__getattr__"
+    }
+    assert found == {"sdk/__init__.py"}
+
+
 @pytest.mark.parametrize("package", ["sdk", "device_agent"])
 def test_both_packages_say_that_they_are_typed(package: str):
     assert (ROOT / package / "py.typed").is_file()

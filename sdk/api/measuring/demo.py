@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from device_agent.package import reader as package_format
-from sdk import api
+from sdk.api.files.compressing import compress_graph
+from sdk.api.files.golden import golden_pair
+from sdk.api.measuring.measure import measure
 from sdk.compress.recipes.recipe import Recipe
 from sdk.deploy.session import Session, open_session
 from sdk.deploy.target import Target, TargetOptions
@@ -54,18 +56,18 @@ def run(
             "input": {"preprocess": digits.PREPROCESS, "shape": list(images.shape[1:])},
             "labels": [str(n) for n in range(digits.CLASSES)],
         }
-        package = api.compress_graph(graph, recipe, name=model.name, metadata=metadata, progress=progress)
+        package = compress_graph(graph, recipe, name=model.name, metadata=metadata, progress=progress)
         packages.append((model.name, package))
 
     with open_session(board, Target(**target), progress) as session:
         accuracies = {}
         for name, package in packages:
-            golden = api.golden_pair(package, inputs=images[:GOLDEN_INPUTS])
+            golden = golden_pair(package, inputs=images[:GOLDEN_INPUTS])
             session.agent.deploy(package, name, golden=golden, progress=progress)
             accuracies[name] = _accuracy(
                 session, name, originals[name], package, images, held_out.labels, progress
             )
-        return api.measure(
+        return measure(
             session, packages, samples=samples, seconds=seconds, accuracies=accuracies, progress=progress
         )
 

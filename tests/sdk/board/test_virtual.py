@@ -19,7 +19,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from sdk import api
+from sdk.api.boards.deploying import deploy_model
+from sdk.api.measuring.bench import bench_models
+from sdk.api.measuring.tune import tune_model
 from sdk.board import virtual as virtual_board
 from sdk.board.catalogue import load_board
 from sdk.board.emulation import binfmt, processes, tools, userland
@@ -333,7 +335,7 @@ def test_a_deploy_there_predicts_what_the_host_predicts(board: VirtualBoard, tmp
     tflite = write_graph(small_network(size=16, channels=32))
     name = f"small-{runtime}"
     (tmp_path / "small.armlet").write_bytes(pack(tflite, metadata={"name": name}))
-    deployed = api.deploy_model("virtual-arm64", tmp_path / "small.armlet", runtime=runtime)
+    deployed = deploy_model("virtual-arm64", tmp_path / "small.armlet", runtime=runtime)
     assert (deployed.runtime, deployed.state) == (runtime, "confirmed")
     assert deployed.decode_kernels[0] == "c"
     images = np.random.default_rng(1).normal(0, 1, (3, 16, 16, 3)).astype(np.float32)
@@ -344,7 +346,7 @@ def test_a_deploy_there_predicts_what_the_host_predicts(board: VirtualBoard, tmp
     expected = np.concatenate([interpret(tflite, image[None]) for image in images])
     np.testing.assert_allclose(run.outputs, expected, rtol=1e-5, atol=1e-5)
     assert (run.outputs.argmax(1) == expected.argmax(1)).all()
-    again = api.deploy_model("virtual-arm64", tmp_path / "small.armlet", runtime=runtime)
+    again = deploy_model("virtual-arm64", tmp_path / "small.armlet", runtime=runtime)
     assert again.sent_bytes == again.provisioned_bytes == 0
 
 
@@ -360,7 +362,7 @@ def test_squeeze_and_excitation_runs_sparse_there_and_answers_as_on_the_host(
     dense, sparse = (instructions.count_inference(write_graph(g)).instructions for g in (pruned, made.graph))
     assert sparse < 0.9 * dense
     (tmp_path / "squeezed.tflite").write_bytes(write_graph(made.graph))
-    api.deploy_model("virtual-arm64", tmp_path / "squeezed.tflite", runtime="ai-edge-litert")
+    deploy_model("virtual-arm64", tmp_path / "squeezed.tflite", runtime="ai-edge-litert")
     image = np.random.default_rng(1).uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)
     with open_session("virtual-arm64", Target(runtime="ai-edge-litert")) as session:
         there = session.agent.run("squeezed", image).outputs
@@ -376,7 +378,7 @@ def test_a_32_bit_board_gets_its_own_runtime_and_decoder(tmp_path: Path, monkeyp
     tflite = write_graph(small_network(size=16, channels=32))
     (tmp_path / "small.armlet").write_bytes(pack(tflite, metadata={"name": "small"}))
     with VirtualBoard("virtual-armhf"):
-        deployed = api.deploy_model("virtual-armhf", tmp_path / "small.armlet")
+        deployed = deploy_model("virtual-armhf", tmp_path / "small.armlet")
         assert (deployed.runtime, deployed.state) == ("tflite-runtime", "confirmed")
         assert deployed.decode_kernels[0] == "c"
         with open_session("virtual-armhf", Target()) as session:
@@ -390,7 +392,7 @@ def test_a_32_bit_board_gets_its_own_runtime_and_decoder(tmp_path: Path, monkeyp
 def test_a_measurement_there_is_labelled_emulated(board: VirtualBoard, tmp_path: Path):
     need_runtime("ai-edge-litert")
     (tmp_path / "small.tflite").write_bytes(write_graph(small_network(size=16, channels=32)))
-    report = api.bench_models("virtual-arm64", [tmp_path / "small.tflite"], samples=16, seconds=1.0)
+    report = bench_models("virtual-arm64", [tmp_path / "small.tflite"], samples=16, seconds=1.0)
     assert report.emulated
     assert report.models[0].measurement.emulated
     assert report.models[0].measurement.machine == "aarch64"
@@ -476,7 +478,7 @@ def test_tuning_there_ranks_by_instructions_and_zeros_win(board: VirtualBoard, t
     model.write_bytes(write_graph(small_mobilenet(64)))
     coarse = np.random.default_rng(0).integers(0, 256, (120, 8, 8, 3))
     np.savez(data, x=coarse.repeat(8, axis=1).repeat(8, axis=2).astype(np.uint8))
-    tuned = api.tune_model("virtual-arm64", model, data, max_loss=100.0, sparsities=(0.9,), effort="none")
+    tuned = tune_model("virtual-arm64", model, data, max_loss=100.0, sparsities=(0.9,), effort="none")
     assert tuned.emulated
     assert "instructions" in tuned.ranked_by
     assert {c.threads for c in tuned.candidates} == {1}

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sdk import api
+from sdk.api.boards.exporting import export_releases
 from sdk.api.files.golden import golden_pair
 from sdk.board.ssh.command import Completed
 from sdk.cli import main
@@ -75,7 +75,7 @@ def expect_answers(agent: RemoteAgent, name: str, model: bytes) -> None:
 
 
 def test_a_layout_is_one_of_the_specification(packaged: Path, tmp_path: Path) -> None:
-    exported = api.export_releases([packaged], tmp_path / "release", "oci")
+    exported = export_releases([packaged], tmp_path / "release", "oci")
     assert json.loads((tmp_path / "release" / "oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
     (entry,) = json.loads((tmp_path / "release" / "index.json").read_text())["manifests"]
     assert entry["annotations"] == {"org.opencontainers.image.ref.name": "small"}
@@ -104,7 +104,7 @@ def test_an_export_is_what_a_deploy_would_send_and_the_same_every_time(
     data = packaged.read_bytes()
     release = prepare(data, "small", golden=golden_pair(data))
     for name in ("first.tar", "second.tar"):
-        exported = api.export_releases([packaged], tmp_path / name, "oci")
+        exported = export_releases([packaged], tmp_path / name, "oci")
         assert exported.releases[0].release == release.id
     assert (tmp_path / "first.tar").read_bytes() == (tmp_path / "second.tar").read_bytes()
 
@@ -115,7 +115,7 @@ def test_what_was_carried_answers_on_the_board(
     carrier: str, packaged: Path, board: ReadyBoard, agent: RemoteAgent, tmp_path: Path
 ) -> None:
     tar = carrier.endswith("tar")
-    exported = api.export_releases([packaged], tmp_path / ("release.tar" if tar else "release"), "oci")
+    exported = export_releases([packaged], tmp_path / ("release.tar" if tar else "release"), "oci")
     carried = board.server.home / f"carried-{carrier.replace(' ', '-')}"
     if carrier.startswith("skopeo"):
         skopeo = shutil.which("skopeo")
@@ -185,18 +185,18 @@ def test_an_export_overwrites_nothing(packaged: Path, tmp_path: Path) -> None:
     (tmp_path / "there.tar").write_text("mine")
     for name, kind in (("there", "oci"), ("there", "ansible"), ("there.tar", "oci")):
         with pytest.raises(ArmletError, match="there already"):
-            api.export_releases([packaged], tmp_path / name, kind)
+            export_releases([packaged], tmp_path / name, kind)
     assert (tmp_path / "there.tar").read_text() == "mine"
     with pytest.raises(ArmletError, match="no-such-folder"):
-        api.export_releases([packaged], tmp_path / "no-such-folder" / "x", "oci")
+        export_releases([packaged], tmp_path / "no-such-folder" / "x", "oci")
     with pytest.raises(ArmletError, match="format"):
-        api.export_releases([packaged], tmp_path / "x", "floppy")
+        export_releases([packaged], tmp_path / "x", "floppy")
     assert {path.name for path in tmp_path.iterdir()} == {"there", "there.tar", "small.armlet"}
 
 
 def test_two_releases_of_one_name_are_refused(packaged: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="same name"):
-        api.export_releases([packaged, packaged], tmp_path / "both", "oci")
+        export_releases([packaged, packaged], tmp_path / "both", "oci")
     assert not (tmp_path / "both").exists()
 
 
@@ -247,7 +247,7 @@ def test_ansible_brings_a_release_once_and_keeps_the_old_one_where_the_new_one_f
     packaged: Path, board: ReadyBoard, agent: RemoteAgent, tmp_path: Path, socket_folder: Path
 ) -> None:
     ansible = Ansible(tmp_path, board, remote=socket_folder)
-    api.export_releases([packaged], tmp_path / "release", "ansible")
+    export_releases([packaged], tmp_path / "release", "ansible")
     playbook = tmp_path / "release" / "playbook.yml"
     assert ansible.run(playbook, "--syntax-check")[0] == 0
     yaml = pytest.importorskip("yaml")  # it comes with Ansible
@@ -269,7 +269,7 @@ def test_ansible_brings_a_release_once_and_keeps_the_old_one_where_the_new_one_f
     # A limit that no board keeps sends a good release back.
     other = tmp_path / "other.armlet"
     other.write_bytes(pack(write_graph(small_network(1)), metadata={"name": "small"}))
-    api.export_releases([other], tmp_path / "other", "ansible")
+    export_releases([other], tmp_path / "other", "ansible")
     limit = ("-e", '{"armlet_import_options": ["--max-inference-seconds=0.000000001"]}')
     status, said = ansible.run(tmp_path / "other" / "playbook.yml", *limit)
     assert status != 0
@@ -282,7 +282,7 @@ def test_ansible_says_what_to_do_about_a_board_without_an_agent(
     packaged: Path, board: ReadyBoard, tmp_path: Path, socket_folder: Path
 ) -> None:
     ansible = Ansible(tmp_path, board, remote=socket_folder)
-    api.export_releases([packaged], tmp_path / "release", "ansible")
+    export_releases([packaged], tmp_path / "release", "ansible")
     status, said = ansible.run(tmp_path / "release" / "playbook.yml", "-e", "armlet_agent=/nowhere/python")
     assert status != 0
     assert "no working agent" in said

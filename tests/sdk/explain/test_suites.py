@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from sdk import api, models
-from sdk.api.measuring.size_suite import SizeRun
-from sdk.api.measuring.suites import SuiteRun, suite_rows
+from sdk import models
+from sdk.api.measuring.runs import compare_runs, read_record, write_run
+from sdk.api.measuring.size_suite import SizeRun, run_size_suite
+from sdk.api.measuring.suites import SuiteRun, run_suite, suite_rows
 from sdk.cli import main
 from sdk.errors import DataError, ModelError
 from sdk.explain.suites import (
@@ -55,7 +56,7 @@ def test_the_shares_of_deep_compression_come_to_the_papers_totals() -> None:
 
 @pytest.mark.tensorflow
 def test_the_lenets_of_deep_compression_come_out_no_larger_than_the_papers() -> None:
-    result = api.run_size_suite(networks=("lenet_300_100", "lenet_5"))
+    result = run_size_suite(networks=("lenet_300_100", "lenet_5"))
     for row in result.rows:
         assert row.original_bytes == pytest.approx(row.paper_original_bytes, rel=0.02)
         assert row.package_bytes <= row.paper_bytes
@@ -104,7 +105,7 @@ def test_a_suite_is_built_measured_and_put_beside_the_paper(
         ),
         sizes=((32, 64),),
     )
-    result = api.run_suite("local", suite, samples=20, seconds=1)
+    result = run_suite("local", suite, samples=20, seconds=1)
     assert [(row.name, row.size) for row in result.rows] == [("MobileNet", "32x64"), ("LeNet-5", "32x64")]
     first, second = result.rows
     assert (first.measured_speedup, first.paper_speedup) == (1.0, 1.0)
@@ -114,8 +115,8 @@ def test_a_suite_is_built_measured_and_put_beside_the_paper(
     assert [row.threads for row in result.rows] == [1, 1]
 
     kept = tmp_path / "suite.json"
-    api.write_run(result, kept)
-    assert api.read_record(kept) == result
+    write_run(result, kept)
+    assert read_record(kept) == result
     assert main(["report", str(kept), "--html", str(tmp_path / "suite.html")]) == 0
     assert "LeNet-5" in capsys.readouterr().out
     page = Page((tmp_path / "suite.html").read_text())
@@ -127,7 +128,7 @@ def test_a_suite_is_built_measured_and_put_beside_the_paper(
         assert console == ""
         assert Page(dom).values("macs") == [str(row.macs) for row in result.rows]
     with pytest.raises(DataError, match="not a report of a run"):
-        api.compare_runs(kept, kept)
+        compare_runs(kept, kept)
 
 
 def test_alexnet_keeps_its_61_million_weights_at_every_size_of_the_paper() -> None:

@@ -10,7 +10,7 @@ import pytest
 import sdk
 from device_agent.package import reader as package_format
 from device_agent.run.loaded import LoadedModel
-from sdk.api import golden_pair
+from sdk.api.files.golden import golden_pair
 from sdk.errors import DataError, ModelError
 from sdk.graph.on_host.evaluate import predict
 from sdk.graph.reader import read_graph
@@ -126,7 +126,7 @@ def test_the_agent_flips_the_image_that_a_mirrored_package_wants_flipped(model: 
 def test_a_mirrored_tflite_that_is_packed_as_it_is_says_so_too(model: Path, tmp_path: Path) -> None:
     sdk.compress_model(model, tmp_path / "a.armlet", sparsity=0.8, board="rpi4")
     (tmp_path / "b.tflite").write_bytes(decoded(tmp_path / "a.armlet").tflite)
-    from sdk.api import pack_model
+    from sdk.api.files.packing import pack_model
 
     pack_model(tmp_path / "b.tflite", tmp_path / "b.armlet")
     assert decoded(tmp_path / "b.armlet").package.metadata["input"]["flip"] == ["height", "width"]

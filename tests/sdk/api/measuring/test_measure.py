@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sdk import api
 from sdk.api.boards.evaluating import hits
 from sdk.api.measuring import measure as measuring
+from sdk.api.measuring.bench import bench_models
 from sdk.api.measuring.measure import calibration_path, known_peaks, load_calibration
 from sdk.board.catalogue import load_board
 from sdk.cli import main
@@ -63,7 +63,7 @@ def test_the_gap_of_a_real_run_adds_up_with_either_runtime(
     models: list[Path], runtime: str, method: str
 ) -> None:
     need(runtime)
-    report = api.bench_models("local", models, runtime=runtime, threads=(1, 2), samples=100, seconds=3)
+    report = bench_models("local", models, runtime=runtime, threads=(1, 2), samples=100, seconds=3)
     assert Report.from_json(json.loads(json.dumps(report.to_json()))) == report
     for model in report.models:
         assert [m.threads for m in model.measurements] == [1, 2]
@@ -103,7 +103,7 @@ def test_operators_and_dispatch_add_up_to_the_median_within_5_percent_on_a_quiet
         paths[-1].write_bytes(write_graph(small_network(size=size, channels=64)))
     seen = []
     for _ in range(3):
-        report = api.bench_models("local", paths, runtime=runtime, threads=1, samples=100, seconds=1)
+        report = bench_models("local", paths, runtime=runtime, threads=1, samples=100, seconds=1)
         (gap,) = report.gaps
         if gap.adds_up:
             return
@@ -138,7 +138,7 @@ def test_a_board_that_was_calibrated_is_held_against_its_own_figures(
     assert 1e8 < calibration.flop_per_second < 1e13
     assert 1e8 < calibration.memory_bytes_per_second < 1e13
     assert 0 < calibration.call_seconds < 1e-3
-    report = api.bench_models("local", models, samples=30, seconds=1)
+    report = bench_models("local", models, samples=30, seconds=1)
     assert report.peaks == calibration.peaks()
 
 
@@ -194,11 +194,11 @@ def test_a_runtime_without_its_profiler_is_timed_operator_by_operator(
         raise RemoteError("the agent's `profile` failed: this runtime has no profiler")
 
     monkeypatch.setattr(measuring, "profile_models", no_profiler)
-    report = api.bench_models("local", models, runtime="ai-edge-litert", samples=30, seconds=1)
+    report = bench_models("local", models, runtime="ai-edge-litert", samples=30, seconds=1)
     assert [model.profile.method for model in report.models if model.profile] == ["isolated", "isolated"]
 
     monkeypatch.setattr(measuring, "time_models", no_profiler)
-    report = api.bench_models("local", models, runtime="ai-edge-litert", samples=30, seconds=1)
+    report = bench_models("local", models, runtime="ai-edge-litert", samples=30, seconds=1)
     assert [model.profile for model in report.models] == [None, None]
     assert any(note.startswith("operators were not timed") for note in report.notes)
     assert len(report.comparisons) == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sdk import api
+from sdk.api.measuring.runs import compare_runs, read_run, write_run
 from sdk.cli import main
 from sdk.errors import DataError
 from sdk.tools.system.files import FileError
@@ -21,14 +21,14 @@ def kept(tmp_path: Path):
 
     def keep(name: str, **options) -> Path:
         path = tmp_path / name
-        api.write_run(made_up_runs.report(**options), path)
+        write_run(made_up_runs.report(**options), path)
         return path
 
     return keep
 
 
 def test_a_kept_run_is_read_again_as_it_was(kept) -> None:
-    assert api.read_run(kept("run.json")) == made_up_runs.report()
+    assert read_run(kept("run.json")) == made_up_runs.report()
 
 
 def test_the_same_speed_is_no_failure(kept, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,7 +52,7 @@ def test_a_model_that_became_slower_fails_with_status_1_and_its_name(
 def test_what_the_noise_may_explain_is_no_failure(kept) -> None:
     # Slower by just over 5 % in the median, but the interval reaches below 5 %.
     old, new = kept("old.json"), kept("new.json", factor=1.049, seed=5)
-    result = api.compare_runs(old, new, limit=0.05)
+    result = compare_runs(old, new, limit=0.05)
     assert any(c.measured_speedup < 1 / 1.05 for c in result.comparisons)
     assert result.slower == ()
 
@@ -66,8 +66,8 @@ def test_other_boards_models_and_threads_are_told(kept, tmp_path: Path) -> None:
         parallel=(),
     )
     new = tmp_path / "new.json"
-    api.write_run(replace(changed, board="rpi5", models=(changed.models[0], other)), new)
-    warnings = api.compare_runs(old, new).warnings
+    write_run(replace(changed, board="rpi5", models=(changed.models[0], other)), new)
+    warnings = compare_runs(old, new).warnings
     assert "another board: rpi4 and rpi5" in warnings
     assert "narrow: another model of that name" in warnings
     assert "narrow on 4 threads is only in the old run" in warnings
@@ -75,7 +75,7 @@ def test_other_boards_models_and_threads_are_told(kept, tmp_path: Path) -> None:
 
 def test_runs_without_a_common_model_cannot_be_compared(kept) -> None:
     with pytest.raises(DataError, match="no model in common"):
-        api.compare_runs(kept("old.json"), kept("new.json", names=("a", "b")))
+        compare_runs(kept("old.json"), kept("new.json", names=("a", "b")))
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"schema": "armlet.report/1"}', b"[" * 100_000])
@@ -117,12 +117,12 @@ def test_a_profile_too_long_to_be_aligned_is_refused(kept) -> None:
     model["profile"]["kernels"] = model["profile"]["kernels"][:1] * 5000
     path.write_text(json.dumps(document))
     with pytest.raises(DataError, match="pairs"):
-        api.read_run(path)
+        read_run(path)
 
 
 def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"no file .*missing\.json"):
-        api.read_run(tmp_path / "missing.json")
+        read_run(tmp_path / "missing.json")
 
 
 def test_report_writes_a_page_and_shows_the_run_on_80_columns(
