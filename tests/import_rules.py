@@ -108,9 +108,7 @@ ROOMS: dict[str, Room] = {
     ),
     "sdk.report": _room("device_agent.record sdk.explain", pure=True),
     "sdk.report.terminal": _room("device_agent.record sdk.package sdk.explain sdk.report", pure=True),
-    "sdk.report.page": _room(
-        "device_agent.record sdk.errors sdk.explain sdk.report sdk.report.terminal", pure=True
-    ),
+    "sdk.report.page": _room("device_agent.record sdk.explain sdk.report sdk.report.terminal", pure=True),
     "sdk.api": _room("sdk.tools sdk.package sdk.board.description sdk.explain sdk.deploy.agent sdk.deploy"),
     "sdk.api.files": _room(
         "device_agent.record device_agent.package.codec device_agent.package sdk.errors "

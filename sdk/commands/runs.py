@@ -128,12 +128,13 @@ def _register_checking(commands: Any) -> None:
 
 
 def _tune(arguments: argparse.Namespace) -> None:
-    from sdk.api.measuring.tune import tune, write_tuned
+    from sdk.api.measuring.runs import write_run
+    from sdk.api.measuring.tune import tune
 
     with progress_bar(arguments) as progress:
         tuned = tune(arguments.board, arguments.model, request(Tune, arguments), progress)
     if arguments.output is not None:
-        write_tuned(tuned, arguments.output)
+        write_run(tuned, arguments.output)
     show(arguments, tuned)
 
 
@@ -200,19 +201,11 @@ def _bench_suite(arguments: argparse.Namespace) -> None:
 
 def _report(arguments: argparse.Namespace) -> None:
     from sdk.api.measuring.runs import read_record, write_html
-    from sdk.api.measuring.tune import read_tuned, write_tuned_html
     from sdk.explain.run import Report
 
-    tuned = read_tuned(arguments.run_file)
-    if tuned is not None:
-        if arguments.html is not None:
-            write_tuned_html(tuned, arguments.html)
-        show(arguments, tuned)
-        return
     found = read_record(arguments.run_file)
     if arguments.html is not None:
         write_html(found, arguments.html)
-
     show(arguments, found, **({"operators": arguments.operators} if isinstance(found, Report) else {}))
 
 

@@ -13,8 +13,9 @@ from sdk.api.measuring.size_suite import SizeRun
 from sdk.api.measuring.suites import SuiteRun
 from sdk.api.values import PathLike
 from sdk.errors import DataError, ReportError
-from sdk.explain import compare
+from sdk.explain import compare, tuning
 from sdk.explain.run import ModelRecord, Report
+from sdk.explain.tuning import Tuned
 from sdk.report.conditions import problems_of
 from sdk.tools.system.files import read_file, write_file
 
@@ -47,46 +48,53 @@ class Against:
         }
 
 
+#: What ``-o`` of a command that measures keeps.
+Kept = Report | SuiteRun | SizeRun | Tuned
+_RECORDS = {
+    family(schema): cls
+    for schema, cls in ((suites.SCHEMA, SuiteRun), (size_suite.SCHEMA, SizeRun), (tuning.SCHEMA, Tuned))
+}
+
+
 def read_run(path: PathLike) -> Report:
     """The report that ``sdk bench -o`` wrote. Raises DataError when the file holds something else."""
-    return Report.from_json(read_json(path))
+    return Report.from_json(_read_json(path, "a run that `sdk bench -o` wrote"))
 
 
-def read_record(path: PathLike) -> Report | SuiteRun | SizeRun:
-    """Whatever ``sdk bench -o`` wrote: a run, a suite of runs, or a table of sizes. Raises DataError otherwise."""
-    record = read_json(path)
+def read_record(path: PathLike) -> Kept:
+    """Whatever ``sdk bench -o`` or ``sdk tune -o`` wrote: a run, a suite of runs, a table of sizes, the result of a
+    tuning. Raises DataError otherwise, FileError where the file cannot be read."""
+    record = _read_json(path, "what `sdk bench -o` or `sdk tune -o` wrote")
     kind = family(record.get("schema")) if isinstance(record, dict) else ""
-    if kind == family(suites.SCHEMA):
-        return SuiteRun.from_json(record)
-    return SizeRun.from_json(record) if kind == family(size_suite.SCHEMA) else Report.from_json(record)
+    return _RECORDS.get(kind, Report).from_json(record)
 
 
-def read_json(path: PathLike) -> Any:
-    """The value that a kept run holds as JSON. Raises DataError for what is none, FileError where it is not read."""
-    expected = "a run that `sdk bench -o` wrote"
+def _read_json(path: PathLike, expected: str) -> Any:
     data = read_file(Path(path), expected, most=MAX_RUN_BYTES)
     return parse_json(data, what=str(path), error=DataError, expected=expected, most=MAX_RUN_BYTES)
 
 
-def write_run(report: Report | SuiteRun | SizeRun, path: PathLike) -> None:
-    """Keeps a run, raw samples included."""
-    write_file(Path(path), json.dumps(report.to_json()).encode() + b"\n")
+def write_run(result: Kept, path: PathLike) -> None:
+    """Keeps a result, raw samples included."""
+    write_file(Path(path), json.dumps(result.to_json()).encode() + b"\n")
 
 
-def write_html(report: Report | SuiteRun | SizeRun, path: PathLike) -> None:
-    """The run as one HTML file that needs nothing else. Raises DataError for a table of sizes, which has no page."""
+def write_html(result: Kept, path: PathLike) -> None:
+    """The result as one HTML file that needs nothing else. Raises DataError for a table of sizes, which has no page."""
     try:
-        from sdk.report.page import run as html
-        from sdk.report.page import suite as html_suite
+        from sdk.report.page import run, suite, tuned
     except ImportError as error:
         raise ReportError(
             "HTML reports need Jinja2",
             found=str(error),
             hint="Install the host extra: pip install 'armlet[host]'.",
         ) from error
-    if isinstance(report, SizeRun):
+    if isinstance(result, SizeRun):
         raise DataError("a table of sizes has no page", expected="a run, or a suite that was measured")
-    page = html_suite.render(report) if isinstance(report, SuiteRun) else html.render(report)
+    if isinstance(result, Tuned):
+        page = tuned.render(result)
+    else:
+        page = suite.render(result) if isinstance(result, SuiteRun) else run.render(result)
     write_file(Path(path), page.encode())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,6 @@ import numpy as np
 from device_agent.package import reader as package_format
 from device_agent.record.measurement import Measurement
 from device_agent.record.preprocess import Preprocess
-from device_agent.record.schema import family
 from device_agent.record.usage import Usage
 from sdk.api.board_requests import Tune, TuneOptions
 from sdk.api.boards.deploying import release_name
@@ -22,7 +20,6 @@ from sdk.api.files.compressing import packed
 from sdk.api.files.golden import golden_pair
 from sdk.api.files.packing import name_of
 from sdk.api.files.usage import package_metadata, usage_of
-from sdk.api.measuring.runs import read_json
 from sdk.api.values import PathLike
 from sdk.board.description.records import Board
 from sdk.compress.board_form import specialise
@@ -33,7 +30,7 @@ from sdk.deploy.provision.provisioning import prefer
 from sdk.deploy.session import Session, make_ready, open_connection
 from sdk.deploy.target import Target
 from sdk.errors import BoardError, DataError, ProvisionError, RemoteError
-from sdk.explain.tuning import SCHEMA, Candidate, LeftOut, Tuned, choose
+from sdk.explain.tuning import Candidate, LeftOut, Tuned, choose
 from sdk.graph.dataset import Dataset
 from sdk.graph.on_host.convert import convert
 from sdk.graph.on_host.data import has_splits, load_dataset
@@ -427,26 +424,3 @@ def _joined(name: str, runs: Sequence[Measurement]) -> Measurement:
         samples_seconds=tuple(s for run in runs for s in run.samples_seconds),
         warmup_seconds=tuple(s for run in runs for s in run.warmup_seconds),
     )
-
-
-# -- kept results ---------------------------------------------------------------------------------------------------
-
-
-def write_tuned(tuned: Tuned, path: PathLike) -> None:
-    """Keeps the result, raw samples included."""
-    write_file(Path(path), json.dumps(tuned.to_json()).encode() + b"\n")
-
-
-def read_tuned(path: PathLike) -> Tuned | None:
-    """What ``sdk tune -o`` wrote, or None where the file is JSON of another kind."""
-    record = read_json(path)
-    if not isinstance(record, dict) or family(record.get("schema")) != family(SCHEMA):
-        return None
-    return Tuned.from_json(record)
-
-
-def write_tuned_html(tuned: Tuned, path: PathLike) -> None:
-    """The table as one HTML file that needs nothing else."""
-    from sdk.report.page.tuned import render
-
-    write_file(Path(path), render(tuned).encode())

@@ -5,8 +5,8 @@ Every figure stands with its raw value beside it (``data-field``, ``data-value``
 
 from __future__ import annotations
 
-from sdk.errors import ReportError
 from sdk.explain.tuning import Tuned
+from sdk.report.page.fill import fill
 from sdk.report.terminal.tuned import baseline, cost_text, verdict
 from sdk.report.units import bytes_text, ratio_text
 
@@ -37,15 +37,7 @@ images of {{ t.checked_on }}.</p>
 
 
 def render(result: Tuned) -> str:
-    """The page. Raises ReportError when Jinja2 is not installed."""
-    try:
-        from sdk.report.page.fill import fill
-    except ImportError as error:
-        raise ReportError(
-            "HTML reports need Jinja2",
-            found=str(error),
-            hint="Install the host extra: pip install 'armlet[host]'.",
-        ) from error
+    """The page."""
     base = baseline(result).cost
     heads = ["variant", "runtime", "threads", "cost", "speed-up", "points lost", "package"]
     rows = []

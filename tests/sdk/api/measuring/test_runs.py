@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sdk.api.measuring.runs import compare_runs, read_run, write_run
+from sdk.api.measuring.runs import compare_runs, read_record, read_run, write_run
 from sdk.cli import main
-from sdk.errors import DataError
+from sdk.errors import ArmletError, DataError
 from sdk.tools.system.files import FileError
 from tests.sdk.report import made_up_runs
 
@@ -136,3 +136,12 @@ def test_report_writes_a_page_and_shows_the_run_on_80_columns(
     assert max(map(len, shown.splitlines())) <= 80
     for words in ("promised by theory", "Where it went: narrow, 1 thread", "narrow, 4 threads", "measured"):
         assert words in shown
+
+
+@pytest.mark.parametrize("text", [None, "{"])
+def test_a_file_that_holds_no_record_is_told_which_commands_write_one(tmp_path, text):
+    path = tmp_path / "run.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ArmletError, match="`sdk bench -o` or `sdk tune -o`"):
+        read_record(path)
