@@ -21,6 +21,7 @@ from sdk.deploy.target import Target, TargetOptions
 from sdk.graph.on_host.convert import convert
 from sdk.graph.writer import write_graph
 from sdk.package import pack as packer
+from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system.files import read_file
 
@@ -46,9 +47,10 @@ def deploy_model(
     (``keep_releases``), else as before, at first 2. ``limits``: what the new release may need there. ``target``: see
     :class:`sdk.deploy.target.Target`.
     """
+    reach = build(Target, target, function="deploy_model")
     name, package = package_of(source, progress)
     signature = signing.signature_of(source, package)
-    with open_session(board, Target(**target), progress) as session:
+    with open_session(board, reach, progress) as session:
         deployed = session.agent.deploy(
             package,
             name,

@@ -19,6 +19,7 @@ from sdk.deploy.provision.wheels import RUNTIMES, why_not
 from sdk.deploy.session import login
 from sdk.deploy.target import Target, TargetOptions
 from sdk.errors import BoardError
+from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system.files import write_file
 
@@ -51,8 +52,9 @@ def probe_board(
     tree does not say which it is. ``target``: see :class:`sdk.deploy.target.Target`. Raises BoardError,
     ConnectionFailed or RemoteError.
     """
+    reach = build(Target, target, function="probe_board")
     known = load_board(board) if board is not None else None
-    if known is None and target.get("host") is None:
+    if known is None and reach.host is None:
         raise BoardError(
             "which board?",
             expected="--host with an address or a name of ~/.ssh/config, or --board with one on this machine",
@@ -60,7 +62,7 @@ def probe_board(
         )
     with ExitStack() as stack:
         progress("connect", 0, 0)
-        arguments = login(known or _ANY_BOARD, Target(**target), stack)
+        arguments = login(known or _ANY_BOARD, reach, stack)
         connection = stack.enter_context(connect(**arguments))
         progress("look at the board", 0, 0)
         found = probe(connection)

@@ -19,6 +19,7 @@ from sdk.deploy.agent.remote_agent import RemoteAgent
 from sdk.deploy.session import accepted_agent, agent_folder, open_connection
 from sdk.deploy.target import Target, TargetOptions
 from sdk.errors import RemoteError
+from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def board_status(board: str, *, progress: Progress = silent, **target: Unpack[Ta
 
     ``target``: see :class:`sdk.deploy.target.Target`.
     """
-    with open_connection(board, Target(**target), progress) as (known, connection):
+    reach = build(Target, target, function="board_status")
+    with open_connection(board, reach, progress) as (known, connection):
         return status_of(known, connection, progress)
 
 
@@ -72,7 +74,7 @@ def rollback_model(
 
     What was newer is let go. Raises RemoteError where there is none.
     """
-    with board_agent(board, target, progress) as agent:
+    with board_agent(board, build(Target, target, function="rollback_model"), progress) as agent:
         return SlotStatus.from_answer(agent.rollback(name, reason, to=to))
 
 
@@ -80,7 +82,7 @@ def confirm_model(
     board: str, name: str, *, progress: Progress = silent, **target: Unpack[TargetOptions]
 ) -> SlotStatus:
     """Makes the release on trial the one that runs; raises RemoteError where none is on trial."""
-    with board_agent(board, target, progress) as agent:
+    with board_agent(board, build(Target, target, function="confirm_model"), progress) as agent:
         return SlotStatus.from_answer(agent.confirm(name))
 
 
@@ -96,8 +98,9 @@ def require_signatures(
     The file is as ssh-keygen(1) describes it under "ALLOWED SIGNERS". Raises SignatureError when it names nobody, and
     RemoteError on a board without ssh-keygen, which could not verify anything.
     """
+    reach = build(Target, target, function="require_signatures")
     signers = None if allowed_signers is None else signing.read_allowed_signers(Path(allowed_signers))
-    with open_connection(board, Target(**target), progress) as (known, connection):
+    with open_connection(board, reach, progress) as (known, connection):
         if signers is None:
             connection.remove(_policy(connection))
             return
@@ -116,9 +119,9 @@ def _policy(connection: Connection) -> str:
 
 
 @contextmanager
-def board_agent(board: str, target: TargetOptions, progress: Progress) -> Iterator[RemoteAgent]:
+def board_agent(board: str, target: Target, progress: Progress) -> Iterator[RemoteAgent]:
     """The agent that was accepted last on a board, over a connection of its own."""
-    with open_connection(board, Target(**target), progress) as (known, connection):
+    with open_connection(board, target, progress) as (known, connection):
         progress("ask the board", 0, 0)
         yield agent_of(known, connection)
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from sdk.api.boards.releases import board_agent
 from sdk.deploy.agent import services as remote_service
 from sdk.deploy.agent.services import InstalledService, Service, Services
-from sdk.deploy.target import TargetOptions
+from sdk.deploy.target import Target, TargetOptions
+from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def install_service(
     ``options`` are those of ``python -m device_agent serve``, such as "--port 8080 --queue 32"; None keeps what the
     service has. ``target``: see :class:`sdk.deploy.target.Target`. Raises RemoteError, also where no systemd runs.
     """
-    with board_agent(board, target, progress) as agent:
+    with board_agent(board, build(Target, target, function="install_service"), progress) as agent:
         progress("start the service", 0, 0)
         return remote_service.install_service(agent, name, options)
 
@@ -36,7 +37,7 @@ def start_service(
     board: str, name: str, *, progress: Progress = silent, **target: Unpack[TargetOptions]
 ) -> Service:
     """Starts a service that was stopped."""
-    with board_agent(board, target, progress) as agent:
+    with board_agent(board, build(Target, target, function="start_service"), progress) as agent:
         return remote_service.start_service(agent, name)
 
 
@@ -44,7 +45,7 @@ def stop_service(
     board: str, name: str, *, progress: Progress = silent, **target: Unpack[TargetOptions]
 ) -> Service:
     """Stops a service until the board starts again; what it accepted is answered first."""
-    with board_agent(board, target, progress) as agent:
+    with board_agent(board, build(Target, target, function="stop_service"), progress) as agent:
         return remote_service.stop_service(agent, name)
 
 
@@ -52,7 +53,7 @@ def remove_service(
     board: str, name: str, *, progress: Progress = silent, **target: Unpack[TargetOptions]
 ) -> bool:
     """Ends a service for good, the model stays deployed; whether there was one."""
-    with board_agent(board, target, progress) as agent:
+    with board_agent(board, build(Target, target, function="remove_service"), progress) as agent:
         return remote_service.remove_service(agent, name)
 
 
@@ -60,5 +61,5 @@ def service_status(
     board: str, name: str | None = None, *, progress: Progress = silent, **target: Unpack[TargetOptions]
 ) -> Services:
     """How one service of a board is, or all of them."""
-    with board_agent(board, target, progress) as agent:
+    with board_agent(board, build(Target, target, function="service_status"), progress) as agent:
         return remote_service.service_status(agent, name)

@@ -24,6 +24,7 @@ from sdk.graph.on_host.evaluate import predict, top1
 from sdk.graph.writer import write_graph
 from sdk.models import digits
 from sdk.models.demo import demo_models
+from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def run(
 ) -> Report:
     """Deploys the demo's two networks to ``board`` and returns the report. ``target``:
     :class:`sdk.deploy.target.Target`."""
+    reach = build(Target, target, function="demo.run")
     recipe = Recipe(sparsity=sparsity, clusters=clusters)
     held_out = digits.load_splits()["test"]
     images = held_out.inputs()
@@ -59,7 +61,7 @@ def run(
         package = compress_graph(graph, recipe, name=model.name, metadata=metadata, progress=progress)
         packages.append((model.name, package))
 
-    with open_session(board, Target(**target), progress) as session:
+    with open_session(board, reach, progress) as session:
         accuracies = {}
         for name, package in packages:
             golden = golden_pair(package, inputs=images[:GOLDEN_INPUTS])

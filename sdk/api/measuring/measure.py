@@ -33,6 +33,7 @@ from sdk.explain.run import Accuracy, ModelRecord, Report
 from sdk.graph import isolate
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
+from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system.files import read_file, write_file
 
@@ -379,8 +380,9 @@ def calibrate_board(
 
     ``target``: see :class:`sdk.deploy.target.Target`.
     """
+    reach = build(Target, target, function="calibrate_board")
     planned = experiments()
-    with open_session(board, Target(**target), progress) as session:
+    with open_session(board, reach, progress) as session:
         progress("calibrate", 0, 0)
         timed = time_models(
             session.agent, [e.model for e in planned], threads=threads, min_samples=200, max_seconds=1.0

@@ -23,6 +23,7 @@ from sdk.explain.suites import SUITES, Member, Size, Suite, chosen_members, size
 from sdk.graph.on_host.convert import forget_keras_models, from_keras
 from sdk.graph.reader import read_graph
 from sdk.graph.writer import write_graph
+from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system.quiet import quiet_tensorflow
 
@@ -92,12 +93,13 @@ def run_suite(
     ``networks`` picks some by their names in the zoo. ``target``: see :class:`sdk.deploy.target.Target`. Raises
     ModelError for an unknown suite or network.
     """
+    reach = build(Target, target, function="run_suite")
     chosen = _suite(suite) if isinstance(suite, str) else suite
     if networks is not None:
         chosen = replace(chosen, members=chosen_members(chosen.members, networks))
     runs: list[tuple[str, Report]] = []
     rows: list[SuiteRow] = []
-    with open_session(board, Target(**target), progress) as session:
+    with open_session(board, reach, progress) as session:
         for size in sizes or chosen.sizes:
             deployed = [_deploy(session, member, size, progress) for member in chosen.members]
             report = measure(

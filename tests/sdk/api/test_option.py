@@ -103,3 +103,22 @@ def test_the_engine_has_the_defaults_of_the_request():
     same = {entry.name for entry in fields(Compress)} & {entry.name for entry in fields(Settings)} - {"block"}
     assert "epochs" in same
     assert {name: getattr(asked, name) for name in same} == {name: getattr(engine, name) for name in same}
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        ("board_status", ("local",)),
+        ("calibrate_board", ("local",)),
+        ("confirm_model", ("local", "net")),
+        ("deploy_model", ("local", "no-such-model.tflite")),
+        ("install_service", ("local", "net")),
+        ("require_signatures", ("local", "no-such-file")),
+        ("rollback_model", ("local", "net")),
+        ("run_suite", ("local", "shufflenet-paper")),
+        ("service_status", ("local",)),
+    ],
+)
+def test_a_misspelt_option_of_the_board_is_told_before_anything_is_done(function: str, arguments: tuple):
+    with pytest.raises(TypeError, match=rf"^{function}\(\) .*'runtine'; did you mean 'runtime'\?"):
+        getattr(sdk, function)(*arguments, runtine="ai-edge-litert")
