@@ -13,6 +13,8 @@ import reprlib
 from dataclasses import dataclass
 from typing import Any, Mapping, Sequence
 
+from device_agent.record.visible import visible
+
 #: Whole numbers end below this, floats somewhere below what a double can hold.
 MAX_COUNT = (1 << 62) - 1
 MAX_NUMBER = 1e18
@@ -211,7 +213,7 @@ class Text(Kind):
 
 @dataclass(frozen=True)
 class Words(Kind):
-    """What somebody else says, for people to read: cut to ``most`` characters, blanks for control characters."""
+    """What somebody else says, for people to read: cut to ``most`` characters, control characters as escapes."""
 
     most: int = MAX_TEXT
 
@@ -222,7 +224,7 @@ class Words(Kind):
     def read(self, value: Any) -> str:
         if not isinstance(value, str):
             raise ValueRefused(self.expected, shown(value))
-        return "".join(c if c.isprintable() else " " for c in value[: self.most])
+        return visible(value, most=self.most)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
     blobs/<sha256>          checked against its name, fsynced, then renamed into place; never changed after
     blobs/<sha256>.part     what has arrived of one, for the next transfer to go on from
 
-Whoever changes anything holds the lock of the store (:mod:`device_agent.store.store`).
+Every change is made under the lock of the store (:mod:`device_agent.store.store`).
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def _toml_files(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> Board:
-    # Here, so that whoever wants only the records does not load a TOML parser.
+    # Imported late: most users of this module need no TOML parser.
     from sdk.board.description.board_file import parse_board
 
     try:

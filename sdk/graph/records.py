@@ -2,7 +2,7 @@
 
 A :class:`Graph` is an immutable picture of a one-subgraph ``.tflite`` model (schema version 3, the file
 ``schema.fbs`` of TensorFlow Lite / LiteRT), and a pass is a function ``Graph -> Graph``.  Operators keep the schema's
-own names (``CONV_2D``, ``strideW``), so that whoever knows the format can read a pass.
+own names (``CONV_2D``, ``strideW``), so that a reader who knows the format can read a pass.
 
 What a graph cannot carry it refuses by name (:class:`~sdk.errors.UnsupportedOperator`): several subgraphs
 (control flow), resource and variant tensors.  Packing does not need a graph and takes such files as they are.

@@ -6,9 +6,9 @@ side.  Mirror image and kernels and the padding comes first, at the top and left
 more column at the right are then never read, and the padding is the same on every side.  A mean over space does not
 see the difference, and a fully connected layer on a flattened value has its columns ordered alike.
 
-The graph says in its metadata (:data:`sdk.graph.records.INPUT_METADATA`) that its input must be mirrored; whoever
-feeds it must do so: :mod:`sdk.graph.on_host.evaluate` on the host, and on the board the agent, to which the
-package says so.  Where nobody would, :func:`flip_inside` lets the graph do it, for some nine instructions an
+The graph says in its metadata (:data:`sdk.graph.records.INPUT_METADATA`) that its input must be mirrored before it
+is fed: :mod:`sdk.graph.on_host.evaluate` does so on the host, and on the board the agent, to which the package says
+so.  For a runtime that would not, :func:`flip_inside` lets the graph do it, for some nine instructions an
 element of the image.
 """
 

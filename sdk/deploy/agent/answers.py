@@ -1,7 +1,7 @@
 """What an agent answers, as records: a board's bytes are hostile until every field has its type and its limits.
 
 Agents of other versions answer more or less than this: fields that are not known here are passed over. What a board
-says in words is cut and made printable.
+says in words is cut, and its control characters are made visible.
 """
 
 from __future__ import annotations

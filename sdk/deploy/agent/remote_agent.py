@@ -108,11 +108,6 @@ class RemoteRun:
     threads: int
 
 
-def printable(value: Any) -> str:
-    """Somebody's words, short, and unable to drive a terminal."""
-    return visible(value, most=MAX_TEXT)
-
-
 class RemoteAgent:
     """The agent of one board, called over a connection. ``command`` comes from
     :mod:`sdk.deploy.provision.provisioning`."""
@@ -212,7 +207,7 @@ class RemoteAgent:
                 raise RemoteError(
                     "the agent asks for what is not part of the release",
                     expected="blobs of it",
-                    found=printable(digest)[:80],
+                    found=visible(digest, most=80),
                 )
         if not said.missing and said.current:
             return {}, "current"
@@ -260,13 +255,13 @@ class RemoteAgent:
     def rollback(self, name: str, reason: str = "asked for", *, to: str | None = None) -> SlotAnswer:
         """Goes back to the release before, or to the earlier one whose id begins with ``to``; the slot as
         :meth:`status` lists it."""
-        options = [f"--reason={printable(reason)}"]
+        options = [f"--reason={visible(reason, most=MAX_TEXT)}"]
         if to is not None:
             if not re.fullmatch("[0-9a-f]{4,64}", to):
                 raise RemoteError(
                     "this names no release",
                     expected="4 to 64 hexadecimal digits, as `sdk releases` shows them",
-                    found=printable(to)[:80],
+                    found=visible(to, most=80),
                 )
             options.append(f"--to={to}")
         return read_answer(SlotAnswer, self.call(["rollback", check_name(name), *options]), "rollback")
@@ -274,7 +269,11 @@ class RemoteAgent:
     def take_back(self, release: PreparedRelease, reason: str) -> bool:
         """Undoes the deploy of a release: what ran before runs again, or nothing. False where another release runs,
         because the deploy had failed or somebody deployed since; that is left alone."""
-        options = [f"--reason={printable(reason)}", f"--only-from={release.id}", "--or-to-nothing"]
+        options = [
+            f"--reason={visible(reason, most=MAX_TEXT)}",
+            f"--only-from={release.id}",
+            "--or-to-nothing",
+        ]
         answer = self.call(["rollback", release.name, *options])
         return read_answer(RolledBackAnswer, answer, "rollback").rolled_back
 
@@ -426,6 +425,7 @@ class RemoteAgent:
             )
         if answer.get("verb") != verb:
             raise RemoteError(
-                f"the agent answers something else than `{verb}`", found=printable(answer.get("verb"))
+                f"the agent answers something else than `{verb}`",
+                found=visible(answer.get("verb"), most=MAX_TEXT),
             )
         return answer
