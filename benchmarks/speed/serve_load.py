@@ -338,8 +338,6 @@ def run(folder: Path, requests: int) -> dict[str, Any]:
         after = metrics(path)
         process.send_signal(signal.SIGTERM)
         out, status = process.stdout.read(), process.wait(60)  # type: ignore[union-attr]
-    first = [bytes_ for number, bytes_ in memory if requests // 10 <= number < requests // 2]
-    last = [bytes_ for number, bytes_ in memory if number >= requests // 2]
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "cpu": _cpu(),
@@ -355,13 +353,20 @@ def run(folder: Path, requests: int) -> dict[str, Any]:
         "deploys_meanwhile": deploys,
         "reloads": after["armlet_reloads_total" + '{model="load"}'],
         "counts_agree": _agree(before, after, tally),
-        "resident_bytes": {
-            "from a tenth to the half, largest": max(first),
-            "from the half on, largest": max(last),
-            "growth": max(last) - max(first),
-        },
+        "resident_bytes": _resident_bytes(memory, requests),
         "drained_with_status": status,
         "last_words": json.loads(out),
+    }
+
+
+def _resident_bytes(memory: list[tuple[int, float]], requests: int) -> dict[str, float]:
+    """The largest resident memory in two parts of the run, and its growth; bytes by the number of the request."""
+    first = [size for number, size in memory if requests // 10 <= number < requests // 2]
+    last = [size for number, size in memory if number >= requests // 2]
+    return {
+        "from a tenth to the half, largest": max(first),
+        "from the half on, largest": max(last),
+        "growth": max(last) - max(first),
     }
 
 

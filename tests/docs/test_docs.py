@@ -2,7 +2,7 @@
 
 A command in a block without a language needs hours, a data set, the internet or what a test cannot have. Those, and all
 that sentences name, are held against the parsers: the command has to exist, with every option that is written there.
-Commands on ``--board rpi4 --host ...`` run on the board ``local``, a user who is root needs no ``sudo``, and searches and
+Commands on ``--board rpi4 --host ...`` run on the board ``local``, root needs no ``sudo``, and searches and
 measurements that may take minutes get seconds.
 """
 
