@@ -23,6 +23,7 @@ from typing import Any, Callable, Mapping, Sequence, TypeVar, cast
 from device_agent.errors import ArmletError, DataError
 from device_agent.record.annotations import kinds_of
 from device_agent.record.kinds import Kind, ValueRefused, shown
+from device_agent.record.visible import visible
 
 #: A document of JSON has at most this many bytes, unless its reader says otherwise.
 MAX_JSON_BYTES = 1 << 20
@@ -185,8 +186,7 @@ def dotted(path: Sequence[str | int]) -> str:
         if isinstance(place, int):
             text += f"[{place}]"
         else:
-            key = place if len(place) <= 80 else place[:77] + "..."
-            key = key if key.isprintable() else ascii(key)[1:-1]
+            key = visible(place if len(place) <= 80 else place[:77] + "...")
             text += f".{key}" if text else key
     return text
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from device_agent.errors import DataError
 from device_agent.record.schema import parse_json
+from device_agent.record.visible import visible
 
 #: Types of a raw tensor, all of them little-endian.
 DTYPES = {
@@ -243,4 +244,4 @@ def _short(value: Any) -> str:
         if isinstance(value, (list, dict))
         else repr(value)
     )
-    return "".join(c if c.isprintable() else "?" for c in text[:MAX_TEXT])
+    return visible(text, most=MAX_TEXT)

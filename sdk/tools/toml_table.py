@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from device_agent.record.kinds import Many, Number, Text, ValueRefused
 from device_agent.record.schema import record_kind
+from device_agent.record.visible import visible
 from sdk.errors import ArmletError
 
 try:
@@ -86,7 +87,5 @@ def where(origin: str, path: Sequence[str | int]) -> str:
     """``boards.toml: clusters 1: clock_ghz``: tables of a list are counted from 1."""
     text = origin
     for place in path:
-        key = place if isinstance(place, str) else f"{place + 1}"
-        key = key if key.isprintable() else ascii(key)[1:-1]
-        text += f" {key}" if isinstance(place, int) else f": {key[:80]}"
+        text += f" {place + 1}" if isinstance(place, int) else f": {visible(place, most=80)}"
     return text
