@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from sdk.api.values import LABELS, PREPROCESS, PathLike, sizes
-from sdk.deploy.target import Target, TargetOptions
+from sdk.deploy.target import Target
 from sdk.tools.option import option
 from sdk.tools.values import counts, positive, seconds, shares
 
@@ -40,16 +40,6 @@ class Bench(Target):
     samples: int = option(1024, help="inferences per model (default: {default})", parse=positive)
     seconds: float = option(10.0, help="or this long, whichever is first (default: {default})", parse=seconds)
     profile: bool = option(True, help="do not time the operators, only the whole", flag="--no-profile")
-
-
-class BenchOptions(TargetOptions, total=False):
-    """The fields of :class:`Bench` as keywords, for type checkers; a test holds the two together."""
-
-    sizes: Sequence[tuple[int, int]] | None
-    threads: Threads | Sequence[Threads]
-    samples: int
-    seconds: float
-    profile: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,23 +104,6 @@ class Tune(Target):
     )
 
 
-class TuneOptions(TargetOptions, total=False):
-    """The fields of :class:`Tune` as keywords, but what must be given; a test holds the two together."""
-
-    check: PathLike | None
-    preprocess: str | None
-    labels: PathLike | None
-    sparsities: Sequence[float]
-    effort: str
-    samples: int | None
-    epochs: int
-    threads: Sequence[int] | None
-    inferences: int
-    seconds: float
-    deploy: bool
-    keep: PathLike | None
-
-
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Target):
     """Which images are counted on the board and here."""
@@ -141,11 +114,3 @@ class Evaluate(Target):
     )
     split: str | None = option(None, help="where the data have both", choices=("train", "test"))
     limit: int | None = option(None, help="at most so many images, taken evenly", parse=positive)
-
-
-class EvaluateOptions(TargetOptions, total=False):
-    """The fields of :class:`Evaluate` as keywords, but what must be given; a test holds the two together."""
-
-    preprocess: str | None
-    split: str | None
-    limit: int | None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 from sdk.api.values import LABELS, PREPROCESS, PathLike
 from sdk.tools.option import option
@@ -157,36 +156,3 @@ class Compress:
     save_tflite: PathLike | None = option(
         None, help="write the compressed .tflite too", parse=Path, metavar="FILE", group=AGAIN
     )
-
-
-class CompressOptions(TypedDict, total=False):
-    """The fields of :class:`Compress` as keywords, for type checkers; a test holds the two together."""
-
-    input_shape: Sequence[int] | None
-    preprocess: str | None
-    labels: PathLike | None
-    data: PathLike | None
-    check: PathLike | None
-    effort: str
-    samples: int | None
-    epochs: int
-    shift: int
-    price: float
-    target_bytes: int | None
-    max_loss: float | None
-    seconds: float | None
-    sparsity: float | None
-    clusters: int | None
-    scope: str
-    board: str | None
-    block: int | None
-    low_rank: bool
-    equalise: bool
-    correct_biases: bool
-    int8: bool
-    trials: int | None
-    storage: str | None
-    study: str | None
-    recipe: PathLike | None
-    save_recipe: PathLike | None
-    save_tflite: PathLike | None

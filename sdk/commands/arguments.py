@@ -6,33 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from sdk.api.values import LABELS, PREPROCESS
 from sdk.commands.options import add_options
 from sdk.deploy.target import Address, Target
 from sdk.tools.option import options_of
-from sdk.tools.values import shape
 
 
 def model_argument(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("model", type=Path, help=".keras, .h5, SavedModel folder or .tflite")
-
-
-def shape_argument(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "--input-shape",
-        type=shape,
-        metavar="HxWxC",
-        help="where the model leaves it open, such as 224x224x3",
-    )
-
-
-def usage_arguments(sub: argparse._ActionsContainer, default: str = "as the model says, if it does") -> None:
-    sub.add_argument(
-        "--preprocess",
-        metavar="NAME",
-        help=f"{PREPROCESS} (default: {default})",
-    )
-    sub.add_argument("--labels", type=Path, metavar="FILE", help=LABELS)
 
 
 def recipe_arguments(sub: argparse.ArgumentParser) -> None:

@@ -10,20 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from sdk.api.compress_request import Compress
-from sdk.commands.arguments import model_argument, output_argument, shape_argument, usage_arguments
-from sdk.commands.options import add_options, request
+from sdk.api.file_requests import Convert, DescribeZoo, Pack, Sign, UnpackPackage, Verify, WriteZoo
+from sdk.commands.arguments import model_argument, output_argument
+from sdk.commands.options import add_options, keywords, request
 from sdk.commands.output import print_result, progress_bar, show
 from sdk.commands.register import add_command
-from sdk.tools.values import positive, size
-
-ZOO_OPTIONS = {
-    "width": "multiplier of the channels: MobileNet",
-    "scale": "multiplier of the channels: ShuffleNet",
-    "groups": "groups of the 1x1 convolutions: ShuffleNet V1",
-    "padding": "same (as TensorFlow) or symmetric (sparse kernels want it): MobileNet, ShuffleNet",
-    "stem": "max_pool (as the paper) or depthwise: ShuffleNet",
-    "version": "1.0 or 1.1: SqueezeNet",
-}
 
 
 def register(commands: Any) -> None:
@@ -42,8 +33,7 @@ def _register_making(commands: Any) -> None:
         "sdk convert mobilenet.keras -o mobilenet.tflite",
     )
     model_argument(sub)
-    shape_argument(sub)
-    usage_arguments(sub)
+    add_options(sub, Convert)
     output_argument(sub, ".tflite file to write")
 
     sub = add_command(
@@ -65,7 +55,7 @@ def _register_making(commands: Any) -> None:
         "sdk pack mobilenet.tflite -o mobilenet.armlet",
     )
     sub.add_argument("model", type=Path, help=".tflite file")
-    usage_arguments(sub)
+    add_options(sub, Pack)
     output_argument(sub, ".armlet file to write")
 
 
@@ -79,9 +69,7 @@ def _register_reading(commands: Any) -> None:
     )
     sub.add_argument("package", type=Path, help=".armlet file")
     output_argument(sub, ".tflite file to write")
-    sub.add_argument(
-        "--kernel", choices=("auto", "c", "numpy"), default="auto", help="decoder (default: auto)"
-    )
+    add_options(sub, UnpackPackage)
 
     sub = add_command(
         commands,
@@ -109,7 +97,9 @@ def _register_reading(commands: Any) -> None:
         "list the networks of the zoo, or write one as .tflite with fresh weights",
         "sdk zoo mobilenet_v1 --width 0.5 --size 224 -o m.tflite",
     )
-    _zoo_arguments(sub)
+    sub.add_argument("network", nargs="?", help="name of the network; without one, lists them all")
+    add_options(sub, WriteZoo)
+    sub.add_argument("-o", "--output", type=Path, metavar="FILE", help=".tflite file to write")
 
 
 def _register_signing(commands: Any) -> None:
@@ -121,9 +111,7 @@ def _register_signing(commands: Any) -> None:
         "sdk sign mobilenet.armlet --key ~/.ssh/id_ed25519",
     )
     sub.add_argument("package", type=Path, help=".armlet file; its signature becomes FILE.armlet.sig")
-    sub.add_argument(
-        "--key", type=Path, help="private key, or .pub of one in the SSH agent (default: as ssh's)"
-    )
+    add_options(sub, Sign)
 
     sub = add_command(
         commands,
@@ -133,14 +121,7 @@ def _register_signing(commands: Any) -> None:
         "sdk verify mobilenet.armlet --allowed-signers allowed_signers",
     )
     sub.add_argument("package", type=Path, help=".armlet file")
-    sub.add_argument(
-        "--allowed-signers",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="lines of a name and a public key, see ssh-keygen(1)",
-    )
-    sub.add_argument("--signature", type=Path, metavar="FILE", help="default: PACKAGE.sig")
+    add_options(sub, Verify)
 
 
 def _convert(arguments: argparse.Namespace) -> None:
@@ -148,12 +129,7 @@ def _convert(arguments: argparse.Namespace) -> None:
 
     with progress_bar(arguments) as progress:
         result = convert_model(
-            arguments.model,
-            arguments.output,
-            input_shape=arguments.input_shape,
-            preprocess=arguments.preprocess,
-            labels=arguments.labels,
-            progress=progress,
+            arguments.model, arguments.output, **keywords(Convert, arguments), progress=progress
         )
     show(arguments, result)
 
@@ -188,20 +164,14 @@ def _pack(arguments: argparse.Namespace) -> None:
     from sdk.api.files.packing import pack_model
 
     with progress_bar(arguments) as progress:
-        result = pack_model(
-            arguments.model,
-            arguments.output,
-            preprocess=arguments.preprocess,
-            labels=arguments.labels,
-            progress=progress,
-        )
+        result = pack_model(arguments.model, arguments.output, **keywords(Pack, arguments), progress=progress)
     show(arguments, result)
 
 
 def _unpack(arguments: argparse.Namespace) -> None:
     from sdk.api.files.packing import unpack_package
 
-    result = unpack_package(arguments.package, arguments.output, kernel=arguments.kernel)
+    result = unpack_package(arguments.package, arguments.output, **keywords(UnpackPackage, arguments))
     show(arguments, result)
 
 
@@ -222,24 +192,17 @@ def _diff(arguments: argparse.Namespace) -> None:
 def _zoo(arguments: argparse.Namespace) -> None:
     from sdk.api.files.packing import describe_zoo_model, list_zoo, write_zoo_model
 
-    given = {name: getattr(arguments, name) for name in ZOO_OPTIONS}
-    options = {name: value for name, value in given.items() if value is not None}
-    common = {
-        "input_size": arguments.size,
-        "classes": arguments.classes,
-        "channels": arguments.channels,
-    }
     if arguments.network is None:
         networks = list_zoo()
         print_result(arguments, [n.to_json() for n in networks], lambda terminal: terminal.zoo(networks))
         return
     if arguments.output is None:
-        network = describe_zoo_model(arguments.network, **common, **options)
+        network = describe_zoo_model(arguments.network, **keywords(DescribeZoo, arguments))
         print_result(arguments, network.to_json(), lambda terminal: terminal.zoo([network]))
         return
     with progress_bar(arguments) as progress:
         result = write_zoo_model(
-            arguments.network, arguments.output, **common, seed=arguments.seed, progress=progress, **options
+            arguments.network, arguments.output, **keywords(WriteZoo, arguments), progress=progress
         )
     show(arguments, result)
 
@@ -247,25 +210,12 @@ def _zoo(arguments: argparse.Namespace) -> None:
 def _sign(arguments: argparse.Namespace) -> None:
     from sdk.api.files import signatures
 
-    result = signatures.sign_package(arguments.package, arguments.key)
+    result = signatures.sign_package(arguments.package, **keywords(Sign, arguments))
     show(arguments, result)
 
 
 def _verify(arguments: argparse.Namespace) -> None:
     from sdk.api.files import signatures
 
-    result = signatures.verify_package(arguments.package, arguments.allowed_signers, arguments.signature)
+    result = signatures.verify_package(arguments.package, **keywords(Verify, arguments))
     print_result(arguments, result.to_json(), lambda terminal: terminal.verified(result))
-
-
-def _zoo_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("network", nargs="?", help="name of the network; without one, lists them all")
-    sub.add_argument(
-        "--size", type=size, metavar="N or HxW", help="height and width of the input (default: the paper's)"
-    )
-    sub.add_argument("--classes", type=positive, help="number of classes (default: the paper's)")
-    sub.add_argument("--channels", type=positive, help="channels of the input (default: the paper's)")
-    for name, help_text in ZOO_OPTIONS.items():
-        sub.add_argument(f"--{name}", help=help_text)
-    sub.add_argument("--seed", type=int, default=0, help="seed of the weights (default: 0)")
-    sub.add_argument("-o", "--output", type=Path, metavar="FILE", help=".tflite file to write")

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
-from sdk.tools.option import Option, options_of
+from sdk.tools.option import Option, flags_of, options_of, parts_of
 
 _Request = TypeVar("_Request")
 
 
-def add_options(parser: argparse.ArgumentParser, request: type) -> dict[str, Any]:
-    """An argument for every option of the record, in the groups that it names. Returns these."""
-    groups: dict[str, argparse._ArgumentGroup] = {}
-    for name, said in options_of(request).items():
+def add_options(parser: argparse.ArgumentParser, *records: type) -> dict[str, Any]:
+    """An argument for every option of the records, in the groups that these name. Returns the groups.
+
+    An option that two records share is one argument.
+    """
+    groups: dict[str, Any] = {}
+    seen: dict[str, Option] = {}
+    for name, said in [found for record in records for found in options_of(record).items()]:
+        if seen.setdefault(name, said) is not said:
+            if seen[name] != said:
+                raise TypeError(f"two options are called {name}, and differ")
+            continue
         within: Any = parser
         if said.group:
             if said.group not in groups:
@@ -24,17 +33,28 @@ def add_options(parser: argparse.ArgumentParser, request: type) -> dict[str, Any
     return groups
 
 
+def keywords(kind: type, namespace: argparse.Namespace) -> dict[str, Any]:
+    """Field -> value of what was parsed. Options that the command does not take, or leaves open, are not there."""
+    given: dict[str, Any] = {}
+    for entry in fields(kind):
+        said = options_of(kind).get(entry.name)
+        if entry.name in parts_of(kind):
+            given[entry.name] = request(parts_of(kind)[entry.name], namespace)
+        elif said is not None and hasattr(namespace, entry.name):
+            value = getattr(namespace, entry.name)
+            if value is None and entry.default not in (None, MISSING):
+                continue
+            given[entry.name] = said.choices[value] if isinstance(said.choices, Mapping) else value
+    return given
+
+
 def request(kind: type[_Request], namespace: argparse.Namespace, **more: Any) -> _Request:
     """The record of what was parsed; ``more`` replaces or completes it."""
-    given = {}
-    for name, said in options_of(kind).items():
-        value = getattr(namespace, name)
-        given[name] = said.choices[value] if isinstance(said.choices, Mapping) else value
-    return kind(**{**given, **more})
+    return kind(**{**keywords(kind, namespace), **more})
 
 
 def _add(within: Any, name: str, said: Option) -> None:
-    flags = said.flags or ("--" + name.replace("_", "-"),)
+    flags = flags_of(name, said)
     if isinstance(said.default, bool) and not isinstance(said.choices, Mapping):
         action = "store_false" if said.default else "store_true"
         within.add_argument(*flags, dest=name, action=action, help=said.help)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 from sdk.tools.option import option
 from sdk.tools.values import positive
@@ -37,16 +36,3 @@ class Target(Address):
         None, help="default: as the board's file says", choices=("tflite-runtime", "ai-edge-litert")
     )
     kernel: str = option("auto", help="decoder on the board", choices=("auto", "c", "numpy"))
-
-
-class TargetOptions(TypedDict, total=False):
-    """The fields of :class:`Target` as keywords, for type checkers; a test holds the two together."""
-
-    host: str | None
-    port: int | None
-    user: str | None
-    key: Path | None
-    accept_new_host_key: bool
-    known_hosts: Path | None
-    runtime: str | None
-    kernel: str

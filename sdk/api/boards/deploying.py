@@ -17,7 +17,7 @@ from sdk.board.ssh import signing
 from sdk.deploy.agent.remote_agent import NO_LIMITS, CheckLimits
 from sdk.deploy.provision.provisioning import prefer
 from sdk.deploy.session import open_session
-from sdk.deploy.target import Target, TargetOptions
+from sdk.deploy.target import Target
 from sdk.graph.on_host.convert import convert
 from sdk.graph.writer import write_graph
 from sdk.package import pack as packer
@@ -27,6 +27,8 @@ from sdk.tools.system.files import read_file
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from sdk.api.keywords import TargetOptions
 
 
 def deploy_model(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from device_agent.package import reader as package_format
-from sdk.api.board_requests import Evaluate, EvaluateOptions
+from sdk.api.board_requests import Evaluate
 from sdk.api.boards.deploying import package_of
 from sdk.api.files.golden import remembered_golden
 from sdk.api.values import PathLike
@@ -23,6 +23,8 @@ from sdk.tools.progress import Progress, silent
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from sdk.api.keywords import EvaluateOptions
 
 #: Images go to the board in batches of about this many bytes, so that no more is ever in memory.
 BATCH_BYTES = 16 << 20

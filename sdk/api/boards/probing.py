@@ -17,7 +17,7 @@ from sdk.board.proposal import Proposal, propose
 from sdk.board.ssh.connection import connect
 from sdk.deploy.provision.wheels import RUNTIMES, why_not
 from sdk.deploy.session import login
-from sdk.deploy.target import Target, TargetOptions
+from sdk.deploy.target import Target
 from sdk.errors import BoardError
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
@@ -25,6 +25,8 @@ from sdk.tools.system.files import write_file
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from sdk.api.keywords import TargetOptions
 
 #: What a board without a file is asked through: whatever answers at --host.
 _ANY_BOARD = Board(name="board", title="a board", architecture="aarch64", transport="ssh")

@@ -17,7 +17,7 @@ from sdk.api.values import PathLike
 from sdk.board.ssh import signing
 from sdk.deploy.agent.remote_agent import RemoteAgent
 from sdk.deploy.session import accepted_agent, agent_folder, open_connection
-from sdk.deploy.target import Target, TargetOptions
+from sdk.deploy.target import Target
 from sdk.errors import RemoteError
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
@@ -25,6 +25,7 @@ from sdk.tools.progress import Progress, silent
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from sdk.api.keywords import TargetOptions
     from sdk.board.description.records import Board
     from sdk.board.ssh.command import Connection
 

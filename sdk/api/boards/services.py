@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from sdk.api.boards.releases import board_agent
 from sdk.deploy.agent import services as remote_service
 from sdk.deploy.agent.services import InstalledService, Service, Services
-from sdk.deploy.target import Target, TargetOptions
+from sdk.deploy.target import Target
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from sdk.api.keywords import TargetOptions
 
 
 def install_service(

@@ -13,7 +13,7 @@ import numpy as np
 from device_agent.package import reader as package_format
 from device_agent.record.preprocess import Preprocess
 from device_agent.record.usage import Usage
-from sdk.api.compress_request import Compress, CompressOptions
+from sdk.api.compress_request import Compress
 from sdk.api.files import efforts
 from sdk.api.files.packing import inspect_bytes, name_of
 from sdk.api.files.studies import open_study
@@ -46,6 +46,7 @@ from sdk.tools.system.quiet import quiet_tensorflow
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from sdk.api.keywords import CompressOptions
     from sdk.graph.dataset import Dataset
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from device_agent.package import kernel as kernels
 from device_agent.package import reader as package_format
+from sdk.api.file_requests import Convert, DescribeZoo, Pack, UnpackPackage, WriteZoo
 from sdk.api.files.usage import metadata_of_tflite, usage_of, with_usage
 from sdk.api.results import Converted, Packed, UnpackedFile, ZooModel
 from sdk.api.values import PathLike
-from sdk.deploy.provision.kernel import KernelBuildError, build
+from sdk.deploy.provision import kernel as kernel_builder
 from sdk.errors import ModelError
 from sdk.explain import theory
 from sdk.graph.on_host.convert import convert, from_keras
@@ -24,46 +25,51 @@ from sdk.graph.writer import write_graph
 from sdk.package import inspection
 from sdk.package import pack as packer
 from sdk.package.diff import PackageDiff, compare_packages
+from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system.files import read_file, write_file
 from sdk.tools.system.quiet import quiet_tensorflow
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from sdk.api.keywords import (
+        ConvertOptions,
+        DescribeZooOptions,
+        PackOptions,
+        UnpackPackageOptions,
+        WriteZooOptions,
+    )
 
 A_TFLITE = "a .tflite file"
 A_PACKAGE = "a .armlet package"
 
 
 def convert_model(
-    source: PathLike,
-    output: PathLike,
-    *,
-    input_shape: Sequence[int] | None = None,
-    preprocess: str | None = None,
-    labels: PathLike | None = None,
-    progress: Progress = silent,
+    source: PathLike, output: PathLike, *, progress: Progress = silent, **options: Unpack[ConvertOptions]
 ) -> Converted:
     """Keras file, SavedModel folder or ``.tflite`` -> ``.tflite`` of batch 1 at ``output``.
 
     ``preprocess`` and ``labels`` (a text file, one label per line) are written into it, for the board to go by.
+    ``options``: see :class:`sdk.api.file_requests.Convert`. Raises TypeError for others.
     """
+    request = build(Convert, options, function="convert_model")
     progress("convert", 0, 0)
-    graph = convert(source, input_shape=input_shape)
-    graph = with_usage(graph, usage_of(graph, preprocess=preprocess, labels=labels))
+    graph = convert(source, input_shape=request.input_shape)
+    graph = with_usage(graph, usage_of(graph, preprocess=request.preprocess, labels=request.labels))
     return _write_graph(graph, str(source), Path(output))
 
 
 def pack_model(
-    source: PathLike,
-    output: PathLike,
-    *,
-    preprocess: str | None = None,
-    labels: PathLike | None = None,
-    progress: Progress = silent,
+    source: PathLike, output: PathLike, *, progress: Progress = silent, **options: Unpack[PackOptions]
 ) -> Packed:
     """Any ``.tflite`` -> package at ``output`` that decodes to the very same bytes.
 
     ``preprocess`` and ``labels`` (a text file, one label per line) tell the board what is done to an image and what the
     classes are called; without them the package says what the model's own metadata do.
+    ``options``: see :class:`sdk.api.file_requests.Pack`. Raises TypeError for others.
     """
+    request = build(Pack, options, function="pack_model")
     source, output = Path(source), Path(output)
     tflite = read_file(source, A_TFLITE)
     if tflite[4:8] != FILE_IDENTIFIER:
@@ -73,7 +79,8 @@ def pack_model(
             found=repr(tflite[4:8])[1:],
             hint="Other kinds go through `sdk convert` or `sdk compress`.",
         )
-    metadata = {"name": source.stem, **metadata_of_tflite(tflite, preprocess=preprocess, labels=labels)}
+    usage = metadata_of_tflite(tflite, preprocess=request.preprocess, labels=request.labels)
+    metadata = {"name": source.stem, **usage}
     started = time.perf_counter()
     data = packer.pack(tflite, metadata=metadata, progress=lambda i, n: progress("pack", i, n))
     seconds = time.perf_counter() - started
@@ -82,8 +89,14 @@ def pack_model(
     return Packed(str(source), output, len(tflite), len(data), len(package.sections), seconds)
 
 
-def unpack_package(source: PathLike, output: PathLike, *, kernel: str = "auto") -> UnpackedFile:
-    """Package -> the ``.tflite`` that was packed, at ``output``. ``kernel`` is "auto", "c" or "numpy"."""
+def unpack_package(
+    source: PathLike, output: PathLike, **options: Unpack[UnpackPackageOptions]
+) -> UnpackedFile:
+    """Package -> the ``.tflite`` that was packed, at ``output``. ``kernel`` is "auto", "c" or "numpy".
+
+    ``options``: see :class:`sdk.api.file_requests.UnpackPackage`. Raises TypeError for others.
+    """
+    kernel = build(UnpackPackage, options, function="unpack_package").kernel
     data = read_file(Path(source), A_PACKAGE)
     if kernel != "numpy":
         use_host_kernel()
@@ -105,8 +118,8 @@ def unpack_package(source: PathLike, output: PathLike, *, kernel: str = "auto") 
 def use_host_kernel() -> None:
     """Makes the C decoder for this machine the one that ``unpack`` finds; without it, numpy decodes."""
     try:
-        kernels.use(str(build()))
-    except KernelBuildError:
+        kernels.use(str(kernel_builder.build()))
+    except kernel_builder.KernelBuildError:
         return
 
 
@@ -165,19 +178,18 @@ def list_zoo() -> list[ZooModel]:
     return [describe_zoo_model(entry.name) for entry in models.catalogue()]
 
 
-def describe_zoo_model(
-    name: str,
-    *,
-    input_size: int | tuple[int, int] | None = None,
-    classes: int | None = None,
-    channels: int | None = None,
-    **options: Any,
-) -> ZooModel:
-    """Parameters and MACs of a network of the zoo."""
+def describe_zoo_model(name: str, **options: Unpack[DescribeZooOptions]) -> ZooModel:
+    """Parameters and MACs of a network of the zoo.
+
+    ``options``: see :class:`sdk.api.file_requests.DescribeZoo`. Raises TypeError for others, and ModelError for those
+    that this network does not have.
+    """
     from sdk import models
 
+    request = build(DescribeZoo, options, function="describe_zoo_model")
     entry = models.entry(name)
-    network = models.describe(name, input_size=input_size, classes=classes, channels=channels, **options)
+    own = _own_options(request)
+    network = models.describe(name, **_shape(request), **own)
     return ZooModel(
         name=name,
         title=entry.title,
@@ -185,30 +197,38 @@ def describe_zoo_model(
         parameters=network.parameters,
         macs=network.macs,
         input_shape=tuple(network.input.shape),
-        classes=classes or entry.default_classes,
-        options=entry.resolve(options),
+        classes=request.classes or entry.default_classes,
+        options=entry.resolve(own),
     )
 
 
+def _shape(request: DescribeZoo) -> dict[str, Any]:
+    """What every network of the zoo can be asked for."""
+    return {name: getattr(request, name) for name in ("input_size", "classes", "channels")}
+
+
+def _own_options(request: DescribeZoo) -> dict[str, Any]:
+    """What some networks can be asked for, of what was given."""
+    given = {entry.name: getattr(request, entry.name) for entry in fields(DescribeZoo)}
+    return {name: value for name, value in given.items() if value is not None and name not in _shape(request)}
+
+
 def write_zoo_model(
-    name: str,
-    output: PathLike,
-    *,
-    input_size: int | tuple[int, int] | None = None,
-    classes: int | None = None,
-    channels: int | None = None,
-    seed: int = 0,
-    progress: Progress = silent,
-    **options: Any,
+    name: str, output: PathLike, *, progress: Progress = silent, **options: Unpack[WriteZooOptions]
 ) -> Converted:
-    """A network of the zoo with fresh weights -> ``.tflite`` at ``output``."""
+    """A network of the zoo with fresh weights -> ``.tflite`` at ``output``.
+
+    ``options``: see :class:`sdk.api.file_requests.WriteZoo`. Raises TypeError for others, and ModelError for those
+    that this network does not have.
+    """
     from sdk import models
 
-    shape = {"input_size": input_size, "classes": classes, "channels": channels, **options}
+    request = build(WriteZoo, options, function="write_zoo_model")
+    shape = {**_shape(request), **_own_options(request)}
     described = models.describe(name, **shape)
     progress("build", 0, 0)
     with quiet_tensorflow():
-        model = models.build(name, seed=seed, **shape)
+        model = models.build(name, seed=request.seed, **shape)
     progress("convert", 0, 0)
     written = _write_graph(read_graph(from_keras(model)), name, Path(output))
     # The converter keeps equal constants once, and the biases of a fresh network are all zero.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from device_agent.package import reader as package_format
-from sdk.api.board_requests import Bench, BenchOptions
+from sdk.api.board_requests import Bench
 from sdk.api.boards.deploying import package_of, release_name
 from sdk.api.files.golden import remembered_golden
 from sdk.api.files.packing import name_of
@@ -25,6 +25,8 @@ from sdk.tools.progress import Progress, silent
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from sdk.api.keywords import BenchOptions
 
 
 def bench_models(

@@ -17,7 +17,7 @@ from sdk.api.files.golden import golden_pair
 from sdk.api.measuring.measure import measure
 from sdk.compress.recipes.recipe import Recipe
 from sdk.deploy.session import Session, open_session
-from sdk.deploy.target import Target, TargetOptions
+from sdk.deploy.target import Target
 from sdk.explain.run import Accuracy, Report
 from sdk.graph.on_host.convert import convert
 from sdk.graph.on_host.evaluate import predict, top1
@@ -29,6 +29,8 @@ from sdk.tools.progress import Progress, silent
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from sdk.api.keywords import TargetOptions
 
 GOLDEN_INPUTS = 4  # digits that the board must answer like the host before it takes the model
 

@@ -25,7 +25,7 @@ from sdk.deploy.agent.profiles import RUNTIMES_WITH_PROFILER, profile_models, ti
 from sdk.deploy.agent.remote_agent import ALL_THREADS
 from sdk.deploy.provision import instructions
 from sdk.deploy.session import Session, open_session
-from sdk.deploy.target import Target, TargetOptions
+from sdk.deploy.target import Target
 from sdk.errors import BoardError, DataError, ProvisionError, RemoteError
 from sdk.explain import breakdown, compare, gap, theory
 from sdk.explain.calibration import Calibration, best_rates, experiments
@@ -39,6 +39,8 @@ from sdk.tools.system.files import read_file, write_file
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from sdk.api.keywords import TargetOptions
 
 #: All isolated operators of one model together get about this long.
 ISOLATED_SECONDS = 12.0

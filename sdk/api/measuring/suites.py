@@ -16,7 +16,7 @@ from sdk.api.board_requests import Threads
 from sdk.api.files.golden import golden_pair
 from sdk.api.measuring.measure import measure
 from sdk.deploy.session import Session, open_session
-from sdk.deploy.target import Target, TargetOptions
+from sdk.deploy.target import Target
 from sdk.errors import DataError, ModelError
 from sdk.explain.run import Report
 from sdk.explain.suites import SUITES, Member, Size, Suite, chosen_members, size_text
@@ -49,6 +49,8 @@ class SuiteRow:
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from sdk.api.keywords import TargetOptions
 
     SizedReports = tuple[tuple[str, Report], ...]
 else:

@@ -14,7 +14,7 @@ from device_agent.package import reader as package_format
 from device_agent.record.measurement import Measurement
 from device_agent.record.preprocess import Preprocess
 from device_agent.record.usage import Usage
-from sdk.api.board_requests import Tune, TuneOptions
+from sdk.api.board_requests import Tune
 from sdk.api.boards.deploying import release_name
 from sdk.api.files.compressing import packed
 from sdk.api.files.golden import golden_pair
@@ -45,6 +45,8 @@ from sdk.tools.system.quiet import quiet_tensorflow
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from sdk.api.keywords import TuneOptions
 
 #: Every candidate has a turn in each round, so that a board that grows warm or busy does so for all of them.
 ROUNDS = 3

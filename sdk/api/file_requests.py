@@ -1,0 +1,95 @@
+"""What the commands on files can be asked for, but `sdk compress`: each option once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sdk.api.values import LABELS, PREPROCESS, PathLike
+from sdk.tools.option import option, same
+from sdk.tools.values import positive, shape, size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pack:
+    """How the model is used, where its file does not say it."""
+
+    preprocess: str | None = option(
+        None, help=f"{PREPROCESS} (default: as the model says, if it does)", metavar="NAME"
+    )
+    labels: PathLike | None = option(None, help=LABELS, parse=Path, metavar="FILE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert:
+    """What a model leaves open, and how it is used."""
+
+    input_shape: Sequence[int] | None = option(
+        None,
+        help="where the model leaves it open, such as 224x224x3",
+        parse=shape,
+        metavar="HxWxC",
+    )
+    preprocess: str | None = same(Pack, "preprocess")
+    labels: PathLike | None = same(Pack, "labels")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnpackPackage:
+    """What decodes a package."""
+
+    kernel: str = option("auto", help="decoder (default: {default})", choices=("auto", "c", "numpy"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribeZoo:
+    """The form of a network of the zoo; None: as its paper has it. Each network takes some of these."""
+
+    input_size: int | tuple[int, int] | None = option(
+        None,
+        help="height and width of the input (default: the paper's)",
+        flag="--size",
+        parse=size,
+        metavar="N or HxW",
+    )
+    classes: int | None = option(None, help="number of classes (default: the paper's)", parse=positive)
+    channels: int | None = option(None, help="channels of the input (default: the paper's)", parse=positive)
+    width: float | str | None = option(None, help="multiplier of the channels: MobileNet")
+    scale: float | str | None = option(None, help="multiplier of the channels: ShuffleNet")
+    groups: int | str | None = option(None, help="groups of the 1x1 convolutions: ShuffleNet V1")
+    padding: str | None = option(
+        None,
+        help="same (as TensorFlow) or symmetric (sparse kernels want it): MobileNet, ShuffleNet",
+    )
+    stem: str | None = option(None, help="max_pool (as the paper) or depthwise: ShuffleNet")
+    version: str | None = option(None, help="1.0 or 1.1: SqueezeNet")
+    reduction: int | None = (
+        None  # pixels of the image to one of the last layers: MobileNet; from Python alone
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteZoo(DescribeZoo):
+    """The form of a network of the zoo, and its fresh weights."""
+
+    seed: int = option(0, help="seed of the weights (default: {default})", parse=int)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sign:
+    """Who signs."""
+
+    key: PathLike | None = option(
+        None, help="private key, or .pub of one in the SSH agent (default: as ssh's)", parse=Path
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify:
+    """Who may have signed, and where the signature is."""
+
+    allowed_signers: PathLike = option(
+        help="lines of a name and a public key, see ssh-keygen(1)", parse=Path, metavar="FILE"
+    )
+    signature: PathLike | None = option(None, help="default: PACKAGE.sig", parse=Path, metavar="FILE")

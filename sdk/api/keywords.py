@@ -1,0 +1,193 @@
+"""The fields of the request records as keywords, so that type checkers refuse a misspelt one.
+
+Made by ``python -m tests.sdk.api.make_keywords``; a test holds this file to the records. Do not edit it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
+
+from sdk.api.board_requests import Threads
+from sdk.api.values import PathLike
+
+
+class AddressOptions(TypedDict, total=False):
+    """Of :class:`sdk.deploy.target.Address`."""
+
+    host: str | None
+    port: int | None
+    user: str | None
+    key: Path | None
+    accept_new_host_key: bool
+    known_hosts: Path | None
+
+
+class TargetOptions(TypedDict, total=False):
+    """Of :class:`sdk.deploy.target.Target`."""
+
+    host: str | None
+    port: int | None
+    user: str | None
+    key: Path | None
+    accept_new_host_key: bool
+    known_hosts: Path | None
+    runtime: str | None
+    kernel: str
+
+
+class PackOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.file_requests.Pack`."""
+
+    preprocess: str | None
+    labels: PathLike | None
+
+
+class ConvertOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.file_requests.Convert`."""
+
+    input_shape: Sequence[int] | None
+    preprocess: str | None
+    labels: PathLike | None
+
+
+class UnpackPackageOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.file_requests.UnpackPackage`."""
+
+    kernel: str
+
+
+class DescribeZooOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.file_requests.DescribeZoo`."""
+
+    input_size: int | tuple[int, int] | None
+    classes: int | None
+    channels: int | None
+    width: float | str | None
+    scale: float | str | None
+    groups: int | str | None
+    padding: str | None
+    stem: str | None
+    version: str | None
+    reduction: int | None
+
+
+class WriteZooOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.file_requests.WriteZoo`."""
+
+    input_size: int | tuple[int, int] | None
+    classes: int | None
+    channels: int | None
+    width: float | str | None
+    scale: float | str | None
+    groups: int | str | None
+    padding: str | None
+    stem: str | None
+    version: str | None
+    reduction: int | None
+    seed: int
+
+
+class SignOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.file_requests.Sign`."""
+
+    key: PathLike | None
+
+
+class VerifyOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.file_requests.Verify`."""
+
+    signature: PathLike | None
+
+
+class CompressOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.compress_request.Compress`."""
+
+    input_shape: Sequence[int] | None
+    preprocess: str | None
+    labels: PathLike | None
+    data: PathLike | None
+    check: PathLike | None
+    effort: str
+    samples: int | None
+    epochs: int
+    shift: int
+    price: float
+    target_bytes: int | None
+    max_loss: float | None
+    seconds: float | None
+    sparsity: float | None
+    clusters: int | None
+    scope: str
+    board: str | None
+    block: int | None
+    low_rank: bool
+    equalise: bool
+    correct_biases: bool
+    int8: bool
+    trials: int | None
+    storage: str | None
+    study: str | None
+    recipe: PathLike | None
+    save_recipe: PathLike | None
+    save_tflite: PathLike | None
+
+
+class BenchOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.board_requests.Bench`."""
+
+    host: str | None
+    port: int | None
+    user: str | None
+    key: Path | None
+    accept_new_host_key: bool
+    known_hosts: Path | None
+    runtime: str | None
+    kernel: str
+    sizes: Sequence[tuple[int, int]] | None
+    threads: Threads | Sequence[Threads]
+    samples: int
+    seconds: float
+    profile: bool
+
+
+class TuneOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.board_requests.Tune`."""
+
+    host: str | None
+    port: int | None
+    user: str | None
+    key: Path | None
+    accept_new_host_key: bool
+    known_hosts: Path | None
+    runtime: str | None
+    kernel: str
+    check: PathLike | None
+    preprocess: str | None
+    labels: PathLike | None
+    sparsities: Sequence[float]
+    effort: str
+    samples: int | None
+    epochs: int
+    threads: Sequence[int] | None
+    inferences: int
+    seconds: float
+    deploy: bool
+    keep: PathLike | None
+
+
+class EvaluateOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.board_requests.Evaluate`."""
+
+    host: str | None
+    port: int | None
+    user: str | None
+    key: Path | None
+    accept_new_host_key: bool
+    known_hosts: Path | None
+    runtime: str | None
+    kernel: str
+    preprocess: str | None
+    split: str | None
+    limit: int | None
