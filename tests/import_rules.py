@@ -42,9 +42,11 @@ ROOMS: dict[str, Room] = {
     "device_agent.package.codec": _room("device_agent.errors", pure=True),
     "device_agent.package": _room("device_agent.errors device_agent.record device_agent.package.codec"),
     "device_agent.image": _room("device_agent.errors device_agent.record", pure=True),
+    "device_agent.tensors": _room("device_agent.errors", pure=True),
     "device_agent.store": _room("device_agent.errors device_agent.record"),
     "device_agent.run": _room(
-        "device_agent.errors device_agent.record device_agent.package device_agent.image device_agent.store"
+        "device_agent.errors device_agent.record device_agent.package device_agent.image device_agent.tensors "
+        "device_agent.store"
     ),
     "device_agent": _room("device_agent.run"),
     "device_agent.measuring": _room("device_agent.errors device_agent.record device_agent.run"),
@@ -62,7 +64,9 @@ ROOMS: dict[str, Room] = {
     "sdk.tools": _room("device_agent.record sdk.errors", pure=True),
     "sdk.tools.system": _room("device_agent.record sdk.errors sdk.tools"),
     "sdk.graph": _room("device_agent.record sdk.errors", pure=True),
-    "sdk.graph.on_host": _room("device_agent.record sdk.errors sdk.tools.system sdk.graph"),
+    "sdk.graph.on_host": _room(
+        "device_agent.record device_agent.tensors sdk.errors sdk.tools.system sdk.graph"
+    ),
     "sdk.models.networks": _room("sdk.errors", pure=True),
     "sdk.models": _room("sdk.errors sdk.graph.on_host sdk.models.networks"),
     "sdk.package": _room("device_agent.record device_agent.package.codec sdk.errors sdk.graph", pure=True),

@@ -93,7 +93,7 @@ def test_the_board_imports_the_standard_library_numpy_and_the_runtime_only():
     none_of(line for module in BOARD.values() for line in rules.breaks_board_rule(module, MODULES))
 
 
-def test_the_host_shares_errors_records_and_the_package_with_the_board():
+def test_the_host_shares_errors_records_tensors_and_the_package_with_the_board():
     shared = {
         other
         for name, room in ROOMS.items()
@@ -107,6 +107,7 @@ def test_the_host_shares_errors_records_and_the_package_with_the_board():
         "device_agent.package",
         "device_agent.package.codec",
         "device_agent.record",
+        "device_agent.tensors",
     }
 
 

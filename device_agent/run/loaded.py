@@ -161,6 +161,8 @@ class LoadedModel:
             raise RuntimeUnavailable(
                 f"{identity.name} {identity.version} cannot keep packed weights in a file; {starts.RUNTIME} can"
             )
+        if self.model.is_stateful:
+            raise AgentError("a model with a state of its own starts from its package")
         assert isinstance(tflite, bytes)  # a warm model has a start already
         return build(
             store.starts,

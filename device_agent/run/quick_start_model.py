@@ -11,8 +11,9 @@ import numpy as np
 
 from device_agent.errors import AgentError
 from device_agent.run.litert_api import Buffer, CompiledModel
-from device_agent.run.runtime import Model, RuntimeIdentity, TensorInfo
+from device_agent.run.runtime import Model, RuntimeIdentity
 from device_agent.store.quick_starts import QuickStart
+from device_agent.tensors.tensor import TensorInfo
 
 
 class QuickStartModel(Model):
@@ -37,6 +38,14 @@ class QuickStartModel(Model):
         self.invoke: Callable[[], None] = compiled.run
         self.init_seconds = time.perf_counter() - begun
 
+    @property
+    def is_stateful(self) -> bool:
+        """False: no start is made of a model with a state."""
+        return False
+
+    def reset(self) -> None:
+        """Does nothing: there is no state."""
+
     @staticmethod
     def pack(tflite: bytes, weights: Path) -> None:
         """Lets XNNPACK write its packed weights to a file."""
@@ -50,7 +59,9 @@ class QuickStartModel(Model):
             self.set_input(reference.get_input(position), position)
         self.invoke()
         reference.invoke()
-        for position in range(len(reference.outputs)):
+        for position, info in enumerate(reference.outputs):
+            if reference.get_output(position).shape != info.shape:
+                raise AgentError("the shape of an output depends on the input")
             if self.get_output(position).tobytes() != reference.get_output(position).tobytes():
                 raise AgentError("a compiled model gives other answers than the interpreter")
 

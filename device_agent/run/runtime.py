@@ -18,35 +18,11 @@ import numpy as np
 
 from device_agent.errors import AgentError, RuntimeUnavailable
 from device_agent.run.installed import MODULES, by_place
+from device_agent.tensors.descriptions import describe
+from device_agent.tensors.tensor import by_name, shape_text
 
 #: Bytes 4 to 8 of every .tflite file (flatbuffers' file identifier, ``schema.fbs`` of TensorFlow Lite).
 FILE_IDENTIFIER = b"TFL3"
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """An input or output of a model: its shape, numpy dtype and, for integers, real = scale * (q - zero_point)."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    scale: float
-    zero_point: int
-
-    @property
-    def is_quantized(self) -> bool:
-        """Whether its integers stand for real values."""
-        return self.scale > 0.0 and self.dtype.kind in "iu"
-
-    def quantize(self, real: np.ndarray) -> np.ndarray:
-        """Real values to the integers of this tensor: any shape, rounded to nearest even and clipped to its dtype."""
-        limits = np.iinfo(self.dtype)
-        steps = np.rint(np.asarray(real, np.float32) / np.float32(self.scale)) + self.zero_point
-        return np.clip(steps, limits.min, limits.max).astype(self.dtype)
-
-    def dequantize(self, steps: np.ndarray) -> np.ndarray:
-        """Integers of this tensor to real values, float32 of the same shape."""
-        return (steps.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
 
 
 @dataclass(frozen=True)
@@ -111,9 +87,23 @@ class Model:
         self.threads = threads
         #: What it runs; the interpreter reads its weights from these very bytes.
         self.tflite: bytes | mmap.mmap = data
+        self._interpreter_class = interpreter_class
         start = time.perf_counter()
+        interpreter = self._interpreter_of()
+        self.init_seconds = time.perf_counter() - start
+        #: The file that its packed weights are mapped from; None where it packed them into memory of its own.
+        self.weight_cache: str | None = None
+        self._interpreter = interpreter
+        self.inputs, self.outputs = describe(interpreter)
+        self._input_indices = tuple(int(d["index"]) for d in interpreter.get_input_details())
+        self._output_indices = tuple(int(d["index"]) for d in interpreter.get_output_details())
+        self.delegate = _delegate(interpreter)
+        #: Runs the graph on the inputs that are set; nothing else is timed when this is.
+        self.invoke: Callable[[], None] = interpreter.invoke
+
+    def _interpreter_of(self) -> Any:
         try:
-            interpreter = interpreter_class(model_content=data, num_threads=threads)
+            interpreter = self._interpreter_class(model_content=self.tflite, num_threads=self.threads)
             interpreter.allocate_tensors()
         except SystemError as error:
             raise self._unusable(error) from error
@@ -122,17 +112,7 @@ class Model:
                 f"{self.identity.name} {self.identity.version} refused the model",
                 found=" ".join(str(error).split())[:300],
             ) from error
-        self.init_seconds = time.perf_counter() - start
-        #: The file that its packed weights are mapped from; None where it packed them into memory of its own.
-        self.weight_cache: str | None = None
-        self._interpreter = interpreter
-        self.inputs = tuple(_tensor_info(d) for d in interpreter.get_input_details())
-        self.outputs = tuple(_tensor_info(d) for d in interpreter.get_output_details())
-        self._input_indices = tuple(int(d["index"]) for d in interpreter.get_input_details())
-        self._output_indices = tuple(int(d["index"]) for d in interpreter.get_output_details())
-        self.delegate = _delegate(interpreter)
-        #: Runs the graph on the inputs that are set; nothing else is timed when this is.
-        self.invoke: Callable[[], None] = interpreter.invoke
+        return interpreter
 
     def _unusable(self, error: SystemError) -> RuntimeUnavailable:
         # Built against numpy 1, tflite-runtime imports under numpy 2 and fails only when a model is loaded.
@@ -151,24 +131,18 @@ class Model:
     def set_input(self, array: np.ndarray, position: int = 0) -> None:
         """Puts one input in place, of the shape of ``inputs[position]`` such as (1, 224, 224, 3).
 
-        Real values are quantized where the input is integer. Raises AgentError for another shape or type.
+        Real values become stored ones (:meth:`device_agent.tensors.tensor.TensorInfo.to_stored`). Raises AgentError
+        for another shape, DataError for values that the input cannot hold.
         """
         info = self.inputs[position]
         array = np.asarray(array)
         if array.shape != info.shape:
             raise AgentError(
                 f"the input has the wrong shape (input {position}, {info.name!r})",
-                expected=_shape_text(info.shape),
-                found=_shape_text(array.shape),
+                expected=shape_text(info.shape),
+                found=shape_text(array.shape),
             )
-        if array.dtype != info.dtype:
-            if array.dtype.kind != "f" or not (info.is_quantized or info.dtype.kind == "f"):
-                raise AgentError(
-                    f"the input has the wrong type (input {position}, {info.name!r})",
-                    expected=str(info.dtype) + (" or float32" if info.is_quantized else ""),
-                    found=str(array.dtype),
-                )
-            array = info.quantize(array) if info.is_quantized else array.astype(info.dtype)
+        array = info.to_stored(array)
         self._interpreter.set_tensor(self._input_indices[position], np.ascontiguousarray(array))
 
     def fill_input(self, write: Callable[[np.ndarray], Any]) -> None:
@@ -190,33 +164,70 @@ class Model:
     def run(self, *arrays: np.ndarray) -> np.ndarray:
         """The first output of one inference, in its own shape such as (1, 1000) and its own dtype.
 
-        ``arrays``: one per input, each as :meth:`set_input` takes it. Raises AgentError.
+        ``arrays``: one per input, each as :meth:`set_input` takes it. Raises AgentError or DataError.
         """
-        if len(arrays) != len(self.inputs):
-            raise AgentError(
-                "the number of inputs is wrong", expected=str(len(self.inputs)), found=str(len(arrays))
-            )
-        for position, array in enumerate(arrays):
-            self.set_input(array, position)
-        self.invoke()
+        self._run(arrays)
         return self.get_output(0)
 
+    def run_all(self, arrays: Any) -> dict[str, np.ndarray]:
+        """Every output of one inference by name, each in its own shape and in the dtype that it is stored in.
 
-def _tensor_info(details: dict) -> TensorInfo:
-    scale, zero_point = details["quantization"]
-    shape = tuple(int(n) for n in details["shape"])
-    return TensorInfo(str(details["name"]), shape, np.dtype(details["dtype"]), float(scale), int(zero_point))
+        ``arrays``: a dict with every input by name, a list in their order, or the only input; each as
+        :meth:`set_input` takes it. Raises AgentError or DataError.
+        """
+        self._run(by_name(self.inputs, arrays, "input"))
+        return {info.name: self.get_output(position) for position, info in enumerate(self.outputs)}
+
+    def _run(self, arrays: Sequence[np.ndarray]) -> None:
+        for position, array in enumerate(by_name(self.inputs, list(arrays), "input")):
+            self.set_input(array, position)
+        self.invoke()
+
+    @property
+    def is_stateful(self) -> bool:
+        """Whether an inference leaves something in the model that the next one sees."""
+        return bool((_RESOURCE_OPERATORS | _RECURRENT_OPERATORS) & _operator_names(self._interpreter))
+
+    def reset(self) -> None:
+        """Forgets what earlier inferences left in the variables of a recurrent or streaming model.
+
+        A model that keeps its state in resource variables sets them up once, when it is loaded; it is loaded again.
+        """
+        if _RESOURCE_OPERATORS & _operator_names(self._interpreter):
+            self._interpreter = self._interpreter_of()
+            self.invoke = self._interpreter.invoke
+        elif self.is_stateful:
+            self._interpreter.reset_all_variables()
+
+
+#: Operators of models whose state outlives an inference in resource variables (``schema.fbs``).
+_RESOURCE_OPERATORS = frozenset({"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"})
+#: Operators with variable tensors of their own.
+_RECURRENT_OPERATORS = frozenset(
+    {
+        "BIDIRECTIONAL_SEQUENCE_LSTM",
+        "BIDIRECTIONAL_SEQUENCE_RNN",
+        "LSTM",
+        "RNN",
+        "SVDF",
+        "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        "UNIDIRECTIONAL_SEQUENCE_RNN",
+    }
+)
+
+
+def _operator_names(interpreter: Any) -> frozenset[str]:
+    # Both runtimes list their operators; no public method does.
+    try:
+        return frozenset(operator["op_name"] for operator in interpreter._get_ops_details())  # noqa: SLF001
+    except Exception:  # private, so it may go away; then we do not know
+        return frozenset()
 
 
 def _delegate(interpreter: Any) -> str:
-    # Both runtimes list the node that stands for a delegated part of the graph under the name DELEGATE; on a
-    # CPU-only interpreter with default resolvers that can only be XNNPACK. No public method tells.
-    try:
-        names: Sequence[str] = [operator["op_name"] for operator in interpreter._get_ops_details()]  # noqa: SLF001
-    except Exception:  # private, so it may go away; then we do not know
+    # The node that stands for a delegated part of the graph is called DELEGATE; on a CPU-only interpreter with
+    # default resolvers that can only be XNNPACK.
+    names = _operator_names(interpreter)
+    if not names:
         return "unknown"
     return "xnnpack" if "DELEGATE" in names else "none"
-
-
-def _shape_text(shape: Sequence[int]) -> str:
-    return "x".join(str(n) for n in shape) if shape else "a scalar"
