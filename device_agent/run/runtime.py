@@ -170,7 +170,7 @@ class Model:
         return self.get_output(0)
 
     def run_all(self, arrays: Any) -> dict[str, np.ndarray]:
-        """Every output of one inference by name, each in its own shape and in the dtype that it is stored in.
+        """Every output of one inference by name, each in its own shape such as (1, 1000) and in its own dtype.
 
         ``arrays``: a dict with every input by name, a list in their order, or the only input; each as
         :meth:`set_input` takes it. Raises AgentError or DataError.
