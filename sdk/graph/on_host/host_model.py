@@ -81,7 +81,7 @@ class HostModel:
         self.open_shapes = tuple(tuple(int(n) for n in one) for one in answer["open"])
 
     def run(self, arrays: Any, *, reset: bool = False) -> dict[str, np.ndarray]:
-        """Every output by name, each in its shape of ``outputs`` such as (1, 1000) and in the dtype that it is stored in.
+        """Every output by name, each in its own shape such as (1, 1000) and in its own dtype.
 
         ``arrays``: every input, by name or in order, in its own shape; real values become stored ones. With ``reset``
         a model with a state forgets what came before. Raises ModelError or DataError.
@@ -103,7 +103,10 @@ class HostModel:
         return dict(zip((info.name for info in self.outputs), outputs, strict=True))
 
     def run_real(self, arrays: Any, *, reset: bool = False) -> dict[str, np.ndarray]:
-        """As :meth:`run`, of the same shapes such as (1, 1000), with real values: float32, or its own type where an output is of plain integers."""
+        """As :meth:`run`, of the same shapes such as (1, 1000), with real values.
+
+        Those are float32, or of an output's own type where it holds plain integers.
+        """
         stored = self.run(arrays, reset=reset)
         return {info.name: info.to_real(stored[info.name]) for info in self.outputs}
 
