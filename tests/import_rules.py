@@ -63,13 +63,16 @@ ROOMS: dict[str, Room] = {
     "sdk.errors": _room("device_agent.errors", pure=True),
     "sdk.tools": _room("device_agent.record sdk.errors", pure=True),
     "sdk.tools.system": _room("device_agent.record sdk.errors sdk.tools"),
-    "sdk.graph": _room("device_agent.record sdk.errors", pure=True),
+    "sdk.graph.embedded": _room(pure=True),
+    "sdk.graph": _room("device_agent.record sdk.errors sdk.graph.embedded", pure=True),
     "sdk.graph.on_host": _room(
         "device_agent.record device_agent.tensors sdk.errors sdk.tools.system sdk.graph"
     ),
     "sdk.models.networks": _room("sdk.errors", pure=True),
     "sdk.models": _room("sdk.errors sdk.graph.on_host sdk.models.networks"),
-    "sdk.package": _room("device_agent.record device_agent.package.codec sdk.errors sdk.graph", pure=True),
+    "sdk.package": _room(
+        "device_agent.record device_agent.package.codec sdk.errors sdk.graph.embedded sdk.graph", pure=True
+    ),
     "sdk.board.description": _room("device_agent.record sdk.errors sdk.tools", pure=True),
     "sdk.board.ssh": _room("device_agent.record device_agent.package sdk.errors sdk.tools.system"),
     "sdk.board.emulation": _room(
@@ -116,7 +119,7 @@ ROOMS: dict[str, Room] = {
     "sdk.api": _room("sdk.tools sdk.package sdk.board.description sdk.explain sdk.deploy.agent sdk.deploy"),
     "sdk.api.files": _room(
         "device_agent.record device_agent.package.codec device_agent.package sdk.errors "
-        "sdk.tools sdk.tools.system sdk.graph sdk.graph.on_host sdk.models sdk.package "
+        "sdk.tools sdk.tools.system sdk.graph.embedded sdk.graph sdk.graph.on_host sdk.models sdk.package "
         "sdk.board.description sdk.board.ssh sdk.board sdk.compress.rewrite "
         "sdk.compress.board_form sdk.compress.recipes sdk.explain sdk.deploy.provision "
         "sdk.api"

@@ -28,6 +28,7 @@ class Converted:
     macs: int
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
+    notes: tuple[str, ...] = ()  # what of the model's own metadata is not used, and why
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -44,6 +45,7 @@ class Packed:
     package_bytes: int
     sections: int
     seconds: float
+    notes: tuple[str, ...] = ()  # what of the model's own metadata is not used, and why
 
     @property
     def ratio(self) -> float:
@@ -120,6 +122,7 @@ class Compressed:
     int8: bool = False  # weights and values are 8-bit numbers
     form: str = ""  # "sparse" or "dense" where the graph was put into the form for a board
     passes: tuple[dict[str, Any], ...] = ()  # name, applied, reason, of the passes that did that
+    notes: tuple[str, ...] = ()  # what of the model's own metadata is not used, and why
 
     @property
     def package_bytes(self) -> int:
@@ -150,6 +153,7 @@ class Compressed:
             "int8": self.int8,
             "form": self.form,
             "passes": list(self.passes),
+            "notes": list(self.notes),
             "accuracy": asdict(self.accuracy) if self.accuracy else None,
             "inspection": self.inspection.to_json(),
         }

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from sdk.errors import ModelError, UnsupportedOperator
+from sdk.graph.embedded.attached import read_attached
 from sdk.graph.records import NUMPY_DTYPES, Graph, Operator, Quantization, Signature, Tensor
 from sdk.graph.schema import FILE_IDENTIFIER, SCHEMA_VERSION, enum_names, schema_classes
 
@@ -99,6 +100,7 @@ class _Reader:
                 (_text(m.name), self.buffer(m.buffer).tobytes()) for m in self.model.metadata or []
             ),
             signatures=tuple(self.signature(s) for s in self.model.signatureDefs or []),
+            attached=read_attached(self.data),
         )
         _check_indices(graph)
         return graph

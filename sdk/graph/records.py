@@ -21,6 +21,7 @@ import numpy as np
 
 from device_agent.record.schema import parse_json
 from sdk.errors import DataError, ModelError
+from sdk.graph.embedded.attached import NO_FILES, AttachedFiles
 
 # Types whose elements numpy can hold as they are. Anything else (INT4, INT2, STRING, BFLOAT16, ...) is carried
 # as its stored bytes, untouched.
@@ -135,6 +136,7 @@ class Graph:
     description: str = ""
     metadata: tuple[tuple[str, bytes], ...] = ()
     signatures: tuple[Signature, ...] = ()
+    attached: AttachedFiles = NO_FILES  # the zip behind the file, to which TFLite metadata refer
 
     @property
     def input_flips(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sdk.errors import ModelError
+from sdk.graph.embedded.attached import with_attached
 from sdk.graph.records import Graph, Operator, Signature, Tensor
 from sdk.graph.schema import (
     BUFFER_ALIGNMENT,
@@ -20,7 +21,7 @@ from sdk.graph.schema import (
 
 
 def write_graph(graph: Graph) -> bytes:
-    """The graph as ``.tflite`` bytes; the same graph gives the same bytes."""
+    """The graph as ``.tflite`` bytes, attached files behind it; the same graph gives the same bytes."""
     import flatbuffers
 
     schema = schema_classes()
@@ -52,7 +53,7 @@ def write_graph(graph: Graph) -> bytes:
         )
     builder = flatbuffers.Builder(size + 65536)
     builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
-    return bytes(builder.Output())
+    return with_attached(bytes(builder.Output()), graph.attached.files)
 
 
 class _BufferTable:

@@ -7,9 +7,9 @@ Field numbers are those of TensorFlow's schema.fbs, version 3.
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 
+from sdk.graph.embedded.flatbuffer import BrokenFlatbuffer, Flatbuffer
 from sdk.graph.enums import TENSOR_TYPES
 from sdk.graph.records import NUMPY_DTYPES
 
@@ -21,8 +21,6 @@ ELEMENT_TYPES: dict[int, tuple[str, int]] = {
     for number, name in enumerate(TENSOR_TYPES)
     if name in _WIDTHS or name in NUMPY_DTYPES
 }
-
-_MAX_ITEMS = 1 << 20  # of a vector of tables; beyond any real model, below anything slow
 
 
 @dataclass(frozen=True)
@@ -41,51 +39,6 @@ class BufferSpan:
     name: str
 
 
-class _Broken(Exception):
-    """The bytes are not a flatbuffer that this walk understands."""
-
-
-class _Bytes:
-    """Checked reads of little-endian integers and of flatbuffer tables and vectors."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-    def read(self, layout: str, position: int) -> int:
-        if not 0 <= position <= len(self.data) - struct.calcsize(layout):
-            raise _Broken
-        return int(struct.unpack_from(layout, self.data, position)[0])
-
-    def field(self, table: int, number: int) -> int | None:
-        """Position of a table's field, or None where it is absent."""
-        vtable = table - self.read("<i", table)
-        if 4 + 2 * number + 2 > self.read("<H", vtable):
-            return None
-        offset = self.read("<H", vtable + 4 + 2 * number)
-        return table + offset if offset else None
-
-    def follow(self, position: int) -> int:
-        return position + self.read("<I", position)
-
-    def vector(self, table: int, number: int) -> tuple[int, int]:
-        """(position of the first item, items); (0, 0) where the field is absent."""
-        field = self.field(table, number)
-        if field is None:
-            return 0, 0
-        start = self.follow(field)
-        return start + 4, self.read("<I", start)
-
-    def tables(self, table: int, number: int) -> list[int]:
-        start, count = self.vector(table, number)
-        if count > _MAX_ITEMS:
-            raise _Broken
-        return [self.follow(start + 4 * index) for index in range(count)]
-
-    def scalar(self, table: int, number: int, layout: str) -> int:
-        field = self.field(table, number)
-        return 0 if field is None else self.read(layout, field)
-
-
 @dataclass(frozen=True)
 class _Use:
     dtype: str
@@ -97,14 +50,14 @@ class _Use:
 def weight_buffers(tflite: bytes) -> tuple[BufferSpan, ...]:
     """Every non-empty buffer, by offset, none overlapping another; () for bytes that are not a readable .tflite."""
     try:
-        return _walk(_Bytes(tflite))
-    except _Broken:
+        return _walk(Flatbuffer(tflite))
+    except BrokenFlatbuffer:
         return ()
 
 
-def _walk(data: _Bytes) -> tuple[BufferSpan, ...]:
+def _walk(data: Flatbuffer) -> tuple[BufferSpan, ...]:
     if data.data[4:8] != b"TFL3":
-        raise _Broken
+        raise BrokenFlatbuffer
     model = data.follow(0)
     uses: dict[int, _Use] = {}
     for subgraph in data.tables(model, 2):
@@ -122,12 +75,12 @@ def _walk(data: _Bytes) -> tuple[BufferSpan, ...]:
     return _disjoint(found)
 
 
-def _note_use(data: _Bytes, tensor: int, uses: dict[int, _Use]) -> None:
+def _note_use(data: Flatbuffer, tensor: int, uses: dict[int, _Use]) -> None:
     dtype, width = ELEMENT_TYPES.get(data.scalar(tensor, 1, "<B"), ("", 1))
     start, rank = data.vector(tensor, 0)
     name_start, name_size = data.vector(tensor, 3)
     if rank > 64 or name_size > 1 << 16:
-        raise _Broken
+        raise BrokenFlatbuffer
     shape = tuple(data.read("<i", start + 4 * axis) for axis in range(rank))
     name = data.data[name_start : name_start + name_size].decode("utf-8", "replace")
     uses.setdefault(data.scalar(tensor, 2, "<I"), _Use(dtype, width, shape, name))

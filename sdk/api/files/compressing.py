@@ -17,7 +17,7 @@ from sdk.api.compress_request import Compress
 from sdk.api.files import efforts
 from sdk.api.files.packing import inspect_bytes, name_of
 from sdk.api.files.studies import open_study
-from sdk.api.files.usage import package_metadata, usage_of
+from sdk.api.files.usage import package_metadata, usage_notes, usage_of
 from sdk.api.results import Compressed
 from sdk.api.values import PathLike
 from sdk.board.catalogue import load_board
@@ -124,6 +124,7 @@ def compress(
         inspection=inspect_bytes(package),
         accuracy=accuracy,
         why=why,
+        notes=usage_notes(work.graph),
         **_told(made, special),
     )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from device_agent.package import kernel as kernels
 from device_agent.package import reader as package_format
 from sdk.api.file_requests import Convert, DescribeZoo, Pack, UnpackPackage, WriteZoo
-from sdk.api.files.usage import metadata_of_tflite, usage_of, with_usage
+from sdk.api.files.usage import metadata_of_tflite, readable_part, usage_notes, usage_of, with_usage
 from sdk.api.results import Converted, Packed, UnpackedFile, ZooModel
 from sdk.api.values import PathLike
 from sdk.deploy.provision import kernel as kernel_builder
@@ -56,8 +56,9 @@ def convert_model(
     request = build(Convert, options, function="convert_model")
     progress("convert", 0, 0)
     graph = convert(source, input_shape=request.input_shape)
+    notes = usage_notes(graph)
     graph = with_usage(graph, usage_of(graph, preprocess=request.preprocess, labels=request.labels))
-    return _write_graph(graph, str(source), Path(output))
+    return replace(_write_graph(graph, str(source), Path(output)), notes=notes)
 
 
 def pack_model(
@@ -81,12 +82,13 @@ def pack_model(
         )
     usage = metadata_of_tflite(tflite, preprocess=request.preprocess, labels=request.labels)
     metadata = {"name": source.stem, **usage}
+    notes = usage_notes(readable_part(tflite))
     started = time.perf_counter()
     data = packer.pack(tflite, metadata=metadata, progress=lambda i, n: progress("pack", i, n))
     seconds = time.perf_counter() - started
     package = package_format.read(data)
     write_file(output, data)
-    return Packed(str(source), output, len(tflite), len(data), len(package.sections), seconds)
+    return Packed(str(source), output, len(tflite), len(data), len(package.sections), seconds, notes)
 
 
 def unpack_package(

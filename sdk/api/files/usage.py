@@ -1,7 +1,8 @@
 """What a file says, or is told, of how its model is used: preprocessing, mirroring, labels.
 
 In a ``.tflite`` it stands in the metadata entry :data:`USAGE_METADATA`, as JSON, so that it survives every step
-from ``sdk convert`` on; in a package it is part of the metadata (:mod:`device_agent.record.usage`), where the
+from ``sdk convert`` on; before it counts what is told, behind it what the model's author says in TFLite metadata
+(:mod:`sdk.graph.own_usage`). In a package it is part of the metadata (:mod:`device_agent.record.usage`), where the
 board reads it.
 """
 
@@ -17,6 +18,9 @@ from device_agent.record.preprocess import Preprocess
 from device_agent.record.schema import parse_json
 from device_agent.record.usage import Usage, check_labels
 from sdk.errors import DataError, ModelError
+from sdk.graph.embedded.attached import read_attached
+from sdk.graph.embedded.model_metadata import TFLITE_METADATA, metadata_entry
+from sdk.graph.own_usage import own_usage
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
 from sdk.tools.system.files import read_file
@@ -42,6 +46,8 @@ def usage_of(
     if not isinstance(stated, dict):
         raise DataError(f"{USAGE_METADATA} of the model is not an object", found=type(stated).__name__)
     usage = replace(Usage.from_metadata(stated), flip=graph.input_flips)
+    own, _ = own_usage(graph)
+    usage = replace(usage, preprocess=usage.preprocess or own.preprocess)
     if preprocess is not None:
         usage = replace(usage, preprocess=Preprocess.parse(preprocess))
     if labels is not None:
@@ -54,7 +60,12 @@ def usage_of(
                 expected=f"{classes[0] if classes else 'no'} labels, one for each score",
                 found=f"{len(usage.labels)}",
             )
-    return usage
+    return usage if usage.labels else replace(usage, labels=own.labels)
+
+
+def usage_notes(graph: Graph) -> tuple[str, ...]:
+    """What of the model's own words on its use cannot be read or is not used, and why; a sentence each."""
+    return own_usage(graph)[1]
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
@@ -74,8 +85,15 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 
 def with_usage(graph: Graph, usage: Usage) -> Graph:
-    """The graph that says so in its own metadata. (What is mirrored it says already.)"""
-    stated = replace(usage, flip=()).to_metadata()
+    """The graph that says so in its own metadata. (What is mirrored it says already, and what its author said.)"""
+    own, _ = own_usage(graph)
+    usage = replace(
+        usage,
+        flip=(),
+        preprocess=None if usage.preprocess == own.preprocess else usage.preprocess,
+        labels=() if usage.labels == own.labels else usage.labels,
+    )
+    stated = usage.to_metadata()
     kept = tuple((name, raw) for name, raw in graph.metadata if name != USAGE_METADATA)
     if not stated:
         return replace(graph, metadata=kept)
@@ -92,9 +110,16 @@ def metadata_of_tflite(
     tflite: bytes, *, preprocess: str | None = None, labels: str | os.PathLike[str] | None = None
 ) -> dict[str, Any]:
     """The same for the bytes of any ``.tflite``, also one whose operators are not read here; it says less then."""
-    try:
-        graph = read_graph(tflite)
-    except ModelError:
-        graph = Graph((), (), (), ())
+    graph = readable_part(tflite)
     usage = usage_of(graph, preprocess=preprocess, labels=labels)
     return package_metadata(graph, usage)
+
+
+def readable_part(tflite: bytes) -> Graph:
+    """The graph of any ``.tflite``; of one whose operators are not read, only what it says beside them."""
+    try:
+        return read_graph(tflite)
+    except ModelError:
+        entries = ((name, metadata_entry(tflite, name)) for name in (TFLITE_METADATA, USAGE_METADATA))
+        metadata = tuple((name, raw) for name, raw in entries if raw is not None)
+        return Graph((), (), (), (), metadata=metadata, attached=read_attached(tflite))

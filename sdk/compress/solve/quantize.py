@@ -62,7 +62,9 @@ def quantize(graph: Graph, images: Iterable[np.ndarray]) -> Graph:
     quantised = read_graph(_quantise(write_graph(_without_empty_channels(graph)), samples))
     # The quantiser writes a new file: what the graph says about itself is carried over.
     kept = dict(quantised.metadata) | dict(graph.metadata)
-    return replace(quantised, metadata=tuple(kept.items()), description=graph.description)
+    return replace(
+        quantised, metadata=tuple(kept.items()), description=graph.description, attached=graph.attached
+    )
 
 
 def weight_grids(graph: Graph, quantised: Graph) -> dict[int, np.ndarray]:

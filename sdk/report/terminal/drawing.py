@@ -43,19 +43,26 @@ from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, s
 
 def converted(result: Any) -> RenderableType:
     """One line for a written ``.tflite``."""
-    return Text(
+    line = (
         f"{result.output}: {bytes_text(result.tflite_bytes)}, {result.operators} operators, "
         f"{count_text(result.parameters)} parameters, {count_text(result.macs)} MACs, "
         f"{shape_text(result.input_shape)} -> {shape_text(result.output_shape)}"
     )
+    return Group(Text(line), *_notes(result.notes))
 
 
 def packed(result: Any) -> RenderableType:
     """One line for a written package."""
-    return Text(
+    line = (
         f"{result.output}: {bytes_text(result.package_bytes)} from {bytes_text(result.tflite_bytes)} "
         f"({ratio_text(result.ratio)} smaller), {result.sections} sections, in {seconds_text(result.seconds)}"
     )
+    return Group(Text(line), *_notes(result.notes))
+
+
+def _notes(notes: Sequence[str]) -> list[RenderableType]:
+    """A line for each."""
+    return [Text(f"note: {note}", style="yellow") for note in notes]
 
 
 def unpacked(result: Any) -> RenderableType:
@@ -94,6 +101,7 @@ def compressed(result: Any) -> RenderableType:
         ),
         _facts(("effort", _how(result)), ("accuracy", accuracy)),
         *parts,
+        *_notes(result.notes),
         stages(result.inspection),
     )
 
