@@ -116,7 +116,9 @@ ROOMS: dict[str, Room] = {
     "sdk.report": _room("device_agent.record sdk.explain", pure=True),
     "sdk.report.terminal": _room("device_agent.record sdk.package sdk.explain sdk.report", pure=True),
     "sdk.report.page": _room("device_agent.record sdk.explain sdk.report sdk.report.terminal", pure=True),
-    "sdk.api": _room("sdk.tools sdk.package sdk.board.description sdk.explain sdk.deploy.agent sdk.deploy"),
+    "sdk.api": _room(
+        "sdk.tools sdk.package sdk.board.description sdk.explain sdk.deploy.agent sdk.deploy.fleet sdk.deploy"
+    ),
     "sdk.api.files": _room(
         "device_agent.record device_agent.package.codec device_agent.package sdk.errors "
         "sdk.tools sdk.tools.system sdk.graph.embedded sdk.graph sdk.graph.on_host sdk.models sdk.package "
@@ -144,8 +146,7 @@ ROOMS: dict[str, Room] = {
     ),
     "sdk.commands": _room(
         "device_agent.errors device_agent.record sdk.errors sdk.tools sdk.tools.system "
-        "sdk.board sdk.explain sdk.deploy.agent sdk.deploy.fleet sdk.deploy.native "
-        "sdk.deploy sdk.report.terminal sdk.api sdk.api.files sdk.api.boards "
+        "sdk.board sdk.explain sdk.deploy.native sdk.deploy sdk.report.terminal sdk.api sdk.api.files sdk.api.boards "
         "sdk.api.measuring"
     ),
     "sdk.cli": _room("device_agent.errors sdk sdk.commands"),

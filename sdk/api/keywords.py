@@ -11,6 +11,10 @@ from typing import TypedDict
 
 from sdk.api.board_requests import Threads
 from sdk.api.values import PathLike
+from sdk.deploy.agent.limits import CheckLimits
+from sdk.deploy.fleet.plan import RolloutPlan
+from sdk.deploy.fleet.rollout import Watch
+from sdk.package.release import Golden
 
 
 class AddressOptions(TypedDict, total=False):
@@ -191,3 +195,106 @@ class EvaluateOptions(TypedDict, total=False):
     preprocess: str | None
     split: str | None
     limit: int | None
+
+
+class DeployOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.release_requests.Deploy`."""
+
+    host: str | None
+    port: int | None
+    user: str | None
+    key: Path | None
+    accept_new_host_key: bool
+    known_hosts: Path | None
+    runtime: str | None
+    kernel: str
+    keep_on_trial: bool
+    keep: int | None
+    limits: CheckLimits
+
+
+class FromInventoryOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.release_requests.FromInventory`."""
+
+    inventory: PathLike | None
+
+
+class FleetQueryOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.release_requests.FleetQuery`."""
+
+    group: str | None
+    board: str | None
+    parallel: int
+    accept_new_host_key: bool
+
+
+class FleetAnswerOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.release_requests.FleetAnswer`."""
+
+    output: PathLike | None
+
+
+class DeployFleetOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.release_requests.DeployFleet`."""
+
+    group: str | None
+    board: str | None
+    plan: RolloutPlan | None
+    keep: int | None
+    limits: CheckLimits
+    golden: Golden | None
+    accept_new_host_key: bool
+    watch: Watch
+
+
+class WayBackOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.release_requests.WayBack`."""
+
+    to: str | None
+    reason: str
+
+
+class RollbackOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.release_requests.Rollback`."""
+
+    to: str | None
+    reason: str
+    host: str | None
+    port: int | None
+    user: str | None
+    key: Path | None
+    accept_new_host_key: bool
+    known_hosts: Path | None
+    runtime: str | None
+    kernel: str
+
+
+class RollbackFleetOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.release_requests.RollbackFleet`."""
+
+    to: str | None
+    reason: str
+    group: str | None
+    board: str | None
+    parallel: int
+    accept_new_host_key: bool
+
+
+class AsServiceOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.release_requests.AsService`."""
+
+    service: bool
+
+
+class InstallServiceOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.release_requests.InstallService`."""
+
+    host: str | None
+    port: int | None
+    user: str | None
+    key: Path | None
+    accept_new_host_key: bool
+    known_hosts: Path | None
+    runtime: str | None
+    kernel: str
+    options: str | None

@@ -7,65 +7,28 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from device_agent.errors import ArmletError
+from sdk.api.release_requests import (
+    AsService,
+    Deploy,
+    DeployFleet,
+    FleetAnswer,
+    FleetQuery,
+    InstallService,
+    RollbackFleet,
+)
+from sdk.commands.options import keywords
 from sdk.commands.output import progress_bar, say, show
-from sdk.tools.values import positive
+from sdk.tools.option import flags_of, options_of
 
 EXIT_NOT_ALL = 1
 EXIT_INTERRUPTED = 130
 
-#: (attribute, option, default): what says where one board is, or goes with one board only.
-_ONE_BOARD = (
-    ("host", "--host", None),
-    ("port", "--port", None),
-    ("user", "--user", None),
-    ("key", "--key", None),
-    ("runtime", "--runtime", None),
-    ("kernel", "--kernel", "auto"),
-    ("keep_on_trial", "--keep-on-trial", False),
-    ("service", "--service", False),
-    ("service_options", "--service-options", None),
-)
-#: Those that go with an inventory only.
-_FLEET = ("group", "canary", "batch", "max_failures", "on_failure", "parallel", "output")
-
-
-def inventory_arguments(sub: argparse.ArgumentParser) -> Any:
-    """Which boards, of which file."""
-    group = sub.add_argument_group("many boards")
-    group.add_argument(
-        "--inventory",
-        type=Path,
-        metavar="FILE",
-        help="boards of a TOML file, or of an Ansible inventory, see docs/fleet.md",
-    )
-    group.add_argument("--group", metavar="NAME", help="of the inventory (default: all of its boards)")
-    group.add_argument(
-        "--parallel", type=positive, metavar="N", help="boards to talk to at once (default: 16)"
-    )
-    group.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the JSON document there, too")
-    return group
-
-
-def rollout_arguments(sub: argparse.ArgumentParser) -> None:
-    """In which steps, and when to stop."""
-    group = inventory_arguments(sub)
-    group.add_argument("--canary", metavar="N", help="boards, or 5%% of them, that go first (default: 1)")
-    group.add_argument("--batch", metavar="N", help="boards, or a share, that follow at once (default: 25%%)")
-    group.add_argument(
-        "--max-failures",
-        type=_whole,
-        metavar="N",
-        help="boards that may fail before the rollout is stopped (default: 0)",
-    )
-    group.add_argument(
-        "--on-failure",
-        choices=("revert", "stop"),
-        help="what to do with the boards that have it already when it is stopped (default: revert)",
-    )
+#: The options that go with an inventory only, and those that go with one board only: what the other does not take.
+_MANY = {**options_of(DeployFleet), **options_of(FleetQuery), **options_of(FleetAnswer)}
+_ONE = {**options_of(Deploy), **options_of(AsService), **options_of(InstallService)}
 
 
 def is_for_a_fleet(arguments: argparse.Namespace) -> bool:
@@ -73,15 +36,16 @@ def is_for_a_fleet(arguments: argparse.Namespace) -> bool:
     if arguments.inventory is None:
         if arguments.board is None:
             raise ArmletError("which board?", expected="--board NAME, or --inventory FILE", found="neither")
-        alone = [name for name in _FLEET if getattr(arguments, name, None) is not None]
+        alone = [name for name in _MANY if name not in _ONE and getattr(arguments, name, None) is not None]
         if alone:
-            option = "--" + alone[0].replace("_", "-")
-            raise ArmletError(f"{option} goes with --inventory", found="--board")
-        return False
-    for name, option, default in _ONE_BOARD:
-        if getattr(arguments, name, default) != default:
             raise ArmletError(
-                f"{option} goes with one board",
+                f"{flags_of(alone[0], _MANY[alone[0]])[-1]} goes with --inventory", found="--board"
+            )
+        return False
+    for name, said in _ONE.items():
+        if name not in _MANY and getattr(arguments, name, said.default) != said.default:
+            raise ArmletError(
+                f"{flags_of(name, said)[-1]} goes with one board",
                 expected="the inventory to say it for each board",
                 found="--inventory",
             )
@@ -89,30 +53,12 @@ def is_for_a_fleet(arguments: argparse.Namespace) -> bool:
 
 
 def deploy(arguments: argparse.Namespace) -> int:
+    """Rolls the model out; the exit status."""
     from sdk.api.boards.fleet import deploy_fleet
-    from sdk.deploy.agent.remote_agent import CheckLimits
-    from sdk.deploy.fleet.rollout import Portion, RolloutPlan
 
-    given = {
-        "canary": arguments.canary and Portion.parse(arguments.canary),
-        "batch": arguments.batch and Portion.parse(arguments.batch),
-        "max_failures": arguments.max_failures,
-        "on_failure": arguments.on_failure,
-        "parallel": arguments.parallel,
-    }
-    plan = RolloutPlan(**{key: value for key, value in given.items() if value is not None})
+    asked = {**keywords(DeployFleet, arguments), "board": arguments.board}
     with _live_table(arguments) as watch:
-        result = deploy_fleet(
-            arguments.inventory,
-            arguments.model,
-            group=arguments.group,
-            board=arguments.board,
-            plan=plan,
-            keep=arguments.keep,
-            limits=CheckLimits(arguments.max_latency, arguments.max_memory),
-            accept_new_host_key=arguments.accept_new_host_key,
-            watch=watch,
-        )
+        result = deploy_fleet(arguments.inventory, arguments.model, **asked, watch=watch)
     _print(arguments, result)
     if result.ended == "interrupted":
         return EXIT_INTERRUPTED
@@ -123,7 +69,12 @@ def status(arguments: argparse.Namespace) -> int:
     from sdk.api.boards.fleet import fleet_status
 
     with progress_bar(arguments) as progress:
-        result = fleet_status(arguments.inventory, **_options(arguments), progress=progress)
+        result = fleet_status(
+            arguments.inventory,
+            **keywords(FleetQuery, arguments),
+            board=arguments.board,
+            progress=progress,
+        )
     _print(arguments, result)
     return 0 if result.succeeded else EXIT_NOT_ALL
 
@@ -135,24 +86,12 @@ def rollback(arguments: argparse.Namespace) -> int:
         result = rollback_fleet(
             arguments.inventory,
             arguments.name,
-            reason=arguments.reason,
-            to=arguments.to,
-            **_options(arguments),
+            **keywords(RollbackFleet, arguments),
+            board=arguments.board,
             progress=progress,
         )
     _print(arguments, result)
     return 0 if result.succeeded else EXIT_NOT_ALL
-
-
-def _options(arguments: argparse.Namespace) -> dict[str, Any]:
-    from sdk.api.boards.fleet import DEFAULT_PARALLEL
-
-    return {
-        "group": arguments.group,
-        "board": arguments.board,
-        "parallel": arguments.parallel or DEFAULT_PARALLEL,
-        "accept_new_host_key": arguments.accept_new_host_key,
-    }
 
 
 def _print(arguments: argparse.Namespace, result: Any) -> None:
@@ -184,9 +123,3 @@ def _live_table(arguments: argparse.Namespace) -> Iterator[Callable[[Sequence[An
         transient=True,
     ):
         yield lambda outcomes: latest.__setitem__(0, outcomes)
-
-
-def _whole(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"expected a whole number, found {text}")
-    return int(text)

@@ -20,10 +20,11 @@ def add_options(parser: argparse.ArgumentParser, *records: type) -> dict[str, An
     groups: dict[str, Any] = {}
     seen: dict[str, Option] = {}
     for name, said in [found for record in records for found in options_of(record).items()]:
-        if seen.setdefault(name, said) is not said:
+        if name in seen:
             if seen[name] != said:
                 raise TypeError(f"two options are called {name}, and differ")
             continue
+        seen[name] = said
         within: Any = parser
         if said.group:
             if said.group not in groups:

@@ -7,12 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from device_agent.errors import ArmletError
-from sdk.api.values import kept_releases
+from sdk.api.release_requests import (
+    AsService,
+    Deploy,
+    DeployFleet,
+    FleetAnswer,
+    FleetQuery,
+    FromInventory,
+    InstallService,
+    Rollback,
+    WayBack,
+)
 from sdk.commands import fleet, services
-from sdk.commands.arguments import address, board_arguments, target, target_arguments
+from sdk.commands.arguments import address, board_argument, board_arguments
+from sdk.commands.options import add_options, keywords
 from sdk.commands.output import print_result, progress_bar, show
 from sdk.commands.register import add_command
-from sdk.tools.values import byte_count, duration
+from sdk.deploy.target import Address, Target
 
 
 def register(commands: Any) -> None:
@@ -31,32 +42,9 @@ def _register_deploy(commands: Any) -> None:
         "sdk deploy --board rpi4 --host raspberrypi.local mobilenet.armlet",
     )
     sub.add_argument("model", type=Path, help=".armlet package, or any model that `sdk convert` reads")
-    target_arguments(sub, required=False)
-    fleet.rollout_arguments(sub)
-    sub.add_argument(
-        "--keep-on-trial",
-        action="store_true",
-        help="check it, but leave the old one running until `sdk confirm`",
-    )
-    sub.add_argument(
-        "--keep",
-        type=kept_releases,
-        metavar="N",
-        help="releases of that name to keep there (default: the board file's keep_releases, else 2)",
-    )
-    sub.add_argument(
-        "--max-latency",
-        type=duration,
-        metavar="TIME",
-        help="send it back when an inference takes longer, such as 50ms (default: 10 times the release before)",
-    )
-    sub.add_argument(
-        "--max-memory",
-        type=byte_count,
-        metavar="SIZE",
-        help="send it back when it needs more memory, such as 200MB (default: what is free there)",
-    )
-    services.service_arguments(sub)
+    board_argument(sub, required=False)
+    many = (FromInventory, FleetQuery, FleetAnswer)
+    add_options(sub, Target, *many, Deploy, DeployFleet, AsService, InstallService)
 
 
 def _register_seeing(commands: Any) -> None:
@@ -67,8 +55,8 @@ def _register_seeing(commands: Any) -> None:
         "say what is installed and deployed on a board, and what was sent back",
         "sdk status --board rpi4 --host raspberrypi.local",
     )
-    board_arguments(sub, required=False)
-    fleet.inventory_arguments(sub)
+    board_argument(sub, required=False)
+    add_options(sub, Address, FromInventory, FleetQuery, FleetAnswer)
 
     sub = add_command(
         commands,
@@ -90,14 +78,9 @@ def _register_changing(commands: Any) -> None:
         "sdk rollback --board rpi4 --host raspberrypi.local mobilenet",
     )
     sub.add_argument("name", help="name of a deployed model")
-    sub.add_argument(
-        "--to",
-        metavar="ID",
-        help="beginning of the release's id, see `sdk releases` (default: the one before)",
-    )
-    sub.add_argument("--reason", default="asked for", metavar="TEXT", help="kept in the history on the board")
-    board_arguments(sub, required=False)
-    fleet.inventory_arguments(sub)
+    add_options(sub, WayBack)
+    board_argument(sub, required=False)
+    add_options(sub, Address, FromInventory, FleetQuery, FleetAnswer)
 
     sub = add_command(
         commands,
@@ -113,20 +96,13 @@ def _register_changing(commands: Any) -> None:
 def _deploy(arguments: argparse.Namespace) -> int | None:
     if fleet.is_for_a_fleet(arguments):
         return fleet.deploy(arguments)
-    if arguments.service_options is not None and not arguments.service:
+    if arguments.options is not None and not arguments.service:
         raise ArmletError("--service-options goes with --service")
     from sdk.api.boards.deploying import deploy_model
-    from sdk.deploy.agent.remote_agent import CheckLimits
 
     with progress_bar(arguments) as progress:
         result = deploy_model(
-            arguments.board,
-            arguments.model,
-            keep_on_trial=arguments.keep_on_trial,
-            keep=arguments.keep,
-            limits=CheckLimits(arguments.max_latency, arguments.max_memory),
-            **target(arguments),
-            progress=progress,
+            arguments.board, arguments.model, **keywords(Deploy, arguments), progress=progress
         )
     if arguments.service:
         return services.deployed_as_service(arguments, result)
@@ -167,12 +143,7 @@ def _rollback(arguments: argparse.Namespace) -> int | None:
 
     with progress_bar(arguments) as progress:
         slot = releases.rollback_model(
-            arguments.board,
-            arguments.name,
-            reason=arguments.reason,
-            to=arguments.to,
-            progress=progress,
-            **address(arguments),
+            arguments.board, arguments.name, **keywords(Rollback, arguments), progress=progress
         )
     show(arguments, slot)
     return None

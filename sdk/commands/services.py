@@ -6,7 +6,9 @@ import argparse
 from typing import Any
 
 from device_agent.errors import ArmletError
+from sdk.api.release_requests import InstallService
 from sdk.commands.arguments import address, board_arguments
+from sdk.commands.options import keywords
 from sdk.commands.output import print_result, progress_bar, say, show
 from sdk.commands.register import add_command
 
@@ -36,21 +38,6 @@ def register(commands: Any) -> None:
         board_arguments(sub)
 
 
-def service_arguments(sub: argparse.ArgumentParser) -> None:
-    """Those of `sdk deploy`."""
-    group = sub.add_argument_group("service")
-    group.add_argument(
-        "--service",
-        action="store_true",
-        help="serve it there from now on, as a service of systemd, see docs/serve.md",
-    )
-    group.add_argument(
-        "--service-options",
-        metavar="TEXT",
-        help='what to serve it with, such as "--port 8080 --queue 32" (default: as before)',
-    )
-
-
 def deployed_as_service(arguments: argparse.Namespace, deployment: Any) -> int:
     """Makes what was just deployed a service, and prints both; the deploy stands where that does not work."""
     from sdk.api.boards import services
@@ -58,11 +45,7 @@ def deployed_as_service(arguments: argparse.Namespace, deployment: Any) -> int:
     try:
         with progress_bar(arguments) as progress:
             installed = services.install_service(
-                arguments.board,
-                deployment.name,
-                options=arguments.service_options,
-                progress=progress,
-                **address(arguments),
+                arguments.board, deployment.name, **keywords(InstallService, arguments), progress=progress
             )
     except ArmletError as error:
         document = {**deployment.to_json(), "service": error.to_json()}

@@ -129,7 +129,8 @@ def _meant(request: type, name: str) -> str:
             as_said = repr(entry.name) if not holder else f"{holder}={kind.__name__}({entry.name}=...)"
             meant.setdefault(entry.name, as_said)
             for flag in entry.metadata[_KEY].flags if _KEY in entry.metadata else ():
-                meant.setdefault(flag.lstrip("-").replace("-", "_"), as_said)
+                if flag.startswith("--"):
+                    meant.setdefault(flag.lstrip("-").replace("-", "_"), as_said)
     close = get_close_matches(name, meant, n=1)
     if close:
         return f"did you mean {meant[close[0]]}?"
@@ -139,4 +140,4 @@ def _meant(request: type, name: str) -> str:
 def _words(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(map(_words, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value).replace("%", "%%")

@@ -63,7 +63,8 @@ print(made.package_bytes)
 report = sdk.bench_models("local", ["m.armlet"], samples=10)
 print(report.models[0].measurement.median)
 sdk.write_graph(sdk.read_graph(b""))
-sdk.deploy_model("pi", "m.armlet", host="10.0.0.2", port=22, runtime="ai-edge-litert")
+sdk.deploy_model("pi", "m.armlet", host="10.0.0.2", port=22, runtime="ai-edge-litert", keep_on_trial=True)
+sdk.rollback_fleet("boards.toml", "m", to="abc", parallel=4)
 Agent("name").close()
 """
 #: Each with what mypy has to say of it.
@@ -76,6 +77,10 @@ WRONG = {
     "sdk.read_graph(3)": "arg-type",
     'sdk.board_status("pi", hots="10.0.0.2")': "call-arg",
     'sdk.deploy_model("pi", "m.armlet", port="22")': "arg-type",
+    'sdk.deploy_model("pi", "m.armlet", keep_on_trail=True)': "call-arg",
+    'sdk.deploy_fleet("boards.toml", "m.armlet", limits=3)': "arg-type",
+    'sdk.fleet_status("boards.toml", paralel=4)': "call-arg",
+    'sdk.write_zoo_model("lenet_5", "m.tflite", sead=1)': "call-arg",
     'sdk.start_service("pi", "m", runtime=3)': "arg-type",
 }
 

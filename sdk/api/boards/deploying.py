@@ -11,13 +11,12 @@ from device_agent.package.codec.format import MAGIC
 from sdk.api.files.golden import remembered_golden
 from sdk.api.files.packing import A_PACKAGE, name_of
 from sdk.api.files.usage import metadata_of_tflite
+from sdk.api.release_requests import Deploy
 from sdk.api.results import Deployment
 from sdk.api.values import PathLike
 from sdk.board.ssh import signing
-from sdk.deploy.agent.remote_agent import NO_LIMITS, CheckLimits
 from sdk.deploy.provision.provisioning import prefer
 from sdk.deploy.session import open_session
-from sdk.deploy.target import Target
 from sdk.graph.on_host.convert import convert
 from sdk.graph.writer import write_graph
 from sdk.package import pack as packer
@@ -28,39 +27,32 @@ from sdk.tools.system.files import read_file
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from sdk.api.keywords import TargetOptions
+    from sdk.api.keywords import DeployOptions
 
 
 def deploy_model(
-    board: str,
-    source: PathLike,
-    *,
-    keep_on_trial: bool = False,
-    keep: int | None = None,
-    limits: CheckLimits = NO_LIMITS,
-    progress: Progress = silent,
-    **target: Unpack[TargetOptions],
+    board: str, source: PathLike, *, progress: Progress = silent, **options: Unpack[DeployOptions]
 ) -> Deployment:
     """Pushes a package (or any model, packed on the way) and makes it what runs on the board under its name.
 
     The board runs the host's golden input before it confirms the new release; with ``keep_on_trial`` it leaves the
     old one running until :func:`sdk.confirm_model`. A signature beside the package (``sdk sign``) goes with it.
     ``keep``: how many releases of that name the board keeps, the current one included; None: as the board's file says
-    (``keep_releases``), else as before, at first 2. ``limits``: what the new release may need there. ``target``: see
-    :class:`sdk.deploy.target.Target`.
+    (``keep_releases``), else as before, at first 2. ``limits``: what the new release may need there.
+    ``options``: see :class:`sdk.api.release_requests.Deploy`. Raises TypeError for others.
     """
-    reach = build(Target, target, function="deploy_model")
+    request = build(Deploy, options, function="deploy_model")
     name, package = package_of(source, progress)
     signature = signing.signature_of(source, package)
-    with open_session(board, reach, progress) as session:
+    with open_session(board, request, progress) as session:
         deployed = session.agent.deploy(
             package,
             name,
             golden=remembered_golden(package),
             signature=signature,
-            limits=limits,
-            keep_on_trial=keep_on_trial,
-            keep=session.board.keep_releases if keep is None else keep,
+            limits=request.limits,
+            keep_on_trial=request.keep_on_trial,
+            keep=session.board.keep_releases if request.keep is None else request.keep,
             progress=progress,
         )
         if deployed.state != "trial":  # the runtime that its health check passed under

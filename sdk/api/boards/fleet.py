@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sdk.api.boards.deploying import package_of
 from sdk.api.boards.fleet_results import (
@@ -26,14 +26,15 @@ from sdk.api.boards.fleet_results import (
 )
 from sdk.api.boards.releases import agent_of, status_of
 from sdk.api.files.golden import remembered_golden
+from sdk.api.release_requests import DeployFleet, FleetQuery, RollbackFleet
 from sdk.api.results import SlotStatus
 from sdk.api.values import PathLike
 from sdk.board.ssh import signing
-from sdk.deploy.agent.remote_agent import NO_LIMITS, CheckLimits
 from sdk.deploy.fleet.hosts import FleetHost, Inventory
 from sdk.deploy.fleet.inventory import load_inventory
 from sdk.deploy.fleet.journal import Journal
-from sdk.deploy.fleet.rollout import GOOD, Outcome, Rollout, RolloutPlan
+from sdk.deploy.fleet.plan import RolloutPlan
+from sdk.deploy.fleet.rollout import GOOD, Outcome, Rollout
 from sdk.deploy.provision.provisioning import prefer, read_facts
 from sdk.deploy.session import Session, open_connection, open_session
 from sdk.deploy.target import Target
@@ -45,37 +46,9 @@ from sdk.tools.progress import Progress, silent
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-Watch = Callable[[Sequence[Outcome]], None]
-DEFAULT_PARALLEL = RolloutPlan().parallel
+    from sdk.api.keywords import DeployFleetOptions, FleetQueryOptions, RollbackFleetOptions
 
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeployFleet:
-    """Which boards of an inventory, in which steps, and what a new release may need there."""
-
-    group: str | None = None
-    board: str | None = None
-    plan: RolloutPlan | None = None
-    keep: int | None = None
-    limits: CheckLimits = NO_LIMITS
-    golden: Golden | None = None
-    accept_new_host_key: bool = False
-    watch: Watch = lambda outcomes: None
-
-
-class DeployFleetOptions(TypedDict, total=False):
-    """The fields of :class:`DeployFleet` as keywords, for type checkers; a test holds the two together."""
-
-    group: str | None
-    board: str | None
-    plan: RolloutPlan | None
-    keep: int | None
-    limits: CheckLimits
-    golden: Golden | None
-    accept_new_host_key: bool
-    watch: Watch
 
 
 def deploy_fleet(
@@ -93,7 +66,7 @@ def deploy_fleet(
     another input and answer than :func:`sdk.api.files.golden.golden_pair` makes. ``watch`` is told of every
     change, from any thread. Raises ArmletError for what keeps a rollout from beginning; boards that fail are in the
     record.
-    ``options``: see :class:`DeployFleet`. Raises TypeError for others.
+    ``options``: see :class:`sdk.api.release_requests.DeployFleet`. Raises TypeError for others.
     """
     request = build(DeployFleet, options, function="deploy_fleet")
     plan = request.plan or RolloutPlan()
@@ -133,16 +106,14 @@ def deploy_fleet(
 
 
 def fleet_status(
-    inventory: PathLike,
-    *,
-    group: str | None = None,
-    board: str | None = None,
-    parallel: int = DEFAULT_PARALLEL,
-    accept_new_host_key: bool = False,
-    progress: Progress = silent,
+    inventory: PathLike, *, progress: Progress = silent, **options: Unpack[FleetQueryOptions]
 ) -> FleetStatus:
-    """What is deployed on every board of an inventory, and the room on its disk."""
-    fleet = load_inventory(Path(inventory), board=board).select(group)
+    """What is deployed on every board of an inventory, and the room on its disk.
+
+    ``options``: see :class:`sdk.api.release_requests.FleetQuery`. Raises TypeError for others.
+    """
+    request = build(FleetQuery, options, function="fleet_status")
+    fleet = load_inventory(Path(inventory), board=request.board).select(request.group)
 
     def ask(host: FleetHost) -> FleetBoardStatus:
         known: dict[str, Any] = {
@@ -153,42 +124,45 @@ def fleet_status(
             "vars": dict(host.vars),
         }
         try:
-            with open_connection(host.board, _target(host, accept_new_host_key)) as (kind, connection):
+            with open_connection(host.board, _target(host, request.accept_new_host_key)) as (
+                kind,
+                connection,
+            ):
                 free = read_facts(connection).free_disk_bytes
                 return FleetBoardStatus(**known, status=status_of(kind, connection), free_disk_bytes=free)
         except (ArmletError, OSError) as error:
             return FleetBoardStatus(**known, reason=str(error))
 
-    boards = _all(fleet, ask, parallel, "ask the boards", progress)
-    return FleetStatus(str(inventory), group, boards, fleet.notes)
+    boards = _all(fleet, ask, request.parallel, "ask the boards", progress)
+    return FleetStatus(str(inventory), request.group, boards, fleet.notes)
 
 
 def rollback_fleet(
-    inventory: PathLike,
-    name: str,
-    *,
-    reason: str = "asked for",
-    to: str | None = None,
-    group: str | None = None,
-    board: str | None = None,
-    parallel: int = DEFAULT_PARALLEL,
-    accept_new_host_key: bool = False,
-    progress: Progress = silent,
+    inventory: PathLike, name: str, *, progress: Progress = silent, **options: Unpack[RollbackFleetOptions]
 ) -> FleetRollback:
     """Makes the release before the current one run again, or the one whose id begins with ``to``, on every board of
-    an inventory that has it."""
-    fleet = load_inventory(Path(inventory), board=board).select(group)
+    an inventory that has it.
+
+    ``options``: see :class:`sdk.api.release_requests.RollbackFleet`. Raises TypeError for others.
+    """
+    request = build(RollbackFleet, options, function="rollback_fleet")
+    fleet = load_inventory(Path(inventory), board=request.board).select(request.group)
 
     def go_back(host: FleetHost) -> FleetBoardRollback:
         try:
-            with open_connection(host.board, _target(host, accept_new_host_key)) as (kind, connection):
-                slot = SlotStatus.from_answer(agent_of(kind, connection).rollback(name, reason, to=to))
+            with open_connection(host.board, _target(host, request.accept_new_host_key)) as (
+                kind,
+                connection,
+            ):
+                slot = SlotStatus.from_answer(
+                    agent_of(kind, connection).rollback(name, request.reason, to=request.to)
+                )
                 return FleetBoardRollback(host.name, host.board, host.address, slot)
         except (ArmletError, OSError) as error:
             return FleetBoardRollback(host.name, host.board, host.address, reason=str(error))
 
-    boards = _all(fleet, go_back, parallel, "go back", progress)
-    return FleetRollback(name, str(inventory), group, boards, fleet.notes)
+    boards = _all(fleet, go_back, request.parallel, "go back", progress)
+    return FleetRollback(name, str(inventory), request.group, boards, fleet.notes)
 
 
 # -- inside ---------------------------------------------------------------------------------------------------------

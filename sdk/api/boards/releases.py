@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from device_agent.package.signature import ALLOWED_SIGNERS
+from sdk.api.release_requests import Rollback
 from sdk.api.results import BoardStatus, SlotStatus
 from sdk.api.values import PathLike
 from sdk.board.ssh import signing
@@ -25,7 +26,7 @@ from sdk.tools.progress import Progress, silent
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from sdk.api.keywords import TargetOptions
+    from sdk.api.keywords import RollbackOptions, TargetOptions
     from sdk.board.description.records import Board
     from sdk.board.ssh.command import Connection
 
@@ -63,20 +64,16 @@ def status_of(known: Board, connection: Connection, progress: Progress = silent)
 
 
 def rollback_model(
-    board: str,
-    name: str,
-    *,
-    reason: str = "asked for",
-    to: str | None = None,
-    progress: Progress = silent,
-    **target: Unpack[TargetOptions],
+    board: str, name: str, *, progress: Progress = silent, **options: Unpack[RollbackOptions]
 ) -> SlotStatus:
     """Makes the release before the current one run again, or the earlier one whose id begins with ``to``.
 
     What was newer is let go. Raises RemoteError where there is none.
+    ``options``: see :class:`sdk.api.release_requests.Rollback`. Raises TypeError for others.
     """
-    with board_agent(board, build(Target, target, function="rollback_model"), progress) as agent:
-        return SlotStatus.from_answer(agent.rollback(name, reason, to=to))
+    request = build(Rollback, options, function="rollback_model")
+    with board_agent(board, request, progress) as agent:
+        return SlotStatus.from_answer(agent.rollback(name, request.reason, to=request.to))
 
 
 def confirm_model(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sdk.api.boards.releases import board_agent
+from sdk.api.release_requests import InstallService
 from sdk.deploy.agent import services as remote_service
 from sdk.deploy.agent.services import InstalledService, Service, Services
 from sdk.deploy.target import Target
@@ -14,25 +15,22 @@ from sdk.tools.progress import Progress, silent
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from sdk.api.keywords import TargetOptions
+    from sdk.api.keywords import InstallServiceOptions, TargetOptions
 
 
 def install_service(
-    board: str,
-    name: str,
-    *,
-    options: str | None = None,
-    progress: Progress = silent,
-    **target: Unpack[TargetOptions],
+    board: str, name: str, *, progress: Progress = silent, **asked: Unpack[InstallServiceOptions]
 ) -> InstalledService:
     """Makes a deployed model a service that runs now and whenever the board starts; again, it changes nothing.
 
     ``options`` are those of ``python -m device_agent serve``, such as "--port 8080 --queue 32"; None keeps what the
-    service has. ``target``: see :class:`sdk.deploy.target.Target`. Raises RemoteError, also where no systemd runs.
+    service has. ``asked``: see :class:`sdk.api.release_requests.InstallService`. Raises TypeError for others, and
+    RemoteError, also where no systemd runs.
     """
-    with board_agent(board, build(Target, target, function="install_service"), progress) as agent:
+    request = build(InstallService, asked, function="install_service")
+    with board_agent(board, request, progress) as agent:
         progress("start the service", 0, 0)
-        return remote_service.install_service(agent, name, options)
+        return remote_service.install_service(agent, name, request.options)
 
 
 def start_service(

@@ -35,6 +35,7 @@ from sdk.deploy.agent.answers import (
     outputs_of,
     read_answer,
 )
+from sdk.deploy.agent.limits import NO_LIMITS, CheckLimits
 from sdk.errors import DataError, RemoteError
 from sdk.package.release import Golden, PreparedRelease, check_name, npy_bytes, prepare
 from sdk.tools.progress import Progress, silent
@@ -54,19 +55,6 @@ RUN_SECONDS = 3600.0
 
 #: What `bench` takes for as many threads as there are CPUs to measure on: the big cores where a board has such.
 ALL_THREADS = 0
-
-
-@dataclass(frozen=True)
-class CheckLimits:
-    """What a release may need on the board beyond giving the right outputs. None: as the agent sees fit, which is
-    generous: ten times as slow as the release before, and as much memory as is free.
-    """
-
-    inference_seconds: float | None = None
-    memory_bytes: int | None = None
-
-
-NO_LIMITS = CheckLimits()
 
 
 @dataclass(frozen=True)

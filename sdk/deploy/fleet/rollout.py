@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
-import re
 import signal
 import threading
 import time
@@ -20,7 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sdk.deploy.fleet.journal import Journal
-from sdk.errors import ArmletError, ConnectionFailed, RolloutError
+from sdk.deploy.fleet.plan import RolloutPlan
+from sdk.errors import ArmletError, ConnectionFailed
 
 #: What became of a board. The first two are what a rollout is for.
 CONFIRMED = "confirmed"  # by this rollout
@@ -34,70 +33,6 @@ NOT_REVERTED = "not reverted"  # confirmed, and could not be taken back
 
 GOOD = (CONFIRMED, UNCHANGED)
 BAD = (FAILED, UNREACHABLE)
-
-
-@dataclass(frozen=True)
-class Portion:
-    """So many boards, or such a share of them."""
-
-    count: int = 0
-    share: float | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Portion:
-        """``"3"`` or ``"25%"``. Raises RolloutError."""
-        match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)(%?)", text.strip())
-        value = float(match[1]) if match else -1.0
-        if match and match[2] and 0 < value <= 100:
-            return cls(share=value / 100.0)
-        if match and not match[2] and value.is_integer():
-            return cls(count=int(value))
-        raise RolloutError(
-            "this is not a number of boards", expected="a number, or a share such as 25%", found=text[:40]
-        )
-
-    def of(self, total: int) -> int:
-        """How many of ``total`` boards; a share is rounded up."""
-        wanted = self.count if self.share is None else math.ceil(self.share * total - 1e-9)
-        return min(wanted, total)
-
-    def __str__(self) -> str:
-        return str(self.count) if self.share is None else f"{self.share * 100:g}%"
-
-
-@dataclass(frozen=True)
-class RolloutPlan:
-    """How a rollout proceeds. It stops when more than ``max_failures`` boards failed, or any of the canary."""
-
-    canary: Portion = Portion(count=1)
-    batch: Portion = Portion(share=0.25)
-    max_failures: int = 0
-    #: "revert": take back what was confirmed; "stop": leave it, for whoever looks into it.
-    on_failure: str = "revert"
-    #: Boards that are talked to at once.
-    parallel: int = 16
-
-    def __post_init__(self) -> None:
-        if self.batch.of(1 << 20) < 1 or self.max_failures < 0 or self.parallel < 1:
-            raise RolloutError(
-                "this is no plan for a rollout",
-                expected="a batch of 1 board or more, 0 failures or more, 1 board at once or more",
-                found=f"batch {self.batch}, {self.max_failures} failures, {self.parallel} at once",
-            )
-        if self.on_failure not in ("revert", "stop"):
-            raise RolloutError("on failure", expected="revert or stop", found=self.on_failure)
-
-    def waves(self, names: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
-        """(title, boards) in order: the first boards are the canary, the rest follows in batches."""
-        first = self.canary.of(len(names))
-        waves = [("canary", tuple(names[:first]))] if first else []
-        rest = names[first:]
-        size = max(1, self.batch.of(len(names)))
-        waves += [
-            (f"batch {number}", tuple(rest[start : start + size]))
-            for number, start in enumerate(range(0, len(rest), size), start=1)
-        ]
-        return waves
 
 
 @dataclass(frozen=True)
@@ -116,6 +51,8 @@ class Outcome:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
+#: Is told of every change, from any thread.
+Watch = Callable[[Sequence[Outcome]], None]
 Deploy = Callable[[str, Callable[[], None], Callable[[str], None]], Mapping[str, Any]]
 
 
@@ -137,7 +74,7 @@ class Rollout:
         deploy: Deploy,
         revert: Callable[[str, str], bool],
         abort: Callable[[], None] = lambda: None,
-        watch: Callable[[Sequence[Outcome]], None] = lambda outcomes: None,
+        watch: Watch = lambda outcomes: None,
     ) -> None:
         self._plan, self._journal = plan, journal
         self._deploy, self._revert, self._abort, self._watch = deploy, revert, abort, watch

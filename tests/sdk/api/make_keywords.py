@@ -23,6 +23,7 @@ MODULES = (
     "sdk.api.file_requests",
     "sdk.api.compress_request",
     "sdk.api.board_requests",
+    "sdk.api.release_requests",
 )
 HEAD = '''"""The fields of the request records as keywords, so that type checkers refuse a misspelt one.
 

@@ -18,7 +18,7 @@ import sdk
 from sdk.api.files.golden import golden_pair
 from sdk.cli import main
 from sdk.deploy.fleet.journal import Journal
-from sdk.deploy.fleet.rollout import Portion, RolloutPlan
+from sdk.deploy.fleet.plan import Portion, RolloutPlan
 from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
 from sdk.package.release import Golden
@@ -259,7 +259,6 @@ def test_ctrl_c_is_safe_and_the_same_command_goes_on(fleet, tmp_path, capsys):
         (["deploy", "--board", "local", "--canary", "1", "m.armlet"], "--canary goes with --inventory"),
         (["deploy", "--inventory", "i.toml", "--host", "x", "m.armlet"], "--host goes with one board"),
         (["deploy", "--inventory", "i.toml", "--keep-on-trial", "m.armlet"], "--keep-on-trial goes with one"),
-        (["deploy", "--inventory", "i.toml", "--batch", "0%", "m.armlet"], "not a number of boards"),
         (["deploy", "--inventory", "nothing.toml", "m.armlet"], "there is no file nothing.toml"),
         (["status", "--inventory", "i.toml", "--port", "1"], "--port goes with one board"),
         (["rollback", "m"], "which board?"),
@@ -269,3 +268,10 @@ def test_options_that_do_not_go_together_are_refused(arguments, says, capsys, tm
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     assert says in capsys.readouterr().err
+
+
+def test_a_share_that_is_none_is_refused_before_anything_is_read(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["deploy", "--inventory", "i.toml", "--batch", "0%", "m.armlet"])
+    assert ended.value.code == 2
+    assert "argument --batch: this is not a number of boards; expected a number" in capsys.readouterr().err

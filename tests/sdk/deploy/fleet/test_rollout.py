@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from sdk.deploy.fleet.journal import Journal
-from sdk.deploy.fleet.rollout import Portion, Rollout, RolloutPlan
+from sdk.deploy.fleet.plan import Portion, RolloutPlan
+from sdk.deploy.fleet.rollout import Rollout
 from sdk.errors import ConnectionFailed, RemoteError, RolloutError
 
 

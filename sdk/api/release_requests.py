@@ -1,0 +1,135 @@
+"""What the commands on what boards run can be asked for, for one board and for many: each option once.
+
+Nothing heavy is imported here, because `sdk --help` reads it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sdk.api.values import PathLike, kept_releases
+from sdk.deploy.agent.limits import CheckLimits
+from sdk.deploy.fleet.plan import MANY_BOARDS, RolloutPlan
+from sdk.deploy.target import Address, Target
+from sdk.tools.option import option, part, same
+
+if TYPE_CHECKING:
+    from sdk.deploy.fleet.rollout import Watch
+    from sdk.package.release import Golden
+
+SERVICE = "service"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deploy(Target):
+    """How a release comes to one board, and what it may need there."""
+
+    keep_on_trial: bool = option(False, help="check it, but leave the old one running until `sdk confirm`")
+    keep: int | None = option(
+        None,
+        help="releases of that name to keep there (default: the board file's keep_releases, else 2)",
+        parse=kept_releases,
+        metavar="N",
+    )
+    limits: CheckLimits = part(CheckLimits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromInventory:
+    """Which file names the boards; the commands on many boards take it in place of a board."""
+
+    inventory: PathLike | None = option(
+        None,
+        help="boards of a TOML file, or of an Ansible inventory, see docs/fleet.md",
+        parse=Path,
+        metavar="FILE",
+        group=MANY_BOARDS,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetQuery:
+    """Which boards of an inventory are asked. ``board``: the type of those for which it names none."""
+
+    group: str | None = option(
+        None, help="of the inventory (default: all of its boards)", metavar="NAME", group=MANY_BOARDS
+    )
+    board: str | None = None
+    parallel: int = same(RolloutPlan, "parallel")
+    accept_new_host_key: bool = same(Address, "accept_new_host_key")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetAnswer:
+    """Where the answer about many boards is written, besides the terminal."""
+
+    output: PathLike | None = option(
+        None,
+        help="write the JSON document there, too",
+        flag=("-o", "--output"),
+        parse=Path,
+        metavar="FILE",
+        group=MANY_BOARDS,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeployFleet:
+    """Which boards of an inventory, in which steps, and what a new release may need there."""
+
+    group: str | None = same(FleetQuery, "group")
+    board: str | None = None
+    plan: RolloutPlan | None = part(RolloutPlan)
+    keep: int | None = same(Deploy, "keep")
+    limits: CheckLimits = part(CheckLimits)
+    golden: Golden | None = None
+    accept_new_host_key: bool = same(Address, "accept_new_host_key")
+    watch: Watch = lambda outcomes: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WayBack:
+    """To which release, and why."""
+
+    to: str | None = option(
+        None,
+        help="beginning of the release's id, see `sdk releases` (default: the one before)",
+        metavar="ID",
+    )
+    reason: str = option("asked for", help="kept in the history on the board", metavar="TEXT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollback(Target, WayBack):
+    """To which release, why, and how the board is reached."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollbackFleet(FleetQuery, WayBack):
+    """To which release, why, and which boards."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AsService:
+    """Whether what was deployed becomes a service."""
+
+    service: bool = option(
+        False,
+        help="serve it there from now on, as a service of systemd, see docs/serve.md",
+        group=SERVICE,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstallService(Target):
+    """What a service is started with, and how the board is reached."""
+
+    options: str | None = option(
+        None,
+        help='what to serve it with, such as "--port 8080 --queue 32" (default: as before)',
+        flag="--service-options",
+        metavar="TEXT",
+        group=SERVICE,
+    )

@@ -1,0 +1,36 @@
+"""What a new release may need on a board, as options of `sdk deploy`.
+
+Nothing heavy is imported here, because `sdk --help` reads it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sdk.tools.option import option
+from sdk.tools.values import byte_count, duration
+
+
+@dataclass(frozen=True)
+class CheckLimits:
+    """What a release may need on the board beyond giving the right outputs. None: as the agent sees fit, which is
+    generous: ten times as slow as the release before, and as much memory as is free.
+    """
+
+    inference_seconds: float | None = option(
+        None,
+        help="send it back when an inference takes longer, such as 50ms (default: 10 times the release before)",
+        flag="--max-latency",
+        parse=duration,
+        metavar="TIME",
+    )
+    memory_bytes: int | None = option(
+        None,
+        help="send it back when it needs more memory, such as 200MB (default: what is free there)",
+        flag="--max-memory",
+        parse=byte_count,
+        metavar="SIZE",
+    )
+
+
+NO_LIMITS = CheckLimits()
