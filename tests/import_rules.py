@@ -94,10 +94,10 @@ ROOMS: dict[str, Room] = {
         pure=True,
     ),
     "sdk.compress.train": _room(
-        "sdk.errors sdk.tools sdk.graph sdk.compress.weights sdk.compress.rewrite", pure=True
+        "sdk.errors sdk.tools sdk.graph sdk.compress sdk.compress.weights sdk.compress.rewrite", pure=True
     ),
     "sdk.compress.recipes": _room(
-        "device_agent.record sdk.errors sdk.tools sdk.graph sdk.package "
+        "device_agent.record sdk.errors sdk.tools sdk.graph sdk.package sdk.compress "
         "sdk.compress.weights sdk.compress.rewrite sdk.compress.solve sdk.compress.train",
         pure=True,
     ),
@@ -117,12 +117,13 @@ ROOMS: dict[str, Room] = {
     "sdk.report.terminal": _room("device_agent.record sdk.package sdk.explain sdk.report", pure=True),
     "sdk.report.page": _room("device_agent.record sdk.explain sdk.report sdk.report.terminal", pure=True),
     "sdk.api": _room(
-        "sdk.tools sdk.package sdk.board.description sdk.explain sdk.deploy.agent sdk.deploy.fleet sdk.deploy"
+        "sdk.tools sdk.package sdk.board.description sdk.compress sdk.explain sdk.deploy.agent "
+        "sdk.deploy.fleet sdk.deploy"
     ),
     "sdk.api.files": _room(
         "device_agent.record device_agent.package.codec device_agent.package sdk.errors "
         "sdk.tools sdk.tools.system sdk.graph.embedded sdk.graph sdk.graph.on_host sdk.models sdk.package "
-        "sdk.board.description sdk.board.ssh sdk.board sdk.compress.rewrite "
+        "sdk.board.description sdk.board.ssh sdk.board sdk.compress sdk.compress.rewrite "
         "sdk.compress.board_form sdk.compress.recipes sdk.explain sdk.deploy.provision "
         "sdk.api"
     ),

@@ -1,4 +1,4 @@
-"""What `sdk bench`, `sdk tune` and `sdk eval` can be asked for, each option once. Each says which board, too."""
+"""What the commands that measure on a board or look at it can be asked for, each option once."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from sdk.api.values import LABELS, PREPROCESS, PathLike, sizes
+from sdk.compress.defaults import CLUSTERS, EPOCHS, SPARSITY
 from sdk.deploy.target import Target
 from sdk.tools.option import option
-from sdk.tools.values import counts, positive, seconds, shares
+from sdk.tools.values import counts, positive, seconds, shares, words
 
 Threads = int | Literal["all"]
 
@@ -40,6 +41,26 @@ class Bench(Target):
     samples: int = option(1024, help="inferences per model (default: {default})", parse=positive)
     seconds: float = option(10.0, help="or this long, whichever is first (default: {default})", parse=seconds)
     profile: bool = option(True, help="do not time the operators, only the whole", flag="--no-profile")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteNetworks:
+    """Which networks of a suite; None: all."""
+
+    networks: Sequence[str] | None = option(
+        None,
+        help="of a suite, by their names in the zoo, such as shufflenet_v1,alexnet",
+        flag="--only",
+        parse=words,
+        metavar="NETWORK[,NETWORK]",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSuite(Bench, SuiteNetworks):
+    """Which networks of a suite, and how they are measured."""
+
+    profile: bool = False  # from Python alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +100,7 @@ class Tune(Target):
     samples: int | None = option(
         None, help="at most so many images to calibrate on", parse=positive, metavar="N", group=VARIANTS
     )
-    epochs: int = option(30, help="of training (default: {default})", parse=positive, group=VARIANTS)
+    epochs: int = option(EPOCHS, help="of training (default: {default})", parse=positive, group=VARIANTS)
     threads: Sequence[int] | None = option(
         None,
         help="of the runtime (default: 1 and all cores)",
@@ -114,3 +135,39 @@ class Evaluate(Target):
     )
     split: str | None = option(None, help="where the data have both", choices=("train", "test"))
     limit: int | None = option(None, help="at most so many images, taken evenly", parse=positive)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo(Target):
+    """How the demo's networks are compressed and measured."""
+
+    sparsity: float = option(
+        SPARSITY, help="share of weights that becomes zero (default: {default})", parse=float
+    )
+    clusters: int = option(CLUSTERS, help="centroids per layer, 0 for none (default: {default})", parse=int)
+    samples: int = 1024  # from Python alone, as the next
+    seconds: float = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrate(Target):
+    """How a board is measured."""
+
+    threads: int = option(1, help="threads of the runtime (default: {default})", parse=positive)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchRuntimes:
+    """What is fetched for a board."""
+
+    python_version: str | None = option(
+        None, help="Python on the board (default: as its file says)", metavar="X.Y"
+    )
+    all_runtimes: bool = option(False, help="every runtime that fits, not just the first")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddBoard:
+    """How a board's file is written."""
+
+    replace: bool = option(False, help="write over a file of that name")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdk.api.values import LABELS, PREPROCESS, PathLike
+from sdk.compress.defaults import CLUSTERS, EPOCHS, SPARSITY
 from sdk.tools.option import option
 from sdk.tools.values import byte_count, count, duration, positive, price, shape
 
@@ -49,7 +50,9 @@ class Compress:
     samples: int | None = option(
         None, help="at most so many of the images", parse=positive, metavar="N", group=LEARN
     )
-    epochs: int = option(30, help="of training, at most (default: {default})", parse=positive, group=LEARN)
+    epochs: int = option(
+        EPOCHS, help="of training, at most (default: {default})", parse=positive, group=LEARN
+    )
     shift: int = option(
         0,
         help="training sees images moved by up to so many pixels, where they stay what they are "
@@ -87,10 +90,10 @@ class Compress:
         group=REACH,
     )
     sparsity: float | None = option(
-        None, help="share of weights that becomes zero (default: 0.7)", parse=float, group=REACH
+        None, help=f"share of weights that becomes zero (default: {SPARSITY})", parse=float, group=REACH
     )
     clusters: int | None = option(
-        None, help="centroids per layer, 0 for none (default: 32)", parse=int, group=REACH
+        None, help=f"centroids per layer, 0 for none (default: {CLUSTERS})", parse=int, group=REACH
     )
     scope: str = option(
         "layer", help="where magnitudes are compared", choices=("layer", "global"), group=REACH

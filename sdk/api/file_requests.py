@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sdk.api.values import LABELS, PREPROCESS, PathLike
 from sdk.tools.option import option, same
-from sdk.tools.values import positive, shape, size
+from sdk.tools.values import positive, shape, share, size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,3 +93,26 @@ class Verify:
         help="lines of a name and a public key, see ssh-keygen(1)", parse=Path, metavar="FILE"
     )
     signature: PathLike | None = option(None, help="default: PACKAGE.sig", parse=Path, metavar="FILE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowRun:
+    """How a kept run is shown."""
+
+    html: PathLike | None = option(
+        None, help="page to write; it needs no network", parse=Path, metavar="FILE"
+    )
+    operators: bool = option(False, help="every single operator too")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareRuns:
+    """When a model counts as slower."""
+
+    limit: float = option(
+        0.05,
+        help="slower counts beyond this, the whole 95 %% interval considered (default: 5%%)",
+        flag="--fail-if-slower",
+        parse=share,
+        metavar="X%",
+    )

@@ -105,6 +105,19 @@ class VerifyOptions(TypedDict, total=False):
     signature: PathLike | None
 
 
+class ShowRunOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.file_requests.ShowRun`."""
+
+    html: PathLike | None
+    operators: bool
+
+
+class CompareRunsOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.file_requests.CompareRuns`."""
+
+    limit: float
+
+
 class CompressOptions(TypedDict, total=False):
     """Of :class:`sdk.api.compress_request.Compress`."""
 
@@ -141,6 +154,31 @@ class CompressOptions(TypedDict, total=False):
 class BenchOptions(TypedDict, total=False):
     """Of :class:`sdk.api.board_requests.Bench`."""
 
+    host: str | None
+    port: int | None
+    user: str | None
+    key: Path | None
+    accept_new_host_key: bool
+    known_hosts: Path | None
+    runtime: str | None
+    kernel: str
+    sizes: Sequence[tuple[int, int]] | None
+    threads: Threads | Sequence[Threads]
+    samples: int
+    seconds: float
+    profile: bool
+
+
+class SuiteNetworksOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.board_requests.SuiteNetworks`."""
+
+    networks: Sequence[str] | None
+
+
+class RunSuiteOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.board_requests.RunSuite`."""
+
+    networks: Sequence[str] | None
     host: str | None
     port: int | None
     user: str | None
@@ -195,6 +233,50 @@ class EvaluateOptions(TypedDict, total=False):
     preprocess: str | None
     split: str | None
     limit: int | None
+
+
+class DemoOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.board_requests.Demo`."""
+
+    host: str | None
+    port: int | None
+    user: str | None
+    key: Path | None
+    accept_new_host_key: bool
+    known_hosts: Path | None
+    runtime: str | None
+    kernel: str
+    sparsity: float
+    clusters: int
+    samples: int
+    seconds: float
+
+
+class CalibrateOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.board_requests.Calibrate`."""
+
+    host: str | None
+    port: int | None
+    user: str | None
+    key: Path | None
+    accept_new_host_key: bool
+    known_hosts: Path | None
+    runtime: str | None
+    kernel: str
+    threads: int
+
+
+class FetchRuntimesOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.board_requests.FetchRuntimes`."""
+
+    python_version: str | None
+    all_runtimes: bool
+
+
+class AddBoardOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.board_requests.AddBoard`."""
+
+    replace: bool
 
 
 class DeployOptions(TypedDict, total=False):

@@ -133,3 +133,12 @@ class InstallService(Target):
         metavar="TEXT",
         group=SERVICE,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """For whom releases are written."""
+
+    kind: str = option(
+        help="an OCI image layout, or a role and a playbook", flag="--format", choices=("oci", "ansible")
+    )

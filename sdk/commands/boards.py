@@ -7,12 +7,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from sdk.commands.arguments import address, board_arguments, target, target_arguments
-from sdk.commands.options import add_options
+from sdk.api.board_requests import AddBoard, Calibrate, FetchRuntimes
+from sdk.commands.arguments import board_argument, board_arguments
+from sdk.commands.options import add_options, keywords
 from sdk.commands.output import print_result, progress_bar, show
 from sdk.commands.register import add_command
 from sdk.deploy.target import Address
-from sdk.tools.values import positive
 
 
 def register(commands: Any) -> None:
@@ -29,12 +29,7 @@ def register(commands: Any) -> None:
         "sdk board fetch rpi4",
     )
     sub.add_argument("board", help="name of a board, see `sdk boards`")
-    sub.add_argument(
-        "--python-version", metavar="X.Y", help="Python on the board (default: as its file says)"
-    )
-    sub.add_argument(
-        "--all-runtimes", action="store_true", help="every runtime that fits, not just the first"
-    )
+    add_options(sub, FetchRuntimes)
 
     sub = add_command(
         board_commands,
@@ -54,8 +49,7 @@ def register(commands: Any) -> None:
         "sdk board add kitchen-pi --host kitchen.local",
     )
     sub.add_argument("name", help="what --board will call it")
-    sub.add_argument("--replace", action="store_true", help="write over a file of that name")
-    add_options(sub, Address)
+    add_options(sub, AddBoard, Address)
 
     _register_emulated(board_commands)
     _register_connected(board_commands)
@@ -96,8 +90,8 @@ def _register_connected(board_commands: Any) -> None:
         "measure what a board can do through its runtime, for later reports",
         "sdk board calibrate --board rpi4 --host raspberrypi.local",
     )
-    target_arguments(sub)
-    sub.add_argument("--threads", type=positive, default=1, help="threads of the runtime (default: 1)")
+    board_argument(sub)
+    add_options(sub, Calibrate)
 
 
 def _boards(arguments: argparse.Namespace) -> None:
@@ -113,12 +107,7 @@ def _board_fetch(arguments: argparse.Namespace) -> None:
     from sdk.api.boards.fetch import fetch_runtimes
 
     with progress_bar(arguments) as progress:
-        fetched = fetch_runtimes(
-            arguments.board,
-            python_version=arguments.python_version,
-            all_runtimes=arguments.all_runtimes,
-            progress=progress,
-        )
+        fetched = fetch_runtimes(arguments.board, **keywords(FetchRuntimes, arguments), progress=progress)
     print_result(arguments, [f.to_json() for f in fetched], lambda terminal: terminal.fetched(fetched))
 
 
@@ -126,7 +115,7 @@ def _board_probe(arguments: argparse.Namespace) -> None:
     from sdk.api.boards import probing
 
     with progress_bar(arguments) as progress:
-        probed = probing.probe_board(arguments.board, progress=progress, **address(arguments))
+        probed = probing.probe_board(arguments.board, progress=progress, **keywords(Address, arguments))
     show(arguments, probed)
 
 
@@ -134,8 +123,8 @@ def _board_add(arguments: argparse.Namespace) -> None:
     from sdk.api.boards import probing
 
     with progress_bar(arguments) as progress:
-        probed = probing.probe_board(progress=progress, **address(arguments))
-    path = probing.add_board(arguments.name, probed, replace=arguments.replace)
+        probed = probing.probe_board(progress=progress, **keywords(Address, arguments))
+    path = probing.add_board(arguments.name, probed, **keywords(AddBoard, arguments))
     print_result(
         arguments,
         {"board": arguments.name, "path": str(path), "warnings": list(probed.proposal.warnings)},
@@ -173,7 +162,7 @@ def _board_require_signatures(arguments: argparse.Namespace) -> None:
 
     with progress_bar(arguments) as progress:
         releases.require_signatures(
-            arguments.board, arguments.allowed_signers, progress=progress, **address(arguments)
+            arguments.board, arguments.allowed_signers, progress=progress, **keywords(Address, arguments)
         )
     required = arguments.allowed_signers is not None
     text = "takes packages only that are signed by one of them" if required else "takes packages from anyone"
@@ -188,7 +177,5 @@ def _board_calibrate(arguments: argparse.Namespace) -> None:
     from sdk.api.measuring.measure import calibrate_board
 
     with progress_bar(arguments) as progress:
-        result = calibrate_board(
-            arguments.board, threads=arguments.threads, **target(arguments), progress=progress
-        )
+        result = calibrate_board(arguments.board, **keywords(Calibrate, arguments), progress=progress)
     show(arguments, result)

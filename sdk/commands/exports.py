@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from sdk.api.release_requests import Export
+from sdk.commands.options import add_options, keywords
 from sdk.commands.output import print_result, progress_bar, show
 from sdk.commands.register import add_command
 
@@ -20,12 +22,7 @@ def register(commands: Any) -> None:
         "sdk export mobilenet.armlet --format oci -o release",
     )
     sub.add_argument("models", type=Path, nargs="+", metavar="model", help=".armlet package, or any model")
-    sub.add_argument(
-        "--format",
-        choices=("oci", "ansible"),
-        required=True,
-        help="an OCI image layout, or a role and a playbook",
-    )
+    add_options(sub, Export)
     sub.add_argument(
         "-o",
         "--output",
@@ -61,7 +58,9 @@ def _export(arguments: argparse.Namespace) -> None:
     from sdk.api.boards.exporting import export_releases
 
     with progress_bar(arguments) as progress:
-        result = export_releases(arguments.models, arguments.output, arguments.format, progress=progress)
+        result = export_releases(
+            arguments.models, arguments.output, **keywords(Export, arguments), progress=progress
+        )
     show(arguments, result)
 
 

@@ -19,7 +19,7 @@ from sdk.api.release_requests import (
     WayBack,
 )
 from sdk.commands import fleet, services
-from sdk.commands.arguments import address, board_argument, board_arguments
+from sdk.commands.arguments import board_argument, board_arguments
 from sdk.commands.options import add_options, keywords
 from sdk.commands.output import print_result, progress_bar, show
 from sdk.commands.register import add_command
@@ -116,7 +116,7 @@ def _status(arguments: argparse.Namespace) -> int | None:
     from sdk.api.boards import releases
 
     with progress_bar(arguments) as progress:
-        result = releases.board_status(arguments.board, progress=progress, **address(arguments))
+        result = releases.board_status(arguments.board, progress=progress, **keywords(Address, arguments))
     show(arguments, result)
     return None
 
@@ -125,7 +125,9 @@ def _releases(arguments: argparse.Namespace) -> None:
     from sdk.api.boards import releases
 
     with progress_bar(arguments) as progress:
-        slots = releases.board_status(arguments.board, progress=progress, **address(arguments)).slots
+        slots = releases.board_status(
+            arguments.board, progress=progress, **keywords(Address, arguments)
+        ).slots
     if arguments.name is not None:
         known = ", ".join(slot.name for slot in slots)
         slots = tuple(slot for slot in slots if slot.name == arguments.name)
@@ -154,6 +156,6 @@ def _confirm(arguments: argparse.Namespace) -> None:
 
     with progress_bar(arguments) as progress:
         slot = releases.confirm_model(
-            arguments.board, arguments.name, progress=progress, **address(arguments)
+            arguments.board, arguments.name, progress=progress, **keywords(Address, arguments)
         )
     show(arguments, slot)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from device_agent.errors import ArmletError
-from sdk.api.board_requests import Bench, Evaluate, Tune
-from sdk.commands.arguments import board_argument, recipe_arguments, target, target_arguments
-from sdk.commands.options import add_options, request
+from sdk.api.board_requests import Bench, Demo, Evaluate, RunSuite, SuiteNetworks, Tune
+from sdk.api.file_requests import CompareRuns, ShowRun
+from sdk.commands.arguments import board_argument
+from sdk.commands.options import add_options, keywords, request
 from sdk.commands.output import progress_bar, show
 from sdk.commands.register import add_command
-from sdk.tools.values import share
 
 EXIT_SLOWER = 1  # sdk compare --fail-if-slower
 
@@ -40,12 +40,7 @@ def _register_measuring(commands: Any) -> None:
         metavar="NAME",
         help="networks of a paper instead of MODELs: shufflenet-paper, or deep-compression (sizes; uses no board)",
     )
-    sub.add_argument(
-        "--only",
-        type=lambda text: tuple(text.split(",")),
-        metavar="NETWORK[,NETWORK]",
-        help="of a suite, by their names in the zoo, such as shufflenet_v1,alexnet",
-    )
+    add_options(sub, SuiteNetworks)
     sub.add_argument(
         "-o", "--output", type=Path, metavar="RUN.json", help="keep the run, raw samples included"
     )
@@ -76,8 +71,7 @@ def _register_reading(commands: Any) -> None:
     sub.add_argument(
         "run_file", type=Path, metavar="RUN.json", help="what `sdk bench -o` or `sdk tune -o` wrote"
     )
-    sub.add_argument("--html", type=Path, metavar="FILE", help="page to write; it needs no network")
-    sub.add_argument("--operators", action="store_true", help="every single operator too")
+    add_options(sub, ShowRun)
 
     sub = add_command(
         commands,
@@ -88,13 +82,7 @@ def _register_reading(commands: Any) -> None:
     )
     sub.add_argument("old", type=Path, metavar="OLD.json", help="what `sdk bench -o` wrote")
     sub.add_argument("new", type=Path, metavar="NEW.json", help="the same, later")
-    sub.add_argument(
-        "--fail-if-slower",
-        type=share,
-        default=0.05,
-        metavar="X%",
-        help="slower counts beyond this, the whole 95 %% interval considered (default: 5%%)",
-    )
+    add_options(sub, CompareRuns)
 
 
 def _register_checking(commands: Any) -> None:
@@ -116,8 +104,8 @@ def _register_checking(commands: Any) -> None:
         "the whole path on two networks trained on handwritten digits; no board needed",
         "sdk demo",
     )
-    target_arguments(sub, board="local")
-    recipe_arguments(sub)
+    board_argument(sub, board="local")
+    add_options(sub, Demo)
     sub.add_argument(
         "-o",
         "--output",
@@ -142,7 +130,7 @@ def _bench(arguments: argparse.Namespace) -> None:
     from sdk.api.measuring.bench import bench
     from sdk.api.measuring.runs import write_run
 
-    if arguments.suite is not None or arguments.only is not None:
+    if arguments.suite is not None or arguments.networks is not None:
         _bench_suite(arguments)
         return
     if not arguments.models:
@@ -169,7 +157,7 @@ def _bench_suite(arguments: argparse.Namespace) -> None:
 
     if arguments.suite == DEEP_COMPRESSION.name and not arguments.models and arguments.sizes is None:
         with progress_bar(arguments) as progress:
-            table = run_size_suite(networks=arguments.only, progress=progress)
+            table = run_size_suite(networks=arguments.networks, progress=progress)
         if arguments.output is not None:
             write_run(table, arguments.output)
         show(arguments, table)
@@ -185,13 +173,7 @@ def _bench_suite(arguments: argparse.Namespace) -> None:
         result = run_suite(
             arguments.board,
             arguments.suite,
-            sizes=arguments.sizes,
-            networks=arguments.only,
-            **target(arguments),
-            threads=arguments.threads,
-            samples=arguments.samples,
-            seconds=arguments.seconds,
-            profile=False,
+            **keywords(RunSuite, arguments),
             progress=progress,
         )
     if arguments.output is not None:
@@ -212,7 +194,7 @@ def _report(arguments: argparse.Namespace) -> None:
 def _compare(arguments: argparse.Namespace) -> int:
     from sdk.api.measuring.runs import compare_runs
 
-    result = compare_runs(arguments.old, arguments.new, limit=arguments.fail_if_slower)
+    result = compare_runs(arguments.old, arguments.new, **keywords(CompareRuns, arguments))
     show(arguments, result)
     return EXIT_SLOWER if result.slower else 0
 
@@ -230,13 +212,7 @@ def _demo(arguments: argparse.Namespace) -> None:
     from sdk.api.measuring.runs import write_run
 
     with progress_bar(arguments) as progress:
-        report = demo.run(
-            arguments.board,
-            **target(arguments),
-            sparsity=arguments.sparsity,
-            clusters=arguments.clusters,
-            progress=progress,
-        )
+        report = demo.run(arguments.board, **keywords(Demo, arguments), progress=progress)
     if arguments.output is not None:
         write_run(report, arguments.output)
     show(arguments, report)

@@ -7,10 +7,11 @@ from typing import Any
 
 from device_agent.errors import ArmletError
 from sdk.api.release_requests import InstallService
-from sdk.commands.arguments import address, board_arguments
+from sdk.commands.arguments import board_arguments
 from sdk.commands.options import keywords
 from sdk.commands.output import print_result, progress_bar, say, show
 from sdk.commands.register import add_command
+from sdk.deploy.target import Address
 
 EXIT_BAD_INPUT = 2
 
@@ -62,7 +63,7 @@ def _status(arguments: argparse.Namespace) -> None:
 
     with progress_bar(arguments) as progress:
         result = services.service_status(
-            arguments.board, arguments.name, progress=progress, **address(arguments)
+            arguments.board, arguments.name, progress=progress, **keywords(Address, arguments)
         )
     show(arguments, result)
 
@@ -81,7 +82,7 @@ def _stop(arguments: argparse.Namespace) -> None:
 
 def _change(arguments: argparse.Namespace, function: Any) -> None:
     with progress_bar(arguments) as progress:
-        service = function(arguments.board, arguments.name, progress=progress, **address(arguments))
+        service = function(arguments.board, arguments.name, progress=progress, **keywords(Address, arguments))
     show(arguments, service)
 
 
@@ -90,7 +91,7 @@ def _remove(arguments: argparse.Namespace) -> None:
 
     with progress_bar(arguments) as progress:
         removed = services.remove_service(
-            arguments.board, arguments.name, progress=progress, **address(arguments)
+            arguments.board, arguments.name, progress=progress, **keywords(Address, arguments)
         )
     document = {"name": arguments.name, "removed": removed}
     print_result(arguments, document, lambda terminal: terminal.service_removed(arguments.name, removed))

@@ -40,6 +40,11 @@ def shares(text: str) -> tuple[float, ...]:
     return found
 
 
+def words(text: str) -> tuple[str, ...]:
+    """``a,b`` as ("a", "b")."""
+    return tuple(text.split(","))
+
+
 def share(text: str) -> float:
     """``5%`` or ``0.05`` as 0.05; at least 0."""
     value = float(text[:-1]) / 100.0 if text.endswith("%") else float(text)

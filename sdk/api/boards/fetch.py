@@ -4,7 +4,9 @@ is emulated on this machine the userland that it runs."""
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from sdk.api.board_requests import FetchRuntimes
 from sdk.api.results import Fetched
 from sdk.board.catalogue import load_board
 from sdk.board.description.records import Board
@@ -12,10 +14,17 @@ from sdk.board.emulation import userland
 from sdk.board.facts import Facts
 from sdk.board.local import LocalBoard
 from sdk.board.ssh.connection import connect
-from sdk.deploy.provision.kernel import KernelBuildError, build
+from sdk.deploy.provision.kernel import KernelBuildError
+from sdk.deploy.provision.kernel import build as build_kernel
 from sdk.deploy.provision.provisioning import fetch_runtime, read_facts
 from sdk.errors import BoardError, ProvisionError
+from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from sdk.api.keywords import FetchRuntimesOptions
 
 # What is taken for granted of a board that has not been asked: Debian 12 and later, so that wheels are chosen that
 # run on anything as new. Provisioning asks the board itself and fetches again if it must.
@@ -23,16 +32,15 @@ ASSUMED_GLIBC = (2, 36)
 
 
 def fetch_runtimes(
-    board_name: str,
-    *,
-    python_version: str | None = None,
-    all_runtimes: bool = False,
-    progress: Progress = silent,
+    board_name: str, *, progress: Progress = silent, **options: Unpack[FetchRuntimesOptions]
 ) -> list[Fetched]:
     """One record a runtime that is now in the cache; the first that fits, or with ``all_runtimes`` each that does.
 
     Raises ProvisionError when none fits the board's Python, BoardError when a virtual board cannot be built.
+    ``options``: see :class:`sdk.api.board_requests.FetchRuntimes`. Raises TypeError for others.
     """
+    request = build(FetchRuntimes, options, function="fetch_runtimes")
+    python_version = request.python_version
     board = load_board(board_name)
     if board.transport == "virtual":
         userland.root_folder(board.architecture, progress=progress)
@@ -55,7 +63,7 @@ def fetch_runtimes(
     fetched, refused = [], None
     preferred = [(r.name, r.version) for r in board.runtimes]
     for facts in known:
-        for runtime in [name for name, _ in preferred] if all_runtimes else [None]:
+        for runtime in [name for name, _ in preferred] if request.all_runtimes else [None]:
             try:
                 environment = fetch_runtime(facts, runtime=runtime, preferred=preferred, progress=progress)
             except ProvisionError as error:
@@ -72,7 +80,7 @@ def fetch_runtimes(
                 )
             )
         try:
-            build(facts.wheel_architecture)
+            build_kernel(facts.wheel_architecture)
         except KernelBuildError:
             continue  # numpy decodes there; the report will say so
     if not fetched and refused is not None:

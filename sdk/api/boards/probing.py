@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdk.api.board_requests import AddBoard
 from sdk.board.catalogue import list_boards, load_board, user_folder
 from sdk.board.description.board_file import parse_board
 from sdk.board.description.records import Board, RuntimeChoice
@@ -26,7 +27,7 @@ from sdk.tools.system.files import write_file
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from sdk.api.keywords import TargetOptions
+    from sdk.api.keywords import AddBoardOptions, TargetOptions
 
 #: What a board without a file is asked through: whatever answers at --host.
 _ANY_BOARD = Board(name="board", title="a board", architecture="aarch64", transport="ssh")
@@ -81,11 +82,13 @@ def runtimes_for(facts: Facts) -> tuple[RuntimeChoice, ...]:
     return tuple(RuntimeChoice(runtime.name, runtime.version, source) for runtime in fitting)
 
 
-def add_board(name: str, probed: Probed, *, replace: bool = False) -> Path:
+def add_board(name: str, probed: Probed, **options: Unpack[AddBoardOptions]) -> Path:
     """Writes the proposed file to the user's folder, where ``--board NAME`` finds it.
 
     Raises BoardError for a name that files cannot have, or that is taken unless ``replace``.
+    ``options``: see :class:`sdk.api.board_requests.AddBoard`. Raises TypeError for others.
     """
+    request = build(AddBoard, options, function="add_board")
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", name):
         raise BoardError(
             "this cannot be the name of a board",
@@ -93,7 +96,7 @@ def add_board(name: str, probed: Probed, *, replace: bool = False) -> Path:
             found=repr(name)[:80],
         )
     path = user_folder() / f"{name}.toml"
-    if path.exists() and not replace:
+    if path.exists() and not request.replace:
         raise BoardError(
             f"there is a board {name} already", found=str(path), hint="Choose another name, or --replace."
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from sdk.compress.defaults import EPOCHS
 from sdk.compress.recipes import budget
 from sdk.compress.recipes.recipe import Recipe
 from sdk.errors import UnsupportedOperator
@@ -28,7 +29,7 @@ def strongest(
     learn: Dataset | None,
     *,
     samples: int | None = None,
-    epochs: int = 30,
+    epochs: int = EPOCHS,
     seconds: float | None = None,
 ) -> tuple[str, str]:
     """(effort, in words why).

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from device_agent.package import reader as package_format
+from sdk.api.board_requests import Demo
 from sdk.api.files.compressing import compress_graph
 from sdk.api.files.golden import golden_pair
 from sdk.api.measuring.measure import measure
 from sdk.compress.recipes.recipe import Recipe
 from sdk.deploy.session import Session, open_session
-from sdk.deploy.target import Target
 from sdk.explain.run import Accuracy, Report
 from sdk.graph.on_host.convert import convert
 from sdk.graph.on_host.evaluate import predict, top1
@@ -30,7 +30,7 @@ from sdk.tools.progress import Progress, silent
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from sdk.api.keywords import TargetOptions
+    from sdk.api.keywords import DemoOptions
 
 GOLDEN_INPUTS = 4  # digits that the board must answer like the host before it takes the model
 
@@ -38,17 +38,13 @@ GOLDEN_INPUTS = 4  # digits that the board must answer like the host before it t
 def run(
     board: str = "local",
     *,
-    sparsity: float = 0.7,
-    clusters: int = 32,
-    samples: int = 1024,
-    seconds: float = 10.0,
     progress: Progress = silent,
-    **target: Unpack[TargetOptions],
+    **options: Unpack[DemoOptions],
 ) -> Report:
-    """Deploys the demo's two networks to ``board`` and returns the report. ``target``:
-    :class:`sdk.deploy.target.Target`."""
-    reach = build(Target, target, function="demo.run")
-    recipe = Recipe(sparsity=sparsity, clusters=clusters)
+    """Deploys the demo's two networks to ``board`` and returns the report. ``options``: see
+    :class:`sdk.api.board_requests.Demo`. Raises TypeError for others."""
+    request = build(Demo, options, function="demo.run")
+    recipe = Recipe(sparsity=request.sparsity, clusters=request.clusters)
     held_out = digits.load_splits()["test"]
     images = held_out.inputs()
     originals, packages = {}, []
@@ -63,7 +59,7 @@ def run(
         package = compress_graph(graph, recipe, name=model.name, metadata=metadata, progress=progress)
         packages.append((model.name, package))
 
-    with open_session(board, reach, progress) as session:
+    with open_session(board, request, progress) as session:
         accuracies = {}
         for name, package in packages:
             golden = golden_pair(package, inputs=images[:GOLDEN_INPUTS])
@@ -72,7 +68,12 @@ def run(
                 session, name, originals[name], package, images, held_out.labels, progress
             )
         return measure(
-            session, packages, samples=samples, seconds=seconds, accuracies=accuracies, progress=progress
+            session,
+            packages,
+            samples=request.samples,
+            seconds=request.seconds,
+            accuracies=accuracies,
+            progress=progress,
         )
 
 

@@ -17,7 +17,7 @@ from device_agent.package.codec.format import MAGIC
 from device_agent.record.measurement import Measurement
 from device_agent.record.profile import KernelTime, Profile
 from device_agent.record.schema import MAX_JSON_BYTES, parse_json
-from sdk.api.board_requests import Threads
+from sdk.api.board_requests import Calibrate, Threads
 from sdk.api.files.packing import inspect_decoded
 from sdk.board.catalogue import user_folder
 from sdk.board.description.records import Board
@@ -25,7 +25,6 @@ from sdk.deploy.agent.profiles import RUNTIMES_WITH_PROFILER, profile_models, ti
 from sdk.deploy.agent.remote_agent import ALL_THREADS
 from sdk.deploy.provision import instructions
 from sdk.deploy.session import Session, open_session
-from sdk.deploy.target import Target
 from sdk.errors import BoardError, DataError, ProvisionError, RemoteError
 from sdk.explain import breakdown, compare, gap, theory
 from sdk.explain.calibration import Calibration, best_rates, experiments
@@ -40,7 +39,7 @@ from sdk.tools.system.files import read_file, write_file
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from sdk.api.keywords import TargetOptions
+    from sdk.api.keywords import CalibrateOptions
 
 #: All isolated operators of one model together get about this long.
 ISOLATED_SECONDS = 12.0
@@ -376,15 +375,16 @@ def _profile_isolated(
 
 
 def calibrate_board(
-    board: str, *, threads: int = 1, progress: Progress = silent, **target: Unpack[TargetOptions]
+    board: str, *, progress: Progress = silent, **options: Unpack[CalibrateOptions]
 ) -> Calibration:
     """Measures what a board can do through its runtime, and keeps it for later reports on this board.
 
-    ``target``: see :class:`sdk.deploy.target.Target`.
+    ``options``: see :class:`sdk.api.board_requests.Calibrate`. Raises TypeError for others.
     """
-    reach = build(Target, target, function="calibrate_board")
+    request = build(Calibrate, options, function="calibrate_board")
+    threads = request.threads
     planned = experiments()
-    with open_session(board, reach, progress) as session:
+    with open_session(board, request, progress) as session:
         progress("calibrate", 0, 0)
         timed = time_models(
             session.agent, [e.model for e in planned], threads=threads, min_samples=200, max_seconds=1.0

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from device_agent.record.schema import family, parse_json
+from sdk.api.file_requests import CompareRuns
 from sdk.api.measuring import size_suite, suites
 from sdk.api.measuring.size_suite import SizeRun
 from sdk.api.measuring.suites import SuiteRun
@@ -17,7 +18,13 @@ from sdk.explain import compare, tuning
 from sdk.explain.run import ModelRecord, Report
 from sdk.explain.tuning import Tuned
 from sdk.report.conditions import problems_of
+from sdk.tools.option import build
 from sdk.tools.system.files import read_file, write_file
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from sdk.api.keywords import CompareRunsOptions
 
 #: A file of a run may be this large: a suite of 30 measurements with 100,000 samples each takes 60 MB.
 MAX_RUN_BYTES = 128 << 20
@@ -98,8 +105,12 @@ def write_html(result: Kept, path: PathLike) -> None:
     write_file(Path(path), page.encode())
 
 
-def compare_runs(old: PathLike, new: PathLike, *, limit: float = 0.05) -> Against:
-    """Models that both runs measured, by name and number of threads. Raises DataError when there are none."""
+def compare_runs(old: PathLike, new: PathLike, **options: Unpack[CompareRunsOptions]) -> Against:
+    """Models that both runs measured, by name and number of threads. Raises DataError when there are none.
+
+    ``options``: see :class:`sdk.api.file_requests.CompareRuns`. Raises TypeError for others.
+    """
+    limit = build(CompareRuns, options, function="compare_runs").limit
     before, after = read_run(old), read_run(new)
     known = {(m.name, t.threads): (m, t) for m in before.models for t in m.measurements}
     comparisons: list[compare.Comparison] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +11,10 @@ from device_agent.record.named_kinds import Positive
 from device_agent.record.named_kinds import Threads as ThreadCount
 from device_agent.record.schema import Held, limits, read, record, write
 from sdk import models
-from sdk.api.board_requests import Threads
+from sdk.api.board_requests import RunSuite
 from sdk.api.files.golden import golden_pair
 from sdk.api.measuring.measure import measure
 from sdk.deploy.session import Session, open_session
-from sdk.deploy.target import Target
 from sdk.errors import DataError, ModelError
 from sdk.explain.run import Report
 from sdk.explain.suites import SUITES, Member, Size, Suite, chosen_members, size_text
@@ -50,7 +48,7 @@ class SuiteRow:
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from sdk.api.keywords import TargetOptions
+    from sdk.api.keywords import RunSuiteOptions
 
     SizedReports = tuple[tuple[str, Report], ...]
 else:
@@ -81,36 +79,30 @@ def run_suite(
     board: str,
     suite: str | Suite,
     *,
-    sizes: Sequence[Size] | None = None,
-    networks: Sequence[str] | None = None,
-    threads: Threads | Sequence[Threads] = 1,
-    samples: int = 1024,
-    seconds: float = 10.0,
-    profile: bool = False,
     progress: Progress = silent,
-    **target: Unpack[TargetOptions],
+    **options: Unpack[RunSuiteOptions],
 ) -> SuiteRun:
     """Builds the suite's networks with fresh weights (their times do not depend on them) and measures them.
 
-    ``networks`` picks some by their names in the zoo. ``target``: see :class:`sdk.deploy.target.Target`. Raises
-    ModelError for an unknown suite or network.
+    ``networks`` picks some by their names in the zoo. ``options``: see :class:`sdk.api.board_requests.RunSuite`.
+    Raises TypeError for others, and ModelError for an unknown suite or network.
     """
-    reach = build(Target, target, function="run_suite")
+    request = build(RunSuite, options, function="run_suite")
     chosen = _suite(suite) if isinstance(suite, str) else suite
-    if networks is not None:
-        chosen = replace(chosen, members=chosen_members(chosen.members, networks))
+    if request.networks is not None:
+        chosen = replace(chosen, members=chosen_members(chosen.members, request.networks))
     runs: list[tuple[str, Report]] = []
     rows: list[SuiteRow] = []
-    with open_session(board, reach, progress) as session:
-        for size in sizes or chosen.sizes:
+    with open_session(board, request, progress) as session:
+        for size in request.sizes or chosen.sizes:
             deployed = [_deploy(session, member, size, progress) for member in chosen.members]
             report = measure(
                 session,
                 deployed,
-                threads=threads,
-                samples=samples,
-                seconds=seconds,
-                profile=profile,
+                threads=request.threads,
+                samples=request.samples,
+                seconds=request.seconds,
+                profile=request.profile,
                 progress=progress,
             )
             runs.append((size_text(size), report))

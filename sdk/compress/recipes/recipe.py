@@ -16,6 +16,7 @@ import numpy as np
 from device_agent.record.kinds import Number, TableKind, Text, shown
 from device_agent.record.named_kinds import Share, Size, TensorName
 from device_agent.record.schema import Held, limits, record, write
+from sdk.compress.defaults import CLUSTERS, SPARSITY
 from sdk.compress.rewrite.dead_channels import drop_dead_channels
 from sdk.compress.rewrite.equalise import equalise
 from sdk.compress.rewrite.short_names import shorten_names
@@ -92,9 +93,9 @@ class Recipe:
     centroids of a layer.
     """
 
-    sparsity: Share = 0.7  # share of the selected weights that becomes zero
+    sparsity: Share = SPARSITY  # share of the selected weights that becomes zero
     scope: str = field(default="layer", metadata=limits(choices=SCOPES))  # where magnitudes are compared
-    clusters: int = 32  # centroids per layer, zero included
+    clusters: int = CLUSTERS  # centroids per layer, zero included
     effort: str = field(default="none", metadata=limits(choices=EFFORTS))
     price: Price = 0.0  # nats per bit; for "train" 0 counts none
     samples: int = 0  # of the data set, taken evenly

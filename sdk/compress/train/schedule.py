@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sdk.compress.defaults import EPOCHS
+
 PRUNE_UNTIL, FIX_FROM, SHARE_FROM = 0.5, 0.65, 0.8  # of all epochs
 SHARED_RATE = 0.2  # of the learning rate, once centroids are trained: their gradients are sums
 
@@ -19,7 +21,7 @@ class Tuning:
 
     sparsity: float
     clusters: int  # centroids per layer, zero included
-    epochs: int = 30
+    epochs: int = EPOCHS
     batch: int = 128
     rate: float = 1e-3  # Adam's
     decay: float = 1e-5  # L2, decoupled
