@@ -68,13 +68,15 @@ if TYPE_CHECKING:
     ReleaseName = str
     Environments = tuple[str, ...]
     Reason = str
+    Title = str
 else:
     ReleaseName = Text(64, 1, NAME.pattern, _NAME_WORDS)
     Environments = _EnvironmentList()
     Reason = Words(300)
+    Title = Words()
 
 
-@record(RELEASE_SCHEMA, "the manifest of a release", StoreError, left_out=("signature_sha256",))
+@record(RELEASE_SCHEMA, "the manifest of a release", StoreError, left_out=("signature_sha256", "title"))
 @dataclass(frozen=True)
 class Release:
     """A manifest: the package, the parts it is joined from, and the golden pair that its health check runs."""
@@ -90,6 +92,8 @@ class Release:
     golden_tolerance: float = field(default=0.0, metadata=limits(low=0.0, high=1e300))
     #: Blob holding a signature of the package (device_agent.package.signature).
     signature_sha256: Sha256 | None = None
+    #: What people call it, where that cannot be ``name``.
+    title: Title | None = None
 
     @property
     def id(self) -> str:

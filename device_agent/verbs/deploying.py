@@ -45,6 +45,7 @@ def slot_json(store: Store, slot: Slot) -> dict[str, Any]:
         current = None
     record["package_sha256"] = current.package_sha256 if current else None
     record["package_bytes"] = current.size if current else None
+    record["title"] = current.title if current else None
     return record
 
 

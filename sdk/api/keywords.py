@@ -290,6 +290,7 @@ class DeployOptions(TypedDict, total=False):
     known_hosts: Path | None
     runtime: str | None
     kernel: str
+    name: str | None
     keep_on_trial: bool
     keep: int | None
     limits: CheckLimits
@@ -321,6 +322,7 @@ class DeployFleetOptions(TypedDict, total=False):
 
     group: str | None
     board: str | None
+    name: str | None
     plan: RolloutPlan | None
     keep: int | None
     limits: CheckLimits

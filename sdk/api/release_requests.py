@@ -26,6 +26,9 @@ SERVICE = "service"
 class Deploy(Target):
     """How a release comes to one board, and what it may need there."""
 
+    name: str | None = option(
+        None, help="what to call it there (default: as the package says, else as its file)", metavar="NAME"
+    )
     keep_on_trial: bool = option(False, help="check it, but leave the old one running until `sdk confirm`")
     keep: int | None = option(
         None,
@@ -81,6 +84,7 @@ class DeployFleet:
 
     group: str | None = same(FleetQuery, "group")
     board: str | None = None
+    name: str | None = same(Deploy, "name")
     plan: RolloutPlan | None = part(RolloutPlan)
     keep: int | None = same(Deploy, "keep")
     limits: CheckLimits = part(CheckLimits)

@@ -192,10 +192,21 @@ class Deployment:
     runtime_version: str
     decode_kernels: tuple[str, ...]
     prepared: Prepared | None = None  # threads and quick start; None where the release ran already
+    title: str | None = None  # what people call it, where that is not its name
+
+    @property
+    def called(self) -> str:
+        """Its name, behind what people call it."""
+        return called(self.name, self.title)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""
         return _plain(self)
+
+
+def called(name: str, title: str | None) -> str:
+    """A release as people know it: ``my model (my-model-76eeb051)``, or its name alone."""
+    return f"{title} ({name})" if title and title != name else name
 
 
 @dataclass(frozen=True)
@@ -229,6 +240,14 @@ class SlotStatus:
     history: tuple[Event, ...]
     older: tuple[str, ...] = ()  # kept since before ``previous``, newest first
     threads: int | None = None  # chosen by measurement for the current release; None where nothing was chosen
+    title: str | None = (
+        None  # what people call the current release, where a board cannot take that as its name
+    )
+
+    @property
+    def called(self) -> str:
+        """Its name, behind what people call it."""
+        return called(self.name, self.title)
 
     @property
     def since(self) -> str | None:
@@ -251,6 +270,7 @@ class SlotStatus:
             history=tuple(Event(e.event, e.release, e.reason, e.unix_seconds) for e in answer.history),
             older=answer.older,
             threads=answer.chosen_threads,
+            title=answer.title,
         )
 
     def to_json(self) -> dict[str, Any]:

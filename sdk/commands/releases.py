@@ -129,8 +129,8 @@ def _releases(arguments: argparse.Namespace) -> None:
             arguments.board, progress=progress, **keywords(Address, arguments)
         ).slots
     if arguments.name is not None:
-        known = ", ".join(slot.name for slot in slots)
-        slots = tuple(slot for slot in slots if slot.name == arguments.name)
+        known = ", ".join(slot.called for slot in slots)
+        slots = tuple(slot for slot in slots if arguments.name in (slot.name, slot.title))
         if not slots:
             raise ArmletError(
                 f"nothing is deployed under the name {arguments.name}", found=known or "nothing"

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+import re
+import unicodedata
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,10 +19,14 @@ import numpy as np
 
 from device_agent.package.codec.table import read_table
 from device_agent.record import release as on_board
+from device_agent.record.kinds import MAX_TEXT
 from device_agent.record.release import MAX_PARTS, Release
 from device_agent.record.schema import canonical
+from device_agent.record.visible import visible
 from sdk.errors import PackageError, RemoteError
 
+#: Hexadecimal digits that tell names apart which look alike to a board.
+_NAME_DIGITS = 8
 #: A file that is not a package is cut into parts of this size.
 PART_BYTES = 1 << 20
 
@@ -64,9 +70,17 @@ class PreparedRelease:
 
 
 def prepare(
-    data: bytes, name: str, *, golden: Golden | None = None, signature: bytes | None = None
+    data: bytes,
+    name: str,
+    *,
+    golden: Golden | None = None,
+    signature: bytes | None = None,
+    title: str | None = None,
 ) -> PreparedRelease:
-    """The release of a package (or ``.tflite``). Raises RemoteError for what no board would take."""
+    """The release of a package (or ``.tflite``). Raises RemoteError for what no board would take.
+
+    ``title``: what people call the model; it is kept where that is not ``name``, but what this was made of.
+    """
     check_name(name)
     parts = split(data)
     if not 1 <= len(parts) <= MAX_PARTS:
@@ -88,6 +102,8 @@ def prepare(
         )
     if signature is not None:
         record = replace(record, signature_sha256=_add(blobs, signature))
+    if title is not None and title != name and release_name(title) == name:
+        record = replace(record, title=visible(title, most=MAX_TEXT))
     return PreparedRelease(record.id, record, blobs)
 
 
@@ -106,6 +122,20 @@ def split(data: bytes) -> list[bytes]:
         return [data[i : i + PART_BYTES] for i in range(0, len(data), PART_BYTES)]
     cuts = sorted({0, table.header_size, *(section.offset for section in table.sections), len(data)})
     return [data[a:b] for a, b in itertools.pairwise(cuts) if a < b]
+
+
+def release_name(name: str) -> str:
+    """A name that boards take, for any text: plain names stay as they are, no two others become the same.
+
+    A name that loses something on the way ends in eight digits of its SHA-256: ``my model`` is ``my-model-76eeb051``.
+    """
+    if on_board.NAME.fullmatch(name):
+        return name
+    text = unicodedata.normalize("NFC", name)  # file systems store the same name in two ways
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_NAME_DIGITS]
+    latin = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", latin)[: 63 - _NAME_DIGITS].strip("-._")
+    return f"{slug or 'model'}-{digest}"
 
 
 def check_name(name: str) -> str:

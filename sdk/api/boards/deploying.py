@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from sdk.deploy.session import open_session
 from sdk.graph.on_host.convert import convert
 from sdk.graph.writer import write_graph
 from sdk.package import pack as packer
+from sdk.package.release import release_name
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system.files import read_file
@@ -42,14 +42,15 @@ def deploy_model(
     ``options``: see :class:`sdk.api.release_requests.Deploy`. Raises TypeError for others.
     """
     request = build(Deploy, options, function="deploy_model")
-    name, package = package_of(source, progress)
-    signature = signing.signature_of(source, package)
+    name, package = package_of(source, progress, name=request.name)
+    signature, title = signing.signature_of(source, package), request.name or title_of(package)
     with open_session(board, request, progress) as session:
         deployed = session.agent.deploy(
             package,
             name,
             golden=remembered_golden(package),
             signature=signature,
+            title=title,
             limits=request.limits,
             keep_on_trial=request.keep_on_trial,
             keep=session.board.keep_releases if request.keep is None else request.keep,
@@ -71,27 +72,33 @@ def deploy_model(
             runtime_version=session.provisioned.runtime_version,
             decode_kernels=session.provisioned.decode_kernels,
             prepared=deployed.prepared,
+            title=title,
         )
 
 
-def package_of(source: PathLike, progress: Progress) -> tuple[str, bytes]:
-    """Name and package bytes of a file that is a package, or a model that becomes one without loss."""
+def package_of(source: PathLike, progress: Progress, *, name: str | None = None) -> tuple[str, bytes]:
+    """Name and package bytes of a file that is a package, or a model that becomes one without loss.
+
+    ``name``: what the release is to be called; None: as the package says, else as its file.
+    """
     path = Path(source)
     if path.is_file():
         data = read_file(path, A_PACKAGE)
         if data.startswith(MAGIC):
-            name = package_format.read(data).metadata.get("name") or path.stem
-            return release_name(str(name)), data
+            return release_name(name or title_of(data) or name_of(path)), data
     progress("convert", 0, 0)
     tflite = write_graph(convert(path))
-    name = release_name(name_of(path))
-    return name, packer.pack(
+    own = name_of(path)
+    return release_name(name or own), packer.pack(
         tflite,
-        metadata={"name": name, **metadata_of_tflite(tflite)},
+        metadata={"name": own, **metadata_of_tflite(tflite)},
         progress=lambda done, total: progress("pack", done, total),
     )
 
 
-def release_name(name: str) -> str:
-    """The name as the board's store takes it."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:64] or "model"
+def title_of(package: bytes) -> str | None:
+    """What a package calls its model, in its own words; None where it says nothing or is no package."""
+    if not package.startswith(MAGIC):
+        return None
+    said = package_format.read(package).metadata.get("name")
+    return said if isinstance(said, str) and said else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sdk.api.boards.deploying import package_of
+from sdk.api.boards.deploying import package_of, title_of
 from sdk.api.files.golden import remembered_golden
 from sdk.api.results import Exported, ExportedRelease
 from sdk.api.values import PathLike
@@ -42,5 +42,9 @@ def _release(source: PathLike, progress: Progress) -> PreparedRelease:
     name, package = package_of(source, progress)
     progress("golden answer", 0, 0)
     return prepare(
-        package, name, golden=remembered_golden(package), signature=signing.signature_of(source, package)
+        package,
+        name,
+        golden=remembered_golden(package),
+        signature=signing.signature_of(source, package),
+        title=title_of(package),
     )

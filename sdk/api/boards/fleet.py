@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sdk.api.boards.deploying import package_of
+from sdk.api.boards.deploying import package_of, title_of
 from sdk.api.boards.fleet_results import (
     FleetBoard,
     FleetBoardRollback,
@@ -39,7 +39,7 @@ from sdk.deploy.provision.provisioning import prefer, read_facts
 from sdk.deploy.session import Session, open_connection, open_session
 from sdk.deploy.target import Target
 from sdk.errors import ArmletError, ConnectionFailed
-from sdk.package.release import Golden, PreparedRelease, prepare
+from sdk.package.release import PreparedRelease, prepare, release_name
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 
@@ -71,7 +71,7 @@ def deploy_fleet(
     request = build(DeployFleet, options, function="deploy_fleet")
     plan = request.plan or RolloutPlan()
     fleet = load_inventory(Path(inventory), board=request.board).select(request.group)
-    release = _release_of(source, request.golden, progress)
+    release = _release_of(source, request, progress)
     hosts = {host.name: host for host in fleet.hosts}
     connections = _Connections()
     push = _Push(release, request, hosts, connections)
@@ -155,7 +155,7 @@ def rollback_fleet(
                 connection,
             ):
                 slot = SlotStatus.from_answer(
-                    agent_of(kind, connection).rollback(name, request.reason, to=request.to)
+                    agent_of(kind, connection).rollback(release_name(name), request.reason, to=request.to)
                 )
                 return FleetBoardRollback(host.name, host.board, host.address, slot)
         except (ArmletError, OSError) as error:
@@ -168,11 +168,17 @@ def rollback_fleet(
 # -- inside ---------------------------------------------------------------------------------------------------------
 
 
-def _release_of(source: PathLike, golden: Golden | None, progress: Progress) -> PreparedRelease:
-    name, package = package_of(source, progress)
+def _release_of(source: PathLike, request: DeployFleet, progress: Progress) -> PreparedRelease:
+    name, package = package_of(source, progress, name=request.name)
     signature = signing.signature_of(source, package)
     progress("golden answer", 0, 0)
-    return prepare(package, name, golden=golden or remembered_golden(package), signature=signature)
+    return prepare(
+        package,
+        name,
+        golden=request.golden or remembered_golden(package),
+        signature=signature,
+        title=request.name or title_of(package),
+    )
 
 
 class _Connections:

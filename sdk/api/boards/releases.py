@@ -20,6 +20,7 @@ from sdk.deploy.agent.remote_agent import RemoteAgent
 from sdk.deploy.session import accepted_agent, agent_folder, open_connection
 from sdk.deploy.target import Target
 from sdk.errors import RemoteError
+from sdk.package.release import release_name
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 
@@ -73,7 +74,7 @@ def rollback_model(
     """
     request = build(Rollback, options, function="rollback_model")
     with board_agent(board, request, progress) as agent:
-        return SlotStatus.from_answer(agent.rollback(name, request.reason, to=request.to))
+        return SlotStatus.from_answer(agent.rollback(release_name(name), request.reason, to=request.to))
 
 
 def confirm_model(
@@ -81,7 +82,7 @@ def confirm_model(
 ) -> SlotStatus:
     """Makes the release on trial the one that runs; raises RemoteError where none is on trial."""
     with board_agent(board, build(Target, target, function="confirm_model"), progress) as agent:
-        return SlotStatus.from_answer(agent.confirm(name))
+        return SlotStatus.from_answer(agent.confirm(release_name(name)))
 
 
 def require_signatures(

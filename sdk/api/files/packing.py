@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -81,7 +82,7 @@ def pack_model(
             hint="Other kinds go through `sdk convert` or `sdk compress`.",
         )
     usage = metadata_of_tflite(tflite, preprocess=request.preprocess, labels=request.labels)
-    metadata = {"name": source.stem, **usage}
+    metadata = {"name": name_of(source), **usage}
     notes = usage_notes(readable_part(tflite))
     started = time.perf_counter()
     data = packer.pack(tflite, metadata=metadata, progress=lambda i, n: progress("pack", i, n))
@@ -254,4 +255,5 @@ def _write_graph(graph: Graph, source: str, output: Path) -> Converted:
 
 def name_of(source: PathLike) -> str:
     """The name that a file gives its model."""
-    return Path(source).stem or Path(source).name
+    name = Path(source).stem or Path(source).name
+    return os.fsencode(name).decode("utf-8", "backslashreplace")  # names of files need not be text

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from device_agent.package import reader as package_format
 from sdk.api.board_requests import Bench
-from sdk.api.boards.deploying import package_of, release_name
+from sdk.api.boards.deploying import package_of
 from sdk.api.files.golden import remembered_golden
 from sdk.api.files.packing import name_of
 from sdk.api.measuring.measure import measure
@@ -20,6 +20,7 @@ from sdk.explain.suites import Size, size_text
 from sdk.graph.on_host.input_size import at_size
 from sdk.graph.reader import read_graph
 from sdk.graph.writer import write_graph
+from sdk.package.release import release_name
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 

@@ -15,7 +15,6 @@ from device_agent.record.measurement import Measurement
 from device_agent.record.preprocess import Preprocess
 from device_agent.record.usage import Usage
 from sdk.api.board_requests import Tune
-from sdk.api.boards.deploying import release_name
 from sdk.api.files.compressing import packed
 from sdk.api.files.golden import golden_pair
 from sdk.api.files.packing import name_of
@@ -37,7 +36,7 @@ from sdk.graph.on_host.data import has_splits, load_dataset
 from sdk.graph.on_host.evaluate import predict, top1
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
-from sdk.package.release import Golden
+from sdk.package.release import Golden, release_name
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system.files import write_file

@@ -179,6 +179,7 @@ class SlotAnswer:
     package_sha256: Sha256 | None = None
     package_bytes: Count | None = None
     threads: Mapping[Sha256, ThreadChoice] | None = None
+    title: Words | None = None
 
     @property
     def chosen_threads(self) -> int | None:

@@ -114,6 +114,7 @@ class RemoteAgent:
         *,
         golden: Golden | None = None,
         signature: bytes | None = None,
+        title: str | None = None,
         limits: CheckLimits = NO_LIMITS,
         keep_on_trial: bool = False,
         keep: int | None = None,
@@ -123,10 +124,11 @@ class RemoteAgent:
 
         ``signature`` is for boards that take signed packages only (:mod:`sdk.board.ssh.signing`). ``keep``: how
         many releases of that name the board keeps, the current one included; None: as many as before, at first 2.
+        ``title``: what people call the model, shown where it is another text than ``name``.
         Raises RemoteError when the check does not pass; the release before it then still runs.
         """
         return self.install(
-            prepare(data, name, golden=golden, signature=signature),
+            prepare(data, name, golden=golden, signature=signature, title=title),
             limits=limits,
             keep_on_trial=keep_on_trial,
             keep=keep,

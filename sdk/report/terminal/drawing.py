@@ -201,7 +201,7 @@ def deployed(result: Any) -> RenderableType:
     difference = result.largest_difference
     check = "not needed" if difference is None else f"outputs within {difference:.2g} of the host's"
     return Group(
-        Text(f"{result.name} {state} on {result.address}"),
+        Text(f"{result.called} {state} on {result.address}"),
         _facts(
             ("sent", f"{bytes_text(result.sent_bytes)} of {bytes_text(result.package_bytes)}"),
             (

@@ -104,7 +104,7 @@ def fleet_overview(result: Any) -> RenderableType:
             state = "on trial" if slot.trial else "confirmed" if slot.current else "none"
             table.add_row(
                 board.name,
-                slot.name,
+                slot.called,
                 slot.current[:SHORT] if slot.current else "-",
                 _state(state),
                 *runtime,

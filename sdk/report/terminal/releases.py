@@ -43,7 +43,7 @@ def board_overview(result: Any) -> RenderableType:
             if release
         ]
         table.add_row(
-            slot.name,
+            slot.called,
             _short(slot.current),
             "-" if slot.package_bytes is None else bytes_text(slot.package_bytes),
             slot.since or "-",
@@ -70,7 +70,7 @@ def releases(slots: Sequence[Any]) -> RenderableType:
         ]
         if slot.threads is not None:
             now.append(f"{slot.threads} thread{'s' if slot.threads != 1 else ''}")
-        parts.append(Text(f"{slot.name}: {', '.join(now) or 'nothing runs'}", style="bold"))
+        parts.append(Text(f"{slot.called}: {', '.join(now) or 'nothing runs'}", style="bold"))
         table = _table(("when", "left"), ("event", "left"), ("release", "left"), ("reason", "left"))
         for event in slot.history:
             table.add_row(event.when, event.event, _short(event.release), event.reason)
@@ -82,7 +82,7 @@ def slot_changed(slot: Any) -> RenderableType:
     """What a rollback or a confirmation came to."""
     size = "" if slot.package_bytes is None else f", {bytes_text(slot.package_bytes)}"
     back = f"; {_short(slot.previous)} is what `sdk rollback` goes back to" if slot.previous else ""
-    return Text(f"{slot.name}: {_short(slot.current)} is what runs now{size}{back}")
+    return Text(f"{slot.called}: {_short(slot.current)} is what runs now{size}{back}")
 
 
 def signed(result: Any) -> RenderableType:

@@ -144,3 +144,20 @@ def test_a_clock_that_says_something_impossible_stops_no_status():
     event = Event("confirmed", "a" * 64, "", 1e12)
     assert event.when == "?"
     assert SlotStatus("net", "a" * 64, None, None, None, None, (event,)).since == "?"
+
+
+@pytest.mark.ssh
+def test_models_whose_names_a_board_cannot_take_are_two_and_can_be_recognised(models, tmp_path, capsys):
+    first, second = tmp_path / "模型.tflite", tmp_path / "图像.tflite"
+    first.write_bytes(models[0].read_bytes())
+    second.write_bytes(models[1].read_bytes())
+    names = [answer(capsys, "deploy", path)["name"] for path in (first, second)]
+    named = answer(capsys, "deploy", second, "--name", "my cam (1)")["name"]
+    assert len({*names, named}) == 3
+    assert named.startswith("my-cam-1-")
+    status = {slot["name"]: slot["title"] for slot in answer(capsys, "status")["slots"]}
+    assert status == {names[0]: "模型", names[1]: "图像", named: "my cam (1)"}
+    assert "模型" in shown(capsys, "status")
+    assert "my cam (1)" in shown(capsys, "releases", "my cam (1)")
+    answer(capsys, "deploy", models[2], "--name", "模型")
+    assert answer(capsys, "rollback", "模型")["name"] == names[0]
