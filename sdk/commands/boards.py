@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 from sdk.api.board_requests import AddBoard, Calibrate, FetchRuntimes
 from sdk.commands.arguments import board_argument, board_arguments
 from sdk.commands.options import add_options, keywords
-from sdk.commands.output import print_result, progress_bar, show
+from sdk.commands.output import progress_bar, show
 from sdk.commands.register import add_command
+from sdk.commands.results import AddedBoard, FetchedRuntimes, KnownBoards, SignaturePolicy, StoppedBoard
 from sdk.deploy.target import Address
 
 
@@ -97,10 +97,7 @@ def _register_connected(board_commands: Any) -> None:
 def _boards(arguments: argparse.Namespace) -> None:
     from sdk.board.catalogue import list_boards
 
-    boards = list_boards()
-    print_result(
-        arguments, [dataclasses.asdict(board) for board in boards], lambda terminal: terminal.boards(boards)
-    )
+    show(arguments, KnownBoards(list_boards()))
 
 
 def _board_fetch(arguments: argparse.Namespace) -> None:
@@ -108,7 +105,7 @@ def _board_fetch(arguments: argparse.Namespace) -> None:
 
     with progress_bar(arguments) as progress:
         fetched = fetch_runtimes(arguments.board, **keywords(FetchRuntimes, arguments), progress=progress)
-    print_result(arguments, [f.to_json() for f in fetched], lambda terminal: terminal.fetched(fetched))
+    show(arguments, FetchedRuntimes(fetched))
 
 
 def _board_probe(arguments: argparse.Namespace) -> None:
@@ -125,11 +122,7 @@ def _board_add(arguments: argparse.Namespace) -> None:
     with progress_bar(arguments) as progress:
         probed = probing.probe_board(progress=progress, **keywords(Address, arguments))
     path = probing.add_board(arguments.name, probed, **keywords(AddBoard, arguments))
-    print_result(
-        arguments,
-        {"board": arguments.name, "path": str(path), "warnings": list(probed.proposal.warnings)},
-        lambda _: "\n".join([str(path), *(f"note: {warning}" for warning in probed.proposal.warnings)]),
-    )
+    show(arguments, AddedBoard(arguments.name, path, tuple(probed.proposal.warnings)))
 
 
 def _board_start(arguments: argparse.Namespace) -> None:
@@ -144,10 +137,7 @@ def _board_stop(arguments: argparse.Namespace) -> None:
     from sdk.board import virtual as virtual_board
 
     stopped = virtual_board.stop(arguments.board)
-    text = "stopped" if stopped else "was not running"
-    print_result(
-        arguments, {"board": arguments.board, "stopped": stopped}, lambda _: f"{arguments.board} {text}"
-    )
+    show(arguments, StoppedBoard(arguments.board, stopped))
 
 
 def _board_status(arguments: argparse.Namespace) -> None:
@@ -164,13 +154,7 @@ def _board_require_signatures(arguments: argparse.Namespace) -> None:
         releases.require_signatures(
             arguments.board, arguments.allowed_signers, progress=progress, **keywords(Address, arguments)
         )
-    required = arguments.allowed_signers is not None
-    text = "takes packages only that are signed by one of them" if required else "takes packages from anyone"
-    print_result(
-        arguments,
-        {"board": arguments.board, "requires_signatures": required},
-        lambda _: f"{arguments.board} {text}",
-    )
+    show(arguments, SignaturePolicy(arguments.board, arguments.allowed_signers is not None))
 
 
 def _board_calibrate(arguments: argparse.Namespace) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 from sdk.api.release_requests import Export
 from sdk.commands.options import add_options, keywords
-from sdk.commands.output import print_result, progress_bar, show
+from sdk.commands.output import progress_bar, show
 from sdk.commands.register import add_command
+from sdk.commands.results import NativeLibraries
 
 
 def register(commands: Any) -> None:
@@ -70,8 +71,4 @@ def _native(arguments: argparse.Namespace) -> None:
     from sdk.deploy import native
 
     results = native.build(arguments.output, arguments.target or [platform.machine()])
-    print_result(
-        arguments,
-        {"libraries": [result.to_json() for result in results]},
-        lambda terminal: terminal.native_libraries(results),
-    )
+    show(arguments, NativeLibraries(results))

@@ -13,8 +13,9 @@ from sdk.api.compress_request import Compress
 from sdk.api.file_requests import Convert, DescribeZoo, Pack, Sign, UnpackPackage, Verify, WriteZoo
 from sdk.commands.arguments import model_argument, output_argument
 from sdk.commands.options import add_options, keywords, request
-from sdk.commands.output import print_result, progress_bar, show
+from sdk.commands.output import progress_bar, show
 from sdk.commands.register import add_command
+from sdk.commands.results import Networks, Verified
 
 
 def register(commands: Any) -> None:
@@ -193,12 +194,11 @@ def _zoo(arguments: argparse.Namespace) -> None:
     from sdk.api.files.packing import describe_zoo_model, list_zoo, write_zoo_model
 
     if arguments.network is None:
-        networks = list_zoo()
-        print_result(arguments, [n.to_json() for n in networks], lambda terminal: terminal.zoo(networks))
+        show(arguments, Networks(list_zoo()))
         return
     if arguments.output is None:
         network = describe_zoo_model(arguments.network, **keywords(DescribeZoo, arguments))
-        print_result(arguments, network.to_json(), lambda terminal: terminal.zoo([network]))
+        show(arguments, network)
         return
     with progress_bar(arguments) as progress:
         result = write_zoo_model(
@@ -218,4 +218,4 @@ def _verify(arguments: argparse.Namespace) -> None:
     from sdk.api.files import signatures
 
     result = signatures.verify_package(arguments.package, **keywords(Verify, arguments))
-    print_result(arguments, result.to_json(), lambda terminal: terminal.verified(result))
+    show(arguments, Verified(result))

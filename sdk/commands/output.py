@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from device_agent.record.visible import visible
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 #: Tables are complete on so many; on fewer they would lose digits, so there the terminal may break their lines itself.
 LEAST_COLUMNS = 80
@@ -34,7 +35,19 @@ DRAWN_AS = {
     "sdk.api.results.Signed": "signed",
     "sdk.api.results.SlotStatus": "slot_changed",
     "sdk.api.results.UnpackedFile": "unpacked",
+    "sdk.api.results.ZooModel": "zoo_network",
     "sdk.board.virtual.Status": "board_status",
+    "sdk.commands.results.AddedBoard": "added_board",
+    "sdk.commands.results.FetchedRuntimes": "fetched",
+    "sdk.commands.results.Histories": "releases",
+    "sdk.commands.results.KnownBoards": "boards",
+    "sdk.commands.results.NativeLibraries": "native_libraries",
+    "sdk.commands.results.Networks": "zoo",
+    "sdk.commands.results.RemovedService": "service_removed",
+    "sdk.commands.results.ServedDeployment": "deployed_as_service",
+    "sdk.commands.results.SignaturePolicy": "signature_policy",
+    "sdk.commands.results.StoppedBoard": "stopped_board",
+    "sdk.commands.results.Verified": "verified",
     "sdk.deploy.agent.services.Service": "service",
     "sdk.deploy.agent.services.Services": "services",
     "sdk.explain.calibration.Calibration": "calibration",
@@ -45,25 +58,32 @@ DRAWN_AS = {
 }
 
 
-def show(arguments: argparse.Namespace, result: Any, **how: Any) -> None:
-    """A result: as JSON, or drawn as its type is; ``how`` goes to what draws it."""
-    document = result.to_json() if hasattr(result, "to_json") else asdict(result)
-    kind = type(result)
-    renderer = DRAWN_AS[f"{kind.__module__}.{kind.__qualname__}"]
-    print_result(arguments, document, lambda terminal: getattr(terminal, renderer)(result, **how))
+class Result(Protocol):
+    """What a command shows: a record that says what a machine gets, and whose type names what draws it."""
+
+    def to_json(self) -> Any:
+        """JSON-ready."""
+        ...
 
 
-def print_result(arguments: argparse.Namespace, document: Any, render: Callable[[Any], Any]) -> None:
-    """One JSON document for machines, or what ``render`` makes of :mod:`sdk.report.terminal.drawing` for people."""
+def show(arguments: argparse.Namespace, result: Result, **how: bool) -> None:
+    """A result: one JSON document for machines, or drawn as its type is; ``how`` goes to what draws it."""
     if arguments.json:
-        print(json.dumps(document, indent=2, sort_keys=False))
+        print(json.dumps(result.to_json(), indent=2, sort_keys=False))
         return
     from sdk.report.terminal import drawing as terminal
+
+    kind = type(result)
+    draw(getattr(terminal, DRAWN_AS[f"{kind.__module__}.{kind.__qualname__}"])(result, **how))
+
+
+def draw(renderable: RenderableType) -> None:
+    """Prints what :mod:`sdk.report.terminal.drawing` made, at least so wide that no table loses digits."""
     from sdk.tools.system.terminal import Terminal
 
     console = Terminal()
     console.width = max(console.width, LEAST_COLUMNS)
-    console.print(render(terminal))
+    console.print(renderable)
 
 
 def say(kind: str, text: object) -> None:

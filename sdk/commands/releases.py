@@ -21,8 +21,9 @@ from sdk.api.release_requests import (
 from sdk.commands import fleet, services
 from sdk.commands.arguments import board_argument, board_arguments
 from sdk.commands.options import add_options, keywords
-from sdk.commands.output import print_result, progress_bar, show
+from sdk.commands.output import progress_bar, show
 from sdk.commands.register import add_command
+from sdk.commands.results import Histories
 from sdk.deploy.target import Address, Target
 
 
@@ -135,7 +136,7 @@ def _releases(arguments: argparse.Namespace) -> None:
             raise ArmletError(
                 f"nothing is deployed under the name {arguments.name}", found=known or "nothing"
             )
-    print_result(arguments, [slot.to_json() for slot in slots], lambda terminal: terminal.releases(slots))
+    show(arguments, Histories(slots))
 
 
 def _rollback(arguments: argparse.Namespace) -> int | None:

@@ -9,8 +9,9 @@ from device_agent.errors import ArmletError
 from sdk.api.release_requests import InstallService
 from sdk.commands.arguments import board_arguments
 from sdk.commands.options import keywords
-from sdk.commands.output import print_result, progress_bar, say, show
+from sdk.commands.output import progress_bar, say, show
 from sdk.commands.register import add_command
+from sdk.commands.results import RemovedService, ServedDeployment
 from sdk.deploy.target import Address
 
 EXIT_BAD_INPUT = 2
@@ -49,12 +50,10 @@ def deployed_as_service(arguments: argparse.Namespace, deployment: Any) -> int:
                 arguments.board, deployment.name, **keywords(InstallService, arguments), progress=progress
             )
     except ArmletError as error:
-        document = {**deployment.to_json(), "service": error.to_json()}
-        print_result(arguments, document, lambda terminal: terminal.deployed(deployment))
+        show(arguments, ServedDeployment(deployment, None, error))
         say("error", f"it is deployed, and is no service: {error}")
         return EXIT_BAD_INPUT
-    document = {**deployment.to_json(), "service": installed.to_json()}
-    print_result(arguments, document, lambda terminal: terminal.deployed_as_service(deployment, installed))
+    show(arguments, ServedDeployment(deployment, installed))
     return 0
 
 
@@ -93,5 +92,4 @@ def _remove(arguments: argparse.Namespace) -> None:
         removed = services.remove_service(
             arguments.board, arguments.name, progress=progress, **keywords(Address, arguments)
         )
-    document = {"name": arguments.name, "removed": removed}
-    print_result(arguments, document, lambda terminal: terminal.service_removed(arguments.name, removed))
+    show(arguments, RemovedService(arguments.name, removed))

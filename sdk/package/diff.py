@@ -7,7 +7,8 @@ Pure: bytes in, a record out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from device_agent.package.codec.contents import Package, Section, read, section_digests
 from device_agent.package.codec.table import read_table
@@ -43,6 +44,10 @@ class PackageDiff:
     size_after: int
     sent_size: int
     kept_size: int
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
 
 
 def compare_packages(before: bytes, after: bytes) -> PackageDiff:

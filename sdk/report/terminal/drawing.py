@@ -22,6 +22,9 @@ from sdk.report.terminal.gap import calibration as calibration
 from sdk.report.terminal.gap import evaluation as evaluation
 from sdk.report.terminal.gap import size_suite as size_suite
 from sdk.report.terminal.gap import suite as suite
+from sdk.report.terminal.outcomes import added_board as added_board
+from sdk.report.terminal.outcomes import signature_policy as signature_policy
+from sdk.report.terminal.outcomes import stopped_board as stopped_board
 from sdk.report.terminal.releases import board_overview as board_overview
 from sdk.report.terminal.releases import releases as releases
 from sdk.report.terminal.releases import signed as signed
@@ -123,7 +126,7 @@ def _accuracy_line(accuracy: Accuracy) -> str:
     )
 
 
-def fetched(results: Sequence[Any]) -> RenderableType:
+def fetched(result: Any) -> RenderableType:
     """One line a runtime."""
     return Group(
         *(
@@ -131,7 +134,7 @@ def fetched(results: Sequence[Any]) -> RenderableType:
                 f"{r.runtime} {r.runtime_version} for {r.board} (Python {r.python}, {r.architecture}): "
                 f"{bytes_text(r.archive_bytes)} ready to push"
             )
-            for r in results
+            for r in result.runtimes
         )
     )
 
@@ -216,9 +219,10 @@ def deployed(result: Any) -> RenderableType:
     )
 
 
-def deployed_as_service(result: Any, installed: Any) -> RenderableType:
-    """The same, and where it is served."""
-    return Group(deployed(result), installed_service(installed))
+def deployed_as_service(result: Any) -> RenderableType:
+    """The same, and where it is served, if it is."""
+    done = deployed(result.deployment)
+    return done if result.error else Group(done, installed_service(result.service))
 
 
 def _prepared(prepared: Any) -> list[tuple[str, str]]:
@@ -325,8 +329,17 @@ def package_diff(result: Any) -> RenderableType:
 # -------------------------------------------------------------------------------------------------- catalogues
 
 
-def zoo(networks: Sequence[Any]) -> RenderableType:
+def zoo(result: Any) -> RenderableType:
     """Networks with parameters and MACs."""
+    return _networks(result.networks)
+
+
+def zoo_network(result: Any) -> RenderableType:
+    """One network with parameters and MACs."""
+    return _networks([result])
+
+
+def _networks(networks: Sequence[Any]) -> RenderableType:
     table = _table(None, "network", "<paper", "input", "classes", "parameters", "MACs")
     options = Table.grid(padding=(0, 2))
     for n in networks:
@@ -343,10 +356,10 @@ def zoo(networks: Sequence[Any]) -> RenderableType:
     return Group(table, Text("Options, with what the table counts:", style="dim"), options)
 
 
-def boards(known: Sequence[Any]) -> RenderableType:
+def boards(result: Any) -> RenderableType:
     """The catalogue: cores, peaks, bandwidth."""
     table = _table(None, "board", "~what it is", "~cores", "GFLOP/s", "GB/s", "<runtime")
-    for board in known:
+    for board in result.boards:
         clusters = " + ".join(f"{len(c.cpus)}x {c.core.removeprefix('Cortex-')}" for c in board.clusters)
         peak = max((c.peak_fp32_gflops_per_core.value for c in board.clusters), default=None)
         bandwidth = board.memcpy_gigabytes_per_second

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -13,13 +12,14 @@ from sdk.report.terminal.tables import table as _table
 from sdk.report.units import bytes_text
 
 
-def native_libraries(results: Sequence[Any]) -> RenderableType:
+def native_libraries(result: Any) -> RenderableType:
     """A row for every target: where its library is, and what it takes."""
-    table: Table = _table(f"libarmlet {results[0].version}", "target", "~folder", "shared", "static")
-    for result in results:
-        sizes = {name.rpartition("/")[2].partition(".")[2]: size for name, size in result.sizes.items()}
+    libraries = result.libraries
+    table: Table = _table(f"libarmlet {libraries[0].version}", "target", "~folder", "shared", "static")
+    for library in libraries:
+        sizes = {name.rpartition("/")[2].partition(".")[2]: size for name, size in library.sizes.items()}
         shared = next(size for suffix, size in sizes.items() if suffix.startswith("so."))
-        table.add_row(result.machine, result.folder, bytes_text(shared), bytes_text(sizes["a"]))
+        table.add_row(library.machine, library.folder, bytes_text(shared), bytes_text(sizes["a"]))
     return table
 
 

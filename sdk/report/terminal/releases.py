@@ -52,8 +52,9 @@ def board_overview(result: Any) -> RenderableType:
     return Group(*lines, table, *_reverts(result.slots))
 
 
-def releases(slots: Sequence[Any]) -> RenderableType:
+def releases(result: Any) -> RenderableType:
     """Everything that is remembered of each name, oldest first."""
+    slots = result.slots
     if not slots:
         return Text("nothing is deployed")
     parts: list[RenderableType] = []
@@ -92,7 +93,7 @@ def signed(result: Any) -> RenderableType:
 
 def verified(result: Any) -> RenderableType:
     """A signature that is right."""
-    return Text(f"{result.package}: signed by {result.signer}")
+    return Text(f"{result.signed.package}: signed by {result.signed.signer}")
 
 
 def _reverts(slots: Sequence[Any]) -> list[RenderableType]:

@@ -33,9 +33,9 @@ def service(result: Any) -> RenderableType:
     return Text(f"{result.name}: {_state(result)}")
 
 
-def service_removed(name: str, removed: bool) -> RenderableType:
+def service_removed(result: Any) -> RenderableType:
     """What a removal came to."""
-    return Text(f"{name} is no service any more" if removed else f"{name} was no service")
+    return Text(f"{result.name} {'is no service any more' if result.removed else 'was no service'}")
 
 
 def installed_service(installed: Any) -> RenderableType:

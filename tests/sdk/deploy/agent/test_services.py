@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sdk.cli import main
+from sdk.commands.results import RemovedService
 from sdk.deploy.agent import services as remote_service
 from sdk.errors import RemoteError
 from sdk.graph.writer import write_graph
@@ -185,7 +186,7 @@ def test_what_a_board_says_of_a_service_is_shown():
         terminal.services(listed),
         terminal.services(remote_service.Services((), False)),
         terminal.service(listed.services[0]),
-        terminal.service_removed("net", True),
+        terminal.service_removed(RemovedService("net", True)),
         terminal.installed_service(installed),
     ):
         console.print(shown)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from rich.text import Text
 
 from device_agent.record.visible import visible
 from sdk.cli import main
-from sdk.commands.output import print_result
+from sdk.commands.output import draw
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from sdk.report.page.fill import fill
@@ -109,5 +108,5 @@ def test_what_is_printed_keeps_its_digits_however_narrow_the_terminal_is(
     for _ in range(5):
         table.add_column(no_wrap=True)
     table.add_row(*[digits] * 5)
-    print_result(Namespace(json=False), {}, lambda drawing: table)
+    draw(table)
     assert capsys.readouterr().out.count(digits) == 5
