@@ -47,7 +47,7 @@ def _fail(error: ArmletError, arguments: argparse.Namespace) -> int:
     say("error", error)
     if arguments.json:
         print(json.dumps(error.to_json()))
-    return EXIT_BAD_INPUT
+    return getattr(error, "exit_status", EXIT_BAD_INPUT)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 
 ModelError              the model file is missing, broken or of a kind that is not read
 ├── UnsupportedOperator the graph holds something that this stage cannot carry; it is named
+├── NothingToCompress   no layer of the model can be compressed
 BoardError              the board is unknown or its file is wrong
 InventoryError          the list of a fleet's boards is wrong
 RolloutError            a rollout cannot begin
@@ -24,6 +25,12 @@ class ModelError(ArmletError):
 
 class UnsupportedOperator(ModelError):
     """The graph holds an operator, a type or a feature that this stage cannot carry."""
+
+
+class NothingToCompress(ModelError):
+    """No layer of the model can be compressed: a package of it would be what `sdk pack` writes."""
+
+    exit_status = 1
 
 
 class BoardError(ArmletError):
@@ -61,6 +68,7 @@ __all__ = [
     "DataError",
     "InventoryError",
     "ModelError",
+    "NothingToCompress",
     "PackageError",
     "ProvisionError",
     "RemoteError",

@@ -117,15 +117,15 @@ ROOMS: dict[str, Room] = {
     "sdk.report.terminal": _room("device_agent.record sdk.package sdk.explain sdk.report", pure=True),
     "sdk.report.page": _room("device_agent.record sdk.explain sdk.report sdk.report.terminal", pure=True),
     "sdk.api": _room(
-        "sdk.tools sdk.package sdk.board.description sdk.compress sdk.explain sdk.deploy.agent "
-        "sdk.deploy.fleet sdk.deploy"
+        "sdk.tools sdk.package sdk.board.description sdk.compress sdk.compress.weights sdk.explain "
+        "sdk.deploy.agent sdk.deploy.fleet sdk.deploy"
     ),
     "sdk.api.files": _room(
         "device_agent.record device_agent.package.codec device_agent.package sdk.errors "
         "sdk.tools sdk.tools.system sdk.graph.embedded sdk.graph sdk.graph.on_host sdk.models sdk.package "
-        "sdk.board.description sdk.board.ssh sdk.board sdk.compress sdk.compress.rewrite "
-        "sdk.compress.board_form sdk.compress.recipes sdk.explain sdk.deploy.provision "
-        "sdk.api"
+        "sdk.board.description sdk.board.ssh sdk.board sdk.compress sdk.compress.weights "
+        "sdk.compress.rewrite sdk.compress.board_form sdk.compress.recipes sdk.explain "
+        "sdk.deploy.provision sdk.api"
     ),
     "sdk.api.boards": _room(
         "device_agent.package.codec device_agent.package sdk.errors sdk.tools "

@@ -132,6 +132,10 @@ class Compress:
     )
     int8: bool = option(False, help="8-bit weights and values; ranges are taken from --data", group=REACH)
 
+    allow_unchanged: bool = option(
+        False, help="where no layer can be compressed: write the package all the same", group=REACH
+    )
+
     trials: int | None = option(
         None,
         help="try so many recipes (default with --storage: 30)",

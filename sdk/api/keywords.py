@@ -143,6 +143,7 @@ class CompressOptions(TypedDict, total=False):
     equalise: bool
     correct_biases: bool
     int8: bool
+    allow_unchanged: bool
     trials: int | None
     storage: str | None
     study: str | None

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from sdk.compress.weights.left_alone import Reach
 from sdk.deploy.agent.answers import Prepared, SlotAnswer
 from sdk.explain.run import Accuracy
 from sdk.package.inspection import Inspection
@@ -123,6 +124,9 @@ class Compressed:
     form: str = ""  # "sparse" or "dense" where the graph was put into the form for a board
     passes: tuple[dict[str, Any], ...] = ()  # name, applied, reason, of the passes that did that
     notes: tuple[str, ...] = ()  # what of the model's own metadata is not used, and why
+    reach: Reach | None = (
+        None  # the layers with weights, how many of them were worked on, and why not the others
+    )
 
     @property
     def package_bytes(self) -> int:
@@ -154,6 +158,7 @@ class Compressed:
             "form": self.form,
             "passes": list(self.passes),
             "notes": list(self.notes),
+            "reach": None if self.reach is None else asdict(self.reach),
             "accuracy": asdict(self.accuracy) if self.accuracy else None,
             "inspection": self.inspection.to_json(),
         }

@@ -2,6 +2,6 @@
 
 May import: device_agent.package, device_agent.package.codec, device_agent.record, sdk.api, sdk.board,
 sdk.board.description, sdk.board.ssh, sdk.compress, sdk.compress.board_form, sdk.compress.recipes, sdk.compress.rewrite,
-sdk.deploy.provision, sdk.errors, sdk.explain, sdk.graph, sdk.graph.embedded, sdk.graph.on_host, sdk.models,
-sdk.package, sdk.tools, sdk.tools.system.
+sdk.compress.weights, sdk.deploy.provision, sdk.errors, sdk.explain, sdk.graph, sdk.graph.embedded,
+sdk.graph.on_host, sdk.models, sdk.package, sdk.tools, sdk.tools.system.
 """

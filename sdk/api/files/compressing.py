@@ -28,7 +28,8 @@ from sdk.compress.recipes import targets
 from sdk.compress.recipes.recipe import Recipe, learned_from, to_int8
 from sdk.compress.recipes.recipe import apply as apply_recipe
 from sdk.compress.rewrite.fuse import fuse
-from sdk.errors import ModelError
+from sdk.compress.weights.left_alone import reach
+from sdk.errors import ModelError, NothingToCompress
 from sdk.explain import theory
 from sdk.explain.run import Accuracy
 from sdk.graph.on_host.convert import convert
@@ -87,6 +88,7 @@ def compress(
         used = Recipe.from_toml(text)
         made = targets.replay(work.graph, used, work.learn, progress, check=work.check)
     else:
+        request = _able(work, request)
         settings, why = _settings(work, request, progress)
         if settings.effort == "train" and work.learn is not None:
             kept = _checkpoints(settings, Path(output), work.original, work.learn)
@@ -125,6 +127,7 @@ def compress(
         accuracy=accuracy,
         why=why,
         notes=usage_notes(work.graph),
+        reach=reach(work.graph, by_magnitude=made.recipe.effort == "none" and not made.recipe.int8),
         **_told(made, special),
     )
 
@@ -166,6 +169,32 @@ def _opened(source: PathLike, request: Compress, progress: Progress) -> _Work:
     if checked is None and splits:
         checked = _dataset(graph, data, usage, "test")
     return _Work(graph, original, usage, board, learn, checked)
+
+
+def _able(work: _Work, request: Compress) -> Compress:
+    """The request, or what is left of it where no layer can be compressed. Raises NothingToCompress unless allowed."""
+    by_magnitude = request.effort == "none" or (request.effort == "auto" and work.learn is None)
+    found = reach(work.graph, by_magnitude=by_magnitude and not request.int8)
+    if found.compressed:
+        return request
+    if not request.allow_unchanged:
+        raise NothingToCompress(
+            f"0 of {found.layers} layers can be compressed",
+            expected="weights of float32",
+            found="; ".join(found.lines()) or "no weights at all",
+            hint="`sdk pack` packs the model as it is; --allow-unchanged writes that here, too.",
+        )
+    return replace(
+        request,
+        effort="none",
+        int8=False,
+        target_bytes=None,
+        max_loss=None,
+        trials=None,
+        storage=None,
+        sparsity=None,
+        clusters=None,
+    )
 
 
 def _settings(work: _Work, request: Compress, progress: Progress) -> tuple[targets.Settings, str]:

@@ -102,11 +102,19 @@ def compressed(result: Any) -> RenderableType:
             f"{result.output}: {bytes_text(result.package_bytes)} from {bytes_text(result.original_bytes)}, "
             f"{ratio_text(result.ratio)} smaller"
         ),
-        _facts(("effort", _how(result)), ("accuracy", accuracy)),
+        _facts(("effort", _how(result)), ("accuracy", accuracy), *_reach(result.reach)),
         *parts,
         *_notes(result.notes),
         stages(result.inspection),
     )
+
+
+def _reach(reach: Any) -> list[tuple[str, str]]:
+    """How many layers were worked on, and why not the others."""
+    if reach is None:
+        return []
+    lines = [f"{reach.compressed} of {reach.layers} compressed", *reach.lines()]
+    return [("layers", "\n".join(lines))]
 
 
 def _how(result: Any) -> str:

@@ -1,0 +1,135 @@
+"""What compression does not work on is named with the reason, and is never everything without a word."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sdk
+from device_agent.package import reader as package
+from sdk.cli import main
+from sdk.compress.weights.left_alone import reach
+from sdk.errors import NothingToCompress
+from sdk.graph.reader import read_graph
+from sdk.graph.records import Graph, Operator, Quantization, Tensor
+from sdk.graph.writer import write_graph
+from tests.sdk.graph.small_graphs import small_network
+
+WEIGHTS = (1, 4, 7, 12)
+
+
+def behind_dequantize(graph: Graph, numbers: tuple[int, ...] = WEIGHTS) -> Graph:
+    """The graph as "float16" converters write it: these weights are halves that an operator makes floats of."""
+    tensors, operators = list(graph.tensors), []
+    for number in numbers:
+        weight = tensors[number]
+        assert weight.data is not None
+        halves = replace(
+            weight, dtype="FLOAT16", data=weight.data.astype(np.float16), name=weight.name + "16"
+        )
+        tensors[number] = replace(weight, data=None)
+        operators.append(Operator("DEQUANTIZE", (len(tensors),), (number,)))
+        tensors.append(halves)
+    return replace(graph, tensors=tuple(tensors), operators=(*operators, *graph.operators))
+
+
+def in_int8(graph: Graph, numbers: tuple[int, ...] = WEIGHTS) -> Graph:
+    """The graph as dynamic range quantisation writes it."""
+    tensors = list(graph.tensors)
+    for number in numbers:
+        weight = tensors[number]
+        assert weight.data is not None
+        scale = np.abs(weight.data).max() / 127
+        stored = np.rint(weight.data / scale).astype(np.int8)
+        quantization = Quantization(np.array([scale], np.float32), np.array([0]))
+        tensors[number] = replace(weight, dtype="INT8", data=stored, quantization=quantization)
+    return replace(graph, tensors=tuple(tensors))
+
+
+def test_a_float_network_is_worked_on_but_for_first_and_depthwise_layers() -> None:
+    found = reach(small_network(), by_magnitude=True)
+    assert (found.layers, found.compressed) == (4, 2)
+    assert found.reasons == {
+        "the first layer, which sees the input itself": ("stem/weight",),
+        "depthwise layer": ("depthwise/weight",),
+    }
+    assert reach(small_network(), by_magnitude=False).left_alone == ()
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [(behind_dequantize, "float16 weights behind DEQUANTIZE"), (in_int8, "int8 weights")],
+)
+def test_weights_that_are_stored_otherwise_are_named(made, reason) -> None:
+    whole = reach(made(small_network()), by_magnitude=False)
+    assert (whole.layers, whole.compressed, set(whole.reasons)) == (4, 0, {reason})
+    part = reach(made(small_network(), (7,)), by_magnitude=True)
+    assert (part.layers, part.compressed) == (4, 1)
+    assert reason in part.reasons
+
+
+def test_operators_of_other_kinds_are_named() -> None:
+    graph = small_network()
+    table = Tensor("table", (50, 8), "FLOAT32", np.ones((50, 8), np.float32))
+    indices, found = (
+        Tensor("indices", (2,), "INT32", np.zeros(2, np.int32)),
+        Tensor("rows", (2, 8), "FLOAT32"),
+    )
+    count = len(graph.tensors)
+    gather = Operator(
+        "GATHER", (count, count + 1), (count + 2,), {"axis": 0, "batchDims": 0}, "GatherOptions"
+    )
+    graph = replace(
+        graph, tensors=(*graph.tensors, table, indices, found), operators=(*graph.operators, gather)
+    )
+    assert reach(graph, by_magnitude=False).reasons == {"weights of GATHER are not compressed": ("table",)}
+
+
+@pytest.fixture(params=[behind_dequantize, in_int8])
+def model(request, tmp_path: Path) -> Path:
+    path = tmp_path / "net.tflite"
+    path.write_bytes(write_graph(request.param(small_network())))
+    return path
+
+
+@pytest.mark.parametrize(
+    "more", [[], ["--data"], ["--sparsity", "0.9"], ["--target-size", "1KB"], ["--int8"]]
+)
+def test_nothing_to_compress_is_an_error_and_no_file(model: Path, tmp_path: Path, capsys, more) -> None:
+    np.savez(tmp_path / "data.npz", x=np.zeros((16, 8, 8, 3), np.uint8))
+    if more == ["--data"]:
+        more = ["--data", str(tmp_path / "data.npz")]
+    out = tmp_path / "out.armlet"
+    assert main(["compress", str(model), "-o", str(out), *more]) == 1
+    told = capsys.readouterr().err
+    assert "0 of 4 layers can be compressed" in told
+    assert "4 layers: " in told
+    assert "--allow-unchanged" in told
+    assert not out.exists()
+
+
+def test_it_is_written_all_the_same_where_that_is_allowed(model: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out.armlet"
+    assert main(["compress", str(model), "-o", str(out), "--allow-unchanged", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["reach"]["compressed"] == 0
+    decoded = package.unpack(out.read_bytes())
+    assert decoded.tflite == write_graph(read_graph(model.read_bytes()))
+
+
+def test_from_python_it_is_an_error_of_its_own(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(NothingToCompress):
+        sdk.compress_model(model, tmp_path / "out.armlet")
+
+
+def test_what_was_left_alone_is_shown(tmp_path: Path, capsys) -> None:
+    path = tmp_path / "net.tflite"
+    path.write_bytes(write_graph(in_int8(small_network(), (7,))))
+    assert main(["compress", str(path), "-o", str(tmp_path / "out.armlet")]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "1 of 4 compressed" in told
+    assert "1 layer: int8 weights (pointwise/weight)" in told
