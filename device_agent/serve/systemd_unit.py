@@ -41,7 +41,7 @@ _OPTION = re.compile(r"[A-Za-z0-9._/:=@,+-]{1,200}")
 _SHOWN = ("LoadState", "ActiveState", "SubState", "Result", "NRestarts", "MainPID", "UnitFileState")
 
 _UNIT = """\
-# Written by `sdk deploy --service`; it is written anew there. Options of one model: {environment}
+# Written by `sdk deploy --service`; it is written again there. Options of one model: {environment}
 [Unit]
 Description=Armlet serves the model %i
 StartLimitIntervalSec=300
