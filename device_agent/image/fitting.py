@@ -11,8 +11,9 @@ from typing import Any, Callable
 import numpy as np
 
 from device_agent.errors import DataError
-from device_agent.image.resize import fit
+from device_agent.image.placement import Placement, fitted, placement_on
 from device_agent.record.preprocess import with_channels
+from device_agent.record.task import CROP
 from device_agent.record.usage import Usage
 
 #: An image has at most this many pixels on a side.
@@ -75,6 +76,13 @@ class ImageInput:
             found=str(self.info.dtype),
         )
 
+    def placement(self, row: Any, preprocessed: bool) -> Placement | None:
+        """Where the input lies on the image ``row``; None for an input that is no image."""
+        if not self.is_image:
+            return None
+        how = CROP if preprocessed or self.usage.preprocess is None else self.usage.fit or CROP
+        return placement_on(row.shape[0], row.shape[1], self.shape[0], self.shape[1], how)
+
     def _image(self, row: Any) -> Any:
         """As (height, width, channels) of the model, not normalised yet."""
         height, width, channels = self.shape
@@ -98,7 +106,7 @@ class ImageInput:
                 warnings.warn(
                     "an image of floats has no pixel above 1; pixels are 0 to 255, as in uint8", stacklevel=5
                 )
-        return fit(with_channels(row, channels), height, width)
+        return fitted(with_channels(row, channels), height, width, self.usage.fit or CROP)
 
     def _look_up(self, image: Any, tensor: Any) -> None:
         for channel in range(self.shape[2]):

@@ -33,9 +33,28 @@ def fit(image: Any, height: int, width: int) -> Any:
     box_width, box_height = width / scale, height / scale
     left, top = max(0.0, (columns - box_width) / 2), max(0.0, (rows - box_height) / 2)
     right, bottom = min(columns, left + box_width), min(rows, top + box_height)
+    return _resized(image, (left, right), (top, bottom), height, width)
+
+
+def stretched(image: Any, height: int, width: int) -> Any:
+    """All of ``image`` (h, w, channels), uint8 or float, at (height, width, channels): each side by itself.
+
+    An image that has this size already is returned as it is.
+    """
+    rows, columns = image.shape[:2]
+    if (rows, columns) == (height, width):
+        return image
+    return _resized(image, (0.0, columns), (0.0, rows), height, width)
+
+
+def _resized(
+    image: Any, across_of: tuple[float, float], down_of: tuple[float, float], height: int, width: int
+) -> Any:
+    """The part of ``image`` between these columns and rows at (height, width, channels)."""
+    rows, columns = image.shape[:2]
     # In float32, as Pillow's C takes its box.
-    across = _taps(columns, np.float32(left), np.float32(right), width)
-    down = _taps(rows, np.float32(top), np.float32(bottom), height)
+    across = _taps(columns, np.float32(across_of[0]), np.float32(across_of[1]), width)
+    down = _taps(rows, np.float32(down_of[0]), np.float32(down_of[1]), height)
     # Only the rows that the second pass reads.
     first, last = int(down[0][0]), min(rows, int(down[0][-1]) + len(down[1]))
     image = image[first:last]

@@ -1,7 +1,8 @@
-"""What an application gets back: the best classes by name, and the raw outputs. Pure."""
+"""What an application gets back: the best classes by name, boxes, a map or points, and the raw outputs. Pure."""
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from typing import Any, Sequence
 
@@ -21,18 +22,103 @@ class Scored:
         return dict(vars(self))
 
 
+@dataclass(frozen=True)
+class Point:
+    """A point in pixels of the image, from its left and its top; ``score`` and ``label`` None where there are none."""
+
+    x: float
+    y: float
+    score: float | None = None
+    label: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Box:
+    """A thing that was found: its class, and (left, top, right, bottom) in pixels of the image.
+
+    ``points``: of a body, where the model finds some.
+    """
+
+    index: int
+    score: float
+    label: str | None
+    box: tuple[float, float, float, float]
+    points: tuple[Point, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        said = {"index": self.index, "score": self.score, "label": self.label, "box": list(self.box)}
+        return {**said, "points": [point.to_json() for point in self.points]} if self.points else said
+
+
+@dataclass(frozen=True)
+class Share:
+    """A class of a map, and the share of its pixels."""
+
+    index: int
+    share: float
+    label: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True, eq=False)
+class ClassMap:
+    """``numbers`` (height, width): the class of each pixel, uint8 or uint16, at the size of the model's output.
+
+    ``box``: (left, top, right, bottom) of the map on the image, in pixels; beyond its edges in a letterbox.
+    ``classes``: those that are there, the largest first.
+    """
+
+    numbers: Any
+    classes: tuple[Share, ...]
+    box: tuple[float, float, float, float]
+
+    def at(self, height: int, width: int) -> Any:
+        """The class of each pixel of the image, (height, width) as it was given; 0 where the map does not reach."""
+        left, top, right, bottom = self.box
+        rows, columns = self.numbers.shape
+        y = np.floor((np.arange(height) + 0.5 - top) * rows / (bottom - top)).astype(np.int64)
+        x = np.floor((np.arange(width) + 0.5 - left) * columns / (right - left)).astype(np.int64)
+        inside = ((y >= 0) & (y < rows))[:, None] & ((x >= 0) & (x < columns))[None]
+        found = self.numbers[np.clip(y, 0, rows - 1)[:, None], np.clip(x, 0, columns - 1)[None]]
+        return np.where(inside, found, 0).astype(self.numbers.dtype)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready: the numbers as base64 of little-endian rows."""
+        stored = self.numbers.astype(self.numbers.dtype.newbyteorder("<"), copy=False)
+        return {
+            "shape": list(stored.shape),
+            "dtype": str(self.numbers.dtype),
+            "base64": base64.b64encode(stored.tobytes()).decode("ascii"),
+            "box": list(self.box),
+            "classes": [share.to_json() for share in self.classes],
+        }
+
+
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """The answer to one image.
 
-    ``top``: the best classes, the best first; empty where the first output is not one row of scores. ``outputs``: every
-    output of the model, float32, without the leading 1. ``release``: the id of the release that answered, None for a
-    model file.
+    ``top``: the best classes, the best first; empty where the model is no classifier. ``outputs``: every output of the
+    model, without the leading 1. ``release``: the id of the release that answered, None for a model file. ``task``:
+    what the package says the model is for, None where it does not say. ``boxes``, ``map`` and ``points``: the answer
+    of a detector, of a segmenting model, of one that finds keypoints; None for other tasks.
     """
 
     top: tuple[Scored, ...]
     outputs: tuple[Any, ...]
     release: str | None = None
+    task: str | None = None
+    boxes: tuple[Box, ...] | None = None
+    map: ClassMap | None = None
+    points: tuple[Point, ...] | None = None
 
     @property
     def index(self) -> int | None:
@@ -51,17 +137,18 @@ class Prediction:
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready, without the outputs."""
+        if self.boxes is not None:
+            return {"task": self.task, "boxes": [box.to_json() for box in self.boxes]}
+        if self.map is not None:
+            return {"task": self.task, "map": self.map.to_json()}
+        if self.points is not None:
+            return {"task": self.task, "points": [point.to_json() for point in self.points]}
         return {
             "label": self.label,
             "index": self.index,
             "score": self.score,
             "top": [scored.to_json() for scored in self.top],
         }
-
-
-def predict_from(outputs: Sequence[Any], labels: Sequence[str], top: int, release: str | None) -> Prediction:
-    """The record of one inference; ``outputs`` are float32, the first holds the scores of classes."""
-    return Prediction(best(outputs[0], labels, top), tuple(outputs), release)
 
 
 def best(scores: Any, labels: Sequence[str], count: int) -> tuple[Scored, ...]:

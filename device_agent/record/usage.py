@@ -4,11 +4,13 @@ The metadata of a package, or the ``armlet.usage`` entry of a .tflite, hold
 
     "input":  {"preprocess": "tf", "flip": ["height", "width"], "shape": [224, 224, 3]}
     "labels": ["tench", "goldfish", ...]
+    "task": {"kind": "classes", ...}                          (device_agent.record.task)
 
 of which every part may be missing: then nothing is known of it. ``preprocess`` is one of
 :data:`device_agent.record.preprocess.PREPROCESS` or ``mean=...:scale=...``, in pixels 0 to 255; ``flip`` names the
-axes along which the image is mirrored before it enters the graph (``sdk.compress.board_form.mirror``); ``shape``
-is for people.
+axes along which the image is mirrored before it enters the graph (``sdk.compress.board_form.mirror``); ``fit``, one
+of :data:`device_agent.record.task.FITS`, is how an image of another shape is brought to the input's ("crop" where
+nothing is said); ``shape`` is for people.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from device_agent.errors import DataError
 from device_agent.record.kinds import Choice, Many, Text, ValueRefused
 from device_agent.record.named_kinds import Sentence
 from device_agent.record.preprocess import Preprocess
-from device_agent.record.schema import as_error, read, record
+from device_agent.record.schema import as_error, read, record, write
+from device_agent.record.task import FITS, Task
 
 #: A model has at most this many labels.
 MAX_LABELS = 1 << 16
@@ -32,8 +35,10 @@ _LABELS = Many(Text(), most=MAX_LABELS)
 if TYPE_CHECKING:
     Labels = tuple[str, ...]
     Flips = tuple[str, ...]
+    Fit = str
 else:
     Labels = _LABELS
+    Fit = Choice(FITS)
     Flips = Many(Choice(tuple(FLIP_AXES)), words=f"a list of {' and '.join(FLIP_AXES)}")
 
 
@@ -42,6 +47,7 @@ else:
 class _Input:
     preprocess: Sentence | None = None
     flip: Flips = ()
+    fit: Fit | None = None
 
 
 @record(what="the metadata of the model", error=DataError, may_lack=True, takes_unknown=True)
@@ -51,15 +57,18 @@ class _Metadata:
 
     input: _Input = _Input()
     labels: Labels = ()
+    task: Task | None = None
 
 
 @dataclass(frozen=True)
 class Usage:
-    """``preprocess`` None: not stated. ``labels`` by class number, empty where there are none."""
+    """``preprocess``, ``task`` and ``fit`` None: not stated. ``labels`` by class number, empty where there are none."""
 
     preprocess: Preprocess | None = None
     flip: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    task: Task | None = None
+    fit: str | None = None
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> Usage:
@@ -70,6 +79,8 @@ class Usage:
             None if name is None else Preprocess.parse(name),
             tuple(dict.fromkeys(said.input.flip)),
             said.labels,
+            said.task,
+            said.input.fit,
         )
 
     def to_metadata(self, shape: Sequence[int] | None = None) -> dict[str, Any]:
@@ -79,11 +90,15 @@ class Usage:
             stated["preprocess"] = self.preprocess.name
         if self.flip:
             stated["flip"] = list(self.flip)
+        if self.fit is not None:
+            stated["fit"] = self.fit
         if stated and shape is not None:
             stated["shape"] = [int(n) for n in shape]
         metadata: dict[str, Any] = {"input": stated} if stated else {}
         if self.labels:
             metadata["labels"] = list(self.labels)
+        if self.task is not None:
+            metadata["task"] = write(self.task)
         return metadata
 
 

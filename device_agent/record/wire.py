@@ -218,14 +218,13 @@ def answer_as_tensor(predictions: Any, output: int) -> tuple[bytes, dict[str, st
     return array.tobytes(), headers
 
 
-def _finite(record: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN: a score that is none is null."""
-    scored = [{**entry, "score": _number(entry["score"])} for entry in record["top"]]
-    return {**record, "score": _number(record["score"]), "top": scored}
-
-
-def _number(value: Any) -> Any:
-    return value if value is None or math.isfinite(value) else None
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: a number that is none is null, wherever it stands."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def check_batch(array: np.ndarray, input_dimensions: int) -> None:

@@ -24,9 +24,10 @@ from typing import Any, Callable, Iterable
 
 import numpy as np
 
+from device_agent.answers.answering import answer
 from device_agent.errors import AgentError, ArmletError, DataError, StoreError
 from device_agent.image.fitting import ImageInput
-from device_agent.record.prediction import Prediction, predict_from
+from device_agent.record.prediction import Prediction
 from device_agent.record.preprocess import Preprocess
 from device_agent.record.release import Release
 from device_agent.record.usage import Usage, check_labels
@@ -106,6 +107,7 @@ class Agent:
         *,
         preprocessed: bool = False,
         top: int | None = None,
+        threshold: float | None = None,
         before_each: Callable[[], None] | None = None,
     ) -> Any:
         """The answer to an image, or a list of answers to a batch.
@@ -115,7 +117,8 @@ class Agent:
         255; they are resized (shorter side, centre), normalised, mirrored as the package says. Where it says nothing,
         and with ``preprocessed``, the array has the size and the values that the model takes, and is mirrored at
         most. Models that take no
-        image take their own shape without its leading 1, or a batch of those. ``before_each`` is called before every
+        image take their own shape without its leading 1, or a batch of those. ``threshold``: the least score of a box
+        (default: as the package says, else 0.25). ``before_each`` is called before every
         inference of a batch, which ends with what it raises: for whoever cannot wait for all of it.
 
         Raises DataError where the array is not what the model takes, AgentError after ``close``.
@@ -127,15 +130,10 @@ class Agent:
         for row in rows:
             if before_each is not None:
                 before_each()
-            answers.append(self._answer(served, row, preprocessed, top or self._top))
+            start = time.perf_counter()
+            answers.append(served.answer(row, preprocessed, top or self._top, threshold))
+            self.latency.record(time.perf_counter() - start)
         return answers[0] if single else answers
-
-    def _answer(self, served: _Served, row: Any, preprocessed: bool, top: int) -> Prediction:
-        start = time.perf_counter()
-        outputs = served.run(row, preprocessed)
-        answer = predict_from(outputs, served.usage.labels, top, served.release)
-        self.latency.record(time.perf_counter() - start)
-        return answer
 
     # -- what answers -------------------------------------------------------------------------------------------
 
@@ -291,6 +289,14 @@ class _Served:
             )
         self.input = ImageInput(model.inputs[0], usage)
         self._lock = threading.Lock()
+
+    def answer(self, row: Any, preprocessed: bool, top: int, threshold: float | None) -> Prediction:
+        """The answer to one input, by the task of the model."""
+        outputs = self.run(row, preprocessed)
+        where = self.input.placement(row, preprocessed)
+        size = (self.input.shape[0], self.input.shape[1]) if self.input.is_image else (0, 0)
+        found = answer(outputs, self.usage, where, size, top=top, threshold=threshold)
+        return replace(found, release=self.release)
 
     def run(self, row: Any, preprocessed: bool) -> list[Any]:
         """Every output for one input, float32, without its leading 1."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdk.api.values import LABELS, PREPROCESS, PathLike
+from sdk.api.values import FIT, FITS, LABELS, PREPROCESS, TASK, PathLike
 from sdk.compress.defaults import CLUSTERS, EPOCHS, SPARSITY
 from sdk.tools.option import option
 from sdk.tools.values import byte_count, count, duration, positive, price, shape
@@ -33,6 +33,8 @@ class Compress:
         metavar="NAME",
     )
     labels: PathLike | None = option(None, help=LABELS, parse=Path, metavar="FILE")
+    task: str | None = option(None, help=TASK, metavar="TASK")
+    fit: str | None = option(None, help=FIT, choices=FITS)
 
     data: PathLike | None = option(
         None, help="images, labels optional: a folder or an .npz", parse=Path, group=LEARN

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdk.api.values import LABELS, PREPROCESS, PathLike
+from sdk.api.values import FIT, FITS, LABELS, PREPROCESS, TASK, PathLike
 from sdk.tools.option import option, same
 from sdk.tools.values import positive, shape, share, size
 
@@ -19,6 +19,8 @@ class Pack:
         None, help=f"{PREPROCESS} (default: as the model says, if it does)", metavar="NAME"
     )
     labels: PathLike | None = option(None, help=LABELS, parse=Path, metavar="FILE")
+    task: str | None = option(None, help=TASK, metavar="TASK")
+    fit: str | None = option(None, help=FIT, choices=FITS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,8 @@ class Convert:
     )
     preprocess: str | None = same(Pack, "preprocess")
     labels: PathLike | None = same(Pack, "labels")
+    task: str | None = same(Pack, "task")
+    fit: str | None = same(Pack, "fit")
 
 
 @dataclass(frozen=True, kw_only=True)

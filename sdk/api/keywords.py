@@ -46,6 +46,8 @@ class PackOptions(TypedDict, total=False):
 
     preprocess: str | None
     labels: PathLike | None
+    task: str | None
+    fit: str | None
 
 
 class ConvertOptions(TypedDict, total=False):
@@ -54,6 +56,8 @@ class ConvertOptions(TypedDict, total=False):
     input_shape: Sequence[int] | None
     preprocess: str | None
     labels: PathLike | None
+    task: str | None
+    fit: str | None
 
 
 class UnpackPackageOptions(TypedDict, total=False):
@@ -124,6 +128,8 @@ class CompressOptions(TypedDict, total=False):
     input_shape: Sequence[int] | None
     preprocess: str | None
     labels: PathLike | None
+    task: str | None
+    fit: str | None
     data: PathLike | None
     check: PathLike | None
     effort: str

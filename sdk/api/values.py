@@ -12,6 +12,15 @@ PathLike = str | os.PathLike[str]
 #: Of options that several verbs have: what a model expects, and its classes.
 PREPROCESS = "what the model expects of a pixel: tf, torch, 01, raw or mean=...:scale=..."
 LABELS = "what its classes are called, one label per line"
+TASK = (
+    "what its outputs mean: classes, detections, segmentation, keypoints or raw, with :OUTPUT behind it where that "
+    "could be several (default: as the model tells, if it does)"
+)
+FIT = (
+    "how a picture of another shape gets into it: crop (the middle), stretch (all of it, squeezed) or letterbox "
+    "(all of it, grey beside it) (default: as its task wants)"
+)
+FITS = ("crop", "stretch", "letterbox")
 
 
 def sizes(text: str) -> tuple[tuple[int, int], ...]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from device_agent.record.preprocess import PREPROCESS, Preprocess
+from device_agent.record.task import Task
 from device_agent.record.usage import MAX_LABELS, Usage
 from device_agent.record.visible import visible
-from sdk.errors import DataError
 from sdk.graph.embedded.model_metadata import TFLITE_METADATA
 from sdk.graph.embedded.own_words import OwnWords, words_of
+from sdk.graph.own_task import clues_of, own_fit, own_task
 from sdk.graph.records import Graph, Tensor
 
 #: Characters of a label that are kept.
@@ -28,12 +29,14 @@ def own_words(graph: Graph) -> OwnWords:
 
 
 def own_usage(graph: Graph) -> tuple[Usage, tuple[str, ...]]:
-    """Preprocessing and labels by the model's own words, and notes on what of them is not used, and why."""
+    """How the model is used by its own words, and notes on what of them is not used, and why."""
     words = own_words(graph)
     notes = [visible(problem) for problem in words.problems]
     preprocess = _preprocess(graph, words, notes)
     labels = _labels(graph, words, notes)
-    return Usage(preprocess, labels=labels), tuple(notes)
+    task = own_task(clues_of(graph, words, len(labels)))
+    preprocess = preprocess or _usual(graph, task, notes)
+    return Usage(preprocess, labels=labels, task=task, fit=own_fit(task)), tuple(notes)
 
 
 def _preprocess(graph: Graph, words: OwnWords, notes: list[str]) -> Preprocess | None:
@@ -63,6 +66,18 @@ def _preprocess(graph: Graph, words: OwnWords, notes: list[str]) -> Preprocess |
     return found
 
 
+def _usual(graph: Graph, task: Task | None, notes: list[str]) -> Preprocess | None:
+    """What goes without saying: bytes are pixels, and a YOLO takes them from 0 to 1."""
+    entry = graph.tensors[graph.inputs[0]] if graph.inputs else None
+    if entry is None or len(entry.shape) != 4 or entry.shape[3] not in (1, 3):
+        return None
+    pixels = _pixels_as_they_are(entry)
+    if pixels is not None or task is None or "yolo" not in task.form:
+        return pixels
+    notes.append("pixels go in as 0 to 1, as into every YOLO; --preprocess says otherwise")
+    return PREPROCESS["01"]
+
+
 def _named(mean: tuple[float, ...], deviation: tuple[float, ...]) -> Preprocess:
     """The preprocessing of a name where one stands for these numbers, else one by its numbers."""
     mean, deviation = (v[:1] if len(set(v)) == 1 else v for v in (mean, deviation))
@@ -80,10 +95,7 @@ def _pixels_as_they_are(entry: Tensor) -> Preprocess | None:
     if entry.dtype != "UINT8" or entry.quantization is None or entry.quantization.scales.size != 1:
         return None
     scale, zero = _step(entry)
-    try:
-        return Preprocess.parse(f"mean={zero}:scale={1.0 / scale!r}") if scale else None
-    except DataError:
-        return None
+    return _named((float(zero),), (1.0 / scale,)) if scale > 1e-6 else None
 
 
 def _reaches(entry: Tensor, preprocess: Preprocess) -> bool:

@@ -126,7 +126,7 @@ def compress(
         inspection=inspect_bytes(package),
         accuracy=accuracy,
         why=why,
-        notes=usage_notes(work.graph),
+        notes=usage_notes(work.graph, work.usage),
         reach=reach(work.graph, by_magnitude=made.recipe.effort == "none" and not made.recipe.int8),
         **_told(made, special),
     )
@@ -157,7 +157,9 @@ def _opened(source: PathLike, request: Compress, progress: Progress) -> _Work:
             expected="the model that it was made from, which takes images as they are",
             found="one whose images must be flipped",
         )
-    usage = usage_of(graph, preprocess=request.preprocess, labels=request.labels)
+    usage = usage_of(
+        graph, preprocess=request.preprocess, labels=request.labels, task=request.task, fit=request.fit
+    )
     if usage.preprocess is None and (data is not None or check is not None):
         usage = replace(usage, preprocess=Preprocess.parse("tf"))
     if data is not None and request.effort != "none":

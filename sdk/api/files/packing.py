@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from device_agent.package import kernel as kernels
 from device_agent.package import reader as package_format
 from sdk.api.file_requests import Convert, DescribeZoo, Pack, UnpackPackage, WriteZoo
-from sdk.api.files.usage import metadata_of_tflite, readable_part, usage_notes, usage_of, with_usage
+from sdk.api.files.usage import package_metadata, readable_part, usage_notes, usage_of, with_usage
 from sdk.api.results import Converted, Packed, UnpackedFile, ZooModel
 from sdk.api.values import PathLike
 from sdk.deploy.provision import kernel as kernel_builder
@@ -57,8 +57,15 @@ def convert_model(
     request = build(Convert, options, function="convert_model")
     progress("convert", 0, 0)
     graph = convert(source, input_shape=request.input_shape)
-    notes = usage_notes(graph)
-    graph = with_usage(graph, usage_of(graph, preprocess=request.preprocess, labels=request.labels))
+    usage = usage_of(
+        graph,
+        preprocess=request.preprocess,
+        labels=request.labels,
+        task=request.task,
+        fit=request.fit,
+    )
+    notes = usage_notes(graph, usage)
+    graph = with_usage(graph, usage)
     return replace(_write_graph(graph, str(source), Path(output)), notes=notes)
 
 
@@ -81,9 +88,16 @@ def pack_model(
             found=repr(tflite[4:8])[1:],
             hint="Other kinds go through `sdk convert` or `sdk compress`.",
         )
-    usage = metadata_of_tflite(tflite, preprocess=request.preprocess, labels=request.labels)
-    metadata = {"name": name_of(source), **usage}
-    notes = usage_notes(readable_part(tflite))
+    graph = readable_part(tflite)
+    usage = usage_of(
+        graph,
+        preprocess=request.preprocess,
+        labels=request.labels,
+        task=request.task,
+        fit=request.fit,
+    )
+    metadata = {"name": name_of(source), **package_metadata(graph, usage)}
+    notes = usage_notes(graph, usage)
     started = time.perf_counter()
     data = packer.pack(tflite, metadata=metadata, progress=lambda i, n: progress("pack", i, n))
     seconds = time.perf_counter() - started

@@ -16,11 +16,13 @@ from typing import Any
 
 from device_agent.record.preprocess import Preprocess
 from device_agent.record.schema import parse_json
+from device_agent.record.task import DETECTIONS, Task
 from device_agent.record.usage import Usage, check_labels
 from sdk.errors import DataError, ModelError
 from sdk.graph.embedded.attached import read_attached
 from sdk.graph.embedded.model_metadata import TFLITE_METADATA, metadata_entry
-from sdk.graph.own_usage import own_usage
+from sdk.graph.own_task import clues_of, own_fit, own_task, told_task
+from sdk.graph.own_usage import own_usage, own_words
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
 from sdk.tools.system.files import read_file
@@ -32,12 +34,37 @@ MAX_USAGE_BYTES = 64 << 20
 
 
 def usage_of(
-    graph: Graph, *, preprocess: str | None = None, labels: str | os.PathLike[str] | None = None
+    graph: Graph,
+    *,
+    preprocess: str | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    task: str | None = None,
+    fit: str | None = None,
 ) -> Usage:
     """What the graph says, replaced by what is given here. Raises DataError, also for labels that are too many or few.
 
-    ``labels`` is a text file in UTF-8 with one label per line, in the order of the classes.
+    ``labels`` is a text file in UTF-8 with one label per line, in the order of the classes. ``task``: see
+    :func:`sdk.graph.own_task.told_task`; ``fit``: one of :data:`device_agent.record.task.FITS`.
     """
+    stated, (own, _) = _stated(graph), own_usage(graph)
+    told = stated.labels if labels is None else read_labels(Path(labels))
+    clues = clues_of(graph, own_words(graph), len(told or own.labels))
+    if told and own_task(clues) is None:
+        clues = replace(clues, labels=0)  # labels that do not fit are told as such below
+    found = told_task(task, clues) if task is not None else stated.task or own_task(clues)
+    if told:
+        _check_labels(told, _classes(graph, found))
+    return Usage(
+        stated.preprocess or own.preprocess if preprocess is None else Preprocess.parse(preprocess),
+        flip=graph.input_flips,
+        labels=told or own.labels,
+        task=found,
+        fit=fit or stated.fit or own_fit(found),
+    )
+
+
+def _stated(graph: Graph) -> Usage:
+    """What an earlier command wrote into the model."""
     raw = dict(graph.metadata).get(USAGE_METADATA)
     what = f"{USAGE_METADATA} of the model"
     stated = (
@@ -45,27 +72,46 @@ def usage_of(
     )
     if not isinstance(stated, dict):
         raise DataError(f"{USAGE_METADATA} of the model is not an object", found=type(stated).__name__)
-    usage = replace(Usage.from_metadata(stated), flip=graph.input_flips)
-    own, _ = own_usage(graph)
-    usage = replace(usage, preprocess=usage.preprocess or own.preprocess)
-    if preprocess is not None:
-        usage = replace(usage, preprocess=Preprocess.parse(preprocess))
-    if labels is not None:
-        usage = replace(usage, labels=read_labels(Path(labels)))
-    if usage.labels and graph.outputs:
-        classes = graph.tensors[graph.outputs[0]].shape[-1:]
-        if classes != (len(usage.labels),):
-            raise DataError(
-                "the labels are not those of this model",
-                expected=f"{classes[0] if classes else 'no'} labels, one for each score",
-                found=f"{len(usage.labels)}",
-            )
-    return usage if usage.labels else replace(usage, labels=own.labels)
+    return Usage.from_metadata(stated)
 
 
-def usage_notes(graph: Graph) -> tuple[str, ...]:
-    """What of the model's own words on its use cannot be read or is not used, and why; a sentence each."""
-    return own_usage(graph)[1]
+def _classes(graph: Graph, task: Task | None) -> int | None:
+    """How many classes the model tells apart; None where that is not known."""
+    if task is not None and task.kind == DETECTIONS:
+        return task.classes or None
+    if task is not None and task.form not in ("row", "scores"):
+        return None
+    position = task.outputs[0] if task is not None else 0
+    if position >= len(graph.outputs):
+        return None
+    shape = graph.tensors[graph.outputs[position]].shape
+    return shape[-1] if shape else 0
+
+
+def _check_labels(labels: tuple[str, ...], classes: int | None) -> None:
+    """Raises DataError where these are not the labels of so many classes."""
+    if classes is not None and classes != len(labels):
+        raise DataError(
+            "the labels are not those of this model",
+            expected=f"{classes or 'no'} labels, one for each score",
+            found=f"{len(labels)}",
+        )
+
+
+def usage_notes(graph: Graph, usage: Usage) -> tuple[str, ...]:
+    """What of the model's own words on its use is not used, and why; and that its task is not known."""
+    clues = clues_of(graph, own_words(graph), len(usage.labels))
+    notes = own_usage(graph)[1]
+    if (
+        usage.task is None
+        and clues.image is not None
+        and not (len(clues.outputs) == 1 and clues.outputs[0].row)
+    ):
+        notes += (
+            "what the outputs mean is not known, so the answer will be the outputs themselves: "
+            "name it with --task",
+        )
+    return notes
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
@@ -92,6 +138,8 @@ def with_usage(graph: Graph, usage: Usage) -> Graph:
         flip=(),
         preprocess=None if usage.preprocess == own.preprocess else usage.preprocess,
         labels=() if usage.labels == own.labels else usage.labels,
+        task=None if usage.task == own.task else usage.task,
+        fit=None if usage.fit == own.fit else usage.fit,
     )
     stated = usage.to_metadata()
     kept = tuple((name, raw) for name, raw in graph.metadata if name != USAGE_METADATA)
@@ -107,11 +155,16 @@ def package_metadata(graph: Graph, usage: Usage) -> dict[str, Any]:
 
 
 def metadata_of_tflite(
-    tflite: bytes, *, preprocess: str | None = None, labels: str | os.PathLike[str] | None = None
+    tflite: bytes,
+    *,
+    preprocess: str | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    task: str | None = None,
+    fit: str | None = None,
 ) -> dict[str, Any]:
     """The same for the bytes of any ``.tflite``, also one whose operators are not read here; it says less then."""
     graph = readable_part(tflite)
-    usage = usage_of(graph, preprocess=preprocess, labels=labels)
+    usage = usage_of(graph, preprocess=preprocess, labels=labels, task=task, fit=fit)
     return package_metadata(graph, usage)
 
 
