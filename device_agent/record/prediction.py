@@ -109,7 +109,7 @@ class Prediction:
     ``top``: the best classes, the best first; empty where the model is no classifier. ``outputs``: every output of the
     model, without the leading 1. ``release``: the id of the release that answered, None for a model file. ``task``:
     what the package says the model is for, None where it does not say. ``boxes``, ``map`` and ``points``: the answer
-    of a detector, of a segmenting model, of one that finds keypoints; None for other tasks.
+    of a detector, of a segmenting model, of one that finds keypoints; None for other tasks. ``names``: of the outputs.
     """
 
     top: tuple[Scored, ...]
@@ -119,6 +119,12 @@ class Prediction:
     boxes: tuple[Box, ...] | None = None
     map: ClassMap | None = None
     points: tuple[Point, ...] | None = None
+    names: tuple[str, ...] = ()
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """The outputs by the names that the model gives them."""
+        return dict(zip(self.names, self.outputs))
 
     @property
     def index(self) -> int | None:

@@ -288,6 +288,7 @@ class _Served:
                 hint="`sdk convert` makes models of batch 1; device_agent.run.runtime.Model runs any.",
             )
         self.input = ImageInput(model.inputs[0], usage)
+        self.names = tuple(info.name for info in model.outputs)
         self._lock = threading.Lock()
 
     def answer(self, row: Any, preprocessed: bool, top: int, threshold: float | None) -> Prediction:
@@ -296,7 +297,7 @@ class _Served:
         where = self.input.placement(row, preprocessed)
         size = (self.input.shape[0], self.input.shape[1]) if self.input.is_image else (0, 0)
         found = answer(outputs, self.usage, where, size, top=top, threshold=threshold)
-        return replace(found, release=self.release)
+        return replace(found, release=self.release, names=self.names)
 
     def run(self, row: Any, preprocessed: bool) -> list[Any]:
         """Every output for one input, float32, without its leading 1."""

@@ -12,6 +12,9 @@ from sdk.deploy.agent.answers import Prepared, SlotAnswer
 from sdk.explain.run import Accuracy
 from sdk.package.inspection import Inspection
 
+#: Characters of what people call a release, where it stands beside its name.
+LONGEST_TITLE = 32
+
 
 def _plain(record: Any) -> dict[str, Any]:
     return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(record).items()}
@@ -211,7 +214,10 @@ class Deployment:
 
 def called(name: str, title: str | None) -> str:
     """A release as people know it: ``my model (my-model-76eeb051)``, or its name alone."""
-    return f"{title} ({name})" if title and title != name else name
+    if not title or title == name:
+        return name
+    short = title if len(title) <= LONGEST_TITLE else title[: LONGEST_TITLE - 3] + "..."
+    return f"{short} ({name})"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from sdk.graph.records import Graph, Tensor
 
 #: Characters of a label that are kept.
 _MAX_LABEL = 256
+#: A package's metadata are at most 64 KiB; recipes need some of it.
+_MOST_LABEL_BYTES = 56 << 10
 #: By how much black and white may miss 0 and 255 of a uint8 input before the stated normalisation is not believed.
 _PIXEL_MISS = 64
 
@@ -126,6 +128,13 @@ def _labels(graph: Graph, words: OwnWords, notes: list[str]) -> tuple[str, ...]:
     labels = tuple(visible(label, most=_MAX_LABEL).replace("\N{NO-BREAK SPACE}", " ") for label in found)
     if len(labels) > MAX_LABELS:
         notes.append(f"the model's {len(labels)} labels are not used: at most {MAX_LABELS} are")
+        return ()
+    size = sum(len(label.encode()) + 3 for label in labels)  # quotes and a comma
+    if size > _MOST_LABEL_BYTES:
+        notes.append(
+            f"the model's {len(labels)} labels are not used: {size} bytes do not fit into a package's metadata, which "
+            f"hold {_MOST_LABEL_BYTES} bytes of them; they stay in the model's own file"
+        )
         return ()
     if labels and scores not in (None, 1, len(labels)):
         notes.append(

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from device_agent.record.usage import Usage
 from sdk.graph.records import Graph, Weight
 
 FLOAT_BYTES = 4
@@ -62,6 +63,9 @@ class LayerRow:
         return self.original_bytes / self.coded_bytes if self.coded_bytes else math.inf
 
 
+NOT_SAID = Usage()
+
+
 @dataclass(frozen=True)
 class Inspection:
     """All layers of a package, and what is in it besides weights."""
@@ -75,6 +79,7 @@ class Inspection:
     format_version: int
     package_sha256: str
     tflite_sha256: str
+    usage: Usage = NOT_SAID  # what is done to an image, and what the answers mean
 
     @property
     def original_bytes(self) -> int:
@@ -108,6 +113,7 @@ class Inspection:
             "format_version": self.format_version,
             "package_sha256": self.package_sha256,
             "tflite_sha256": self.tflite_sha256,
+            "usage": self.usage.to_metadata(),
             "ratio": self.ratio,
             "stages": [{"stage": stage, "bytes": size} for stage, size in self.stages],
             "layers": [

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from device_agent.package import kernel as kernels
 from device_agent.package import reader as package_format
+from device_agent.record.usage import Usage
 from sdk.api.file_requests import Convert, DescribeZoo, Pack, UnpackPackage, WriteZoo
 from sdk.api.files.usage import package_metadata, readable_part, usage_notes, usage_of, with_usage
 from sdk.api.results import Converted, Packed, UnpackedFile, ZooModel
@@ -170,6 +171,7 @@ def inspect_decoded(decoded: package_format.Unpacked, graph: Graph) -> inspectio
         format_version=package.format_version,
         package_sha256=package.package_sha256,
         tflite_sha256=package.tflite_sha256,
+        usage=Usage.from_metadata(package.metadata),
     )
 
 

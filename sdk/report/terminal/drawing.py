@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from device_agent.record.usage import Usage
 from sdk.explain.run import Accuracy
 from sdk.package.inspection import Inspection
 from sdk.report.terminal.exports import exported as exported
@@ -257,6 +258,20 @@ def stages(inspection: Inspection) -> Table:
     return table
 
 
+def _used(usage: Usage) -> list[RenderableType]:
+    """What is done to an image, and what the answers mean, as far as a package says it."""
+    pixels = [usage.preprocess.name] if usage.preprocess is not None else []
+    pixels += [f"fitted by {usage.fit}"] if usage.fit else []
+    few = ", ".join(usage.labels[:3]) + (", ..." if len(usage.labels) > 3 else "")
+    facts = [
+        ("task", usage.task.in_words() if usage.task is not None else ""),
+        ("pixels", ", ".join(pixels)),
+        ("labels", f"{len(usage.labels)}: {few}" if usage.labels else ""),
+    ]
+    known = [(name, text) for name, text in facts if text]
+    return [_facts(*known)] if known else []
+
+
 def inspection(result: Inspection) -> RenderableType:
     """Every layer with its own section, then what else is in the file, then the totals by stage."""
     table = _table(
@@ -306,6 +321,7 @@ def inspection(result: Inspection) -> RenderableType:
         ),
         Text(f"package sha256 {result.package_sha256}", style="dim"),
         Text(f"tflite  sha256 {result.tflite_sha256}", style="dim"),
+        *_used(result.usage),
         table,
         stages(result),
     )

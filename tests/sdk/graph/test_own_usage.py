@@ -150,3 +150,22 @@ def test_a_lost_file_of_labels_is_told(tmp_path: Path, capsys) -> None:
         assert main([command, str(path), "-o", str(tmp_path / "out")]) == 0
         told = " ".join(capsys.readouterr().out.split())
         assert "note: the metadata name the file labels.txt, which is not attached to the model" in told
+
+
+def test_labels_that_no_package_holds_stay_in_the_model_and_that_is_told(tmp_path: Path, capsys) -> None:
+    graph = with_words(
+        small_network(classes=3000), None, labels_txt="\n".join(f"{n:030}" for n in range(3000))
+    )
+    path, out = tmp_path / "many.tflite", tmp_path / "many.armlet"
+    path.write_bytes(write_graph(graph))
+    assert main(["pack", str(path), "-o", str(out)]) == 0
+    assert "labels are not used: 99000 bytes do not fit" in " ".join(capsys.readouterr().out.split())
+    assert package.unpack(out.read_bytes()).tflite == path.read_bytes()
+
+
+def test_inspect_shows_what_a_package_says(model: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "net.armlet"
+    sdk.pack_model(model, out, task="classes", fit="stretch")
+    assert main(["inspect", str(out)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "task classes pixels tf, fitted by stretch labels 10: class 0, class 1, class 2, ..." in told

@@ -12,6 +12,7 @@ import sdk
 from device_agent import Agent
 from device_agent.package import reader as package
 from device_agent.record.usage import Usage
+from device_agent.record.wire import answer_as_json
 from sdk.cli import main
 from sdk.graph.embedded.model_metadata import ModelMetadata, TensorMetadata
 from sdk.graph.own_task import POST_PROCESS
@@ -136,6 +137,26 @@ def test_a_map_of_classes_knows_where_it_lies(tmp_path: Path) -> None:
     assert (found.map.at(100, 200)[:50] == 1).all()
     assert (found.map.at(100, 200)[50:] == 0).all()
     assert json.loads(json.dumps(found.to_json()))["map"]["shape"] == [8, 8]
+
+
+def test_an_answer_is_json_for_programs_too(tmp_path: Path) -> None:
+    rows = yolo_rows(64, [0.5, 0.5, 0.5, 0.5, 0.1, 0.9, 0.2])
+    out = packed(saying(64, out=rows), tmp_path, "--task", "detections", "--labels", str(_labels(tmp_path)))
+    with Agent(out) as agent:
+        found = agent.predict(IMAGE)
+        several = agent.predict(np.stack([IMAGE, IMAGE]))
+    said = json.loads(json.dumps(answer_as_json(found, "net"), allow_nan=False))
+    (box,) = said["boxes"]
+    assert (said["model"], said["task"], box["label"]) == ("net", "detections", "dog")
+    assert box["box"] == [50.0, 0.0, 150.0, 100.0]
+    assert [one["boxes"][0]["label"] for one in answer_as_json(several, "net")["answers"]] == ["dog", "dog"]
+    assert found.named["out"].shape == rows.shape[1:]
+
+
+def _labels(tmp_path: Path) -> Path:
+    path = tmp_path / "labels.txt"
+    path.write_text("cat\ndog\nbird\n")
+    return path
 
 
 def test_points_need_a_word_and_are_in_pixels_of_the_image(tmp_path: Path, capsys) -> None:
