@@ -118,8 +118,8 @@ ROOMS: dict[str, Room] = {
     "sdk.report.terminal": _room("device_agent.record sdk.package sdk.explain sdk.report", pure=True),
     "sdk.report.page": _room("device_agent.record sdk.explain sdk.report sdk.report.terminal", pure=True),
     "sdk.api": _room(
-        "sdk.tools sdk.package sdk.board.description sdk.compress sdk.compress.weights sdk.explain "
-        "sdk.deploy.agent sdk.deploy.fleet sdk.deploy"
+        "device_agent.record sdk.tools sdk.package sdk.board.description sdk.compress "
+        "sdk.compress.weights sdk.explain sdk.deploy.agent sdk.deploy.fleet sdk.deploy"
     ),
     "sdk.api.files": _room(
         "device_agent.record device_agent.package.codec device_agent.package sdk.errors "

@@ -2,6 +2,6 @@
 
 This is where stages are put together; they do not know each other. :mod:`sdk` lists the public names.
 
-May import: sdk.board.description, sdk.compress, sdk.compress.weights, sdk.deploy, sdk.deploy.agent,
-sdk.deploy.fleet, sdk.explain, sdk.package, sdk.tools.
+May import: device_agent.record, sdk.board.description, sdk.compress, sdk.compress.weights, sdk.deploy,
+sdk.deploy.agent, sdk.deploy.fleet, sdk.explain, sdk.package, sdk.tools.
 """

@@ -7,10 +7,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from device_agent.record.usage import Usage
 from sdk.compress.weights.left_alone import Reach
 from sdk.deploy.agent.answers import Prepared, SlotAnswer
 from sdk.explain.run import Accuracy
-from sdk.package.inspection import Inspection
+from sdk.package.inspection import NOT_SAID, Inspection
 
 #: Characters of what people call a release, where it stands beside its name.
 LONGEST_TITLE = 32
@@ -33,10 +34,11 @@ class Converted:
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
     notes: tuple[str, ...] = ()  # what of the model's own metadata is not used, and why
+    usage: Usage = NOT_SAID  # what the file says of how the model is used
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""
-        return _plain(self)
+        return {**_plain(self), "usage": self.usage.to_metadata()}
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Packed:
     sections: int
     seconds: float
     notes: tuple[str, ...] = ()  # what of the model's own metadata is not used, and why
+    usage: Usage = NOT_SAID  # what the file says of how the model is used
 
     @property
     def ratio(self) -> float:
@@ -58,7 +61,7 @@ class Packed:
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {**_plain(self), "ratio": self.ratio}
+        return {**_plain(self), "usage": self.usage.to_metadata(), "ratio": self.ratio}
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def own_usage(graph: Graph) -> tuple[Usage, tuple[str, ...]]:
     preprocess = _preprocess(graph, words, notes)
     labels = _labels(graph, words, notes)
     task = own_task(clues_of(graph, words, len(labels)))
-    preprocess = preprocess or _usual(graph, task, notes)
+    preprocess = preprocess or usual_preprocess(graph, task)
     return Usage(preprocess, labels=labels, task=task, fit=own_fit(task)), tuple(notes)
 
 
@@ -68,15 +68,14 @@ def _preprocess(graph: Graph, words: OwnWords, notes: list[str]) -> Preprocess |
     return found
 
 
-def _usual(graph: Graph, task: Task | None, notes: list[str]) -> Preprocess | None:
-    """What goes without saying: bytes are pixels, and a YOLO takes them from 0 to 1."""
+def usual_preprocess(graph: Graph, task: Task | None) -> Preprocess | None:
+    """What goes without saying: bytes are pixels, and a YOLO takes them from 0 to 1; None for other models."""
     entry = graph.tensors[graph.inputs[0]] if graph.inputs else None
     if entry is None or len(entry.shape) != 4 or entry.shape[3] not in (1, 3):
         return None
     pixels = _pixels_as_they_are(entry)
     if pixels is not None or task is None or "yolo" not in task.form:
         return pixels
-    notes.append("pixels go in as 0 to 1, as into every YOLO; --preprocess says otherwise")
     return PREPROCESS["01"]
 
 

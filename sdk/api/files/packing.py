@@ -67,7 +67,7 @@ def convert_model(
     )
     notes = usage_notes(graph, usage)
     graph = with_usage(graph, usage)
-    return replace(_write_graph(graph, str(source), Path(output)), notes=notes)
+    return replace(_write_graph(graph, str(source), Path(output)), notes=notes, usage=usage)
 
 
 def pack_model(
@@ -104,7 +104,7 @@ def pack_model(
     seconds = time.perf_counter() - started
     package = package_format.read(data)
     write_file(output, data)
-    return Packed(str(source), output, len(tflite), len(data), len(package.sections), seconds, notes)
+    return Packed(str(source), output, len(tflite), len(data), len(package.sections), seconds, notes, usage)
 
 
 def unpack_package(

@@ -22,7 +22,7 @@ from sdk.errors import DataError, ModelError
 from sdk.graph.embedded.attached import read_attached
 from sdk.graph.embedded.model_metadata import TFLITE_METADATA, metadata_entry
 from sdk.graph.own_task import clues_of, own_fit, own_task, told_task
-from sdk.graph.own_usage import own_usage, own_words
+from sdk.graph.own_usage import own_usage, own_words, usual_preprocess
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
 from sdk.tools.system.files import read_file
@@ -54,8 +54,9 @@ def usage_of(
     found = told_task(task, clues) if task is not None else stated.task or own_task(clues)
     if told:
         _check_labels(told, _classes(graph, found))
+    expected = None if preprocess is None else Preprocess.parse(preprocess)
     return Usage(
-        stated.preprocess or own.preprocess if preprocess is None else Preprocess.parse(preprocess),
+        expected or stated.preprocess or own.preprocess or usual_preprocess(graph, found),
         flip=graph.input_flips,
         labels=told or own.labels,
         task=found,

@@ -52,7 +52,7 @@ def converted(result: Any) -> RenderableType:
         f"{count_text(result.parameters)} parameters, {count_text(result.macs)} MACs, "
         f"{shape_text(result.input_shape)} -> {shape_text(result.output_shape)}"
     )
-    return Group(Text(line), *_notes(result.notes))
+    return Group(Text(line), *_used(result.usage), *_notes(result.notes))
 
 
 def packed(result: Any) -> RenderableType:
@@ -61,7 +61,7 @@ def packed(result: Any) -> RenderableType:
         f"{result.output}: {bytes_text(result.package_bytes)} from {bytes_text(result.tflite_bytes)} "
         f"({ratio_text(result.ratio)} smaller), {result.sections} sections, in {seconds_text(result.seconds)}"
     )
-    return Group(Text(line), *_notes(result.notes))
+    return Group(Text(line), *_used(result.usage), *_notes(result.notes))
 
 
 def _notes(notes: Sequence[str]) -> list[RenderableType]:
