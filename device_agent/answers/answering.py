@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Sequence
 
-from device_agent.answers.detections import find_boxes
+from device_agent.answers.detections import WITH_POINTS, find_boxes
 from device_agent.answers.keypoints import find_points
 from device_agent.answers.segmentation import find_map
 from device_agent.errors import DataError
@@ -41,9 +41,9 @@ def answer(
         return plain
     if task.kind == SEGMENTATION:
         return replace(plain, map=find_map(read[0], task, labels, where))
-    if task.kind == DETECTIONS or task.form == "yolov8":
+    if task.kind == DETECTIONS or task.form in WITH_POINTS:
         return replace(plain, boxes=find_boxes(read, task, labels, where, input_size, threshold))
-    return replace(plain, points=find_points(read[0], task, labels, where, input_size))
+    return replace(plain, points=find_points(read, task, labels, where, input_size))
 
 
 def _named(outputs: Sequence[Any], task: Task) -> Sequence[Any]:

@@ -6,6 +6,7 @@ post-process    boxes (n, 4): top, left, bottom, right, shares of the input; cla
 yolov5          (n, 5 + classes): middle x and y, width, height, objectness, a score for each class
 yolov8          (4 + classes + 3 * points, n): middle x and y, width, height, a score for each class, points
 yolov8 rows     the same, turned: (n, 4 + classes + 3 * points)
+movenet bodies  (n, 51 + 5): y, x and a score of 17 points; top, left, bottom, right, score
 final rows      (n, 6): left, top, right, bottom, score, class; already one box for each thing
 
 A YOLO's coordinates are pixels of the input or shares of it, as its exporter liked; :func:`_shares` tells.
@@ -27,6 +28,9 @@ from device_agent.record.task import Task
 THRESHOLD = 0.25
 #: Names of a first label that stands for nothing; the classes of post-processing do not count it.
 _NOTHING = ("???", "background", "__background__")
+#: The forms of keypoints whose points belong to boxes.
+WITH_POINTS = ("yolov8", "movenet bodies")
+_BODY_POINTS = 17
 #: Coordinates up to here are shares of the input; a box may reach a little beyond it.
 _LARGEST_SHARE = 2.0
 
@@ -58,11 +62,13 @@ def find_boxes(
     least = THRESHOLD if least is None else least
     if task.form == "post-process":
         found, labels = _post_processed(outputs), _without_nothing(labels)
+    elif task.form == "movenet bodies":
+        found = _bodies(outputs[0])
     else:
         found = _rows(outputs[0], task, input_size, least)
     good = np.flatnonzero(found.scores >= least)
     found = Candidates(*(values[good] for values in found))
-    if task.form in ("post-process", "final rows"):
+    if task.form in ("post-process", "final rows", "movenet bodies"):
         kept = np.argsort(-found.scores, kind="stable")[:MAX_BOXES]
     else:
         kept = best_apart(found.corners, found.scores, found.classes)
@@ -82,6 +88,15 @@ def _post_processed(outputs: Sequence[Any]) -> Candidates:
     corners = boxes[:number, [1, 0, 3, 2]]
     whole = np.clip(np.nan_to_num(classes[:number]), 0, 1 << 30).astype(np.int64)
     return Candidates(corners, scores[:number], whole, np.zeros((number, 0, 3)))
+
+
+def _bodies(output: Any) -> Candidates:
+    rows = np.asarray(output)
+    if rows.ndim != 2 or rows.shape[1] != 3 * _BODY_POINTS + 5:
+        raise _other_form("17 points and a box in each row", [output])
+    points = rows[:, : 3 * _BODY_POINTS].reshape(len(rows), _BODY_POINTS, 3)[..., [1, 0, 2]]
+    corners = rows[:, 3 * _BODY_POINTS :][:, [1, 0, 3, 2]]
+    return Candidates(corners, rows[:, -1], np.zeros(len(rows), np.int64), points)
 
 
 def _rows(output: Any, task: Task, input_size: tuple[int, int], least: float) -> Candidates:

@@ -25,11 +25,11 @@ FORMS = {
     CLASSES: ("row",),
     DETECTIONS: ("post-process", "yolov5", "yolov8", "yolov8 rows", "final rows"),
     SEGMENTATION: ("scores", "numbers", "mask"),
-    KEYPOINTS: ("movenet", "heatmaps", "points", "yolov8"),
+    KEYPOINTS: ("movenet", "movenet bodies", "posenet", "heatmaps", "points", "yolov8"),
     RAW: ("",),
 }
 #: How many outputs a form reads, where that is not one.
-_OUTPUTS = {"post-process": 4, "": 0}
+_OUTPUTS = {"post-process": 4, "posenet": 2, "": 0}
 #: Positions of outputs end here.
 MAX_OUTPUTS = 1024
 #: How an image of another shape gets into a model's input: the middle of it, all of it squeezed, or all of it with
@@ -74,5 +74,7 @@ class Task:
             raise ValueRefused(f"{wanted} of them", str(len(self.outputs))).at("outputs")
 
     def in_words(self) -> str:
-        """The kind, and the form where there are several: "detections (yolov8)"."""
-        return self.kind if len(FORMS[self.kind]) == 1 else f"{self.kind} ({self.form})"
+        """The kind, and the form or the output where there are several: "detections (yolov8)"."""
+        if self.kind == CLASSES:
+            return f"{self.kind} (output {self.outputs[0]})" if self.outputs[0] else self.kind
+        return f"{self.kind} ({self.form})" if self.form else self.kind

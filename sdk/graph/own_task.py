@@ -35,6 +35,8 @@ _EXPORTED = {
     "obb": RAW,
 }
 _BODY_POINTS = 17
+#: Bodies that MoveNet finds at most, with room.
+_BODIES = 20
 #: Values of each box of a YOLO that finds the points of one class; without labels they could be 52 classes.
 _POSE_VALUES = 4 + 1 + 3 * _BODY_POINTS
 #: Masks that a segmenting YOLO puts each thing's together of.
@@ -120,7 +122,11 @@ def own_fit(task: Task | None) -> str | None:
     """How images get into the input of such a model by default; None: as into a classifier's."""
     if task is None or task.kind in (CLASSES, RAW):
         return None
-    return LETTERBOX if "yolo" in task.form or task.form in ("final rows", "movenet") else "stretch"
+    return (
+        LETTERBOX
+        if "yolo" in task.form or task.form in ("final rows", "movenet", "movenet bodies")
+        else "stretch"
+    )
 
 
 def told_task(text: str, clues: Clues) -> Task:
@@ -312,14 +318,29 @@ def _final_rows(position: int, clues: Clues) -> Task | None:
 
 def _posed(clues: Clues) -> Task | None:
     """MoveNet's one body, or maps that are called heat maps."""
-    if clues.image is None or len(clues.outputs) != 1:
+    if clues.image is None:
         return None
+    if len(clues.outputs) > 1:
+        return _posenet(clues)
     output = clues.outputs[0]
+    if len(output.shape) == 2 and output.shape[1] == 3 * _BODY_POINTS + 5 and output.shape[0] <= _BODIES:
+        return Task(KEYPOINTS, "movenet bodies", (0,))
     if output.shape[-2:] == (_BODY_POINTS, 3) and math.prod(output.shape[:-2]) == 1:
         return Task(KEYPOINTS, "movenet", (0,))
     if len(output.shape) == 3 and _HEATMAP_BY_NAME.search(f"{output.name} {clues.words.output(0).name}"):
         return Task(KEYPOINTS, "heatmaps", (0,))
     return None
+
+
+def _posenet(clues: Clues) -> Task | None:
+    """PoseNet's maps and offsets, by their names and shapes."""
+    shapes = [output.shape for output in clues.outputs]
+    maps = [i for i, output in enumerate(clues.outputs) if _HEATMAP_BY_NAME.search(output.name)]
+    if len(maps) != 1 or len(shapes[maps[0]]) != 3:
+        return None
+    height, width, points = shapes[maps[0]]
+    offsets = [i for i, shape in enumerate(shapes) if shape == (height, width, 2 * points)]
+    return Task(KEYPOINTS, "posenet", (maps[0], offsets[0])) if len(offsets) == 1 else None
 
 
 def _classified(clues: Clues) -> Task | None:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sdk.errors import ModelError
 from sdk.graph.reader import read_graph
-from sdk.graph.records import Graph
+from sdk.graph.records import Graph, Signature
 from sdk.graph.schema import FILE_IDENTIFIER
+from sdk.graph.writer import write_graph
 from sdk.tools.system.quiet import quiet_tensorflow
 
 BATCH = 1
@@ -78,7 +80,8 @@ def from_keras(model: Any, *, input_shape: Sequence[int] | None = None) -> bytes
 
         signature = tf.TensorSpec([BATCH, *shape], tf.as_dtype(model.inputs[0].dtype), name="input")
         function = tf.function(call).get_concrete_function(signature)
-        return _run_converter(function, model.name)
+        names = _names_of(function.structured_outputs, getattr(model, "output_names", None))
+        return _with_names(_run_converter(function, model.name), names)
 
 
 def forget_keras_models() -> None:
@@ -120,11 +123,37 @@ def _from_saved_model(path: Path, input_shape: Sequence[int] | None) -> bytes:
         ((name, spec),) = keyword_inputs.items()
         shape = _static_shape(spec.shape[1:], input_shape, str(path))
 
+        names = sorted(function.structured_outputs)
+
         @tf.function(input_signature=[tf.TensorSpec([BATCH, *shape], spec.dtype, name="input")])
         def call(image: Any) -> Any:
-            return list(function(**{name: image}).values())
+            found = function(**{name: image})
+            return [found[one] for one in names]
 
-        return _run_converter(call.get_concrete_function(), str(path))
+        return _with_names(_run_converter(call.get_concrete_function(), str(path)), names)
+
+
+def _names_of(structured: Any, given: Sequence[str] | None) -> Sequence[str]:
+    """What a Keras model calls its outputs, in TensorFlow's order: the keys of a dict, or the names of its layers."""
+    if isinstance(structured, dict):
+        return [str(key) for key in sorted(structured)]
+    several = structured if isinstance(structured, list | tuple) else [structured]
+    return list(given) if given is not None and len(given) == len(several) else []
+
+
+def _with_names(tflite: bytes, names: Sequence[str]) -> bytes:
+    """The model with a signature that names its outputs, where it has several: the converter forgets their names."""
+    if len(set(names)) < 2:
+        return tflite
+    try:
+        graph = read_graph(tflite)
+    except ModelError:  # what a graph cannot carry keeps the converter's names
+        return tflite
+    if graph.signatures or len(set(graph.outputs)) != len(names) or len(graph.inputs) != 1:
+        return tflite
+    inputs = ((graph.tensors[graph.inputs[0]].name, graph.inputs[0]),)
+    outputs = tuple(zip(names, graph.outputs, strict=True))
+    return write_graph(replace(graph, signatures=(Signature("serving_default", inputs, outputs),)))
 
 
 def _run_converter(function: Any, name: str) -> bytes:

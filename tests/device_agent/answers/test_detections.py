@@ -110,6 +110,15 @@ def test_a_body_has_its_points() -> None:
     assert [(p.x, p.y, round(p.score, 1)) for p in body.points] == [(50, 50, 0.7), (150, 25, 0.2)]
 
 
+def test_several_bodies_have_their_points() -> None:
+    rows = np.zeros((6, 56), np.float32)
+    rows[1, :3] = 0.25, 0.5, 0.8
+    rows[1, 51:] = 0.1, 0.2, 0.9, 0.8, 0.7
+    (body,) = find_boxes([rows], Task("keypoints", "movenet bodies", (0,)), (), STRETCHED, SIZE)
+    assert [round(v) for v in body.box] == [40, 10, 160, 90]
+    assert (body.points[0].x, body.points[0].y, len(body.points)) == (100, 25, 17)
+
+
 def test_boxes_end_at_the_image_and_those_beyond_it_are_none() -> None:
     rows = [
         [0.5, 0.5, 1.4, 1.4, 0.9, 0, 0],

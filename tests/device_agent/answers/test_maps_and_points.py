@@ -56,7 +56,7 @@ def test_a_map_of_a_letterbox_lies_beyond_the_image() -> None:
 def test_heat_maps_are_highest_at_their_points() -> None:
     maps = np.zeros((4, 4, 2), np.float32)
     maps[1, 2, 0], maps[3, 0, 1] = 0.8, 0.6
-    points = find_points(maps, Task("keypoints", "heatmaps", (0,)), ("nose",), STRETCHED, SIZE)
+    points = find_points([maps], Task("keypoints", "heatmaps", (0,)), ("nose",), STRETCHED, SIZE)
     assert [(p.x, p.y, round(p.score, 1), p.label) for p in points] == [
         (125.0, 37.5, 0.8, "nose"),
         (25.0, 87.5, 0.6, None),
@@ -65,7 +65,7 @@ def test_heat_maps_are_highest_at_their_points() -> None:
 
 def test_movenet_says_y_first() -> None:
     points = find_points(
-        np.array([[[0.5, 0.25, 0.9]]]), Task("keypoints", "movenet", (0,)), (), LETTERBOXED, SIZE
+        [np.array([[[0.5, 0.25, 0.9]]])], Task("keypoints", "movenet", (0,)), (), LETTERBOXED, SIZE
     )
     assert (points[0].x, points[0].y, points[0].score) == (50.0, 50.0, 0.9)
 
@@ -73,11 +73,8 @@ def test_movenet_says_y_first() -> None:
 @pytest.mark.parametrize("unit", [1.0, 4.0])
 def test_points_are_shares_or_pixels_of_the_input(unit) -> None:
     landmarks = np.array([[0.75, 0.5, 0.1], [1.0, 0.25, 0.0]]) * unit
-    points = find_points(landmarks, Task("keypoints", "points", (0,)), (), STRETCHED, SIZE)
-    if unit == 1.0:
-        assert [(p.x, p.y) for p in points] == [(150.0, 50.0), (200.0, 25.0)]
-    else:
-        assert [(p.x, p.y) for p in points] == [(150.0, 50.0), (200.0, 25.0)]
+    points = find_points([landmarks], Task("keypoints", "points", (0,)), (), STRETCHED, SIZE)
+    assert [(p.x, p.y) for p in points] == [(150.0, 50.0), (200.0, 25.0)]
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 4, 3, 2), (0, 4)])
@@ -89,4 +86,17 @@ def test_what_is_no_map_is_refused(shape) -> None:
 @pytest.mark.parametrize(("form", "shape"), [("heatmaps", (4, 4)), ("movenet", (17, 2)), ("points", (6,))])
 def test_what_holds_no_points_is_refused(form, shape) -> None:
     with pytest.raises(DataError, match="holds no points"):
-        find_points(np.zeros(shape), Task("keypoints", form, (0,)), (), STRETCHED, SIZE)
+        find_points([np.zeros(shape)], Task("keypoints", form, (0,)), (), STRETCHED, SIZE)
+
+
+def test_posenet_moves_each_point_from_its_cell() -> None:
+    size = (257, 257)
+    maps, offsets = np.full((9, 9, 17), -9.0), np.zeros((9, 9, 34))
+    maps[4, 2, 3] = 0.0
+    offsets[4, 2, 3], offsets[4, 2, 17 + 3] = 8.0, -4.0
+    where = placement_on(257, 257, *size, "stretch")
+    points = find_points([maps, offsets], Task("keypoints", "posenet", (0, 1)), (), where, size)
+    # Cell (4, 2) is pixel (128, 64) of the input.
+    assert (points[3].x, points[3].y, points[3].score) == (60.5, 136.5, 0.5)
+    with pytest.raises(DataError, match="holds no points"):
+        find_points([maps, offsets[..., :20]], Task("keypoints", "posenet", (0, 1)), (), where, size)

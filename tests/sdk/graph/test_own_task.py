@@ -68,6 +68,17 @@ def with_labels(position: int, outputs: int, name: str = "") -> OwnWords:
         (clues((64, 64, 3), words=with_labels(0, 1), labels=3), Task("segmentation", "scores", (0,))),
         (clues((64, 64, 1), names=["mask"]), Task("segmentation", "mask", (0,))),
         (clues((1, 17, 3), image=(192, 192)), Task("keypoints", "movenet", (0,))),
+        (clues((6, 56), image=(256, 256)), Task("keypoints", "movenet bodies", (0,))),
+        (
+            clues(
+                (9, 9, 17),
+                (9, 9, 34),
+                (9, 9, 32),
+                (9, 9, 32),
+                names=["float_heatmaps", "float_short_offsets", "fwd", "bwd"],
+            ),
+            Task("keypoints", "posenet", (0, 1)),
+        ),
         (clues((48, 48, 14), names=["heatmap_out"]), Task("keypoints", "heatmaps", (0,))),
         (clues((3,), (128,), labels=3), Task("classes", "row", (0,))),
         (clues((128,), (3,), words=with_labels(1, 2)), Task("classes", "row", (1,))),

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 
 from sdk.errors import ModelError
 from sdk.graph.on_host.convert import convert, from_keras
+from sdk.graph.own_usage import own_usage
 from sdk.graph.reader import read_graph
 from sdk.graph.writer import write_graph
 from tests.sdk.graph.small_graphs import interpret, small_network
@@ -92,3 +94,37 @@ def test_a_broken_keras_file_is_refused_in_one_line(tmp_path: Path, head: bytes)
     with pytest.raises(ModelError, match="cannot be loaded as a Keras model") as caught:
         convert(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("kind", ["dict", "layers", "saved_model"])
+def test_outputs_keep_their_names(tmp_path: Path, kind: str) -> None:
+    import keras
+
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(6, 3)(image))
+    scores = keras.layers.Dense(3, activation="softmax", name="scores")(x)
+    embedding = keras.layers.Dense(5, name="embedding")(x)
+    outputs = [scores, embedding] if kind == "layers" else {"scores": scores, "embedding": embedding}
+    model = keras.Model(image, outputs)
+    path = tmp_path / ("model" if kind == "saved_model" else "model.keras")
+    if kind == "saved_model":
+        model.export(path, verbose=False)
+    else:
+        model.save(path)
+    graph = convert(path)
+    shapes = {name: graph.tensors[number].shape for name, number in graph.signatures[0].outputs}
+    assert shapes == {"scores": (1, 3), "embedding": (1, 5)}
+    usage, _ = own_usage(graph)
+    assert usage.task is not None
+    assert graph.tensors[graph.outputs[usage.task.outputs[0]]].shape == (1, 3)
+    array = np.random.default_rng(0).normal(size=(1, 8, 8, 3)).astype(np.float32)
+    answer = model(array)
+    expected = answer["scores"] if isinstance(answer, dict) else answer[0]
+    interpreter = Interpreter(model_content=write_graph(graph))
+    np.testing.assert_allclose(
+        interpreter.get_signature_runner()(**{graph.signatures[0].inputs[0][0]: array})["scores"],
+        expected,
+        rtol=1e-4,
+        atol=1e-5,
+    )
