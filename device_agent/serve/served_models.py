@@ -10,6 +10,8 @@ from typing import Any, Callable, Mapping
 import numpy as np
 
 import device_agent
+from device_agent.record.schema import write
+from device_agent.record.task import CROP
 from device_agent.run.agent import Agent
 from device_agent.run.conditions import read_resident_memory
 from device_agent.serve import metrics
@@ -122,7 +124,9 @@ class Serving:
                 "dtype": str(model.inputs[0].dtype),
                 "preprocess": None if usage.preprocess is None else usage.preprocess.name,
                 "flip": list(usage.flip),
+                "fit": usage.fit or CROP,
             },
+            "task": None if usage.task is None else write(usage.task),
             "outputs": [
                 {"shape": list(info.shape[info.shape[:1] == (1,) :]), "dtype": "float32"}
                 for info in model.outputs

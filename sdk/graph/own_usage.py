@@ -48,7 +48,7 @@ def _preprocess(graph: Graph, words: OwnWords, notes: list[str]) -> Preprocess |
     channels = entry.shape[3] if entry is not None and len(entry.shape) == 4 else None
     if words.notes is not None and not said.mean:
         return PREPROCESS["01"] if channels in (1, 3, None) else None
-    is_image = said.content == "image" or channels in (1, 3)
+    is_image = said.content == "image" or (not said.content and channels in (1, 3))
     if not is_image or not (said.mean and said.deviation):
         return None
     if 0.0 in said.deviation or {len(said.mean), len(said.deviation)} - {1, channels or len(said.mean)}:
@@ -69,9 +69,12 @@ def _preprocess(graph: Graph, words: OwnWords, notes: list[str]) -> Preprocess |
 
 
 def usual_preprocess(graph: Graph, task: Task | None) -> Preprocess | None:
-    """What goes without saying: bytes are pixels, and a YOLO takes them from 0 to 1; None for other models."""
+    """What goes without saying: bytes are pixels, and a YOLO takes them from 0 to 1; None for other models.
+
+    One channel may be a spectrogram, so that it takes a word.
+    """
     entry = graph.tensors[graph.inputs[0]] if graph.inputs else None
-    if entry is None or len(entry.shape) != 4 or entry.shape[3] not in (1, 3):
+    if entry is None or len(entry.shape) != 4 or entry.shape[3] != 3:
         return None
     pixels = _pixels_as_they_are(entry)
     if pixels is not None or task is None or "yolo" not in task.form:

@@ -168,7 +168,14 @@ def test_scores_that_are_no_numbers_are_null_in_json(server, monkeypatch):
 
 def test_models_say_what_they_take(server):
     answer = ask(server.connection, "/v1/models/net")
-    assert answer.json["input"] == {"shape": [8, 8, 3], "dtype": "float32", "preprocess": "tf", "flip": []}
+    assert answer.json["input"] == {
+        "shape": [8, 8, 3],
+        "dtype": "float32",
+        "preprocess": "tf",
+        "flip": [],
+        "fit": "crop",
+    }
+    assert answer.json["task"] is None
     assert answer.json["outputs"] == [{"shape": [10], "dtype": "float32"}]
     assert answer.json["labels"] == LABELS
     assert answer.json["release"] == Agent("net").release

@@ -13,7 +13,7 @@ from device_agent.package import reader as package
 from device_agent.record.usage import Usage
 from sdk.cli import main
 from sdk.graph.embedded.model_metadata import ModelMetadata, TensorMetadata
-from sdk.graph.own_usage import own_usage
+from sdk.graph.own_usage import own_usage, usual_preprocess
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph, Quantization
 from sdk.graph.writer import write_graph
@@ -70,6 +70,18 @@ def test_pixels_of_a_uint8_input_reach_its_whole_range(mean, deviation, identity
     stored = usage.preprocess(np.arange(256, dtype=np.uint8)[:, None]) * 128 + 128
     assert np.abs(stored[:, 0] - np.arange(256)).max() <= 1
     assert bool(notes) == identity
+
+
+@pytest.mark.parametrize(("channels", "name"), [(3, "tf"), (1, None)])
+def test_bytes_of_three_channels_are_pixels_and_those_of_one_may_be_sound(channels, name) -> None:
+    graph = small_network()
+    quantization = Quantization(np.array([1 / 127.5], np.float32), np.array([127]))
+    entry = replace(graph.tensors[0], shape=(1, 8, 8, channels), dtype="UINT8", quantization=quantization)
+    preprocess = usual_preprocess(replace(graph, tensors=(entry, *graph.tensors[1:])), None)
+    assert (preprocess and preprocess(np.array([[0], [255]], np.uint8)).round(2).tolist()) == (
+        None if name is None else [[-1.0], [1.0]]
+    )
+    assert usual_preprocess(graph, None) is None
 
 
 @pytest.mark.parametrize(
