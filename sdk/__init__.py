@@ -8,8 +8,8 @@
 Each function does what the command of that name does and returns a record. Names are looked up when they are first
 used, so that ``import sdk`` stays quick and imports no TensorFlow.
 
-May import: device_agent.errors, sdk.api.boards, sdk.api.files, sdk.api.measuring, sdk.board,
-sdk.board.description, sdk.graph.
+May import: device_agent.errors, sdk.api.boards, sdk.api.files, sdk.api.measuring, sdk.board, sdk.board.description,
+sdk.graph.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 ModelError              the model file is missing, broken or of a kind that is not read
 ├── UnsupportedOperator the graph holds something that this stage cannot carry; it is named
 ├── NothingToCompress   no layer of the model can be compressed
+├── RuntimeFailed       the host's TFLite runtime crashed, hung or ran out of memory on the model
 BoardError              the board is unknown or its file is wrong
 InventoryError          the list of a fleet's boards is wrong
 RolloutError            a rollout cannot begin
@@ -31,6 +32,10 @@ class NothingToCompress(ModelError):
     """No layer of the model can be compressed: a package of it would be what `sdk pack` writes."""
 
     exit_status = 1
+
+
+class RuntimeFailed(ModelError):
+    """The host's TFLite runtime crashed, took too long or ran out of memory on the model."""
 
 
 class BoardError(ArmletError):
@@ -74,6 +79,7 @@ __all__ = [
     "RemoteError",
     "ReportError",
     "RolloutError",
+    "RuntimeFailed",
     "SignatureError",
     "UnsupportedOperator",
 ]

@@ -42,22 +42,24 @@ ROOMS: dict[str, Room] = {
     "device_agent.package.codec": _room("device_agent.errors", pure=True),
     "device_agent.package": _room("device_agent.errors device_agent.record device_agent.package.codec"),
     "device_agent.image": _room("device_agent.errors device_agent.record", pure=True),
-    "device_agent.tensors": _room("device_agent.errors", pure=True),
+    "device_agent.tensors": _room("device_agent.errors device_agent.record", pure=True),
     "device_agent.answers": _room("device_agent.errors device_agent.record device_agent.image", pure=True),
     "device_agent.store": _room("device_agent.errors device_agent.record"),
     "device_agent.run": _room(
-        "device_agent.errors device_agent.record device_agent.package device_agent.image device_agent.answers "
-        "device_agent.tensors device_agent.store"
+        "device_agent.errors device_agent.record device_agent.package "
+        "device_agent.image device_agent.tensors device_agent.answers "
+        "device_agent.store"
     ),
     "device_agent": _room("device_agent.run"),
     "device_agent.measuring": _room("device_agent.errors device_agent.record device_agent.run"),
     "device_agent.serve": _room(
-        "device_agent.errors device_agent.record device_agent.image device_agent.store "
-        "device_agent.run device_agent"
+        "device_agent.errors device_agent.record device_agent.image "
+        "device_agent.store device_agent.run device_agent"
     ),
     "device_agent.verbs": _room(
-        "device_agent.errors device_agent.record device_agent.package device_agent.store "
-        "device_agent.run device_agent device_agent.measuring device_agent.serve"
+        "device_agent.errors device_agent.record device_agent.package "
+        "device_agent.tensors device_agent.store device_agent.run device_agent "
+        "device_agent.measuring device_agent.serve"
     ),
     "device_agent.__main__": _room("device_agent.errors device_agent.verbs"),
     # -- the host: it shares errors, records and the package's reader with the board
@@ -66,6 +68,7 @@ ROOMS: dict[str, Room] = {
     "sdk.tools.system": _room("device_agent.record sdk.errors sdk.tools"),
     "sdk.graph.embedded": _room(pure=True),
     "sdk.graph": _room("device_agent.record sdk.errors sdk.graph.embedded", pure=True),
+    "sdk.graph.made_up": _room("device_agent.record device_agent.tensors sdk.graph", pure=True),
     "sdk.graph.on_host": _room(
         "device_agent.record device_agent.tensors sdk.errors sdk.tools.system sdk.graph"
     ),
@@ -80,15 +83,14 @@ ROOMS: dict[str, Room] = {
         "device_agent.record device_agent.package sdk.errors sdk.tools sdk.tools.system"
     ),
     "sdk.board": _room(
-        "device_agent.record sdk.errors sdk.tools sdk.tools.system sdk.board.description "
-        "sdk.board.ssh sdk.board.emulation"
+        "device_agent.record sdk.errors sdk.tools sdk.tools.system "
+        "sdk.board.description sdk.board.ssh sdk.board.emulation"
     ),
     "sdk.compress": _room(pure=True),
     "sdk.compress.weights": _room("sdk.errors sdk.graph", pure=True),
     "sdk.compress.rewrite": _room("sdk.errors sdk.graph", pure=True),
     "sdk.compress.board_form": _room(
-        "sdk.errors sdk.graph sdk.board.description sdk.compress.weights sdk.compress.rewrite",
-        pure=True,
+        "sdk.errors sdk.graph sdk.board.description sdk.compress.weights sdk.compress.rewrite", pure=True
     ),
     "sdk.compress.solve": _room(
         "device_agent.record sdk.errors sdk.tools sdk.graph sdk.compress.weights sdk.compress.rewrite",
@@ -99,7 +101,8 @@ ROOMS: dict[str, Room] = {
     ),
     "sdk.compress.recipes": _room(
         "device_agent.record sdk.errors sdk.tools sdk.graph sdk.package sdk.compress "
-        "sdk.compress.weights sdk.compress.rewrite sdk.compress.solve sdk.compress.train",
+        "sdk.compress.weights sdk.compress.rewrite sdk.compress.solve "
+        "sdk.compress.train",
         pure=True,
     ),
     "sdk.explain": _room("device_agent.record sdk.errors sdk.graph", pure=True),
@@ -119,37 +122,40 @@ ROOMS: dict[str, Room] = {
     "sdk.report.page": _room("device_agent.record sdk.explain sdk.report sdk.report.terminal", pure=True),
     "sdk.api": _room(
         "device_agent.record sdk.tools sdk.package sdk.board.description sdk.compress "
-        "sdk.compress.weights sdk.explain sdk.deploy.agent sdk.deploy.fleet sdk.deploy"
+        "sdk.compress.weights sdk.explain sdk.deploy.agent sdk.deploy.fleet "
+        "sdk.deploy"
     ),
     "sdk.api.files": _room(
-        "device_agent.record device_agent.package.codec device_agent.package sdk.errors "
-        "sdk.tools sdk.tools.system sdk.graph.embedded sdk.graph sdk.graph.on_host sdk.models sdk.package "
-        "sdk.board.description sdk.board.ssh sdk.board sdk.compress sdk.compress.weights "
-        "sdk.compress.rewrite sdk.compress.board_form sdk.compress.recipes sdk.explain "
-        "sdk.deploy.provision sdk.api"
+        "device_agent.record device_agent.package.codec device_agent.package "
+        "device_agent.tensors sdk.errors sdk.tools sdk.tools.system "
+        "sdk.graph.embedded sdk.graph sdk.graph.made_up sdk.graph.on_host sdk.models "
+        "sdk.package sdk.board.description sdk.board.ssh sdk.board sdk.compress "
+        "sdk.compress.weights sdk.compress.rewrite sdk.compress.board_form "
+        "sdk.compress.recipes sdk.explain sdk.deploy.provision sdk.api"
     ),
     "sdk.api.boards": _room(
         "device_agent.package.codec device_agent.package sdk.errors sdk.tools "
-        "sdk.tools.system sdk.graph sdk.graph.on_host sdk.package sdk.board.description "
-        "sdk.board.ssh sdk.board.emulation sdk.board sdk.deploy.agent sdk.deploy.fleet "
-        "sdk.deploy.provision sdk.deploy sdk.api sdk.api.files"
+        "sdk.tools.system sdk.graph sdk.graph.on_host sdk.package "
+        "sdk.board.description sdk.board.ssh sdk.board.emulation sdk.board "
+        "sdk.deploy.agent sdk.deploy.fleet sdk.deploy.provision sdk.deploy sdk.api "
+        "sdk.api.files"
     ),
     "sdk.api.measuring": _room(
-        "device_agent.record device_agent.package.codec device_agent.package sdk.errors "
-        "sdk.tools sdk.tools.system sdk.graph sdk.graph.on_host sdk.models sdk.package "
-        "sdk.board.description sdk.board.ssh sdk.board sdk.compress.weights "
-        "sdk.compress.board_form sdk.compress.recipes sdk.explain sdk.deploy.agent "
-        "sdk.deploy.provision sdk.deploy sdk.report sdk.report.page sdk.api sdk.api.files "
-        "sdk.api.boards"
+        "device_agent.record device_agent.package.codec device_agent.package "
+        "sdk.errors sdk.tools sdk.tools.system sdk.graph sdk.graph.on_host sdk.models "
+        "sdk.package sdk.board.description sdk.board.ssh sdk.board "
+        "sdk.compress.weights sdk.compress.board_form sdk.compress.recipes "
+        "sdk.explain sdk.deploy.agent sdk.deploy.provision sdk.deploy sdk.report "
+        "sdk.report.page sdk.api sdk.api.files sdk.api.boards"
     ),
     "sdk": _room(
         "device_agent.errors sdk.graph sdk.board.description sdk.board sdk.api.files "
         "sdk.api.boards sdk.api.measuring"
     ),
     "sdk.commands": _room(
-        "device_agent.errors device_agent.record sdk.errors sdk.tools sdk.tools.system "
-        "sdk.board sdk.explain sdk.deploy.native sdk.deploy sdk.report.terminal sdk.api sdk.api.files sdk.api.boards "
-        "sdk.api.measuring"
+        "device_agent.errors device_agent.record sdk.errors sdk.tools "
+        "sdk.tools.system sdk.board sdk.explain sdk.deploy.native sdk.deploy "
+        "sdk.report.terminal sdk.api sdk.api.files sdk.api.boards sdk.api.measuring"
     ),
     "sdk.cli": _room("device_agent.errors sdk sdk.commands"),
 }

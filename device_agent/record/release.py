@@ -41,6 +41,20 @@ MAX_ENVIRONMENTS = 4
 KEEP = 2
 MAX_KEEP = 64
 
+#: A model has at most so many outputs with golden answers.
+MAX_OUTPUTS = 1024
+
+#: What an output holds, which decides how it is held against the golden one.
+VALUES = "values"
+CLASSES = "classes"
+BOXES = "boxes"
+BOX_CLASSES = "classes of boxes"
+BOX_SCORES = "scores of boxes"
+BOX_COUNT = "number of boxes"
+#: The outputs of TFLite_Detection_PostProcess, in its order.
+DETECTIONS = (BOXES, BOX_CLASSES, BOX_SCORES, BOX_COUNT)
+OUTPUT_KINDS = (VALUES, CLASSES, *DETECTIONS)
+
 T = TypeVar("T")
 
 _NAME_WORDS = "1 to 64 letters, digits, dots, dashes and underscores, beginning with a letter or digit"
@@ -76,7 +90,27 @@ else:
     Title = Words()
 
 
-@record(RELEASE_SCHEMA, "the manifest of a release", StoreError, left_out=("signature_sha256", "title"))
+@record(what="the limit of an output")
+@dataclass(frozen=True)
+class OutputLimit:
+    """How far one output may be from the golden one.
+
+    ``kind`` "values": the ``largest`` difference and its ``rms``, in real values. "classes": the ``largest`` share of
+    elements that differ. "scores of boxes": as values, of the sorted scores. "boxes": the ``largest`` share of boxes
+    without a partner. The other two kinds of detections need no limit.
+    """
+
+    kind: str = field(metadata=limits(choices=OUTPUT_KINDS))
+    largest: float = field(metadata=limits(low=0.0, high=1e300))
+    rms: float = field(default=0.0, metadata=limits(low=0.0, high=1e300))
+
+
+@record(
+    RELEASE_SCHEMA,
+    "the manifest of a release",
+    StoreError,
+    left_out=("signature_sha256", "title", "golden_limits"),
+)
 @dataclass(frozen=True)
 class Release:
     """A manifest: the package, the parts it is joined from, and the golden pair that its health check runs."""
@@ -85,15 +119,21 @@ class Release:
     package_sha256: Sha256
     #: (sha256, bytes) of each part, in order.
     parts: tuple[tuple[Sha256, int], ...] = field(metadata=limits(least=1, most=MAX_PARTS))
-    #: Blobs holding .npy arrays made on the host; None: the health check only runs the model.
+    #: Blobs holding .npy arrays made on the host, one behind the other: of every input, and of every output, of shape
+    #: (cases, ...). The outputs may be followed by other answers that are as right, as many arrays each. None: the
+    #: health check only runs the model.
     golden_inputs_sha256: Sha256 | None = None
     golden_outputs_sha256: Sha256 | None = None
-    #: Largest difference of an output that the health check accepts.
+    #: Of releases without limits: the largest difference of the first output that the health check accepts.
     golden_tolerance: float = field(default=0.0, metadata=limits(low=0.0, high=1e300))
     #: Blob holding a signature of the package (device_agent.package.signature).
     signature_sha256: Sha256 | None = None
     #: What people call it, where that cannot be ``name``.
     title: Title | None = None
+    #: How far each output may be from the golden one.
+    golden_limits: tuple[OutputLimit, ...] | None = field(
+        default=None, metadata=limits(least=1, most=MAX_OUTPUTS)
+    )
 
     @property
     def id(self) -> str:

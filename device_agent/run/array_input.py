@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import sys
 import zlib
 from pathlib import Path
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 #: No array is read that is larger than this many bytes.
 MAX_ARRAY_BYTES = 1 << 30
+#: All golden inputs of a release together have at most this many bytes, and all outputs; one of them this many arrays.
+MAX_GOLDEN_BYTES = 1 << 27
+MAX_GOLDEN_ARRAYS = 1024
 
 
 def read_array(name: str) -> np.ndarray:
@@ -35,24 +39,32 @@ def read_array(name: str) -> np.ndarray:
         raise AgentError(f"cannot read {path}", found=error.strerror or str(error)) from None
 
 
-def parse_golden(data: bytes) -> np.ndarray:
-    """The array in a compressed .npy file: numbers of any shape and type.
+def parse_golden(data: bytes) -> list[np.ndarray]:
+    """The arrays in a compressed row of .npy files: numbers of any shape and type.
 
     zlib, because an image of float32 is larger than many a model. Raises AgentError, before more than
-    ``MAX_ARRAY_BYTES`` are made of it.
+    ``MAX_GOLDEN_BYTES`` are made of it.
     """
     unpacker = zlib.decompressobj()
     try:
-        array = unpacker.decompress(data, MAX_ARRAY_BYTES)
+        content = unpacker.decompress(data, MAX_GOLDEN_BYTES)
     except (zlib.error, MemoryError) as error:
         raise AgentError("a golden array cannot be decompressed", found=str(error)[:200]) from None
     if not unpacker.eof or unpacker.unused_data:
         raise AgentError(
             "a golden array cannot be decompressed",
-            expected=f"one whole zlib stream of at most {MAX_ARRAY_BYTES} bytes",
+            expected=f"one whole zlib stream of at most {MAX_GOLDEN_BYTES} bytes",
             found="bytes behind it" if unpacker.eof else "no end",
         )
-    return parse_array(array, "a golden array")
+    stream = io.BytesIO(content)
+    arrays: list[np.ndarray] = []
+    while stream.tell() < len(content):
+        if len(arrays) == MAX_GOLDEN_ARRAYS:
+            raise AgentError("there are too many golden arrays", expected=f"at most {MAX_GOLDEN_ARRAYS}")
+        arrays.append(_next_array(stream, len(content), "a golden array"))
+    if not arrays:
+        raise AgentError("a golden array is missing", found="nothing")
+    return arrays
 
 
 def parse_array(data: bytes, what: str) -> np.ndarray:
@@ -60,18 +72,31 @@ def parse_array(data: bytes, what: str) -> np.ndarray:
 
     Raises AgentError, for a pickle and a zip too.
     """
+    return _next_array(io.BytesIO(data), len(data), what)
+
+
+def _next_array(stream: io.BytesIO, size: int, what: str) -> np.ndarray:
+    """The array that begins where ``stream``, of ``size`` bytes, stands. Raises AgentError."""
     import numpy as np
 
+    formats = np.lib.format
     try:
         # Not np.load, which takes a zip or a pickle for an array, too.
-        array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError, OverflowError, MemoryError) as error:
+        version = formats.read_magic(stream)
+        header = {(1, 0): formats.read_array_header_1_0, (2, 0): formats.read_array_header_2_0}.get(version)
+        if header is None:
+            raise ValueError(f"version {version}")
+        shape, fortran, dtype = header(stream)
+        if dtype.kind not in "fiub" or dtype.hasobject:
+            raise AgentError(f"{what} is not an array of numbers", found=str(dtype)[:200])
+        count = math.prod(shape)
+        left = size - stream.tell()
+        if not 0 <= count * dtype.itemsize <= left:  # before memory is taken for what is not there
+            raise ValueError(f"{count * dtype.itemsize} bytes announced, {left} there")
+        array = np.frombuffer(stream.read(count * dtype.itemsize), dtype, count)
+        return array.reshape(shape[::-1]).transpose() if fortran else array.reshape(shape)
+    except (ValueError, EOFError, OSError, OverflowError, MemoryError, TypeError, SyntaxError) as error:
         raise AgentError(f"{what} is not an .npy array", found=str(error)[:200]) from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
-        raise AgentError(
-            f"{what} is not an array of numbers", found=str(getattr(array, "dtype", type(array)))
-        )
-    return array
 
 
 def json_line_from_stdin() -> Any:

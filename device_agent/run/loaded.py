@@ -8,13 +8,14 @@ import os
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Mapping
+from typing import TYPE_CHECKING, Any, Callable, Mapping
 
 import numpy as np
 
 from device_agent.errors import AgentError, RuntimeUnavailable, StoreError
 from device_agent.record.release import MAX_PACKAGE_BYTES, NAME
 from device_agent.record.usage import FLIP_AXES, Usage
+from device_agent.run.array_input import parse_golden
 from device_agent.run.fresh_process import call_child
 from device_agent.run.installed import installed_runtime
 from device_agent.run.runtime import FILE_IDENTIFIER, Model
@@ -72,6 +73,7 @@ class LoadedModel:
         self._begin(Model(tflite, threads=threads), "cold", begun)
 
     def _begin(self, model: Model, start: str, begun: float) -> None:
+        self._example: Callable[[], list[np.ndarray]] | None = None
         self._flips = tuple(FLIP_AXES[axis] for axis in self.usage().flip)
         self._model: Model | None = model
         self.start = start
@@ -140,11 +142,14 @@ class LoadedModel:
             )
             if start is not None:
                 with contextlib.suppress(AgentError, OSError):  # the runtime does not take it: without
-                    return cls._of_start(
+                    loaded = cls._of_start(
                         start, release.package_sha256, name=release.name, threads=threads, begun=begun
                     )
+                    loaded._example = _example_of(store, release)  # noqa: SLF001 - its own class
+                    return loaded
         data = store.read_package(release)
         loaded = cls(data, name=release.name, threads=threads, kernel=kernel, sha256=release.package_sha256)
+        loaded._example = _example_of(store, release)
         loaded.start_seconds = time.perf_counter() - begun
         if mendable:  # in a process of its own, like everything that could end one; this one runs without
             with contextlib.suppress(AgentError, OSError):
@@ -182,6 +187,13 @@ class LoadedModel:
         if self._model is None:
             raise AgentError("this agent is closed")
         return self._model
+
+    def example_inputs(self) -> list[np.ndarray] | None:
+        """One golden input for each input of the model, of its shape such as (1, 224, 224, 3); None without any.
+
+        Raises StoreError or AgentError where the release has some that cannot be read.
+        """
+        return None if self._example is None else self._example()
 
     def usage(self) -> Usage:
         """What its package says of images and labels; of a plain .tflite nothing is known. Raises DataError."""
@@ -226,6 +238,13 @@ class LoadedModel:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _example_of(store: Store, release: Release) -> Callable[[], list[np.ndarray]] | None:
+    digest = release.golden_inputs_sha256
+    if digest is None or release.golden_limits is None:
+        return None
+    return lambda: [array[0] for array in parse_golden(store.blobs.read(digest))]
 
 
 #: How long the start of a release may take to be made again.

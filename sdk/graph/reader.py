@@ -35,6 +35,40 @@ def read_graph(data: bytes) -> Graph:
     a graph cannot carry.
     """
     data = bytes(data)
+    model = _model_of(data)
+    subgraphs = model.subgraphs or []
+    if len(subgraphs) != 1:
+        raise UnsupportedOperator(
+            "models of several subgraphs (control flow) cannot be edited",
+            expected="1 subgraph",
+            found=str(len(subgraphs)),
+            hint="Everything else works: `sdk pack`, `sdk deploy`, `sdk bench`, `sdk inspect`.",
+        )
+    return _graph_of(_Reader(data, model, subgraphs[0]))
+
+
+def read_subgraphs(data: bytes) -> tuple[Graph, ...]:
+    """Every subgraph of a ``.tflite``, to be looked at and not to be written again; the first is what runs.
+
+    Takes what :func:`read_graph` refuses: several subgraphs, resources, operators that the schema does not know,
+    details of quantisation. Raises :class:`ModelError` when the bytes are not a sound model.
+    """
+    data = bytes(data)
+    model = _model_of(data)
+    if not model.subgraphs:
+        raise _broken("it has no subgraph")
+    return tuple(_graph_of(_Reader(data, model, one, to_edit=False)) for one in model.subgraphs)
+
+
+def _graph_of(reader: _Reader) -> Graph:
+    try:
+        return reader.graph()
+    except (IndexError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise _broken(f"{type(error).__name__}: {error}") from error
+
+
+def _model_of(data: bytes) -> Any:
+    """The schema's object tree. Raises ModelError."""
     if len(data) < 8 or data[4:8] != FILE_IDENTIFIER:
         raise ModelError(
             "this is not a TFLite model",
@@ -60,18 +94,7 @@ def read_graph(data: bytes) -> Graph:
             expected=str(SCHEMA_VERSION),
             found=str(model.version),
         )
-    subgraphs = model.subgraphs or []
-    if len(subgraphs) != 1:
-        raise UnsupportedOperator(
-            "models of several subgraphs (control flow) cannot be edited",
-            expected="1 subgraph",
-            found=str(len(subgraphs)),
-            hint="`sdk pack` still packs the file as it is.",
-        )
-    try:
-        return _Reader(data, model, subgraphs[0]).graph()
-    except (IndexError, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise _broken(f"{type(error).__name__}: {error}") from error
+    return model
 
 
 def _broken(why: str) -> ModelError:
@@ -81,8 +104,9 @@ def _broken(why: str) -> ModelError:
 class _Reader:
     """Turns the schema's object tree into a Graph; one instance reads one model."""
 
-    def __init__(self, data: bytes, model: Any, subgraph: Any) -> None:
-        self.data, self.model, self.subgraph = data, model, subgraph
+    def __init__(self, data: bytes, model: Any, subgraph: Any, *, to_edit: bool = True) -> None:
+        self.data, self.model, self.subgraph, self.to_edit = data, model, subgraph, to_edit
+        self.number = next(i for i, one in enumerate(model.subgraphs) if one is subgraph)
         # One array per (buffer, type, shape), so that tensors that share a buffer share one array object.
         self.arrays: dict[tuple[int, str, tuple[int, ...]], np.ndarray] = {}
 
@@ -99,7 +123,11 @@ class _Reader:
             metadata=tuple(
                 (_text(m.name), self.buffer(m.buffer).tobytes()) for m in self.model.metadata or []
             ),
-            signatures=tuple(self.signature(s) for s in self.model.signatureDefs or []),
+            signatures=tuple(
+                self.signature(s)
+                for s in self.model.signatureDefs or []
+                if int(s.subgraphIndex) == self.number
+            ),
             attached=read_attached(self.data),
         )
         _check_indices(graph)
@@ -120,7 +148,7 @@ class _Reader:
     def tensor(self, raw: Any) -> Tensor:
         dtype = enum_names("TensorType").get(raw.type, f"type {raw.type}")
         name = _text(raw.name)
-        if dtype in _REFUSED_TYPES:
+        if dtype in _REFUSED_TYPES and self.to_edit:
             raise UnsupportedOperator(f"tensor {name!r} has type {dtype}, which a graph cannot carry")
         shape = _ints(raw.shape)
         if any(n < 0 for n in shape):
@@ -134,7 +162,7 @@ class _Reader:
             shape,
             dtype,
             array,
-            _quantization(raw.quantization, name),
+            _quantization(raw.quantization, name, strict=self.to_edit),
             signature,
             bool(raw.isVariable),
             raw.sparsity,
@@ -162,18 +190,20 @@ class _Reader:
         # Files from before the code outgrew one byte keep it in the deprecated field (schema.fbs, OperatorCode).
         number = max(code.builtinCode, code.deprecatedBuiltinCode)
         kind = enum_names("BuiltinOperator").get(number)
-        if kind is None:
+        if kind is None and self.to_edit:
             raise UnsupportedOperator(f"operator number {number} is not in the schema that is installed")
-        if raw.largeCustomOptionsOffset and raw.largeCustomOptionsOffset > 1:
+        if raw.largeCustomOptionsOffset and raw.largeCustomOptionsOffset > 1 and self.to_edit:
             raise UnsupportedOperator(f"{kind} keeps its custom options outside the flatbuffer")
         return Operator(
-            kind=kind,
+            kind=kind or f"operator {number}",
             inputs=_ints(raw.inputs),
             outputs=_ints(raw.outputs),
             options=MappingProxyType(
                 dict(vars(raw.builtinOptions)) if raw.builtinOptions is not None else {}
             ),
-            options_type=enum_names("BuiltinOptions")[raw.builtinOptionsType],
+            options_type=enum_names("BuiltinOptions").get(raw.builtinOptionsType, "NONE")
+            if not self.to_edit
+            else enum_names("BuiltinOptions")[raw.builtinOptionsType],
             version=int(code.version),
             custom_code=_text(code.customCode) if code.customCode is not None else None,
             custom_options=bytes(bytearray(raw.customOptions)) if raw.customOptions is not None else None,
@@ -192,10 +222,10 @@ class _Reader:
         return Signature(_text(raw.signatureKey), names(raw.inputs), names(raw.outputs))
 
 
-def _quantization(raw: Any, name: str) -> Quantization | None:
+def _quantization(raw: Any, name: str, *, strict: bool) -> Quantization | None:
     if raw is None or (raw.scale is None and raw.min is None and raw.max is None):
         return None
-    if raw.details is not None:
+    if raw.details is not None and strict:
         raise UnsupportedOperator(f"tensor {name!r} has custom or blockwise quantisation details")
 
     def floats(values: Any) -> np.ndarray | None:

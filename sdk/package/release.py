@@ -12,7 +12,7 @@ import itertools
 import re
 import unicodedata
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy as np
 from device_agent.package.codec.table import read_table
 from device_agent.record import release as on_board
 from device_agent.record.kinds import MAX_TEXT
-from device_agent.record.release import MAX_PARTS, Release
+from device_agent.record.release import MAX_PARTS, OutputLimit, Release
 from device_agent.record.schema import canonical
 from device_agent.record.visible import visible
 from sdk.errors import PackageError, RemoteError
@@ -33,11 +33,17 @@ PART_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Golden:
-    """Inputs and the outputs that the host got for them; the board must come within ``tolerance`` of each output."""
+    """Inputs and the outputs that the host got for them, and how far those of a board may be from them.
 
-    inputs: np.ndarray
-    outputs: np.ndarray
-    tolerance: float
+    ``inputs`` has one array (cases, ...) for each input of the model, ``outputs`` and ``limits`` one for each
+    output; values are in the types that they are stored in. ``alternatives`` are other answers that are as right, each
+    as ``outputs``: a board has to come close to one of them.
+    """
+
+    inputs: tuple[np.ndarray, ...]
+    outputs: tuple[np.ndarray, ...]
+    limits: tuple[OutputLimit, ...]
+    alternatives: tuple[tuple[np.ndarray, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,9 +102,12 @@ def prepare(
     if golden is not None:
         record = replace(
             record,
-            golden_inputs_sha256=_add(blobs, zlib.compress(npy_bytes(golden.inputs), 9)),
-            golden_outputs_sha256=_add(blobs, zlib.compress(npy_bytes(golden.outputs), 9)),
-            golden_tolerance=float(golden.tolerance),
+            golden_inputs_sha256=_add(blobs, zlib.compress(_row(golden.inputs), 9)),
+            golden_outputs_sha256=_add(
+                blobs,
+                zlib.compress(_row([a for row in (golden.outputs, *golden.alternatives) for a in row]), 9),
+            ),
+            golden_limits=golden.limits,
         )
     if signature is not None:
         record = replace(record, signature_sha256=_add(blobs, signature))
@@ -112,6 +121,11 @@ def _add(blobs: dict[str, bytes], blob: bytes) -> str:
     digest = hashlib.sha256(blob).hexdigest()
     blobs[digest] = blob
     return digest
+
+
+def _row(arrays: Sequence[np.ndarray]) -> bytes:
+    """The arrays as .npy files, one behind the other."""
+    return b"".join(npy_bytes(array) for array in arrays)
 
 
 def split(data: bytes) -> list[bytes]:

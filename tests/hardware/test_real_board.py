@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from sdk.api.files.golden import golden_pair
 from sdk.board.ssh.connection import SshConnection, connect
 from sdk.deploy.agent.remote_agent import RemoteAgent
 from sdk.deploy.provision.kernel import build
@@ -21,7 +22,6 @@ from sdk.deploy.provision.provisioning import Provisioned, provision
 from sdk.graph.on_host.evaluate import predict
 from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
-from sdk.package.release import Golden
 from tests.sdk.graph.small_graphs import small_network
 
 NAME = "armlet-hardware-test"
@@ -63,8 +63,8 @@ def test_the_board_computes_what_the_host_computes_and_tells_how_long_it_took(
     inputs = np.random.default_rng(0).random((20, 8, 8, 3), np.float32)
     expected = predict(tflite, inputs)
     agent = RemoteAgent(connection, ready.command)
-    agent.deploy(pack(tflite), NAME, golden=Golden(inputs[:2], expected[:2], 1e-3))
-    assert agent.deploy(pack(tflite), NAME, golden=Golden(inputs[:2], expected[:2], 1e-3)).sent_bytes == 0
+    agent.deploy(pack(tflite), NAME, golden=golden_pair(tflite, inputs=inputs[:2]))
+    assert agent.deploy(pack(tflite), NAME, golden=golden_pair(tflite, inputs=inputs[:2])).sent_bytes == 0
     for kernel in ("c", "numpy"):
         np.testing.assert_allclose(agent.run(NAME, inputs, kernel=kernel).outputs, expected, atol=1e-3)
     (measurement,) = agent.bench([NAME], max_seconds=3.0)

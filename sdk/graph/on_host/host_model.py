@@ -23,7 +23,7 @@ import numpy as np
 
 from device_agent.record.visible import visible
 from device_agent.tensors.tensor import TensorInfo, by_name, shape_text
-from sdk.errors import ModelError
+from sdk.errors import ModelError, RuntimeFailed
 
 #: How long loading and one inference may take; the slowest network of the zoo needs a second.
 LOAD_SECONDS = 120.0
@@ -45,7 +45,8 @@ class HostModel:
 
     ``delegates``: with XNNPACK, as the runtime chooses by itself; without it, its reference kernels answer.
     ``shapes``: of inputs whose shape is to be another than the file says, by position. ``inputs`` and ``outputs`` are
-    what the runtime says of them. Raises ModelError when the runtime refuses the model, crashes or takes too long.
+    what the runtime says of them. Raises ModelError when the runtime refuses the model, RuntimeFailed when it
+    crashes or takes too long.
     """
 
     def __init__(
@@ -197,9 +198,9 @@ class HostModel:
         told = [line for line in lines if line and not line.startswith(("INFO", "WARNING"))]
         return f": {visible(told[-1], most=200)}" if told else ""
 
-    def _failed(self, what: str, found: str) -> ModelError:
+    def _failed(self, what: str, found: str) -> RuntimeFailed:
         self.close()
-        return ModelError(
+        return RuntimeFailed(
             f"the TFLite runtime {what}",
             expected="a model that it runs",
             found=found,

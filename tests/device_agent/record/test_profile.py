@@ -229,6 +229,8 @@ def test_blocks_of_a_model_beside_others_are_spread_evenly():
             inputs = ()
             invoke = staticmethod(lambda: now.append(now[-1] + 50_000_000))
 
+        example_inputs = staticmethod(lambda: None)
+
     now = [0]
     beside = profiler.Beside(Agent, clock=lambda: now[-1])
     shares = []

@@ -61,12 +61,14 @@ def npy(array: np.ndarray) -> bytes:
 
 def test_a_golden_array_is_one_whole_compressed_npy_file_of_bounded_size(monkeypatch):
     array = np.arange(12, dtype=np.float32).reshape(3, 4)
-    np.testing.assert_array_equal(inputs.parse_golden(zlib.compress(npy(array))), array)
+    np.testing.assert_array_equal(inputs.parse_golden(zlib.compress(npy(array)))[0], array)
+    both = inputs.parse_golden(zlib.compress(npy(array) + npy(array.T)))
+    np.testing.assert_array_equal(both[1], array.T)
     whole = zlib.compress(npy(array))
     for broken in (b"", npy(array), whole[:-5], whole + b"x", zlib.compress(b"not an array")):
         with pytest.raises(AgentError, match="golden array"):
             inputs.parse_golden(broken)
-    monkeypatch.setattr(inputs, "MAX_ARRAY_BYTES", 100)
+    monkeypatch.setattr(inputs, "MAX_GOLDEN_BYTES", 100)
     with pytest.raises(AgentError, match="at most 100 bytes"):
         inputs.parse_golden(zlib.compress(bytes(101)))
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from sdk.errors import ArmletError, ModelError
 from sdk.graph.writer import write_graph
 from sdk.package import oci_layout as oci
 from sdk.package.pack import pack
-from sdk.package.release import Golden, prepare
+from sdk.package.release import prepare
 from tests.sdk.conftest import ReadyBoard, start_sshd
 from tests.sdk.graph.small_graphs import host_outputs, images, small_network
 
@@ -170,7 +171,8 @@ def test_a_release_whose_answers_are_wrong_leaves_the_old_one_running(
     agent.deploy(data, "small", golden=golden_pair(data))
     other = pack(write_graph(small_network(1)), metadata={"name": "small"})
     golden = golden_pair(other)
-    wrong = prepare(other, "small", golden=Golden(golden.inputs, golden.outputs + 1, golden.tolerance))
+    off = replace(golden, outputs=tuple(output + 1 for output in golden.outputs), alternatives=())
+    wrong = prepare(other, "small", golden=off)
     exporting.export([wrong], tmp_path / "wrong.tar", "oci")
     done, answer = import_on(board, tmp_path / "wrong.tar")
     assert done.status == 2
