@@ -44,6 +44,7 @@ _PUBLIC = {
     "list_zoo": "sdk.api.files.packing",
     "load_board": "sdk.board.catalogue",
     "pack_model": "sdk.api.files.packing",
+    "predict_on_board": "sdk.api.boards.predicting",
     "read_graph": "sdk.graph.reader",
     "read_record": "sdk.api.measuring.runs",
     "read_run": "sdk.api.measuring.runs",
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from sdk.api.boards.fleet import deploy_fleet as deploy_fleet
     from sdk.api.boards.fleet import fleet_status as fleet_status
     from sdk.api.boards.fleet import rollback_fleet as rollback_fleet
+    from sdk.api.boards.predicting import predict_on_board as predict_on_board
     from sdk.api.boards.releases import board_status as board_status
     from sdk.api.boards.releases import confirm_model as confirm_model
     from sdk.api.boards.releases import require_signatures as require_signatures

@@ -196,8 +196,8 @@ def answer_as_json(predictions: Any, model: str) -> dict[str, Any]:
     """One prediction, or a list of them under "answers"."""
     if isinstance(predictions, list):
         release = predictions[0].release if predictions else None
-        return {"model": model, "release": release, "answers": [_finite(p.to_json()) for p in predictions]}
-    return {"model": model, "release": predictions.release, **_finite(predictions.to_json())}
+        return {"model": model, "release": release, "answers": [finite(p.to_json()) for p in predictions]}
+    return {"model": model, "release": predictions.release, **finite(predictions.to_json())}
 
 
 def answer_as_tensor(predictions: Any, output: int) -> tuple[bytes, dict[str, str]]:
@@ -218,12 +218,12 @@ def answer_as_tensor(predictions: Any, output: int) -> tuple[bytes, dict[str, st
     return array.tobytes(), headers
 
 
-def _finite(value: Any) -> Any:
-    """JSON has no NaN: a number that is none is null, wherever it stands."""
+def finite(value: Any) -> Any:
+    """A JSON-ready value, in which a number that is none (NaN, infinity) is None, wherever it stands."""
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: finite(one) for key, one in value.items()}
     if isinstance(value, list):
-        return [_finite(one) for one in value]
+        return [finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from device_agent.errors import AgentError
+from device_agent.record.wire import finite
 from device_agent.run.array_input import MAX_ARRAY_BYTES, json_line_from_stdin, read_array
 from device_agent.run.fresh_process import call_child
 from device_agent.verbs.deploying import store_of_board
@@ -55,6 +56,25 @@ def run(options: Namespace) -> dict[str, Any]:
         "decode_kernel": agent.kernel,
         **_runtime_json(agent),
     }
+
+
+def predict(options: Namespace) -> dict[str, Any]:
+    """Answers what a model says of one image, an .npy file, as a program that embeds it gets it; and the seconds."""
+    from device_agent.run.agent import Agent
+
+    image = read_array(options.inputs)
+    agent = Agent(
+        options.model, threads=options.threads, kernel=options.kernel, top=options.top, reload="never"
+    )
+    with agent:
+        start = time.perf_counter()
+        found = agent.predict(image, threshold=options.threshold)
+        seconds = time.perf_counter() - start
+        if isinstance(found, list):
+            raise AgentError("one image is taken", expected="no batch", found=f"{len(found)} of them")
+        outputs = [list(output.shape) for output in found.outputs]
+        said: dict[str, Any] = finite(found.to_json())
+        return {**said, "task": found.task, "outputs": outputs, "model": agent.name, "seconds": seconds}
 
 
 def inferences(inputs: np.ndarray, agent: LoadedModel) -> int:

@@ -83,10 +83,15 @@ def _add_running(commands: Any) -> None:
     run.add_argument("model")
     run.add_argument("--inputs", default="-", help=".npy, (n, ...) or one input; - is standard input")
     run.add_argument("--outputs", default="-", help=".npy to write; - puts it into the answer, in base64")
+    predict = commands.add_parser("predict")
+    predict.add_argument("model")
+    predict.add_argument("--inputs", default="-", help=".npy of one image; - is standard input")
+    predict.add_argument("--top", type=int, default=5, help="classes in the answer")
+    predict.add_argument("--threshold", type=float, help="the least score of a box")
     load = commands.add_parser("load")
     load.add_argument("model")
     load.add_argument("--cold", action="store_true", help="without what was kept for a quick start")
-    for command in (run, load):
+    for command in (run, predict, load):
         _add_decoding(command)
 
 

@@ -89,6 +89,7 @@ VERBS: dict[str, Callable[[Namespace], dict[str, Any]]] = {
     "check": deploy_verbs.check,
     "mend": deploy_verbs.mend,
     "run": model_verbs.run,
+    "predict": model_verbs.predict,
     "bench": model_verbs.bench,
     "load": model_verbs.load,
     "profile": model_verbs.profile,

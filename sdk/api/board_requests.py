@@ -138,6 +138,19 @@ class Evaluate(Target):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Predict(Target):
+    """What of an answer is shown."""
+
+    top: int = option(5, help="classes in an answer (default: {default})", parse=positive, metavar="N")
+    threshold: float | None = option(
+        None,
+        help="the least score of a box (default: as the package says, else 0.25)",
+        parse=float,
+        metavar="SCORE",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Demo(Target):
     """How the demo's networks are compressed and measured."""
 

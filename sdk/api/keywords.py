@@ -242,6 +242,21 @@ class EvaluateOptions(TypedDict, total=False):
     limit: int | None
 
 
+class PredictOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.board_requests.Predict`."""
+
+    host: str | None
+    port: int | None
+    user: str | None
+    key: Path | None
+    accept_new_host_key: bool
+    known_hosts: Path | None
+    runtime: str | None
+    kernel: str
+    top: int
+    threshold: float | None
+
+
 class DemoOptions(TypedDict, total=False):
     """Of :class:`sdk.api.board_requests.Demo`."""
 

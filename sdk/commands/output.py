@@ -22,6 +22,7 @@ DRAWN_AS = {
     "sdk.api.boards.fleet_results.FleetDeployment": "fleet_deployed",
     "sdk.api.boards.fleet_results.FleetRollback": "fleet_went_back",
     "sdk.api.boards.fleet_results.FleetStatus": "fleet_overview",
+    "sdk.api.boards.predicting.Predicted": "predicted",
     "sdk.api.boards.probing.Probed": "probed",
     "sdk.api.measuring.runs.Against": "against",
     "sdk.api.measuring.size_suite.SizeRun": "size_suite",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from device_agent.errors import ArmletError
-from sdk.api.board_requests import Bench, Demo, Evaluate, RunSuite, SuiteNetworks, Tune
+from sdk.api.board_requests import Bench, Demo, Evaluate, Predict, RunSuite, SuiteNetworks, Tune
 from sdk.api.file_requests import CompareRuns, ShowRun
 from sdk.commands.arguments import board_argument
 from sdk.commands.options import add_options, keywords, request
@@ -96,6 +96,20 @@ def _register_checking(commands: Any) -> None:
     sub.add_argument("model", type=Path, help=".armlet package, or any model that `sdk convert` reads")
     board_argument(sub)
     add_options(sub, Evaluate)
+
+    sub = add_command(
+        commands,
+        "predict",
+        _predict,
+        "ask a model on a board about pictures: classes, boxes, a map of classes or points",
+        "sdk predict --board rpi4 --host raspberrypi.local detector.armlet street.jpg",
+    )
+    sub.add_argument("model", type=Path, help=".armlet package, or any model that `sdk convert` reads")
+    sub.add_argument(
+        "pictures", type=Path, nargs="+", metavar="PICTURE", help="or an .npy array that the model takes"
+    )
+    board_argument(sub)
+    add_options(sub, Predict)
 
     sub = add_command(
         commands,
@@ -204,6 +218,16 @@ def _eval(arguments: argparse.Namespace) -> None:
 
     with progress_bar(arguments) as progress:
         result = evaluate(arguments.board, arguments.model, request(Evaluate, arguments), progress)
+    show(arguments, result)
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from sdk.api.boards.predicting import predict
+
+    with progress_bar(arguments) as progress:
+        result = predict(
+            arguments.board, arguments.model, arguments.pictures, request(Predict, arguments), progress
+        )
     show(arguments, result)
 
 

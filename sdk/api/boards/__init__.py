@@ -1,4 +1,4 @@
-"""Verbs that work on boards: probe, fetch, deploy, evaluate, export, releases, services, fleets.
+"""Verbs that work on boards: probe, fetch, deploy, evaluate, predict, export, releases, services, fleets.
 
 May import: device_agent.package, device_agent.package.codec, sdk.api, sdk.api.files, sdk.board,
 sdk.board.description, sdk.board.emulation, sdk.board.ssh, sdk.deploy, sdk.deploy.agent, sdk.deploy.fleet,

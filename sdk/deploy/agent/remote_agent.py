@@ -36,6 +36,7 @@ from sdk.deploy.agent.answers import (
     read_answer,
 )
 from sdk.deploy.agent.limits import NO_LIMITS, CheckLimits
+from sdk.deploy.agent.predictions import PredictAnswer
 from sdk.errors import DataError, RemoteError
 from sdk.package.release import Golden, PreparedRelease, check_name, npy_bytes, prepare
 from sdk.tools.progress import Progress, silent
@@ -333,6 +334,30 @@ class RemoteAgent:
             runtime_version=said.runtime_version or "",
             threads=threads,
         )
+
+    def predict(
+        self,
+        model: str,
+        image: np.ndarray,
+        *,
+        top: int = 5,
+        threshold: float | None = None,
+        kernel: str = "auto",
+    ) -> PredictAnswer:
+        """What a deployed model says of one image, (height, width, 3) uint8 of any size, by the task of the model.
+
+        ``top``: classes in an answer. ``threshold``: the least score of a box. Raises RemoteError.
+        """
+        options = ["--top", str(top), "--kernel", kernel]
+        if threshold is not None:
+            options.append(f"--threshold={threshold!r}")
+        answer = self.call(
+            ["predict", check_name(model), *options],
+            stdin=npy_bytes(image),
+            timeout_seconds=RUN_SECONDS,
+            max_output_bytes=MAX_LONG_ANSWER_BYTES,
+        )
+        return read_answer(PredictAnswer, answer, "predict")
 
     def bench(
         self,

@@ -26,6 +26,7 @@ from sdk.report.terminal.gap import suite as suite
 from sdk.report.terminal.outcomes import added_board as added_board
 from sdk.report.terminal.outcomes import signature_policy as signature_policy
 from sdk.report.terminal.outcomes import stopped_board as stopped_board
+from sdk.report.terminal.predicted import predicted as predicted
 from sdk.report.terminal.releases import board_overview as board_overview
 from sdk.report.terminal.releases import releases as releases
 from sdk.report.terminal.releases import signed as signed

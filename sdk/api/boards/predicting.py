@@ -1,0 +1,112 @@
+"""What a model on a board says of pictures: the same answer that a program there gets."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sdk.api.board_requests import Predict
+from sdk.api.boards.deploying import package_of, title_of
+from sdk.api.files.golden import remembered_golden
+from sdk.api.values import PathLike
+from sdk.board.ssh import signing
+from sdk.deploy.agent.predictions import PredictAnswer
+from sdk.deploy.session import open_session
+from sdk.errors import DataError
+from sdk.tools.option import build
+from sdk.tools.progress import Progress, silent
+from sdk.tools.system.files import read_file
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from sdk.api.keywords import PredictOptions
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The answers to some pictures, by the names of their files."""
+
+    name: str
+    board: str
+    pictures: tuple[str, ...]
+    answers: tuple[PredictAnswer, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        answers = [
+            {"picture": picture, **answer.to_json()}
+            for picture, answer in zip(self.pictures, self.answers, strict=True)
+        ]
+        return {"name": self.name, "board": self.board, "answers": answers}
+
+
+def predict_on_board(
+    board: str,
+    source: PathLike,
+    pictures: Sequence[PathLike],
+    *,
+    progress: Progress = silent,
+    **options: Unpack[PredictOptions],
+) -> Predicted:
+    """Deploys a package (or model) and asks it about pictures, or ``.npy`` arrays that it takes as they are.
+
+    Boxes and points are in pixels of each picture. ``options``: see :class:`sdk.api.board_requests.Predict`. Raises
+    TypeError for others, DataError for what is no picture.
+    """
+    request = build(Predict, options, function="predict_on_board")
+    return predict(board, source, pictures, request, progress)
+
+
+def predict(
+    board: str,
+    source: PathLike,
+    pictures: Sequence[PathLike],
+    request: Predict,
+    progress: Progress = silent,
+) -> Predicted:
+    """What :func:`predict_on_board` does, asked for with a record."""
+    images = [_read(Path(picture)) for picture in pictures]
+    name, package = package_of(source, progress)
+    with open_session(board, request, progress) as session:
+        session.agent.deploy(
+            package,
+            name,
+            golden=remembered_golden(package),
+            signature=signing.signature_of(source, package),
+            title=title_of(package),
+            progress=progress,
+        )
+        answers = []
+        for done, image in enumerate(images):
+            progress("predict", done, len(images))
+            answers.append(
+                session.agent.predict(
+                    name, image, top=request.top, threshold=request.threshold, kernel=session.kernel
+                )
+            )
+    return Predicted(name, session.board.name, tuple(map(str, pictures)), tuple(answers))
+
+
+def _read(path: Path) -> np.ndarray:
+    """A picture as (height, width, 3) uint8, upright; or the array of an ``.npy`` file, of any shape."""
+    if path.suffix == ".npy":
+        try:
+            return np.asarray(np.load(path, allow_pickle=False))
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"{path} is not an array", found=str(error)[:200]) from None
+    from PIL import Image, ImageOps
+
+    data = read_file(path, "a picture")
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    except Exception as error:  # Pillow's plugins raise what they like on damaged files
+        raise DataError(
+            f"{path} cannot be decoded", expected="a picture that Pillow reads", found=str(error)[:200]
+        ) from None
