@@ -9,7 +9,8 @@
     check RELEASE           the health check of one release; with --passed it is made ready to start and run fast
     mend RELEASE            make again what it starts quickly from
     run MODEL               predictions for the arrays of an .npy file
-    bench MODEL...          measure models, interleaved
+    bench MODEL...          measure models in several loadings, interleaved
+    loading MODEL...        measure one loading of each in this process; what `bench` calls
     profile MODEL...        what each operator takes, by the runtime's own profiler
     time                    time models from standard input that are not deployed
     load MODEL              one start: from its files to ready, first inference, peak memory

@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.record import benchmark, text_of
 from device_agent.measuring import bench
-from device_agent.record.measurement import bootstrap_median_interval
+from device_agent.record.intervals import bootstrap_median_interval
 from device_agent.run.loaded import LoadedModel
 from sdk.graph.isolate import null_model
 
@@ -33,9 +33,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         for each in (agent, other):
             bench.set_inputs(each)
         invoke, one = other.model.invoke, np.ones(other.model.inputs[0].shape, np.float32)
-        plan = bench.BenchPlan(min_samples=SAMPLES, max_warmup_seconds=0.0)
+        plan = bench.LoadingPlan(SAMPLES, max_warmup_seconds=0.0)
         for _ in range(ROUNDS):
-            taken["bench"] += bench.take_samples([agent.model.invoke], plan)[0].samples_seconds
+            taken["bench"] += bench.take_turns([agent.model.invoke], plan)[0].samples_seconds
             taken["bare"] += _loop(invoke)
             taken["predict"] += _loop(lambda: other.predict(one))
         identity = agent.model.identity

@@ -1,4 +1,4 @@
-"""Takes the samples: warm-up until stable, then models interleaved in blocks, with the conditions around them."""
+"""Measures one loading of each model: warm-up until stable, then rounds of turns, with the conditions around them."""
 
 from __future__ import annotations
 
@@ -6,34 +6,52 @@ import contextlib
 import gc
 import os
 import platform
+import random
 import resource
 import time
-from dataclasses import dataclass
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Iterator, Mapping, MutableSequence, Sequence
 
 import numpy as np
 
-from device_agent.record.measurement import MAX_MOMENTS, Measurement, Moment
+from device_agent.record.intervals import Turn
+from device_agent.record.measurement import MAX_MOMENTS, Measurement, Moment, evenly
 from device_agent.run.conditions import Conditions, read_conditions
 from device_agent.run.loaded import LoadedModel
 
-#: A block is one model's turn: about this long, and at least this many samples.
-BLOCK_SECONDS = 0.1
-BLOCK_SAMPLES = 4
 #: Warming up ends when the medians of the last two windows of this many differ by less than this, ...
 STABLE_WINDOW = 5
 STABLE_CHANGE = 0.02
+#: ... not before so many seconds or inferences, while a clock may still be rising, ...
+LEAST_WARMUP_SECONDS = 0.02
+LEAST_WARMUP_INFERENCES = 200
 #: ... or after this many seconds, whatever comes first.
 MAX_WARMUP_SECONDS = 3.0
+#: A turn that has time for fewer inferences than this counts its first one too.
+FEW_IN_A_TURN = 4
 
 
 @dataclass(frozen=True)
-class BenchPlan:
-    """How much to measure: ``min_samples`` per model or ``max_seconds`` per model, whichever is reached first."""
+class LoadingPlan:
+    """How much to measure of one loading of a model: ``samples`` in so many rounds, or ``max_seconds`` of turns.
 
-    min_samples: int = 1024
+    Whichever is first, and one sample at least.
+    """
+
+    samples: int
+    rounds: int = 5
     max_seconds: float = 10.0
     max_warmup_seconds: float = MAX_WARMUP_SECONDS
+
+    @property
+    def turn_samples(self) -> int:
+        """How many samples a turn takes."""
+        return -(-self.samples // self.rounds)
+
+    @property
+    def turn_seconds(self) -> float:
+        """How long a turn may take."""
+        return self.max_seconds / self.rounds
 
 
 @dataclass(frozen=True)
@@ -52,12 +70,77 @@ class ColdStart:
 
 
 @dataclass(frozen=True)
-class SamplesTaken:
-    """The times of one model in seconds: warm-ups and samples; how often its core was taken away meanwhile."""
+class TurnTaken:
+    """Samples of one turn in seconds, its round, and what the clock said when it began, in seconds."""
+
+    round: int
+    begun: float
+    samples_seconds: tuple[float, ...]
+
+
+class _Taker:
+    """Takes the turns of one model."""
+
+    def __init__(self, invoke: Callable[[], None], plan: LoadingPlan, clock: Callable[[], int]) -> None:
+        self._invoke, self._plan, self._clock = invoke, plan, clock
+        self.turns: list[TurnTaken] = []
+        self.warmup_seconds = self._warm_up()
+        self.preemptions = 0
+        self._left = plan.samples
+        self._spent = 0.0
+        typical = float(np.median(self.warmup_seconds[-STABLE_WINDOW:]))
+        self._skips_first = plan.turn_seconds >= FEW_IN_A_TURN * typical
+
+    def _warm_up(self) -> list[float]:
+        seconds: list[float] = []
+        spent = 0.0
+        while not seconds or spent < self._plan.max_warmup_seconds:
+            seconds.append(self._time_one())
+            spent += seconds[-1]
+            long_enough = spent >= LEAST_WARMUP_SECONDS or len(seconds) >= LEAST_WARMUP_INFERENCES
+            if long_enough and is_stable(seconds):
+                break
+        return seconds
+
+    def _time_one(self) -> float:
+        start = self._clock()
+        self._invoke()
+        return (self._clock() - start) / 1e9
+
+    @property
+    def is_done(self) -> bool:
+        """True when as much as planned was taken."""
+        return self._left <= 0 or (bool(self.turns) and self._spent >= self._plan.max_seconds)
+
+    def take(self, number: int) -> None:
+        """Takes the turn of a round."""
+        taken_away = _preemptions()
+        begun = self._clock() / 1e9
+        spent = self._time_one() if self._skips_first else 0.0
+        samples: list[float] = []
+        while len(samples) < min(self._plan.turn_samples, self._left):
+            samples.append(self._time_one())
+            spent += samples[-1]
+            if spent >= self._plan.turn_seconds:
+                break
+        self.turns.append(TurnTaken(number, begun, tuple(samples)))
+        self._left -= len(samples)
+        self._spent += spent
+        self.preemptions += _preemptions() - taken_away
+
+
+@dataclass(frozen=True)
+class TurnsTaken:
+    """The times of one loading in seconds: warm-ups and turns; how often its core was taken away meanwhile."""
 
     warmup_seconds: tuple[float, ...]
-    samples_seconds: tuple[float, ...]
+    turns: tuple[TurnTaken, ...]
     preemptions: int = 0
+
+    @property
+    def samples_seconds(self) -> tuple[float, ...]:
+        """Those of all turns."""
+        return tuple(s for turn in self.turns for s in turn.samples_seconds)
 
 
 def is_stable(seconds: Sequence[float]) -> bool:
@@ -69,64 +152,37 @@ def is_stable(seconds: Sequence[float]) -> bool:
     return abs(after - before) <= STABLE_CHANGE * before
 
 
-def take_samples(
+def take_turns(
     invokes: Sequence[Callable[[], None]],
-    plan: BenchPlan,
+    plan: LoadingPlan,
     *,
     between: Callable[[], None] = lambda: None,
-    clock: Callable[[], int] = time.perf_counter_ns,
-) -> tuple[SamplesTaken, ...]:
-    """Times every function of ``invokes``, interleaved A B A B in blocks; ``between`` runs after each round.
+    clock: Callable[[], int] = time.monotonic_ns,
+    shuffle: Callable[[MutableSequence[Any]], None] = random.shuffle,
+) -> tuple[TurnsTaken, ...]:
+    """Times every function of ``invokes``: in each round all have a turn, in an order drawn anew.
 
-    Blocks, not single inferences: what a model left in the caches is part of its steady state, and the
-    other models' weights (and ``between``) would wash it out. The first inference of a block refills them and is
-    not a sample.
+    ``between`` runs after each round. Turns, not single inferences: what a model left in the caches is part of its
+    steady state, and the other models' weights (and ``between``) would wash it out. The first inference of a turn
+    refills them and is not a sample, unless a turn has time for few.
     ``clock`` counts nanoseconds.
     """
-    warmups = [_warm_up(invoke, plan, clock) for invoke in invokes]
-    samples: list[list[float]] = [[] for _ in invokes]
-    spent = [0.0] * len(invokes)
-    preemptions = [0] * len(invokes)
-    wanted = []
-    for warmup in warmups:
-        typical = float(np.median(warmup[-STABLE_WINDOW:]))
-        wanted.append(max(BLOCK_SAMPLES, round(BLOCK_SECONDS / typical) if typical > 0.0 else BLOCK_SAMPLES))
+    takers = [_Taker(invoke, plan, clock) for invoke in invokes]
     with _no_garbage_collection():
-        unfinished = set(range(len(invokes)))
-        while unfinished:
-            for i in sorted(unfinished):
-                invoke = invokes[i]
-                taken_away = _preemptions()
-                spent[i] += _time_one(invoke, clock)
-                for _ in range(min(wanted[i], plan.min_samples - len(samples[i]))):
-                    seconds = _time_one(invoke, clock)
-                    samples[i].append(seconds)
-                    spent[i] += seconds
-                    if spent[i] >= plan.max_seconds:
-                        break
-                preemptions[i] += _preemptions() - taken_away
-                if len(samples[i]) >= plan.min_samples or spent[i] >= plan.max_seconds:
-                    unfinished.discard(i)
+        for number in range(plan.rounds):
+            unfinished = [taker for taker in takers if not taker.is_done]
+            if not unfinished:
+                break
+            shuffle(unfinished)
+            for taker in unfinished:
+                taker.take(number)
             between()
-    return tuple(SamplesTaken(tuple(w), tuple(s), p) for w, s, p in zip(warmups, samples, preemptions))
+    return tuple(TurnsTaken(tuple(t.warmup_seconds), tuple(t.turns), t.preemptions) for t in takers)
 
 
 def _preemptions() -> int:
     """Involuntary context switches of this process so far, its threads included (``getrusage(2)``)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-
-
-def _time_one(invoke: Callable[[], None], clock: Callable[[], int]) -> float:
-    start = clock()
-    invoke()
-    return (clock() - start) / 1e9
-
-
-def _warm_up(invoke: Callable[[], None], plan: BenchPlan, clock: Callable[[], int]) -> list[float]:
-    seconds: list[float] = []
-    while not seconds or not (is_stable(seconds) or sum(seconds) >= plan.max_warmup_seconds):
-        seconds.append(_time_one(invoke, clock))
-    return seconds
 
 
 @contextlib.contextmanager
@@ -164,35 +220,38 @@ def set_inputs(agent: LoadedModel, array: np.ndarray | None = None) -> None:
         model.set_input(value, position)
 
 
-def measure(
+def measure_loading(
     agents: Sequence[LoadedModel],
-    cold_starts: Sequence[ColdStart],
-    plan: BenchPlan,
+    plan: LoadingPlan,
     *,
     cpus: Sequence[int],
     emulated: bool,
+    since: float | None = None,
     conditions: Callable[[Sequence[int]], Conditions] = read_conditions,
 ) -> tuple[Measurement, ...]:
-    """Measures agents whose inputs are set, interleaved; one record each, with the shared conditions of the run."""
+    """Measures agents whose inputs are set, in turns: a record of each, without what only a fresh process tells.
+
+    Times of turns count from ``since`` (``time.monotonic()``, the same in all processes), else from now. What the
+    machine says is shared by the records.
+    """
     during: list[tuple[float, Conditions]] = []
-    before = conditions(cpus)
     started, clock = time.time(), time.monotonic()
-    taken = take_samples(
+    since = clock if since is None else since
+    before = conditions(cpus)
+    taken = take_turns(
         [agent.model.invoke for agent in agents],
         plan,
-        between=lambda: during.append((time.monotonic() - clock, conditions(cpus))),
+        between=lambda: during.append((time.monotonic() - since, conditions(cpus))),
     )
     after = conditions(cpus)
     shared = {
         "cpus": tuple(cpus),
         "emulated": emulated,
-        "started_unix_seconds": started,
+        "started_unix_seconds": max(0.0, started - (clock - since)),
         "during": thin_out(during),
         **_conditions_of_run([before, *(found for _, found in during), after]),
     }
-    return tuple(
-        _measurement(agent, cold, times, shared) for agent, cold, times in zip(agents, cold_starts, taken)
-    )
+    return tuple(_measurement(agent, times, since, shared) for agent, times in zip(agents, taken))
 
 
 def _conditions_of_run(seen: Sequence[Conditions]) -> dict[str, Any]:
@@ -212,7 +271,7 @@ def _conditions_of_run(seen: Sequence[Conditions]) -> dict[str, Any]:
 
 
 def _measurement(
-    agent: LoadedModel, cold: ColdStart, times: SamplesTaken, shared: Mapping[str, Any]
+    agent: LoadedModel, times: TurnsTaken, since: float, shared: Mapping[str, Any]
 ) -> Measurement:
     """The record of one model; ``shared`` are the fields that all models of the run have in common."""
     model = agent.model
@@ -221,11 +280,15 @@ def _measurement(
         tflite_sha256=agent.tflite_sha256,
         package_sha256=agent.package_sha256,
         samples_seconds=times.samples_seconds,
+        turns=tuple(
+            Turn(0, turn.round, max(0.0, turn.begun - since), len(turn.samples_seconds))
+            for turn in times.turns
+        ),
         warmup_seconds=times.warmup_seconds,
-        init_seconds=cold.init_seconds,
-        first_seconds=cold.first_seconds,
-        decode_seconds=cold.decode_seconds,
-        decode_kernel=cold.decode_kernel,
+        init_seconds=model.init_seconds,
+        first_seconds=times.warmup_seconds[0],
+        decode_seconds=agent.decode_seconds,
+        decode_kernel=agent.kernel,
         threads=model.threads,
         runtime=model.identity.name,
         runtime_version=model.identity.version,
@@ -233,20 +296,37 @@ def _measurement(
         numpy_version=model.identity.numpy_version,
         python_version=platform.python_version(),
         machine=os.uname().machine,
-        peak_memory_bytes=cold.peak_memory_bytes,
         preemptions=times.preemptions,
+        start=agent.start,
+        **shared,
+    )
+
+
+def with_start(measurement: Measurement, cold: ColdStart) -> Measurement:
+    """The measurement with what only a fresh process can tell."""
+    return replace(
+        measurement,
+        init_seconds=cold.init_seconds,
+        first_seconds=cold.first_seconds,
+        decode_seconds=cold.decode_seconds,
+        decode_kernel=cold.decode_kernel,
+        peak_memory_bytes=cold.peak_memory_bytes,
         start=cold.start,
         start_seconds=cold.start_seconds,
         cold_start_seconds=cold.cold_start_seconds,
-        **shared,
     )
 
 
 def thin_out(during: Sequence[tuple[float, Conditions]], most: int = MAX_MOMENTS) -> tuple[Moment, ...]:
     """At most so many moments, evenly over the run, the first and the last among them; () where none tells anything."""
-    told = [(s, c) for s, c in during if c.frequency_hz is not None or c.temperature_celsius is not None]
-    kept = np.linspace(0, len(told) - 1, min(len(told), most)).round().astype(int)
-    return tuple(Moment(told[i][0], told[i][1].frequency_hz, told[i][1].temperature_celsius) for i in kept)
+    return evenly(
+        [
+            Moment(seconds, found.frequency_hz, found.temperature_celsius)
+            for seconds, found in during
+            if found.frequency_hz is not None or found.temperature_celsius is not None
+        ],
+        most,
+    )
 
 
 def _known(values: Iterator[float | None] | Sequence[float | None]) -> list[float]:

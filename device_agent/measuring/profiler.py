@@ -12,14 +12,7 @@ import numpy as np
 
 from device_agent.errors import AgentError
 from device_agent.measuring import litert_profiler
-from device_agent.measuring.bench import (
-    BLOCK_SECONDS,
-    STABLE_WINDOW,
-    BenchPlan,
-    is_stable,
-    set_inputs,
-    take_samples,
-)
+from device_agent.measuring.bench import STABLE_WINDOW, LoadingPlan, is_stable, set_inputs, take_turns
 from device_agent.record.profile import KernelTime, Profile, midmean, typical
 from device_agent.record.visible import visible
 
@@ -27,6 +20,8 @@ from device_agent.record.visible import visible
 _DELEGATE_NODES = ("DELEGATE", "TfLiteXNNPackDelegate")
 #: The interpreter's event for one whole inference.
 _INVOKE = "Invoke"
+#: A block of inferences takes about this long.
+BLOCK_SECONDS = 0.1
 #: Inferences of a block that count, at least and at most: many blocks, so that both kinds see the same moments.
 _LEAST_IN_A_BLOCK, _MOST_IN_A_BLOCK = 3, 25
 #: What :class:`Beside` takes altogether, whichever is reached first.
@@ -92,7 +87,7 @@ class Turns:
     """Profiled inferences of one model and plain ones, in turn.
 
     ``model`` is a :class:`litert_profiler.ProfiledModel`, ``plain`` runs the same network without a profiler. They
-    take turns in blocks, as models that are measured do (:func:`device_agent.measuring.bench.take_samples`), and
+    take turns in blocks, as models that are measured do (:func:`device_agent.measuring.bench.take_turns`), and
     for the same reason the first inference of a block does not count.
     """
 
@@ -222,13 +217,13 @@ def _profile(agent: Any, taken: ProfileTaken, *, cpus: Sequence[int], emulated: 
     )
 
 
-def time_model(tflite: bytes, plan: BenchPlan, *, threads: int) -> dict[str, Any]:
+def time_model(tflite: bytes, plan: LoadingPlan, *, threads: int) -> dict[str, Any]:
     """How long one inference of a model takes: ``seconds`` (midmean), ``minimum_seconds`` and ``samples``."""
     from device_agent.run.loaded import LoadedModel
 
     with LoadedModel(tflite, threads=threads) as agent:
         set_inputs(agent)
-        (taken,) = take_samples([agent.model.invoke], plan)
+        (taken,) = take_turns([agent.model.invoke], plan)
         return _times(taken.samples_seconds)
 
 

@@ -9,24 +9,34 @@ What a board answers is not trusted: ``Measurement.from_json`` checks types, ran
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Iterator, Sequence
 
 import numpy as np
 
 from device_agent.errors import AgentError
+from device_agent.record import intervals
+from device_agent.record.intervals import Spread, Turn
+from device_agent.record.kinds import ValueRefused
 from device_agent.record.named_kinds import Celsius, Count, Cpu, Hertz, Seconds, Sha256, Threads, UnixSeconds
 from device_agent.record.schema import limits, read, record, write
 
-SCHEMA = "armlet.measurement/3"
+SCHEMA = "armlet.measurement/4"
 #: What records of earlier schemas lack; they are still read.
-_SINCE_3: dict[str, Any] = {"start": "cold", "start_seconds": None, "cold_start_seconds": None}
+_SINCE_4: dict[str, Any] = {"turns": []}
+_SINCE_3: dict[str, Any] = {"start": "cold", "start_seconds": None, "cold_start_seconds": None, **_SINCE_4}
 _SINCE_2: dict[str, Any] = {"during": [], "preemptions": None, **_SINCE_3}
-EARLIER: dict[str, dict[str, Any]] = {"armlet.measurement/1": _SINCE_2, "armlet.measurement/2": _SINCE_3}
+EARLIER: dict[str, dict[str, Any]] = {
+    "armlet.measurement/1": _SINCE_2,
+    "armlet.measurement/2": _SINCE_3,
+    "armlet.measurement/3": _SINCE_4,
+}
 
 #: More samples than this are refused: ten hours at 30 a second, and 20 MB of JSON.
 MAX_SAMPLES = 1_000_000
 MAX_CPUS = 4096
+MAX_TURNS = 65_536
+MAX_REASONS = 16
 #: Moments that a record keeps of a run; of more, evenly many are left out.
 MAX_MOMENTS = 64
 
@@ -98,7 +108,7 @@ class Measurement:
     governor: str | None = None
     #: True when the machine reported throttling before, during or after; None when it cannot report it.
     throttled: bool | None = None
-    throttle_reasons: tuple[str, ...] = field(default=(), metadata=limits(most=16))
+    throttle_reasons: tuple[str, ...] = field(default=(), metadata=limits(most=MAX_REASONS))
     #: Peak resident memory of a fresh process that decodes, loads and runs this model alone, Python included.
     peak_memory_bytes: Count | None = None
     #: Between the rounds of the run, in order of time, shared by the models that were measured together.
@@ -112,6 +122,14 @@ class Measurement:
     start_seconds: Seconds | None = None
     #: The same without what the agent kept; None where the start was cold.
     cold_start_seconds: Seconds | None = None
+    #: The turns that the samples were taken in, in order; () where a record does not tell: then all are one.
+    turns: tuple[Turn, ...] = field(default=(), metadata=limits(most=MAX_TURNS))
+
+    def check_record(self) -> None:
+        """Raises ValueRefused where the turns do not hold all samples."""
+        held = sum(turn.samples for turn in self.turns)
+        if self.turns and held != len(self.samples_seconds):
+            raise ValueRefused(f"{len(self.samples_seconds)} samples in all", str(held)).at("turns")
 
     # -- statistics ---------------------------------------------------------------------------------------------
 
@@ -122,8 +140,8 @@ class Measurement:
 
     @property
     def median(self) -> float:
-        """Seconds."""
-        return self.percentile(50.0)
+        """Seconds of a typical inference: see :func:`device_agent.record.intervals.typical`."""
+        return intervals.typical(self.samples_seconds, self.turns)
 
     @property
     def p90(self) -> float:
@@ -140,8 +158,23 @@ class Measurement:
         return float(np.percentile(np.asarray(self.samples_seconds, np.float64), percent))
 
     def median_interval(self) -> tuple[float, float]:
-        """Seconds, low and high: see :func:`bootstrap_median_interval`."""
-        return bootstrap_median_interval(self.samples_seconds)
+        """Seconds, low and high: see :func:`device_agent.record.intervals.typical_interval`."""
+        interval = intervals.typical_interval(self.samples_seconds, self.turns)
+        return interval.low, interval.high
+
+    @property
+    def noise(self) -> float:
+        """How far the 90th percentile lies above the median, as a share of it."""
+        return max(0.0, self.p90 / self.median - 1.0) if self.median > 0.0 else 0.0
+
+    @property
+    def loadings(self) -> int:
+        """How often the model was loaded to be measured."""
+        return len({turn.loading for turn in self.turns}) or 1
+
+    def spread(self) -> Spread:
+        """By how much samples, turns and loadings differ."""
+        return intervals.spread(self.samples_seconds, self.turns)
 
     @property
     def clock_hz(self) -> float | None:
@@ -173,35 +206,49 @@ class Measurement:
         return read(cls, record)
 
 
-def bootstrap_medians(samples: Sequence[float], *, resamples: int = 1000, seed: int = 0) -> np.ndarray:
-    """Medians of ``resamples`` resampled runs, (resamples,), by the moving-block bootstrap (Kuensch 1989), seeded.
+def joined(runs: Sequence[Measurement]) -> Measurement:
+    """Measurements of one model, one after the other, as one: samples and turns of all, loadings numbered through.
 
-    Neighbouring inferences are not independent (caches, clocks, other processes), so whole blocks of about the cube
-    root of the number of samples are drawn rather than single samples; an ordinary bootstrap would be too narrow.
+    What a fresh process tells of the start is that of the first. Times of turns and moments are taken as they are: all
+    count from the same beginning.
     """
-    values = np.asarray(samples, np.float64)  # (samples,)
-    count = len(values)
-    length = max(1, round(count ** (1.0 / 3.0)))
-    blocks = -(-count // length)
-    rng = np.random.default_rng(seed)
-    medians = np.empty(resamples)
-    offsets = np.arange(length)
-    for i in range(resamples):
-        starts = rng.integers(0, count - length + 1, blocks)  # (blocks,)
-        medians[i] = np.median(values[(starts[:, None] + offsets).ravel()[:count]])
-    return medians
+    turns: list[Turn] = []
+    for run in runs:
+        before = 1 + max((turn.loading for turn in turns), default=-1)
+        of_run = run.turns or (Turn(0, 0, 0.0, len(run.samples_seconds)),)
+        turns += [replace(turn, loading=before + turn.loading) for turn in of_run]
+    throttled = {run.throttled for run in runs}
+    preemptions = [run.preemptions for run in runs if run.preemptions is not None]
+    first, last = runs[0], runs[-1]
+    return replace(
+        first,
+        samples_seconds=tuple(s for run in runs for s in run.samples_seconds),
+        warmup_seconds=tuple(s for run in runs for s in run.warmup_seconds),
+        turns=tuple(turns),
+        temperature_after_celsius=last.temperature_after_celsius,
+        temperature_max_celsius=max(_known(run.temperature_max_celsius for run in runs), default=None),
+        frequency_after_hz=last.frequency_after_hz,
+        frequency_min_hz=min(_known(run.frequency_min_hz for run in runs), default=None),
+        governor=", then ".join(dict.fromkeys(run.governor for run in runs if run.governor)) or None,
+        throttled=True if True in throttled else False if False in throttled else None,
+        throttle_reasons=tuple(dict.fromkeys(r for run in runs for r in run.throttle_reasons))[:MAX_REASONS],
+        during=evenly([moment for run in runs for moment in run.during], MAX_MOMENTS),
+        preemptions=sum(preemptions) if len(preemptions) == len(runs) else None,
+    )
 
 
-def bootstrap_median_interval(samples: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """An interval for the median: the middle ``confidence`` of :func:`bootstrap_medians`."""
-    tail = 50.0 * (1.0 - confidence)
-    medians = bootstrap_medians(samples)
-    low, high = np.percentile(medians, [tail, 100.0 - tail])
-    return float(low), float(high)
+def _known(values: Iterator[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
 
 
-def find_problems(measurement: Measurement) -> tuple[str, ...]:
-    """See :attr:`Measurement.problems`. Each one names a cause that the record itself shows."""
+def evenly(moments: Sequence[Moment], most: int) -> tuple[Moment, ...]:
+    """At most so many of the moments, evenly over the run, the first and the last among them."""
+    kept = np.linspace(0, len(moments) - 1, min(len(moments), most)).round().astype(int)
+    return tuple(moments[i] for i in kept)
+
+
+def find_disturbances(measurement: Measurement) -> tuple[str, ...]:
+    """What slowed the model while it was measured, or may have: why another run may come out otherwise."""
     m = measurement
     found = []
     if m.emulated:
@@ -214,9 +261,15 @@ def find_problems(measurement: Measurement) -> tuple[str, ...]:
             found.append(
                 f"the clock fell by {100 * fall:.0f} % during the run: let the board cool down, and repeat"
             )
-    spread = m.p90 / m.median - 1.0 if m.median > 0.0 else 0.0
-    if spread > NOISY_P90_OVER_MEDIAN:
-        found.append(f"noisy: the 90th percentile is {100 * spread:.0f} % above the median; {_why_noisy(m)}")
+    return tuple(found)
+
+
+def find_problems(measurement: Measurement) -> tuple[str, ...]:
+    """See :attr:`Measurement.problems`. Each one names a cause that the record itself shows."""
+    m = measurement
+    found = list(find_disturbances(m))
+    if m.noise > NOISY_P90_OVER_MEDIAN:
+        found.append(f"noisy: the 90th percentile is {100 * m.noise:.0f} % above the median; {_why_noisy(m)}")
     if len(m.samples_seconds) < FEW_SAMPLES:
         found.append(f"few samples ({len(m.samples_seconds)}): the 99th percentile means little")
     if m.delegate == "none":

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import os
+import random
 import sys
 import time
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 from device_agent.errors import AgentError
 from device_agent.record.wire import finite
@@ -20,10 +21,14 @@ from device_agent.verbs.deploying import store_of_board
 if TYPE_CHECKING:
     import numpy as np
 
+    from device_agent.measuring.bench import LoadingPlan
+    from device_agent.record.measurement import Measurement
     from device_agent.run.loaded import LoadedModel
 
 #: No more models than this are timed in one call.
 MAX_TIMED_MODELS = 4096
+#: A fresh process may take this long to start, and to decode and run its models once.
+CHILD_SECONDS = 600.0
 
 
 def run(options: Namespace) -> dict[str, Any]:
@@ -94,23 +99,89 @@ def _runtime_json(agent: LoadedModel) -> dict[str, Any]:
 
 
 def bench(options: Namespace) -> dict[str, Any]:
-    """Measures models in turns, as many inferences and seconds as asked for; answers one record per model."""
+    """Measures models in several loadings, as many inferences and seconds as asked for; answers a record per model."""
     from device_agent.measuring import bench as measuring
+    from device_agent.measuring.loadings import BenchPlan, measure_loadings, plan_loadings
     from device_agent.run.conditions import pin_to_big_cores
 
     if options.min_samples < 1 or not options.max_seconds > 0.0 or not options.max_warmup_seconds >= 0.0:
         raise AgentError("there is nothing to measure", expected="1 sample or more, and more than 0 s")
+    if options.precision is not None and not options.precision > 0.0:
+        raise AgentError("nothing is as precise as that", expected="a share above 0, such as 0.01")
     cpus = tuple(sorted(os.sched_getaffinity(0))) if options.no_pinning else pin_to_big_cores()
     options.threads = options.threads or len(cpus)
-    inputs = read_array(options.inputs) if options.inputs else None
+    begun = time.monotonic()
     cold_starts = [_cold_start(model, options) for model in options.models]
-    agents = []
-    for model in options.models:
-        agent = _load_one(model, options)
-        measuring.set_inputs(agent, inputs)
-        agents.append(agent)
-    plan = measuring.BenchPlan(options.min_samples, options.max_seconds, options.max_warmup_seconds)
-    records = measuring.measure(agents, cold_starts, plan, cpus=cpus, emulated=options.emulated)
+    # A process with all models starts as one with one does, but for the models themselves.
+    process = (time.monotonic() - begun) / sum(2 if c.start == "warm" else 1 for c in cold_starts)
+    start_seconds = process + sum(cold.start_seconds or 0.0 for cold in cold_starts[1:])
+    # An emulated board shows that a model runs there, not how fast: once is enough.
+    loadings = 1 if options.emulated else options.loadings
+    plan = BenchPlan(
+        options.min_samples, options.max_seconds, options.max_warmup_seconds, loadings, options.precision
+    )
+    if loadings == 1:
+        _, of_each = plan_loadings(plan, len(options.models), 0.0)
+        found = _measure_here(options, of_each, cpus, None)
+    else:
+        found = measure_loadings(
+            _in_a_process(options, time.monotonic()), plan, len(options.models), start_seconds
+        )
+    records = [measuring.with_start(record, cold) for record, cold in zip(found, cold_starts)]
+    return {"measurements": [record.to_json() for record in records]}
+
+
+def _measure_here(
+    options: Namespace, plan: LoadingPlan, cpus: Sequence[int], since: float | None
+) -> tuple[Measurement, ...]:
+    """One loading of each model, in this process; in an order drawn anew, since where each lies depends on it."""
+    from device_agent.measuring import bench as measuring
+
+    inputs = read_array(options.inputs) if options.inputs else None
+    agents = {}
+    for position in random.sample(range(len(options.models)), len(options.models)):
+        agents[position] = _load_one(options.models[position], options)
+        measuring.set_inputs(agents[position], inputs)
+    return measuring.measure_loading(
+        [agents[position] for position in range(len(options.models))],
+        plan,
+        cpus=cpus,
+        emulated=options.emulated,
+        since=since,
+    )
+
+
+def _in_a_process(options: Namespace, since: float) -> Callable[[LoadingPlan], Sequence[Measurement]]:
+    """What measures one loading of each model in a fresh process, which keeps to the CPUs of this one."""
+    from device_agent.record.measurement import Measurement
+    from device_agent.record.schema import read
+
+    def measure(plan: LoadingPlan) -> list[Measurement]:
+        arguments = [
+            "loading",
+            *options.models,
+            "--threads",
+            str(options.threads),
+            "--kernel",
+            options.kernel,
+        ]
+        arguments += ["--inputs", options.inputs] if options.inputs else []
+        for name, value in vars(plan).items():
+            arguments += [f"--{name.replace('_', '-')}", repr(value)]
+        limit = CHILD_SECONDS + 10.0 * len(options.models) * (plan.max_seconds + plan.max_warmup_seconds)
+        reply = call_child([*arguments, "--since", repr(since)], limit)
+        return [read(Measurement, record, error=AgentError) for record in reply["measurements"]]
+
+    return measure
+
+
+def loading(options: Namespace) -> dict[str, Any]:
+    """Measures one loading of each model in this process; answers a record per model. What ``bench`` calls."""
+    from device_agent.measuring.bench import LoadingPlan
+
+    plan = LoadingPlan(options.samples, options.rounds, options.max_seconds, options.max_warmup_seconds)
+    options.emulated = False
+    records = _measure_here(options, plan, tuple(sorted(os.sched_getaffinity(0))), options.since)
     return {"measurements": [record.to_json() for record in records]}
 
 
@@ -118,9 +189,9 @@ def _cold_start(model: str, options: Namespace) -> Any:
     from device_agent.measuring.bench import ColdStart
 
     arguments = ["load", model, "--threads", str(options.threads), "--kernel", options.kernel]
-    reply = call_child(arguments, 600.0)
+    reply = call_child(arguments, CHILD_SECONDS)
     warm = reply["start"] == "warm"
-    cold = call_child([*arguments, "--cold"], 600.0) if warm else None
+    cold = call_child([*arguments, "--cold"], CHILD_SECONDS) if warm else None
     return ColdStart(
         # What a package takes to decode is asked for whether or not a start needs it.
         (cold or reply)["decode_seconds"],
@@ -185,7 +256,7 @@ def time_models(options: Namespace) -> dict[str, Any]:
     Standard input: a JSON list of their sizes, a line; then their bytes.
     """
     from device_agent.measuring import profiler
-    from device_agent.measuring.bench import BenchPlan
+    from device_agent.measuring.bench import LoadingPlan
     from device_agent.run.conditions import pin_to_big_cores, read_frequency
     from device_agent.run.runtime import find_runtime
 
@@ -195,7 +266,9 @@ def time_models(options: Namespace) -> dict[str, Any]:
     if any(n < 0 for n in sizes) or sum(sizes) > MAX_ARRAY_BYTES:
         raise AgentError("the models are too large", expected=f"at most {MAX_ARRAY_BYTES} bytes in all")
     cpus = tuple(sorted(os.sched_getaffinity(0))) if options.no_pinning else pin_to_big_cores()
-    plan = BenchPlan(options.min_samples, options.max_seconds, options.max_seconds)
+    plan = LoadingPlan(
+        options.min_samples, max_seconds=options.max_seconds, max_warmup_seconds=options.max_seconds
+    )
     beside = None
     if options.beside is not None:
         options.kernel = "auto"

@@ -98,13 +98,25 @@ def _add_running(commands: Any) -> None:
 def _add_measuring(commands: Any) -> None:
     bench = commands.add_parser("bench")
     bench.add_argument("models", nargs="+")
-    bench.add_argument("--inputs", help=".npy whose first input is used (default: seeded noise)")
-    bench.add_argument("--min-samples", type=int, default=1024)
+    bench.add_argument("--min-samples", type=int, default=4096)
     bench.add_argument("--max-seconds", type=float, default=10.0, help="per model")
-    bench.add_argument("--max-warmup-seconds", type=float, default=3.0)
+    bench.add_argument("--max-warmup-seconds", type=float, default=3.0, help="per loading")
+    bench.add_argument("--loadings", type=int, help="of each model (default: 5 to 20, as time allows)")
+    bench.add_argument("--precision", type=float, help="go on until intervals are this narrow, such as 0.01")
     bench.add_argument(
         "--emulated", action="store_true", help="say in the record that this machine is emulated"
     )
+    loading = commands.add_parser("loading")
+    loading.add_argument("models", nargs="+")
+    loading.add_argument("--samples", type=int, required=True)
+    loading.add_argument("--rounds", type=int, required=True)
+    loading.add_argument("--max-seconds", type=float, required=True, help="of turns, per model")
+    loading.add_argument("--max-warmup-seconds", type=float, required=True)
+    loading.add_argument(
+        "--since", type=float, required=True, help="times count from, by the monotonic clock"
+    )
+    for command in (bench, loading):
+        command.add_argument("--inputs", help=".npy whose first input is used (default: seeded noise)")
     profile = commands.add_parser("profile")
     profile.add_argument("models", nargs="+")
     profile.add_argument("--max-inferences", type=int, default=2000)
@@ -115,7 +127,7 @@ def _add_measuring(commands: Any) -> None:
     time_models.add_argument("--min-samples", type=int, default=64)
     time_models.add_argument("--max-seconds", type=float, default=0.5, help="per model")
     time_models.add_argument("--beside", metavar="MODEL", help="a deployed model to be timed between them")
-    for command in (bench, profile):
+    for command in (bench, loading, profile):
         _add_decoding(command)
     for command in (bench, profile, time_models):
         command.add_argument("--no-pinning", action="store_true", help="do not keep to the big cores")

@@ -91,6 +91,7 @@ VERBS: dict[str, Callable[[Namespace], dict[str, Any]]] = {
     "run": model_verbs.run,
     "predict": model_verbs.predict,
     "bench": model_verbs.bench,
+    "loading": model_verbs.loading,
     "load": model_verbs.load,
     "profile": model_verbs.profile,
     "time": model_verbs.time_models,

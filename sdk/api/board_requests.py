@@ -11,7 +11,7 @@ from sdk.api.values import LABELS, PREPROCESS, PathLike, sizes
 from sdk.compress.defaults import CLUSTERS, EPOCHS, SPARSITY
 from sdk.deploy.target import Target
 from sdk.tools.option import option
-from sdk.tools.values import counts, positive, seconds, shares, words
+from sdk.tools.values import counts, positive, seconds, share, shares, words
 
 Threads = int | Literal["all"]
 
@@ -38,8 +38,17 @@ class Bench(Target):
         metavar="N[,N]",
         on_command_line=(1, "all"),
     )
-    samples: int = option(1024, help="inferences per model (default: {default})", parse=positive)
+    samples: int = option(4096, help="inferences per model (default: {default})", parse=positive)
     seconds: float = option(10.0, help="or this long, whichever is first (default: {default})", parse=seconds)
+    precision: float | None = option(
+        None,
+        help="go on until the 95 %% intervals are within this, such as 1%%, or --seconds are over",
+        parse=share,
+        metavar="X%",
+    )
+    self_test: bool = option(
+        False, help="measure the first model against itself too: the smallest difference that can be told"
+    )
     profile: bool = option(True, help="do not time the operators, only the whole", flag="--no-profile")
 
 
@@ -158,7 +167,7 @@ class Demo(Target):
         SPARSITY, help="share of weights that becomes zero (default: {default})", parse=float
     )
     clusters: int = option(CLUSTERS, help="centroids per layer, 0 for none (default: {default})", parse=int)
-    samples: int = 1024  # from Python alone, as the next
+    samples: int = 4096  # from Python alone, as the next
     seconds: float = 10.0
 
 

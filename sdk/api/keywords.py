@@ -173,6 +173,8 @@ class BenchOptions(TypedDict, total=False):
     threads: Threads | Sequence[Threads]
     samples: int
     seconds: float
+    precision: float | None
+    self_test: bool
     profile: bool
 
 
@@ -198,6 +200,8 @@ class RunSuiteOptions(TypedDict, total=False):
     threads: Threads | Sequence[Threads]
     samples: int
     seconds: float
+    precision: float | None
+    self_test: bool
     profile: bool
 
 

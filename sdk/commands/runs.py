@@ -14,7 +14,8 @@ from sdk.commands.options import add_options, keywords, request
 from sdk.commands.output import progress_bar, show
 from sdk.commands.register import add_command
 
-EXIT_SLOWER = 1  # sdk compare --fail-if-slower
+#: sdk compare: of the answer. 2 is that of an error, 3 of a target that was missed.
+EXIT_OF_ANSWER = {"not slower": 0, "slower": 1, "can't tell": 4}
 
 
 def register(commands: Any) -> None:
@@ -77,7 +78,7 @@ def _register_reading(commands: Any) -> None:
         commands,
         "compare",
         _compare,
-        "hold a new run against an old one; exit status 1 when a model became slower",
+        "hold a new run against an old one; exit status 1: a model became slower, 0: none did, 4: can't tell",
         "sdk compare old.json new.json --fail-if-slower 5%",
     )
     sub.add_argument("old", type=Path, metavar="OLD.json", help="what `sdk bench -o` wrote")
@@ -210,7 +211,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
     result = compare_runs(arguments.old, arguments.new, **keywords(CompareRuns, arguments))
     show(arguments, result)
-    return EXIT_SLOWER if result.slower else 0
+    return EXIT_OF_ANSWER[result.answer]
 
 
 def _eval(arguments: argparse.Namespace) -> None:

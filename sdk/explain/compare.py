@@ -1,7 +1,7 @@
 """Theory against measurement: how much of a promised speed-up arrived. Pure.
 
 Theoretical speed-up is the ratio of multiply-accumulates, as in the papers; the measured one is the ratio of median
-latencies, with a bootstrap interval; their quotient is the share of the promise that arrived. ShuffleNet's authors saw
+latencies, with an interval; their quotient is the share of the promise that arrived. ShuffleNet's authors saw
 about 2.6x on a phone where theory says 4x (arXiv 1707.01083, section 4.5), a share of 0.65.
 
 Both ratios say how much faster the candidate is than the baseline, so the baseline is best the heavier model.
@@ -13,14 +13,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
-
-from device_agent.record.measurement import bootstrap_medians
+from device_agent.record.intervals import CONFIDENCE, Turn, speedup_interval
 from device_agent.record.named_kinds import Positive, Sentence, Threads
 from device_agent.record.schema import limits, read, record, write
 from sdk.errors import DataError
 
-SCHEMA = "armlet.comparison/1"
+SCHEMA = "armlet.comparison/2"
+#: What records of earlier schemas lack; they are still read.
+EARLIER: dict[str, dict[str, Any]] = {"armlet.comparison/1": {"smallest_told": 0.0}}
 
 
 class Work(Protocol):
@@ -43,8 +43,16 @@ class Timed(Protocol):
         """Seconds of each inference, in the order measured."""
 
     @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The turns that the samples were taken in; () where that is not known."""
+
+    @property
+    def started_unix_seconds(self) -> float:
+        """When the run began; the same for models that took turns."""
+
+    @property
     def median(self) -> float:
-        """Seconds of an inference."""
+        """Seconds of a typical inference."""
 
     @property
     def threads(self) -> int:
@@ -84,6 +92,7 @@ class Contender:
     SCHEMA,
     "a comparison",
     DataError,
+    earlier=EARLIER,
     derived=(
         "theoretical_speedup",
         "effective_speedup",
@@ -98,7 +107,9 @@ class Comparison:
 
     Speed-ups are baseline over candidate: above 1 the candidate is the lighter, or the faster. A theoretical one is
     None where a model has no multiply-accumulates at all. ``measured_low`` and ``measured_high`` hold the measured
-    speed-up with the given ``confidence``. ``warnings`` say why the figures should not be taken at face value.
+    speed-up with the given ``confidence``. ``smallest_told`` is the smallest difference that could be told when they
+    were measured, as a share: by so much the baseline and the baseline itself may have differed; 0 where that was not
+    tested. ``warnings`` say why the figures should not be taken at face value.
     """
 
     baseline: str
@@ -114,6 +125,7 @@ class Comparison:
     measured_high: Positive
     confidence: float = field(metadata=limits(low=0.0, low_excluded=True, high=1.0, high_excluded=True))
     warnings: tuple[Sentence, ...] = ()
+    smallest_told: float = field(default=0.0, metadata=limits(low=0.0))
 
     @property
     def theoretical_speedup(self) -> float | None:
@@ -142,8 +154,10 @@ class Comparison:
 
     @property
     def is_conclusive(self) -> bool:
-        """True when the interval leaves no doubt which of the two is faster."""
-        return not self.measured_low <= 1.0 <= self.measured_high
+        """True when a difference can be told: the interval leaves no doubt which of the two is faster, and the
+        baseline differs from itself by less."""
+        apart = max(self.measured_speedup, 1.0 / self.measured_speedup) - 1.0
+        return not self.measured_low <= 1.0 <= self.measured_high and apart > self.smallest_told
 
     def is_slower_by(self, fraction: float) -> bool:
         """True when the candidate needs more than ``1 + fraction`` times the baseline's time, doubt excluded."""
@@ -166,22 +180,28 @@ def compare(
     baseline: Contender,
     candidates: Iterable[Contender],
     *,
-    confidence: float = 0.95,
+    confidence: float = CONFIDENCE,
+    smallest_told: float = 0.0,
     resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[Comparison, ...]:
     """Every candidate against ``baseline``, in their order.
 
-    The interval resamples both runs on their own, with ``resamples`` draws each; the same ``seed`` gives the same
-    interval. Raises DataError for a measurement without samples or with a median of 0.
+    Models that were measured together are compared loading by loading, others as two groups
+    (:func:`device_agent.record.intervals.speedup_interval`, which ``resamples`` and ``seed`` are for).
+    Raises DataError for a measurement without samples or with a sample of 0.
     """
-    base = _medians(baseline, resamples, seed)
+    base = _measured(baseline)
     comparisons = []
-    for number, candidate in enumerate(candidates, start=1):
-        # Another seed than the baseline's: equal draws in both runs would cancel and make the interval too narrow.
-        ratios = base / _medians(candidate, resamples, seed + number)  # (resamples,)
-        tail = 50.0 * (1.0 - confidence)
-        low, high = np.percentile(ratios, [tail, 100.0 - tail])
+    for number, candidate in enumerate(candidates):
+        interval = speedup_interval(
+            base,
+            _measured(candidate),
+            confidence,
+            together=_together(baseline.measurement, candidate.measurement),
+            resamples=resamples,
+            seed=seed + 2 * number,
+        )
         comparisons.append(
             Comparison(
                 baseline=baseline.name,
@@ -193,16 +213,31 @@ def compare(
                 candidate_effective_macs=candidate.theory.effective_macs,
                 baseline_median_seconds=baseline.measurement.median,
                 candidate_median_seconds=candidate.measurement.median,
-                measured_low=float(low),
-                measured_high=float(high),
+                measured_low=interval.low,
+                measured_high=interval.high,
                 confidence=confidence,
                 warnings=_warnings(baseline, candidate),
+                smallest_told=smallest_told,
             )
         )
     return tuple(comparisons)
 
 
-def _medians(contender: Contender, resamples: int, seed: int) -> np.ndarray:
+def smallest_told(first: Timed, again: Timed, confidence: float = CONFIDENCE) -> float:
+    """The smallest difference that can be told, as a share, where one model was measured twice, interleaved.
+
+    By so much the two may differ: the farther end of the interval of their ratio.
+    """
+    found = speedup_interval(
+        (first.samples_seconds, first.turns),
+        (again.samples_seconds, again.turns),
+        confidence,
+        together=_together(first, again),
+    )
+    return max(found.high, 1.0 / found.low) - 1.0
+
+
+def _measured(contender: Contender) -> tuple[tuple[float, ...], tuple[Turn, ...]]:
     samples = contender.measurement.samples_seconds
     if not samples or min(samples) <= 0.0:
         raise DataError(
@@ -210,7 +245,13 @@ def _medians(contender: Contender, resamples: int, seed: int) -> np.ndarray:
             expected="samples above 0 seconds",
             found=f"{len(samples)} samples" + (f", the shortest {min(samples)} s" if samples else ""),
         )
-    return bootstrap_medians(samples, resamples=resamples, seed=seed)
+    return samples, contender.measurement.turns
+
+
+def _together(first: Timed, second: Timed) -> bool:
+    """True for models of one run: each of their loadings shared a process, and their turns were interleaved."""
+    loadings = [{turn.loading for turn in timed.turns} for timed in (first, second)]
+    return loadings[0] == loadings[1] and first.started_unix_seconds == second.started_unix_seconds
 
 
 def differences(baseline: Contender, candidate: Contender) -> list[str]:

@@ -16,7 +16,9 @@ from sdk.explain.compare import Comparison
 from sdk.explain.gap import Gap
 from sdk.explain.theory import OperatorCost
 
-SCHEMA = "armlet.report/1"
+SCHEMA = "armlet.report/2"
+#: What records of earlier schemas lack; they are still read.
+EARLIER: dict[str, dict[str, Any]] = {"armlet.report/1": {"again": []}}
 
 #: Aligning operators with kernels looks at every pair. The largest network of the zoo has 50,000.
 MAX_PAIRS = 1 << 24
@@ -117,7 +119,7 @@ class ModelRecord:
         return Subject(self.name, self.costs, self.profile, self.measurement, self.parallel)
 
 
-@record(SCHEMA, "a report of a run", DataError)
+@record(SCHEMA, "a report of a run", DataError, earlier=EARLIER)
 @dataclass(frozen=True)
 class Report:
     """A run on one board. The first model is the baseline that the others are compared with."""
@@ -130,6 +132,18 @@ class Report:
     notes: tuple[Sentence, ...] = ()  # what a reader must know before believing a number
     peaks: Peaks | None = None  # what the gaps hold the operators against
     gaps: tuple[Gap, ...] = ()  # where the promised speed-ups went
+    #: A self-test: the first model once more, interleaved with itself, on each number of threads.
+    again: tuple[Measurement, ...] = ()
+
+    def check_record(self) -> None:
+        """Raises ValueRefused for a self-test that cannot be held against the first model."""
+        tested = [timed.threads for timed in self.again]
+        threads = [timed.threads for timed in self.models[0].measurements]
+        if tested and tested != threads:
+            raise ValueRefused(f"a self-test on {threads} threads", str(tested)).at("again")
+        both = (*self.again, *self.models[0].measurements) if self.again else ()
+        if any(timed.minimum <= 0.0 for timed in both):
+            raise ValueRefused("samples above 0 seconds beside a self-test", "0").at("again")
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready; everything that the report holds, raw samples included."""

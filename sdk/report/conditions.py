@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from device_agent.record.intervals import Spread
 from device_agent.record.measurement import Measurement
+from sdk.explain.compare import smallest_told
 from sdk.explain.gap import ADDS_UP, Gap
 from sdk.explain.run import Report
-from sdk.report.units import percent_text
+from sdk.report.units import percent_text, threads_text
 
 
 def facts_of_run(report: Report) -> list[tuple[str, str]]:
@@ -23,7 +25,7 @@ def facts_of_run(report: Report) -> list[tuple[str, str]]:
         (
             "samples",
             " + ".join(f"{len(m.measurement.samples_seconds):,}" for m in report.models)
-            + f", interleaved, after {_range(warm_ups)} warm-ups",
+            + f", {_turns([m.measurement for m in report.models])}, after {_range(warm_ups)} warm-ups",
         ),
         (
             "decoder",
@@ -37,6 +39,11 @@ def facts_of_run(report: Report) -> list[tuple[str, str]]:
         facts.append(("accuracy", f"not checked on any image: {', '.join(unchecked)}"))
     if report.emulated:
         return facts
+    facts += [
+        ("spread", f"{m.name}: {spread_text(m.measurement.spread())}")
+        for m in report.models
+        if m.measurement.turns
+    ]
     throttled = [t.throttled for t in runs if t.throttled is not None]
     facts += [
         ("governor", first.governor or "the machine does not tell"),
@@ -70,6 +77,34 @@ def facts_of_run(report: Report) -> list[tuple[str, str]]:
         )
         facts.append(("board's peak", f"{figures} ({report.peaks.source})"))
     return facts
+
+
+def spread_text(spread: Spread) -> str:
+    """By how much samples, turns and loadings of a model differ."""
+    said = f"{percent_text(spread.within_turn)} within a turn, {percent_text(spread.between_turns)} between turns"
+    if spread.between_loadings is None:
+        return f"{said}; one loading, so what another would do is not known"
+    return f"{said}, {percent_text(spread.between_loadings)} between loadings"
+
+
+def told_texts(report: Report) -> list[str]:
+    """What a self-test says, and which comparisons show no difference: one sentence each."""
+    said = []
+    for first, again in zip(report.models[0].measurements, report.again, strict=False):
+        smallest = smallest_told(first, again)
+        said.append(
+            f"self-test, {threads_text(first.threads)}: {report.models[0].name} against itself "
+            f"{first.median / again.median:.3f}x; a difference below {percent_text(smallest)} cannot be told"
+        )
+    names: dict[int, list[str]] = {}
+    for c in report.comparisons:
+        if not c.is_conclusive:
+            names.setdefault(c.threads, []).append(c.candidate)
+    said += [
+        f"no difference that can be told from {report.models[0].name}, {threads_text(threads)}: {', '.join(without)}"
+        for threads, without in names.items()
+    ]
+    return said
 
 
 def accounted_text(gap: Gap) -> str:
@@ -110,6 +145,14 @@ def problems_of(reports: Sequence[Report]) -> list[str]:
         else:
             said += [f"{', '.join(dict.fromkeys(where))}: {problem}" for problem, where in names.items()]
     return said
+
+
+def _turns(measured: Sequence[Measurement]) -> str:
+    """In how many turns and loadings they were taken."""
+    if not all(m.turns for m in measured):
+        return "interleaved, in one loading of each"
+    turns, loadings = _range([len(m.turns) for m in measured]), _range([m.loadings for m in measured])
+    return f"in {turns} turns of {loadings} loading{'s' if loadings != '1' else ''}, interleaved"
 
 
 def _range(numbers: Sequence[int]) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from device_agent.measuring import bench
+from device_agent.measuring import bench, loadings
 from device_agent.measuring.profiler import ProfilePlan
+from device_agent.record import intervals
 from device_agent.record import measurement as measure
 from device_agent.record.profile import SPARSE_KERNEL
 from device_agent.run import conditions
 from sdk.api.boards.evaluating import BATCH_BYTES
 from sdk.api.measuring.runs import MAX_RUN_BYTES
 from sdk.cli import build_parser
+from sdk.commands.runs import EXIT_OF_ANSWER
 from sdk.explain import breakdown, calibration, causes
 from sdk.explain.gap import ADDS_UP, PRUNED_SHARE
 from sdk.report.page import template as page
@@ -26,12 +28,22 @@ def says(sentence: str) -> None:
 
 
 def test_it_states_how_samples_are_taken() -> None:
-    plan = bench.BenchPlan()
+    plan = loadings.BenchPlan()
+    says(f"loaded {loadings.LEAST_LOADINGS} to {loadings.MOST_LOADINGS} times")
     says(f"last two windows of {bench.STABLE_WINDOW} inferences")
     says(f"differ by less than {bench.STABLE_CHANGE:.0%}".replace("%", " %"))
-    says(f"({bench.MAX_WARMUP_SECONDS:g} s at most)")
-    says(f"in blocks of {bench.BLOCK_SECONDS:g} s, at least {bench.BLOCK_SAMPLES} inferences")
-    says(f"ends at {plan.min_samples:,} samples or {plan.max_seconds:g} s a model")
+    says(f"at least {bench.LEAST_WARMUP_SECONDS:g} s or {bench.LEAST_WARMUP_INFERENCES} inferences")
+    says(f"at least {loadings.LEAST_ROUNDS} rounds")
+    says(f"at least {loadings.LEAST_TURNS} turns")
+    says(f"time for fewer than {bench.FEW_IN_A_TURN}")
+    says(f"ends at {plan.min_samples:,} samples or {plan.max_seconds:g} s per model")
+    assert (loadings.START_SHARE, loadings.WARMUP_SHARE) == (0.5, 0.25)  # "half" and "a quarter" of the time
+
+
+def test_it_states_how_sure_a_number_is() -> None:
+    says(f"{100 * intervals.ASSUMED_BETWEEN_LOADINGS:g} % between loadings, which is assumed")
+    for answer, status in EXIT_OF_ANSWER.items():
+        says(f"| {answer} | {status} |")
 
 
 def test_it_states_which_cores_and_how_many_threads() -> None:

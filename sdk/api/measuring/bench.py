@@ -41,7 +41,6 @@ def bench_models(
 
     Packages of one model are told apart by the names of their files. With ``sizes``, (height, width) each, every model
     is measured for images of these sizes instead of its own.
-    ``threads``, ``samples``, ``seconds`` and ``profile``: see :func:`sdk.api.measuring.measure.measure`.
     ``options``: see :class:`sdk.api.board_requests.Bench`. Raises TypeError for others.
     """
     return bench(board, sources, build(Bench, options, function="bench_models"), progress)
@@ -69,15 +68,7 @@ def bench(board: str, sources: Sequence[PathLike], request: Bench, progress: Pro
             session.agent.deploy(
                 package, name, golden=remembered_golden(package), signature=signature, progress=progress
             )
-        return measure(
-            session,
-            packages,
-            threads=request.threads,
-            samples=request.samples,
-            seconds=request.seconds,
-            profile=request.profile,
-            progress=progress,
-        )
+        return measure(session, packages, request, progress=progress)
 
 
 def _told_apart(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from device_agent.package import reader as package_format
-from sdk.api.board_requests import Demo
+from sdk.api.board_requests import Bench, Demo
 from sdk.api.files.compressing import compress_graph
 from sdk.api.files.golden import golden_pair
 from sdk.api.measuring.measure import measure
@@ -70,8 +70,7 @@ def run(
         return measure(
             session,
             packages,
-            samples=request.samples,
-            seconds=request.seconds,
+            Bench(samples=request.samples, seconds=request.seconds),
             accuracies=accuracies,
             progress=progress,
         )

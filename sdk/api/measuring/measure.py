@@ -17,7 +17,7 @@ from device_agent.package.codec.format import MAGIC
 from device_agent.record.measurement import Measurement
 from device_agent.record.profile import KernelTime, Profile
 from device_agent.record.schema import MAX_JSON_BYTES, parse_json
-from sdk.api.board_requests import Calibrate, Threads
+from sdk.api.board_requests import Bench, Calibrate
 from sdk.api.files.packing import inspect_decoded
 from sdk.board.catalogue import user_folder
 from sdk.board.description.records import Board
@@ -48,8 +48,6 @@ ISOLATED_SAMPLES = 200
 EMULATED_SECONDS = 0.1
 PROFILE_SECONDS = 5.0
 
-#: A number of threads, or "all".
-
 
 @dataclass(frozen=True)
 class _Measured:
@@ -67,27 +65,29 @@ class _Measured:
 def measure(
     session: Session,
     packages: Sequence[tuple[str, bytes]],
+    request: Bench,
     *,
-    threads: Threads | Sequence[Threads] = 1,
-    samples: int = 1024,
-    seconds: float = 10.0,
     accuracies: Mapping[str, Accuracy] | None = None,
-    profile: bool = True,
     progress: Progress = silent,
 ) -> Report:
     """Measures deployed packages or ``.tflite`` models (name, bytes) and puts theory beside: the report of a run.
 
     With several numbers of ``threads`` everything is measured on each; "all" is as many as there are cores to measure
-    on. With ``profile`` the operators are measured
-    too, on the first number of threads, and the report says where a promised speed-up went. Times of an emulated board
-    mean nothing: there only pruned models are profiled, to see whether sparse kernels run.
+    on. With ``profile`` the operators are measured too, on the first number of threads, and the report says where a
+    promised speed-up went. Times of an emulated board mean nothing: there only pruned models are profiled, to see
+    whether sparse kernels run. Raises BoardError for a self-test there.
     """
+    if session.board.emulated and request.self_test:
+        raise BoardError(
+            "an emulated board has no times to test",
+            expected="a board that is not emulated, or no --self-test",
+            found=session.board.name,
+        )
     models = [_open(name, data) for name, data in packages]
-    counts = [threads] if isinstance(threads, (int, str)) else threads
-    runs = _timed(session, [model.name for model in models], counts, samples, seconds, progress)
+    runs, again = _timed(session, [model.name for model in models], request, progress)
     profiles: dict[str, Profile] = {}
     remarks: list[str] = []
-    if profile:
+    if request.profile:
         worth = [m for m in models if _is_worth_profiling(session, m)]
         measured = {m.model: m for m in runs[0]}
         try:
@@ -108,40 +108,41 @@ def measure(
         board_title=session.board.title,
         emulated=session.board.emulated,
         models=tuple(records),
-        comparisons=compare_all(records),
+        comparisons=compare_all(records, again),
         notes=(*_notes(records), *remarks, *counting),
         peaks=peaks,
         gaps=gaps,
+        again=again,
     )
 
 
 def _timed(
-    session: Session,
-    names: Sequence[str],
-    counts: Sequence[Threads],
-    samples: int,
-    seconds: float,
-    progress: Progress,
-) -> list[tuple[Measurement, ...]]:
-    """The measurements of the models on each number of threads."""
-    runs: list[tuple[Measurement, ...]] = []
+    session: Session, names: Sequence[str], request: Bench, progress: Progress
+) -> tuple[list[tuple[Measurement, ...]], tuple[Measurement, ...]]:
+    """The measurements of the models on each number of threads; with a self-test the first model's once more."""
+    threads, samples, seconds = request.threads, request.samples, request.seconds
+    counts = [threads] if isinstance(threads, (int, str)) else threads
     if session.board.emulated:
         # An inference shows that the model runs there; more of them, or threads, would be time that nobody is shown.
         counts, samples, seconds = counts[:1], 1, min(seconds, EMULATED_SECONDS)
+    runs: list[tuple[Measurement, ...]] = []
+    again: list[Measurement] = []
     for wanted in counts:
         count = wanted if isinstance(wanted, int) else _all_threads(runs)
         if count not in [run[0].threads for run in runs]:
             run = session.agent.bench(
-                names,
+                [*names, names[0]] if request.self_test else names,
                 threads=count,
                 kernel=session.kernel,
                 min_samples=samples,
                 max_seconds=seconds,
+                precision=request.precision,
                 emulated=session.board.emulated,
                 progress=progress,
             )
-            runs.append(run)
-    return runs
+            runs.append(run[: len(names)])
+            again += run[len(names) :]
+    return runs, tuple(again)
 
 
 def _all_threads(runs: Sequence[Sequence[Measurement]]) -> int:
@@ -225,14 +226,19 @@ def _record(
     )
 
 
-def compare_all(records: Sequence[ModelRecord]) -> tuple[compare.Comparison, ...]:
-    """Everything against the first model, on each number of threads."""
+def compare_all(
+    records: Sequence[ModelRecord], again: Sequence[Measurement] = ()
+) -> tuple[compare.Comparison, ...]:
+    """Everything against the first model, on each number of threads; ``again`` is what a self-test measured."""
     found: list[compare.Comparison] = []
     for position in range(len(records[0].measurements)):
         contenders = [
             compare.Contender(record.name, record, record.measurements[position]) for record in records
         ]
-        found += compare.compare(contenders[0], contenders[1:])
+        floor = 0.0
+        if again:
+            floor = compare.smallest_told(contenders[0].measurement, again[position])
+        found += compare.compare(contenders[0], contenders[1:], smallest_told=floor)
     return tuple(found)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from device_agent.record.measurement import Measurement
 from device_agent.record.schema import family, parse_json
 from sdk.api.file_requests import CompareRuns
 from sdk.api.measuring import size_suite, suites
@@ -14,7 +15,7 @@ from sdk.api.measuring.size_suite import SizeRun
 from sdk.api.measuring.suites import SuiteRun
 from sdk.api.values import PathLike
 from sdk.errors import DataError, ReportError
-from sdk.explain import compare, tuning
+from sdk.explain import compare, tuning, verdict
 from sdk.explain.run import ModelRecord, Report
 from sdk.explain.tuning import Tuned
 from sdk.report.conditions import problems_of
@@ -32,24 +33,46 @@ MAX_RUN_BYTES = 128 << 20
 
 @dataclass(frozen=True)
 class Against:
-    """A new run against an old one, model by model. ``slower`` are those slower by more than ``limit``, doubt
-    excluded: the whole 95 % interval of the ratio lies above it.
+    """A new run against an old one, model by model, each with the verdict on it. ``slower`` are those slower by more
+    than ``limit``, doubt excluded: the whole 95 % interval of the ratio lies above it.
     """
 
     comparisons: tuple[compare.Comparison, ...]
     limit: float
     warnings: tuple[str, ...]
+    verdicts: tuple[verdict.Verdict, ...]
+
+    @property
+    def answer(self) -> verdict.Answer:
+        """The answer for all models: slower if one is, else can't tell if nobody can for one."""
+        return verdict.overall(self.verdicts)
 
     @property
     def slower(self) -> tuple[compare.Comparison, ...]:
         """The models that are slower by more than ``limit``."""
-        return tuple(c for c in self.comparisons if c.is_slower_by(self.limit))
+        return self._those(verdict.SLOWER)
+
+    @property
+    def cannot_tell(self) -> tuple[compare.Comparison, ...]:
+        """The models of which nobody can tell."""
+        return self._those(verdict.CANNOT_TELL)
+
+    def _those(self, answer: verdict.Answer) -> tuple[compare.Comparison, ...]:
+        judged = zip(self.comparisons, self.verdicts, strict=True)
+        return tuple(c for c, found in judged if found.answer == answer)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""
+        judged = list(zip(self.comparisons, self.verdicts, strict=True))
         return {
+            "answer": self.answer,
             "limit": self.limit,
             "slower": [{"model": c.candidate, "threads": c.threads} for c in self.slower],
+            "cannot_tell": [
+                {"model": c.candidate, "threads": c.threads, "what_would_settle_it": found.settle}
+                for c, found in judged
+                if found.answer == verdict.CANNOT_TELL
+            ],
             "comparisons": [c.to_json() for c in self.comparisons],
             "warnings": list(self.warnings),
         }
@@ -114,6 +137,7 @@ def compare_runs(old: PathLike, new: PathLike, **options: Unpack[CompareRunsOpti
     before, after = read_run(old), read_run(new)
     known = {(m.name, t.threads): (m, t) for m in before.models for t in m.measurements}
     comparisons: list[compare.Comparison] = []
+    verdicts: list[verdict.Verdict] = []
     warnings: list[str] = []
     if before.board != after.board:
         warnings.append(f"another board: {before.board} and {after.board}")
@@ -127,7 +151,10 @@ def compare_runs(old: PathLike, new: PathLike, **options: Unpack[CompareRunsOpti
                 warnings.append(f"{model.name}: another model of that name")
             pair = _contender(was, was_timed), _contender(model, timed)
             warnings += compare.differences(*pair)
-            comparisons += compare.compare(pair[0], pair[1:])
+            smallest = max(_smallest_told(report, timed.threads) for report in (before, after))
+            [comparison] = compare.compare(pair[0], pair[1:], smallest_told=smallest)
+            comparisons.append(comparison)
+            verdicts.append(verdict.judge(was_timed, timed, comparison, limit))
     if not comparisons:
         raise DataError(
             "the two runs have no model in common",
@@ -137,8 +164,15 @@ def compare_runs(old: PathLike, new: PathLike, **options: Unpack[CompareRunsOpti
     warnings += [f"{name} on {threads} threads is only in the old run" for name, threads in known]
     for name, report in (("old", before), ("new", after)):
         warnings += [f"{name} run: {problem}" for problem in problems_of([report])]
-    return Against(tuple(comparisons), limit, tuple(dict.fromkeys(warnings)))
+    return Against(tuple(comparisons), limit, tuple(dict.fromkeys(warnings)), tuple(verdicts))
 
 
-def _contender(model: ModelRecord, timed: Any) -> compare.Contender:
+def _smallest_told(report: Report, threads: int) -> float:
+    """The smallest difference that the self-test of a run could tell; 0 where there was none."""
+    again = {timed.threads: timed for timed in report.again}
+    first = {timed.threads: timed for timed in report.models[0].measurements}
+    return compare.smallest_told(first[threads], again[threads]) if threads in again.keys() & first else 0.0
+
+
+def _contender(model: ModelRecord, timed: Measurement) -> compare.Contender:
     return compare.Contender(model.name, model, timed)

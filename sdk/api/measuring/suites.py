@@ -96,15 +96,7 @@ def run_suite(
     with open_session(board, request, progress) as session:
         for size in request.sizes or chosen.sizes:
             deployed = [_deploy(session, member, size, progress) for member in chosen.members]
-            report = measure(
-                session,
-                deployed,
-                threads=request.threads,
-                samples=request.samples,
-                seconds=request.seconds,
-                profile=request.profile,
-                progress=progress,
-            )
+            report = measure(session, deployed, request, progress=progress)
             runs.append((size_text(size), report))
             rows += suite_rows(chosen, size, report)
     return SuiteRun(chosen.name, chosen.source, tuple(runs), tuple(rows))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from device_agent.package import reader as package_format
-from device_agent.record.measurement import Measurement
+from device_agent.record.measurement import Measurement, joined
 from device_agent.record.preprocess import Preprocess
 from device_agent.record.usage import Usage
 from sdk.api.board_requests import Tune
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 #: Every candidate has a turn in each round, so that a board that grows warm or busy does so for all of them.
 ROUNDS = 3
+LOADINGS = 2  # of each in a round
 CHECK_IMAGES = 500  # at most, kept back where the data have no images of their own to check on
 
 
@@ -382,6 +383,7 @@ def _measure(
                     kernel=session.kernel,
                     min_samples=math.ceil(request.inferences / ROUNDS),
                     max_seconds=request.seconds / ROUNDS,
+                    loadings=LOADINGS,
                 )
                 for variant, run in zip(fit, runs, strict=True):
                     taken.setdefault((number, variant.name, count), []).append(run)
@@ -389,7 +391,7 @@ def _measure(
         agent.forget(list(names.values()))
     by_name = {v.name: v for v in variants}
     return [
-        _candidate(by_name[name], sessions[number], count, measurement=_joined(name, runs))
+        _candidate(by_name[name], sessions[number], count, measurement=replace(joined(runs), model=name))
         for (number, name, count), runs in taken.items()
     ]
 
@@ -405,13 +407,3 @@ def _runs(
         left_out.append(LeftOut(f"{variant.name} on {session.provisioned.runtime}", str(error)))
         return False
     return True
-
-
-def _joined(name: str, runs: Sequence[Measurement]) -> Measurement:
-    """The rounds of one candidate as one measurement, with the conditions of the first."""
-    return replace(
-        runs[0],
-        model=name,
-        samples_seconds=tuple(s for run in runs for s in run.samples_seconds),
-        warmup_seconds=tuple(s for run in runs for s in run.warmup_seconds),
-    )

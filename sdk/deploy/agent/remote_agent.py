@@ -365,23 +365,29 @@ class RemoteAgent:
         *,
         threads: int = 1,
         kernel: str = "auto",
-        min_samples: int = 1024,
+        min_samples: int = 4096,
         max_seconds: float = 10.0,
+        loadings: int | None = None,
+        precision: float | None = None,
         emulated: bool = False,
         progress: Progress | None = None,
     ) -> tuple[Measurement, ...]:
-        """Measures deployed models, interleaved; one record for each name, in order.
+        """Measures deployed models, interleaved; one record for each name, in order. A name may stand there twice.
 
-        ``threads`` of :data:`ALL_THREADS` are as many as there are CPUs that the agent measures on.
+        ``threads`` of :data:`ALL_THREADS` are as many as there are CPUs that the agent measures on. ``loadings`` of
+        None are as many as there is time for, on an emulated board one. With ``precision``, a share, they go on until
+        the intervals are that narrow or ``max_seconds`` per model are over.
         """
         names = [check_name(model) for model in models]
         if progress is not None:
             progress("measure", 0, 0)
         arguments = ["bench", *names, "--threads", str(threads), "--kernel", kernel]
         arguments += ["--min-samples", str(min_samples), "--max-seconds", repr(float(max_seconds))]
+        for flag, value in (("--loadings", loadings), ("--precision", precision)):
+            arguments += [] if value is None else [flag, repr(value)]
         answer = self.call(
             [*arguments, *(["--emulated"] if emulated else [])],
-            timeout_seconds=RUN_SECONDS,
+            timeout_seconds=RUN_SECONDS + len(models) * max_seconds,
             max_output_bytes=MAX_LONG_ANSWER_BYTES,
         )
         measurements = read_answer(BenchAnswer, answer, "bench").measurements

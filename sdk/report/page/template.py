@@ -141,11 +141,16 @@ TEMPLATE = """
 </section>
 {% endfor %}
 
-{% if report.comparisons and times %}
+{% if (report.comparisons or told) and times %}
 <section>
 <h2>Theory against measurement</h2>
+{% if report.comparisons %}
 {{ table(["model", "against", "threads", "in theory", "measured", "95 % interval", "arrived"], comparison_rows) }}
 <p class="dim">In theory: ratio of multiply-accumulates. Measured: ratio of medians. Arrived: measured over theory.</p>
+{% endif %}
+{% for sentence in told %}
+<p>{{ sentence[0] | upper }}{{ sentence[1:] }}.</p>
+{% endfor %}
 </section>
 {% endif %}
 
@@ -194,7 +199,7 @@ Arithmetic at {{ entry.peak }} ({{ entry.gap.peak_source }}); operators {{ entry
 <section>
 <h2>Distribution of one inference</h2>
 <div class="plot">{{ distributions }}</div>
-<p class="dim">Line: median. Band: its 95 % interval (moving-block bootstrap). Each has an axis of its own.</p>
+<p class="dim">Line: median. Band: its 95 % interval, from loading to loading. Each has an axis of its own.</p>
 </section>
 {% endif %}
 

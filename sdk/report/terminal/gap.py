@@ -77,15 +77,17 @@ def against(result: Any) -> RenderableType:
     table.add_column("new/old", justify="right")
     table.add_column("95 % interval", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for entry in result.comparisons:
+    for entry, found in zip(result.comparisons, result.verdicts, strict=True):
         slow, low, high = (
             1.0 / entry.measured_speedup,
             1.0 / entry.measured_high,
             1.0 / entry.measured_low,
         )
         verdict = Text("no difference")
-        if entry in result.slower:
+        if found.answer == "slower":
             verdict = Text("slower", style="bold red")
+        elif found.answer == "can't tell":
+            verdict = Text("can't tell", style="yellow")
         elif entry.is_conclusive:
             verdict = Text(
                 "a little slower" if slow > 1.0 else "faster", style="yellow" if slow > 1.0 else "green"
@@ -101,12 +103,17 @@ def against(result: Any) -> RenderableType:
         )
     notes = [Text(f"note: {warning}", style="yellow") for warning in result.warnings]
     limit = percent_text(result.limit)
-    said = (
-        f"{len(result.slower)} of {len(result.comparisons)} slower by more than {limit}"
-        if result.slower
-        else f"none slower by more than {limit}, doubt excluded"
-    )
-    return Group(table, *notes, Text(said, style="bold"))
+    what = [
+        f"{entry.candidate}, {threads_text(entry.threads)}: can't tell; {found.settle}"
+        for entry, found in zip(result.comparisons, result.verdicts, strict=True)
+        if found.settle
+    ]
+    said = {
+        "slower": f"{len(result.slower)} of {len(result.comparisons)} slower by more than {limit}",
+        "not slower": f"none slower by more than {limit}, doubt excluded",
+        "can't tell": f"none surely slower by more than {limit}; of {len(result.cannot_tell)} nobody can tell",
+    }[result.answer]
+    return Group(table, *notes, *map(Text, what), Text(said, style="bold"))
 
 
 def evaluation(result: Any) -> RenderableType:

@@ -12,7 +12,7 @@ from device_agent.record.measurement import Measurement
 from sdk.explain.breakdown import Peaks, Subject, roofline_seconds
 from sdk.explain.run import ModelRecord, Report
 from sdk.explain.theory import GROUPS
-from sdk.report.conditions import facts_of_run
+from sdk.report.conditions import facts_of_run, told_texts
 from sdk.report.terminal.gap import gap
 from sdk.report.terminal.tables import facts, init_text, short_name, table
 from sdk.report.units import (
@@ -47,6 +47,7 @@ def report(result: Report, *, operators: bool = False) -> RenderableType:
         parts += [_latencies(result.models), _work_and_start(result.models)]
         if result.comparisons:
             parts.append(_comparisons(result))
+        parts += [Text(said) for said in told_texts(result)]
         parts.extend(gap(g) for g in result.gaps)
         subjects = [subject for m in result.models if (subject := m.subject()) is not None]
         parts += [_groups(subject, result.peaks) for subject in subjects]

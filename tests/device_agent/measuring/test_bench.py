@@ -8,13 +8,14 @@ import pytest
 from device_agent.errors import AgentError
 from device_agent.measuring import bench
 from device_agent.measuring.bench import (
-    BenchPlan,
     ColdStart,
+    LoadingPlan,
     judge_throttling,
-    measure,
+    measure_loading,
     set_inputs,
-    take_samples,
+    take_turns,
     thin_out,
+    with_start,
 )
 from device_agent.run.conditions import Conditions
 from device_agent.run.loaded import LoadedModel
@@ -44,30 +45,52 @@ class Machine:
 
 def test_the_number_of_samples_ends_the_measurement():
     machine = Machine()
-    (taken,) = take_samples([machine.model("a", 0.001)], BenchPlan(min_samples=50), clock=machine.clock)
+    (taken,) = take_turns([machine.model("a", 0.001)], LoadingPlan(50), clock=machine.clock)
     assert taken.samples_seconds == pytest.approx([0.001] * 50)
+    assert [turn.round for turn in taken.turns] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("samples", [1, 4, 5, 7, 16, 101])
+def test_no_more_samples_are_taken_than_were_asked_for(samples):
+    machine = Machine()
+    plan = LoadingPlan(samples, rounds=min(5, samples))
+    (taken,) = take_turns([machine.model("a", 0.001)], plan, clock=machine.clock)
+    assert len(taken.samples_seconds) == samples
 
 
 def test_time_ends_the_measurement_of_a_slow_model():
     machine = Machine()
-    (taken,) = take_samples([machine.model("a", 2.0)], BenchPlan(max_seconds=10.0), clock=machine.clock)
-    assert len(taken.samples_seconds) == 4  # 8 s, and the first of the turn, which does not count
+    (taken,) = take_turns([machine.model("a", 1.5)], LoadingPlan(1024, max_seconds=10.0), clock=machine.clock)
+    # A turn of 2 s ends with the sample that is under way then, so there is time for four of five.
+    assert [turn.samples_seconds for turn in taken.turns] == [(1.5, 1.5)] * 4
+
+
+def test_a_very_slow_model_has_fewer_turns():
+    machine = Machine()
+    (taken,) = take_turns([machine.model("a", 4.0)], LoadingPlan(1024, max_seconds=10.0), clock=machine.clock)
+    assert len(taken.samples_seconds) == len(taken.turns) == 3
 
 
 def test_even_a_model_that_takes_longer_than_the_limit_gives_a_sample():
     machine = Machine()
-    (taken,) = take_samples([machine.model("a", 60.0)], BenchPlan(max_seconds=1.0), clock=machine.clock)
+    (taken,) = take_turns([machine.model("a", 60.0)], LoadingPlan(99, max_seconds=1.0), clock=machine.clock)
     assert taken.samples_seconds == (60.0,)
 
 
 def test_warming_up_goes_on_until_the_time_is_stable():
     machine = Machine()
-    (taken,) = take_samples(
-        [machine.model("a", 0.001, first=0.5)], BenchPlan(min_samples=9), clock=machine.clock
-    )
+    (taken,) = take_turns([machine.model("a", 0.001, first=0.5)], LoadingPlan(9), clock=machine.clock)
     assert taken.warmup_seconds[:3] == (0.5, 0.5, 0.5)
     assert bench.is_stable(taken.warmup_seconds)
     assert max(taken.samples_seconds) == pytest.approx(0.001)
+
+
+def test_a_fast_model_is_warmed_up_until_a_clock_may_have_risen():
+    machine = Machine()
+    (taken,) = take_turns([machine.model("a", 0.001)], LoadingPlan(9), clock=machine.clock)
+    assert sum(taken.warmup_seconds) == pytest.approx(bench.LEAST_WARMUP_SECONDS, abs=0.002)
+    (taken,) = take_turns([machine.model("a", 1e-6)], LoadingPlan(9), clock=machine.clock)
+    assert len(taken.warmup_seconds) == bench.LEAST_WARMUP_INFERENCES
 
 
 def test_warming_up_ends_even_if_the_time_never_settles():
@@ -77,19 +100,35 @@ def test_warming_up_ends_even_if_the_time_never_settles():
     def slower_every_time() -> None:
         machine.now += round(1e9 * next(seconds))
 
-    (taken,) = take_samples(
-        [slower_every_time], BenchPlan(1, 1.0, max_warmup_seconds=3.0), clock=machine.clock
-    )
+    plan = LoadingPlan(1, 1, 1.0, max_warmup_seconds=3.0)
+    (taken,) = take_turns([slower_every_time], plan, clock=machine.clock)
     assert 3.0 <= sum(taken.warmup_seconds) < 6.0
 
 
-def test_models_take_turns_in_blocks():
+def test_models_take_turns_in_an_order_that_is_drawn_anew_for_each_round():
     machine = Machine()
     models = [machine.model("a", 0.02), machine.model("b", 0.05)]
-    take_samples(models, BenchPlan(min_samples=20), clock=machine.clock)
+    orders = iter([False, True, True, False, False])
+
+    def shuffle(takers: list) -> None:
+        if next(orders):
+            takers.reverse()
+
+    taken = take_turns(models, LoadingPlan(20), clock=machine.clock, shuffle=shuffle)
     measured = "".join(machine.diary).replace("a" * 10, "", 1).replace("b" * 10, "", 1)  # without warming up
-    # 0.1 s are 5 inferences of a, and of b the least of a block, 4; one more before each is not a sample.
-    assert measured == ("a" * 6 + "b" * 5) * 4 + "b" * 5
+    # Four samples in a turn; one inference more before each is not a sample.
+    a, b = "a" * 5, "b" * 5
+    assert measured == a + b + b + a + b + a + a + b + a + b
+    begun = [[turn.begun for turn in of_model.turns] for of_model in taken]
+    assert [first < second for first, second in zip(*begun, strict=True)] == [True, False, False, True, True]
+
+
+def test_the_order_is_not_always_the_same():
+    machine = Machine()
+    take_turns([machine.model("a", 0.02), machine.model("b", 0.02)], LoadingPlan(40, 40), clock=machine.clock)
+    rounds = "".join(machine.diary).replace("a" * 10, "", 1).replace("b" * 10, "", 1)
+    orders = {rounds[i : i + 4] for i in range(0, len(rounds), 4)}
+    assert orders == {"aabb", "bbaa"}  # missed once in 2^39 times
 
 
 def test_the_inference_after_a_change_of_models_is_not_a_sample():
@@ -103,7 +142,7 @@ def test_the_inference_after_a_change_of_models_is_not_a_sample():
 
         return invoke
 
-    for taken in take_samples([model("a"), model("b")], BenchPlan(min_samples=30), clock=machine.clock):
+    for taken in take_turns([model("a"), model("b")], LoadingPlan(30), clock=machine.clock):
         assert set(taken.samples_seconds) == {0.01}
 
 
@@ -115,8 +154,8 @@ def test_what_reading_the_conditions_left_in_the_caches_is_not_a_sample():
         machine.now += 90_000_000 if state["cold"] else 10_000_000
         state["cold"] = False
 
-    (taken,) = take_samples(
-        [invoke], BenchPlan(min_samples=30), clock=machine.clock, between=lambda: state.update(cold=True)
+    (taken,) = take_turns(
+        [invoke], LoadingPlan(30), clock=machine.clock, between=lambda: state.update(cold=True)
     )
     assert set(taken.samples_seconds) == {0.01}
 
@@ -146,11 +185,14 @@ def test_a_record_says_what_ran_and_under_which_conditions(float_model):
     set_inputs(agent)
     seen = iter([QUIET, *[Conditions(55.0, 1.5e9, "performance", ("throttled",), None)] * 100])
     cold = ColdStart(0.0, "none", 0.01, 0.02, 1 << 25)
-    plan = BenchPlan(min_samples=20, max_seconds=1.0, max_warmup_seconds=0.1)
-    (m,) = measure([agent], [cold], plan, cpus=(0,), emulated=True, conditions=lambda cpus: next(seen))
+    plan = LoadingPlan(20, max_seconds=1.0, max_warmup_seconds=0.1)
+    (m,) = measure_loading([agent], plan, cpus=(0,), emulated=True, conditions=lambda cpus: next(seen))
+    m = with_start(m, cold)
     assert (m.model, m.tflite_sha256, m.package_sha256) == ("tiny", agent.tflite_sha256, None)
     assert (m.decode_kernel, m.decode_seconds) == ("none", 0.0)
     assert len(m.samples_seconds) == 20
+    assert [(turn.loading, turn.round, turn.samples) for turn in m.turns] == [(0, r, 4) for r in range(5)]
+    assert 0.0 <= m.turns[0].seconds < m.turns[-1].seconds < 10.0
     assert (m.temperature_before_celsius, m.temperature_max_celsius) == (40.0, 55.0)
     assert (m.frequency_before_hz, m.frequency_min_hz) == (1.8e9, 1.5e9)
     assert m.during
@@ -187,9 +229,8 @@ def test_a_governor_that_changed_during_the_run_is_in_the_record(float_model):
     agent = LoadedModel(float_model, name="tiny")
     set_inputs(agent)
     seen = iter([QUIET, *[Conditions(40.0, 1.8e9, "powersave", (), None)] * 100])
-    plan = BenchPlan(min_samples=20, max_seconds=1.0, max_warmup_seconds=0.1)
-    cold = ColdStart(0.0, "none", 0.01, 0.02, 1 << 25)
-    (m,) = measure([agent], [cold], plan, cpus=(0,), emulated=False, conditions=lambda cpus: next(seen))
+    plan = LoadingPlan(20, max_seconds=1.0, max_warmup_seconds=0.1)
+    (m,) = measure_loading([agent], plan, cpus=(0,), emulated=False, conditions=lambda cpus: next(seen))
     assert m.governor == "performance, then powersave"
 
 

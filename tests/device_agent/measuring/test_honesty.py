@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from device_agent.measuring import bench
-from device_agent.record.measurement import bootstrap_medians
+from device_agent.record.intervals import bootstrap_medians
 from device_agent.run.loaded import LoadedModel
 from sdk.graph.isolate import null_model
 from sdk.graph.writer import write_graph
@@ -19,13 +19,12 @@ from tests.sdk.graph.small_graphs import small_network
 AGREES = 0.03
 pytestmark = pytest.mark.alone
 ROUND = 60
-COLD = bench.ColdStart(0.0, "none", 0.0, 0.0, None)
 
 
 def agents_median(agent: LoadedModel, samples: int) -> float:
     """As the verb ``bench`` measures it."""
-    plan = bench.BenchPlan(min_samples=samples, max_seconds=60.0, max_warmup_seconds=0.0)
-    (record,) = bench.measure([agent], [COLD], plan, cpus=(0,), emulated=False)
+    plan = bench.LoadingPlan(samples, max_seconds=60.0, max_warmup_seconds=0.0)
+    (record,) = bench.measure_loading([agent], plan, cpus=(0,), emulated=False)
     assert len(record.samples_seconds) == samples
     return record.median
 

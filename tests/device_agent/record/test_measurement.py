@@ -7,13 +7,13 @@ import dataclasses
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from device_agent.record import measurement as measure
-from device_agent.record.measurement import Measurement, MeasurementError, Moment, bootstrap_median_interval
+from device_agent.record.intervals import Turn
+from device_agent.record.measurement import Measurement, MeasurementError, Moment, joined
 
 
 def record(**changes) -> Measurement:
@@ -56,6 +56,7 @@ def test_a_record_survives_json():
         peak_memory_bytes=1 << 26,
         during=(Moment(0.5, 1.8e9, 44.0), Moment(1.0, None, None)),
         preemptions=3,
+        turns=in_turns(10, 5, 4),
     )
     again = Measurement.from_json(json.loads(json.dumps(first.to_json(), allow_nan=False)))
     assert again == first
@@ -75,23 +76,41 @@ def test_the_interval_of_the_median_holds_it_and_is_reproducible():
     assert (low, high) == m.median_interval()
 
 
-def test_the_interval_is_wider_for_less_certain_samples():
-    rng = np.random.default_rng(1)
-    few, many = (np.diff(bootstrap_median_interval(rng.normal(1, 0.1, n).tolist()))[0] for n in (50, 5000))
-    assert many < few / 3
+def in_turns(loadings: int, rounds: int, samples: int) -> tuple[Turn, ...]:
+    return tuple(Turn(i, r, float(i), samples) for i in range(loadings) for r in range(rounds))
 
 
-def test_the_interval_knows_that_neighbours_depend_on_each_other():
-    # A clock that drifts: blocks of 20 equal samples carry a twentieth of the information of independent ones.
-    rng = np.random.default_rng(2)
-    levels = rng.normal(1, 0.1, 100)
-    low, high = bootstrap_median_interval(np.repeat(levels, 20).tolist())
-    ordinary_low, ordinary_high = bootstrap_median_interval(rng.permutation(np.repeat(levels, 20)).tolist())
-    assert high - low > 1.5 * (ordinary_high - ordinary_low)
+def test_runs_of_one_model_are_joined_into_one_record():
+    first = record(turns=in_turns(1, 4, 50), throttled=False, preemptions=2, during=clocks(1.8e9))
+    second = record(
+        turns=in_turns(2, 4, 25),
+        throttled=True,
+        throttle_reasons=("under-voltage",),
+        preemptions=1,
+        temperature_after_celsius=60.0,
+        temperature_max_celsius=61.0,
+        frequency_min_hz=1e9,
+        during=clocks(1.2e9),
+    )
+    whole = joined([first, second])
+    assert whole.samples_seconds == first.samples_seconds + second.samples_seconds
+    assert [t.loading for t in whole.turns] == [0] * 4 + [1] * 4 + [2] * 4
+    assert whole.loadings == 3
+    assert (whole.throttled, whole.throttle_reasons, whole.preemptions) == (True, ("under-voltage",), 3)
+    assert (whole.temperature_after_celsius, whole.temperature_max_celsius) == (60.0, 61.0)
+    assert [moment.frequency_hz for moment in whole.during] == [1.8e9, 1.2e9]
+    assert whole == Measurement.from_json(json.loads(json.dumps(whole.to_json())))
 
 
-def test_one_sample_has_an_interval_of_no_width():
-    assert bootstrap_median_interval([0.5]) == (0.5, 0.5)
+def test_records_without_turns_are_joined_as_a_loading_each():
+    assert joined([record(), record()]).loadings == 2
+
+
+def test_turns_must_hold_all_samples():
+    lacking = record().to_json()
+    lacking["turns"] = [{"loading": 0, "round": 0, "seconds": 0.0, "samples": 199}]
+    with pytest.raises(MeasurementError, match=r"turns.*200 samples in all; found 199"):
+        Measurement.from_json(lacking)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +150,7 @@ def test_a_clock_that_rises_from_idle_to_work_has_not_fallen():
 
 def test_a_record_of_the_schema_before_is_still_read():
     written = record(temperature_before_celsius=40.0).to_json()
-    old = {k: v for k, v in written.items() if k not in ("during", "preemptions")}
+    old = {k: v for k, v in written.items() if k not in ("during", "preemptions", "turns")}
     read = Measurement.from_json({**old, "schema": "armlet.measurement/1"})
     assert read == replace(record(temperature_before_celsius=40.0), during=(), preemptions=None)
     with pytest.raises(MeasurementError, match="during"):
@@ -156,6 +175,10 @@ HOSTILE = [
     ("during", [{"seconds": 0.0, "frequency_hz": -1.0, "temperature_celsius": None}]),
     ("during", [{"seconds": 0.0, "frequency_hz": None, "temperature_celsius": None}] * 1000),
     ("preemptions", -1),
+    ("turns", [{"loading": 0, "round": 0, "seconds": 0.0, "samples": 1}]),
+    ("turns", [{"loading": -1, "round": 0, "seconds": 0.0, "samples": 200}]),
+    ("turns", [{"loading": 0, "round": 0, "seconds": 0.0, "samples": 0}]),
+    ("turns", [0.1]),
     ("init_seconds", None),
     ("first_seconds", 1e6),
     ("decode_kernel", "fortran"),

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from device_agent.record.intervals import Turn
 from device_agent.record.measurement import Measurement
 from device_agent.record.release import Release, Slot, ThreadChoice
 from sdk.api.measuring.size_suite import SizeRow, SizeRun
@@ -32,7 +33,13 @@ from tests.sdk.report import made_up_runs
 def short(measurement: Measurement) -> Measurement:
     """The same with few samples, so that it is quickly read."""
     few = measurement.samples_seconds[:20]
-    return replace(measurement, samples_seconds=few, warmup_seconds=few[:2], during=measurement.during[:2])
+    return replace(
+        measurement,
+        samples_seconds=few,
+        warmup_seconds=few[:2],
+        during=measurement.during[:2],
+        turns=(Turn(0, 0, 0.0, 10), Turn(1, 0, 1.0, 10)),
+    )
 
 
 def a_run() -> Report:
@@ -41,7 +48,7 @@ def a_run() -> Report:
         replace(m, measurement=short(m.measurement), parallel=tuple(short(p) for p in m.parallel))
         for m in run.models
     ]
-    return replace(run, models=tuple(models))
+    return replace(run, models=tuple(models), again=models[0].measurements)
 
 
 def a_tuning() -> Tuned:

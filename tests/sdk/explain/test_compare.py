@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from device_agent.record.intervals import Turn
 from device_agent.record.measurement import Measurement
 from sdk.errors import DataError
-from sdk.explain.compare import Comparison, Contender, Timed, Work, compare
+from sdk.explain.compare import Comparison, Contender, Timed, Work, compare, smallest_told
 from sdk.explain.theory import Totals
 
 
@@ -20,6 +21,11 @@ from sdk.explain.theory import Totals
 class Macs:
     macs: int
     effective_macs: int
+
+
+def in_turns(samples: int, loadings: int = 10) -> tuple[Turn, ...]:
+    """One turn in each loading; () where there are too few samples."""
+    return tuple(Turn(i, 0, float(i), samples // loadings) for i in range(loadings) if samples >= loadings)
 
 
 def measurement(samples: Any, **changes: Any) -> Measurement:
@@ -43,6 +49,7 @@ def measurement(samples: Any, **changes: Any) -> Measurement:
         "machine": "aarch64",
         "emulated": False,
         "started_unix_seconds": 0.0,
+        "turns": in_turns(len(samples)),
     }
     return Measurement(**{**fields, **changes})
 
@@ -88,7 +95,10 @@ def test_the_medians_are_those_of_the_measurements():
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
-    baseline, candidate = shufflenets()
+    baseline, candidate = (
+        dataclasses.replace(c, measurement=dataclasses.replace(c.measurement, turns=()))
+        for c in shufflenets()
+    )
     first, again, other = (compare(baseline, [candidate], seed=seed)[0] for seed in (0, 0, 7))
     assert first == again
     assert first.measured_low != other.measured_low
@@ -121,6 +131,31 @@ def test_two_runs_of_the_same_thing_are_not_conclusive_and_a_real_difference_is(
     same = [Contender(n, Macs(1, 1), measurement(runs(0.1, 0.05, 300, s))) for n, s in (("a", 1), ("b", 2))]
     assert not compare(same[0], [same[1]])[0].is_conclusive
     assert compare(*_listed(shufflenets()))[0].is_conclusive
+
+
+def test_a_difference_below_what_the_baseline_differs_from_itself_cannot_be_told():
+    baseline, candidate = shufflenets()
+    faster = measurement(runs(0.1, 0.001, 400, 1), started_unix_seconds=5.0)
+    slower = measurement(runs(0.101, 0.001, 400, 2), started_unix_seconds=5.0)
+    pair = Contender("a", Macs(1, 1), slower), [Contender("b", Macs(1, 1), faster)]
+    assert compare(*pair)[0].is_conclusive
+    assert not compare(*pair, smallest_told=0.02)[0].is_conclusive
+    assert compare(baseline, [candidate], smallest_told=0.02)[0].is_conclusive
+
+
+def test_a_self_test_tells_by_how_much_equal_things_may_differ():
+    first, again = (measurement(runs(0.1, 0.01, 400, seed)) for seed in (1, 2))
+    assert 0.0 < smallest_told(first, again) < 0.01
+    # What slowed both in the same loading tells nothing of a difference, where they were measured together.
+    steps = np.repeat(np.random.default_rng(0).uniform(1.0, 1.5, 10), 40)
+    apart = [
+        measurement(m.samples_seconds * steps, started_unix_seconds=n) for n, m in enumerate((first, again))
+    ]
+    together = [dataclasses.replace(m, started_unix_seconds=0.0) for m in apart]
+    assert smallest_told(*together) < 0.01
+    assert smallest_told(*apart) > 0.1
+    again_as_one = dataclasses.replace(again, turns=())
+    assert smallest_told(first, again_as_one) > 0.05
 
 
 @pytest.mark.parametrize(
@@ -194,6 +229,12 @@ def test_totals_and_measurements_are_what_comparing_asks_for():
     assert (result.theoretical_speedup, result.measured_speedup) == (1.0, 1.0)
 
 
+def test_a_comparison_of_the_schema_before_is_still_read():
+    old = {k: v for k, v in record().items() if k != "smallest_told"}
+    read = Comparison.from_json({**old, "schema": "armlet.comparison/1"})
+    assert read == Comparison.from_json(record())
+
+
 # --- JSON ---------------------------------------------------------------------------------------------------------
 
 
@@ -211,7 +252,7 @@ def test_a_comparison_survives_json_exactly():
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"schema": "armlet.comparison/2"}, "schema"),
+        ({"schema": "armlet.comparison/9"}, "schema"),
         ({"baseline": 3}, "baseline"),
         ({"baseline": "a\x1b[31m"}, "printable"),
         ({"threads": 0}, "threads"),

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from device_agent.record.intervals import Turn
 from device_agent.record.measurement import Measurement, Moment
 from device_agent.record.profile import KernelTime, Profile
 from sdk.explain import breakdown, compare, gap, theory
@@ -14,11 +15,15 @@ from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from tests.sdk.graph.small_graphs import small_network
 
+LOADINGS = 10
+
 
 def measurement(
     name: str, median: float, *, threads: int = 1, seed: int = 0, count: int = 400
 ) -> Measurement:
-    samples = median * np.random.default_rng(seed).lognormal(0.0, 0.03, count)
+    rng = np.random.default_rng(seed)
+    levels = np.repeat(rng.lognormal(0.0, 0.004, LOADINGS), count // LOADINGS)
+    samples = median * levels * rng.lognormal(0.0, 0.03, count)
     return Measurement(
         model=name,
         tflite_sha256="0" * 64,
@@ -48,6 +53,11 @@ def measurement(
         peak_memory_bytes=50_000_000,
         during=tuple(Moment(float(i), 1.8e9 - 1e7 * (i % 3), 45.0 + 0.3 * i) for i in range(20)),
         preemptions=2,
+        turns=tuple(
+            Turn(loading, number, loading + 0.1 * number, count // LOADINGS // 4)
+            for loading in range(LOADINGS)
+            for number in range(4)
+        ),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from device_agent.record.measurement import Measurement
 from sdk.api.measuring.runs import compare_runs, read_record, read_run, write_run
 from sdk.cli import main
 from sdk.errors import ArmletError, DataError
@@ -46,15 +47,118 @@ def test_a_model_that_became_slower_fails_with_status_1_and_its_name(
     assert document["slower"] == [{"model": "narrow", "threads": 1}, {"model": "narrow", "threads": 4}]
     assert document["limit"] == 0.05
     assert main(["compare", str(old), str(new), "--fail-if-slower", "25%"]) == 0
+    assert document["answer"] == "slower"
     assert main(["compare", str(old), str(new), "--fail-if-slower", "0.05"]) == 1
 
 
-def test_what_the_noise_may_explain_is_no_failure(kept) -> None:
+def changed(path: Path, change) -> Path:
+    """A kept run in which ``change`` was made to every measurement."""
+    run = read_run(path)
+    models = tuple(
+        replace(m, measurement=change(m.measurement), parallel=tuple(map(change, m.parallel)))
+        for m in run.models
+    )
+    write_run(replace(run, models=models), path)
+    return path
+
+
+def test_what_the_noise_may_explain_is_no_failure_but_nobody_can_tell(
+    kept, capsys: pytest.CaptureFixture[str]
+) -> None:
     # Slower by just over 5 % in the median, but the interval reaches below 5 %.
     old, new = kept("old.json"), kept("new.json", factor=1.049, seed=5)
     result = compare_runs(old, new, limit=0.05)
     assert any(c.measured_speedup < 1 / 1.05 for c in result.comparisons)
     assert result.slower == ()
+    assert result.answer == "can't tell"
+    assert main(["compare", str(old), str(new), "--json"]) == 4
+    [told, _] = json.loads(capsys.readouterr().out)["cannot_tell"]
+    assert told["model"] == "narrow"
+    assert "another limit" in told["what_would_settle_it"]
+    assert main(["compare", str(old), str(new)]) == 4
+    assert "narrow, 1 thread: can't tell; " in capsys.readouterr().out
+
+
+def test_where_more_measuring_would_settle_it_it_is_said_how_much(kept) -> None:
+    old, new = kept("old.json"), changed(kept("new.json", seed=5), uneven)
+    result = compare_runs(old, new, limit=0.05)
+    assert result.answer == "can't tell"
+    assert all("--precision" in v.settle for v in result.verdicts)
+
+
+def uneven(m: Measurement) -> Measurement:
+    """Loadings of which every other is 20 % slower, each by itself as quiet as before."""
+    each = len(m.samples_seconds) // 10
+    return replace(
+        m,
+        samples_seconds=tuple(s * (1.1 if i // each % 2 else 0.92) for i, s in enumerate(m.samples_seconds)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("disturbance", "words"),
+    [
+        (lambda m: replace(m, throttled=True), "throttled"),
+        (lambda m: replace(m, during=(), frequency_before_hz=1.8e9, frequency_after_hz=0.9e9), "clock fell"),
+    ],
+)
+def test_a_disturbed_run_cannot_fail_a_build(kept, disturbance, words: str) -> None:
+    old, new = kept("old.json"), changed(kept("new.json", factor=1.2, seed=5), disturbance)
+    result = compare_runs(old, new, limit=0.05)
+    assert result.answer == "can't tell"
+    assert all(words in v.settle for v in result.verdicts)
+
+
+def test_a_noisy_run_cannot_fail_a_build_by_what_its_noise_explains(kept) -> None:
+    def noisy(m: Measurement) -> Measurement:
+        slow = (s * (1.4 if i % 3 == 0 else 1.1) for i, s in enumerate(m.samples_seconds))
+        return replace(m, samples_seconds=tuple(slow))
+
+    old = kept("old.json")
+    result = compare_runs(old, changed(kept("new.json", seed=5), noisy), limit=0.05)
+    assert all(c.measured_high < 1 / 1.05 for c in result.comparisons)
+    assert result.answer == "can't tell"
+    assert all("new run is noisy" in v.settle for v in result.verdicts)
+    slower = compare_runs(old, changed(kept("slow.json", factor=3.0, seed=5), noisy), limit=0.05)
+    assert [c.candidate for c in slower.slower] == ["narrow", "narrow"]
+
+
+def test_runs_of_one_loading_say_so_where_they_do_not_settle_it(kept) -> None:
+    def as_before(m: Measurement) -> Measurement:
+        return replace(m, turns=())
+
+    old, new = kept("old.json"), changed(kept("new.json", seed=5), as_before)
+    result = compare_runs(old, new, limit=0.05)
+    assert result.answer == "can't tell"
+    assert all("one loading" in v.settle for v in result.verdicts)
+    much = changed(kept("much.json", factor=1.2, seed=5), as_before)
+    assert compare_runs(old, much, limit=0.05).answer == "slower"
+
+
+def test_a_run_of_the_schemas_before_is_read_and_compared(kept) -> None:
+    path = kept("old.json")
+    document = json.loads(path.read_text())
+    del document["again"]
+    for model in document["models"]:
+        for timed in (model["measurement"], *model["parallel"]):
+            del timed["turns"]
+            timed["schema"] = "armlet.measurement/3"
+    document["comparisons"] = []
+    path.write_text(json.dumps({**document, "schema": "armlet.report/1"}))
+    assert read_run(path).models[0].measurement.turns == ()
+    assert compare_runs(path, kept("new.json", factor=1.3)).answer == "slower"
+
+
+def test_what_the_self_test_of_a_run_could_not_tell_is_no_failure(kept) -> None:
+    old, new = kept("old.json"), kept("new.json", factor=1.04, seed=5)
+    assert compare_runs(old, new, limit=0.01).answer == "slower"
+    run = read_run(new)
+    again = tuple(map(uneven, run.models[0].measurements))
+    write_run(replace(run, again=again), new)
+    result = compare_runs(old, new, limit=0.01)
+    assert all(c.smallest_told > 0.05 for c in result.comparisons)
+    assert result.answer == "can't tell"
+    assert any("cannot be told there" in v.settle for v in result.verdicts)
 
 
 def test_other_boards_models_and_threads_are_told(kept, tmp_path: Path) -> None:

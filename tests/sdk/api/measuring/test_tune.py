@@ -33,7 +33,9 @@ def counted(variant: str, instructions: int, lost: float = 0.0, **more: object) 
 
 def timed(variant: str, seconds: float, spread: float, threads: int = 1, lost: float = 0.0) -> Candidate:
     samples = np.random.default_rng(0).normal(seconds, spread, 200).clip(seconds / 10)
-    record = replace(measurement(variant, seconds), samples_seconds=tuple(samples.tolist()), threads=threads)
+    record = replace(
+        measurement(variant, seconds), samples_seconds=tuple(samples.tolist()), turns=(), threads=threads
+    )
     return replace(counted(variant, 0, lost, threads=threads), instructions=None, measurement=record)
 
 

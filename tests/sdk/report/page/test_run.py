@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from device_agent.record.measurement import Measurement
 from sdk.explain.run import Report
 from sdk.report.page.run import render
 from sdk.report.terminal import run as terminal_run
@@ -82,7 +83,9 @@ def check_figures(page: Page, document: dict) -> None:
     ]
     for field in ("original_bytes", "package_bytes", "effective_macs"):
         assert [int(v) for v in page.values(field)] == [model[field] for model in models]
-    for field, percent in (("minimum", 0), ("median", 50), ("p90", 90), ("p99", 99)):
+    medians = [Measurement.from_json(m).median for m in timed]
+    assert [float(v) for v in page.values("median")] == pytest.approx(medians, rel=1e-12)
+    for field, percent in (("minimum", 0), ("p90", 90), ("p99", 99)):
         found = [float(np.percentile(m["samples_seconds"], percent)) for m in timed]
         assert [float(v) for v in page.values(field)] == pytest.approx(found, rel=1e-12)
     assert [int(v) for v in page.values("samples_taken")] == [len(m["samples_seconds"]) for m in timed]
