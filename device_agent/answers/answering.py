@@ -7,10 +7,10 @@ from typing import Any, Sequence
 
 from device_agent.answers.detections import WITH_POINTS, find_boxes
 from device_agent.answers.keypoints import find_points
+from device_agent.answers.prediction import Prediction, best
 from device_agent.answers.segmentation import find_map
 from device_agent.errors import DataError
 from device_agent.image.placement import Placement
-from device_agent.record.prediction import Prediction, best
 from device_agent.record.task import CLASSES, DETECTIONS, KEYPOINTS, SEGMENTATION, Task
 from device_agent.record.usage import Usage
 

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple, Sequence
 import numpy as np
 
 from device_agent.answers.overlaps import MAX_BOXES, best_apart
+from device_agent.answers.prediction import Box, Point
 from device_agent.errors import DataError
 from device_agent.image.placement import Placement
-from device_agent.record.prediction import Box, Point
 from device_agent.record.task import Task
 
 #: The least score of a box where neither the caller nor the package says one.

@@ -15,9 +15,9 @@ from typing import Any, Sequence
 
 import numpy as np
 
+from device_agent.answers.prediction import Point
 from device_agent.errors import DataError
 from device_agent.image.placement import Placement
-from device_agent.record.prediction import Point
 from device_agent.record.task import Task
 
 #: Points of one answer.

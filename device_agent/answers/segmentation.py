@@ -13,9 +13,9 @@ from typing import Any, Sequence
 
 import numpy as np
 
+from device_agent.answers.prediction import ClassMap, Share
 from device_agent.errors import DataError
 from device_agent.image.placement import Placement
-from device_agent.record.prediction import ClassMap, Share
 from device_agent.record.task import Task
 
 #: Classes that a map can hold.

@@ -59,9 +59,9 @@ class Spread:
 
 
 def levels(samples: Sequence[float], turns: Sequence[Turn]) -> np.ndarray:
-    """The level of every loading, (loadings,) in seconds: the median of the medians of its turns.
+    """The level of every loading in seconds, shape (n,): the median of the medians of its turns.
 
-    Without ``turns`` all ``samples``, (samples,), are one.
+    Without ``turns`` all ``samples`` are one loading.
     """
     if not turns:
         return np.array([np.median(np.asarray(samples, np.float64))])

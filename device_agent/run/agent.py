@@ -25,9 +25,9 @@ from typing import Any, Callable, Iterable
 import numpy as np
 
 from device_agent.answers.answering import answer
+from device_agent.answers.prediction import Prediction
 from device_agent.errors import AgentError, ArmletError, DataError, StoreError
 from device_agent.image.fitting import ImageInput
-from device_agent.record.prediction import Prediction
 from device_agent.record.preprocess import Preprocess
 from device_agent.record.release import Release
 from device_agent.record.usage import Usage, check_labels

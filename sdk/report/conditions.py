@@ -44,8 +44,21 @@ def facts_of_run(report: Report) -> list[tuple[str, str]]:
         for m in report.models
         if m.measurement.turns
     ]
+    facts += _machine_facts(report)
+    if report.peaks is not None:
+        memory = report.peaks.memory_bytes_per_second
+        figures = f"{report.peaks.flop_per_second / 1e9:.3g} GFLOP/s" + (
+            f", {memory / 1e9:.3g} GB/s read and written" if memory else ""
+        )
+        facts.append(("board's peak", f"{figures} ({report.peaks.source})"))
+    return facts
+
+
+def _machine_facts(report: Report) -> list[tuple[str, str]]:
+    """What the machine said of itself while models ran."""
+    first, runs = report.models[0].measurement, report.models[0].measurements
     throttled = [t.throttled for t in runs if t.throttled is not None]
-    facts += [
+    return [
         ("governor", first.governor or "the machine does not tell"),
         (
             "clock",
@@ -70,13 +83,6 @@ def facts_of_run(report: Report) -> list[tuple[str, str]]:
         ("throttled", ("yes" if any(throttled) else "no") if throttled else "the machine does not tell"),
         ("disturbed", _disturbed([t for m in report.models for t in m.measurements])),
     ]
-    if report.peaks is not None:
-        memory = report.peaks.memory_bytes_per_second
-        figures = f"{report.peaks.flop_per_second / 1e9:.3g} GFLOP/s" + (
-            f", {memory / 1e9:.3g} GB/s read and written" if memory else ""
-        )
-        facts.append(("board's peak", f"{figures} ({report.peaks.source})"))
-    return facts
 
 
 def spread_text(spread: Spread) -> str:
