@@ -9,6 +9,7 @@ InventoryError          the list of a fleet's boards is wrong
 RolloutError            a rollout cannot begin
 ConnectionFailed        the host cannot be reached, or its key or ours is refused
 RemoteError             the board answered, and the answer was an error or not acceptable
+├── HealthCheckFailed   the board tried a release, which does not run there as on the host
 ProvisionError          runtime, kernel or agent could not be made ready for the board
 ReportError             a report cannot be made
 
@@ -58,6 +59,10 @@ class RemoteError(ArmletError):
     """The board answered, and the answer was an error or not acceptable."""
 
 
+class HealthCheckFailed(RemoteError):
+    """The board tried a release, and its outputs did not come out, or its runtime did not run it."""
+
+
 class ProvisionError(ArmletError):
     """Runtime, kernel or agent could not be made ready for the board."""
 
@@ -71,6 +76,7 @@ __all__ = [
     "BoardError",
     "ConnectionFailed",
     "DataError",
+    "HealthCheckFailed",
     "InventoryError",
     "ModelError",
     "NothingToCompress",

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sdk.api.values import LABELS, PREPROCESS, PathLike, sizes
+from sdk.api.file_requests import Convert
+from sdk.api.values import LABELS, PREPROCESS, InputShape, PathLike, sizes
 from sdk.compress.defaults import CLUSTERS, EPOCHS, SPARSITY
 from sdk.deploy.target import Target
-from sdk.tools.option import option
+from sdk.tools.option import option, same
 from sdk.tools.values import counts, positive, seconds, share, shares, words
 
 Threads = int | Literal["all"]
@@ -38,6 +39,7 @@ class Bench(Target):
         metavar="N[,N]",
         on_command_line=(1, "all"),
     )
+    input_shape: InputShape | None = same(Convert, "input_shape")
     samples: int = option(4096, help="inferences per model (default: {default})", parse=positive)
     seconds: float = option(10.0, help="or this long, whichever is first (default: {default})", parse=seconds)
     precision: float | None = option(
@@ -144,6 +146,7 @@ class Evaluate(Target):
     )
     split: str | None = option(None, help="where the data have both", choices=("train", "test"))
     limit: int | None = option(None, help="at most so many images, taken evenly", parse=positive)
+    input_shape: InputShape | None = same(Convert, "input_shape")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdk.api.values import FIT, FITS, LABELS, PREPROCESS, TASK, PathLike
+from sdk.api.file_requests import Convert
+from sdk.api.values import FIT, FITS, LABELS, PREPROCESS, TASK, InputShape, PathLike
 from sdk.compress.defaults import CLUSTERS, EPOCHS, SPARSITY
-from sdk.tools.option import option
-from sdk.tools.values import byte_count, count, duration, positive, price, shape
+from sdk.tools.option import option, same
+from sdk.tools.values import byte_count, count, duration, positive, price
 
 LEARN = "what to learn from"
 REACH = "what to reach"
@@ -21,12 +21,7 @@ AGAIN = "to do it again"
 class Compress:
     """What to learn from, what to reach, how to search, and what to keep; None leaves it to the effort's default."""
 
-    input_shape: Sequence[int] | None = option(
-        None,
-        help="where the model leaves it open, such as 224x224x3",
-        parse=shape,
-        metavar="HxWxC",
-    )
+    input_shape: InputShape | None = same(Convert, "input_shape")
     preprocess: str | None = option(
         None,
         help=f'{PREPROCESS} (default: as the model says; with images "tf")',

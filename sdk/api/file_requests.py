@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdk.api.values import FIT, FITS, LABELS, PREPROCESS, TASK, PathLike
+from sdk.api.values import FIT, FITS, LABELS, PREPROCESS, TASK, InputShape, PathLike
 from sdk.tools.option import option, same
-from sdk.tools.values import positive, shape, share, size
+from sdk.tools.values import input_shape, positive, share, size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,16 +26,30 @@ class Pack:
 class Convert:
     """What a model leaves open, and how it is used."""
 
-    input_shape: Sequence[int] | None = option(
+    input_shape: InputShape | None = option(
         None,
-        help="where the model leaves it open, such as 224x224x3",
-        parse=shape,
-        metavar="HxWxC",
+        help="where the model leaves it open, such as 224x224x3; of several inputs, by name",
+        parse=input_shape,
+        metavar="[NAME=]HxWxC[,...]",
     )
     preprocess: str | None = same(Pack, "preprocess")
     labels: PathLike | None = same(Pack, "labels")
     task: str | None = same(Pack, "task")
     fit: str | None = same(Pack, "fit")
+
+
+PACKED = "for a model that is no package yet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedOnTheWay:
+    """What a model leaves open, and how it is used, where a command packs it first."""
+
+    input_shape: InputShape | None = same(Convert, "input_shape", group=PACKED)
+    preprocess: str | None = same(Pack, "preprocess", group=PACKED)
+    labels: PathLike | None = same(Pack, "labels", group=PACKED)
+    task: str | None = same(Pack, "task", group=PACKED)
+    fit: str | None = same(Pack, "fit", group=PACKED)
 
 
 @dataclass(frozen=True, kw_only=True)

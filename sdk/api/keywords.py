@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TypedDict
 
 from sdk.api.board_requests import Threads
-from sdk.api.values import PathLike
+from sdk.api.file_requests import PackedOnTheWay
+from sdk.api.values import InputShape, PathLike
 from sdk.deploy.agent.limits import CheckLimits
 from sdk.deploy.fleet.plan import RolloutPlan
 from sdk.deploy.fleet.rollout import Watch
@@ -53,7 +54,17 @@ class PackOptions(TypedDict, total=False):
 class ConvertOptions(TypedDict, total=False):
     """Of :class:`sdk.api.file_requests.Convert`."""
 
-    input_shape: Sequence[int] | None
+    input_shape: InputShape | None
+    preprocess: str | None
+    labels: PathLike | None
+    task: str | None
+    fit: str | None
+
+
+class PackedOnTheWayOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.file_requests.PackedOnTheWay`."""
+
+    input_shape: InputShape | None
     preprocess: str | None
     labels: PathLike | None
     task: str | None
@@ -125,7 +136,7 @@ class CompareRunsOptions(TypedDict, total=False):
 class CompressOptions(TypedDict, total=False):
     """Of :class:`sdk.api.compress_request.Compress`."""
 
-    input_shape: Sequence[int] | None
+    input_shape: InputShape | None
     preprocess: str | None
     labels: PathLike | None
     task: str | None
@@ -171,6 +182,7 @@ class BenchOptions(TypedDict, total=False):
     kernel: str
     sizes: Sequence[tuple[int, int]] | None
     threads: Threads | Sequence[Threads]
+    input_shape: InputShape | None
     samples: int
     seconds: float
     precision: float | None
@@ -198,6 +210,7 @@ class RunSuiteOptions(TypedDict, total=False):
     kernel: str
     sizes: Sequence[tuple[int, int]] | None
     threads: Threads | Sequence[Threads]
+    input_shape: InputShape | None
     samples: int
     seconds: float
     precision: float | None
@@ -244,6 +257,7 @@ class EvaluateOptions(TypedDict, total=False):
     preprocess: str | None
     split: str | None
     limit: int | None
+    input_shape: InputShape | None
 
 
 class PredictOptions(TypedDict, total=False):
@@ -317,6 +331,7 @@ class DeployOptions(TypedDict, total=False):
     runtime: str | None
     kernel: str
     name: str | None
+    packing: PackedOnTheWay
     keep_on_trial: bool
     keep: int | None
     limits: CheckLimits
@@ -349,6 +364,7 @@ class DeployFleetOptions(TypedDict, total=False):
     group: str | None
     board: str | None
     name: str | None
+    packing: PackedOnTheWay
     plan: RolloutPlan | None
     keep: int | None
     limits: CheckLimits

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sdk.api.file_requests import PackedOnTheWay
 from sdk.api.values import PathLike, kept_releases
 from sdk.deploy.agent.limits import CheckLimits
 from sdk.deploy.fleet.plan import MANY_BOARDS, RolloutPlan
@@ -29,6 +30,7 @@ class Deploy(Target):
     name: str | None = option(
         None, help="what to call it there (default: as the package says, else as its file)", metavar="NAME"
     )
+    packing: PackedOnTheWay = part(PackedOnTheWay)
     keep_on_trial: bool = option(False, help="check it, but leave the old one running until `sdk confirm`")
     keep: int | None = option(
         None,
@@ -85,6 +87,7 @@ class DeployFleet:
     group: str | None = same(FleetQuery, "group")
     board: str | None = None
     name: str | None = same(Deploy, "name")
+    packing: PackedOnTheWay = part(PackedOnTheWay)
     plan: RolloutPlan | None = part(RolloutPlan)
     keep: int | None = same(Deploy, "keep")
     limits: CheckLimits = part(CheckLimits)

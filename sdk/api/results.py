@@ -204,6 +204,7 @@ class Deployment:
     decode_kernels: tuple[str, ...]
     prepared: Prepared | None = None  # threads and quick start; None where the release ran already
     title: str | None = None  # what people call it, where that is not its name
+    notes: tuple[str, ...] = ()  # runtimes that were tried before this one, and why they do not run it
 
     @property
     def called(self) -> str:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentTypeError
+from collections.abc import Mapping, Sequence
 
 PathLike = str | os.PathLike[str]
+#: One shape, or shapes by the name of the input.
+InputShape = Sequence[int] | Mapping[str, Sequence[int]]
 #: Of options that several verbs have: what a model expects, and its classes.
 PREPROCESS = "what the model expects of a pixel: tf, torch, 01, raw or mean=...:scale=..."
 LABELS = "what its classes are called, one label per line"

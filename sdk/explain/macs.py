@@ -19,8 +19,10 @@ NOT_COUNTED = frozenset(
     {
         "BIDIRECTIONAL_SEQUENCE_LSTM",
         "BIDIRECTIONAL_SEQUENCE_RNN",
+        "CALL",
         "CUSTOM",
         "DELEGATE",
+        "IF",
         "LSTM",
         "RNN",
         "STABLEHLO_COMPOSITE",
@@ -30,6 +32,7 @@ NOT_COUNTED = frozenset(
         "SVDF",
         "UNIDIRECTIONAL_SEQUENCE_LSTM",
         "UNIDIRECTIONAL_SEQUENCE_RNN",
+        "WHILE",
     }
 )
 

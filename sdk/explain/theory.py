@@ -75,7 +75,7 @@ class OperatorCost:
     ``index`` is its place in the graph and ``name`` its first output's. ``weight_bytes`` are the constants it reads,
     dense as they lie in memory at run time; ``activation_bytes`` the computed tensors it reads and writes. ``dtype`` is
     the arithmetic: "float32" or "int8". ``counted`` is False for operators whose MACs are not known here (CUSTOM,
-    recurrent ones); their ``macs`` are 0 and mean nothing.
+    recurrent ones, open shapes); their ``macs`` are 0 and mean nothing.
     """
 
     index: int
@@ -195,7 +195,7 @@ def operator_costs(graph: Graph) -> tuple[OperatorCost, ...]:
     for index, operator in enumerate(graph.operators):
         try:
             costs.append(counter.cost(index, operator))
-        except IndexError:
+        except (IndexError, ZeroDivisionError):
             shapes = [graph.tensors[t].shape if t >= 0 else None for t in operator.inputs]
             raise ModelError(
                 f"operator {index} is not a sound {operator.kind}",
@@ -269,7 +269,8 @@ class _Counter:
         operands = self.operands(operator)
         constants = [t for t in operands if self.is_constant(t)]
         computed = [t for t in operands if not self.is_constant(t)]
-        macs = self.macs(operator)
+        counted = self.is_counted(operator)
+        macs = self.macs(operator) if counted else 0
         weight_bytes = sum(_bytes(self.tensors[t]) for t in constants)
         activation_bytes = sum(_bytes(self.tensors[t]) for t in (*computed, *operator.outputs))
         if operator.kind in _PREPARED_ONCE and not computed:
@@ -288,7 +289,7 @@ class _Counter:
             effective_macs=self.effective(macs, operator),
             weight_bytes=weight_bytes,
             activation_bytes=activation_bytes,
-            counted=operator.kind not in NOT_COUNTED,
+            counted=counted,
         )
 
     def operands(self, operator: Operator) -> tuple[int, ...]:
@@ -321,6 +322,15 @@ class _Counter:
             return 0
         inputs = [self.shape(t) if t >= 0 else () for t in operator.inputs]
         return count_macs(operator.kind, inputs, self.shape(operator.outputs[0]), operator.options)
+
+    def is_counted(self, operator: Operator) -> bool:
+        """Whether its MACs follow from the file: its kind is known, and the shapes that they depend on are not open."""
+        if operator.kind in NOT_COUNTED or operator.kind.startswith("operator "):
+            return False
+        if operator.kind not in MULTIPLYING_KINDS:
+            return True
+        signature = self.tensors[operator.outputs[0]].shape_signature or ()
+        return not any(n < 0 for n in signature[1:])
 
     def effective(self, macs: int, operator: Operator) -> int:
         """``macs`` without those whose weight is a constant zero."""

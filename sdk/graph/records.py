@@ -195,7 +195,7 @@ class Graph:
         """The constant weight of every layer that has one, in the order of execution, each tensor once."""
         seen: set[int] = set()
         for index, operator in enumerate(self.operators):
-            role = _WEIGHT_ROLES.get(operator.kind)
+            role = WEIGHT_ROLES.get(operator.kind)
             if role is None or len(operator.inputs) < 2:
                 continue
             tensor_index = self._behind_densify(operator.inputs[1])
@@ -217,8 +217,8 @@ class Graph:
         return tensor_index
 
 
-# Where an operator keeps its weight, what a table calls the layer, and which axis counts output channels.
-_WEIGHT_ROLES = {
+#: What a table calls the layer of an operator with a place for weights, its second input.
+WEIGHT_ROLES = {
     "CONV_2D": "convolution",
     "DEPTHWISE_CONV_2D": "depthwise",
     "FULLY_CONNECTED": "fully connected",
@@ -226,6 +226,7 @@ _WEIGHT_ROLES = {
     "CONV_3D": "convolution",
     "BATCH_MATMUL": "fully connected",
 }
+# Which axis of the weight counts output channels.
 _CHANNEL_AXES = {
     "CONV_2D": 0,
     "DEPTHWISE_CONV_2D": 3,

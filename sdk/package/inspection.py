@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from device_agent.record.usage import Usage
-from sdk.graph.records import Graph, Weight
+from device_agent.record.visible import visible
+from sdk.graph.records import WEIGHT_ROLES, Graph, Operator, Weight
 
 FLOAT_BYTES = 4
 # The fixed-width relative index of Deep Compression, section 3.1: a gap that does not fit takes a filler zero.
 INDEX_BITS = {"convolution": 8, "convolution 1x1": 8, "depthwise": 8, "fully connected": 5}
+OTHER_INDEX_BITS = 8
+#: A constant with fewer elements is a shape, an axis or a number rather than a weight.
+LEAST_ELEMENTS = 64
 DENSE_BELOW = (
     0.05  # a weight with fewer zeros than this is not called pruned: a few zeros occur by themselves
 )
@@ -137,11 +141,44 @@ class Inspection:
         }
 
 
-def layer_rows(graph: Graph, coded: Mapping[int, CodedWeight]) -> tuple[LayerRow, ...]:
-    """A row for each weight of ``graph`` that ``coded`` (by tensor number) knows a section of the package for."""
-    weights = [w for w in graph.weights() if w.tensor_index in coded]
-    names = layer_names([w.tensor.name for w in weights])
-    return tuple(_row(w, name, coded[w.tensor_index]) for w, name in zip(weights, names, strict=True))
+def layer_rows(graph: Graph, coded: Mapping[int, CodedWeight]) -> list[LayerRow]:
+    """A row for each constant of ``graph`` that ``coded`` (by tensor number) knows a section of the package for.
+
+    Weights come in the order of execution, biases and shapes not at all. The names are those of the tensors.
+    """
+    weights = {w.tensor_index: w for w in graph.weights()}
+    for index, operator in enumerate(graph.operators):
+        for tensor in operator.inputs:
+            if tensor in coded and tensor not in weights and _is_weight(graph, operator, tensor):
+                weights[tensor] = Weight(index, tensor, _layer_of(graph, operator), graph.tensors[tensor], 0)
+    found = sorted((w for w in weights.values() if w.tensor_index in coded), key=lambda w: w.operator_index)
+    return [_row(w, w.tensor.name, coded[w.tensor_index]) for w in found]
+
+
+def with_names(rows: Sequence[LayerRow]) -> list[LayerRow]:
+    """The rows with short names, see :func:`layer_names`."""
+    names = layer_names([row.name for row in rows])
+    return [replace(row, name=name) for row, name in zip(rows, names, strict=True)]
+
+
+def _is_weight(graph: Graph, operator: Operator, tensor: int) -> bool:
+    """Whether a constant is one that an operator without a place for weights works with, and no bias of one with."""
+    constant = graph.tensors[tensor]
+    has_place = operator.kind in WEIGHT_ROLES
+    return constant.elements >= LEAST_ELEMENTS and not (has_place and tensor in operator.inputs[2:])
+
+
+def _layer_of(graph: Graph, operator: Operator) -> str:
+    """What a table calls the layer: of a constant behind DEQUANTIZE that of the operator which works with it."""
+    if operator.kind == "DEQUANTIZE":
+        for other in graph.operators:
+            if operator.outputs[0] in other.inputs:
+                return WEIGHT_ROLES.get(other.kind, _kind_words(other))
+    return WEIGHT_ROLES.get(operator.kind, _kind_words(operator))
+
+
+def _kind_words(operator: Operator) -> str:
+    return visible(operator.custom_code or operator.kind.lower().replace("_", " "), most=40)
 
 
 # What converters append to a layer's name; says nothing that the column beside it does not say.
@@ -185,7 +222,7 @@ def _row(weight: Weight, name: str, coded: CodedWeight) -> LayerRow:
     original = flat.size * (FLOAT_BYTES if array.dtype == np.float32 else array.itemsize)
     pruned, indexed = original, 0
     if nonzero < (1 - DENSE_BELOW) * flat.size:
-        index_bits = INDEX_BITS[layer]
+        index_bits = INDEX_BITS.get(layer, OTHER_INDEX_BITS)
         entries = nonzero + filler_zeros(flat, index_bits)
         sparse = math.ceil(entries * (value_bits + index_bits) / 8)
         if sparse < original:
@@ -195,14 +232,18 @@ def _row(weight: Weight, name: str, coded: CodedWeight) -> LayerRow:
         number_bits = max(1, math.ceil(math.log2(max(distinct, 2))))
         codebook = distinct * array.itemsize
         dense = math.ceil(flat.size * number_bits / 8) + codebook
-        sparse = math.ceil(indexed * (number_bits + INDEX_BITS[layer]) / 8) + codebook if indexed else dense
+        sparse = (
+            math.ceil(indexed * (number_bits + INDEX_BITS.get(layer, OTHER_INDEX_BITS)) / 8) + codebook
+            if indexed
+            else dense
+        )
         clustered = min(pruned, dense, sparse)
     return LayerRow(
         name=name,
         layer=layer,
         shape=weight.tensor.shape,
         parameters=weight.tensor.elements,
-        nonzero=nonzero,
+        nonzero=min(nonzero, weight.tensor.elements),
         centroids=distinct if shared else None,
         layout=coded.layout,
         original_bytes=original,

@@ -98,6 +98,21 @@ def size(text: str) -> tuple[int, int]:
     return sides[0], sides[-1]
 
 
+def input_shape(text: str) -> tuple[int, ...] | dict[str, tuple[int, ...]]:
+    """``224x224x3`` as (224, 224, 3); ``a=1x32,b=1x8`` as shapes by name."""
+    if "=" not in text:
+        return shape(text)
+    shapes = {}
+    for one in text.split(","):
+        name, _, sizes = one.rpartition("=")
+        if not name or name in shapes:
+            raise ArgumentTypeError(
+                f"expected a name and a shape for each input, as a=1x32,b=1x8, found {text!r}"
+            )
+        shapes[name] = shape(sizes)
+    return shapes
+
+
 def shape(text: str) -> tuple[int, ...]:
     """``224x224x3`` as (224, 224, 3), each at least 1."""
     try:

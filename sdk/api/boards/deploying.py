@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from device_agent.package import reader as package_format
 from device_agent.package.codec.format import MAGIC
+from sdk.api.boards.runtimes import note_of, with_a_runtime
+from sdk.api.file_requests import PackedOnTheWay
 from sdk.api.files.golden import remembered_golden
 from sdk.api.files.packing import A_PACKAGE, name_of
 from sdk.api.files.usage import metadata_of_tflite
@@ -16,7 +18,9 @@ from sdk.api.values import PathLike
 from sdk.board.ssh import signing
 from sdk.deploy.provision.provisioning import prefer
 from sdk.deploy.session import open_session
-from sdk.graph.on_host.convert import convert
+from sdk.errors import ModelError
+from sdk.graph.on_host.convert import is_tflite, tflite_bytes
+from sdk.graph.reader import read_graph
 from sdk.graph.writer import write_graph
 from sdk.package import pack as packer
 from sdk.package.release import release_name
@@ -28,6 +32,10 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from sdk.api.keywords import DeployOptions
+
+
+#: Nothing is said of how a model is packed.
+AS_IT_IS = PackedOnTheWay()
 
 
 def deploy_model(
@@ -42,19 +50,25 @@ def deploy_model(
     ``options``: see :class:`sdk.api.release_requests.Deploy`. Raises TypeError for others.
     """
     request = build(Deploy, options, function="deploy_model")
-    name, package = package_of(source, progress, name=request.name)
+    name, package = package_of(source, progress, name=request.name, packing=request.packing)
     signature, title = signing.signature_of(source, package), request.name or title_of(package)
+    golden = remembered_golden(package)  # before the board is asked: what the host cannot run is not sent
     with open_session(board, request, progress) as session:
-        deployed = session.agent.deploy(
-            package,
-            name,
-            golden=remembered_golden(package),
-            signature=signature,
-            title=title,
-            limits=request.limits,
-            keep_on_trial=request.keep_on_trial,
-            keep=session.board.keep_releases if request.keep is None else request.keep,
-            progress=progress,
+        session, deployed, failures = with_a_runtime(
+            session,
+            request,
+            progress,
+            lambda at: at.agent.deploy(
+                package,
+                name,
+                golden=golden,
+                signature=signature,
+                title=title,
+                limits=request.limits,
+                keep_on_trial=request.keep_on_trial,
+                keep=at.board.keep_releases if request.keep is None else request.keep,
+                progress=progress,
+            ),
         )
         if deployed.state != "trial":  # the runtime that its health check passed under
             prefer(session.connection, session.provisioned)
@@ -73,25 +87,50 @@ def deploy_model(
             decode_kernels=session.provisioned.decode_kernels,
             prepared=deployed.prepared,
             title=title,
+            notes=note_of(failures, session),
         )
 
 
-def package_of(source: PathLike, progress: Progress, *, name: str | None = None) -> tuple[str, bytes]:
+def package_of(
+    source: PathLike,
+    progress: Progress,
+    *,
+    name: str | None = None,
+    packing: PackedOnTheWay = AS_IT_IS,
+) -> tuple[str, bytes]:
     """Name and package bytes of a file that is a package, or a model that becomes one without loss.
 
-    ``name``: what the release is to be called; None: as the package says, else as its file.
+    ``name``: what the release is to be called; None: as the package says, else as its file. Raises ModelError, also for
+    a package where ``packing`` says something.
     """
     path = Path(source)
     if path.is_file():
         data = read_file(path, A_PACKAGE)
         if data.startswith(MAGIC):
+            if packing != AS_IT_IS:
+                raise ModelError(
+                    f"{path} is a package, which says all this itself",
+                    expected="a model, or no option for how it is packed",
+                    found="a package",
+                    hint="Pack the model again with these options: `sdk pack`.",
+                )
             return release_name(name or title_of(data) or name_of(path)), data
     progress("convert", 0, 0)
-    tflite = write_graph(convert(path))
+    # A .tflite goes as it is, whatever is in it; what a converter wrote goes as `sdk convert` writes it.
+    tflite = tflite_bytes(path, input_shape=packing.input_shape)
+    if not is_tflite(path):
+        tflite = write_graph(read_graph(tflite))
     own = name_of(path)
+    metadata = metadata_of_tflite(
+        tflite,
+        preprocess=packing.preprocess,
+        labels=packing.labels,
+        task=packing.task,
+        fit=packing.fit,
+    )
     return release_name(name or own), packer.pack(
         tflite,
-        metadata={"name": own, **metadata_of_tflite(tflite)},
+        metadata={"name": own, **metadata},
         progress=lambda done, total: progress("pack", done, total),
     )
 

@@ -10,6 +10,8 @@ import numpy as np
 from device_agent.package import reader as package_format
 from sdk.api.board_requests import Evaluate
 from sdk.api.boards.deploying import package_of
+from sdk.api.boards.runtimes import with_a_runtime
+from sdk.api.file_requests import PackedOnTheWay
 from sdk.api.files.golden import remembered_golden
 from sdk.api.values import PathLike
 from sdk.board.ssh import signing
@@ -73,7 +75,8 @@ def evaluate_on_board(
 
 def evaluate(board: str, source: PathLike, request: Evaluate, progress: Progress = silent) -> Evaluation:
     """What :func:`evaluate_on_board` does, asked for with a record."""
-    name, package = package_of(source, progress)
+    packing = PackedOnTheWay(input_shape=request.input_shape)
+    name, package = package_of(source, progress, packing=packing)
     decoded = package_format.unpack(package)
     graph = read_graph(decoded.tflite)
     stated = decoded.package.metadata.get("input", {}).get("preprocess")
@@ -84,13 +87,13 @@ def evaluate(board: str, source: PathLike, request: Evaluate, progress: Progress
         split=request.split,
         limit=request.limit,
     )
+    golden, signature = remembered_golden(package), signing.signature_of(source, package)
     with open_session(board, request, progress) as session:
-        session.agent.deploy(
-            package,
-            name,
-            golden=remembered_golden(package),
-            signature=signing.signature_of(source, package),
-            progress=progress,
+        session, _, _ = with_a_runtime(
+            session,
+            request,
+            progress,
+            lambda at: at.agent.deploy(package, name, golden=golden, signature=signature, progress=progress),
         )
         counted = _count(session, name, decoded.tflite, dataset, progress)
         return Evaluation(

@@ -25,6 +25,7 @@ from sdk.api.boards.fleet_results import (
     FleetStatus,
 )
 from sdk.api.boards.releases import agent_of, status_of
+from sdk.api.boards.runtimes import with_a_runtime
 from sdk.api.files.golden import remembered_golden
 from sdk.api.release_requests import DeployFleet, FleetQuery, RollbackFleet
 from sdk.api.results import SlotStatus
@@ -169,7 +170,7 @@ def rollback_fleet(
 
 
 def _release_of(source: PathLike, request: DeployFleet, progress: Progress) -> PreparedRelease:
-    name, package = package_of(source, progress, name=request.name)
+    name, package = package_of(source, progress, name=request.name, packing=request.packing)
     signature = signing.signature_of(source, package)
     progress("golden answer", 0, 0)
     return prepare(
@@ -223,12 +224,17 @@ class _Push:
     ) -> dict[str, Any]:
         accept, keep = self.request.accept_new_host_key, self.request.keep
         with self.connections.session(self.hosts[name], accept, _stages(stage)) as session:
-            deployed = session.agent.install(
-                self.release,
-                limits=self.request.limits,
-                keep=session.board.keep_releases if keep is None else keep,
-                before_install=installing,
-                progress=_stages(stage),
+            session, deployed, _ = with_a_runtime(
+                session,
+                _target(self.hosts[name], accept),
+                _stages(stage),
+                lambda at: at.agent.install(
+                    self.release,
+                    limits=self.request.limits,
+                    keep=at.board.keep_releases if keep is None else keep,
+                    before_install=installing,
+                    progress=_stages(stage),
+                ),
             )
             prefer(session.connection, session.provisioned)
             return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,20 +13,28 @@ from device_agent.package import kernel as kernels
 from device_agent.package import reader as package_format
 from device_agent.record.usage import Usage
 from sdk.api.file_requests import Convert, DescribeZoo, Pack, UnpackPackage, WriteZoo
-from sdk.api.files.usage import package_metadata, readable_part, usage_notes, usage_of, with_usage
+from sdk.api.files.usage import (
+    metadata_of_tflite,
+    package_metadata,
+    readable_part,
+    usage_notes,
+    usage_of,
+    with_usage,
+)
 from sdk.api.results import Converted, Packed, UnpackedFile, ZooModel
 from sdk.api.values import PathLike
 from sdk.deploy.provision import kernel as kernel_builder
 from sdk.errors import ModelError
 from sdk.explain import theory
 from sdk.graph.on_host.convert import convert, from_keras
-from sdk.graph.reader import read_graph
+from sdk.graph.reader import read_graph, read_subgraphs
 from sdk.graph.records import Graph
 from sdk.graph.schema import FILE_IDENTIFIER
 from sdk.graph.writer import write_graph
 from sdk.package import inspection
 from sdk.package import pack as packer
 from sdk.package.diff import PackageDiff, compare_packages
+from sdk.package.spans import BufferSpan
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system.files import read_file, write_file
@@ -142,8 +150,11 @@ def use_host_kernel() -> None:
 
 
 def inspect_package(source: PathLike) -> inspection.Inspection:
-    """The per-layer table of a package."""
-    return inspect_bytes(read_file(Path(source), A_PACKAGE))
+    """The per-layer table of a package, or of the package that ``sdk pack`` would make of a ``.tflite``."""
+    data = read_file(Path(source), A_PACKAGE)
+    if data[4:8] == FILE_IDENTIFIER:
+        data = packer.pack(data, metadata={"name": name_of(source), **metadata_of_tflite(data)})
+    return inspect_bytes(data)
 
 
 def diff_packages(before: PathLike, after: PathLike) -> PackageDiff:
@@ -153,17 +164,21 @@ def diff_packages(before: PathLike, after: PathLike) -> PackageDiff:
 
 def inspect_bytes(data: bytes) -> inspection.Inspection:
     """The per-layer table of package bytes."""
-    decoded = package_format.unpack(data)
-    return inspect_decoded(decoded, read_graph(decoded.tflite))
+    return inspect_decoded(package_format.unpack(data))
 
 
-def inspect_decoded(decoded: package_format.Unpacked, graph: Graph) -> inspection.Inspection:
-    """The same of a package that is decoded and read already."""
+def inspect_decoded(decoded: package_format.Unpacked) -> inspection.Inspection:
+    """The same of a package that is decoded already. Raises ModelError where what it holds is no model."""
     package = decoded.package
-    rows = inspection.layer_rows(graph, _coded_weights(graph, decoded.tflite, package.sections))
+    rows: list[inspection.LayerRow] = []
+    sections = {offset: section for section in package.sections for offset, _ in section.spans}
+    spans = {span.name: span for span in packer.weight_buffers(decoded.tflite) if span.offset in sections}
+    for graph in read_subgraphs(decoded.tflite):
+        rows += inspection.layer_rows(graph, _coded_weights(graph, spans, sections))
+    rows = inspection.with_names(rows)
     return inspection.Inspection(
         name=str(package.metadata.get("name", "")),
-        rows=rows,
+        rows=tuple(rows),
         package_bytes=package.package_size,
         tflite_bytes=package.tflite_size,
         other_bytes=package.package_size - sum(r.coded_bytes for r in rows),
@@ -176,17 +191,19 @@ def inspect_decoded(decoded: package_format.Unpacked, graph: Graph) -> inspectio
 
 
 def _coded_weights(
-    graph: Graph, tflite: bytes, sections: Sequence[package_format.Section]
+    graph: Graph, spans: dict[str, BufferSpan], sections: Mapping[int, package_format.Section]
 ) -> dict[int, inspection.CodedWeight]:
-    """By tensor number, what the package spends on it. Small tensors share a section; each bears its part by size."""
-    sections_by_offset = {offset: section for section in sections for offset, _ in section.spans}
-    numbers = {tensor.name: index for index, tensor in enumerate(graph.tensors)}
+    """By tensor number, what the package spends on it; takes what it finds out of ``spans``, by name of the tensor.
+
+    Small tensors share a section; each bears its part by size.
+    """
     coded = {}
-    for span in packer.weight_buffers(tflite):
-        section = sections_by_offset.get(span.offset)
-        if section is not None and span.name in numbers:
+    for number, tensor in enumerate(graph.tensors):
+        span = spans.pop(tensor.name, None) if tensor.data is not None else None
+        if span is not None:
+            section = sections[span.offset]
             share = round(section.coded_size * span.size / sum(size for _, size in section.spans))
-            coded[numbers[span.name]] = inspection.CodedWeight(section.layout, share)
+            coded[number] = inspection.CodedWeight(section.layout, share)
     return coded
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from device_agent.package import reader as package_format
 from sdk.api.board_requests import Bench
 from sdk.api.boards.deploying import package_of
+from sdk.api.boards.runtimes import note_of, with_a_runtime
+from sdk.api.file_requests import PackedOnTheWay
 from sdk.api.files.golden import remembered_golden
 from sdk.api.files.packing import name_of
 from sdk.api.measuring.measure import measure
@@ -49,7 +52,8 @@ def bench_models(
 def bench(board: str, sources: Sequence[PathLike], request: Bench, progress: Progress = silent) -> Report:
     """What :func:`bench_models` does, asked for with a record."""
     sizes = request.sizes
-    packages = _told_apart(sources, [package_of(source, progress) for source in sources])
+    packing = PackedOnTheWay(input_shape=request.input_shape)
+    packages = _told_apart(sources, [package_of(s, progress, packing=packing) for s in sources])
     if sizes is not None:
         packages = [_at_size(*package, size, progress) for size in sizes for package in packages]
     names = [name for name, _ in packages]
@@ -63,12 +67,19 @@ def bench(board: str, sources: Sequence[PathLike], request: Bench, progress: Pro
         signatures = [signing.signature_of(s, p) for s, (_, p) in zip(sources, packages, strict=True)]
     else:
         signatures = [None] * len(packages)  # nobody has signed what was made just now
+    goldens = [remembered_golden(package) for _, package in packages]
     with open_session(board, request, progress) as session:
-        for (name, package), signature in zip(packages, signatures, strict=True):
-            session.agent.deploy(
-                package, name, golden=remembered_golden(package), signature=signature, progress=progress
-            )
-        return measure(session, packages, request, progress=progress)
+        session, _, failures = with_a_runtime(
+            session,
+            request,
+            progress,
+            lambda at: [
+                at.agent.deploy(package, name, golden=golden, signature=signature, progress=progress)
+                for (name, package), golden, signature in zip(packages, goldens, signatures, strict=True)
+            ],
+        )
+        report = measure(session, packages, request, progress=progress)
+        return replace(report, notes=(*note_of(failures, session), *report.notes))
 
 
 def _told_apart(

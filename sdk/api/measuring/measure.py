@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
@@ -17,6 +18,7 @@ from device_agent.package.codec.format import MAGIC
 from device_agent.record.measurement import Measurement
 from device_agent.record.profile import KernelTime, Profile
 from device_agent.record.schema import MAX_JSON_BYTES, parse_json
+from device_agent.record.visible import visible
 from sdk.api.board_requests import Bench, Calibrate
 from sdk.api.files.packing import inspect_decoded
 from sdk.board.catalogue import user_folder
@@ -25,12 +27,12 @@ from sdk.deploy.agent.profiles import RUNTIMES_WITH_PROFILER, profile_models, ti
 from sdk.deploy.agent.remote_agent import ALL_THREADS
 from sdk.deploy.provision import instructions
 from sdk.deploy.session import Session, open_session
-from sdk.errors import BoardError, DataError, ProvisionError, RemoteError
+from sdk.errors import BoardError, DataError, ModelError, ProvisionError, RemoteError
 from sdk.explain import breakdown, compare, gap, theory
 from sdk.explain.calibration import Calibration, best_rates, experiments
 from sdk.explain.run import Accuracy, ModelRecord, Report
 from sdk.graph import isolate
-from sdk.graph.reader import read_graph
+from sdk.graph.reader import read_subgraphs
 from sdk.graph.records import Graph
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
@@ -93,7 +95,7 @@ def measure(
         try:
             taken = profile_deployed(session, worth, [measured[m.name] for m in worth], progress=progress)
             profiles = {model.name: found for model, found in zip(worth, taken, strict=True)}
-        except RemoteError as error:  # the measurement stands all the same
+        except (RemoteError, ModelError) as error:  # the measurement stands all the same
             remarks.append(f"operators were not timed: {error}")
     records = [
         _record(model, [run[i] for run in runs], profiles.get(model.name), (accuracies or {}).get(model.name))
@@ -109,7 +111,7 @@ def measure(
         emulated=session.board.emulated,
         models=tuple(records),
         comparisons=compare_all(records, again),
-        notes=(*_notes(records), *remarks, *counting),
+        notes=(*_notes(records), *_not_counted(records), *remarks, *counting),
         peaks=peaks,
         gaps=gaps,
         again=again,
@@ -185,20 +187,21 @@ def _is_worth_profiling(session: Session, model: _Measured) -> bool:
 
 
 def _open(name: str, package: bytes) -> _Measured:
-    if not package.startswith(MAGIC):
-        graph = read_graph(package)
-        return _Measured(name, package, package, {}, graph, theory.operator_costs(graph))
-    decoded = package_format.unpack(package)
-    graph = read_graph(decoded.tflite)
-    return _Measured(
-        name,
-        package,
-        decoded.tflite,
-        decoded.package.metadata,
-        graph,
-        theory.operator_costs(graph),
-        inspect_decoded(decoded, graph).stages,
-    )
+    """What is known of a model: of one whose file is not understood, that it runs."""
+    metadata: Mapping[str, Any] = {}
+    stages: tuple[tuple[str, int], ...] = ()
+    tflite = package
+    graph = Graph((), (), (), ())
+    costs: tuple[theory.OperatorCost, ...] = ()
+    if package.startswith(MAGIC):
+        decoded = package_format.unpack(package)
+        tflite, metadata = decoded.tflite, decoded.package.metadata
+    with contextlib.suppress(ModelError):
+        graph = read_subgraphs(tflite)[0]
+        costs = theory.operator_costs(graph)
+        if package.startswith(MAGIC):
+            stages = inspect_decoded(decoded).stages
+    return _Measured(name, package, tflite, metadata, graph, costs, stages)
 
 
 def _record(
@@ -290,6 +293,22 @@ def _notes(records: Sequence[ModelRecord]) -> tuple[str, ...]:
             "kernels, which need a network prepared for them"
         )
     return tuple(notes)
+
+
+def _not_counted(records: Sequence[ModelRecord]) -> list[str]:
+    """Which share of the work theory does not know, of models that have such work."""
+    notes = []
+    for record in records:
+        unknown = [cost for cost in record.costs if not cost.counted]
+        if not record.costs:
+            notes.append(f"{record.name}: its file does not tell its operators; theory says nothing of it")
+        elif unknown:
+            kinds = ", ".join(sorted({visible(cost.kind, most=40) for cost in unknown}))
+            notes.append(
+                f"{record.name}: MACs are not known of {len(unknown)} of {len(record.costs)} operators ({kinds}); "
+                "theory leaves them out"
+            )
+    return notes
 
 
 # -- profiles -------------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ from sdk.deploy.agent.answers import (
 )
 from sdk.deploy.agent.limits import NO_LIMITS, CheckLimits
 from sdk.deploy.agent.predictions import PredictAnswer
-from sdk.errors import DataError, RemoteError
+from sdk.errors import DataError, HealthCheckFailed, RemoteError
 from sdk.package.release import Golden, PreparedRelease, check_name, npy_bytes, prepare
 from sdk.tools.progress import Progress, silent
 
@@ -210,14 +210,16 @@ class RemoteAgent:
     ) -> Deployed:
         said = read_answer(InstallAnswer, answer, "install")
         if said.state == "reverted" and said.was_current:
-            raise RemoteError(
+            raise HealthCheckFailed(
                 f"{name} runs on the board, but does not pass its health check in what the board has now",
                 expected="the answers that it gave when it was confirmed",
                 found=said.reason,
                 hint="Deploy with the runtime that it was confirmed under (--runtime), or another model.",
             )
         if said.state == "reverted":
-            raise RemoteError(
+            # With the findings of a check it ran, and was too slow or too large.
+            kind = HealthCheckFailed if said.check is None else RemoteError
+            raise kind(
                 f"the board tried {name} and went back to what ran before",
                 expected="its health check to pass",
                 found=said.reason,

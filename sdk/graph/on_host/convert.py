@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sdk.errors import ModelError
+from sdk.graph.on_host.input_shapes import Shapes, with_input_shapes
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph, Signature
 from sdk.graph.schema import FILE_IDENTIFIER
@@ -25,18 +26,19 @@ BATCH = 1
 _READABLE = "a .keras or .h5 file, a SavedModel folder or a .tflite file"
 
 
-def convert(path: str | os.PathLike[str], *, input_shape: Sequence[int] | None = None) -> Graph:
+def convert(path: str | os.PathLike[str], *, input_shape: Shapes | None = None) -> Graph:
     """Reads the model at ``path`` and returns its graph.
 
-    ``input_shape`` is (height, width, channels) and is needed only where the model leaves them open.
+    ``input_shape`` is (height, width, channels), with or without a batch of 1 in front, and is needed only where the
+    model leaves them open; of several inputs, shapes by name.
     Raises :class:`ModelError` when there is no such file, when it is of another kind, or when it is broken.
     """
     path = Path(path)
     return read_graph(tflite_bytes(path, input_shape=input_shape))
 
 
-def tflite_bytes(path: Path, *, input_shape: Sequence[int] | None = None) -> bytes:
-    """The model at ``path`` as ``.tflite`` bytes; a ``.tflite`` is given back as it is."""
+def tflite_bytes(path: Path, *, input_shape: Shapes | None = None) -> bytes:
+    """The model at ``path`` as ``.tflite`` bytes; a ``.tflite`` is given back as it is, but for ``input_shape``."""
     if not path.exists():
         raise ModelError(f"there is no model at {path}", expected=_READABLE, found="no such file")
     if path.is_dir():
@@ -44,22 +46,31 @@ def tflite_bytes(path: Path, *, input_shape: Sequence[int] | None = None) -> byt
             raise ModelError(
                 f"{path} is not a model", expected=_READABLE, found="a folder without saved_model.pb"
             )
-        return _from_saved_model(path, input_shape)
+        return _from_saved_model(path, _only(input_shape))
     try:
         with path.open("rb") as file:
             head = file.read(8)
             if head[4:8] == FILE_IDENTIFIER:
-                return head + file.read()
+                return with_input_shapes(head + file.read(), input_shape)
     except OSError as error:
         raise ModelError(f"{path} cannot be read", expected="a readable file", found=str(error)) from error
     if head.startswith(b"PK\x03\x04") or head == b"\x89HDF\r\n\x1a\n":
-        return from_keras(_load_keras(path), input_shape=input_shape)
+        return from_keras(_load_keras(path), input_shape=_only(input_shape))
     raise ModelError(
         f"{path} is not a model that is read",
         expected=_READABLE,
         found=f"a file that starts with {head[:8]!r}" if head else "an empty file",
         hint="For PyTorch, convert first with ai-edge-torch, which writes a .tflite.",
     )
+
+
+def is_tflite(path: Path) -> bool:
+    """Whether there is a file at ``path`` that begins as a ``.tflite`` does."""
+    try:
+        with path.open("rb") as file:
+            return file.read(8)[4:8] == FILE_IDENTIFIER
+    except OSError:
+        return False
 
 
 def from_keras(model: Any, *, input_shape: Sequence[int] | None = None) -> bytes:
@@ -196,8 +207,19 @@ def _load_keras(path: Path) -> Any:
             ) from error
 
 
+def _only(shapes: Shapes | None) -> Sequence[int] | None:
+    """The shape of the only input that converters take here."""
+    if not isinstance(shapes, Mapping):
+        return shapes
+    if len(shapes) != 1:
+        raise ModelError("one input can be converted", expected="1 shape", found=", ".join(shapes)[:80])
+    return next(iter(shapes.values()))
+
+
 def _static_shape(declared: Sequence[int | None], given: Sequence[int] | None, name: str) -> list[int]:
     if given is not None:
+        if len(given) == len(declared) + 1 and given[0] == BATCH:
+            given = given[1:]
         if len(given) != len(declared) or any(
             d not in (None, g) for d, g in zip(declared, given, strict=True)
         ):

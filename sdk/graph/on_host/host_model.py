@@ -24,6 +24,7 @@ import numpy as np
 from device_agent.record.visible import visible
 from device_agent.tensors.tensor import TensorInfo, by_name, shape_text
 from sdk.errors import ModelError, RuntimeFailed
+from sdk.graph.on_host.refusals import hint_for
 
 #: How long loading and one inference may take; the slowest network of the zoo needs a second.
 LOAD_SECONDS = 120.0
@@ -150,9 +151,8 @@ class HostModel:
         del self._arrived[: end + 1]
         answer: dict[str, Any] = json.loads(line)
         if "refused" in answer:
-            raise ModelError(
-                "the TFLite interpreter refuses the model", found=visible(str(answer["refused"]), most=300)
-            )
+            said = visible(str(answer["refused"]), most=300)
+            raise ModelError("the TFLite interpreter refuses the model", found=said, hint=hint_for(said))
         return answer
 
     def _arrays(self, kinds: Sequence[Any], seconds: float) -> list[np.ndarray]:

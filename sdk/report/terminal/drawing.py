@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from device_agent.record.usage import Usage
+from device_agent.record.visible import visible
 from sdk.explain.run import Accuracy
 from sdk.package.inspection import Inspection
 from sdk.report.terminal.exports import exported as exported
@@ -224,6 +225,7 @@ def deployed(result: Any) -> RenderableType:
             ("decoder", " or ".join(result.decode_kernels)),
             ("health check", check),
             *_prepared(result.prepared),
+            *(("not used", visible(note)) for note in result.notes),
             ("release", result.release),
         ),
     )

@@ -11,13 +11,13 @@ from sdk.compress.board_form.sparse_hint import sparse_hint
 from sdk.compress.weights.cluster import cluster
 from sdk.compress.weights.prune import prune
 from sdk.graph.records import Graph
-from sdk.package.inspection import CodedWeight, Inspection, filler_zeros, layer_names, layer_rows
+from sdk.package.inspection import CodedWeight, Inspection, filler_zeros, layer_names, layer_rows, with_names
 from tests.sdk.graph.small_graphs import small_network
 
 
 def rows_of(graph: Graph, coded_bytes: int = 100) -> dict:
     coded = {w.tensor_index: CodedWeight("sparse", coded_bytes) for w in graph.weights()}
-    return {row.name: row for row in layer_rows(graph, coded)}
+    return {row.name: row for row in with_names(layer_rows(graph, coded))}
 
 
 def test_zeros_and_distinct_values_are_counted_per_layer() -> None:

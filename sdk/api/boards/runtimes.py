@@ -1,0 +1,78 @@
+"""Which runtime of a board runs a model: the preferred one, else the next that does.
+
+A runtime may lack an operator, or a newer version of one, or compute something else. The health check on the board
+tells, and the old release runs meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from sdk.deploy.provision.wheels import RUNTIMES, why_not
+from sdk.deploy.session import Session, make_ready
+from sdk.deploy.target import Target
+from sdk.errors import HealthCheckFailed, ProvisionError, RemoteError
+from sdk.tools.progress import Progress
+
+_Result = TypeVar("_Result")
+
+
+def with_a_runtime(
+    session: Session, target: Target, progress: Progress, work: Callable[[Session], _Result]
+) -> tuple[Session, _Result, tuple[str, ...]]:
+    """What ``work`` answers on the first runtime with which no health check fails; that session; what did not work.
+
+    A runtime that ``target`` names is the only one that is tried. Raises RemoteError with the reason of each where
+    none runs the model, and what else ``work`` raises.
+    """
+    failures: list[str] = []
+    try:
+        return session, work(session), ()
+    except HealthCheckFailed as error:
+        if target.runtime is not None:
+            raise
+        first = error
+        failures.append(_failure(session, error))
+    for name in _others(session):
+        progress(f"try {name}", 0, 0)
+        try:
+            other = make_ready(session.board, session.connection, replace(target, runtime=name), progress)
+            return other, work(other), tuple(failures)
+        except HealthCheckFailed as error:
+            failures.append(_failure(other, error))
+        except ProvisionError as error:
+            failures.append(f"{name}: {error}")
+    if len(failures) == 1:
+        raise first
+    raise RemoteError(
+        "no runtime of the board runs the model as the host does; what ran before still runs",
+        expected="one that passes the health check",
+        found="; ".join(failures),
+    )
+
+
+def _failure(session: Session, error: RemoteError) -> str:
+    ready = session.provisioned
+    return f"{ready.runtime} {ready.runtime_version}: {error.found or error.what}"
+
+
+def _others(session: Session) -> list[str]:
+    """The other runtimes that the board can have, those of its file first."""
+    names = dict.fromkeys([*(runtime.name for runtime in session.board.runtimes), *RUNTIMES])
+    return [
+        name
+        for name in names
+        if name != session.provisioned.runtime
+        and name in RUNTIMES
+        and why_not(RUNTIMES[name], session.provisioned.facts) is None
+    ]
+
+
+def note_of(failures: tuple[str, ...], session: Session) -> tuple[str, ...]:
+    """What a report says of runtimes that did not run the model."""
+    ready = session.provisioned
+    return tuple(
+        f"{failure}; {ready.runtime} {ready.runtime_version} runs it and is used" for failure in failures
+    )
