@@ -8,6 +8,7 @@ POST /v1/models/NAME:predict                     an image in, an answer out
 
 from __future__ import annotations
 
+import math
 import urllib.parse
 from typing import Any, Callable, Mapping
 
@@ -23,8 +24,6 @@ from device_agent.serve.turn_lock import AWAY
 
 JSON, RAW = "application/json", "application/octet-stream"
 PICTURES = ("image/jpeg", "image/png")
-#: What a request may ask for behind the "?".
-_OPTIONS = ("top", "preprocessed", "output", "deadline")
 
 
 class Api(HttpConnection):
@@ -168,12 +167,19 @@ class Api(HttpConnection):
             self._require_decoder()
         top = options.get("top", question.top)
         preprocessed = options.get("preprocessed", question.preprocessed)
+        threshold = options.get("threshold")
 
         def work(agent: Any) -> Any:
             # Decoded by the worker: no more pictures are in memory at once than there are workers.
             array = pictures.decode(question.image) if question.encoded else question.image
             wire.check_batch(array, len(agent.input_shape))
-            return agent.predict(array, preprocessed=preprocessed, top=top, before_each=place.check_time)
+            return agent.predict(
+                array,
+                preprocessed=preprocessed,
+                top=top,
+                threshold=threshold,
+                before_each=place.check_time,
+            )
 
         return work
 
@@ -217,11 +223,11 @@ def _options(query: str) -> dict[str, Any]:
     except ValueError as error:
         raise DataError("the address has options that cannot be read", found=str(error)[:80]) from None
     for name, value in pairs:
-        read = {"top": _top, "preprocessed": _flag, "output": _output, "deadline": _seconds}.get(name)
+        read = _READERS.get(name)
         if read is None or name in options:
             raise DataError(
                 "the address has an unknown option" if read is None else "an option is given twice",
-                expected=", ".join(_OPTIONS),
+                expected=", ".join(_READERS),
                 found=name[:80],
             )
         try:
@@ -257,6 +263,25 @@ def _seconds(text: str) -> float:
     if not 0.0 < value <= 3600.0:
         raise ValueError("seconds, above 0 and at most 3600")
     return value
+
+
+def _score(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not abs(value) <= 1e6:
+        raise ValueError("a score, such as 0.5")
+    return value
+
+
+_READERS: Mapping[str, Callable[[str], Any]] = {
+    "top": _top,
+    "threshold": _score,
+    "preprocessed": _flag,
+    "output": _output,
+    "deadline": _seconds,
+}
 
 
 def _accepted(header: str | None) -> str:

@@ -89,7 +89,7 @@ def clues_of(graph: Graph, words: OwnWords, labels: int) -> Clues:
     for number in graph.outputs:
         tensor, maker = graph.tensors[number], makers.get(number)
         for _ in range(_PASSED_OVER):
-            if maker is not None and maker.kind in ("DEQUANTIZE", "QUANTIZE", "RESHAPE"):
+            if maker is not None and maker.inputs and maker.kind in ("DEQUANTIZE", "QUANTIZE", "RESHAPE"):
                 maker = makers.get(maker.inputs[0])
         shape = tensor.shape[1:] if tensor.shape[:1] == (1,) else tensor.shape
         outputs.append(

@@ -23,7 +23,7 @@ from sdk.graph.embedded.attached import read_attached
 from sdk.graph.embedded.model_metadata import TFLITE_METADATA, metadata_entry
 from sdk.graph.own_task import clues_of, own_fit, own_task, told_task
 from sdk.graph.own_usage import own_usage, own_words, usual_preprocess
-from sdk.graph.reader import read_graph
+from sdk.graph.reader import read_subgraphs
 from sdk.graph.records import Graph
 from sdk.tools.system.files import read_file
 
@@ -170,9 +170,9 @@ def metadata_of_tflite(
 
 
 def readable_part(tflite: bytes) -> Graph:
-    """The graph of any ``.tflite``; of one whose operators are not read, only what it says beside them."""
+    """What runs in any ``.tflite``, to be looked at; of one that is not sound, only what it says beside its graph."""
     try:
-        return read_graph(tflite)
+        return read_subgraphs(tflite)[0]
     except ModelError:
         entries = ((name, metadata_entry(tflite, name)) for name in (TFLITE_METADATA, USAGE_METADATA))
         metadata = tuple((name, raw) for name, raw in entries if raw is not None)

@@ -21,8 +21,11 @@ from device_agent.image import pictures
 from device_agent.serve.supervisor import begin
 from device_agent.store.store import Store
 from device_agent.verbs.parser import build_parser
+from sdk.graph.writer import write_graph
+from sdk.package.pack import pack
 from tests.device_agent.serve.served import RAW, ask, ask_raw, exchange, running
 from tests.device_agent.store.deploying import LABELS, deploy, package
+from tests.sdk.graph.answering_graphs import saying, yolo_rows
 
 PREDICT = "/v1/models/net:predict"
 
@@ -371,3 +374,23 @@ def test_what_cannot_be_served_is_refused_at_the_start(store, arguments, what):
 def test_an_empty_board_has_nothing_to_serve(store):
     with pytest.raises(AgentError, match="nothing to serve"):
         begin(options_of("--port", "0"))
+
+
+def test_a_detector_answers_with_boxes(store, socket_folder):
+    rows = yolo_rows(64, [0.5, 0.5, 0.5, 0.5, 0.1, 0.9, 0.2])
+    metadata = {
+        "input": {"preprocess": "01", "fit": "letterbox"},
+        "labels": ["cat", "dog", "bird"],
+        "task": {"kind": "detections", "form": "yolov8 rows", "outputs": [0], "classes": 3},
+    }
+    deploy(store, pack(write_graph(saying(64, out=rows)), metadata=metadata))
+    image = np.zeros((100, 200, 3), np.uint8)
+    with running(socket_folder / "serve.sock", "--name", "net"):
+        connection = UnixConnection(socket_folder / "serve.sock")
+        answer = ask_raw(connection, image).json
+        (box,) = answer["boxes"]
+        assert (answer["task"], box["label"], box["box"]) == ("detections", "dog", [50.0, 0.0, 150.0, 100.0])
+        assert ask(connection, "/v1/models/net").json["task"]["form"] == "yolov8 rows"
+        assert ask_raw(connection, image, query="?threshold=0.95").json["boxes"] == []
+        assert ask_raw(connection, image, query="?threshold=none").status == 400
+        connection.close()
