@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sdk.api.file_requests import Convert
+from sdk.api.file_requests import Convert, PackedOnTheWay
 from sdk.api.values import LABELS, PREPROCESS, InputShape, PathLike, sizes
 from sdk.compress.defaults import CLUSTERS, EPOCHS, SPARSITY
 from sdk.deploy.target import Target
-from sdk.tools.option import option, same
+from sdk.tools.option import option, part, same
 from sdk.tools.values import counts, positive, seconds, share, shares, words
 
 Threads = int | Literal["all"]
@@ -151,8 +151,9 @@ class Evaluate(Target):
 
 @dataclass(frozen=True, kw_only=True)
 class Predict(Target):
-    """What of an answer is shown."""
+    """How a model is packed on the way, and what of an answer is shown."""
 
+    packing: PackedOnTheWay = part(PackedOnTheWay)
     top: int = option(5, help="classes in an answer (default: {default})", parse=positive, metavar="N")
     threshold: float | None = option(
         None,

@@ -271,6 +271,7 @@ class PredictOptions(TypedDict, total=False):
     known_hosts: Path | None
     runtime: str | None
     kernel: str
+    packing: PackedOnTheWay
     top: int
     threshold: float | None
 

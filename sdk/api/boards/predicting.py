@@ -12,6 +12,7 @@ import numpy as np
 
 from sdk.api.board_requests import Predict
 from sdk.api.boards.deploying import package_of, title_of
+from sdk.api.boards.runtimes import with_a_runtime
 from sdk.api.files.golden import remembered_golden
 from sdk.api.values import PathLike
 from sdk.board.ssh import signing
@@ -72,15 +73,17 @@ def predict(
 ) -> Predicted:
     """What :func:`predict_on_board` does, asked for with a record."""
     images = [_read(Path(picture)) for picture in pictures]
-    name, package = package_of(source, progress)
+    name, package = package_of(source, progress, packing=request.packing)
+    golden, signature = remembered_golden(package), signing.signature_of(source, package)
+    title = title_of(package)
     with open_session(board, request, progress) as session:
-        session.agent.deploy(
-            package,
-            name,
-            golden=remembered_golden(package),
-            signature=signing.signature_of(source, package),
-            title=title_of(package),
-            progress=progress,
+        session, _, _ = with_a_runtime(
+            session,
+            request,
+            progress,
+            lambda at: at.agent.deploy(
+                package, name, golden=golden, signature=signature, title=title, progress=progress
+            ),
         )
         answers = []
         for done, image in enumerate(images):
