@@ -43,7 +43,7 @@ def find_points(
         y, x, scores = values.reshape(-1, 3).T
     elif task.form == "points" and values.ndim >= 2 and values.shape[-1] in (2, 3):
         x, y = values.reshape(-1, values.shape[-1]).T[:2]
-        if np.nanmax(np.abs(np.concatenate([x, y])), initial=0.0) > _LARGEST_SHARE:
+        if np.max(np.nan_to_num(np.abs(np.concatenate([x, y]))), initial=0.0) > _LARGEST_SHARE:
             x, y = x / input_size[1], y / input_size[0]
     else:
         raise DataError(

@@ -142,19 +142,22 @@ class Prediction:
         return self.top[0].score if self.top else None
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready, without the outputs."""
+        """JSON-ready, without the outputs; where these are all that there is, their names and shapes."""
         if self.boxes is not None:
             return {"task": self.task, "boxes": [box.to_json() for box in self.boxes]}
         if self.map is not None:
             return {"task": self.task, "map": self.map.to_json()}
         if self.points is not None:
             return {"task": self.task, "points": [point.to_json() for point in self.points]}
-        return {
+        said: dict[str, Any] = {
             "label": self.label,
             "index": self.index,
             "score": self.score,
             "top": [scored.to_json() for scored in self.top],
         }
+        if not self.top:
+            said["outputs"] = [{"name": name, "shape": list(one.shape)} for name, one in self.named.items()]
+        return said
 
 
 def best(scores: Any, labels: Sequence[str], count: int) -> tuple[Scored, ...]:
