@@ -205,6 +205,7 @@ class Deployment:
     prepared: Prepared | None = None  # threads and quick start; None where the release ran already
     title: str | None = None  # what people call it, where that is not its name
     notes: tuple[str, ...] = ()  # runtimes that were tried before this one, and why they do not run it
+    usage_notes: tuple[str, ...] = ()  # what of the model's own metadata is not used, and why
 
     @property
     def called(self) -> str:

@@ -11,7 +11,7 @@ from sdk.api.boards.runtimes import note_of, with_a_runtime
 from sdk.api.file_requests import PackedOnTheWay
 from sdk.api.files.golden import remembered_golden
 from sdk.api.files.packing import A_PACKAGE, name_of
-from sdk.api.files.usage import metadata_of_tflite
+from sdk.api.files.usage import package_metadata, readable_part, usage_notes, usage_of
 from sdk.api.release_requests import Deploy
 from sdk.api.results import Deployment
 from sdk.api.values import PathLike
@@ -50,7 +50,7 @@ def deploy_model(
     ``options``: see :class:`sdk.api.release_requests.Deploy`. Raises TypeError for others.
     """
     request = build(Deploy, options, function="deploy_model")
-    name, package = package_of(source, progress, name=request.name, packing=request.packing)
+    name, package, lost = package_with_notes(source, progress, request.name, request.packing)
     signature, title = signing.signature_of(source, package), request.name or title_of(package)
     golden = remembered_golden(package)  # before the board is asked: what the host cannot run is not sent
     with open_session(board, request, progress) as session:
@@ -88,6 +88,7 @@ def deploy_model(
             prepared=deployed.prepared,
             title=title,
             notes=note_of(failures, session),
+            usage_notes=lost,
         )
 
 
@@ -103,6 +104,13 @@ def package_of(
     ``name``: what the release is to be called; None: as the package says, else as its file. Raises ModelError, also for
     a package where ``packing`` says something.
     """
+    return package_with_notes(source, progress, name, packing)[:2]
+
+
+def package_with_notes(
+    source: PathLike, progress: Progress, name: str | None, packing: PackedOnTheWay
+) -> tuple[str, bytes, tuple[str, ...]]:
+    """As :func:`package_of`, and what of a model's own metadata is not used on the way, and why."""
     path = Path(source)
     if path.is_file():
         data = read_file(path, A_PACKAGE)
@@ -114,25 +122,26 @@ def package_of(
                     found="a package",
                     hint="Pack the model again with these options: `sdk pack`.",
                 )
-            return release_name(name or title_of(data) or name_of(path)), data
+            return release_name(name or title_of(data) or name_of(path)), data, ()
     progress("convert", 0, 0)
     # A .tflite goes as it is, whatever is in it; what a converter wrote goes as `sdk convert` writes it.
     tflite = tflite_bytes(path, input_shape=packing.input_shape)
     if not is_tflite(path):
         tflite = write_graph(read_graph(tflite))
-    own = name_of(path)
-    metadata = metadata_of_tflite(
-        tflite,
+    own, graph = name_of(path), readable_part(tflite)
+    usage = usage_of(
+        graph,
         preprocess=packing.preprocess,
         labels=packing.labels,
         task=packing.task,
         fit=packing.fit,
     )
-    return release_name(name or own), packer.pack(
+    package = packer.pack(
         tflite,
-        metadata={"name": own, **metadata},
+        metadata={"name": own, **package_metadata(graph, usage)},
         progress=lambda done, total: progress("pack", done, total),
     )
+    return release_name(name or own), package, usage_notes(graph, usage)
 
 
 def title_of(package: bytes) -> str | None:

@@ -228,6 +228,7 @@ def deployed(result: Any) -> RenderableType:
             *(("not used", visible(note)) for note in result.notes),
             ("release", result.release),
         ),
+        *_notes(result.usage_notes),
     )
 
 

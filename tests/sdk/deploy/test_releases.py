@@ -16,6 +16,7 @@ from sdk.cli import main
 from sdk.errors import RemoteError
 from sdk.graph.writer import write_graph
 from sdk.package.release import Golden
+from tests.sdk.graph.embedded.made_metadata import with_words
 from tests.sdk.graph.small_graphs import small_network
 
 ON_LOCAL = ("--board", "local")
@@ -162,3 +163,11 @@ def test_models_whose_names_a_board_cannot_take_are_two_and_can_be_recognised(mo
     assert "my cam (1)" in shown(capsys, "releases", "my cam (1)")
     answer(capsys, "deploy", models[2], "--name", "模型")
     assert answer(capsys, "rollback", "模型")["name"] == names[0]
+
+
+@pytest.mark.ssh
+def test_labels_that_do_not_fit_are_told_by_a_deploy_too(models, tmp_path, capsys):
+    path = tmp_path / "labelled.tflite"
+    path.write_bytes(write_graph(with_words(small_network(size=16), None, labels_txt="one\ntwo\n")))
+    assert "2 labels are not used: it gives 10 scores" in answer(capsys, "deploy", path)["usage_notes"][0]
+    assert "note: the model's own 2 labels" in shown(capsys, "deploy", path)
