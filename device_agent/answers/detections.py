@@ -3,6 +3,7 @@
 Forms of :class:`device_agent.record.task.Task`, each output without its leading 1:
 
 post-process    boxes (n, 4): top, left, bottom, right, shares of the input; classes (n,); scores (n,); how many (1,)
+yolov4          (n, 4): middle x and y, width, height; (n, classes): a score for each class
 yolov5          (n, 5 + classes): middle x and y, width, height, objectness, a score for each class
 yolov8          (4 + classes + 3 * points, n): middle x and y, width, height, a score for each class, points
 yolov8 rows     the same, turned: (n, 4 + classes + 3 * points)
@@ -65,7 +66,7 @@ def find_boxes(
     elif task.form == "movenet bodies":
         found = _bodies(outputs[0])
     else:
-        found = _rows(outputs[0], task, input_size, least)
+        found = _rows(_joined(outputs) if task.form == "yolov4" else outputs[0], task, input_size, least)
     good = np.flatnonzero(found.scores >= least)
     found = Candidates(*(values[good] for values in found))
     if task.form in ("post-process", "final rows", "movenet bodies"):
@@ -88,6 +89,13 @@ def _post_processed(outputs: Sequence[Any]) -> Candidates:
     corners = boxes[:number, [1, 0, 3, 2]]
     whole = np.clip(np.nan_to_num(classes[:number]), 0, 1 << 30).astype(np.int64)
     return Candidates(corners, scores[:number], whole, np.zeros((number, 0, 3)))
+
+
+def _joined(outputs: Sequence[Any]) -> Any:
+    boxes, scores = (np.asarray(output) for output in outputs)
+    if boxes.ndim != 2 or scores.ndim != 2 or boxes.shape != (len(scores), 4):
+        raise _other_form("boxes (n, 4) and scores (n, classes)", outputs)
+    return np.concatenate([boxes, scores], axis=1)
 
 
 def _bodies(output: Any) -> Candidates:

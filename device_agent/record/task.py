@@ -23,13 +23,13 @@ CLASSES, DETECTIONS, SEGMENTATION, KEYPOINTS, RAW = KINDS = (
 #: The forms of each kind; what their outputs hold is said where :mod:`device_agent.answers` reads them.
 FORMS = {
     CLASSES: ("row",),
-    DETECTIONS: ("post-process", "yolov5", "yolov8", "yolov8 rows", "final rows"),
+    DETECTIONS: ("post-process", "yolov4", "yolov5", "yolov8", "yolov8 rows", "final rows"),
     SEGMENTATION: ("scores", "numbers", "mask"),
     KEYPOINTS: ("movenet", "movenet bodies", "posenet", "heatmaps", "points", "yolov8"),
     RAW: ("",),
 }
 #: How many outputs a form reads, where that is not one.
-_OUTPUTS = {"post-process": 4, "posenet": 2, "": 0}
+_OUTPUTS = {"post-process": 4, "yolov4": 2, "posenet": 2, "": 0}
 #: Positions of outputs end here.
 MAX_OUTPUTS = 1024
 #: How an image of another shape gets into a model's input: the middle of it, all of it squeezed, or all of it with

@@ -267,15 +267,28 @@ def _mapped(clues: Clues) -> Task | None:
         return None
     labelled = bool(clues.words.labels_of(0)) and output.shape[-1] in (clues.labels, 1)
     named = _MASK_BY_NAME.search(f"{output.name} {said.name} {said.description}") is not None
-    softmax = output.made_by == "SOFTMAX" and task.form == "scores"
-    return task if output.whole or labelled or named or softmax else None
+    scored = output.made_by == "SOFTMAX" and task.form == "scores"
+    # Of each pixel one number may be a depth, three a colour, four a colour and how much of it.
+    full = output.shape[:2] == clues.image and task.form == "scores" and output.shape[2] not in (3, 4)
+    return task if output.whole or labelled or named or scored or full else None
 
 
 def _yolo(clues: Clues) -> Task | None:
-    """One output with as many boxes as a YOLO has for an image of this size."""
-    if clues.image is None or len(clues.outputs) != 1:
+    """One output with as many boxes as a YOLO has for an image of this size, or two: boxes and scores."""
+    if clues.image is None or len(clues.outputs) > 2:
         return None
-    return _yolo_form(0, clues, clues.labels)
+    if len(clues.outputs) == 1:
+        return _yolo_form(0, clues, clues.labels)
+    shapes = [output.shape for output in clues.outputs]
+    if [len(shape) for shape in shapes] != [2, 2] or shapes[0][0] != shapes[1][0]:
+        return None
+    boxes = [i for i, shape in enumerate(shapes) if shape[1] == 4]
+    counts = [count * anchors for count in _grids(clues.image) for anchors in (1, 3)]
+    if len(boxes) != 1 or shapes[0][0] not in counts:
+        return None
+    classes = shapes[1 - boxes[0]][1]
+    fits = clues.labels in (0, classes)
+    return Task(DETECTIONS, "yolov4", (boxes[0], 1 - boxes[0]), classes=classes) if fits else None
 
 
 def _yolo_form(position: int, clues: Clues, classes: int) -> Task | None:
@@ -283,8 +296,7 @@ def _yolo_form(position: int, clues: Clues, classes: int) -> Task | None:
     shape = clues.outputs[position].shape
     if clues.image is None or len(shape) != 2:
         return None
-    grids = [_cells(clues.image, strides) for strides in ((8, 16, 32), (8, 16, 32, 64), (16, 32))]
-    cells = [count for count in grids if count >= _FEWEST_CELLS]
+    cells = _grids(clues.image)
     if shape[0] in [3 * count for count in cells] and shape[1] > 5 and classes in (0, shape[1] - 5):
         return Task(DETECTIONS, "yolov5", (position,), classes=shape[1] - 5)
     turned = shape[1] in cells
@@ -305,8 +317,13 @@ def _yolo_form(position: int, clues: Clues, classes: int) -> Task | None:
     return Task(DETECTIONS, "yolov8 rows", (position,), classes=classes) if values == 4 + classes else None
 
 
-def _cells(image: tuple[int, int], strides: tuple[int, ...]) -> int:
-    return sum((image[0] // stride) * (image[1] // stride) for stride in strides)
+def _grids(image: tuple[int, int]) -> list[int]:
+    """How many cells a YOLO's grids have together for such an image: of three strides, four or two."""
+    counts = [
+        sum((image[0] // stride) * (image[1] // stride) for stride in strides)
+        for strides in ((8, 16, 32), (8, 16, 32, 64), (16, 32))
+    ]
+    return [count for count in counts if count >= _FEWEST_CELLS]
 
 
 def _final_rows(position: int, clues: Clues) -> Task | None:

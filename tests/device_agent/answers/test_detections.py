@@ -78,6 +78,15 @@ def test_boxes_are_where_they_are_on_the_image_however_it_was_fitted(where, box)
         assert shown(boxes) == [("bird", 0.9, box)]
 
 
+def test_boxes_and_scores_may_be_two_outputs() -> None:
+    values = yolo([[32, 32, 32, 32, 0.1, 0.1, 0.9]])
+    task = Task("detections", "yolov4", (1, 0), classes=3)
+    boxes = find_boxes([values[:, :4], values[:, 4:]], task, LABELS, STRETCHED, SIZE)
+    assert shown(boxes) == [("bird", 0.9, (50, 25, 150, 75))]
+    with pytest.raises(DataError, match="not those of the detector"):
+        find_boxes([values[1:, :4], values[:, 4:]], task, LABELS, STRETCHED, SIZE)
+
+
 def test_of_boxes_on_one_thing_the_best_stays_and_other_classes_do() -> None:
     rows = [
         [0.50, 0.5, 0.4, 0.4, 0.6, 0.0, 0.0],

@@ -66,6 +66,16 @@ def with_labels(position: int, outputs: int, name: str = "") -> OwnWords:
         (clues((65, 65, 1), made_by="ARG_MAX"), Task("segmentation", "numbers", (0,))),
         (clues((64, 64, 21), made_by="SOFTMAX"), Task("segmentation", "scores", (0,))),
         (clues((64, 64, 3), words=with_labels(0, 1), labels=3), Task("segmentation", "scores", (0,))),
+        (clues((257, 257, 21), image=(257, 257)), Task("segmentation", "scores", (0,))),
+        (clues((512, 512, 2), image=(512, 512)), Task("segmentation", "scores", (0,))),
+        (
+            clues((2535, 4), (2535, 80), image=(416, 416)),
+            Task("detections", "yolov4", (0, 1), classes=80),
+        ),
+        (
+            clues((10647, 20), (10647, 4), image=(416, 416), labels=20),
+            Task("detections", "yolov4", (1, 0), classes=20),
+        ),
         (clues((64, 64, 1), names=["mask"]), Task("segmentation", "mask", (0,))),
         (clues((1, 17, 3), image=(192, 192)), Task("keypoints", "movenet", (0,))),
         (clues((6, 56), image=(256, 256)), Task("keypoints", "movenet bodies", (0,))),
@@ -98,7 +108,9 @@ def test_a_task_that_a_model_tells(found, task) -> None:
         clues((56, 8400)),  # a body and its points, or 52 classes
         clues((25200, 85), labels=20),
         clues((48, 48, 14)),  # heat maps, or a map of classes
-        clues((384, 384, 3)),  # a picture
+        clues((640, 640, 3)),  # a picture
+        clues((640, 640, 1)),  # how deep each pixel is
+        clues((1917, 4), (1917, 91), image=(300, 300)),  # an SSD whose anchors are not in the file
         clues((128,), (64,)),
         clues((1, 257), (2, 128), image=None, made_by="LOGISTIC"),
         clues((10, 1), image=(8, 8)),
