@@ -24,6 +24,7 @@ from device_agent.record.profile import Profile
 from device_agent.record.schema import record
 from sdk.errors import DataError
 from sdk.explain.attribution import OperatorTime, attribute
+from sdk.explain.promise import Counted
 from sdk.explain.theory import ELEMENT_WISE as ELEMENT_WISE_GROUP
 from sdk.explain.theory import OperatorCost, roofline
 
@@ -96,7 +97,8 @@ class TimedRun(Protocol):
 class Subject:
     """A model: its theory, its profile, and its measurement on as many threads as the profile was taken with.
 
-    ``parallel`` are its measurements on other numbers of threads.
+    ``parallel`` are its measurements on other numbers of threads. ``original`` is the digest of the file that it was
+    made of, and ``network_macs`` what that network computes, which the form for its board may exceed.
     """
 
     name: str
@@ -104,6 +106,13 @@ class Subject:
     profile: Profile
     measurement: TimedRun
     parallel: Sequence[TimedRun] = ()
+    original: str = ""
+    network_macs: int | None = None
+
+    def counted(self) -> Counted:
+        """Its work, as theory counts it."""
+        macs = self.macs if self.network_macs is None else self.network_macs
+        return Counted(macs, self.effective_macs, self.original)
 
     def operators(self) -> tuple[OperatorTime, ...]:
         """Every operator with its kernels."""

@@ -1,6 +1,6 @@
 """Theory against measurement: how much of a promised speed-up arrived. Pure.
 
-Theoretical speed-up is the ratio of multiply-accumulates, as in the papers; the measured one is the ratio of median
+Theoretical speed-up is the ratio of the work (:mod:`sdk.explain.promise`); the measured one is the ratio of median
 latencies, with an interval; their quotient is the share of the promise that arrived. ShuffleNet's authors saw
 about 2.6x on a phone where theory says 4x (arXiv 1707.01083, section 4.5), a share of 0.65.
 
@@ -17,10 +17,11 @@ from device_agent.record.intervals import CONFIDENCE, Turn, speedup_interval
 from device_agent.record.named_kinds import Positive, Sentence, Threads
 from device_agent.record.schema import limits, read, record, write
 from sdk.errors import DataError
+from sdk.explain.promise import ALL, NOT_BY_ZERO, YARDSTICKS, Counted, ratio, yardstick
 
 SCHEMA = "armlet.comparison/2"
 #: What records of earlier schemas lack; they are still read.
-EARLIER: dict[str, dict[str, Any]] = {"armlet.comparison/1": {"smallest_told": 0.0}}
+EARLIER: dict[str, dict[str, Any]] = {"armlet.comparison/1": {"smallest_told": 0.0, "work": ALL}}
 
 
 class Work(Protocol):
@@ -86,6 +87,11 @@ class Contender:
     name: str
     theory: Work
     measurement: Timed
+    original: str = ""  # digest of the file that it was made of
+
+    def counted(self) -> Counted:
+        """Its work."""
+        return Counted(self.theory.macs, self.theory.effective_macs, self.original)
 
 
 @record(
@@ -95,6 +101,7 @@ class Contender:
     earlier=EARLIER,
     derived=(
         "theoretical_speedup",
+        "macs_speedup",
         "effective_speedup",
         "measured_speedup",
         "share_realised",
@@ -109,7 +116,8 @@ class Comparison:
     None where a model has no multiply-accumulates at all. ``measured_low`` and ``measured_high`` hold the measured
     speed-up with the given ``confidence``. ``smallest_told`` is the smallest difference that could be told when they
     were measured, as a share: by so much the baseline and the baseline itself may have differed; 0 where that was not
-    tested. ``warnings`` say why the figures should not be taken at face value.
+    tested. ``work`` is what theory counts (:mod:`sdk.explain.promise`). ``warnings`` say why the figures should not
+    be taken at face value.
     """
 
     baseline: str
@@ -126,16 +134,22 @@ class Comparison:
     confidence: float = field(metadata=limits(low=0.0, low_excluded=True, high=1.0, high_excluded=True))
     warnings: tuple[Sentence, ...] = ()
     smallest_told: float = field(default=0.0, metadata=limits(low=0.0))
+    work: str = field(default=ALL, metadata=limits(choices=YARDSTICKS))
 
     @property
     def theoretical_speedup(self) -> float | None:
+        """Ratio of the work, which is counted in ``work``."""
+        return self.effective_speedup if self.work == NOT_BY_ZERO else self.macs_speedup
+
+    @property
+    def macs_speedup(self) -> float | None:
         """Ratio of multiply-accumulates, zeros included."""
-        return _ratio(self.baseline_macs, self.candidate_macs)
+        return ratio(self.baseline_macs, self.candidate_macs)
 
     @property
     def effective_speedup(self) -> float | None:
         """Ratio of multiply-accumulates with a weight other than zero: what kernels that skip zeros could reach."""
-        return _ratio(self.baseline_effective_macs, self.candidate_effective_macs)
+        return ratio(self.baseline_effective_macs, self.candidate_effective_macs)
 
     @property
     def measured_speedup(self) -> float:
@@ -218,6 +232,7 @@ def compare(
                 confidence=confidence,
                 warnings=_warnings(baseline, candidate),
                 smallest_told=smallest_told,
+                work=yardstick(baseline.counted(), candidate.counted()),
             )
         )
     return tuple(comparisons)
@@ -272,10 +287,6 @@ def _warnings(baseline: Contender, candidate: Contender) -> tuple[str, ...]:
     for contender in (baseline, candidate):
         found += [f"{contender.name}: {problem}" for problem in contender.measurement.problems]
     return tuple(found)
-
-
-def _ratio(baseline: int, candidate: int) -> float | None:
-    return baseline / candidate if baseline and candidate else None
 
 
 def _share(measured: float, theoretical: float | None) -> float | None:

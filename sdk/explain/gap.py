@@ -1,6 +1,6 @@
 """Where a promised speed-up went: from theory to measurement, in seconds. Pure.
 
-Theory promises the candidate ``measured time of the baseline / ratio of MACs``. What it took beyond that is the
+Theory promises the candidate ``measured time of the baseline / ratio of the work``. What it took beyond that is the
 gap. Both measured times are cut into the same parts (:mod:`sdk.explain.breakdown`), and a part of the gap is the
 candidate's part minus the baseline's over the ratio. So a baseline that wastes as much as the candidate explains
 nothing, and the parts add up to the gap. On ``n`` threads the gap is that of the profiled run divided among them,
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from device_agent.record.kinds import ValueRefused
 from device_agent.record.named_kinds import Positive, Sentence, SignedSeconds, Threads
@@ -20,6 +20,7 @@ from device_agent.record.schema import limits, read, record, write
 from sdk.errors import DataError
 from sdk.explain.breakdown import DISTURBANCE, PARTS, THREADS, Peaks, Subject, breakdown, dispatch_seconds
 from sdk.explain.causes import Case, causes
+from sdk.explain.promise import promised, yardstick
 
 SCHEMA = "armlet.gap/2"
 #: What records of earlier schemas lack; they are still read.
@@ -53,8 +54,7 @@ class Gap:
     ``parts`` stand in the order of :data:`sdk.explain.breakdown.PARTS` and add up to ``measured_seconds -
     promised_seconds``. ``causes`` are the largest of them in words, with what to try. ``sparsity`` says whether
     zero weights made it faster, "" where there are none. ``doubts`` say why the parts do not add up, see
-    :func:`doubts`. ``work`` is what theory counted: "MACs", or "effective MACs" between two versions of one
-    network.
+    :func:`doubts`. ``work`` is what theory counted, see :mod:`sdk.explain.promise`.
     """
 
     baseline: str
@@ -206,10 +206,8 @@ def _theory(baseline: Subject, candidate: Subject) -> tuple[str, float]:
     for subject in (baseline, candidate):
         if not subject.effective_macs:
             raise DataError(f"{subject.name} promises nothing", expected="multiply-accumulates", found="none")
-    if baseline.macs == candidate.macs:
-        # Two versions of one network: dense counts promise nothing, the zeros do.
-        return "effective MACs", baseline.effective_macs / candidate.effective_macs
-    return "MACs", baseline.macs / candidate.macs
+    work = yardstick(baseline.counted(), candidate.counted())
+    return work, cast(float, promised(work, baseline.counted(), candidate.counted()))
 
 
 def sparsity_verdict(subject: Subject) -> str:

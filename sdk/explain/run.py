@@ -116,7 +116,15 @@ class ModelRecord:
         """What a gap is computed from; None without a profile."""
         if self.profile is None:
             return None
-        return Subject(self.name, self.costs, self.profile, self.measurement, self.parallel)
+        return Subject(
+            self.name,
+            self.costs,
+            self.profile,
+            self.measurement,
+            self.parallel,
+            original=self.original_sha256,
+            network_macs=self.macs,
+        )
 
 
 @record(SCHEMA, "a report of a run", DataError, earlier=EARLIER)

@@ -84,10 +84,13 @@ class Inspection:
     package_sha256: str
     tflite_sha256: str
     usage: Usage = NOT_SAID  # what is done to an image, and what the answers mean
+    given_bytes: int | None = None  # of the model that was compressed, as its package says
 
     @property
     def original_bytes(self) -> int:
-        """The model with float32 weights, everything counted."""
+        """The model that was given; where the package does not say it, this one with float32 weights."""
+        if self.given_bytes is not None:
+            return self.given_bytes
         return sum(r.original_bytes for r in self.rows) + self.original_other_bytes
 
     @property

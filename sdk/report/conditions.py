@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from device_agent.record.intervals import Spread
 from device_agent.record.measurement import Measurement
-from sdk.explain.compare import smallest_told
+from sdk.explain.compare import Comparison, smallest_told
 from sdk.explain.gap import ADDS_UP, Gap
+from sdk.explain.promise import NOT_BY_ZERO
 from sdk.explain.run import Report
-from sdk.report.units import percent_text, threads_text
+from sdk.report.units import percent_text, ratio_text, threads_text
 
 
 def facts_of_run(report: Report) -> list[tuple[str, str]]:
@@ -91,6 +92,30 @@ def spread_text(spread: Spread) -> str:
     if spread.between_loadings is None:
         return f"{said}; one loading, so what another would do is not known"
     return f"{said}, {percent_text(spread.between_loadings)} between loadings"
+
+
+def work_text(work: str) -> str:
+    """What theory counts, in words: "MACs", or "MACs not by zero"."""
+    return "MACs not by zero" if work == NOT_BY_ZERO else work
+
+
+def theory_text(comparisons: Sequence[Comparison]) -> str:
+    """What stands in a table of comparisons, and beside the promise the number that the other count would give."""
+    said = "measured: ratio of medians; realised: measured / in theory; in theory: ratio of "
+    kinds = list(dict.fromkeys(c.work for c in comparisons))
+    if kinds == [NOT_BY_ZERO]:
+        said += f"{work_text(NOT_BY_ZERO)}, between versions of one network"
+    elif NOT_BY_ZERO in kinds:
+        said += f"MACs; between versions of one network of {work_text(NOT_BY_ZERO)}"
+    else:
+        said += "MACs"
+    others = []
+    for c in comparisons:
+        other = c.macs_speedup if c.work == NOT_BY_ZERO else c.effective_speedup
+        if other is not None and ratio_text(other) != ratio_text(c.theoretical_speedup or 0.0):
+            kind = "all MACs" if c.work == NOT_BY_ZERO else work_text(NOT_BY_ZERO)
+            others.append(f"{c.candidate} has {ratio_text(other)} by {kind}")
+    return "; ".join([said, *dict.fromkeys(others)])
 
 
 def told_texts(report: Report) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from device_agent.package import kernel as kernels
 from device_agent.package import reader as package_format
+from device_agent.package.codec.format import MAX_TFLITE_SIZE
 from device_agent.record.usage import Usage
 from sdk.api.file_requests import Convert, DescribeZoo, Pack, UnpackPackage, WriteZoo
 from sdk.api.files.usage import (
@@ -187,7 +188,15 @@ def inspect_decoded(decoded: package_format.Unpacked) -> inspection.Inspection:
         package_sha256=package.package_sha256,
         tflite_sha256=package.tflite_sha256,
         usage=Usage.from_metadata(package.metadata),
+        given_bytes=_given_bytes(package.metadata),
     )
+
+
+def _given_bytes(metadata: Mapping[str, Any]) -> int | None:
+    """The size of the model that a package was made of, as it says; None where it says no such thing."""
+    provenance = metadata.get("provenance")
+    said = provenance.get("original_bytes") if isinstance(provenance, Mapping) else None
+    return said if type(said) is int and 0 < said <= MAX_TFLITE_SIZE else None
 
 
 def _coded_weights(

@@ -236,7 +236,8 @@ def compare_all(
     found: list[compare.Comparison] = []
     for position in range(len(records[0].measurements)):
         contenders = [
-            compare.Contender(record.name, record, record.measurements[position]) for record in records
+            compare.Contender(record.name, record, record.measurements[position], record.original_sha256)
+            for record in records
         ]
         floor = 0.0
         if again:

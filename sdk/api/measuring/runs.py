@@ -175,4 +175,4 @@ def _smallest_told(report: Report, threads: int) -> float:
 
 
 def _contender(model: ModelRecord, timed: Measurement) -> compare.Contender:
-    return compare.Contender(model.name, model, timed)
+    return compare.Contender(model.name, model, timed, model.original_sha256)

@@ -15,7 +15,7 @@ from sdk.explain.breakdown import Peaks, dispatch_seconds, roofline_seconds
 from sdk.explain.gap import Gap
 from sdk.explain.run import ModelRecord, Report
 from sdk.explain.theory import GROUPS
-from sdk.report.conditions import accounted_text, facts_of_run, problems_of, told_texts
+from sdk.report.conditions import accounted_text, facts_of_run, problems_of, theory_text, told_texts
 from sdk.report.page import charts
 from sdk.report.page.fill import Cell, Markup, fill
 from sdk.report.page.template import TEMPLATE
@@ -65,6 +65,7 @@ def render(report: Report) -> str:
         work_rows=[_work_row(m, report.models[0]) for m in report.models if m.instructions is not None],
         comparison_rows=[_comparison_row(c) for c in report.comparisons],
         told=told_texts(report),
+        theory=theory_text(report.comparisons),
         gaps=[_gap(g) for g in report.gaps],
         course="" if report.emulated else Markup(charts.course(report.models[0])),
         distributions=Markup(charts.distributions(report.models)),

@@ -145,8 +145,8 @@ TEMPLATE = """
 <section>
 <h2>Theory against measurement</h2>
 {% if report.comparisons %}
-{{ table(["model", "against", "threads", "in theory", "measured", "95 % interval", "arrived"], comparison_rows) }}
-<p class="dim">In theory: ratio of multiply-accumulates. Measured: ratio of medians. Arrived: measured over theory.</p>
+{{ table(["model", "against", "threads", "in theory", "measured", "95 % interval", "realised"], comparison_rows) }}
+<p class="dim">{{ theory[0] | upper }}{{ theory[1:] }}.</p>
 {% endif %}
 {% for sentence in told %}
 <p>{{ sentence[0] | upper }}{{ sentence[1:] }}.</p>

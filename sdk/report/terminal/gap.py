@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sdk.explain.gap import Gap
-from sdk.report.conditions import accounted_text, problems_of
+from sdk.report.conditions import accounted_text, problems_of, work_text
 from sdk.report.terminal.tables import short_name
 from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, seconds_text, threads_text
 
@@ -44,7 +44,7 @@ def gap(result: Gap) -> RenderableType:
     parts: list[RenderableType] = [
         Text(f"\nWhere it went: {result.candidate}, {threads}", style="bold"),
         Text(
-            f"{ratio_text(result.theoretical_speedup)} in theory ({result.work}), "
+            f"{ratio_text(result.theoretical_speedup)} in theory ({work_text(result.work)}), "
             f"{ratio_text(result.measured_speedup)} measured: {percent_text(result.share_realised, 0)} arrived"
         ),
         table,

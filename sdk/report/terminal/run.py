@@ -12,7 +12,7 @@ from device_agent.record.measurement import Measurement
 from sdk.explain.breakdown import Peaks, Subject, roofline_seconds
 from sdk.explain.run import ModelRecord, Report
 from sdk.explain.theory import GROUPS
-from sdk.report.conditions import facts_of_run, told_texts
+from sdk.report.conditions import facts_of_run, theory_text, told_texts
 from sdk.report.terminal.gap import gap
 from sdk.report.terminal.tables import facts, init_text, short_name, table
 from sdk.report.units import (
@@ -190,10 +190,7 @@ def _comparisons(result: Report) -> RenderableType:
         )
     return Group(
         made,
-        Text(
-            "in theory: ratio of MACs; measured: of medians; realised: measured / in theory",
-            style="dim",
-        ),
+        Text(theory_text(result.comparisons), style="dim"),
     )
 
 

@@ -7,11 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdk.api.files.packing import inspect_bytes
 from sdk.compress.board_form.sparse_hint import sparse_hint
 from sdk.compress.weights.cluster import cluster
 from sdk.compress.weights.prune import prune
 from sdk.graph.records import Graph
+from sdk.graph.writer import write_graph
 from sdk.package.inspection import CodedWeight, Inspection, filler_zeros, layer_names, layer_rows, with_names
+from sdk.package.pack import pack
 from tests.sdk.graph.small_graphs import small_network
 
 
@@ -94,3 +97,13 @@ def test_the_last_stage_is_the_file_itself() -> None:
     document = inspection.to_json()
     assert [s["stage"] for s in document["stages"]] == ["original", "pruned", "clustered", "coded"]
     assert sum(layer["coded_bytes"] for layer in document["layers"]) == 400
+
+
+@pytest.mark.parametrize(
+    ("said", "original"), [(98_765, 98_765), (None, None), ("98", None), (-1, None), (True, None)]
+)
+def test_the_original_is_the_model_that_was_given_where_the_package_says_it(said, original) -> None:
+    tflite = write_graph(small_network())
+    found = inspect_bytes(pack(tflite, metadata={"name": "net", "provenance": {"original_bytes": said}}))
+    assert found.stages[0] == ("original", original or len(tflite))
+    assert found.ratio == (original or len(tflite)) / found.package_bytes
