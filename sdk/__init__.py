@@ -54,6 +54,7 @@ _PUBLIC = {
     "rollback_model": "sdk.api.boards.releases",
     "run_size_suite": "sdk.api.measuring.size_suite",
     "run_suite": "sdk.api.measuring.suites",
+    "samples_frame": "sdk.api.measuring.frames",
     "service_status": "sdk.api.boards.services",
     "sign_package": "sdk.api.files.signatures",
     "start_service": "sdk.api.boards.services",
@@ -99,6 +100,7 @@ if TYPE_CHECKING:
     from sdk.api.files.signatures import sign_package as sign_package
     from sdk.api.files.signatures import verify_package as verify_package
     from sdk.api.measuring.bench import bench_models as bench_models
+    from sdk.api.measuring.frames import samples_frame as samples_frame
     from sdk.api.measuring.measure import calibrate_board as calibrate_board
     from sdk.api.measuring.runs import compare_runs as compare_runs
     from sdk.api.measuring.runs import read_record as read_record

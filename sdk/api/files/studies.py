@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,6 +14,8 @@ from sdk.errors import DataError
 # Trials at random before the sampler has something to learn from; the start is known by then.
 STARTUP_TRIALS = 6
 DEFAULT_NAME = "armlet"
+# A worker waits so long for others that write to the same SQLite file.
+SQLITE_SECONDS = 60.0
 KINDS = "sqlite:///FILE, postgresql://..., mysql://..., journal:FILE, redis://HOST or grpc://HOST:PORT"
 
 
@@ -38,13 +44,14 @@ def open_study(storage: str | None = None, name: str | None = None, *, seed: int
         constant_liar=storage is not None,
     )
     try:
-        return optuna.create_study(
-            storage=_opened(optuna, storage),
-            study_name=name or DEFAULT_NAME,
-            sampler=sampler,
-            pruner=optuna.pruners.NopPruner(),  # trials are ended by sdk.compress.recipes.search, on the same images
-            load_if_exists=True,
-        )
+        with _alone(storage):
+            return optuna.create_study(
+                storage=_opened(optuna, storage),
+                study_name=name or DEFAULT_NAME,
+                sampler=sampler,
+                pruner=optuna.pruners.NopPruner(),  # sdk.compress.recipes.search ends trials, on the same images
+                load_if_exists=True,
+            )
     except Exception as error:  # each storage has errors of its own, of libraries that may not be installed
         raise DataError(
             f"the storage {storage} cannot be opened",
@@ -65,6 +72,38 @@ def _opened(optuna: Any, storage: str | None) -> Any:
         )
     if url.scheme in ("redis", "rediss"):
         return optuna.storages.JournalStorage(journal.JournalRedisBackend(storage))
+    if _sqlite_file(storage):
+        waits = {"connect_args": {"timeout": SQLITE_SECONDS}}
+        return optuna.storages.RDBStorage(storage, engine_kwargs=waits)
     if url.scheme == "grpc":
         return optuna.storages.GrpcStorageProxy(host=url.hostname or "localhost", port=url.port or 13000)
     return storage
+
+
+def _sqlite_file(storage: str) -> str:
+    """The file of a SQLite URL; "" for another storage, and for a database in memory."""
+    if not storage.startswith("sqlite"):
+        return ""
+    from sqlalchemy.engine import make_url
+
+    file = make_url(storage).database or ""
+    return "" if file == ":memory:" else file
+
+
+@contextlib.contextmanager
+def _alone(storage: str | None) -> Iterator[None]:
+    """Lets one worker of this machine at a time make the tables of a SQLite file: a second one would find half of them.
+
+    The folder is locked, which leaves no file behind and is none of SQLite's own locks.
+    """
+    file = "" if storage is None else _sqlite_file(storage)
+    if not file:
+        yield
+        return
+    folder = os.open(os.path.dirname(os.path.abspath(file)), os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # file systems that lock no folders
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
