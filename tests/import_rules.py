@@ -54,7 +54,7 @@ ROOMS: dict[str, Room] = {
     "device_agent.measuring": _room("device_agent.errors device_agent.record device_agent.run"),
     "device_agent.serve": _room(
         "device_agent.errors device_agent.record device_agent.image "
-        "device_agent.store device_agent.run device_agent"
+        "device_agent.tensors device_agent.store device_agent.run device_agent"
     ),
     "device_agent.verbs": _room(
         "device_agent.errors device_agent.record device_agent.package "

@@ -35,6 +35,7 @@ from device_agent.run.conditions import near_big_cores
 from device_agent.run.histogram import LatencyHistogram
 from device_agent.run.loaded import PREVIOUS_RUNS, LoadedModel, names_a_file, release_before
 from device_agent.store.store import Store, default_home
+from device_agent.tensors.tensor import shape_text
 
 #: A slot that was written less than this ago may be written again without looking any different from outside.
 _SETTLED_SECONDS = 0.1
@@ -135,6 +136,20 @@ class Agent:
             self.latency.record(time.perf_counter() - start)
         return answers[0] if single else answers
 
+    def run(self, inputs: Any, *, reset: bool = False) -> dict[str, Any]:
+        """Every output by name, for every input by name: arrays of the model's own shapes, such as (1, 224, 224, 3).
+
+        ``inputs``: {name: array}, or the array of the only input. Values are real ones (a quantised input takes floats,
+        or its own integers as they are stored); outputs are float32, or integers where an output is of plain ones.
+        Nothing is resized, normalised or mirrored. A model with a state keeps it from call to call; with ``reset`` it
+        forgets what came before. Raises DataError, AgentError.
+        """
+        served = self._current()
+        start = time.perf_counter()
+        outputs = served.run_all(inputs, reset)
+        self.latency.record(time.perf_counter() - start)
+        return outputs
+
     # -- what answers -------------------------------------------------------------------------------------------
 
     @property
@@ -154,8 +169,9 @@ class Agent:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Without the leading 1: (height, width, channels) for images."""
-        return self._require().input.shape
+        """Without the leading 1: (height, width, channels) for images; of several inputs, the whole first shape."""
+        served = self._require()
+        return served.input.shape if served.takes_one else served.loaded.model.inputs[0].shape
 
     def refresh(self) -> bool:
         """Looks for a newer release now, as the next call would; whether the release is another than before."""
@@ -280,16 +296,39 @@ class _Served:
     def __init__(self, loaded: LoadedModel, usage: Usage, release: str | None) -> None:
         self.loaded, self.usage, self.release = loaded, usage, release
         model = loaded.model
-        if len(model.inputs) != 1 or model.inputs[0].shape[:1] != (1,):
-            raise DataError(
-                "this model cannot be embedded",
-                expected="one input, whose first dimension is 1",
-                found=", ".join(str(info.shape) for info in model.inputs),
-                hint="`sdk convert` makes models of batch 1; device_agent.run.runtime.Model runs any.",
-            )
-        self.input = ImageInput(model.inputs[0], usage)
+        #: The way into the only input; None for models that take several, or no batch of 1.
+        self._input: ImageInput | None = None
+        if len(model.inputs) == 1 and model.inputs[0].shape[:1] == (1,):
+            self._input = ImageInput(model.inputs[0], usage)
         self.names = tuple(info.name for info in model.outputs)
         self._lock = threading.Lock()
+
+    @property
+    def takes_one(self) -> bool:
+        """Whether the model takes one image or row at a time."""
+        return self._input is not None
+
+    @property
+    def input(self) -> ImageInput:
+        """The way into the only input. Raises DataError where the model takes something else."""
+        if self._input is None:
+            infos = self.loaded.model.inputs
+            raise DataError(
+                "this model does not take one image or row at a time",
+                expected="one input, whose first dimension is 1",
+                found=", ".join(f"{info.name} {shape_text(info.shape)}" for info in infos),
+                hint="Agent.run({name: array}) takes every input by name, as does :run of `serve`.",
+            )
+        return self._input
+
+    def run_all(self, inputs: Any, reset: bool) -> dict[str, Any]:
+        """Every output by name in real values, for every input by name."""
+        model = self.loaded.model
+        with self._lock:
+            if reset:
+                model.reset()
+            stored = model.run_all(inputs)
+        return {info.name: info.to_real(stored[info.name]) for info in model.outputs}
 
     def answer(self, row: Any, preprocessed: bool, top: int, threshold: float | None) -> Prediction:
         """The answer to one input, by the task of the model."""

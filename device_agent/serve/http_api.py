@@ -20,6 +20,7 @@ from device_agent.serve import metrics
 from device_agent.serve.admission import DeadlineExceeded, Pool, QueuePlace, TurnedAway
 from device_agent.serve.http_connection import HttpConnection
 from device_agent.serve.http_reader import RequestRefused
+from device_agent.serve.named_tensors import named_answer, named_question
 from device_agent.serve.turn_lock import AWAY
 
 JSON, RAW = "application/json", "application/octet-stream"
@@ -80,10 +81,12 @@ class Api(HttpConnection):
                 return reading, lambda query: self.send_json(200, self.served.describe(pool))
             if action == "predict":
                 return ("POST",), lambda query: self._predict(pool, query)
+            if action == "run":
+                return ("POST",), lambda query: self._run(pool, query)
         raise RequestRefused(
             404,
             "there is no such address",
-            expected="/healthz, /metrics, /v1/models, /v1/models/NAME or /v1/models/NAME:predict",
+            expected="/healthz, /metrics, /v1/models, /v1/models/NAME, and :predict or :run behind it",
             found=path[:80],
         )
 
@@ -136,6 +139,31 @@ class Api(HttpConnection):
             self.send(200, raw, RAW, headers)
         else:
             self.send_json(200, wire.answer_as_json(predictions, pool.name))
+
+    def _run(self, pool: Pool, query: str) -> None:
+        """Every input by name to every output by name."""
+        options = _options(query)
+        self.check_body_length()
+        kind = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if kind != JSON:
+            raise RequestRefused(
+                415, "a body of this type is not read", expected=JSON, found=kind[:80] or "no type"
+            )
+        longest = self.served.deadline_seconds
+        place = self._enter(pool, min(options.get("deadline", longest), longest))
+        try:
+            question = named_question(self.read_body())
+        except BaseException:
+            place.leave()
+            raise
+
+        def work(agent: Any) -> Any:
+            return agent.release, agent.run(question.inputs, reset=question.reset)
+
+        release, outputs = self._result(pool, place, work)
+        self.send_json(
+            200, {"model": pool.name, "release": release, "outputs": named_answer(outputs, question)}
+        )
 
     def _enter(self, pool: Pool, seconds: float) -> QueuePlace:
         """A place, before the body is read."""

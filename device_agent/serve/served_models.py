@@ -16,6 +16,7 @@ from device_agent.run.agent import Agent
 from device_agent.run.conditions import read_resident_memory
 from device_agent.serve import metrics
 from device_agent.serve.admission import Pool
+from device_agent.tensors.tensor import TensorInfo
 
 #: A worker that gave no sign of life for so long is taken for dead, where no watchdog says otherwise.
 LIVE_SECONDS = 60.0
@@ -127,8 +128,13 @@ class Serving:
                 "fit": usage.fit or CROP,
             },
             "task": None if usage.task is None else write(usage.task),
+            "inputs": [_described(info) for info in model.inputs],
             "outputs": [
-                {"shape": list(info.shape[info.shape[:1] == (1,) :]), "dtype": "float32"}
+                {
+                    "name": info.name,
+                    "shape": list(info.shape[info.shape[:1] == (1,) :]),
+                    "dtype": "float32",
+                }
                 for info in model.outputs
             ],
             "labels": list(usage.labels),
@@ -272,3 +278,14 @@ class Serving:
 
 def _text(error: Exception | None) -> str | None:
     return None if error is None else str(error)[:300]
+
+
+def _described(info: TensorInfo) -> dict[str, Any]:
+    """An input as ``:run`` takes it."""
+    return {
+        "name": info.name,
+        "shape": list(info.shape),
+        "dtype": str(info.dtype),
+        "scale": info.scale or None,
+        "zero_point": info.zero_point if info.scale else None,
+    }

@@ -67,3 +67,36 @@ def tiny_convolution(
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def sum_and_difference() -> bytes:
+    """A model of two inputs, "a" (2, 3) and "b" (2, 3), and two outputs, "sum" and "difference": no batch of 1."""
+    from sdk.graph.records import Graph, Operator, Signature, Tensor
+    from sdk.graph.writer import write_graph
+
+    names = ("a", "b", "sum", "difference")
+    tensors = tuple(Tensor(f"t{name}", (2, 3), "FLOAT32") for name in names)
+    operators = tuple(
+        Operator(kind, (0, 1), (output,), {"fusedActivationFunction": 0}, f"{kind.title()}Options")
+        for output, kind in ((2, "ADD"), (3, "SUB"))
+    )
+    signature = Signature("serving_default", (("a", 0), ("b", 1)), (("sum", 2), ("difference", 3)))
+    return write_graph(Graph(tensors, operators, (0, 1), (2, 3), signatures=(signature,)))
+
+
+def with_state() -> bytes:
+    """A model of one SVDF that remembers: input "x" (1, 1), output "y" (1, 1), the sum of its last three inputs."""
+    from sdk.graph.records import Graph, Operator, Tensor
+    from sdk.graph.writer import write_graph
+
+    ones = np.ones((1, 3), np.float32)
+    tensors = (
+        Tensor("x", (1, 1), "FLOAT32"),
+        Tensor("feature", (1, 1), "FLOAT32", ones[:, :1].copy()),
+        Tensor("time", (1, 3), "FLOAT32", ones),
+        Tensor("state", (1, 3), "FLOAT32", is_variable=True),
+        Tensor("y", (1, 1), "FLOAT32"),
+    )
+    options = {"rank": 1, "fusedActivationFunction": 0, "asymmetricQuantizeInputs": False}
+    operator = Operator("SVDF", (0, 1, 2, -1, 3), (4,), options, "SVDFOptions")
+    return write_graph(Graph(tensors, (operator,), (0,), (4,)))

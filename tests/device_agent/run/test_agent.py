@@ -22,6 +22,7 @@ from device_agent.store.store import Store
 from sdk.graph.on_host.data import load_dataset
 from sdk.graph.writer import write_graph
 from tests.device_agent.store.deploying import LABELS, deploy, package, revert
+from tests.device_agent.tiny_models import sum_and_difference, with_state
 
 
 @pytest.fixture
@@ -413,3 +414,40 @@ def test_answers_are_json(store):
     answer = json.loads(json.dumps(Agent("net", top=2).predict(picture()).to_json()))
     assert set(answer) == {"label", "index", "score", "top"}
     assert len(answer["top"]) == 2
+
+
+# -- every input and output by name -----------------------------------------------------------------------------------
+
+
+def test_models_of_several_inputs_without_a_batch_run_by_name(tmp_path):
+    (tmp_path / "two.tflite").write_bytes(sum_and_difference())
+    a, b = np.arange(6, dtype=np.float32).reshape(2, 3), np.ones((2, 3), np.float32)
+    with Agent(tmp_path / "two.tflite") as agent:
+        outputs = agent.run({"b": b, "a": a})
+        np.testing.assert_array_equal(outputs["sum"], a + b)
+        np.testing.assert_array_equal(outputs["difference"], a - b)
+        assert agent.latency.count == 1
+        with pytest.raises(DataError, match="inputs") as caught:
+            agent.run({"a": a})
+        assert caught.value.expected == "a, b"
+        with pytest.raises(DataError, match="one image or row") as caught:
+            agent.predict(a)
+        assert "Agent.run" in caught.value.hint
+
+
+def test_a_state_is_kept_from_call_to_call_until_it_is_reset(tmp_path):
+    (tmp_path / "sum.tflite").write_bytes(with_state())
+    one = np.ones((1, 1), np.float32)
+    with Agent(tmp_path / "sum.tflite") as agent:
+        kept = [float(agent.run({"x": one})["y"][0, 0]) for _ in range(3)]
+        assert kept == [1.0, 2.0, 3.0]
+        assert float(agent.run({"x": one}, reset=True)["y"][0, 0]) == 1.0
+
+
+def test_real_values_go_in_and_come_out_of_a_quantised_model(tmp_path, int8_model, expected):
+    (tmp_path / "int8.tflite").write_bytes(int8_model)
+    x = np.arange(12, dtype=np.float32).reshape(1, 2, 2, 3) - 6
+    with Agent(tmp_path / "int8.tflite") as agent:
+        (y,) = agent.run(x).values()
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y, expected(x), atol=1.0)

@@ -179,7 +179,7 @@ def test_models_say_what_they_take(server):
         "fit": "crop",
     }
     assert answer.json["task"] is None
-    assert answer.json["outputs"] == [{"shape": [10], "dtype": "float32"}]
+    assert answer.json["outputs"] == [{"name": "scores", "shape": [10], "dtype": "float32"}]
     assert answer.json["labels"] == LABELS
     assert answer.json["release"] == Agent("net").release
     assert ask(server.connection, "/v1/models").json == {"models": [answer.json]}
