@@ -75,7 +75,9 @@ ROOMS: dict[str, Room] = {
     "sdk.models.networks": _room("sdk.errors", pure=True),
     "sdk.models": _room("sdk.errors sdk.graph.on_host sdk.models.networks"),
     "sdk.package": _room(
-        "device_agent.record device_agent.package.codec sdk.errors sdk.graph.embedded sdk.graph", pure=True
+        "device_agent.record device_agent.package.codec device_agent.tensors "
+        "sdk.errors sdk.graph.embedded sdk.graph",
+        pure=True,
     ),
     "sdk.board.description": _room("device_agent.record sdk.errors sdk.tools", pure=True),
     "sdk.board.ssh": _room("device_agent.record device_agent.package sdk.errors sdk.tools.system"),
@@ -106,7 +108,10 @@ ROOMS: dict[str, Room] = {
         pure=True,
     ),
     "sdk.explain": _room("device_agent.record sdk.errors sdk.graph", pure=True),
-    "sdk.deploy.agent": _room("device_agent.record sdk.errors sdk.tools sdk.package sdk.board.ssh"),
+    "sdk.deploy.agent": _room(
+        "device_agent.errors device_agent.record device_agent.tensors sdk.errors "
+        "sdk.tools sdk.package sdk.board.ssh"
+    ),
     "sdk.deploy.fleet": _room("device_agent.record sdk.errors sdk.tools sdk.tools.system sdk.board"),
     "sdk.deploy.provision": _room(
         "device_agent.record device_agent sdk.errors sdk.tools sdk.tools.system "
@@ -134,11 +139,11 @@ ROOMS: dict[str, Room] = {
         "sdk.compress.recipes sdk.explain sdk.deploy.provision sdk.api"
     ),
     "sdk.api.boards": _room(
-        "device_agent.package.codec device_agent.package sdk.errors sdk.tools "
-        "sdk.tools.system sdk.graph sdk.graph.on_host sdk.package "
-        "sdk.board.description sdk.board.ssh sdk.board.emulation sdk.board "
-        "sdk.deploy.agent sdk.deploy.fleet sdk.deploy.provision sdk.deploy sdk.api "
-        "sdk.api.files"
+        "device_agent.record device_agent.package.codec device_agent.package "
+        "device_agent.tensors sdk.errors sdk.tools sdk.tools.system sdk.graph "
+        "sdk.graph.on_host sdk.package sdk.board.description sdk.board.ssh "
+        "sdk.board.emulation sdk.board sdk.deploy.agent sdk.deploy.fleet "
+        "sdk.deploy.provision sdk.deploy sdk.api sdk.api.files"
     ),
     "sdk.api.measuring": _room(
         "device_agent.record device_agent.package.codec device_agent.package "

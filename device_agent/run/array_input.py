@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import sys
 import zlib
 from pathlib import Path
@@ -18,9 +17,8 @@ if TYPE_CHECKING:
 
 #: No array is read that is larger than this many bytes.
 MAX_ARRAY_BYTES = 1 << 30
-#: All golden inputs of a release together have at most this many bytes, and all outputs; one of them this many arrays.
+#: All golden inputs of a release together have at most this many bytes, and all outputs.
 MAX_GOLDEN_BYTES = 1 << 27
-MAX_GOLDEN_ARRAYS = 1024
 
 
 def read_array(name: str) -> np.ndarray:
@@ -56,15 +54,9 @@ def parse_golden(data: bytes) -> list[np.ndarray]:
             expected=f"one whole zlib stream of at most {MAX_GOLDEN_BYTES} bytes",
             found="bytes behind it" if unpacker.eof else "no end",
         )
-    stream = io.BytesIO(content)
-    arrays: list[np.ndarray] = []
-    while stream.tell() < len(content):
-        if len(arrays) == MAX_GOLDEN_ARRAYS:
-            raise AgentError("there are too many golden arrays", expected=f"at most {MAX_GOLDEN_ARRAYS}")
-        arrays.append(_next_array(stream, len(content), "a golden array"))
-    if not arrays:
-        raise AgentError("a golden array is missing", found="nothing")
-    return arrays
+    from device_agent.tensors.rows import read_row
+
+    return read_row(content, "a golden array")
 
 
 def parse_array(data: bytes, what: str) -> np.ndarray:
@@ -72,31 +64,19 @@ def parse_array(data: bytes, what: str) -> np.ndarray:
 
     Raises AgentError, for a pickle and a zip too.
     """
-    return _next_array(io.BytesIO(data), len(data), what)
+    from device_agent.tensors.rows import read_next
+
+    return read_next(io.BytesIO(data), len(data), what)
 
 
-def _next_array(stream: io.BytesIO, size: int, what: str) -> np.ndarray:
-    """The array that begins where ``stream``, of ``size`` bytes, stands. Raises AgentError."""
-    import numpy as np
+def read_rows() -> list[np.ndarray]:
+    """The arrays on standard input, .npy files of any shape one behind the other. Raises AgentError."""
+    from device_agent.tensors.rows import read_row
 
-    formats = np.lib.format
-    try:
-        # Not np.load, which takes a zip or a pickle for an array, too.
-        version = formats.read_magic(stream)
-        header = {(1, 0): formats.read_array_header_1_0, (2, 0): formats.read_array_header_2_0}.get(version)
-        if header is None:
-            raise ValueError(f"version {version}")
-        shape, fortran, dtype = header(stream)
-        if dtype.kind not in "fiub" or dtype.hasobject:
-            raise AgentError(f"{what} is not an array of numbers", found=str(dtype)[:200])
-        count = math.prod(shape)
-        left = size - stream.tell()
-        if not 0 <= count * dtype.itemsize <= left:  # before memory is taken for what is not there
-            raise ValueError(f"{count * dtype.itemsize} bytes announced, {left} there")
-        array = np.frombuffer(stream.read(count * dtype.itemsize), dtype, count)
-        return array.reshape(shape[::-1]).transpose() if fortran else array.reshape(shape)
-    except (ValueError, EOFError, OSError, OverflowError, MemoryError, TypeError, SyntaxError) as error:
-        raise AgentError(f"{what} is not an .npy array", found=str(error)[:200]) from None
+    data = sys.stdin.buffer.read(MAX_ARRAY_BYTES + 1)
+    if len(data) > MAX_ARRAY_BYTES:
+        raise AgentError("standard input is too large", expected=f"at most {MAX_ARRAY_BYTES} bytes")
+    return read_row(data, "standard input")
 
 
 def json_line_from_stdin() -> Any:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 from device_agent.errors import AgentError
 from device_agent.record.wire import finite
-from device_agent.run.array_input import MAX_ARRAY_BYTES, json_line_from_stdin, read_array
+from device_agent.run.array_input import MAX_ARRAY_BYTES, json_line_from_stdin, read_array, read_rows
 from device_agent.run.fresh_process import call_child
 from device_agent.verbs.deploying import store_of_board
 
@@ -35,6 +35,8 @@ def run(options: Namespace) -> dict[str, Any]:
     """Predicts for the inputs of an .npy file; answers the outputs (count, ...) float32 as .npy, and the seconds."""
     import numpy as np
 
+    if options.all:
+        return _run_all(options)
     agent = _load(options)
     inputs = read_array(options.inputs)
     start = time.perf_counter()
@@ -80,6 +82,34 @@ def predict(options: Namespace) -> dict[str, Any]:
         outputs = [list(output.shape) for output in found.outputs]
         said: dict[str, Any] = finite(found.to_json())
         return {**said, "task": found.task, "outputs": outputs, "model": agent.name, "seconds": seconds}
+
+
+def _run_all(options: Namespace) -> dict[str, Any]:
+    """Every output of every case, as .npy files one behind the other; cases follow one another in one model."""
+    import numpy as np
+
+    from device_agent.tensors.rows import write_row
+
+    agent = _load(options)
+    inputs = read_rows()
+    cases = {len(array) if array.ndim else 0 for array in inputs}
+    if len(cases) != 1 or not min(cases):
+        raise AgentError("the inputs are not of as many cases each", found=str(sorted(cases))[:80])
+    start = time.perf_counter()
+    rows = [list(agent.model.run_all([array[i] for array in inputs]).values()) for i in range(min(cases))]
+    seconds = time.perf_counter() - start
+    if any([a.shape for a in row] != [a.shape for a in rows[0]] for row in rows):
+        raise AgentError("the shape of an output depends on the input", hint="Ask for one case at a time.")
+    data = write_row([np.stack([row[i] for row in rows]) for i in range(len(rows[0]))])
+    return {
+        "outputs_npy_base64": base64.b64encode(data).decode("ascii"),
+        "model": agent.name,
+        "seconds": seconds,
+        "tflite_sha256": agent.tflite_sha256,
+        "decode_seconds": agent.decode_seconds,
+        "decode_kernel": agent.kernel,
+        **_runtime_json(agent),
+    }
 
 
 def inferences(inputs: np.ndarray, agent: LoadedModel) -> int:

@@ -82,6 +82,11 @@ def _add_running(commands: Any) -> None:
     run = commands.add_parser("run")
     run.add_argument("model")
     run.add_argument("--inputs", default="-", help=".npy, (n, ...) or one input; - is standard input")
+    run.add_argument(
+        "--all",
+        action="store_true",
+        help="every input from standard input, (cases, ...) each as .npy, and every output so into the answer",
+    )
     run.add_argument("--outputs", default="-", help=".npy to write; - puts it into the answer, in base64")
     predict = commands.add_parser("predict")
     predict.add_argument("model")

@@ -140,7 +140,11 @@ class Tune(Target):
 class Evaluate(Target):
     """Which images are counted on the board and here."""
 
-    data: PathLike = option(help="folder of images, or .npz with x and y", parse=Path)
+    data: PathLike | None = option(
+        help="folder of images, or .npz with x and y (default: inputs made up for the model)",
+        parse=Path,
+        on_command_line=None,
+    )
     preprocess: str | None = option(
         None, help="tf, torch, 01, raw or mean=...:scale=... (default: as the package says)"
     )

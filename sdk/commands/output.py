@@ -18,6 +18,7 @@ LEAST_COLUMNS = 80
 
 #: Type of a result -> how :mod:`sdk.report.terminal.drawing` draws it. By name: a command imports its own alone.
 DRAWN_AS = {
+    "sdk.api.boards.agreeing.Agreement": "agreed",
     "sdk.api.boards.evaluating.Evaluation": "evaluation",
     "sdk.api.boards.fleet_results.FleetDeployment": "fleet_deployed",
     "sdk.api.boards.fleet_results.FleetRollback": "fleet_went_back",

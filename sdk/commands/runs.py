@@ -11,7 +11,7 @@ from sdk.api.board_requests import Bench, Demo, Evaluate, Predict, RunSuite, Sui
 from sdk.api.file_requests import CompareRuns, ShowRun
 from sdk.commands.arguments import board_argument
 from sdk.commands.options import add_options, keywords, request
-from sdk.commands.output import progress_bar, show
+from sdk.commands.output import Result, progress_bar, show
 from sdk.commands.register import add_command
 
 #: sdk compare: of the answer. 2 is that of an error, 3 of a target that was missed.
@@ -91,7 +91,7 @@ def _register_checking(commands: Any) -> None:
         commands,
         "eval",
         _eval,
-        "count right answers on the board and on the host, on the same images",
+        "count right answers on the board and on the host; without --data, compare their outputs",
         "sdk eval --board rpi4 --host raspberrypi.local mobilenet.armlet --data images/",
     )
     sub.add_argument("model", type=Path, help=".armlet package, or any model that `sdk convert` reads")
@@ -215,10 +215,19 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _eval(arguments: argparse.Namespace) -> None:
-    from sdk.api.boards.evaluating import evaluate
-
+    asked = request(Evaluate, arguments)
     with progress_bar(arguments) as progress:
-        result = evaluate(arguments.board, arguments.model, request(Evaluate, arguments), progress)
+        if asked.data is None:
+            from sdk.api.boards.agreeing import agree
+
+            shape = asked.input_shape
+            result: Result = agree(
+                arguments.board, arguments.model, asked, input_shape=shape, progress=progress
+            )
+        else:
+            from sdk.api.boards.evaluating import evaluate
+
+            result = evaluate(arguments.board, arguments.model, asked, progress)
     show(arguments, result)
 
 

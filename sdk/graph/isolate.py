@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sdk.graph.enums import NO_ACTIVATION, VALID
-from sdk.graph.records import Graph, Operator, Tensor
+from sdk.graph.records import NUMPY_DTYPES, Graph, Operator, Tensor
 from sdk.graph.writer import write_graph
 
 _FUSE_PADDING = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D"})
 
 #: Done once, while the runtime prepares, where their input is a constant.
 _PREPARED_ONCE = frozenset({"DENSIFY", "DEQUANTIZE"})
+_NEED_SUBGRAPHS = frozenset({"CALL", "CALL_ONCE", "IF", "WHILE", "STABLEHLO_COMPOSITE"})
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def isolate(graph: Graph) -> Isolated:
     of: dict[int, int] = {}
     padded = _fused_pads(graph)
     for index, operator in enumerate(graph.operators):
-        if index in padded.values():
+        if index in padded.values() or not _can_stand_alone(graph, operator):
             continue
         computed = [t for t in dict.fromkeys(operator.inputs) if t >= 0 and graph.tensors[t].data is None]
         if not computed or all(_is_prepared(graph, tensor) for tensor in computed):
@@ -46,6 +47,14 @@ def isolate(graph: Graph) -> Isolated:
         model = write_graph(_alone(graph, together))
         of[index] = models.setdefault(model, len(models))
     return Isolated(tuple(models), of)
+
+
+def _can_stand_alone(graph: Graph, operator: Operator) -> bool:
+    """False for what needs another subgraph, or takes or gives something else than numbers."""
+    if operator.kind in _NEED_SUBGRAPHS:
+        return False
+    values = [t for t in (*operator.inputs, *operator.outputs) if t >= 0 and graph.tensors[t].data is None]
+    return all(graph.tensors[t].dtype in NUMPY_DTYPES for t in values)
 
 
 def _fused_pads(graph: Graph) -> dict[int, int]:

@@ -12,7 +12,7 @@ import itertools
 import re
 import unicodedata
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +23,7 @@ from device_agent.record.kinds import MAX_TEXT
 from device_agent.record.release import MAX_PARTS, OutputLimit, Release
 from device_agent.record.schema import canonical
 from device_agent.record.visible import visible
+from device_agent.tensors.rows import write_row
 from sdk.errors import PackageError, RemoteError
 
 #: Hexadecimal digits that tell names apart which look alike to a board.
@@ -102,10 +103,12 @@ def prepare(
     if golden is not None:
         record = replace(
             record,
-            golden_inputs_sha256=_add(blobs, zlib.compress(_row(golden.inputs), 9)),
+            golden_inputs_sha256=_add(blobs, zlib.compress(write_row(golden.inputs), 9)),
             golden_outputs_sha256=_add(
                 blobs,
-                zlib.compress(_row([a for row in (golden.outputs, *golden.alternatives) for a in row]), 9),
+                zlib.compress(
+                    write_row([a for row in (golden.outputs, *golden.alternatives) for a in row]), 9
+                ),
             ),
             golden_limits=golden.limits,
         )
@@ -121,11 +124,6 @@ def _add(blobs: dict[str, bytes], blob: bytes) -> str:
     digest = hashlib.sha256(blob).hexdigest()
     blobs[digest] = blob
     return digest
-
-
-def _row(arrays: Sequence[np.ndarray]) -> bytes:
-    """The arrays as .npy files, one behind the other."""
-    return b"".join(npy_bytes(array) for array in arrays)
 
 
 def split(data: bytes) -> list[bytes]:

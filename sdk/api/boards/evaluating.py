@@ -74,7 +74,8 @@ def evaluate_on_board(
 
 
 def evaluate(board: str, source: PathLike, request: Evaluate, progress: Progress = silent) -> Evaluation:
-    """What :func:`evaluate_on_board` does, asked for with a record."""
+    """What :func:`evaluate_on_board` does, asked for with a record that names data."""
+    assert request.data is not None
     packing = PackedOnTheWay(input_shape=request.input_shape)
     name, package = package_of(source, progress, packing=packing)
     decoded = package_format.unpack(package)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from device_agent.errors import AgentError
 from device_agent.record.kinds import Number, Text
 from device_agent.record.kinds import Words as PrintableWords
 from device_agent.record.measurement import Measurement
@@ -22,6 +23,7 @@ from device_agent.record.named_kinds import Count, Seconds, Sha256, Size, Thread
 from device_agent.record.profile import Profile
 from device_agent.record.release import MAX_KEEP, ReleaseName, ThreadChoice
 from device_agent.record.schema import limits, read, record, write
+from device_agent.tensors.rows import read_row
 from sdk.errors import RemoteError
 
 T = TypeVar("T")
@@ -256,6 +258,14 @@ def arrived_bytes(blob: bytes, said: Any) -> int:
     ):
         return 0
     return said[0] if hashlib.sha256(blob[: said[0]]).hexdigest() == said[1] else 0
+
+
+def rows_of(answer: RunAnswer) -> list[np.ndarray]:
+    """The outputs, each of shape (cases, ...), of its own type. Raises RemoteError."""
+    try:
+        return read_row(base64.b64decode(answer.outputs_npy_base64, validate=True), "the agent's answer")
+    except (TypeError, ValueError, AgentError) as error:
+        raise RemoteError("the agent's outputs cannot be read", found=str(error)[:100]) from None
 
 
 def outputs_of(answer: RunAnswer, count: int) -> np.ndarray:

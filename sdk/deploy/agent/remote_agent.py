@@ -19,6 +19,7 @@ from device_agent.record.failure import Failure
 from device_agent.record.measurement import Measurement
 from device_agent.record.schema import parse_json, write
 from device_agent.record.visible import visible
+from device_agent.tensors.rows import write_row
 from sdk.deploy.agent.answers import (
     MAX_LONG_ANSWER_BYTES,
     MAX_TEXT,
@@ -34,6 +35,7 @@ from sdk.deploy.agent.answers import (
     arrived_bytes,
     outputs_of,
     read_answer,
+    rows_of,
 )
 from sdk.deploy.agent.limits import NO_LIMITS, CheckLimits
 from sdk.deploy.agent.predictions import PredictAnswer
@@ -336,6 +338,19 @@ class RemoteAgent:
             runtime_version=said.runtime_version or "",
             threads=threads,
         )
+
+    def run_cases(
+        self, model: str, inputs: Sequence[np.ndarray], *, kernel: str = "auto"
+    ) -> tuple[list[np.ndarray], RunAnswer]:
+        """Every output (cases, ...) of a deployed model as it is stored, for every input (cases, ...), in order."""
+        answer = self.call(
+            ["run", check_name(model), "--all", "--kernel", kernel],
+            stdin=write_row(inputs),
+            timeout_seconds=RUN_SECONDS,
+            max_output_bytes=MAX_LONG_ANSWER_BYTES,
+        )
+        said = read_answer(RunAnswer, answer, "run")
+        return rows_of(said), said
 
     def predict(
         self,

@@ -20,6 +20,7 @@ from sdk.report.terminal.fleet import fleet_overview as fleet_overview
 from sdk.report.terminal.fleet import fleet_running as fleet_running
 from sdk.report.terminal.fleet import fleet_went_back as fleet_went_back
 from sdk.report.terminal.gap import against as against
+from sdk.report.terminal.gap import agreed as agreed
 from sdk.report.terminal.gap import calibration as calibration
 from sdk.report.terminal.gap import evaluation as evaluation
 from sdk.report.terminal.gap import size_suite as size_suite

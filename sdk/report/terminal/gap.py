@@ -9,9 +9,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from device_agent.record.visible import visible
 from sdk.explain.gap import Gap
 from sdk.report.conditions import accounted_text, problems_of, work_text
-from sdk.report.terminal.tables import short_name
+from sdk.report.terminal.tables import short_name, table
 from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, seconds_text, threads_text
 
 _BAR = 30
@@ -114,6 +115,18 @@ def against(result: Any) -> RenderableType:
         "can't tell": f"none surely slower by more than {limit}; of {len(result.cannot_tell)} nobody can tell",
     }[result.answer]
     return Group(table, *notes, *map(Text, what), Text(said, style="bold"))
+
+
+def agreed(result: Any) -> RenderableType:
+    """How far each output of a board is from the host's."""
+    rows = table(None, "~output", "difference", "cosine", "noise")
+    for one in result.outputs:
+        largest = f"{percent_text(one.largest)} of classes" if one.classes else f"{one.largest:.3g}"
+        noise = "equal" if one.largest == 0.0 else f"{one.decibel:.0f} dB below"
+        rows.add_row(visible(one.name, most=40), largest, f"{one.cosine:.6f}", noise)
+    where = f"{result.name} on {result.board} against the host, {result.cases} made-up inputs"
+    notes = [Text(f"note: {visible(note)}") for note in result.notes]
+    return Group(Text(f"{where}, {result.runtime} {result.runtime_version}"), rows, *notes)
 
 
 def evaluation(result: Any) -> RenderableType:

@@ -1,0 +1,89 @@
+"""How far a board's outputs are from the host's, for any model and without data: on inputs that are made up for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from device_agent.package import reader as package_format
+from device_agent.record.schema import write
+from device_agent.tensors.agreement import OutputAgreement, agreement
+from sdk.api.boards.deploying import package_of
+from sdk.api.boards.runtimes import note_of, with_a_runtime
+from sdk.api.file_requests import PackedOnTheWay
+from sdk.api.files.golden import remembered_golden
+from sdk.api.values import InputShape, PathLike
+from sdk.board.ssh import signing
+from sdk.deploy.session import Session, open_session
+from sdk.deploy.target import Target
+from sdk.errors import RemoteError
+from sdk.graph.on_host.host_model import HostModel
+from sdk.tools.progress import Progress, silent
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """All outputs of a board against the host's on ``cases`` made-up inputs; the health check passed before."""
+
+    name: str
+    board: str
+    cases: int
+    outputs: tuple[OutputAgreement, ...]
+    board_seconds: float  # on the board, inferences alone
+    runtime: str
+    runtime_version: str
+    emulated: bool
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        own = {key: value for key, value in vars(self).items() if key not in ("outputs", "notes")}
+        return {**own, "outputs": [write(one) for one in self.outputs], "notes": list(self.notes)}
+
+
+def agree(
+    board: str,
+    source: PathLike,
+    target: Target,
+    *,
+    input_shape: InputShape | None = None,
+    progress: Progress = silent,
+) -> Agreement:
+    """Deploys a package (or model) and runs its golden inputs there; how far each output is from the host's."""
+    name, package = package_of(source, progress, packing=PackedOnTheWay(input_shape=input_shape))
+    progress("golden answer", 0, 0)
+    golden, signature = remembered_golden(package), signing.signature_of(source, package)
+
+    def work(at: Session) -> Any:
+        at.agent.deploy(package, name, golden=golden, signature=signature, progress=progress)
+        return at.agent.run_cases(name, golden.inputs, kernel=at.kernel)
+
+    with open_session(board, target, progress) as session:
+        session, (outputs, said), failures = with_a_runtime(session, target, progress, work)
+        with HostModel(package_format.unpack(package).tflite) as model:
+            infos = model.outputs
+        if [a.shape for a in outputs] != [a.shape for a in golden.outputs]:
+            raise RemoteError(
+                "the board's outputs have other shapes",
+                expected=", ".join(str(a.shape) for a in golden.outputs)[:200],
+                found=", ".join(str(a.shape) for a in outputs)[:200],
+            )
+        # Where the host has several right answers, the nearest counts, as in the health check.
+        answers = [
+            tuple(
+                agreement(info, list(here), list(there))
+                for info, here, there in zip(infos, answer, outputs, strict=True)
+            )
+            for answer in (golden.outputs, *golden.alternatives)
+        ]
+        return Agreement(
+            name=name,
+            board=session.board.name,
+            cases=len(golden.inputs[0]),
+            outputs=max(answers, key=lambda answer: min(one.decibel for one in answer)),
+            board_seconds=said.seconds,
+            runtime=session.provisioned.runtime,
+            runtime_version=session.provisioned.runtime_version,
+            emulated=session.board.emulated,
+            notes=note_of(failures, session),
+        )
