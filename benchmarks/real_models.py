@@ -88,9 +88,8 @@ def _call(command: str, path: Path, *options: Any) -> tuple[str, dict[str, Any],
         said = {}
     if done.returncode == 0:
         return "ok", said, ""
-    error = said.get("error", {}) if isinstance(said, dict) else {}
-    why = "; ".join(str(error[key]) for key in ("what", "found") if error.get(key)) or done.stderr.strip()
-    return ("refused" if done.returncode == 2 else f"status {done.returncode}"), {}, why
+    why = str(said.get("error", "")) if isinstance(said, dict) else ""
+    return ("refused" if done.returncode == 2 else f"status {done.returncode}"), {}, why or done.stderr.strip()
 
 
 if __name__ == "__main__":
