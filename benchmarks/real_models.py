@@ -88,8 +88,12 @@ def _call(command: str, path: Path, *options: Any) -> tuple[str, dict[str, Any],
         said = {}
     if done.returncode == 0:
         return "ok", said, ""
-    why = str(said.get("error", "")) if isinstance(said, dict) else ""
-    return ("refused" if done.returncode == 2 else f"status {done.returncode}"), {}, why or done.stderr.strip()
+    why = "; ".join(str(said[key]) for key in ("what", "found") if said.get(key)) if said else ""
+    return (
+        ("refused" if done.returncode == 2 else f"status {done.returncode}"),
+        {},
+        why or done.stderr.strip(),
+    )
 
 
 if __name__ == "__main__":

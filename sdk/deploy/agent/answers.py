@@ -261,7 +261,7 @@ def arrived_bytes(blob: bytes, said: Any) -> int:
 
 
 def rows_of(answer: RunAnswer) -> list[np.ndarray]:
-    """The outputs, each such as (cases, 1, 1000), of its own type. Raises RemoteError."""
+    """The outputs, each of shape (n, ...), of its own type. Raises RemoteError."""
     try:
         return read_row(base64.b64decode(answer.outputs_npy_base64, validate=True), "the agent's answer")
     except (TypeError, ValueError, AgentError) as error:

@@ -342,7 +342,7 @@ class RemoteAgent:
     def run_cases(
         self, model: str, inputs: Sequence[np.ndarray], *, kernel: str = "auto"
     ) -> tuple[list[np.ndarray], RunAnswer]:
-        """Every output of a deployed model as it is stored, such as (cases, 1, 1000), for every input, in order."""
+        """Every output of a deployed model as it is stored, of shape (n, ...), for every input, in order."""
         answer = self.call(
             ["run", check_name(model), "--all", "--kernel", kernel],
             stdin=write_row(inputs),
