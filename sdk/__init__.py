@@ -27,6 +27,7 @@ _PUBLIC = {
     "bench_models": "sdk.api.measuring.bench",
     "board_status": "sdk.api.boards.releases",
     "calibrate_board": "sdk.api.measuring.measure",
+    "check_data": "sdk.api.files.checking_data",
     "compare_runs": "sdk.api.measuring.runs",
     "compress_model": "sdk.api.files.compressing",
     "confirm_model": "sdk.api.boards.releases",
@@ -43,6 +44,7 @@ _PUBLIC = {
     "list_boards": "sdk.board.catalogue",
     "list_zoo": "sdk.api.files.packing",
     "load_board": "sdk.board.catalogue",
+    "load_dataset": "sdk.data.loading",
     "pack_model": "sdk.api.files.packing",
     "predict_on_board": "sdk.api.boards.predicting",
     "read_graph": "sdk.graph.reader",
@@ -88,6 +90,7 @@ if TYPE_CHECKING:
     from sdk.api.boards.services import service_status as service_status
     from sdk.api.boards.services import start_service as start_service
     from sdk.api.boards.services import stop_service as stop_service
+    from sdk.api.files.checking_data import check_data as check_data
     from sdk.api.files.compressing import compress_model as compress_model
     from sdk.api.files.packing import convert_model as convert_model
     from sdk.api.files.packing import describe_zoo_model as describe_zoo_model
@@ -113,6 +116,7 @@ if TYPE_CHECKING:
     from sdk.board.catalogue import list_boards as list_boards
     from sdk.board.catalogue import load_board as load_board
     from sdk.board.description.records import Board as Board
+    from sdk.data.loading import load_dataset as load_dataset
     from sdk.graph.reader import read_graph as read_graph
     from sdk.graph.records import Graph as Graph
     from sdk.graph.writer import write_graph as write_graph

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from device_agent.errors import ArmletError
 from sdk import __version__
-from sdk.commands import boards, exports, models, releases, runs, services
+from sdk.commands import boards, data, exports, models, releases, runs, services
 from sdk.commands.output import say
 
 EXIT_BAD_INPUT = 2
@@ -60,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"armlet {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for subject in (models, boards, releases, services, runs, exports):
+    for subject in (models, data, boards, releases, services, runs, exports):
         subject.register(commands)
     return parser
 

@@ -30,8 +30,8 @@ from sdk.compress.board_form.mirror import flip_inside
 from sdk.compress.board_form.specialise import for_board
 from sdk.compress.recipes.attempts import key_of
 from sdk.compress.recipes.recipe import Recipe
+from sdk.data.loading import load_dataset
 from sdk.deploy.provision.instructions import count_inference
-from sdk.graph.on_host.data import load_dataset
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph

@@ -12,7 +12,7 @@ import numpy as np
 
 from device_agent.errors import DataError
 from device_agent.image.placement import Placement, fitted, placement_on
-from device_agent.record.preprocess import with_channels
+from device_agent.record.preprocess import every_pixel, with_channels
 from device_agent.record.task import CROP
 from device_agent.record.usage import Usage
 
@@ -35,8 +35,7 @@ class ImageInput:
         self._table: Any = None
         if self.is_image and info.is_quantized and usage.preprocess is not None:
             # (256, channels): what becomes of each pixel value, once and for all.
-            pixels = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None], (256, self.shape[2]))
-            self._table = info.quantize(usage.preprocess(pixels))
+            self._table = info.quantize(usage.preprocess(every_pixel(self.shape[2])))
 
     def rows(self, array: Any) -> tuple[bool, list[Any]]:
         """Whether ``array`` is one input, and the inputs one by one. Raises DataError."""
@@ -61,20 +60,17 @@ class ImageInput:
         if preprocessed or not self.is_image or preprocess is None:
             return self._as_it_is(row)
         image = self._image(row)[self._flip]
+        if self._table is None and self.info.dtype.kind != "f":  # whole numbers without a scale
+            self._table = preprocess.as_whole(self.shape[2], self.info.dtype)
         if self._table is not None:
             if image.dtype == np.uint8:
-                return lambda tensor: self._look_up(image, tensor)
-            quantized = self.info.quantize(preprocess(image))
-            return lambda tensor: np.copyto(tensor[0], quantized)
+                return lambda tensor: self._look_up(preprocess.ordered(image), tensor)
+            real = preprocess(image)
+            values = self.info.quantize(real) if self.info.is_quantized else np.rint(real)
+            return lambda tensor: np.copyto(tensor[0], values, casting="unsafe")
         if self.info.dtype == np.float32:
             return lambda tensor: preprocess.into(image, tensor[0])
-        if self.info.dtype.kind == "f":
-            return lambda tensor: np.copyto(tensor[0], preprocess(image), casting="same_kind")
-        raise DataError(
-            "a pixel cannot be normalised for an input of whole numbers without a scale",
-            expected="a quantized or float input",
-            found=str(self.info.dtype),
-        )
+        return lambda tensor: np.copyto(tensor[0], preprocess(image), casting="same_kind")
 
     def placement(self, row: Any, preprocessed: bool) -> Placement | None:
         """Where the input lies on the image ``row``; None for an input that is no image."""

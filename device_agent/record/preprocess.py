@@ -14,25 +14,38 @@ from device_agent.errors import DataError
 _LUMA = (19595, 38470, 7471)
 
 
+#: What a name ends in where the network wants blue first.
+BGR = ":bgr"
+
+
 @dataclass(frozen=True)
 class Preprocess:
-    """What a network expects of a pixel 0 ... 255: ``(pixel - mean) / scale``, one value or one per channel."""
+    """What a network expects of a pixel 0 ... 255: ``(pixel - mean) / scale``, one value or one per channel.
+
+    With ``bgr`` the channels enter in the order blue, green, red; ``mean`` and ``scale`` are in that order then.
+    """
 
     name: str
     mean: tuple[float, ...]
     scale: tuple[float, ...]
+    bgr: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Preprocess:
-        """``tf``, ``torch``, ``01``, ``raw``, or ``mean=M[,M,M]:scale=S[,S,S]`` in units of pixels 0 ... 255.
+        """One of :data:`PREPROCESS`, or ``mean=M[,M,M]:scale=S[,S,S]`` in units of pixels 0 ... 255.
 
-        A comma in place of the colon is read as well; ``name`` has the colon all the same.
+        ``:bgr`` behind any of them turns the channels round. A comma in place of the colon is read as well; ``name``
+        has the colon all the same.
 
         Raises DataError.
         """
         if text in PREPROCESS:
             return PREPROCESS[text]
-        text = text.replace(" ", "").replace(",scale=", ":scale=")
+        text = text.replace(" ", "").replace(",scale=", ":scale=").replace(",bgr", BGR)
+        if text.endswith(BGR):
+            order = cls.parse(text[: -len(BGR)])
+            if not order.bgr:
+                return cls(text, order.mean, order.scale, bgr=True)
         match = re.fullmatch(r"mean=([^:]+):scale=([^:]+)", text)
         try:
             mean, scale = (tuple(float(v) for v in part.split(",")) for part in match.groups())  # type: ignore[union-attr]
@@ -41,7 +54,8 @@ class Preprocess:
         if not mean or not np.isfinite((*mean, *scale)).all() or 0.0 in scale:
             raise DataError(
                 "unknown preprocessing",
-                expected=f"{', '.join(PREPROCESS)} or mean=M,M,M:scale=S,S,S (pixels 0 to 255, scale not 0)",
+                expected=f"{', '.join(PREPROCESS)} or mean=M,M,M:scale=S,S,S (pixels 0 to 255, scale not 0), "
+                "with :bgr where blue comes first",
                 found=repr(text)[:80],
             )
         return cls(text, mean, scale)
@@ -59,8 +73,27 @@ class Preprocess:
                 expected=f"{max(mean.size, scale.size)} channels",
                 found=f"{pixels.shape[-1]}",
             )
-        np.subtract(pixels, mean, out=out, dtype=np.float32, casting="same_kind")
+        np.subtract(self.ordered(pixels), mean, out=out, dtype=np.float32, casting="same_kind")
         return np.divide(out, scale, out=out)
+
+    def as_whole(self, channels: int, dtype: Any) -> Any:
+        """What becomes of each pixel value in an input of whole numbers without a scale: (256, channels) ``dtype``.
+
+        Raises DataError where that is out of range, or between two levels.
+        """
+        values, bounds = self(every_pixel(channels)), np.iinfo(dtype)
+        whole = np.rint(values)
+        if bounds.min <= whole.min() and whole.max() <= bounds.max and np.abs(values - whole).max() < 1e-3:
+            return whole.astype(dtype)
+        raise DataError(
+            "a pixel cannot be normalised for an input of whole numbers without a scale",
+            expected=f"whole numbers of {bounds.min} to {bounds.max}; `raw` gives the pixels as they are",
+            found=f"{values.min():g} to {values.max():g} by {self.name!r}",
+        )
+
+    def ordered(self, pixels: Any) -> Any:
+        """``pixels`` (..., channels) in the order that the network wants, a view; grey stays as it is."""
+        return pixels[..., ::-1] if self.bgr else pixels
 
 
 PREPROCESS = {
@@ -69,7 +102,14 @@ PREPROCESS = {
     "torch": Preprocess("torch", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     "01": Preprocess("01", (0.0,), (255.0,)),
     "raw": Preprocess("raw", (0.0,), (1.0,)),
+    # Caffe's and the first Keras networks: ImageNet's mean, blue first, not scaled
+    "caffe": Preprocess("caffe", (103.939, 116.779, 123.68), (1.0,), bgr=True),
 }
+
+
+def every_pixel(channels: int) -> Any:
+    """Each value of a pixel in each channel: (256, channels) uint8."""
+    return np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None], (256, channels))
 
 
 def with_channels(image: Any, channels: int) -> Any:

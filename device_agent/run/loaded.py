@@ -199,19 +199,25 @@ class LoadedModel:
         """What its package says of images and labels; of a plain .tflite nothing is known. Raises DataError."""
         return Usage.from_metadata(self.metadata)
 
-    def predict(self, array: Any) -> np.ndarray:
-        """Runs one image or a batch and returns float32 outputs.
+    def predict(self, array: Any, output: int = 0) -> np.ndarray:
+        """Runs one image or a batch and returns float32 values of one output, by its position.
 
         ``array`` has the model's input shape, e.g. (1, 224, 224, 3), the same without its leading 1, or any number of
         inputs as (n, 224, 224, 3); they run one after the other. Real values are quantized where the model is
         integer, and its outputs come back as real values. Returns (n, ...) or, for a single unbatched
         input, the output without its leading 1.
         """
-        raw = self.predict_raw(array)
-        info = self.model.outputs[0]
+        if not 0 <= output < len(self.model.outputs):
+            raise AgentError(
+                "the model has no such output",
+                expected=f"0 to {len(self.model.outputs) - 1}",
+                found=str(output),
+            )
+        raw = self.predict_raw(array, output)
+        info = self.model.outputs[output]
         return info.dequantize(raw) if info.is_quantized else np.asarray(raw, np.float32)
 
-    def predict_raw(self, array: Any) -> np.ndarray:
+    def predict_raw(self, array: Any, output: int = 0) -> np.ndarray:
         """As :meth:`predict`: inputs (n, ...) to outputs (n, ...), but these in the model's own dtype."""
         array = np.asarray(array)
         shape = self.model.inputs[0].shape
@@ -220,14 +226,14 @@ class LoadedModel:
         if self._flips and array.ndim in (len(shape), len(shape) - 1):
             array = np.flip(array, self._flips)
         if array.shape == shape:
-            return self.model.run(array)
+            return self.model.run(array, output=output)
         if shape[0] == 1 and array.shape == shape[1:]:
-            return self.model.run(array[None])[0]
+            return self.model.run(array[None], output=output)[0]
         if shape[0] == 1 and array.ndim == len(shape) and array.shape[1:] == shape[1:]:
-            outputs = [self.model.run(row[None])[0] for row in array]
-            empty = np.empty((0, *self.model.outputs[0].shape[1:]), self.model.outputs[0].dtype)
+            outputs = [self.model.run(row[None], output=output)[0] for row in array]
+            empty = np.empty((0, *self.model.outputs[output].shape[1:]), self.model.outputs[output].dtype)
             return np.stack(outputs) if outputs else empty
-        return self.model.run(array)  # says what is wrong with the shape
+        return self.model.run(array, output=output)  # says what is wrong with the shape
 
     def close(self) -> None:
         """Lets go of the interpreter and its memory."""

@@ -161,13 +161,13 @@ class Model:
         """A copy of one output as the graph left it: the shape of ``outputs[position]``, and its dtype."""
         return self._interpreter.get_tensor(self._output_indices[position])
 
-    def run(self, *arrays: np.ndarray) -> np.ndarray:
-        """The first output of one inference, in its own shape such as (1, 1000) and its own dtype.
+    def run(self, *arrays: np.ndarray, output: int = 0) -> np.ndarray:
+        """One output of an inference, by its position, in its own shape such as (1, 1000) and its own dtype.
 
         ``arrays``: one per input, each as :meth:`set_input` takes it. Raises AgentError or DataError.
         """
         self._run(arrays)
-        return self.get_output(0)
+        return self.get_output(output)
 
     def run_all(self, arrays: Any) -> dict[str, np.ndarray]:
         """Every output of one inference by name, each in its own shape such as (1, 1000) and in its own dtype.

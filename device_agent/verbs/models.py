@@ -32,7 +32,7 @@ CHILD_SECONDS = 600.0
 
 
 def run(options: Namespace) -> dict[str, Any]:
-    """Predicts for the inputs of an .npy file; answers the outputs (count, ...) float32 as .npy, and the seconds."""
+    """Predicts for the inputs of an .npy file; answers one output (count, ...) float32 as .npy, and the seconds."""
     import numpy as np
 
     if options.all:
@@ -40,7 +40,7 @@ def run(options: Namespace) -> dict[str, Any]:
     agent = _load(options)
     inputs = read_array(options.inputs)
     start = time.perf_counter()
-    outputs = agent.predict(inputs)
+    outputs = agent.predict(inputs, options.output)
     seconds = time.perf_counter() - start
     buffer = io.BytesIO()
     np.save(buffer, outputs, allow_pickle=False)

@@ -88,6 +88,7 @@ def _add_running(commands: Any) -> None:
         help="every input from standard input, (cases, ...) each as .npy, and every output so into the answer",
     )
     run.add_argument("--outputs", default="-", help=".npy to write; - puts it into the answer, in base64")
+    run.add_argument("--output", type=int, default=0, help="which of the model's outputs, from 0")
     predict = commands.add_parser("predict")
     predict.add_argument("model")
     predict.add_argument("--inputs", default="-", help=".npy of one image; - is standard input")

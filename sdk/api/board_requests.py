@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from sdk.api.file_requests import Convert, PackedOnTheWay
-from sdk.api.values import LABELS, PREPROCESS, InputShape, PathLike, sizes
+from sdk.api.values import FOUND, LABELS, PREPROCESS, InputShape, PathLike, sizes
 from sdk.compress.defaults import CLUSTERS, EPOCHS, SPARSITY
 from sdk.deploy.target import Target
 from sdk.tools.option import option, part, same
@@ -84,7 +84,7 @@ class Tune(Target):
     )
     preprocess: str | None = option(
         None,
-        help=f'{PREPROCESS} (default: as the model says, else "tf")',
+        help=f"{PREPROCESS} (default: {FOUND})",
         metavar="NAME",
         group=ACCURACY,
     )
@@ -145,9 +145,8 @@ class Evaluate(Target):
         parse=Path,
         on_command_line=None,
     )
-    preprocess: str | None = option(
-        None, help="tf, torch, 01, raw or mean=...:scale=... (default: as the package says)"
-    )
+    preprocess: str | None = option(None, help=f"{PREPROCESS} (default: {FOUND})", metavar="NAME")
+    labels: PathLike | None = option(None, help=LABELS, parse=Path, metavar="FILE")
     split: str | None = option(None, help="where the data have both", choices=("train", "test"))
     limit: int | None = option(None, help="at most so many images, taken evenly", parse=positive)
     input_shape: InputShape | None = same(Convert, "input_shape")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdk.api.file_requests import Convert
-from sdk.api.values import FIT, FITS, LABELS, PREPROCESS, TASK, InputShape, PathLike
+from sdk.api.values import FIT, FITS, FOUND, LABELS, PREPROCESS, TASK, InputShape, PathLike
 from sdk.compress.defaults import CLUSTERS, EPOCHS, SPARSITY
 from sdk.tools.option import option, same
 from sdk.tools.values import byte_count, count, duration, positive, price
@@ -24,7 +24,7 @@ class Compress:
     input_shape: InputShape | None = same(Convert, "input_shape")
     preprocess: str | None = option(
         None,
-        help=f'{PREPROCESS} (default: as the model says; with images "tf")',
+        help=f"{PREPROCESS} (default: {FOUND})",
         metavar="NAME",
     )
     labels: PathLike | None = option(None, help=LABELS, parse=Path, metavar="FILE")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdk.api.values import FIT, FITS, LABELS, PREPROCESS, TASK, InputShape, PathLike
+from sdk.api.values import FIT, FITS, FOUND, LABELS, PREPROCESS, TASK, InputShape, PathLike
 from sdk.tools.option import option, same
 from sdk.tools.values import input_shape, positive, share, size
 
@@ -120,6 +120,25 @@ class ShowRun:
         None, help="page to write; it needs no network", parse=Path, metavar="FILE"
     )
     operators: bool = option(False, help="every single operator too")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckData:
+    """For which model data are looked at, and what is shown of them."""
+
+    model: PathLike | None = option(
+        None, help="package or model that is to use them", flag="--for", parse=Path, metavar="MODEL"
+    )
+    preprocess: str | None = option(None, help=f"{PREPROCESS} (default: {FOUND})", metavar="NAME")
+    labels: PathLike | None = same(Pack, "labels")
+    split: str | None = option(None, help="where the data have both", choices=("train", "test"))
+    limit: int | None = option(None, help="at most so many samples, taken evenly", parse=positive)
+    sheet: PathLike | None = option(
+        None,
+        help="write nine samples as the network sees them here",
+        parse=Path,
+        metavar="FILE.png",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -127,6 +127,17 @@ class ShowRunOptions(TypedDict, total=False):
     operators: bool
 
 
+class CheckDataOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.file_requests.CheckData`."""
+
+    model: PathLike | None
+    preprocess: str | None
+    labels: PathLike | None
+    split: str | None
+    limit: int | None
+    sheet: PathLike | None
+
+
 class CompareRunsOptions(TypedDict, total=False):
     """Of :class:`sdk.api.file_requests.CompareRuns`."""
 
@@ -255,6 +266,7 @@ class EvaluateOptions(TypedDict, total=False):
     runtime: str | None
     kernel: str
     preprocess: str | None
+    labels: PathLike | None
     split: str | None
     limit: int | None
     input_shape: InputShape | None

@@ -129,10 +129,12 @@ class Compressed:
     int8: bool = False  # weights and values are 8-bit numbers
     form: str = ""  # "sparse" or "dense" where the graph was put into the form for a board
     passes: tuple[dict[str, Any], ...] = ()  # name, applied, reason, of the passes that did that
-    notes: tuple[str, ...] = ()  # what of the model's own metadata is not used, and why
     reach: Reach | None = (
         None  # the layers with weights, how many of them were worked on, and why not the others
     )
+    preprocess: str = ""  # that pixels went through, and how it was found; empty without data
+    preprocess_why: str = ""
+    notes: tuple[str, ...] = ()  # what of metadata and data is not used, and why; how classes were told
 
     @property
     def package_bytes(self) -> int:
@@ -163,6 +165,8 @@ class Compressed:
             "int8": self.int8,
             "form": self.form,
             "passes": list(self.passes),
+            "preprocess": self.preprocess,
+            "preprocess_why": self.preprocess_why,
             "notes": list(self.notes),
             "reach": None if self.reach is None else asdict(self.reach),
             "accuracy": asdict(self.accuracy) if self.accuracy else None,

@@ -13,8 +13,11 @@ PathLike = str | os.PathLike[str]
 #: One shape, or shapes by the name of the input.
 InputShape = Sequence[int] | Mapping[str, Sequence[int]]
 #: Of options that several verbs have: what a model expects, and its classes.
-PREPROCESS = "what the model expects of a pixel: tf, torch, 01, raw or mean=...:scale=..."
-LABELS = "what its classes are called, one label per line"
+PREPROCESS = (
+    "what the model expects of a pixel: tf, torch, 01, raw, caffe or mean=...:scale=...; :bgr for blue first"
+)
+FOUND = "as the model says or shows, else as the images tell"
+LABELS = "what its classes are called: one label per line, or numbered, CSV, JSON, YAML, pbtxt"
 TASK = (
     "what its outputs mean: classes, detections, segmentation, keypoints or raw, with :OUTPUT behind it where that "
     "could be several (default: as the model tells, if it does)"

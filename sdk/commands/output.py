@@ -25,6 +25,7 @@ DRAWN_AS = {
     "sdk.api.boards.fleet_results.FleetStatus": "fleet_overview",
     "sdk.api.boards.predicting.Predicted": "predicted",
     "sdk.api.boards.probing.Probed": "probed",
+    "sdk.api.files.checking_data.DataReport": "data_report",
     "sdk.api.measuring.runs.Against": "against",
     "sdk.api.measuring.size_suite.SizeRun": "size_suite",
     "sdk.api.measuring.suites.SuiteRun": "suite",

@@ -78,6 +78,11 @@ class Tuned:
     chosen: int
     release: str = ""  # what runs there now, where the chosen one was deployed
     package: Sentence = ""  # the file that holds it, where it was kept
+    preprocess: Sentence = ""  # that pixels went through, and how it was found
+    preprocess_why: Sentence = ""
+    notes: tuple[
+        Sentence, ...
+    ] = ()  # what of the data was passed over, how classes were told; a sentence each
 
     @property
     def winner(self) -> Candidate:

@@ -24,6 +24,12 @@ class Dataset:
     source_digest: Callable[[int], bytes]  # sha256 of what sample i is made from
     indices: np.ndarray  # which samples of the source, in this order
     all_labels: np.ndarray | None = None  # class of every sample of the source
+    class_names: tuple[tuple[int, str], ...] = ()  # number and name of each class, as the source calls it
+    notes: tuple[str, ...] = ()  # what was passed over, and how classes were told, a sentence each
+    order_is_certain: bool = True  # False where classes are names in the order of the alphabet
+    are_pixels: bool = True  # False: values go into the network as they are, whatever it expects of a pixel
+    input_dtype: str = "float32"  # of the network's input; whole numbers where it takes pixels as they are
+    source_name: Callable[[int], str] = str  # what a person calls sample i of the source
     _cache: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -35,12 +41,25 @@ class Dataset:
         return None if self.all_labels is None else self.all_labels[self.indices]
 
     def images(self, samples: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
-        """The samples at these positions (all by default), preprocessed: (n, height, width, channels) float32."""
+        """The samples at these positions (all by default), preprocessed: (n, height, width, channels) float32.
+
+        Of the type of the network's input where that is of whole numbers without a scale.
+        """
+        pixels = self.pixels(samples)
+        values = self.preprocess(pixels) if self.are_pixels and len(pixels) else pixels.astype(np.float32)
+        dtype = np.dtype(self.input_dtype)
+        if dtype.kind == "f":
+            return values
+        if self.are_pixels:
+            self.preprocess.as_whole(self.input_shape[-1], dtype)  # raises where no whole numbers come of it
+        bounds = np.iinfo(dtype)
+        return np.clip(np.rint(values), bounds.min, bounds.max).astype(dtype)
+
+    def pixels(self, samples: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+        """The same, not preprocessed: (n, height, width, channels), 0 to 255 where ``are_pixels``, uint8 or float32."""
         chosen = self.indices if samples is None else self.indices[np.asarray(samples, np.int64)]
-        pixels = [self._pixels(int(i)) for i in chosen]
-        if not pixels:
-            return np.empty((0, *self.input_shape), np.float32)
-        return self.preprocess(np.stack(pixels))
+        found = [self._pixels(int(i)) for i in chosen]
+        return np.stack(found) if found else np.empty((0, *self.input_shape), np.float32)
 
     def batches(self, size: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """(images, labels), ``size`` samples at a time; the last batch may be smaller.

@@ -25,7 +25,7 @@ SPLIT_SEED = 20260124
 SPLITS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 PREPROCESS = "tf"
 """What the networks expect of a pixel: ``(pixel - 127.5) / 127.5``, by the name it has in
-``sdk.graph.on_host.data``."""
+``sdk.data.loading``."""
 
 SOURCE_PIXELS = 8
 SOURCE_LEVELS = 16  # pixels are 0 ... 16 inclusive

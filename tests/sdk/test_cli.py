@@ -147,7 +147,17 @@ def test_compress_with_data_says_what_it_did_to_the_accuracy(
     data = tmp_path / "data.npz"
     np.savez(data, x=rng.integers(0, 256, (40, 16, 16, 3), np.uint8), y=rng.integers(0, 10, 40))
     compressed = answer(
-        capsys, "compress", model, "-o", tmp_path / "c.armlet", "--data", data, "--effort", "none"
+        capsys,
+        "compress",
+        model,
+        "-o",
+        tmp_path / "c.armlet",
+        "--data",
+        data,
+        "--effort",
+        "none",
+        "--preprocess",
+        "tf",
     )
     assert compressed["accuracy"]["samples"] == 40
     assert main(["compress", str(model), "-o", str(tmp_path / "c.armlet")]) == 0

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from device_agent.package import reader as package_format
+from device_agent.record.preprocess import Preprocess
+from device_agent.record.usage import Usage
 from sdk.api.board_requests import Evaluate
 from sdk.api.boards.deploying import package_of
 from sdk.api.boards.runtimes import with_a_runtime
 from sdk.api.file_requests import PackedOnTheWay
 from sdk.api.files.golden import remembered_golden
+from sdk.api.files.usage import read_labels
 from sdk.api.values import PathLike
 from sdk.board.ssh import signing
+from sdk.data.for_model import data_for
+from sdk.data.meaning.preprocess_evidence import answers
 from sdk.deploy.session import Session, open_session
 from sdk.graph.dataset import Dataset
-from sdk.graph.on_host.data import load_dataset
-from sdk.graph.on_host.evaluate import predict
-from sdk.graph.reader import read_graph
+from sdk.graph.on_host.evaluate import every_output, flips_of
+from sdk.graph.on_host.host_model import HostModel
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 
@@ -50,6 +55,9 @@ class Evaluation:
     board_seconds: float  # on the board, inferences alone
     runtime: str
     runtime_version: str
+    preprocess: str  # that pixels went through, and how it was found
+    preprocess_why: str
+    notes: tuple[str, ...] = ()  # what of the data was passed over, how classes were told; a sentence each
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -66,8 +74,9 @@ def evaluate_on_board(
 ) -> Evaluation:
     """Deploys a package (or model) and counts its right answers there and here, batch by batch.
 
-    ``preprocess`` is what the package's own metadata say by default, else "tf". ``options``: see
-    :class:`sdk.api.board_requests.Evaluate`. Raises TypeError for others.
+    ``preprocess`` is what the package or the model's metadata say by default, else what the network itself or the
+    images show; the result says which and why. ``options``: see :class:`sdk.api.board_requests.Evaluate`. Raises
+    TypeError for others, DataError where nothing shows it.
     """
     request = build(Evaluate, {"data": data, **options}, function="evaluate_on_board")
     return evaluate(board, source, request, progress)
@@ -79,15 +88,15 @@ def evaluate(board: str, source: PathLike, request: Evaluate, progress: Progress
     packing = PackedOnTheWay(input_shape=request.input_shape)
     name, package = package_of(source, progress, packing=packing)
     decoded = package_format.unpack(package)
-    graph = read_graph(decoded.tflite)
-    stated = decoded.package.metadata.get("input", {}).get("preprocess")
-    dataset = load_dataset(
-        request.data,
-        input_shape=graph.tensors[graph.inputs[0]].shape[1:],
-        preprocess=request.preprocess or stated or "tf",
-        split=request.split,
-        limit=request.limit,
-    )
+    stated = Usage.from_metadata(decoded.package.metadata)
+    if request.labels is not None:
+        stated = replace(stated, labels=read_labels(Path(request.labels)))
+    given = None if request.preprocess is None else Preprocess.parse(request.preprocess)
+    progress("read the data", 0, 0)
+    with data_for(decoded.tflite, stated, given=given) as opener:
+        found = opener.open(request.data, split=request.split, limit=request.limit)
+        output = opener.facts.score_output or 0
+    dataset = found.dataset
     golden, signature = remembered_golden(package), signing.signature_of(source, package)
     with open_session(board, request, progress) as session:
         session, _, _ = with_a_runtime(
@@ -96,7 +105,7 @@ def evaluate(board: str, source: PathLike, request: Evaluate, progress: Progress
             progress,
             lambda at: at.agent.deploy(package, name, golden=golden, signature=signature, progress=progress),
         )
-        counted = _count(session, name, decoded.tflite, dataset, progress)
+        counted = _count(session, name, decoded.tflite, dataset, output, progress)
         return Evaluation(
             name=name,
             board=session.board.name,
@@ -104,30 +113,34 @@ def evaluate(board: str, source: PathLike, request: Evaluate, progress: Progress
             samples=len(dataset),
             runtime=session.provisioned.runtime,
             runtime_version=session.provisioned.runtime_version,
+            preprocess=found.chosen.preprocess.name,
+            preprocess_why=found.chosen.why,
+            notes=found.notes,
             **counted,
         )
 
 
 def _count(
-    session: Session, name: str, tflite: bytes, dataset: Dataset, progress: Progress
+    session: Session, name: str, tflite: bytes, dataset: Dataset, output: int, progress: Progress
 ) -> dict[str, Any]:
     """The fields of :class:`Evaluation` that are counted."""
     size = max(1, BATCH_BYTES // max(1, 4 * int(np.prod(dataset.input_shape))))
     counts = {"agree": 0, "host_top1": 0, "host_top5": 0, "board_top1": 0, "board_top5": 0}
     seconds, classes, done = 0.0, 0, 0
-    for images, labels in dataset.batches(size):
-        progress("evaluate", done, len(dataset))
-        here = predict(tflite, images).reshape(len(images), -1)
-        run = session.agent.run(name, images, kernel=session.kernel)
-        there = run.outputs.reshape(len(images), -1)
-        seconds += run.seconds
-        classes = here.shape[1]
-        counts["agree"] += int(np.sum(np.argmax(here, 1) == np.argmax(there, 1)))
-        if labels is not None:
-            for place, scores in (("host", here), ("board", there)):
-                counts[f"{place}_top1"] += hits(scores, labels, 1)
-                counts[f"{place}_top5"] += hits(scores, labels, 5)
-        done += len(images)
+    with HostModel(tflite) as model:
+        for images, labels in dataset.batches(size):
+            progress("evaluate", done, len(dataset))
+            here = every_output(model, images, flips=flips_of(tflite))[output].reshape(len(images), -1)
+            run = session.agent.run(name, images, output=output, kernel=session.kernel)
+            there = run.outputs.reshape(len(images), -1)
+            seconds += run.seconds
+            classes = here.shape[1]
+            counts["agree"] += int(np.sum(answers(here) == answers(there)))
+            if labels is not None:
+                for place, scores in (("host", here), ("board", there)):
+                    counts[f"{place}_top1"] += int(np.sum(answers(scores) == labels))
+                    counts[f"{place}_top5"] += hits(scores, labels, 5)
+            done += len(images)
     known = {"top1": dataset.labels is not None, "top5": dataset.labels is not None and classes > 5}
     told = {key: value if known.get(key[-4:], True) else None for key, value in counts.items()}
     return {**told, "board_seconds": seconds}

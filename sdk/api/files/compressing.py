@@ -29,11 +29,12 @@ from sdk.compress.recipes.recipe import Recipe, learned_from, to_int8
 from sdk.compress.recipes.recipe import apply as apply_recipe
 from sdk.compress.rewrite.fuse import fuse
 from sdk.compress.weights.left_alone import reach
+from sdk.data.choosing import Chosen
+from sdk.data.for_model import data_for, open_sources
 from sdk.errors import ModelError, NothingToCompress
 from sdk.explain import theory
 from sdk.explain.run import Accuracy
 from sdk.graph.on_host.convert import convert
-from sdk.graph.on_host.data import has_splits, load_dataset
 from sdk.graph.on_host.evaluate import predict, top1
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
@@ -68,10 +69,11 @@ def compress_model(
     that is smaller at equal error. Without data ``equalise`` makes the channels of neighbouring layers alike, and
     ``correct_biases`` corrects biases on made-up images, for which ``preprocess`` must be known. With ``int8``
     weights and values become 8-bit numbers, their ranges taken from ``data``. ``preprocess`` (where there are data:
-    "tf" by default) and ``labels`` (a text file, one label per line) go into the package, for the board to go by.
+    as the model says or shows, else as the images tell) and ``labels`` go into the package, for the board to go by.
     With a ``price`` above 0 (nats of the loss per bit) training counts the bits of the package, too.
     Training keeps its state in the folder ``output`` + ".checkpoint" several times a minute, and a run that was cut
     goes on from there.
+    What was chosen of the data and why is in the result's ``notes`` and ``preprocess_why``.
     ``options``: see :class:`sdk.api.compress_request.Compress`. Raises TypeError for others.
     """
     return compress(source, output, build(Compress, options, function="compress_model"), progress)
@@ -126,7 +128,9 @@ def compress(
         inspection=inspect_bytes(package),
         accuracy=accuracy,
         why=why,
-        notes=usage_notes(work.graph, work.usage),
+        preprocess="" if work.chosen is None else work.chosen.preprocess.name,
+        preprocess_why="" if work.chosen is None else work.chosen.why,
+        notes=(*usage_notes(work.graph, work.usage), *work.notes),
         reach=reach(work.graph, by_magnitude=made.recipe.effort == "none" and not made.recipe.int8),
         **_told(made, special),
     )
@@ -142,6 +146,8 @@ class _Work:
     board: Board | None
     learn: Dataset | None
     check: Dataset | None
+    chosen: Chosen | None = None  # the preprocessing; None without data
+    notes: tuple[str, ...] = ()
 
 
 def _opened(source: PathLike, request: Compress, progress: Progress) -> _Work:
@@ -160,17 +166,21 @@ def _opened(source: PathLike, request: Compress, progress: Progress) -> _Work:
     usage = usage_of(
         graph, preprocess=request.preprocess, labels=request.labels, task=request.task, fit=request.fit
     )
-    if usage.preprocess is None and (data is not None or check is not None):
-        usage = replace(usage, preprocess=Preprocess.parse("tf"))
+    work = _Work(graph, original, usage, board, None, None)
+    if data is None and check is None:
+        return work
     if data is not None and request.effort != "none":
         with quiet_tensorflow():  # its first import talks
             import tensorflow  # noqa: F401
-    splits = data is not None and has_splits(data)
-    learn = _dataset(graph, data, usage, "train" if splits else None)
-    checked = _dataset(graph, check, usage, None)
-    if checked is None and splits:
-        checked = _dataset(graph, data, usage, "test")
-    return _Work(graph, original, usage, board, learn, checked)
+    progress("read the data", 0, 0)
+    given = None if request.preprocess is None else Preprocess.parse(request.preprocess)
+    with data_for(original, usage, given=given) as opener:
+        found = open_sources(opener, data, check)
+    if found.chosen.source != "values":
+        usage = replace(usage, preprocess=found.chosen.preprocess)
+    return replace(
+        work, usage=usage, learn=found.learn, check=found.check, chosen=found.chosen, notes=found.notes
+    )
 
 
 def _able(work: _Work, request: Compress) -> Compress:
@@ -387,10 +397,3 @@ def check_accuracy(
     right = before if dataset.labels is None else dataset.labels
     what = dataset.name if dataset.labels is not None else f"{dataset.name}, agreement with the original"
     return Accuracy(what, count, int(np.sum(before == right)), int(np.sum(after == right)))
-
-
-def _dataset(graph: Graph, path: PathLike | None, usage: Usage, split: str | None) -> Dataset | None:
-    if path is None or usage.preprocess is None:
-        return None
-    shape = graph.tensors[graph.inputs[0]].shape[1:]
-    return load_dataset(path, input_shape=shape, preprocess=usage.preprocess, split=split)

@@ -18,6 +18,7 @@ from device_agent.record.preprocess import Preprocess
 from device_agent.record.schema import parse_json
 from device_agent.record.task import DETECTIONS, Task
 from device_agent.record.usage import Usage, check_labels
+from sdk.data.meaning.label_files import parse_labels
 from sdk.errors import DataError, ModelError
 from sdk.graph.embedded.attached import read_attached
 from sdk.graph.embedded.model_metadata import TFLITE_METADATA, metadata_entry
@@ -43,8 +44,8 @@ def usage_of(
 ) -> Usage:
     """What the graph says, replaced by what is given here. Raises DataError, also for labels that are too many or few.
 
-    ``labels`` is a text file in UTF-8 with one label per line, in the order of the classes. ``task``: see
-    :func:`sdk.graph.own_task.told_task`; ``fit``: one of :data:`device_agent.record.task.FITS`.
+    ``labels`` is a file of labels, one per line in the order of the classes, or in another form that people use.
+    ``task``: see :func:`sdk.graph.own_task.told_task`; ``fit``: one of :data:`device_agent.record.task.FITS`.
     """
     stated, (own, _) = _stated(graph), own_usage(graph)
     told = stated.labels if labels is None else read_labels(Path(labels))
@@ -116,19 +117,8 @@ def usage_notes(graph: Graph, usage: Usage) -> tuple[str, ...]:
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """The lines of a file of labels; empty ones at its end do not count."""
-    try:
-        text = read_file(path, "a text file, one label per line").decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not text in UTF-8", found=str(error)) from None
-    lines = [line.strip() for line in text.rstrip().splitlines()]
-    if not lines or not all(lines):
-        raise DataError(
-            f"{path} has a line without a label",
-            expected="one label per line",
-            found=f"line {lines.index('') + 1} empty" if lines else "an empty file",
-        )
-    return check_labels(lines)
+    """The labels of a file by class number, as :mod:`sdk.data.meaning.label_files` reads it."""
+    return check_labels(parse_labels(read_file(path, "a text file, one label per line"), path.name))
 
 
 def with_usage(graph: Graph, usage: Usage) -> Graph:

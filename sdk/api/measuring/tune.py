@@ -24,6 +24,8 @@ from sdk.board.description.records import Board
 from sdk.compress.board_form import specialise
 from sdk.compress.recipes import targets
 from sdk.compress.recipes.recipe import Recipe, Workshop, apply, split, to_int8
+from sdk.data.choosing import Chosen
+from sdk.data.for_model import data_for, open_sources
 from sdk.deploy.provision import instructions
 from sdk.deploy.provision.provisioning import prefer
 from sdk.deploy.session import Session, make_ready, open_connection
@@ -32,7 +34,6 @@ from sdk.errors import BoardError, DataError, ProvisionError, RemoteError
 from sdk.explain.tuning import Candidate, LeftOut, Tuned, choose
 from sdk.graph.dataset import Dataset
 from sdk.graph.on_host.convert import convert
-from sdk.graph.on_host.data import has_splits, load_dataset
 from sdk.graph.on_host.evaluate import predict, top1
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
@@ -77,6 +78,8 @@ class _Material:
     right: np.ndarray  # the label of each image to check on, else the original's answer
     correct: int  # that the original has right
     usage: Usage
+    chosen: Chosen
+    notes: tuple[str, ...]
 
 
 def tune_model(
@@ -153,6 +156,9 @@ def tune(board: str, source: PathLike, request: Tune, progress: Progress = silen
         chosen=best,
         release=release,
         package="" if request.keep is None else str(request.keep),
+        preprocess=material.chosen.preprocess.name,
+        preprocess_why=material.chosen.why,
+        notes=material.notes,
     )
 
 
@@ -175,17 +181,16 @@ def _material(source: PathLike, request: Tune, progress: Progress) -> _Material:
     data, check, samples = request.data, request.check, request.samples
     progress("convert", 0, 0)
     graph = convert(source)
-    shape = graph.tensors[graph.inputs[0]].shape[1:]
+    original = write_graph(graph)
     usage = usage_of(graph, preprocess=request.preprocess, labels=request.labels)
-    expected = usage.preprocess or Preprocess.parse("tf")
-    usage = replace(usage, preprocess=expected)
-
-    def load(path: PathLike, part: str | None) -> Dataset:
-        return load_dataset(path, input_shape=shape, preprocess=expected, split=part)
-
-    splits = has_splits(data)
-    learn = load(data, "train" if splits else None)
-    checked = load(check, None) if check is not None else load(data, "test") if splits else None
+    progress("read the data", 0, 0)
+    given = None if request.preprocess is None else Preprocess.parse(request.preprocess)
+    with data_for(original, usage, given=given) as opener:
+        found = open_sources(opener, data, check)
+    if found.chosen.source != "values":
+        usage = replace(usage, preprocess=found.chosen.preprocess)
+    learn, checked = found.learn, found.check
+    assert learn is not None  # of the data that were asked for
     wanted = min(samples or targets.SAMPLES, len(learn))
     hold_out = 0
     if checked is None:
@@ -199,7 +204,6 @@ def _material(source: PathLike, request: Tune, progress: Progress) -> _Material:
         kept, _ = split(learn, wanted, hold_out)
         rest = np.setdiff1d(learn.indices, kept.indices)
         checked = replace(learn, indices=rest).take(CHECK_IMAGES)
-    original = write_graph(graph)
     answers = top1(predict(original, checked.images(), progress=_step(progress, "check the original")))
     right = answers if checked.labels is None else checked.labels
     return _Material(
@@ -213,6 +217,8 @@ def _material(source: PathLike, request: Tune, progress: Progress) -> _Material:
         right,
         int(np.sum(answers == right)),
         usage,
+        found.chosen,
+        found.notes,
     )
 
 

@@ -287,11 +287,15 @@ class RemoteAgent:
         model: str,
         inputs: np.ndarray,
         *,
+        output: int = 0,
         threads: int = 1,
         kernel: str = "auto",
         progress: Progress | None = None,
     ) -> RemoteRun:
-        """Predicts on the board: ``model`` is a deployed name, ``inputs`` (n, ...) numbers. Sent in batches."""
+        """Predicts on the board: ``model`` is a deployed name, ``inputs`` (n, ...) numbers. Sent in batches.
+
+        ``output``: which of the model's outputs is answered, by its position.
+        """
         check_name(model)
         inputs = np.asarray(inputs)
         if inputs.ndim < 2 or len(inputs) == 0:
@@ -303,7 +307,7 @@ class RemoteAgent:
         for start in range(0, len(inputs), step):
             if progress is not None:
                 progress("run on the board", start, len(inputs))
-            runs.append(self._run_batch(model, inputs[start : start + step], threads, kernel))
+            runs.append(self._run_batch(model, inputs[start : start + step], output, threads, kernel))
         first = runs[0]
         if any(run.tflite_sha256 != first.tflite_sha256 for run in runs):
             raise RemoteError(f"{model} was replaced on the board while it ran", hint="Run it again.")
@@ -319,9 +323,9 @@ class RemoteAgent:
             threads=first.threads,
         )
 
-    def _run_batch(self, model: str, inputs: np.ndarray, threads: int, kernel: str) -> RemoteRun:
+    def _run_batch(self, model: str, inputs: np.ndarray, output: int, threads: int, kernel: str) -> RemoteRun:
         answer = self.call(
-            ["run", model, "--threads", str(threads), "--kernel", kernel],
+            ["run", model, "--threads", str(threads), "--kernel", kernel, "--output", str(output)],
             stdin=npy_bytes(inputs),
             timeout_seconds=RUN_SECONDS,
             max_output_bytes=MAX_LONG_ANSWER_BYTES,

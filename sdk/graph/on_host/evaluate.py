@@ -25,24 +25,44 @@ def predict(
     the agent on a board does. Raises :class:`ModelError` when the interpreter refuses the model or the images do not
     fit it.
     """
-    flips = _flips(tflite)
     with HostModel(tflite, threads=threads) as model:
-        shape, answer = model.inputs[0].shape[1:], model.outputs[0]
-        if images.shape[1:] != shape:
-            raise ModelError(
-                "the images do not fit the model",
-                expected="x".join(map(str, shape)),
-                found="x".join(map(str, images.shape[1:])),
-            )
-        outputs = []
-        for done, image in enumerate(images):
-            outputs.append(model.run_real(np.flip(image, flips)[None])[answer.name][0])
-            if progress:
-                progress(done + 1, len(images))
-    return np.stack(outputs) if outputs else np.empty((0, *answer.shape[1:]), np.float32)
+        return every_output(model, images, flips=flips_of(tflite), progress=progress)[0]
 
 
-def _flips(tflite: bytes) -> tuple[int, ...]:
+def every_output(
+    model: HostModel,
+    images: np.ndarray,
+    *,
+    flips: tuple[int, ...] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[np.ndarray, ...]:
+    """Every output of an open model in real values, (n, ...) each, from images (n, height, width, channels).
+
+    ``flips``: the axes of one image that are turned round first (:func:`flips_of`). Raises ModelError where the images
+    do not fit.
+    """
+    shape = model.inputs[0].shape[1:]
+    if images.shape[1:] != shape:
+        raise ModelError(
+            "the images do not fit the model",
+            expected="x".join(map(str, shape)),
+            found="x".join(map(str, images.shape[1:])),
+        )
+    found: list[list[np.ndarray]] = [[] for _ in model.outputs]
+    for done, image in enumerate(images):
+        answer = model.run_real(np.flip(image, flips)[None])
+        for kept, info in zip(found, model.outputs, strict=True):
+            values = answer[info.name]
+            kept.append(values[0] if values.ndim and len(values) == 1 else values)
+        if progress:
+            progress(done + 1, len(images))
+    return tuple(
+        np.stack(kept) if kept else np.empty((0, *info.shape[1:]), np.float32)
+        for kept, info in zip(found, model.outputs, strict=True)
+    )
+
+
+def flips_of(tflite: bytes) -> tuple[int, ...]:
     """The axes of one image (height, width, channels) that the model wants flipped."""
     if INPUT_METADATA.encode() not in tflite:  # most have none, and reading a graph takes time
         return ()

@@ -13,6 +13,7 @@ from device_agent.record.usage import Usage
 from device_agent.record.visible import visible
 from sdk.explain.run import Accuracy
 from sdk.package.inspection import Inspection
+from sdk.report.terminal.data import data_report as data_report
 from sdk.report.terminal.exports import exported as exported
 from sdk.report.terminal.exports import native_libraries as native_libraries
 from sdk.report.terminal.fleet import fleet_deployed as fleet_deployed
@@ -40,7 +41,7 @@ from sdk.report.terminal.services import service as service
 from sdk.report.terminal.services import service_removed as service_removed
 from sdk.report.terminal.services import services as services
 from sdk.report.terminal.tables import facts as _facts
-from sdk.report.terminal.tables import shape_text, short_name
+from sdk.report.terminal.tables import notes, shape_text, short_name
 from sdk.report.terminal.tables import table as _table
 from sdk.report.terminal.tuned import tuned as tuned
 from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, seconds_text
@@ -55,7 +56,7 @@ def converted(result: Any) -> RenderableType:
         f"{count_text(result.parameters)} parameters, {count_text(result.macs)} MACs, "
         f"{shape_text(result.input_shape)} -> {shape_text(result.output_shape)}"
     )
-    return Group(Text(line), *_used(result.usage), *_notes(result.notes))
+    return Group(Text(line), *_used(result.usage), *notes(result.notes))
 
 
 def packed(result: Any) -> RenderableType:
@@ -64,12 +65,7 @@ def packed(result: Any) -> RenderableType:
         f"{result.output}: {bytes_text(result.package_bytes)} from {bytes_text(result.tflite_bytes)} "
         f"({ratio_text(result.ratio)} smaller), {result.sections} sections, in {seconds_text(result.seconds)}"
     )
-    return Group(Text(line), *_used(result.usage), *_notes(result.notes))
-
-
-def _notes(notes: Sequence[str]) -> list[RenderableType]:
-    """A line for each."""
-    return [Text(f"note: {note}", style="yellow") for note in notes]
+    return Group(Text(line), *_used(result.usage), *notes(result.notes))
 
 
 def unpacked(result: Any) -> RenderableType:
@@ -108,7 +104,7 @@ def compressed(result: Any) -> RenderableType:
         ),
         _facts(("effort", _how(result)), ("accuracy", accuracy), *_reach(result.reach)),
         *parts,
-        *_notes(result.notes),
+        *notes(result.notes),
         stages(result.inspection),
     )
 
@@ -229,7 +225,7 @@ def deployed(result: Any) -> RenderableType:
             *(("not used", visible(note)) for note in result.notes),
             ("release", result.release),
         ),
-        *_notes(result.usage_notes),
+        *notes(result.usage_notes),
     )
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from device_agent.record.visible import visible
 from sdk.explain.gap import Gap
 from sdk.report.conditions import accounted_text, problems_of, work_text
-from sdk.report.terminal.tables import short_name, table
+from sdk.report.terminal.tables import notes, short_name, table
 from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, seconds_text, threads_text
 
 _BAR = 30
@@ -155,6 +155,7 @@ def evaluation(result: Any) -> RenderableType:
             f"{seconds_text(result.board_seconds / result.samples)} an inference on the board"
         )
     )
+    rows += notes(result.notes)
     return Group(*rows)
 
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich import box
+from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from device_agent.record.measurement import Measurement
+from device_agent.record.visible import visible
 from sdk.report.units import seconds_text
+
+#: Characters of a note that are shown.
+MAX_NOTE = 1000
 
 
 def table(title: str | None, *columns: str, tight: bool = False) -> Table:
@@ -54,3 +60,8 @@ def short_name(name: str, width: int = 14) -> str:
     """The end of a converter's long tensor name, which is where layers differ."""
     last = name.split(";")[0]
     return last if len(last) <= width else "…" + last[-(width - 1) :]
+
+
+def notes(found: Sequence[str]) -> list[RenderableType]:
+    """A line for each note; what strangers wrote in it, names of files and labels, is made visible."""
+    return [Text(f"note: {visible(note, most=MAX_NOTE)}", style="yellow") for note in found]

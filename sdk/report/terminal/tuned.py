@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sdk.explain.tuning import Candidate, Tuned
+from sdk.report.terminal.tables import notes
 from sdk.report.units import bytes_text, ratio_text, seconds_text
 
 
@@ -44,6 +45,7 @@ def tuned(result: Tuned) -> RenderableType:
     lines += [Text(f"not measured: {one.variant}: {one.reason}") for one in result.left_out]
     versions = dict.fromkeys(f"{c.runtime} {c.runtime_version}" for c in result.candidates)
     lines.append(Text(", ".join(versions), style="dim"))
+    lines += notes(result.notes)
     lines.append(Text(verdict(result), style="bold"))
     return Group(*lines)
 

@@ -11,7 +11,7 @@ from PIL import Image
 from device_agent.errors import DataError
 from device_agent.image.resize import fit
 from device_agent.record.preprocess import with_channels
-from sdk.graph.on_host.data import load_dataset
+from sdk.data.loading import load_dataset
 
 sides = st.integers(1, 200)
 
@@ -56,4 +56,4 @@ def test_grey_and_colour_become_what_pillow_makes_of_them():
 def test_a_box_that_ends_a_rounding_error_beyond_the_edge_is_no_error(tmp_path, height, width):
     Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(tmp_path / "a.png")
     for size in range(1, 120, 7):
-        load_dataset(tmp_path, input_shape=(size, 2 * size + 1, 3)).images()
+        load_dataset(tmp_path, input_shape=(size, 2 * size + 1, 3), preprocess="raw").images()

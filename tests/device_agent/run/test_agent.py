@@ -19,7 +19,7 @@ from device_agent.errors import AgentError, DataError, StoreError
 from device_agent.record.preprocess import PREPROCESS
 from device_agent.run.loaded import LoadedModel
 from device_agent.store.store import Store
-from sdk.graph.on_host.data import load_dataset
+from sdk.data.loading import load_dataset
 from sdk.graph.writer import write_graph
 from tests.device_agent.store.deploying import LABELS, deploy, package, revert
 from tests.device_agent.tiny_models import sum_and_difference, with_state

@@ -64,6 +64,7 @@ VERBS: dict[str, tuple[type, ...]] = {
     "report": (files.ShowRun,),
     "compare": (files.CompareRuns,),
     "export": (releases.Export,),
+    "data check": (files.CheckData,),
 }
 #: How a value is read: what is right with what it becomes, and what is wrong (None: everything is right).
 TEXTS: dict[Callable[[str], Any], tuple[str, Any, str | None]] = {
@@ -222,7 +223,7 @@ def test_two_options_of_one_name_that_differ_are_not_mixed_up():
         (releases.DeployFleet, "canry", r"did you mean plan=RolloutPlan\(canary=...\)"),
         (releases.Deploy, "max_latency", r"did you mean limits=CheckLimits\(inference_seconds=...\)"),
         (boards.Evaluate, "limt", "did you mean 'limit'"),
-        (boards.Evaluate, "sampels", "it takes host, .*split, limit"),
+        (boards.Evaluate, "zzz", "it takes host, .*split, limit"),
         (Compress, "target_size", "did you mean 'target_bytes'"),
     ],
 )

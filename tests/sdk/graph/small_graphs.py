@@ -98,7 +98,7 @@ def labelled(graph: Graph, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def labelled_noise(path: Path, graph: Graph, count: int) -> Dataset:
     """The data set of :func:`labelled`, kept at ``path``."""
-    from sdk.graph.on_host.data import load_dataset
+    from sdk.data.loading import load_dataset
 
     noise, answers = labelled(graph, count)
     np.savez(path, x=noise, y=answers)

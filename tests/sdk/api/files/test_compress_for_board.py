@@ -86,6 +86,7 @@ def test_pairs_survive_calibration_and_training(model: Path, data: Path, tmp_pat
     arguments = {
         "effort": effort,
         "data": data,
+        "preprocess": "tf",
         "sparsity": 0.8,
         "epochs": 4,
         "clusters": 16,
@@ -95,7 +96,9 @@ def test_pairs_survive_calibration_and_training(model: Path, data: Path, tmp_pat
     assert (made.block, made.form) == (2, "sparse")
     used = pairs(read_graph(decoded(tmp_path / "a.armlet").tflite))
     assert all((u.any(axis=1) == u.all(axis=1)).all() for u in used)
-    sdk.compress_model(model, tmp_path / "b.armlet", recipe=tmp_path / "r.toml", data=data, board="rpi4")
+    sdk.compress_model(
+        model, tmp_path / "b.armlet", recipe=tmp_path / "r.toml", data=data, preprocess="tf", board="rpi4"
+    )
     assert (tmp_path / "b.armlet").read_bytes() == (tmp_path / "a.armlet").read_bytes()
 
 
@@ -147,7 +150,13 @@ def test_int8_is_small_close_to_the_original_and_replayed_to_the_same_bytes(
     model: Path, data: Path, tmp_path: Path, board: str | None
 ) -> None:
     made = sdk.compress_model(
-        model, tmp_path / "a.armlet", data=data, int8=True, board=board, save_recipe=tmp_path / "r.toml"
+        model,
+        tmp_path / "a.armlet",
+        data=data,
+        preprocess="tf",
+        int8=True,
+        board=board,
+        save_recipe=tmp_path / "r.toml",
     )
     assert made.int8
     assert made.accuracy is not None
@@ -160,15 +169,19 @@ def test_int8_is_small_close_to_the_original_and_replayed_to_the_same_bytes(
     assert min(per_channel) > 1
     # Eight bits a weight are an upper bound: the symbols are Huffman coded.
     assert made.package_bytes < len(decoded(tmp_path / "a.armlet").tflite)
-    sdk.compress_model(model, tmp_path / "b.armlet", recipe=tmp_path / "r.toml", data=data, board=board)
+    sdk.compress_model(
+        model, tmp_path / "b.armlet", recipe=tmp_path / "r.toml", data=data, preprocess="tf", board=board
+    )
     assert (tmp_path / "b.armlet").read_bytes() == (tmp_path / "a.armlet").read_bytes()
 
 
 @pytest.mark.tensorflow
 def test_int8_says_whether_the_loss_that_was_allowed_is_kept(model: Path, data: Path, tmp_path: Path) -> None:
-    assert sdk.compress_model(model, tmp_path / "a.armlet", data=data, int8=True, max_loss=50.0).target_met
+    assert sdk.compress_model(
+        model, tmp_path / "a.armlet", data=data, preprocess="tf", int8=True, max_loss=50.0
+    ).target_met
     assert not sdk.compress_model(
-        model, tmp_path / "a.armlet", data=data, int8=True, sparsity=0.97, max_loss=0.0
+        model, tmp_path / "a.armlet", data=data, preprocess="tf", int8=True, sparsity=0.97, max_loss=0.0
     ).target_met
 
 
@@ -178,7 +191,11 @@ def test_int8_without_images_or_with_a_size_to_search_for_is_refused(
     with pytest.raises(DataError, match="images"):
         sdk.compress_model(model, tmp_path / "a.armlet", int8=True)
     with pytest.raises(ModelError, match="int8"):
-        sdk.compress_model(model, tmp_path / "a.armlet", data=data, int8=True, target_bytes=1000)
+        sdk.compress_model(
+            model, tmp_path / "a.armlet", data=data, preprocess="tf", int8=True, target_bytes=1000
+        )
     with pytest.raises(ModelError, match="int8"):
-        sdk.compress_model(model, tmp_path / "a.armlet", data=data, int8=True, effort="train")
+        sdk.compress_model(
+            model, tmp_path / "a.armlet", data=data, preprocess="tf", int8=True, effort="train"
+        )
     assert not (tmp_path / "a.armlet").exists()

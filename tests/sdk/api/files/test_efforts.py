@@ -10,8 +10,8 @@ import pytest
 
 from sdk.api.files.efforts import TRAINED_IMAGES, strongest
 from sdk.compress.recipes import budget
+from sdk.data.loading import load_dataset
 from sdk.graph.dataset import Dataset
-from sdk.graph.on_host.data import load_dataset
 from sdk.graph.records import Graph
 from tests.sdk.graph.small_graphs import small_network
 

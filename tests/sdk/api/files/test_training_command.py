@@ -47,7 +47,7 @@ def test_a_training_that_was_cut_goes_on_to_the_same_package(
 ) -> None:
     def train(name: str, **changes: float) -> bytes:
         settings = {"sparsity": 0.5, "clusters": 8, "epochs": 4, **changes}
-        sdk.compress_model(model, tmp_path / name, effort="train", data=data, **settings)
+        sdk.compress_model(model, tmp_path / name, effort="train", data=data, preprocess="tf", **settings)
         return (tmp_path / name).read_bytes()
 
     whole = train("whole.armlet")
@@ -81,7 +81,19 @@ def test_a_training_that_was_cut_goes_on_to_the_same_package(
 def command(model: Path, data: Path, output: Path, *more: str) -> list[str]:
     settings = ["--effort", "train", "--sparsity", "0.5", "--clusters", "8", *more]
     return [
-        *(sys.executable, "-m", "sdk.cli", "compress", str(model), "-o", str(output), "--data", str(data)),
+        *(
+            sys.executable,
+            "-m",
+            "sdk.cli",
+            "compress",
+            str(model),
+            "-o",
+            str(output),
+            "--data",
+            str(data),
+            "--preprocess",
+            "tf",
+        ),
         *settings,
     ]
 
@@ -155,6 +167,6 @@ def test_a_disk_that_is_full_ends_the_training_with_the_state_before_and_a_way_o
 
     monkeypatch.setattr(os, "fsync", full_after_a_while)
     with pytest.raises(sdk.ArmletError, match=r"(?s)No space left.*goes on from"):
-        sdk.compress_model(model, tmp_path / "a.armlet", effort="train", data=data, epochs=5)
+        sdk.compress_model(model, tmp_path / "a.armlet", effort="train", data=data, preprocess="tf", epochs=5)
     (saved,) = (tmp_path / "a.armlet.checkpoint").glob("*.npz")
     assert checkpoint.load(saved) is not None

@@ -76,8 +76,11 @@ def test_a_package_of_which_nothing_is_known_says_nothing(model, tmp_path):
 def test_images_that_were_calibrated_on_say_how_they_were_preprocessed(model, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), np.uint8)
     np.savez(tmp_path / "data.npz", x=images)
-    sdk.compress_model(model, tmp_path / "a.armlet", data=tmp_path / "data.npz")
-    assert stated(tmp_path / "a.armlet").preprocess.name == "tf"
+    with pytest.raises(DataError, match="not known what the network expects"):  # random images tell nothing
+        sdk.compress_model(model, tmp_path / "a.armlet", data=tmp_path / "data.npz")
+    made = sdk.compress_model(model, tmp_path / "a.armlet", data=tmp_path / "data.npz", preprocess="01")
+    assert stated(tmp_path / "a.armlet").preprocess.name == made.preprocess == "01"
+    assert made.preprocess_why == "as it was given"
 
 
 def test_a_mirrored_network_says_so_in_its_package(model, tmp_path):
@@ -96,7 +99,7 @@ def test_a_mirrored_network_says_so_in_its_package(model, tmp_path):
     [
         (b"one\n", "10 labels, one for each score; found 1"),
         (b"a\n\nb\n", "line 2 empty"),
-        (b"\xff\xfe", "UTF-8"),
+        (b"\xff\xe9", "UTF-8"),
     ],
 )
 def test_labels_that_are_not_those_of_the_model_are_refused_and_nothing_is_written(

@@ -171,7 +171,19 @@ def test_eval_counts_the_same_answers_on_host_and_board(
     data = private_board / "data.npz"
     pixels = rng.integers(0, 256, (40, 64, 64, 3), np.uint8)
     np.savez(data, x=pixels, y=rng.integers(0, 10, 40))
-    arguments = ["eval", "--board", "local", str(models[1]), "--data", str(data), "--limit", "30", "--json"]
+    arguments = [
+        "eval",
+        "--board",
+        "local",
+        str(models[1]),
+        "--data",
+        str(data),
+        "--limit",
+        "30",
+        "--preprocess",
+        "tf",
+        "--json",
+    ]
     assert main(arguments) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["samples"] == 30

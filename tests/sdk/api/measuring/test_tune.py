@@ -109,7 +109,20 @@ def test_on_the_local_board_every_runtime_and_thread_count_is_measured_and_the_b
         pytest.skip("ai-edge-litert is not in the cache: run `sdk board fetch local --all-runtimes`")
     only = [] if usable >= set(wheels.RUNTIMES) else ["--runtime", "ai-edge-litert"]
     kept, package = tmp_path / "tuned.json", tmp_path / "best.armlet"
-    arguments = [model, "--data", data, "--max-loss", 5, "--threads", "1,2", "--seconds", 3, *only]
+    arguments = [
+        model,
+        "--data",
+        data,
+        "--preprocess",
+        "tf",
+        "--max-loss",
+        5,
+        "--threads",
+        "1,2",
+        "--seconds",
+        3,
+        *only,
+    ]
     found = answer(capsys, "tune", *ON_LOCAL, *arguments, "--inferences", 30, "-o", kept, "--keep", package)
     tuned = Tuned.from_json(json.loads(kept.read_text()))
     assert json.loads(json.dumps(tuned.to_json())) == found
@@ -154,11 +167,38 @@ def test_a_dry_run_leaves_nothing_on_the_board(
     if "ai-edge-litert" not in runtimes():
         pytest.skip("ai-edge-litert is not in the cache: run `sdk board fetch local --all-runtimes`")
     fast = ["--threads", 1, "--seconds", 0.1, "--inferences", 9, "--runtime", "ai-edge-litert"]
-    found = answer(capsys, "tune", *ON_LOCAL, model, "--data", data, "--max-loss", 5, *fast, "--no-deploy")
+    found = answer(
+        capsys,
+        "tune",
+        *ON_LOCAL,
+        model,
+        "--data",
+        data,
+        "--preprocess",
+        "tf",
+        "--max-loss",
+        5,
+        *fast,
+        "--no-deploy",
+    )
     assert found["release"] == ""
     assert answer(capsys, "status", *ON_LOCAL)["slots"] == []
     assert (
-        main(["tune", *ON_LOCAL, str(model), "--data", str(data), "--max-loss", "-200", *map(str, fast)]) == 2
+        main(
+            [
+                "tune",
+                *ON_LOCAL,
+                str(model),
+                "--data",
+                str(data),
+                "--preprocess",
+                "tf",
+                "--max-loss",
+                "-200",
+                *map(str, fast),
+            ]
+        )
+        == 2
     )
     assert "no variant keeps the accuracy" in capsys.readouterr().err
     assert answer(capsys, "status", *ON_LOCAL)["slots"] == []
@@ -175,6 +215,8 @@ def test_too_few_images_are_refused_before_a_board_is_asked(
         str(model),
         "--data",
         str(tmp_path / "few.npz"),
+        "--preprocess",
+        "tf",
         "--max-loss",
         "1",
     ]

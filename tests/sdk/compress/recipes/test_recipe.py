@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from sdk.compress.recipes.recipe import Recipe, apply, split
+from sdk.data.loading import load_dataset
 from sdk.errors import DataError, ModelError
 from sdk.graph.dataset import Dataset
-from sdk.graph.on_host.data import load_dataset
 from sdk.graph.writer import write_graph
 from tests.sdk.graph.small_graphs import small_network
 

@@ -9,9 +9,9 @@ import pytest
 
 from sdk.compress.recipes.recipe import Recipe, apply
 from sdk.compress.recipes.targets import Settings, TargetResult, compress, replay
+from sdk.data.loading import load_dataset
 from sdk.errors import DataError, ModelError
 from sdk.graph.dataset import Dataset
-from sdk.graph.on_host.data import load_dataset
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from sdk.package import pack

@@ -12,8 +12,8 @@ from sdk.compress.recipes.recipe import Recipe, apply
 from sdk.compress.recipes.targets import Settings, compress
 from sdk.compress.rewrite.low_rank import candidates, factorise, factors, winning_rank
 from sdk.compress.solve.layer import entropy_bits
+from sdk.data.loading import load_dataset
 from sdk.errors import ModelError
-from sdk.graph.on_host.data import load_dataset
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from sdk.package import pack

@@ -18,7 +18,7 @@ from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
 from tests.sdk.graph.small_graphs import small_network
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 #: What stands beside the sources of a package, and is none of it.
 NOT_SHIPPED = {"__pycache__"}
 

@@ -1,0 +1,236 @@
+"""Samples in an ``.npz`` or ``.npy``: which array holds images and which labels, and what their numbers mean."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdk.data.meaning.class_names import SORTED, check_numbers, match_classes
+from sdk.data.meaning.stored_values import StoredForm, stored_form
+from sdk.data.picture_files import fit_picture
+from sdk.data.wanted import Wanted
+from sdk.errors import DataError
+from sdk.graph.dataset import Dataset
+
+IMAGE_NAMES = ("x", "images", "image", "imgs", "data", "inputs", "input", "features", "pixels", "samples")
+LABEL_NAMES = ("y", "labels", "label", "targets", "target", "classes", "class", "outputs")
+SPLIT_NAMES = {
+    "train": ("train", "training", "tr"),
+    "test": ("test", "testing", "te", "val", "valid", "validation"),
+}
+_UNREADABLE = (ValueError, TypeError, OSError, zipfile.BadZipFile, EOFError, KeyError)
+
+
+def open_arrays(path: Path) -> Mapping[str, Any]:
+    """The arrays of an archive, each read when it is looked up. Raises DataError."""
+    try:
+        found = np.load(path, allow_pickle=False)
+        return {"x": found} if isinstance(found, np.ndarray) else found
+    except (*_UNREADABLE, AttributeError) as error:
+        raise DataError(
+            f"{path} is not a readable .npz", expected="an .npz of numpy", found=str(error)
+        ) from error
+
+
+def array_name(arrays: Mapping[str, Any], names: Sequence[str], split: str | None) -> str | None:
+    """The array that one of these names and the split mean, such as ``X_train`` or ``train_images``; None for none."""
+    wanted: list[str] = []
+    for name in names:
+        if split is None:
+            wanted.append(name)
+            continue
+        for part in SPLIT_NAMES[split]:
+            wanted += [f"{name}_{part}", f"{part}_{name}", f"{name}{part}", f"{part}{name}"]
+    by_name = {key.casefold(): key for key in reversed(list(arrays))}
+    return next((by_name[name] for name in wanted if name in by_name), None)
+
+
+def dataset_of_arrays(path: Path, wanted: Wanted, split: str | None) -> Dataset:
+    """The images of an archive, and their classes where it has some. Raises DataError."""
+    arrays, shape = open_arrays(path), wanted.shape
+    notes: list[str] = []
+    image_key, label_key = _keys(path, arrays, split, notes)
+    try:
+        images = arrays[image_key]
+        raw = None if label_key is None else arrays[label_key]
+    except _UNREADABLE as error:
+        raise DataError(
+            f"{path} cannot be read",
+            expected="plain numeric arrays",
+            found=str(error),
+            hint="Arrays of Python objects are refused, because reading them runs code: store numbers or text.",
+        ) from error
+    if images.ndim < 2 or images.dtype.kind not in "uifb" or len(images) == 0:
+        raise DataError(
+            f"array {image_key!r} of {path} holds no images",
+            expected="numbers of shape (samples, height, width[, channels])",
+            found=f"{images.dtype} {images.shape}",
+        )
+    images = _channels_last(images, shape, notes)
+    classes = None if raw is None else _classes(raw, str(label_key), len(images), wanted, notes)
+    form = stored_form(images, shape[-1] if len(shape) == 3 else 0)
+    if len(shape) != 3 and images.dtype != np.uint8:
+        form = StoredForm("values", "", None)  # features, not pixels
+    if form.told:
+        notes.append(f"{image_key}: {form.told}")
+    _fitted(images[0], wanted, image_key, form)  # fails here, by name, and not in the middle of a run
+    return Dataset(
+        name=path.stem,
+        input_shape=shape,
+        preprocess=wanted.preprocess,
+        load=lambda index: _fitted(images[index], wanted, image_key, form),
+        source_digest=lambda index: hashlib.sha256(np.ascontiguousarray(images[index]).tobytes()).digest(),
+        indices=np.arange(len(images)),
+        all_labels=classes,
+        notes=tuple(notes),
+        order_is_certain=not any(SORTED in note for note in notes),
+        are_pixels=form.pixels is not None,
+        source_name=lambda index: f"{path.name} {image_key}[{index}]",
+    )
+
+
+def shape_of_samples(path: Path, split: str | None) -> tuple[int, ...]:
+    """The shape of one sample as it is stored, an image as (height, width, channels). Raises DataError."""
+    arrays = open_arrays(path)
+    shape = tuple(int(n) for n in arrays[_keys(path, arrays, split, [])[0]].shape[1:])
+    if len(shape) == 2:
+        return (*shape, 1)
+    if len(shape) == 3 and shape[0] in (1, 3) and shape[2] not in (1, 3, 4):
+        return (*shape[1:], shape[0])
+    return (*shape[:2], 3) if len(shape) == 3 and shape[2] == 4 else shape
+
+
+def _keys(
+    path: Path, arrays: Mapping[str, Any], split: str | None, notes: list[str]
+) -> tuple[str, str | None]:
+    """The names of images and labels. Raises DataError where the images are not to be found."""
+    has_parts = any(array_name(arrays, IMAGE_NAMES, part) for part in SPLIT_NAMES)
+    part = (split or "train") if has_parts else None
+    if part is None and split is not None:
+        raise DataError(
+            f"{path} has no split {split!r}", expected=f"an array 'x_{split}'", found=names_of(arrays)
+        )
+    image_key = array_name(arrays, IMAGE_NAMES, part)
+    if image_key is None and split is None and has_parts:
+        part = "test"
+        image_key = array_name(arrays, IMAGE_NAMES, part)
+    label_key = array_name(arrays, LABEL_NAMES, part)
+    if image_key is None and split is None:
+        keys = list(arrays)
+        large = [key for key in keys if np.ndim(arrays[key]) >= 3]
+        if len(large) == 1:
+            image_key = large[0]
+            small = [
+                key
+                for key in keys
+                if key != image_key and len(np.atleast_1d(arrays[key])) == len(arrays[image_key])
+            ]
+            label_key = label_key or (small[0] if len(small) == 1 else None)
+            notes.append(
+                f"array {image_key!r} is taken as images"
+                + (f", {label_key!r} as labels" if label_key else "")
+            )
+    if image_key is None:
+        raise DataError(
+            f"{path} has no images",
+            expected="an array 'x' or 'images' (or 'x_train', 'x_test')",
+            found=names_of(arrays),
+        )
+    return image_key, label_key
+
+
+def names_of(arrays: Mapping[str, Any]) -> str:
+    """The names of the arrays, for an error."""
+    return ", ".join(sorted(arrays)) or "no arrays"
+
+
+def _channels_last(images: np.ndarray, shape: tuple[int, ...], notes: list[str]) -> np.ndarray:
+    """Images (n, height, width[, channels]); those of other tools have their channels in front."""
+    if (
+        images.ndim == 4
+        and len(shape) == 3
+        and images.shape[1] in (1, 3)
+        and images.shape[3] not in (1, 3, 4)
+    ):
+        notes.append(f"channels come first in {images.shape[1:]}: they are moved to the end")
+        return np.moveaxis(images, 1, -1)
+    if images.ndim == 4 and len(shape) == 3 and images.shape[3] == 4 and shape[2] != 4:
+        notes.append("the fourth channel, transparency, is left out")
+        return images[..., :3]
+    return images
+
+
+def _classes(raw: np.ndarray, key: str, count: int, wanted: Wanted, notes: list[str]) -> np.ndarray:
+    """Class numbers (n,) int64 of an array of labels. Raises DataError for what is none."""
+    if raw.ndim == 2 and raw.shape[1] > 1 and len(raw) == count:
+        raw = _from_one_hot(raw, key, notes)
+    raw = raw.reshape(-1)
+    if raw.size != count:
+        raise DataError(
+            f"array {key!r} has another number of labels than there are images",
+            expected=f"{count} labels",
+            found=str(raw.size),
+        )
+    if raw.dtype.kind in "US":
+        words = [word.decode("utf-8", "replace") if isinstance(word, bytes) else str(word) for word in raw]
+        names = sorted(set(words))
+        match = match_classes(names, labels=wanted.labels, scores=wanted.scores, what=f"names in {key!r}")
+        notes.append(match.how)
+        number_of = dict(zip(names, match.numbers, strict=True))
+        return np.array([number_of[word] for word in words], np.int64)
+    whole = _whole_numbers(raw, key)
+    notes.append(check_numbers(whole.tolist(), len(wanted.labels) or wanted.scores, f"labels in {key!r}"))
+    return whole
+
+
+def _whole_numbers(raw: np.ndarray, key: str) -> np.ndarray:
+    if raw.dtype.kind not in "iubf":
+        raise DataError(
+            f"array {key!r} holds no labels", expected="class numbers or names", found=str(raw.dtype)
+        )
+    with np.errstate(invalid="ignore"):
+        wrong = ~np.isfinite(raw) if raw.dtype.kind == "f" else np.zeros(raw.shape, bool)
+        if raw.dtype.kind == "f" and not wrong.any():
+            wrong = raw != np.rint(raw)
+    if wrong.any():
+        raise DataError(
+            f"array {key!r} holds labels that are no class numbers",
+            expected="whole numbers from 0",
+            found=f"{int(wrong.sum())} of {raw.size} that are not, such as {raw[wrong][0]} at {int(np.argmax(wrong))}",
+            hint="Leave these samples out, or mend their labels.",
+        )
+    return raw.astype(np.int64)
+
+
+def _from_one_hot(raw: np.ndarray, key: str, notes: list[str]) -> np.ndarray:
+    if raw.dtype.kind in "uifb" and np.all((raw == 0) | (raw == 1)) and np.all(raw.sum(axis=1) == 1):
+        notes.append(f"labels in {key!r} are rows with a 1 at their class")
+        return np.argmax(raw, axis=1)
+    raise DataError(
+        f"array {key!r} holds no class for each image",
+        expected="one number per image, or a row with one 1",
+        found=f"{raw.dtype} {raw.shape}",
+    )
+
+
+def _fitted(sample: np.ndarray, wanted: Wanted, key: str, form: StoredForm) -> np.ndarray:
+    """One array as a network input: as it is, with a channel axis added, or as an image that is resized."""
+    shape = wanted.shape
+    values = sample if form.pixels is None else form.pixels(sample)
+    if values.shape == shape or (values.size == np.prod(shape) and values.ndim != len(shape)):
+        return values.reshape(shape)
+    is_image = form.pixels is not None and (
+        values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (1, 3))
+    )
+    if not is_image or len(shape) != 3 or shape[2] not in (1, 3):
+        raise DataError(
+            f"array {key!r} does not fit the network",
+            expected="samples of " + "x".join(map(str, shape)) + ", or images of pixels, which are resized",
+            found=f"{sample.dtype} " + "x".join(map(str, sample.shape)),
+        )
+    return fit_picture(values, shape, wanted.fit)

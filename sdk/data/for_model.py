@@ -1,0 +1,142 @@
+"""The data for one model: classes by its labels, pixels as it takes them, and a word on how each was found."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from device_agent.record.preprocess import Preprocess
+from device_agent.record.task import CROP
+from device_agent.record.usage import Usage
+from sdk.data.choosing import AS_THEY_ARE, Chosen, choose_preprocess
+from sdk.data.duplicates import first_of_each, without_shared
+from sdk.data.loading import has_splits, load_dataset
+from sdk.data.meaning.class_order import check_order
+from sdk.data.meaning.model_facts import facts_of
+from sdk.errors import DataError, ModelError
+from sdk.graph.dataset import Dataset
+from sdk.graph.on_host.evaluate import every_output, flips_of
+from sdk.graph.on_host.host_model import HostModel
+from sdk.graph.reader import read_graph
+from sdk.graph.records import Graph
+
+#: Images on which the order of classes is held against the model's answers.
+_ORDER_CHECKED_ON = 128
+
+
+@dataclass(frozen=True)
+class DataFor:
+    """A data set as a model takes it. ``notes``: all that was found, passed over and chosen, a sentence each."""
+
+    dataset: Dataset
+    chosen: Chosen
+    notes: tuple[str, ...]
+
+
+class DataOpener:
+    """Opens data for one model, which runs on the host meanwhile. ``facts``: what the model takes and gives.
+
+    ``stated``: how it is used by its package, its metadata or the user's ``labels``; ``given``: a preprocessing that
+    is not questioned.
+    """
+
+    def __init__(self, model: HostModel, tflite: bytes, stated: Usage, given: Preprocess | None) -> None:
+        self.facts = facts_of(model.inputs, model.outputs, _graph(tflite), stated)
+        self._model, self._flips = model, flips_of(tflite)
+        self._stated, self._given = stated, given
+        self._chosen: Chosen | None = None
+
+    def open(
+        self, path: str | os.PathLike[str], *, split: str | None = None, limit: int | None = None
+    ) -> DataFor:
+        """The data at ``path``; every later source gets the preprocessing of the first. Raises DataError."""
+        labels = self._stated.labels
+        scores = self.facts.scores
+        dataset = load_dataset(
+            path,
+            input_shape=self.facts.input_shape,
+            preprocess=AS_THEY_ARE,
+            split=split,
+            limit=limit,
+            labels=labels if len(labels) == scores else (),
+            scores=scores,
+            fit=self._stated.fit or CROP,
+        )
+        chosen = self._chosen
+        if chosen is None or (chosen.source == "values") != (not dataset.are_pixels):
+            chosen = choose_preprocess(
+                self.facts, dataset, self._answer, given=self._given, stated=self._stated.preprocess
+            )
+            self._chosen = self._chosen or chosen
+        used = replace(dataset, preprocess=chosen.preprocess, input_dtype=self.facts.input_dtype)
+        used.images([0])  # fails here, by name, where pixels and input do not go together
+        if used.labels is not None and scores is not None and chosen.source != "labels":
+            some = used.take(_ORDER_CHECKED_ON)
+            check_order([self._answer(some.images())], np.asarray(some.labels))
+        outputs = self.facts.told()
+        notes = (*dataset.notes, *([outputs] if outputs else []), f"preprocessing {chosen.told()}")
+        return DataFor(used, chosen, notes)
+
+    def _answer(self, images: np.ndarray) -> np.ndarray:
+        position = self.facts.score_output
+        if position is None:
+            raise DataError("the model gives no scores of classes")
+        found = every_output(self._model, images, flips=self._flips)
+        return found[position].reshape(len(images), -1)
+
+
+@contextmanager
+def data_for(tflite: bytes, stated: Usage, *, given: Preprocess | None = None) -> Iterator[DataOpener]:
+    """Opens data for a model while it runs on the host. Raises ModelError where it does not run."""
+    with HostModel(tflite) as model:
+        yield DataOpener(model, tflite, stated, given)
+
+
+def _graph(tflite: bytes) -> Graph | None:
+    try:
+        return read_graph(tflite)
+    except ModelError:
+        return None
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a network learns from and is checked on, apart; None where there is none. ``notes`` of both."""
+
+    learn: Dataset | None
+    check: Dataset | None
+    chosen: Chosen
+    notes: tuple[str, ...]
+
+
+def open_sources(
+    opener: DataOpener, data: str | os.PathLike[str] | None, check: str | os.PathLike[str] | None
+) -> Sources:
+    """``data`` to learn from and ``check`` to check on: where that is None, the test split of ``data``, if it has one.
+
+    Raises DataError, also where there is neither.
+    """
+    splits = data is not None and has_splits(data)
+    learn = None if data is None else opener.open(data, split="train" if splits else None)
+    checked = None
+    if check is not None:
+        checked = opener.open(check)
+    elif data is not None and splits:
+        checked = opener.open(data, split="test")
+    found = [one for one in (learn, checked) if one is not None]
+    if not found:
+        raise DataError("there are no data", expected="images to learn from or to check on")
+    told = [note for one in found for note in one.notes]
+    learned = None if learn is None else learn.dataset
+    kept = None if checked is None else checked.dataset
+    if learned is not None:
+        learned, note = first_of_each(learned)
+        told.append(note)
+        if kept is not None:
+            kept, note = without_shared(learned, kept)
+            told.append(note)
+    return Sources(learned, kept, found[0].chosen, tuple(dict.fromkeys(filter(None, told))))
