@@ -9,7 +9,7 @@ Each function does what the command of that name does and returns a record. Name
 used, so that ``import sdk`` stays quick and imports no TensorFlow.
 
 May import: device_agent.errors, sdk.api.boards, sdk.api.files, sdk.api.measuring, sdk.board, sdk.board.description,
-sdk.graph.
+sdk.data, sdk.graph.
 """
 
 from __future__ import annotations
