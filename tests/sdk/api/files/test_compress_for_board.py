@@ -123,7 +123,8 @@ def test_the_agent_flips_the_image_that_a_mirrored_package_wants_flipped(model: 
     np.testing.assert_allclose(predict((tmp_path / "alone.tflite").read_bytes(), batch), expected, atol=1e-5)
     golden = golden_pair(mirrored.read_bytes())
     with LoadedModel.load(mirrored) as agent:
-        np.testing.assert_allclose(agent.predict(golden.inputs), golden.outputs, atol=golden.tolerance)
+        for case, answer in zip(golden.inputs[0], golden.outputs[0], strict=True):  # as the graph takes them
+            np.testing.assert_allclose(agent.model.run(case), answer, atol=golden.limits[0].largest)
 
 
 def test_a_mirrored_tflite_that_is_packed_as_it_is_says_so_too(model: Path, tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def status(runtime: str | None, *slots: Any) -> SimpleNamespace:
 def slot(*history: tuple[str, str]) -> SimpleNamespace:
     return SimpleNamespace(
         name="net",
+        called="net",
         current="b" * 64,
         trial=None,
         history=[SimpleNamespace(event=e, when="2026-01-02 03:04", reason=r) for e, r in history],
