@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from sdk.api.values import PathLike
 from sdk.board.ssh import signing
 from sdk.deploy.provision.provisioning import prefer
 from sdk.deploy.session import open_session
-from sdk.errors import ModelError
+from sdk.errors import ModelError, UnsupportedOperator
 from sdk.graph.on_host.convert import is_tflite, tflite_bytes
 from sdk.graph.reader import read_graph
 from sdk.graph.writer import write_graph
@@ -127,7 +128,8 @@ def package_with_notes(
     # A .tflite goes as it is, whatever is in it; what a converter wrote goes as `sdk convert` writes it.
     tflite = tflite_bytes(path, input_shape=packing.input_shape)
     if not is_tflite(path):
-        tflite = write_graph(read_graph(tflite))
+        with contextlib.suppress(UnsupportedOperator):
+            tflite = write_graph(read_graph(tflite))
     own, graph = name_of(path), readable_part(tflite)
     usage = usage_of(
         graph,

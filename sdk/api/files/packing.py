@@ -25,9 +25,10 @@ from sdk.api.files.usage import (
 from sdk.api.results import Converted, Packed, UnpackedFile, ZooModel
 from sdk.api.values import PathLike
 from sdk.deploy.provision import kernel as kernel_builder
-from sdk.errors import ModelError
+from sdk.errors import ModelError, UnsupportedOperator
 from sdk.explain import theory
-from sdk.graph.on_host.convert import convert, from_keras
+from sdk.graph.on_host.convert import from_keras, tflite_bytes
+from sdk.graph.on_host.input_size import closed
 from sdk.graph.reader import read_graph, read_subgraphs
 from sdk.graph.records import Graph
 from sdk.graph.schema import FILE_IDENTIFIER
@@ -66,14 +67,26 @@ def convert_model(
     """
     request = build(Convert, options, function="convert_model")
     progress("convert", 0, 0)
-    graph = convert(source, input_shape=request.input_shape)
-    usage = usage_of(
-        graph,
-        preprocess=request.preprocess,
-        labels=request.labels,
-        task=request.task,
-        fit=request.fit,
-    )
+    tflite = tflite_bytes(Path(source), input_shape=request.input_shape)
+    said: dict[str, Any] = {
+        "preprocess": request.preprocess,
+        "labels": request.labels,
+        "task": request.task,
+        "fit": request.fit,
+    }
+    try:
+        graph = read_graph(tflite)
+        if request.input_shape is not None:
+            graph = closed(graph)  # the shapes inside are still those of the file
+    except UnsupportedOperator as error:  # converted all the same; nothing can be written into it here
+        if any(value is not None for value in said.values()):
+            raise ModelError(
+                f"{source} is converted, but how it is used cannot be written into it: {error.what}",
+                expected="a model of one subgraph, or no such option",
+                hint="Say it to `sdk pack` or `sdk deploy` instead.",
+            ) from error
+        return _write_tflite(tflite, read_subgraphs(tflite)[0], str(source), Path(output))
+    usage = usage_of(graph, **said)
     notes = usage_notes(graph, usage)
     graph = with_usage(graph, usage)
     return replace(_write_graph(graph, str(source), Path(output)), notes=notes, usage=usage)
@@ -281,7 +294,10 @@ def write_zoo_model(
 
 
 def _write_graph(graph: Graph, source: str, output: Path) -> Converted:
-    data = write_graph(graph)
+    return _write_tflite(write_graph(graph), graph, source, output)
+
+
+def _write_tflite(data: bytes, graph: Graph, source: str, output: Path) -> Converted:
     write_file(output, data)
     return Converted(
         source=source,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 from sdk.errors import ModelError
 from sdk.graph.on_host.input_shapes import Shapes, with_input_shapes
+from sdk.graph.on_host.input_size import closed
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph, Signature
 from sdk.graph.schema import FILE_IDENTIFIER
@@ -23,6 +25,10 @@ from sdk.graph.writer import write_graph
 from sdk.tools.system.quiet import quiet_tensorflow
 
 BATCH = 1
+#: What TensorFlow says where a variable that a model writes to would become a constant.
+_WRITTEN_VARIABLE = re.compile(
+    r"Input 0 of node (\S+)/Assign\w*VariableOp\S* was passed .* incompatible with expected resource"
+)
 _READABLE = "a .keras or .h5 file, a SavedModel folder or a .tflite file"
 
 
@@ -34,7 +40,10 @@ def convert(path: str | os.PathLike[str], *, input_shape: Shapes | None = None) 
     Raises :class:`ModelError` when there is no such file, when it is of another kind, or when it is broken.
     """
     path = Path(path)
-    return read_graph(tflite_bytes(path, input_shape=input_shape))
+    graph = read_graph(tflite_bytes(path, input_shape=input_shape))
+    if input_shape is not None and is_tflite(path):
+        return closed(graph)  # the shapes inside are still those of the file
+    return graph
 
 
 def tflite_bytes(path: Path, *, input_shape: Shapes | None = None) -> bytes:
@@ -173,8 +182,21 @@ def _run_converter(function: Any, name: str) -> bytes:
 
     try:
         # Frozen first: the converter otherwise leaves some variables as resources and folds nothing into them.
-        frozen = convert_variables_to_constants_v2(function)
+        try:
+            frozen = convert_variables_to_constants_v2(function)
+        except ValueError as error:
+            written = _WRITTEN_VARIABLE.search(str(error))
+            if written is None:
+                raise
+            raise ModelError(
+                f"{name} keeps a state of its own, which the converter does not carry over",
+                expected="layers without a state between calls",
+                found=f"a variable that is written to: {written.group(1)}",
+                hint="Build the layer with stateful=False, or make its state an input and an output of the model.",
+            ) from error
         return bytes(tf.lite.TFLiteConverter.from_concrete_functions([frozen]).convert())
+    except ModelError:
+        raise
     except Exception as error:  # the converter raises its own ConverterError and plain RuntimeErrors
         raise ModelError(
             f"TensorFlow could not convert {name}",

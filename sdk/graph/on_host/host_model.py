@@ -32,7 +32,7 @@ RUN_SECONDS = 120.0
 #: Of the machine's memory, the share that the process may address.
 MEMORY_SHARE = 0.75
 #: An answer's line has at most this many bytes, and its arrays together.
-MAX_LINE_BYTES = 1 << 20
+MAX_LINE_BYTES = 1 << 24
 MAX_ARRAY_BYTES = 1 << 31
 READ_BYTES = 1 << 20
 #: The process may always address this many bytes.
@@ -79,6 +79,10 @@ class HostModel:
             raise
         self.inputs = tuple(_info(one) for one in answer["inputs"])
         self.outputs = tuple(_info(one) for one in answer["outputs"])
+        #: Without delegates the shape of every tensor of the first subgraph, by number.
+        self.tensor_shapes = {
+            int(number): tuple(int(n) for n in shape) for number, shape in answer["tensors"]
+        }
         #: Of each input, its shape with -1 where the model leaves a dimension open; () where it says nothing of that.
         self.open_shapes = tuple(tuple(int(n) for n in one) for one in answer["open"])
 

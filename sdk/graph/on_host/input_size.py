@@ -5,12 +5,13 @@ Which shapes follow from the new input is asked of the TFLite interpreter, which
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from sdk.errors import ModelError
+from sdk.graph.on_host.host_model import HostModel
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
-from sdk.tools.system.quiet import quiet
 
 
 def at_size(graph: Graph, height: int, width: int) -> Graph:
@@ -29,23 +30,14 @@ def at_size(graph: Graph, height: int, width: int) -> Graph:
     wanted = (1, height, width, entry.shape[3])
     if entry.shape == wanted:
         return graph
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
     try:
-        with quiet(2):
-            interpreter = Interpreter(
-                model_content=write_graph(graph),
-                # A delegate takes operators out of the graph, and shapes with them.
-                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            )
-            interpreter.resize_tensor_input(graph.inputs[0], wanted)
-            interpreter.allocate_tensors()
-            found = {d["index"]: tuple(int(n) for n in d["shape"]) for d in interpreter.get_tensor_details()}
-    except (ValueError, RuntimeError) as error:
+        with HostModel(write_graph(graph), delegates=False, shapes={graph.inputs[0]: wanted}) as model:
+            found = model.tensor_shapes
+    except ModelError as error:
         raise ModelError(
             f"the network cannot take images of {height}x{width}",
             expected=f"{entry.shape[1]}x{entry.shape[2]}, which its weights or pools are made for",
-            found=str(error).strip().splitlines()[0],
+            found=error.found,
             hint="Networks that end in a mean over space take any size.",
         ) from error
     before = [graph.tensors[i].shape for i in graph.outputs]
@@ -56,8 +48,21 @@ def at_size(graph: Graph, height: int, width: int) -> Graph:
             expected=f"outputs {before}",
             found=f"outputs {after}",
         )
+    return with_shapes(graph, found)
+
+
+def with_shapes(graph: Graph, shapes: Mapping[int, tuple[int, ...]]) -> Graph:
+    """The graph with the shapes, by number, of the tensors that it computes; none of them is open."""
     tensors = tuple(
-        tensor if tensor.data is not None else replace(tensor, shape=found[number], shape_signature=None)
+        tensor
+        if tensor.data is not None
+        else replace(tensor, shape=shapes.get(number, tensor.shape), shape_signature=None)
         for number, tensor in enumerate(graph.tensors)
     )
     return replace(graph, tensors=tensors)
+
+
+def closed(graph: Graph) -> Graph:
+    """The graph with every shape as the runtime works it out from those of its inputs. Raises ModelError."""
+    with HostModel(write_graph(graph), delegates=False) as model:
+        return with_shapes(graph, model.tensor_shapes)

@@ -81,8 +81,16 @@ class _Loaded:
         return {
             "inputs": [[i.name, list(i.shape), _code(i.dtype), i.scale, i.zero_point] for i in inputs],
             "outputs": [[o.name, list(o.shape), _code(o.dtype), o.scale, o.zero_point] for o in outputs],
+            "tensors": self._tensor_shapes(),
             "open": [[int(n) for n in detail["shape_signature"]] for detail in details],
         }
+
+    def _tensor_shapes(self) -> list[list[Any]]:
+        """Number and shape of every tensor; a delegate takes operators out of the graph, and shapes with them."""
+        if self.options["delegates"]:
+            return []
+        details = self.interpreter.get_tensor_details()
+        return [[int(d["index"]), [int(n) for n in d["shape"]]] for d in details]
 
     def run(self, arrays: list[np.ndarray], reset: bool) -> list[np.ndarray]:
         if reset and not self.fresh:
