@@ -90,7 +90,7 @@ def compress(
         used = Recipe.from_toml(text)
         made = targets.replay(work.graph, used, work.learn, progress, check=work.check)
     else:
-        request = _able(work, request)
+        request = _able(work.graph, request)
         settings, why = _settings(work, request, progress)
         if settings.effort == "train" and work.learn is not None:
             kept = _checkpoints(settings, Path(output), work.original, work.learn)
@@ -154,6 +154,8 @@ def _opened(source: PathLike, request: Compress, progress: Progress) -> _Work:
     """What the request names, read. Raises ModelError, DataError and BoardError."""
     progress("convert", 0, 0)
     graph = convert(source, input_shape=request.input_shape)
+    if request.recipe is None:
+        _able(graph, request)  # before images are read
     original = write_graph(graph)
     board = None if request.board is None else load_board(request.board)
     data, check = request.data, request.check
@@ -183,10 +185,10 @@ def _opened(source: PathLike, request: Compress, progress: Progress) -> _Work:
     )
 
 
-def _able(work: _Work, request: Compress) -> Compress:
+def _able(graph: Graph, request: Compress) -> Compress:
     """The request, or what is left of it where no layer can be compressed. Raises NothingToCompress unless allowed."""
-    by_magnitude = request.effort == "none" or (request.effort == "auto" and work.learn is None)
-    found = reach(work.graph, by_magnitude=by_magnitude and not request.int8)
+    by_magnitude = request.effort == "none" or (request.effort == "auto" and request.data is None)
+    found = reach(graph, by_magnitude=by_magnitude and not request.int8)
     if found.compressed:
         return request
     if not request.allow_unchanged:
