@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from sdk.api.values import PathLike
 from sdk.board.ssh import signing
 from sdk.data.for_model import data_for
 from sdk.data.meaning.preprocess_evidence import answers
+from sdk.data.meaning.shares import confusion, wilson, worst_pairs
 from sdk.deploy.session import Session, open_session
 from sdk.graph.dataset import Dataset
 from sdk.graph.on_host.evaluate import every_output, flips_of
@@ -57,6 +59,10 @@ class Evaluation:
     runtime_version: str
     preprocess: str  # that pixels went through, and how it was found
     preprocess_why: str
+    host_interval: tuple[float, float] | None = None  # 95 % of the shares of top-1, by Wilson's score
+    board_interval: tuple[float, float] | None = None
+    classes: tuple[dict[str, Any], ...] = ()  # number, label, samples, right (on the board) of each class
+    mistaken: tuple[dict[str, Any], ...] = ()  # label, answer, times: the ten most frequent on the board
     notes: tuple[str, ...] = ()  # what of the data was passed over, how classes were told; a sentence each
 
     def to_json(self) -> dict[str, Any]:
@@ -105,7 +111,8 @@ def evaluate(board: str, source: PathLike, request: Evaluate, progress: Progress
             progress,
             lambda at: at.agent.deploy(package, name, golden=golden, signature=signature, progress=progress),
         )
-        counted = _count(session, name, decoded.tflite, dataset, output, progress)
+        names = dict(enumerate(stated.labels)) or dict(dataset.class_names)
+        counted = _count(session, name, decoded.tflite, dataset, output, names, progress)
         return Evaluation(
             name=name,
             board=session.board.name,
@@ -121,12 +128,19 @@ def evaluate(board: str, source: PathLike, request: Evaluate, progress: Progress
 
 
 def _count(
-    session: Session, name: str, tflite: bytes, dataset: Dataset, output: int, progress: Progress
+    session: Session,
+    name: str,
+    tflite: bytes,
+    dataset: Dataset,
+    output: int,
+    names: Mapping[int, str],
+    progress: Progress,
 ) -> dict[str, Any]:
     """The fields of :class:`Evaluation` that are counted."""
     size = max(1, BATCH_BYTES // max(1, 4 * int(np.prod(dataset.input_shape))))
     counts = {"agree": 0, "host_top1": 0, "host_top5": 0, "board_top1": 0, "board_top5": 0}
     seconds, classes, done = 0.0, 0, 0
+    answered: list[np.ndarray] = []
     with HostModel(tflite) as model:
         for images, labels in dataset.batches(size):
             progress("evaluate", done, len(dataset))
@@ -135,6 +149,7 @@ def _count(
             there = run.outputs.reshape(len(images), -1)
             seconds += run.seconds
             classes = here.shape[1]
+            answered.append(answers(there))
             counts["agree"] += int(np.sum(answers(here) == answers(there)))
             if labels is not None:
                 for place, scores in (("host", here), ("board", there)):
@@ -143,7 +158,41 @@ def _count(
             done += len(images)
     known = {"top1": dataset.labels is not None, "top5": dataset.labels is not None and classes > 5}
     told = {key: value if known.get(key[-4:], True) else None for key, value in counts.items()}
-    return {**told, "board_seconds": seconds}
+    if dataset.labels is None:
+        return {**told, "board_seconds": seconds}
+    by_class = confusion(np.concatenate(answered), dataset.labels, max(2, classes))
+    return {
+        **told,
+        "board_seconds": seconds,
+        "host_interval": wilson(counts["host_top1"], len(dataset)),
+        "board_interval": wilson(counts["board_top1"], len(dataset)),
+        **_by_class(by_class, names),
+    }
+
+
+def _by_class(counts: np.ndarray, names: Mapping[int, str]) -> dict[str, Any]:
+    """What the answers of each class were, and the most frequent mistakes, from a confusion (classes, classes)."""
+    present = np.flatnonzero(counts.sum(axis=1))
+    return {
+        "classes": tuple(
+            {
+                "number": int(k),
+                "label": names.get(int(k), ""),
+                "samples": int(counts[k].sum()),
+                "right": int(counts[k, k]),
+            }
+            for k in present
+        ),
+        "mistaken": tuple(
+            {"label": _named(label, names), "answer": _named(answer, names), "times": times}
+            for label, answer, times in worst_pairs(counts)
+        ),
+    }
+
+
+def _named(number: int, names: Mapping[int, str]) -> str:
+    label = names.get(number, "")
+    return f"{number} {label}" if label not in ("", str(number)) else str(number)
 
 
 def hits(scores: np.ndarray, labels: np.ndarray, k: int) -> int:

@@ -132,16 +132,17 @@ def agreed(result: Any) -> RenderableType:
 def evaluation(result: Any) -> RenderableType:
     """Accuracy of one package on host and board."""
     table = Table(box=None, pad_edge=False)
-    for head in ("", "top-1", "top-5"):
+    for head in ("", "top-1", "95 %", "top-5"):
         table.add_column(head, justify="right" if head else "left")
-    for place, top1, top5 in (
-        ("host", result.host_top1, result.host_top5),
-        ("board", result.board_top1, result.board_top5),
+    for place, top1, top5, interval in (
+        ("host", result.host_top1, result.host_top5, result.host_interval),
+        ("board", result.board_top1, result.board_top5, result.board_interval),
     ):
         if top1 is not None:
             table.add_row(
                 place,
                 percent_text(top1 / result.samples, 2),
+                "-" if interval is None else " to ".join(percent_text(end, 1) for end in interval),
                 "-" if top5 is None else percent_text(top5 / result.samples, 2),
             )
     rows: list[RenderableType] = [
@@ -155,6 +156,9 @@ def evaluation(result: Any) -> RenderableType:
             f"{seconds_text(result.board_seconds / result.samples)} an inference on the board"
         )
     )
+    if result.mistaken:
+        told = ", ".join(f"{one['label']} as {one['answer']} ({one['times']})" for one in result.mistaken)
+        rows.append(Text(f"most often mistaken: {visible(told)}"))
     rows += notes(result.notes)
     return Group(*rows)
 
