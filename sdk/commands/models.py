@@ -17,6 +17,8 @@ from sdk.commands.output import progress_bar, show
 from sdk.commands.register import add_command
 from sdk.commands.results import Networks, Verified
 
+EXIT_MISSED = 3  # sdk compress: nothing meets what was asked; the nearest is written beside
+
 
 def register(commands: Any) -> None:
     """Adds the commands to the parser's group."""
@@ -135,7 +137,7 @@ def _convert(arguments: argparse.Namespace) -> None:
     show(arguments, result)
 
 
-def _compress(arguments: argparse.Namespace) -> None:
+def _compress(arguments: argparse.Namespace) -> int:
     from sdk.api.files import compressing
 
     with progress_bar(arguments) as progress, _says_how_to_go_on(arguments.output):
@@ -143,6 +145,7 @@ def _compress(arguments: argparse.Namespace) -> None:
             arguments.model, arguments.output, request(Compress, arguments), progress
         )
     show(arguments, result)
+    return 0 if result.target_met else EXIT_MISSED
 
 
 @contextmanager

@@ -91,20 +91,13 @@ def compress(
         made = targets.replay(work.graph, used, work.learn, progress, check=work.check)
     else:
         request = _able(work.graph, request)
-        settings, why = _settings(work, request, progress)
+        settings, why = _settings(work, request, name_of(source), progress)
         if settings.effort == "train" and work.learn is not None:
             kept = _checkpoints(settings, Path(output), work.original, work.learn)
             settings = replace(settings, checkpoints=kept)
         made = targets.compress(work.graph, work.learn, settings, progress, check=work.check)
-    final, special = _finished(work, made, progress)
-    package = packed(
-        final,
-        made.recipe,
-        work.original,
-        name=name_of(source),
-        metadata=package_metadata(final, replace(work.usage, flip=final.input_flips)),
-        more={} if special is None else {"board": request.board, "original_macs": _macs(work.graph)},
-        progress=progress,
+    package, final, special = _package(
+        work, made.graph, made.recipe, name=name_of(source), board=request.board, progress=progress
     )
     accuracy = None
     on = work.check if work.check is not None else _unseen(work.learn, made.recipe)
@@ -113,7 +106,8 @@ def compress(
         accuracy = check_accuracy(work.original, compressed, on, progress=progress)
         if request.int8 and request.max_loss is not None:
             made = replace(made, target_met=accuracy.points_lost <= request.max_loss)
-    write_file(Path(output), package)
+    written = Path(output) if made.target_met else beside(output)
+    write_file(written, package)
     if kept is not None:
         kept.remove()
     if request.save_recipe is not None:
@@ -123,7 +117,7 @@ def compress(
         write_file(Path(request.save_tflite), write_graph(flip_inside(final)))
     return Compressed(
         source=str(source),
-        output=Path(output),
+        output=written,
         original_bytes=len(work.original),
         inspection=inspect_bytes(package),
         accuracy=accuracy,
@@ -211,7 +205,14 @@ def _able(graph: Graph, request: Compress) -> Compress:
     )
 
 
-def _settings(work: _Work, request: Compress, progress: Progress) -> tuple[targets.Settings, str]:
+def beside(output: PathLike) -> Path:
+    """Where a package goes that misses what was asked: ``net.armlet`` stays as it is, and ``net.missed.armlet`` is
+    written."""
+    path = Path(output)
+    return path.with_name(f"{path.stem}.missed{path.suffix}")
+
+
+def _settings(work: _Work, request: Compress, name: str, progress: Progress) -> tuple[targets.Settings, str]:
     """What the engine is asked for, and why that effort where it was left open; the time begins to count."""
     effort, seconds, int8, why = request.effort, request.seconds, request.int8, ""
     deadline = None if seconds is None else time.monotonic() + seconds
@@ -235,24 +236,42 @@ def _settings(work: _Work, request: Compress, progress: Progress) -> tuple[targe
         "made_up": _named(work.usage) if request.correct_biases else "",
         "seconds_left": None if deadline is None else lambda: deadline - time.monotonic(),
         "study": open_study(request.storage, request.study) if searched else None,
+        "package": lambda graph, recipe, step: _package(
+            work, graph, recipe, name=name, board=request.board, progress=step
+        )[0],
     }
     return targets.Settings(**asked), why
 
 
+def _package(
+    work: _Work, graph: Graph, recipe: Recipe, *, name: str, board: str | None, progress: Progress
+) -> tuple[bytes, Graph, specialise.Specialised | None]:
+    """The package of a compressed graph, with the graph that is in it and what was done for the board."""
+    final, special = _finished(work, graph, recipe, progress)
+    package = packed(
+        final,
+        recipe,
+        work.original,
+        name=name,
+        metadata=package_metadata(final, replace(work.usage, flip=final.input_flips)),
+        more={} if special is None else {"board": board, "original_macs": _macs(work.graph)},
+        progress=progress,
+    )
+    return package, final, special
+
+
 def _finished(
-    work: _Work, made: targets.TargetResult, progress: Progress
+    work: _Work, graph: Graph, recipe: Recipe, progress: Progress
 ) -> tuple[Graph, specialise.Specialised | None]:
     """The graph as it is packed: in the form for the board where there is one, and int8 where that was asked for."""
     special = None
     if work.board is not None:
-        special = specialise.for_board(
-            made.graph, work.board, caller_flips=True, allow_sparse=not made.recipe.int8
-        )
-    final = made.graph if special is None else special.graph
-    if made.recipe.int8:
+        special = specialise.for_board(graph, work.board, caller_flips=True, allow_sparse=not recipe.int8)
+    final = graph if special is None else special.graph
+    if recipe.int8:
         progress("quantise", 0, 0)
         with quiet_tensorflow():
-            final = to_int8(final if special is not None else fuse(final), made.recipe, work.learn, progress)
+            final = to_int8(final if special is not None else fuse(final), recipe, work.learn, progress)
     return final, special
 
 

@@ -21,6 +21,7 @@ from sdk.errors import DataError
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from sdk.package import pack
+from sdk.tools.progress import Progress
 
 if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
@@ -90,6 +91,8 @@ class Settings:
     seconds_left: Callable[[], float] | None = None  # of the time budget; a search stops before it is overrun
     study: Any = None  # an Optuna study: recipes with other sparsities and bits a layer are searched
     trials: int | None = None  # of the study, by this process; None: until the time is over
+    # The package that a graph and its recipe end up in, with all that stands in it; None: the graph alone is packed.
+    package: Callable[[Graph, Recipe, Progress], bytes] | None = None
 
 
 @dataclass(frozen=True)
@@ -196,9 +199,7 @@ class Attempts:
         left = self.wanted.seconds_left
         started = left() if left is not None else 0.0
         made, expected = self._make(recipe, watch)
-        size = len(
-            pack.pack(write_graph(made), progress=lambda done, total: self.journey("pack", done, total))
-        )
+        size = self._size(made, recipe)
         watch.package(size)
         checked = self.checker(made, watch.check) if self.checker is not None else None
         point = Point(
@@ -215,6 +216,14 @@ class Attempts:
         if left is not None:
             self._longest = max(self._longest, started - left())
         return point
+
+    def _size(self, made: Graph, recipe: Recipe) -> int:
+        """Bytes of the package, as it will be written."""
+        if self.wanted.package is not None and self.wanted.target_bytes is not None:
+            return len(self.wanted.package(made, recipe, self.journey))
+        return len(
+            pack.pack(write_graph(made), progress=lambda done, total: self.journey("pack", done, total))
+        )
 
     def _make(self, recipe: Recipe, watch: Watch) -> tuple[Graph, float | None]:
         if self.effort == "none":
@@ -272,20 +281,25 @@ class Attempts:
             own = tuple((name, LayerRecipe(*coding)) for name, coding in codings.items())
             self.base = replace(self.base, ranks=ranks, layers=own)
 
-    def rank(self, point: Point) -> tuple[float, float, float]:
-        """Of two points the better has the smaller: what was asked comes first, then size or loss, as was left open."""
+    def rank(self, point: Point) -> tuple[float, ...]:
+        """Of two points the better has the smaller: what was asked comes first, then size or loss, as was left open.
+
+        Of those that fit into a size the one that loses least is taken, and of equals that whose answers changed least.
+        """
         nats = point.divergence_nats
         if nats is None:
             nats = point.expected_loss_nats
         if nats is None:
             nats = -float(point.package_bytes)  # nothing is known but that less was taken away
         if self.wanted.max_loss is None and self.wanted.target_bytes is not None:
-            return self.misses(point), nats, point.package_bytes
+            return self.misses(point), self.loss(point) or 0.0, nats, point.package_bytes
         return self.misses(point), point.package_bytes, nats
 
     def score(self, point: Point) -> float:
         """The rank as one number for a study: what misses is above 1,000, what meets is below."""
-        missed, first, _ = self.rank(point)
+        missed, *rest = self.rank(point)
+        # Toward a size answers count, not points: they tell more about the next trial.
+        first = rest[1] if len(rest) == 3 else rest[0]
         if missed > 0:
             return 1000.0 + missed
         if self.wanted.max_loss is not None:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
 
 MAX_RUNS = 5  # attempts of one search
-UNTAUGHT_RUNS = 7  # attempts without data, which take seconds
+SIZED_RUNS = 9  # of a calibration toward a size, which is hit within 3 %
+UNTAUGHT_RUNS = 14  # attempts without data, which take seconds
 TIMED_STEPS = 4  # of training, to know how many epochs a time budget allows
 BUDGET_SHARE = 0.85  # of the time that epochs are planned for; the rest is for packing and checking
 LEAST_EPOCHS = 3

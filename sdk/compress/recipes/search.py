@@ -100,6 +100,8 @@ def _take_the_best(attempts: Attempts, study: Any) -> None:
     best = study.best_trial
     if attempts.best is not None and attempts.score(attempts.best[1]) <= best.value:
         return
+    if best.user_attrs["recipe"] in [point.recipe.to_toml() for point in attempts.curve]:
+        return  # it was made here, and another one was better
     attempts.run(Recipe.from_toml(best.user_attrs["recipe"]))
 
 

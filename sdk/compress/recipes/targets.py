@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdk.compress.recipes.attempts import HOLD_OUT, SMALLEST_CHECK, Attempts, Point, Settings, held_out
-from sdk.compress.recipes.budget import MAX_RUNS, UNTAUGHT_RUNS, epochs_within, shares, spent, stages
+from sdk.compress.recipes.budget import (
+    MAX_RUNS,
+    SIZED_RUNS,
+    UNTAUGHT_RUNS,
+    epochs_within,
+    shares,
+    spent,
+    stages,
+)
 from sdk.compress.recipes.check import Checker
 from sdk.compress.recipes.overall_progress import Journey
 from sdk.compress.recipes.recipe import EFFORTS, Recipe, apply, split, tuning
@@ -43,7 +51,8 @@ SAMPLES = 1000  # for calibration; more change little
 INT8_SAMPLES = 250  # to find ranges with; four fifths of them where the rest is checked on
 TRAINED_SPARSITY = 0.8  # where nothing else is asked
 SEARCHED_LOSS = 1.0  # points, of a study where nothing else is asked
-SIZE_TOLERANCE = 0.98  # a package of this share of the target size is near enough
+SIZE_TOLERANCE = 0.97  # a package of this share of the target size is near enough
+NO_PRICE_BETWEEN = 0.002  # logarithm of the ratio of two prices that lead to either side of a size
 # The knob without data, 0 ... 1: sparsity 0 ... 0.98 and 256 ... 14 centroids, the default among them.
 MAX_SPARSITY, MOST_BITS, BITS_SPAN = 0.98, 8.0, 4.2
 USUAL_HARDNESS = 0.7 / MAX_SPARSITY
@@ -199,7 +208,8 @@ def _price_bits(attempts: Attempts) -> None:
     price: float | None = usual
     base = replace(attempts.base, sparsity=wanted.sparsity or 0.0, clusters=wanted.clusters or 0)
     tried: list[Point] = []
-    while price is not None and len(tried) < MAX_RUNS and attempts.time_for_another():
+    most = MAX_RUNS if wanted.target_bytes is None else SIZED_RUNS
+    while price is not None and len(tried) < most and attempts.time_for_another():
         tried.append(attempts.run(replace(base, price=float(f"{price:.4g}"))))
         price = _next_price(tried, attempts, weights)
 
@@ -210,13 +220,7 @@ def _next_price(tried: list[Point], attempts: Attempts, weights: int) -> float |
     if wanted.target_bytes is not None:
         if SIZE_TOLERANCE * wanted.target_bytes <= last.package_bytes <= wanted.target_bytes:
             return None
-        # Half a bit a weight for every doubling of the price; aim just below the target. Where steps of that fall
-        # short one after another, as in networks so small that their codes hardly shrink, each is longer.
-        aim = (1 + SIZE_TOLERANCE) / 2 * wanted.target_bytes
-        above = [point.package_bytes > wanted.target_bytes for point in tried]
-        alike = next((n for n, side in enumerate(reversed(above)) if side != above[-1]), len(above))
-        factor = 4.0 ** (alike * (last.package_bytes - aim) * 8 / weights)
-        return last.recipe.price * float(np.clip(factor, 1 / 16, 16))
+        return _price_toward(tried, wanted.target_bytes, weights)
     if wanted.max_loss is None:
         return None
     lost = {p.recipe.price: attempts.loss(p) or 0.0 for p in tried}
@@ -228,6 +232,34 @@ def _next_price(tried: list[Point], attempts: Attempts, weights: int) -> float |
         return min(bad) / 2
     low, high = max(g for g in good if g < min(bad)) if min(good) < min(bad) else 0.0, min(bad)
     return None if low == 0.0 or high / low < 1.3 else float(np.sqrt(low * high))
+
+
+def _price_toward(tried: list[Point], target: int, weights: int) -> float | None:
+    """The price that should lead just below the target; None where no price between those that were tried is left."""
+    aim, last = (1 + SIZE_TOLERANCE) / 2 * target, tried[-1]
+    fits = [p for p in tried if p.package_bytes <= target]
+    above = [p for p in tried if p.package_bytes > target]
+    if fits and above:
+        # Sizes fall as prices rise: a straight line between the nearest on each side, but never quite to an end of it.
+        near = max(above, key=lambda p: p.recipe.price)
+        far = min(
+            (p for p in fits if p.recipe.price > near.recipe.price),
+            key=lambda p: p.recipe.price,
+            default=None,
+        )
+        if far is not None:
+            span = np.log(far.recipe.price / near.recipe.price)
+            share = (near.package_bytes - aim) / max(near.package_bytes - far.package_bytes, 1)
+            if len(tried) > 2 and (tried[-2].package_bytes > target) == (last.package_bytes > target):
+                share = 0.5  # the line is so bent that it leads to one side again and again
+            price = near.recipe.price * float(np.exp(span * np.clip(share, 0.1, 0.9)))
+            return price if span > NO_PRICE_BETWEEN else None
+    # Half a bit a weight for every doubling of the price. Where steps of that fall short one after another, as in
+    # networks so small that their codes hardly shrink, each is longer.
+    sides = [point.package_bytes > target for point in tried]
+    alike = next((n for n, side in enumerate(reversed(sides)) if side != sides[-1]), len(sides))
+    factor = 4.0 ** (alike * (last.package_bytes - aim) * 8 / weights)
+    return last.recipe.price * float(np.clip(factor, 1 / 16, 16))
 
 
 # ---------------------------------------------------------------------------------------------- the knob of training

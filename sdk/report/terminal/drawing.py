@@ -95,8 +95,16 @@ def compressed(result: Any) -> RenderableType:
         for one in result.passes:
             table.add_row(one["name"], "yes" if one["applied"] else "no", one["reason"])
         parts.append(table)
-    if not result.target_met:
-        parts.append(Text("the target was not met; this is the nearest that was found", style="bold yellow"))
+    missed = (
+        []
+        if result.target_met
+        else [
+            Text(
+                f"the target was missed: {result.output}, written beside, is the nearest that was found",
+                style="bold yellow",
+            )
+        ]
+    )
     return Group(
         Text(
             f"{result.output}: {bytes_text(result.package_bytes)} from {bytes_text(result.original_bytes)}, "
@@ -106,6 +114,7 @@ def compressed(result: Any) -> RenderableType:
         *parts,
         *notes(result.notes),
         stages(result.inspection),
+        *missed,
     )
 
 
