@@ -59,8 +59,8 @@ USUAL_HARDNESS = 0.7 / MAX_SPARSITY
 # The knob of training: the share of weights that stays.
 FIRST_KEPT, LEAST_KEPT, KEPT_STEP, KEPT_TOLERANCE = 0.1, 0.005, 1.6, 1.15
 ESTIMATES = 12  # packages of untrained weights, to find the sparsity of a size
-# Toward a size: trainings at most, and the share of it that ends them.
-SIZED_TRAININGS, NEAR_ENOUGH = 3, 0.94
+# Toward a size: trainings at most, the share of it that ends them, and the one that is aimed at.
+SIZED_TRAININGS, NEAR_ENOUGH, TRAINED_AIM = 3, 0.94, 0.99
 
 
 @dataclass(frozen=True)
@@ -289,7 +289,7 @@ def _train_to_size(attempts: Attempts, base: Recipe, target: int) -> None:
     The second time the size that is aimed at is corrected by the factor that the first was wrong by, and where that has
     gone from too large to too small or back, the third lies between the two.
     """
-    aim = (1 + SIZE_TOLERANCE) / 2 * target
+    aim = TRAINED_AIM * target
     kept = _kept_of_size(attempts.graph, base, aim)
     tried: dict[float, int] = {}
     while kept not in tried and len(tried) < SIZED_TRAININGS and attempts.time_for_another():
@@ -302,7 +302,7 @@ def _train_to_size(attempts: Attempts, base: Recipe, target: int) -> None:
         if small and large:
             kept = round(float(np.sqrt(max(small) * min(large))), 4)
         else:
-            aim *= (1 + SIZE_TOLERANCE) / 2 * target / size
+            aim *= TRAINED_AIM * target / size
             kept = _kept_of_size(attempts.graph, base, aim)
 
 
