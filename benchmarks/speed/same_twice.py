@@ -91,10 +91,6 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "builds": {answer: builds.count(answer) for answer in dict.fromkeys(builds)},
         "loadings": statistics.median(run[0].loadings for run in runs),
         "spread": vars(runs[len(runs) // 2][0].spread()),
-        # Of each run, of each copy and the slower one: the level of each loading, to be looked at in other ways.
-        "levels_microseconds": [
-            [[round(1e6 * s, 2) for s in of_model] for of_model in of_run] for of_run in levels_of(runs)
-        ],
     }
 
 
