@@ -47,7 +47,7 @@ def with_a_runtime(
     if len(failures) == 1:
         raise first
     raise RemoteError(
-        "no runtime of the board runs the model as the host does; what ran before still runs",
+        "the board tried the model on each of its runtimes, and went back to what ran before",
         expected="one that passes the health check",
         found="; ".join(failures),
     )

@@ -75,7 +75,9 @@ def test_deploys_reverts_and_rollbacks_are_told_with_their_reasons(models, capsy
     status = answer(capsys, "status")
     (slot,) = status["slots"]
     assert (slot["current"], slot["previous"], slot["trial"]) == (second["release"], first["release"], None)
-    assert [event["event"] for event in slot["history"]] == ["confirmed", "confirmed", "reverted"]
+    events = [event["event"] for event in slot["history"]]
+    assert events[:2] == ["confirmed", "confirmed"]
+    assert set(events[2:]) == {"reverted"}  # once on each runtime that this machine can have
     assert "golden outputs" in slot["history"][-1]["reason"]
     for text in (shown(capsys, "status"), shown(capsys, "releases", "net")):
         joined = " ".join(text.split())

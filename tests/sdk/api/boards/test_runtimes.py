@@ -56,7 +56,7 @@ def test_a_runtime_that_was_asked_for_is_the_only_one():
 
 
 def test_where_none_runs_it_each_has_its_reason():
-    with pytest.raises(RemoteError, match="no runtime") as caught:
+    with pytest.raises(RemoteError, match="each of its runtimes") as caught:
         with_a_runtime(session(NAMES[0]), Target(), silent, failing_on(*NAMES))
     assert all(f"{name} 1.0: " in caught.value.found for name in NAMES)
 
@@ -66,7 +66,7 @@ def test_a_runtime_that_cannot_be_fetched_is_a_reason_and_no_end(monkeypatch):
         raise ProvisionError("no network")
 
     monkeypatch.setattr(runtimes, "make_ready", fails)
-    with pytest.raises(RemoteError, match="no runtime") as caught:
+    with pytest.raises(RemoteError, match="each of its runtimes") as caught:
         with_a_runtime(session(NAMES[0]), Target(), silent, failing_on(NAMES[0]))
     assert "no network" in caught.value.found
 
