@@ -112,7 +112,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from PIL import Image
 
     from sdk.api.files.compressing import compress_model
-    from sdk.api.files.packing import pack_model, write_zoo_model
+    from sdk.api.files.packing import convert_model, pack_model, write_zoo_model
 
     folder = tmp_path_factory.mktemp("reader")
     rng = np.random.default_rng(0)
@@ -120,7 +120,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, (network, options) in zoo.items():
         path = folder / f"{name}.tflite"
         write_zoo_model(network, path, input_size=32, classes=10, **options)
-        pack_model(path, folder / f"{name}.armlet", preprocess="tf")
+        convert_model(path, path, preprocess="tf")
+        pack_model(path, folder / f"{name}.armlet")
     (folder / "older").mkdir()
     compress_model(folder / "mobilenet.tflite", folder / "older" / "mobilenet.armlet", preprocess="tf")
     for number in range(100):
