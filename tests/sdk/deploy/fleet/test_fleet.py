@@ -111,7 +111,8 @@ def test_fifty_boards_get_a_release_in_one_command_and_nothing_the_second_time(t
 def test_a_canary_that_fails_its_health_check_is_the_only_board_that_was_touched(fleet, tmp_path):
     package = packed(tmp_path, "canary")
     right = golden_pair(package.read_bytes())
-    wrong = Golden(right.inputs, right.outputs + 10.0, right.tolerance)
+    outputs = tuple(output + 10.0 for output in right.outputs)
+    wrong = Golden(right.inputs, outputs, right.limits)
     result = sdk.deploy_fleet(fleet.inventory(), package, golden=wrong)
     assert (result.ended, result.stopped) == ("stopped", "a board of the canary failed")
     assert (result.boards[0].state, result.counts) == ("failed", {"failed": 1, "waiting": FEW - 1})
