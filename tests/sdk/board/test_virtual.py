@@ -478,7 +478,9 @@ def test_tuning_there_ranks_by_instructions_and_zeros_win(board: VirtualBoard, t
     model.write_bytes(write_graph(small_mobilenet(64)))
     coarse = np.random.default_rng(0).integers(0, 256, (120, 8, 8, 3))
     np.savez(data, x=coarse.repeat(8, axis=1).repeat(8, axis=2).astype(np.uint8))
-    tuned = tune_model("virtual-arm64", model, data, max_loss=100.0, sparsities=(0.9,), effort="none")
+    tuned = tune_model(
+        "virtual-arm64", model, data, preprocess="tf", max_loss=100.0, sparsities=(0.9,), effort="none"
+    )
     assert tuned.emulated
     assert "instructions" in tuned.ranked_by
     assert {c.threads for c in tuned.candidates} == {1}

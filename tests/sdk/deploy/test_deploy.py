@@ -11,6 +11,7 @@ import pytest
 from device_agent.package import reader as package_format
 from sdk.api.boards import deploying
 from sdk.api.boards.deploying import deploy_model
+from sdk.api.files.golden import golden_pair
 from sdk.board.catalogue import load_board
 from sdk.deploy.agent.remote_agent import RemoteAgent
 from sdk.deploy.provision.provisioning import provision
@@ -19,7 +20,7 @@ from sdk.deploy.session import Session
 from sdk.errors import DataError, RemoteError
 from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
-from sdk.package.release import Golden, prepare, split
+from sdk.package.release import prepare, split
 from tests.sdk.conftest import cached_environment
 from tests.sdk.graph.small_graphs import host_outputs, images, small_network
 
@@ -38,7 +39,7 @@ def test_a_package_is_deployed_run_and_measured_with_both_runtimes(
         agent = RemoteAgent(opened, ready.command)
         x = images(20)
         expected = host_outputs(network, x)
-        deployed = agent.deploy(package, "small", golden=Golden(x[:2], expected[:2], 1e-4))
+        deployed = agent.deploy(package, "small", golden=golden_pair(network, inputs=x[:2]))
         assert deployed.state in ("confirmed", "unchanged")
         for kernel in ("c", "numpy"):
             run = agent.run("small", x, kernel=kernel)
@@ -70,7 +71,7 @@ def test_the_same_under_another_runtime_is_checked_again_before_it_is_called_unc
     server, network, package
 ):
     x = images(2)
-    golden = Golden(x, host_outputs(network, x), 1e-4)
+    golden = golden_pair(network, inputs=x)
     environments = [cached_environment(name) for name in RUNTIMES]
     with server.connect() as opened:
         agents = [
@@ -118,7 +119,7 @@ def test_applications_get_the_runtime_of_the_last_deploy(server, tmp_path, monke
 def test_the_same_again_costs_one_call_and_less_than_4_kb(agent, monkeypatch):
     many = pack(write_graph(small_network(channels=64, classes=40)))
     x = images(1)
-    golden = Golden(x, host_outputs(package_format.unpack(many).tflite, x), 1e-4)
+    golden = golden_pair(many, inputs=x)
     agent.deploy(many, "small", golden=golden)
     calls: list[tuple[str, int]] = []
 
@@ -192,7 +193,7 @@ def test_golden_outputs_that_do_not_come_out_leave_the_old_release(agent, networ
     agent.deploy(network, "small")
     x = images(2)
     with pytest.raises(RemoteError, match="went back") as caught:
-        agent.deploy(network_with_another_head, "small", golden=Golden(x, host_outputs(network, x), 1e-4))
+        agent.deploy(network_with_another_head, "small", golden=golden_pair(network, inputs=x))
     assert "golden outputs" in caught.value.found
     np.testing.assert_allclose(agent.run("small", x).outputs, host_outputs(network, x), atol=1e-5)
 
