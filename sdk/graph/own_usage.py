@@ -86,6 +86,8 @@ def _named(mean: tuple[float, ...], deviation: tuple[float, ...]) -> Preprocess:
     """The preprocessing of a name where one stands for these numbers, else one by its numbers."""
     mean, deviation = (v[:1] if len(set(v)) == 1 else v for v in (mean, deviation))
     for known in PREPROCESS.values():
+        if known.bgr:  # metadata say nothing of the order of channels
+            continue
         if (len(known.mean), len(known.scale)) == (len(mean), len(deviation)) and np.allclose(
             (*known.mean, *known.scale), (*mean, *deviation), rtol=1e-5, atol=1e-5
         ):
