@@ -8,13 +8,10 @@ from typing import Any
 from device_agent.package import reader as package_format
 from device_agent.record.schema import write
 from device_agent.tensors.agreement import OutputAgreement, agreement
-from sdk.api.boards.deploying import package_of
-from sdk.api.boards.runtimes import note_of, with_a_runtime
+from sdk.api.boards.deploying import deployed_on, package_of
+from sdk.api.boards.runtimes import note_of
 from sdk.api.file_requests import PackedOnTheWay
-from sdk.api.files.golden import remembered_golden
 from sdk.api.values import InputShape, PathLike
-from sdk.board.ssh import signing
-from sdk.deploy.session import Session, open_session
 from sdk.deploy.target import Target
 from sdk.errors import RemoteError
 from sdk.graph.on_host.host_model import HostModel
@@ -51,15 +48,12 @@ def agree(
 ) -> Agreement:
     """Deploys a package (or model) and runs its golden inputs there; how far each output is from the host's."""
     name, package = package_of(source, progress, packing=PackedOnTheWay(input_shape=input_shape))
-    progress("golden answer", 0, 0)
-    golden, signature = remembered_golden(package), signing.signature_of(source, package)
-
-    def work(at: Session) -> Any:
-        at.agent.deploy(package, name, golden=golden, signature=signature, progress=progress)
-        return at.agent.run_cases(name, golden.inputs, kernel=at.kernel)
-
-    with open_session(board, target, progress) as session:
-        session, (outputs, said), failures = with_a_runtime(session, target, progress, work)
+    with deployed_on(board, source, (name, package), target, progress) as (
+        session,
+        golden,
+        failures,
+    ):
+        outputs, said = session.agent.run_cases(name, golden.inputs, kernel=session.kernel)
         with HostModel(package_format.unpack(package).tflite) as model:
             infos = model.outputs
         if [a.shape for a in outputs] != [a.shape for a in golden.outputs]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +19,14 @@ from sdk.api.results import Deployment
 from sdk.api.values import PathLike
 from sdk.board.ssh import signing
 from sdk.deploy.provision.provisioning import prefer
-from sdk.deploy.session import open_session
+from sdk.deploy.session import Session, open_session
+from sdk.deploy.target import Target
 from sdk.errors import ModelError, UnsupportedOperator
 from sdk.graph.on_host.convert import is_tflite, tflite_bytes
 from sdk.graph.reader import read_graph
 from sdk.graph.writer import write_graph
 from sdk.package import pack as packer
-from sdk.package.release import release_name
+from sdk.package.release import Golden, release_name
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system.files import read_file
@@ -91,6 +93,33 @@ def deploy_model(
             notes=note_of(failures, session),
             usage_notes=lost,
         )
+
+
+@contextlib.contextmanager
+def deployed_on(
+    board: str, source: PathLike, named: tuple[str, bytes], target: Target, progress: Progress
+) -> Iterator[tuple[Session, Golden, tuple[str, ...]]]:
+    """A session in which a package runs, ``named`` as by :func:`package_of`; its golden pair; runtimes that failed.
+
+    The host answers before the board is asked: what it cannot run is not sent.
+    """
+    name, package = named
+    golden, signature = remembered_golden(package), signing.signature_of(source, package)
+    with open_session(board, target, progress) as session:
+        session, _, failures = with_a_runtime(
+            session,
+            target,
+            progress,
+            lambda at: at.agent.deploy(
+                package,
+                name,
+                golden=golden,
+                signature=signature,
+                title=title_of(package),
+                progress=progress,
+            ),
+        )
+        yield session, golden, failures
 
 
 def package_of(

@@ -13,17 +13,14 @@ from device_agent.package import reader as package_format
 from device_agent.record.preprocess import Preprocess
 from device_agent.record.usage import Usage
 from sdk.api.board_requests import Evaluate
-from sdk.api.boards.deploying import package_of
-from sdk.api.boards.runtimes import with_a_runtime
+from sdk.api.boards.deploying import deployed_on, package_of
 from sdk.api.file_requests import PackedOnTheWay
-from sdk.api.files.golden import remembered_golden
 from sdk.api.files.usage import read_labels
 from sdk.api.values import PathLike
-from sdk.board.ssh import signing
 from sdk.data.for_model import data_for
 from sdk.data.meaning.preprocess_evidence import answers
 from sdk.data.meaning.shares import confusion, wilson, worst_pairs
-from sdk.deploy.session import Session, open_session
+from sdk.deploy.session import Session
 from sdk.graph.dataset import Dataset
 from sdk.graph.on_host.evaluate import every_output, flips_of
 from sdk.graph.on_host.host_model import HostModel
@@ -103,14 +100,7 @@ def evaluate(board: str, source: PathLike, request: Evaluate, progress: Progress
         found = opener.open(request.data, split=request.split, limit=request.limit)
         output = opener.facts.score_output or 0
     dataset = found.dataset
-    golden, signature = remembered_golden(package), signing.signature_of(source, package)
-    with open_session(board, request, progress) as session:
-        session, _, _ = with_a_runtime(
-            session,
-            request,
-            progress,
-            lambda at: at.agent.deploy(package, name, golden=golden, signature=signature, progress=progress),
-        )
+    with deployed_on(board, source, (name, package), request, progress) as (session, _, _):
         names = dict(enumerate(stated.labels)) or dict(dataset.class_names)
         counted = _count(session, name, decoded.tflite, dataset, output, names, progress)
         return Evaluation(
