@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from device_agent.image import pictures
 from sdk.api.board_requests import Predict
-from sdk.api.boards.deploying import package_of, title_of
-from sdk.api.boards.runtimes import with_a_runtime
-from sdk.api.files.golden import remembered_golden
+from sdk.api.boards.deploying import deployed_on, package_of
 from sdk.api.values import PathLike
-from sdk.board.ssh import signing
 from sdk.deploy.agent.predictions import PredictAnswer
-from sdk.deploy.session import open_session
 from sdk.errors import DataError
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
@@ -74,17 +70,7 @@ def predict(
     """What :func:`predict_on_board` does, asked for with a record."""
     images = [_read(Path(picture)) for picture in pictures]
     name, package = package_of(source, progress, packing=request.packing)
-    golden, signature = remembered_golden(package), signing.signature_of(source, package)
-    title = title_of(package)
-    with open_session(board, request, progress) as session:
-        session, _, _ = with_a_runtime(
-            session,
-            request,
-            progress,
-            lambda at: at.agent.deploy(
-                package, name, golden=golden, signature=signature, title=title, progress=progress
-            ),
-        )
+    with deployed_on(board, source, (name, package), request, progress) as (session, _, _):
         answers = []
         for done, image in enumerate(images):
             progress("predict", done, len(images))
@@ -103,13 +89,11 @@ def _read(path: Path) -> np.ndarray:
             return np.asarray(np.load(path, allow_pickle=False))
         except (OSError, ValueError, EOFError) as error:
             raise DataError(f"{path} is not an array", found=str(error)[:200]) from None
-    from PIL import Image, ImageOps
-
-    data = read_file(path, "a picture")
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-    except Exception as error:  # Pillow's plugins raise what they like on damaged files
+        return np.asarray(
+            pictures.decode(read_file(path, "a picture"), max_pixels=pictures.MAX_PIXELS_ON_HOST)
+        )
+    except DataError as error:
         raise DataError(
-            f"{path} cannot be decoded", expected="a picture that Pillow reads", found=str(error)[:200]
+            f"{path} cannot be decoded", expected=error.expected, found=error.found, hint=error.hint
         ) from None
