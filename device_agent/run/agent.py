@@ -348,6 +348,6 @@ class _Served:
             raw = [model.get_output(position) for position in range(len(model.outputs))]
         outputs = []
         for info, values in zip(model.outputs, raw):
-            real = info.dequantize(values) if info.is_quantized else values.astype(np.float32, copy=False)
+            real = info.to_real(values).astype(np.float32, copy=False)
             outputs.append(real[0] if real.ndim and real.shape[0] == 1 else real)
         return outputs

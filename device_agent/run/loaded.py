@@ -215,7 +215,7 @@ class LoadedModel:
             )
         raw = self.predict_raw(array, output)
         info = self.model.outputs[output]
-        return info.dequantize(raw) if info.is_quantized else np.asarray(raw, np.float32)
+        return info.to_real(np.asarray(raw)).astype(np.float32, copy=False)
 
     def predict_raw(self, array: Any, output: int = 0) -> np.ndarray:
         """As :meth:`predict`: inputs (n, ...) to outputs (n, ...), but these in the model's own dtype."""

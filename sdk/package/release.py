@@ -7,7 +7,6 @@ boards say what they lack. The manifest's own SHA-256 is the id of the release (
 from __future__ import annotations
 
 import hashlib
-import io
 import itertools
 import re
 import unicodedata
@@ -153,10 +152,3 @@ def release_name(name: str) -> str:
 def check_name(name: str) -> str:
     """The name itself, if it can be that of a release; what begins with a dash would be an option to the agent."""
     return on_board.check_name(name, RemoteError)
-
-
-def npy_bytes(array: np.ndarray) -> bytes:
-    """An array of any shape as the bytes of an .npy file."""
-    buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
-    return buffer.getvalue()

@@ -40,7 +40,7 @@ from sdk.deploy.agent.answers import (
 from sdk.deploy.agent.limits import NO_LIMITS, CheckLimits
 from sdk.deploy.agent.predictions import PredictAnswer
 from sdk.errors import DataError, HealthCheckFailed, RemoteError
-from sdk.package.release import Golden, PreparedRelease, check_name, npy_bytes, prepare
+from sdk.package.release import Golden, PreparedRelease, check_name, prepare
 from sdk.tools.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -326,7 +326,7 @@ class RemoteAgent:
     def _run_batch(self, model: str, inputs: np.ndarray, output: int, threads: int, kernel: str) -> RemoteRun:
         answer = self.call(
             ["run", model, "--threads", str(threads), "--kernel", kernel, "--output", str(output)],
-            stdin=npy_bytes(inputs),
+            stdin=write_row([inputs]),
             timeout_seconds=RUN_SECONDS,
             max_output_bytes=MAX_LONG_ANSWER_BYTES,
         )
@@ -374,7 +374,7 @@ class RemoteAgent:
             options.append(f"--threshold={threshold!r}")
         answer = self.call(
             ["predict", check_name(model), *options],
-            stdin=npy_bytes(image),
+            stdin=write_row([image]),
             timeout_seconds=RUN_SECONDS,
             max_output_bytes=MAX_LONG_ANSWER_BYTES,
         )

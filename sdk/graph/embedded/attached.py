@@ -72,7 +72,7 @@ def _read(archive: zipfile.ZipFile) -> AttachedFiles:
             break
         try:
             if entry.compress_type not in _METHODS:
-                raise NotImplementedError("a kind of compression that is not read here")
+                raise zipfile.BadZipFile("a kind of compression that is not read here")
             with unpacked(entry) as file:
                 content = file.read(space + 1)
         except _BROKEN as error:

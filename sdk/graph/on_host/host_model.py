@@ -57,7 +57,6 @@ class HostModel:
         threads: int = 1,
         delegates: bool = True,
         shapes: Mapping[int, Sequence[int]] | None = None,
-        load_seconds: float = LOAD_SECONDS,
         run_seconds: float = RUN_SECONDS,
     ) -> None:
         self._run_seconds = run_seconds
@@ -73,7 +72,7 @@ class HostModel:
                 "memory": _memory_limit(),
             }
             self._send(first, [tflite])
-            answer = self._answer("loads the model", load_seconds)
+            answer = self._answer("loads the model", LOAD_SECONDS)
         except BaseException:
             self.close()
             raise
@@ -83,8 +82,6 @@ class HostModel:
         self.tensor_shapes = {
             int(number): tuple(int(n) for n in shape) for number, shape in answer["tensors"]
         }
-        #: Of each input, its shape with -1 where the model leaves a dimension open; () where it says nothing of that.
-        self.open_shapes = tuple(tuple(int(n) for n in one) for one in answer["open"])
 
     def run(self, arrays: Any, *, reset: bool = False) -> dict[str, np.ndarray]:
         """Every output by name, each in its own shape such as (1, 1000) and in its own dtype.

@@ -77,12 +77,10 @@ class _Loaded:
 
     def description(self) -> dict[str, Any]:
         inputs, outputs = describe(self.interpreter)
-        details = self.interpreter.get_input_details()
         return {
             "inputs": [[i.name, list(i.shape), _code(i.dtype), i.scale, i.zero_point] for i in inputs],
             "outputs": [[o.name, list(o.shape), _code(o.dtype), o.scale, o.zero_point] for o in outputs],
             "tensors": self._tensor_shapes(),
-            "open": [[int(n) for n in detail["shape_signature"]] for detail in details],
         }
 
     def _tensor_shapes(self) -> list[list[Any]]:
