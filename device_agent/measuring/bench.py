@@ -160,7 +160,7 @@ def take_turns(
     clock: Callable[[], int] = time.monotonic_ns,
     shuffle: Callable[[MutableSequence[Any]], None] = random.shuffle,
 ) -> tuple[TurnsTaken, ...]:
-    """Times every function of ``invokes``: in each round all have a turn, in an order drawn anew.
+    """Times every function of ``invokes``: in each round all have a turn, in a new random order.
 
     ``between`` runs after each round. Turns, not single inferences: what a model left in the caches is part of its
     steady state, and the other models' weights (and ``between``) would wash it out. The first inference of a turn

@@ -164,7 +164,7 @@ def bench(options: Namespace) -> dict[str, Any]:
 def _measure_here(
     options: Namespace, plan: LoadingPlan, cpus: Sequence[int], since: float | None
 ) -> tuple[Measurement, ...]:
-    """One loading of each model, in this process; in an order drawn anew, since where each lies depends on it."""
+    """One loading of each model, in this process; in a new random order, since where each lies depends on it."""
     from device_agent.measuring import bench as measuring
 
     inputs = read_array(options.inputs) if options.inputs else None
