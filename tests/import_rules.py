@@ -73,6 +73,10 @@ ROOMS: dict[str, Room] = {
         "device_agent.record device_agent.tensors sdk.errors sdk.tools.system sdk.graph"
     ),
     "sdk.data.meaning": _room("device_agent.record device_agent.tensors sdk.errors sdk.graph", pure=True),
+    "sdk.data.scoring": _room(
+        "device_agent.record device_agent.image device_agent.answers sdk.errors sdk.graph sdk.data.meaning",
+        pure=True,
+    ),
     "sdk.data": _room(
         "device_agent.record device_agent.image sdk.errors sdk.graph sdk.graph.on_host sdk.data.meaning"
     ),

@@ -95,7 +95,7 @@ def test_the_board_imports_the_standard_library_numpy_and_the_runtime_only():
     none_of(line for module in BOARD.values() for line in rules.breaks_board_rule(module, MODULES))
 
 
-def test_the_host_shares_errors_records_tensors_pictures_and_the_package_with_the_board():
+def test_the_host_shares_errors_records_tensors_pictures_answers_and_the_package_with_the_board():
     shared = {
         other
         for name, room in ROOMS.items()
@@ -105,6 +105,7 @@ def test_the_host_shares_errors_records_tensors_pictures_and_the_package_with_th
     }
     assert shared == {
         "device_agent",  # where the sources stand that are pushed to a board
+        "device_agent.answers",
         "device_agent.errors",
         "device_agent.image",
         "device_agent.package",

@@ -5,12 +5,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from device_agent.record.preprocess import Preprocess
 
 _CACHE_BYTES = 1 << 30  # decoded images are kept up to this size; a larger folder is decoded again each time
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What is right for each sample of a source: ``of(i)``, as ``kind`` says (:mod:`sdk.data.scoring.truth`).
+
+    ``told``: where it was found, in words.
+    """
+
+    kind: str
+    of: Callable[[int], Any]
+    told: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +43,7 @@ class Dataset:
     are_pixels: bool = True  # False: values go into the network as they are, whatever it expects of a pixel
     input_dtype: str = "float32"  # of the network's input; whole numbers where it takes pixels as they are
     source_name: Callable[[int], str] = str  # what a person calls sample i of the source
+    truth: Truth | None = None  # what is right where that is no class
     _cache: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:

@@ -1,0 +1,108 @@
+"""Which metric a model is held to: by its task, and by what is known to be right. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from device_agent.record.task import CLASSES, CROP, DETECTIONS, SEGMENTATION
+from sdk.data.meaning.model_facts import ModelFacts
+from sdk.data.scoring.answers import ClassScorer, LikenessScorer, MapScorer, ValueScorer
+from sdk.data.scoring.detected import BoxScorer
+from sdk.data.scoring.score import Score
+from sdk.data.scoring.truth import BOXES, MAPS, VALUES
+from sdk.errors import DataError
+from sdk.graph.dataset import Dataset
+
+_EMBEDDING_BY_NAME = re.compile(r"embed|descriptor|feature_?vec", re.IGNORECASE)
+
+
+class Scorer(Protocol):
+    """Counts the answers of one model, sample by sample; outputs come without their leading 1."""
+
+    @property
+    def kind(self) -> str:
+        """What answers are held against: "classes", or a kind of truth."""
+
+    def truth_of(self, outputs: Sequence[np.ndarray], truth: Any = None) -> Any:
+        """The answer to one sample in the form of what is right, from outputs such as (classes,); ``truth`` only says
+        how large the picture is."""
+
+    def add(self, outputs: Sequence[np.ndarray], truth: Any) -> None:
+        """One sample, of outputs such as (classes,), and what is right for it."""
+
+    def scores(self) -> tuple[Score, ...]:
+        """The metrics; the first is the one that a loss is counted in."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """``begin()`` starts to count for one model. ``by_truth``: answers are held against what the data say is right,
+    else against those of the original. ``told``: what is counted, in words.
+    """
+
+    begin: Callable[[], Scorer]
+    by_truth: bool
+    told: str
+
+    def truths(self, dataset: Dataset) -> list[Any]:
+        """What is right for each sample of the data, in order; for metrics ``by_truth``."""
+        if dataset.truth is not None:
+            return [dataset.truth.of(int(index)) for index in dataset.indices]
+        assert dataset.labels is not None
+        return list(dataset.labels)
+
+
+def metric_for(facts: ModelFacts, fit: str | None, dataset: Dataset) -> Metric:
+    """The metric of a model of these facts on these data; ``fit``: how pictures get into its input.
+
+    Raises DataError where what the data say is right does not belong to the task of the model.
+    """
+    kind = None if dataset.truth is None else dataset.truth.kind
+    shape = facts.input_shape
+    size = (shape[0], shape[1]) if len(shape) == 3 else (1, 1)
+    how = fit or CROP
+    task = facts.task
+    if task is not None and task.kind in (DETECTIONS, SEGMENTATION):
+        wanted = BOXES if task.kind == DETECTIONS else MAPS
+        if kind not in (None, wanted):
+            raise DataError(
+                "what the data say is right does not belong to the task of the model",
+                expected=f"{wanted}, for {task.in_words()}",
+                found=str(kind),
+            )
+        by_truth = kind == wanted
+        if task.kind == DETECTIONS:
+            return Metric(lambda: BoxScorer(task, size, how), by_truth, "boxes")
+        return Metric(lambda: MapScorer(task, size, how), by_truth, "maps of classes")
+    output = facts.score_output
+    if kind == VALUES:
+        at = output if output is not None else 0
+        return Metric(lambda: ValueScorer(at), True, "values")
+    if kind is not None:
+        raise DataError(
+            f"the data have {kind}, and the model does not say that it answers with some",
+            expected="--task detections or --task segmentation, as the model is",
+            found="no task" if task is None else task.in_words(),
+        )
+    if output is not None and dataset.labels is not None:
+        return Metric(lambda: ClassScorer(output), True, "classes")
+    plain = task is None and (len(facts.outputs) > 1 or _is_embedding(facts))
+    if output is None or plain or (task is not None and task.kind != CLASSES):
+        return Metric(LikenessScorer, False, "all outputs")
+    return Metric(lambda: ClassScorer(output), False, "classes")
+
+
+def _is_embedding(facts: ModelFacts) -> bool:
+    """Whether the only output is a vector of features, as its name or the last operator says."""
+    graph = facts.graph
+    if _EMBEDDING_BY_NAME.search(facts.outputs[0].name):
+        return True
+    if graph is None or len(graph.outputs) != 1:
+        return False
+    maker = graph.producers().get(graph.outputs[0])
+    return maker is not None and graph.operators[maker].kind == "L2_NORMALIZATION"
