@@ -131,7 +131,9 @@ ROOMS: dict[str, Room] = {
         "sdk.board.ssh sdk.board sdk.deploy.agent sdk.deploy.provision"
     ),
     "sdk.report": _room("device_agent.record sdk.explain", pure=True),
-    "sdk.report.terminal": _room("device_agent.record sdk.package sdk.explain sdk.report", pure=True),
+    "sdk.report.terminal": _room(
+        "device_agent.record sdk.package sdk.board.description sdk.explain sdk.report", pure=True
+    ),
     "sdk.report.page": _room("device_agent.record sdk.explain sdk.report sdk.report.terminal", pure=True),
     "sdk.api": _room(
         "device_agent.record sdk.tools sdk.package sdk.board.description sdk.compress "
@@ -172,7 +174,7 @@ ROOMS: dict[str, Room] = {
         "sdk.tools.system sdk.board sdk.explain sdk.deploy.native sdk.deploy "
         "sdk.report.terminal sdk.api sdk.api.files sdk.api.boards sdk.api.measuring"
     ),
-    "sdk.cli": _room("device_agent.errors sdk sdk.commands"),
+    "sdk.cli": _room("device_agent.errors sdk.tools sdk.tools.system sdk sdk.commands"),
 }
 
 #: Modules for work with files, networks, clocks, processes and terminals. (io and hashlib work on bytes in memory.)

@@ -12,7 +12,7 @@ from sdk.api.values import FOUND, LABELS, PREPROCESS, InputShape, PathLike, size
 from sdk.compress.defaults import CLUSTERS, EPOCHS, SPARSITY
 from sdk.deploy.target import Target
 from sdk.tools.option import option, part, same
-from sdk.tools.values import counts, positive, seconds, share, shares, words
+from sdk.tools.values import counts, number, positive, seconds, share, shares, whole, words
 
 Threads = int | Literal["all"]
 
@@ -31,6 +31,7 @@ class Bench(Target):
         help="images of these sizes, such as 224x224 (default: the model's own; of a suite, all)",
         parse=sizes,
         metavar="HxW[,HxW]",
+        rare=True,
     )
     threads: Threads | Sequence[Threads] = option(
         1,
@@ -40,7 +41,7 @@ class Bench(Target):
         on_command_line=(1, "all"),
     )
     input_shape: InputShape | None = same(Convert, "input_shape")
-    samples: int = option(4096, help="inferences per model (default: {default})", parse=positive)
+    samples: int = option(4096, help="inferences per model (default: {default})", parse=positive, rare=True)
     seconds: float = option(10.0, help="or this long, whichever is first (default: {default})", parse=seconds)
     precision: float | None = option(
         None,
@@ -51,7 +52,9 @@ class Bench(Target):
     self_test: bool = option(
         False, help="measure the first model against itself too: the smallest difference that can be told"
     )
-    profile: bool = option(True, help="do not time the operators, only the whole", flag="--no-profile")
+    profile: bool = option(
+        True, help="do not time the operators, only the whole", flag="--no-profile", rare=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +67,7 @@ class SuiteNetworks:
         flag="--only",
         parse=words,
         metavar="NETWORK[,NETWORK]",
+        rare=True,
     )
 
 
@@ -91,7 +95,7 @@ class Tune(Target):
     labels: PathLike | None = option(None, help=LABELS, parse=Path, metavar="FILE", group=ACCURACY)
     max_loss: float = option(
         help="of top-1 that a variant may lose, or of equal answers",
-        parse=float,
+        parse=number,
         metavar="POINTS",
         group=ACCURACY,
     )
@@ -101,32 +105,43 @@ class Tune(Target):
         parse=shares,
         metavar="X[,X]",
         group=VARIANTS,
+        rare=True,
     )
     effort: str = option(
         "calibrate",
         help="how zeros are made, as in `sdk compress` (default: {default})",
         choices=("none", "calibrate", "train"),
         group=VARIANTS,
+        rare=True,
     )
     samples: int | None = option(
-        None, help="at most so many images to calibrate on", parse=positive, metavar="N", group=VARIANTS
+        None,
+        help="at most so many images to calibrate on",
+        parse=positive,
+        metavar="N",
+        group=VARIANTS,
+        rare=True,
     )
-    epochs: int = option(EPOCHS, help="of training (default: {default})", parse=positive, group=VARIANTS)
+    epochs: int = option(
+        EPOCHS, help="of training (default: {default})", parse=positive, group=VARIANTS, rare=True
+    )
     threads: Sequence[int] | None = option(
         None,
         help="of the runtime (default: 1 and all cores)",
         parse=counts,
         metavar="N[,N]",
         group=MEASUREMENT,
+        rare=True,
     )
     inferences: int = option(
-        256, help="per candidate (default: {default})", parse=positive, group=MEASUREMENT
+        256, help="per candidate (default: {default})", parse=positive, group=MEASUREMENT, rare=True
     )
     seconds: float = option(
         5.0,
         help="or this long, whichever is first (default: {default})",
         parse=seconds,
         group=MEASUREMENT,
+        rare=True,
     )
     deploy: bool = option(
         True, help="measure only; nothing stays on the board", flag="--no-deploy", group=RESULT
@@ -147,7 +162,7 @@ class Evaluate(Target):
     )
     preprocess: str | None = option(None, help=f"{PREPROCESS} (default: {FOUND})", metavar="NAME")
     labels: PathLike | None = option(None, help=LABELS, parse=Path, metavar="FILE")
-    split: str | None = option(None, help="where the data have both", choices=("train", "test"))
+    split: str | None = option(None, help="where the data have both", choices=("train", "test"), rare=True)
     limit: int | None = option(None, help="at most so many images, taken evenly", parse=positive)
     input_shape: InputShape | None = same(Convert, "input_shape")
 
@@ -161,7 +176,7 @@ class Predict(Target):
     threshold: float | None = option(
         None,
         help="the least score of a box (default: as the package says, else 0.25)",
-        parse=float,
+        parse=number,
         metavar="SCORE",
     )
 
@@ -171,9 +186,9 @@ class Demo(Target):
     """How the demo's networks are compressed and measured."""
 
     sparsity: float = option(
-        SPARSITY, help="share of weights that becomes zero (default: {default})", parse=float
+        SPARSITY, help="share of weights that becomes zero (default: {default})", parse=share
     )
-    clusters: int = option(CLUSTERS, help="centroids per layer, 0 for none (default: {default})", parse=int)
+    clusters: int = option(CLUSTERS, help="centroids per layer, 0 for none (default: {default})", parse=whole)
     samples: int = 4096  # from Python alone, as the next
     seconds: float = 10.0
 
@@ -182,7 +197,7 @@ class Demo(Target):
 class Calibrate(Target):
     """How a board is measured."""
 
-    threads: int = option(1, help="threads of the runtime (default: {default})", parse=positive)
+    threads: int = option(1, help="threads of the runtime (default: {default})", parse=positive, rare=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from sdk.api.file_requests import Convert
 from sdk.api.values import FIT, FITS, FOUND, LABELS, PREPROCESS, TASK, InputShape, PathLike
 from sdk.compress.defaults import CLUSTERS, EPOCHS, SPARSITY
 from sdk.tools.option import option, same
-from sdk.tools.values import byte_count, count, duration, positive, price
+from sdk.tools.values import byte_count, count, duration, number, positive, price, share, whole
 
 LEARN = "what to learn from"
 REACH = "what to reach"
@@ -29,7 +29,7 @@ class Compress:
     )
     labels: PathLike | None = option(None, help=LABELS, parse=Path, metavar="FILE")
     task: str | None = option(None, help=TASK, metavar="TASK")
-    fit: str | None = option(None, help=FIT, choices=FITS)
+    fit: str | None = option(None, help=FIT, choices=FITS, rare=True)
 
     data: PathLike | None = option(
         None, help="images, labels optional: a folder or an .npz", parse=Path, group=LEARN
@@ -45,10 +45,10 @@ class Compress:
         group=LEARN,
     )
     samples: int | None = option(
-        None, help="at most so many of the images", parse=positive, metavar="N", group=LEARN
+        None, help="at most so many of the images", parse=positive, metavar="N", group=LEARN, rare=True
     )
     epochs: int = option(
-        EPOCHS, help="of training, at most (default: {default})", parse=positive, group=LEARN
+        EPOCHS, help="of training, at most (default: {default})", parse=positive, group=LEARN, rare=True
     )
     shift: int = option(
         0,
@@ -57,6 +57,7 @@ class Compress:
         parse=count,
         metavar="PIXELS",
         group=LEARN,
+        rare=True,
     )
     price: float = option(
         0.0,
@@ -65,6 +66,7 @@ class Compress:
         parse=price,
         metavar="NATS",
         group=LEARN,
+        rare=True,
     )
 
     target_bytes: int | None = option(
@@ -76,7 +78,7 @@ class Compress:
         group=REACH,
     )
     max_loss: float | None = option(
-        None, help="of accuracy, or of equal answers", parse=float, metavar="POINTS", group=REACH
+        None, help="of accuracy, or of equal answers", parse=number, metavar="POINTS", group=REACH
     )
     seconds: float | None = option(
         None,
@@ -87,13 +89,13 @@ class Compress:
         group=REACH,
     )
     sparsity: float | None = option(
-        None, help=f"share of weights that becomes zero (default: {SPARSITY})", parse=float, group=REACH
+        None, help=f"share of weights that becomes zero (default: {SPARSITY})", parse=share, group=REACH
     )
     clusters: int | None = option(
-        None, help=f"centroids per layer, 0 for none (default: {CLUSTERS})", parse=int, group=REACH
+        None, help=f"centroids per layer, 0 for none (default: {CLUSTERS})", parse=whole, group=REACH
     )
     scope: str = option(
-        "layer", help="where magnitudes are compared", choices=("layer", "global"), group=REACH
+        "layer", help="where magnitudes are compared", choices=("layer", "global"), group=REACH, rare=True
     )
     board: str | None = option(
         None,
@@ -106,9 +108,10 @@ class Compress:
         None,
         help="output channels of a 1x1 convolution that become zero together, which sparse kernels like "
         "(default: 2 where the board of --for runs them sparse, else 1)",
-        parse=int,
+        parse=whole,
         choices=(1, 2, 4),
         group=REACH,
+        rare=True,
     )
     low_rank: bool = option(
         True,
@@ -116,21 +119,24 @@ class Compress:
         "at equal error (default: auto)",
         choices={"auto": True, "off": False},
         group=REACH,
+        rare=True,
     )
     equalise: bool = option(
         False,
         help="without data: channels of neighbouring layers are made alike before weights are shared, exactly",
         group=REACH,
+        rare=True,
     )
     correct_biases: bool = option(
         False,
         help="without data: biases take back what pruning and sharing did to the means, on made-up images",
         group=REACH,
+        rare=True,
     )
     int8: bool = option(False, help="8-bit weights and values; ranges are taken from --data", group=REACH)
 
     allow_unchanged: bool = option(
-        False, help="where no layer can be compressed: write the package all the same", group=REACH
+        False, help="where no layer can be compressed: write the package all the same", group=REACH, rare=True
     )
 
     trials: int | None = option(
@@ -139,6 +145,7 @@ class Compress:
         parse=positive,
         metavar="N",
         group=SEARCH,
+        rare=True,
     )
     storage: str | None = option(
         None,
@@ -146,9 +153,10 @@ class Compress:
         "journal:FILE, redis://HOST, grpc://HOST:PORT (default: in memory)",
         metavar="URL",
         group=SEARCH,
+        rare=True,
     )
     study: str | None = option(
-        None, help="of the study in the storage (default: armlet)", metavar="NAME", group=SEARCH
+        None, help="of the study in the storage (default: armlet)", metavar="NAME", group=SEARCH, rare=True
     )
 
     recipe: PathLike | None = option(
@@ -158,5 +166,5 @@ class Compress:
         None, help="write the recipe as TOML", parse=Path, metavar="FILE", group=AGAIN
     )
     save_tflite: PathLike | None = option(
-        None, help="write the compressed .tflite too", parse=Path, metavar="FILE", group=AGAIN
+        None, help="write the compressed .tflite too", parse=Path, metavar="FILE", group=AGAIN, rare=True
     )

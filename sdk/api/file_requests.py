@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sdk.api.values import FIT, FITS, FOUND, LABELS, PREPROCESS, TASK, InputShape, PathLike
 from sdk.tools.option import option, same
-from sdk.tools.values import input_shape, positive, share, size
+from sdk.tools.values import input_shape, positive, share, size, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class Pack:
     )
     labels: PathLike | None = option(None, help=LABELS, parse=Path, metavar="FILE")
     task: str | None = option(None, help=TASK, metavar="TASK")
-    fit: str | None = option(None, help=FIT, choices=FITS)
+    fit: str | None = option(None, help=FIT, choices=FITS, rare=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,7 @@ class Convert:
         help="where the model leaves it open, such as 224x224x3; of several inputs, by name",
         parse=input_shape,
         metavar="[NAME=]HxWxC[,...]",
+        rare=True,
     )
     preprocess: str | None = same(Pack, "preprocess")
     labels: PathLike | None = same(Pack, "labels")
@@ -56,7 +57,9 @@ class PackedOnTheWay:
 class UnpackPackage:
     """What decodes a package."""
 
-    kernel: str = option("auto", help="decoder (default: {default})", choices=("auto", "c", "numpy"))
+    kernel: str = option(
+        "auto", help="decoder (default: {default})", choices=("auto", "c", "numpy"), rare=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +81,10 @@ class DescribeZoo:
     padding: str | None = option(
         None,
         help="same (as TensorFlow) or symmetric (sparse kernels want it): MobileNet, ShuffleNet",
+        rare=True,
     )
-    stem: str | None = option(None, help="max_pool (as the paper) or depthwise: ShuffleNet")
-    version: str | None = option(None, help="1.0 or 1.1: SqueezeNet")
+    stem: str | None = option(None, help="max_pool (as the paper) or depthwise: ShuffleNet", rare=True)
+    version: str | None = option(None, help="1.0 or 1.1: SqueezeNet", rare=True)
     reduction: int | None = (
         None  # pixels of the image to one of the last layers: MobileNet; from Python alone
     )
@@ -90,7 +94,7 @@ class DescribeZoo:
 class WriteZoo(DescribeZoo):
     """The form of a network of the zoo, and its fresh weights."""
 
-    seed: int = option(0, help="seed of the weights (default: {default})", parse=int)
+    seed: int = option(0, help="seed of the weights (default: {default})", parse=whole, rare=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +135,7 @@ class CheckData:
     )
     preprocess: str | None = option(None, help=f"{PREPROCESS} (default: {FOUND})", metavar="NAME")
     labels: PathLike | None = same(Pack, "labels")
-    split: str | None = option(None, help="where the data have both", choices=("train", "test"))
+    split: str | None = option(None, help="where the data have both", choices=("train", "test"), rare=True)
     limit: int | None = option(None, help="at most so many samples, taken evenly", parse=positive)
     sheet: PathLike | None = option(
         None,

@@ -31,12 +31,15 @@ class Deploy(Target):
         None, help="what to call it there (default: as the package says, else as its file)", metavar="NAME"
     )
     packing: PackedOnTheWay = part(PackedOnTheWay)
-    keep_on_trial: bool = option(False, help="check it, but leave the old one running until `sdk confirm`")
+    keep_on_trial: bool = option(
+        False, help="check it, but leave the old one running until `sdk confirm`", rare=True
+    )
     keep: int | None = option(
         None,
         help="releases of that name to keep there (default: the board file's keep_releases, else 2)",
         parse=kept_releases,
         metavar="N",
+        rare=True,
     )
     limits: CheckLimits = part(CheckLimits)
 
@@ -59,7 +62,11 @@ class FleetQuery:
     """Which boards of an inventory are asked. ``board``: the type of those for which it names none."""
 
     group: str | None = option(
-        None, help="of the inventory (default: all of its boards)", metavar="NAME", group=MANY_BOARDS
+        None,
+        help="of the inventory (default: all of its boards)",
+        metavar="NAME",
+        group=MANY_BOARDS,
+        rare=True,
     )
     board: str | None = None
     parallel: int = same(RolloutPlan, "parallel")
@@ -77,6 +84,7 @@ class FleetAnswer:
         parse=Path,
         metavar="FILE",
         group=MANY_BOARDS,
+        rare=True,
     )
 
 
@@ -105,7 +113,7 @@ class WayBack:
         help="beginning of the release's id, see `sdk releases` (default: the one before)",
         metavar="ID",
     )
-    reason: str = option("asked for", help="kept in the history on the board", metavar="TEXT")
+    reason: str = option("asked for", help="kept in the history on the board", metavar="TEXT", rare=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +147,7 @@ class InstallService(Target):
         flag="--service-options",
         metavar="TEXT",
         group=SERVICE,
+        rare=True,
     )
 
 

@@ -10,17 +10,32 @@ from sdk.api.board_requests import AddBoard, Calibrate, FetchRuntimes
 from sdk.commands.arguments import board_argument, board_arguments
 from sdk.commands.options import add_options, keywords
 from sdk.commands.output import progress_bar, show
-from sdk.commands.register import add_command
-from sdk.commands.results import AddedBoard, FetchedRuntimes, KnownBoards, SignaturePolicy, StoppedBoard
+from sdk.commands.parser import add_command, add_group
+from sdk.commands.results import (
+    AddedBoard,
+    FetchedRuntimes,
+    KnownBoard,
+    KnownBoards,
+    SignaturePolicy,
+    StoppedBoard,
+)
 from sdk.deploy.target import Address
+
+BOARDS = ("list the boards that are known, or show one with the sources of its figures", "sdk boards rpi4")
 
 
 def register(commands: Any) -> None:
     """Adds the commands to the parser's group."""
-    add_command(commands, "boards", _boards, "list the boards that are known", "sdk boards")
+    sub = add_command(commands, "boards", _boards, *BOARDS)
+    sub.add_argument(
+        "name", nargs="?", metavar="BOARD", help="show this one, with the sources of its figures"
+    )
 
-    board = commands.add_parser("board", help="fetch what a board needs; start and stop the virtual one")
-    board_commands = board.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    board_commands = add_group(commands, "board", "fetch what a board needs; start and stop the virtual one")
+    sub = add_command(board_commands, "list", _boards, *BOARDS)
+    sub.add_argument(
+        "name", nargs="?", metavar="BOARD", help="show this one, with the sources of its figures"
+    )
     sub = add_command(
         board_commands,
         "fetch",
@@ -95,9 +110,12 @@ def _register_connected(board_commands: Any) -> None:
 
 
 def _boards(arguments: argparse.Namespace) -> None:
-    from sdk.board.catalogue import list_boards
+    from sdk.board.catalogue import list_boards, load_board
 
-    show(arguments, KnownBoards(list_boards()))
+    if arguments.name is not None:
+        show(arguments, KnownBoard(load_board(arguments.name)))
+    else:
+        show(arguments, KnownBoards(list_boards()))
 
 
 def _board_fetch(arguments: argparse.Namespace) -> None:

@@ -9,13 +9,12 @@ from typing import Any
 from sdk.api.file_requests import CheckData
 from sdk.commands.options import add_options, request
 from sdk.commands.output import progress_bar, show
-from sdk.commands.register import add_command
+from sdk.commands.parser import add_command, add_group
 
 
 def register(commands: Any) -> None:
     """Adds the commands to the parser's group."""
-    data = commands.add_parser("data", help="look at images and labels before anything long begins")
-    within = data.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    within = add_group(commands, "data", "look at images and labels before anything long begins")
     sub = add_command(
         within,
         "check",

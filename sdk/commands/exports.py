@@ -9,7 +9,7 @@ from typing import Any
 from sdk.api.release_requests import Export
 from sdk.commands.options import add_options, keywords
 from sdk.commands.output import progress_bar, show
-from sdk.commands.register import add_command
+from sdk.commands.parser import add_command
 from sdk.commands.results import NativeLibraries
 
 

@@ -14,7 +14,7 @@ from sdk.api.file_requests import Convert, DescribeZoo, Pack, Sign, UnpackPackag
 from sdk.commands.arguments import model_argument, output_argument
 from sdk.commands.options import add_options, keywords, request
 from sdk.commands.output import progress_bar, show
-from sdk.commands.register import add_command
+from sdk.commands.parser import add_command
 from sdk.commands.results import Networks, Verified
 
 EXIT_MISSED = 3  # sdk compress: nothing meets what was asked; the nearest is written beside

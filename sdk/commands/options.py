@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
+from sdk.commands.parser import mark_rare
 from sdk.tools.option import Option, flags_of, options_of, parts_of
 
 _Request = TypeVar("_Request")
@@ -58,14 +59,16 @@ def _add(within: Any, name: str, said: Option) -> None:
     flags = flags_of(name, said)
     if isinstance(said.default, bool) and not isinstance(said.choices, Mapping):
         action = "store_false" if said.default else "store_true"
-        within.add_argument(*flags, dest=name, action=action, help=said.help)
+        argument = within.add_argument(*flags, dest=name, action=action, help=said.help)
+        if said.rare:
+            mark_rare(argument)
         return
     choices, default = said.choices, said.default
     if isinstance(choices, Mapping):
         (default,) = [word for word, value in choices.items() if value == said.default]
         choices = tuple(choices)
     arguments: dict[str, Any] = {"type": said.parse, "choices": choices, "metavar": said.metavar}
-    within.add_argument(
+    argument = within.add_argument(
         *flags,
         dest=name,
         default=default,
@@ -73,3 +76,5 @@ def _add(within: Any, name: str, said: Option) -> None:
         help=said.help,
         **{key: value for key, value in arguments.items() if value is not None},
     )
+    if said.rare:
+        mark_rare(argument)

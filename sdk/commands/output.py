@@ -43,6 +43,7 @@ DRAWN_AS = {
     "sdk.commands.results.AddedBoard": "added_board",
     "sdk.commands.results.FetchedRuntimes": "fetched",
     "sdk.commands.results.Histories": "releases",
+    "sdk.commands.results.KnownBoard": "board_facts",
     "sdk.commands.results.KnownBoards": "boards",
     "sdk.commands.results.NativeLibraries": "native_libraries",
     "sdk.commands.results.Networks": "zoo",

@@ -22,7 +22,7 @@ from sdk.commands import fleet, services
 from sdk.commands.arguments import board_argument, board_arguments
 from sdk.commands.options import add_options, keywords
 from sdk.commands.output import progress_bar, show
-from sdk.commands.register import add_command
+from sdk.commands.parser import add_command
 from sdk.commands.results import Histories
 from sdk.deploy.target import Address, Target
 

@@ -27,6 +27,17 @@ class KnownBoards:
 
 
 @dataclass(frozen=True)
+class KnownBoard:
+    """One board of the catalogue."""
+
+    board: Any
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self.board)
+
+
+@dataclass(frozen=True)
 class FetchedRuntimes:
     """What is in the cache for a board now."""
 

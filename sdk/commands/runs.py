@@ -12,7 +12,7 @@ from sdk.api.file_requests import CompareRuns, ShowRun
 from sdk.commands.arguments import board_argument
 from sdk.commands.options import add_options, keywords, request
 from sdk.commands.output import Result, progress_bar, show
-from sdk.commands.register import add_command
+from sdk.commands.parser import add_command
 
 #: sdk compare: of the answer. 2 is that of an error, 3 of a target that was missed.
 EXIT_OF_ANSWER = {"not slower": 0, "slower": 1, "can't tell": 4}

@@ -10,7 +10,7 @@ from sdk.api.release_requests import InstallService
 from sdk.commands.arguments import board_arguments
 from sdk.commands.options import keywords
 from sdk.commands.output import progress_bar, say, show
-from sdk.commands.register import add_command
+from sdk.commands.parser import add_command, add_group
 from sdk.commands.results import RemovedService, ServedDeployment
 from sdk.deploy.target import Address
 
@@ -19,12 +19,8 @@ EXIT_BAD_INPUT = 2
 
 def register(commands: Any) -> None:
     """Adds the commands to the parser's group."""
-    group = commands.add_parser(
-        "service",
-        help="see, stop, start or remove what a board serves; `sdk deploy --service` sets it up",
-        description="Models that a board serves over a socket, as services of its systemd; see docs/serve.md.",
-    )
-    actions = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    summary = "see, stop, start or remove what a board serves; `sdk deploy --service` sets it up"
+    actions = add_group(commands, "service", summary)
     for action, run, summary in (
         ("status", _status, "say how the services of a board are"),
         ("start", _start, "start a service that was stopped"),

@@ -17,8 +17,10 @@ class Address:
     """How to reach a board. None: as ssh and the board's file say."""
 
     host: str | None = option(None, help="address of the board, or a name of ~/.ssh/config")
-    port: int | None = option(None, help="port of its SSH server (default: 22)", parse=positive)
-    user: str | None = option(None, help="login name (default: as ~/.ssh/config or the board's file says)")
+    port: int | None = option(None, help="port of its SSH server (default: 22)", parse=positive, rare=True)
+    user: str | None = option(
+        None, help="login name (default: as ~/.ssh/config or the board's file says)", rare=True
+    )
     key: Path | None = option(
         None, help="private key (default: the SSH agent and the usual files)", parse=Path
     )
@@ -33,6 +35,9 @@ class Target(Address):
     """How to reach a board, and what to run there. None: as ssh and the board's file say."""
 
     runtime: str | None = option(
-        None, help="default: as the board's file says", choices=("tflite-runtime", "ai-edge-litert")
+        None,
+        help="default: as the board's file says",
+        choices=("tflite-runtime", "ai-edge-litert"),
+        rare=True,
     )
-    kernel: str = option("auto", help="decoder on the board", choices=("auto", "c", "numpy"))
+    kernel: str = option("auto", help="decoder on the board", choices=("auto", "c", "numpy"), rare=True)

@@ -26,7 +26,7 @@ class Option:
 
     ``flags``: empty for ``--the-fields-name``. ``parse``: text -> value; raises ValueError or ArgumentTypeError.
     ``choices``: the words that are allowed, as a mapping where they stand for other values. ``default``: on the
-    command line.
+    command line. ``rare``: the daily help leaves it out.
     """
 
     help: str
@@ -37,6 +37,7 @@ class Option:
     group: str = ""
     default: Any = None
     required: bool = False
+    rare: bool = False
 
 
 def option(
@@ -49,6 +50,7 @@ def option(
     parse: Callable[[str], Any] | None = None,
     group: str = "",
     on_command_line: Any = MISSING,
+    rare: bool = False,
 ) -> Any:
     """A field with that default; without one it must be given. ``{default}`` in ``help`` is the default in words.
 
@@ -65,6 +67,7 @@ def option(
         group=group,
         default=None if shown is MISSING else shown,
         required=shown is MISSING,
+        rare=rare,
     )
     return field(default=default, metadata={_KEY: said})
 

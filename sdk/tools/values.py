@@ -6,21 +6,42 @@ Nothing heavy is imported here, because `sdk --help` reads it.
 from __future__ import annotations
 
 from argparse import ArgumentTypeError
+from collections.abc import Callable, Mapping
+from math import isfinite
+from typing import TypeVar
+
+_Number = TypeVar("_Number", int, float)
+
+#: Unit -> seconds; the longer ones first where one is the end of another.
+UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def whole(text: str) -> int:
+    """A whole number."""
+    return _number(int, text, "a whole number")
+
+
+def number(text: str) -> float:
+    """A finite number."""
+    value = _number(float, text, "a number")
+    if not isfinite(value):
+        raise ArgumentTypeError(f"expected a finite number, found {text!r}")
+    return value
 
 
 def positive(text: str) -> int:
     """A whole number of at least 1."""
-    value = int(text)
+    value = _number(int, text, "a whole number of at least 1")
     if value < 1:
-        raise ArgumentTypeError(f"expected a positive number, found {text}")
+        raise ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
     return value
 
 
 def count(text: str) -> int:
     """A whole number of at least 0."""
-    value = int(text)
+    value = _number(int, text, "a whole number of at least 0")
     if value < 0:
-        raise ArgumentTypeError(f"expected a number of at least 0, found {text}")
+        raise ArgumentTypeError(f"expected a whole number of at least 0, found {text!r}")
     return value
 
 
@@ -28,7 +49,7 @@ def counts(text: str) -> tuple[int | str, ...]:
     """``1,all`` as (1, "all")."""
     try:
         return tuple(dict.fromkeys(part if part == "all" else positive(part) for part in text.split(",")))
-    except ValueError:
+    except ArgumentTypeError:
         raise ArgumentTypeError(f"expected numbers of threads such as 1,4,all, found {text!r}") from None
 
 
@@ -46,26 +67,28 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def share(text: str) -> float:
-    """``5%`` or ``0.05`` as 0.05; at least 0."""
-    value = float(text[:-1]) / 100.0 if text.endswith("%") else float(text)
-    if not 0 <= value < 100:
-        raise ArgumentTypeError(f"expected a share such as 5% or 0.05, found {text}")
+    """``5%`` or ``0.05`` as 0.05; from 0 to 1."""
+    expected = "a share such as 5% or 0.05"
+    value = _number(float, text.removesuffix("%"), expected) / (100.0 if text.endswith("%") else 1.0)
+    if not 0 <= value <= 1:
+        meant = f"; did you mean {text}%?" if 1 < value <= 100 and not text.endswith("%") else ""
+        raise ArgumentTypeError(f"expected {expected}, found {text!r}{meant}")
     return value
 
 
 def price(text: str) -> float:
     """Nats per bit, from 0 to below 1."""
-    value = float(text)
+    value = _number(float, text, "nats per bit, such as 3e-8")
     if not 0 <= value < 1:
-        raise ArgumentTypeError(f"expected nats per bit, from 0 to below 1, found {text}")
+        raise ArgumentTypeError(f"expected nats per bit, from 0 to below 1, found {text!r}")
     return value
 
 
 def seconds(text: str) -> float:
     """Seconds, above 0 and below a day."""
-    value = float(text)
+    value = _number(float, text, "seconds")
     if not 0 < value < 86400:
-        raise ArgumentTypeError(f"expected seconds above 0 and below a day, found {text}")
+        raise ArgumentTypeError(f"expected seconds above 0 and below a day, found {text!r}")
     return value
 
 
@@ -84,10 +107,11 @@ def byte_count(text: str) -> int:
 
 def duration(text: str) -> float:
     """``20ms`` as 0.02 seconds; us, ms, s, m and h, or no unit for seconds."""
-    for unit, factor in (("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)):
-        if text.endswith(unit):
-            return seconds(repr(float(text[: -len(unit)]) * factor))
-    return seconds(text)
+    expected = "a time such as 20ms, 30s or 5m"
+    value = _number(float, text, expected, UNITS)
+    if not 0 < value < 86400:
+        raise ArgumentTypeError(f"expected {expected}, above 0 and below a day, found {text!r}")
+    return value
 
 
 def size(text: str) -> tuple[int, int]:
@@ -122,3 +146,14 @@ def shape(text: str) -> tuple[int, ...]:
     if not sides or min(sides) < 1:
         raise ArgumentTypeError(f"expected sizes such as 224x224x3, found {text!r}")
     return sides
+
+
+def _number(
+    kind: Callable[[str], _Number], text: str, expected: str, units: Mapping[str, float] | None = None
+) -> _Number:
+    unit = next((unit for unit in units or {} if text.endswith(unit)), "")
+    try:
+        value = kind(text[: len(text) - len(unit)])
+    except ValueError:
+        raise ArgumentTypeError(f"expected {expected}, found {text!r}") from None
+    return value * units[unit] if units and unit else value  # type: ignore[return-value]

@@ -97,10 +97,20 @@ def help_of(words: list[str]) -> tuple[str, list[str]]:
             build_parser().parse_args([*command, "--help"])
         assert ended.value.code == 0, f"there is no command {' '.join(command)!r}"
         text, rest = said.getvalue(), words[len(command) :]
-        if not re.search(r"COMMAND\s+\.\.\.", text) or not rest or rest[0].startswith("-"):
+        is_group = re.search(r"COMMAND\s+\.\.\.", text)
+        if not is_group:
+            text = full_help(command)
+        if not is_group or not rest or rest[0].startswith("-"):
             # Without the prose, which may name options of other commands.
             return "\n".join(re.findall(r"^  (-.*?)(?:   |$)", text, re.M)), rest
         command.append(rest[0])
+
+
+def full_help(command: list[str]) -> str:
+    said = io.StringIO()
+    with redirect_stdout(said), pytest.raises(SystemExit):
+        build_parser().parse_args([*command, "--help-all"])
+    return said.getvalue()
 
 
 # ---- what is written runs

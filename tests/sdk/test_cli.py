@@ -207,7 +207,7 @@ def test_the_zoo_writes_a_model(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         (["deploy", "--board", "rpi44", "{model}"], "rpi4"),
         (["bench", "--board", "rpi4", "{model}"], "expected --host"),
         (["deploy", "--board", "rpi4", "--host", "127.0.0.1", "--port", "1", "{model}"], "127.0.0.1 port 1"),
-        (["compress", "{model}", "-o", "x", "--sparsity", "1.5"], "expected 0 <= sparsity < 1; found 1.5"),
+        (["compress", "{model}", "-o", "x", "--sparsity", "1"], "expected 0 <= sparsity < 1; found 1"),
         (["compress", "{model}", "-o", "x", "--clusters", "1"], "expected 2 to 256; found 1"),
         (["pack", "{model}", "-o", "/no/such/folder/x"], "cannot be written"),
     ],
@@ -240,11 +240,11 @@ def test_every_command_has_an_example_in_its_help() -> None:
         assert "example:\n  sdk " in help_of(*words), words
 
 
-def help_of(*words: str) -> str:
+def help_of(*words: str, flag: str = "--help") -> str:
     """What `sdk WORDS --help` prints."""
     said = io.StringIO()
     with redirect_stdout(said), pytest.raises(SystemExit) as ended:
-        build_parser().parse_args([*words, "--help"])
+        build_parser().parse_args([*words, flag])
     assert ended.value.code == 0
     return said.getvalue()
 
@@ -255,5 +255,5 @@ def commands_below(*words: str) -> Iterator[list[str]]:
     if not re.search(r"COMMAND\s+\.\.\.", text):
         yield list(words)
         return
-    for name in re.findall(r"^    ([a-z][a-z-]*)(?:  |$)", text, re.M):
+    for name in re.findall(r"^  ([a-z][a-z-]*)(?:  |$)", text, re.M):
         yield from commands_below(*words, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from sdk.api.release_requests import Deploy
 from sdk.api.results import Deployment
 from sdk.api.values import PathLike
 from sdk.board.ssh import signing
+from sdk.deploy.agent.answers import Prepared
 from sdk.deploy.provision.provisioning import prefer
 from sdk.deploy.session import Session, open_session
 from sdk.deploy.target import Target
@@ -88,11 +90,18 @@ def deploy_model(
             runtime=session.provisioned.runtime,
             runtime_version=session.provisioned.runtime_version,
             decode_kernels=session.provisioned.decode_kernels,
-            prepared=deployed.prepared,
+            prepared=_as_known(deployed.prepared, session),
             title=title,
             notes=note_of(failures, session),
             usage_notes=lost,
         )
+
+
+def _as_known(prepared: Prepared | None, session: Session) -> Prepared | None:
+    """What the board did for a release; an emulator's times mean nothing, and are left out."""
+    if prepared is None or not session.board.emulated:
+        return prepared
+    return replace(prepared, start_seconds=None, cold_start_seconds=None)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ class CheckLimits:
         flag="--max-latency",
         parse=duration,
         metavar="TIME",
+        rare=True,
     )
     memory_bytes: int | None = option(
         None,
@@ -30,6 +31,7 @@ class CheckLimits:
         flag="--max-memory",
         parse=byte_count,
         metavar="SIZE",
+        rare=True,
     )
 
 

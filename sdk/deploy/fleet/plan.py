@@ -66,6 +66,7 @@ class RolloutPlan:
         metavar="N",
         group=MANY_BOARDS,
         on_command_line=None,
+        rare=True,
     )
     batch: Portion = option(
         Portion(share=0.25),
@@ -74,6 +75,7 @@ class RolloutPlan:
         metavar="N",
         group=MANY_BOARDS,
         on_command_line=None,
+        rare=True,
     )
     max_failures: int = option(
         0,
@@ -82,6 +84,7 @@ class RolloutPlan:
         metavar="N",
         group=MANY_BOARDS,
         on_command_line=None,
+        rare=True,
     )
     #: "revert": take back what was confirmed; "stop": leave it, for whoever looks into it.
     on_failure: str = option(
@@ -90,6 +93,7 @@ class RolloutPlan:
         choices=("revert", "stop"),
         group=MANY_BOARDS,
         on_command_line=None,
+        rare=True,
     )
     parallel: int = option(
         16,
@@ -98,6 +102,7 @@ class RolloutPlan:
         metavar="N",
         group=MANY_BOARDS,
         on_command_line=None,
+        rare=True,
     )
 
     def __post_init__(self) -> None:

@@ -13,6 +13,8 @@ from device_agent.record.usage import Usage
 from device_agent.record.visible import visible
 from sdk.explain.run import Accuracy
 from sdk.package.inspection import Inspection
+from sdk.report.terminal.boards import board_facts as board_facts
+from sdk.report.terminal.boards import boards as boards
 from sdk.report.terminal.data import data_report as data_report
 from sdk.report.terminal.exports import exported as exported
 from sdk.report.terminal.exports import native_libraries as native_libraries
@@ -223,12 +225,12 @@ def deployed(result: Any) -> RenderableType:
     return Group(
         Text(f"{result.called} {state} on {result.address}"),
         _facts(
-            ("sent", f"{bytes_text(result.sent_bytes)} of {bytes_text(result.package_bytes)}"),
+            ("sent", _sent(result)),
             (
                 "runtime",
                 f"{result.runtime} {result.runtime_version}, sent {bytes_text(result.provisioned_bytes)}",
             ),
-            ("decoder", " or ".join(result.decode_kernels)),
+            ("decoder", _DECODERS[result.decode_kernels[0]]),
             ("health check", check),
             *_prepared(result.prepared),
             *(("not used", visible(note)) for note in result.notes),
@@ -236,6 +238,17 @@ def deployed(result: Any) -> RenderableType:
         ),
         *notes(result.usage_notes),
     )
+
+
+#: Kernel of the decoder -> what to say of it.
+_DECODERS = {"c": "compiled C", "numpy": "numpy; no C decoder runs on this board"}
+
+
+def _sent(result: Any) -> str:
+    """What went over the connection for the model. With the package go its golden pair and its manifest."""
+    if not result.sent_bytes:
+        return f"nothing: the board has all of the {bytes_text(result.package_bytes)} package"
+    return f"{bytes_text(result.sent_bytes)}; the package is {bytes_text(result.package_bytes)}"
 
 
 def deployed_as_service(result: Any) -> RenderableType:
@@ -248,12 +261,14 @@ def _prepared(prepared: Any) -> list[tuple[str, str]]:
     """How the release starts and with how many threads it runs, as the board found out."""
     if prepared is None:
         return []
-    start = f"nothing kept for it: {prepared.start_reason}"
+    start = f"builds the model's weights anew each time: {prepared.start_reason}"
     if prepared.start_seconds is not None and prepared.start_bytes is not None:
         start = (
             f"{seconds_text(prepared.start_seconds)} instead of {seconds_text(prepared.cold_start_seconds)}, "
             f"for {bytes_text(prepared.start_bytes)} of disk"
         )
+    elif prepared.start_bytes is not None:
+        start = f"from weights that are kept ready, {bytes_text(prepared.start_bytes)} of disk"
     return [("threads", f"{prepared.threads} ({prepared.threads_reason})"), ("start", start)]
 
 
@@ -388,21 +403,3 @@ def _networks(networks: Sequence[Any]) -> RenderableType:
         if n.options:
             options.add_row(n.name, " ".join(f"--{key} {value}" for key, value in n.options.items()))
     return Group(table, Text("Options, with what the table counts:", style="dim"), options)
-
-
-def boards(result: Any) -> RenderableType:
-    """The catalogue: cores, peaks, bandwidth."""
-    table = _table(None, "board", "~what it is", "~cores", "GFLOP/s", "GB/s", "<runtime")
-    for board in result.boards:
-        clusters = " + ".join(f"{len(c.cpus)}x {c.core.removeprefix('Cortex-')}" for c in board.clusters)
-        peak = max((c.peak_fp32_gflops_per_core.value for c in board.clusters), default=None)
-        bandwidth = board.memcpy_gigabytes_per_second
-        table.add_row(
-            board.name,
-            board.title,
-            clusters or "-",
-            f"{peak:.1f}" if peak else "-",
-            f"{bandwidth.value:.1f}" if bandwidth else "-",
-            board.preferred_runtime.name if board.preferred_runtime else "-",
-        )
-    return Group(table, Text("GFLOP/s: float32 peak of the fastest core; GB/s: memcpy", style="dim"))

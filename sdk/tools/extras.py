@@ -1,0 +1,33 @@
+"""Which extra of the package brings a module that is not there."""
+
+from __future__ import annotations
+
+from sdk.errors import ArmletError
+
+#: Top-level module -> the extra that installs it.
+EXTRA_OF = {
+    "ai_edge_litert": "host",
+    "argcomplete": "host",
+    "flatbuffers": "host",
+    "jinja2": "host",
+    "optuna": "host",
+    "pandas": "frames",
+    "paramiko": "host",
+    "PIL": "host",
+    "rich": "host",
+    "sklearn": "demo",
+    "tensorflow": "host",
+    "tomli": "host",
+    "ziglang": "host",
+}
+
+
+def missing(error: ModuleNotFoundError) -> ArmletError | None:
+    """What to tell a person, or None if no extra brings the module: then the installation itself is broken."""
+    name = (error.name or "").partition(".")[0]
+    if name not in EXTRA_OF:
+        return None
+    return ArmletError(
+        f"this command needs {name}, which is not installed",
+        hint=f"Install it with: pip install 'armlet[{EXTRA_OF[name]}]'.",
+    )
