@@ -69,8 +69,9 @@ ROOMS: dict[str, Room] = {
     "sdk.graph.embedded": _room(pure=True),
     "sdk.graph": _room("device_agent.record sdk.errors sdk.graph.embedded", pure=True),
     "sdk.graph.made_up": _room("device_agent.record device_agent.tensors sdk.graph", pure=True),
-    "sdk.graph.on_host": _room(
-        "device_agent.record device_agent.tensors sdk.errors sdk.tools.system sdk.graph"
+    "sdk.graph.on_host": _room("device_agent.record device_agent.tensors sdk.errors sdk.graph"),
+    "sdk.graph.on_host.sources": _room(
+        "device_agent.record sdk.errors sdk.tools.system sdk.graph sdk.graph.on_host"
     ),
     "sdk.data.meaning": _room("device_agent.record device_agent.tensors sdk.errors sdk.graph", pure=True),
     "sdk.data.scoring": _room(
@@ -81,7 +82,7 @@ ROOMS: dict[str, Room] = {
         "device_agent.record device_agent.image sdk.errors sdk.graph sdk.graph.on_host sdk.data.meaning"
     ),
     "sdk.models.networks": _room("sdk.errors", pure=True),
-    "sdk.models": _room("sdk.errors sdk.graph.on_host sdk.models.networks"),
+    "sdk.models": _room("sdk.errors sdk.graph.on_host sdk.graph.on_host.sources sdk.models.networks"),
     "sdk.package": _room(
         "device_agent.record device_agent.package.codec device_agent.tensors "
         "sdk.errors sdk.graph.embedded sdk.graph",
@@ -143,7 +144,7 @@ ROOMS: dict[str, Room] = {
     "sdk.api.files": _room(
         "device_agent.record device_agent.package.codec device_agent.package "
         "device_agent.tensors sdk.errors sdk.tools sdk.tools.system "
-        "sdk.graph.embedded sdk.graph sdk.graph.made_up sdk.graph.on_host "
+        "sdk.graph.embedded sdk.graph sdk.graph.made_up sdk.graph.on_host sdk.graph.on_host.sources "
         "sdk.data.meaning sdk.data sdk.models sdk.package sdk.board.description "
         "sdk.board.ssh sdk.board sdk.compress sdk.compress.weights "
         "sdk.compress.rewrite sdk.compress.board_form sdk.compress.recipes "
@@ -152,14 +153,14 @@ ROOMS: dict[str, Room] = {
     "sdk.api.boards": _room(
         "device_agent.record device_agent.package.codec device_agent.package "
         "device_agent.image device_agent.tensors sdk.errors sdk.tools "
-        "sdk.tools.system sdk.graph sdk.graph.on_host sdk.data.meaning sdk.data "
+        "sdk.tools.system sdk.graph sdk.graph.on_host sdk.graph.on_host.sources sdk.data.meaning sdk.data "
         "sdk.package sdk.board.description sdk.board.ssh sdk.board.emulation "
         "sdk.board sdk.deploy.agent sdk.deploy.fleet sdk.deploy.provision sdk.deploy "
         "sdk.api sdk.api.files"
     ),
     "sdk.api.measuring": _room(
         "device_agent.record device_agent.package.codec device_agent.package "
-        "sdk.errors sdk.tools sdk.tools.system sdk.graph sdk.graph.on_host sdk.data "
+        "sdk.errors sdk.tools sdk.tools.system sdk.graph sdk.graph.on_host sdk.graph.on_host.sources sdk.data "
         "sdk.models sdk.package sdk.board.description sdk.board.ssh sdk.board "
         "sdk.compress.weights sdk.compress.board_form sdk.compress.recipes "
         "sdk.explain sdk.deploy.agent sdk.deploy.provision sdk.deploy sdk.report "

@@ -197,9 +197,17 @@ def test_the_board_rule_lets_through(source: str):
 @pytest.mark.parametrize(
     ("name", "source", "target"),
     [
-        ("sdk.package.x", "from sdk.graph.on_host.convert import convert", "sdk.graph.on_host.convert"),
-        ("sdk.package.x", "from sdk.graph.on_host import convert", "sdk.graph.on_host.convert"),
-        ("sdk.package.x", "from ..graph.on_host import convert", "sdk.graph.on_host.convert"),
+        (
+            "sdk.package.x",
+            "from sdk.graph.on_host.sources.convert import convert",
+            "sdk.graph.on_host.sources.convert",
+        ),
+        (
+            "sdk.package.x",
+            "from sdk.graph.on_host.sources import convert",
+            "sdk.graph.on_host.sources.convert",
+        ),
+        ("sdk.package.x", "from ..graph.on_host.sources import convert", "sdk.graph.on_host.sources.convert"),
         ("sdk.package.x", "def f():\n    import sdk.explain.macs", "sdk.explain.macs"),
         ("sdk.package.x", "if TYPE_CHECKING:\n    from sdk.explain.macs import m", "sdk.explain.macs"),
         ("sdk.package.x", "import sdk.api", "sdk.api"),
@@ -263,7 +271,7 @@ def test_a_circle_is_found_however_late_the_import(late: str):
         "open('x')",
         "path.read_bytes()",
         "array.tofile(name)",
-        "from sdk.graph.on_host.convert import convert",
+        "from sdk.graph.on_host.sources.convert import convert",
         "from sdk.tools.system.files import read_file",
         "from device_agent.store import blobs",
     ],

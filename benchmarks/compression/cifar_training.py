@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sdk.graph.dataset import Dataset
-from sdk.graph.on_host.convert import from_keras
+from sdk.graph.on_host.sources.keras_files import from_keras
 from sdk.models import build
 from sdk.models.keras_builder import load_keras
 from sdk.models.train_digits import retake_statistics, trainable_twin

@@ -21,8 +21,8 @@ from device_agent.package import reader as package
 from sdk.compress.recipes.targets import Settings, compress
 from sdk.compress.rewrite.equalise import pairs
 from sdk.data.loading import has_splits, load_dataset
-from sdk.graph.on_host.convert import convert
 from sdk.graph.on_host.evaluate import predict, top1
+from sdk.graph.on_host.sources.convert import convert
 from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
 

@@ -28,8 +28,8 @@ from sdk.compress.recipes.attempts import key_of
 from sdk.compress.recipes.recipe import Recipe, apply
 from sdk.data.loading import load_dataset
 from sdk.graph.dataset import Dataset
-from sdk.graph.on_host.convert import from_keras
 from sdk.graph.on_host.evaluate import predict, top1
+from sdk.graph.on_host.sources.keras_files import from_keras
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph

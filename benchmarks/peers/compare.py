@@ -45,7 +45,7 @@ from sdk.board.emulation.plugin import run_counted
 from sdk.board.emulation.userland import prefix
 from sdk.deploy.provision.instructions import count_inference, runtime_environment, unpacked
 from sdk.errors import ArmletError, BoardError
-from sdk.graph.on_host.convert import from_keras
+from sdk.graph.on_host.sources.keras_files import from_keras
 from sdk.graph.reader import read_graph
 from sdk.graph.writer import write_graph
 from sdk.models import build

@@ -36,7 +36,7 @@ from sdk.board.catalogue import load_board
 from sdk.compress.board_form.specialise import for_board
 from sdk.compress.recipes.recipe import Recipe, apply
 from sdk.deploy.provision.instructions import count_inference
-from sdk.graph.on_host.convert import from_keras
+from sdk.graph.on_host.sources.keras_files import from_keras
 from sdk.graph.reader import read_graph
 from sdk.graph.records import FLIP_AXES, Graph
 from sdk.graph.writer import write_graph

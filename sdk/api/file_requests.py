@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sdk.api.values import FIT, FITS, FOUND, LABELS, PREPROCESS, TASK, InputShape, PathLike
 from sdk.tools.option import option, same
-from sdk.tools.values import input_shape, positive, share, size, whole
+from sdk.tools.values import input_shape, positive, share, size, whole, words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,16 @@ class Convert:
         help="where the model leaves it open, such as 224x224x3; of several inputs, by name",
         parse=input_shape,
         metavar="[NAME=]HxWxC[,...]",
+        rare=True,
+    )
+    signature: str | None = option(
+        None, help="of a SavedModel that has several (default: serving_default)", metavar="NAME", rare=True
+    )
+    custom_objects: tuple[str, ...] = option(
+        (),
+        help="code of a Keras file's own layers, which is imported; several with commas",
+        parse=words,
+        metavar="FILE.py:Class[,...]",
         rare=True,
     )
     preprocess: str | None = same(Pack, "preprocess")

@@ -55,6 +55,8 @@ class ConvertOptions(TypedDict, total=False):
     """Of :class:`sdk.api.file_requests.Convert`."""
 
     input_shape: InputShape | None
+    signature: str | None
+    custom_objects: tuple[str, ...]
     preprocess: str | None
     labels: PathLike | None
     task: str | None

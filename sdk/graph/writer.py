@@ -171,3 +171,18 @@ def _signature_object(signature: Signature) -> Any:
     raw.signatureKey = signature.key
     raw.inputs, raw.outputs = maps(signature.inputs), maps(signature.outputs)
     return raw
+
+
+def with_signature(tflite: bytes, signature: Signature) -> bytes:
+    """The same model, of any number of subgraphs, with this signature of the first one and no other."""
+    import flatbuffers
+
+    schema = schema_classes()
+    model = schema.ModelT.InitFromPackedBuf(tflite, 0)
+    model.signatureDefs = [_signature_object(signature)]
+    buffers = _BufferTable()
+    buffers.contents = [b"" if one.data is None else bytes(bytearray(one.data)) for one in model.buffers]
+    model.buffers = buffers.objects()
+    builder = flatbuffers.Builder(len(tflite) + 65536)
+    builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
+    return bytes(builder.Output())

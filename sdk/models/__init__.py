@@ -3,7 +3,7 @@
 :func:`describe` counts parameters and multiply-accumulates without TensorFlow; :func:`build` makes the Keras
 model of the same description. Importing this package imports neither.
 
-May import: sdk.errors, sdk.graph.on_host, sdk.models.networks.
+May import: sdk.errors, sdk.graph.on_host, sdk.graph.on_host.sources, sdk.models.networks.
 """
 
 from __future__ import annotations

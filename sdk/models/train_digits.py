@@ -33,8 +33,8 @@ from typing import Any
 
 import numpy as np
 
-from sdk.graph.on_host import convert
 from sdk.graph.on_host.evaluate import predict, top1
+from sdk.graph.on_host.sources import keras_files
 from sdk.models import build, describe, digits
 from sdk.models.demo import FOLDER, OPTIONS, RECORD, network_arguments
 from sdk.models.keras_builder import load_keras
@@ -161,7 +161,7 @@ def train(name: str, samples: digits.Samples, epochs: int = EPOCHS) -> bytes:
     images_of = (augment(samples.small[batch], generator, digits.SIZE) for batch in order)
     retake_statistics(keras, model, images_of)
     deployed.set_weights(model.get_weights())
-    return convert.from_keras(deployed)
+    return keras_files.from_keras(deployed)
 
 
 def trainable_twin(keras: Any, tf: Any, model: Any) -> Any:

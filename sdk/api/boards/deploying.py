@@ -24,7 +24,7 @@ from sdk.deploy.provision.provisioning import prefer
 from sdk.deploy.session import Session, open_session
 from sdk.deploy.target import Target
 from sdk.errors import ModelError, UnsupportedOperator
-from sdk.graph.on_host.convert import is_tflite, tflite_bytes
+from sdk.graph.on_host.sources.convert import is_tflite, tflite_bytes
 from sdk.graph.reader import read_graph
 from sdk.graph.writer import write_graph
 from sdk.package import pack as packer

@@ -22,7 +22,7 @@ from sdk.data.duplicates import duplicates_within, shared_samples
 from sdk.data.for_model import data_for
 from sdk.data.loading import has_splits, load_dataset, own_shape
 from sdk.graph.dataset import Dataset
-from sdk.graph.on_host.convert import convert
+from sdk.graph.on_host.sources.convert import convert
 from sdk.graph.writer import write_graph
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent

@@ -34,8 +34,8 @@ from sdk.data.for_model import data_for, open_sources
 from sdk.errors import ModelError, NothingToCompress
 from sdk.explain import theory
 from sdk.explain.run import Accuracy
-from sdk.graph.on_host.convert import convert
 from sdk.graph.on_host.evaluate import predict, top1
+from sdk.graph.on_host.sources.convert import convert
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from sdk.package import pack as packer

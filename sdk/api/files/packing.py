@@ -27,8 +27,10 @@ from sdk.api.values import PathLike
 from sdk.deploy.provision import kernel as kernel_builder
 from sdk.errors import ModelError, UnsupportedOperator
 from sdk.explain import theory
-from sdk.graph.on_host.convert import from_keras, tflite_bytes
 from sdk.graph.on_host.input_size import closed
+from sdk.graph.on_host.sources.convert import not_read, tflite_bytes
+from sdk.graph.on_host.sources.keras_files import from_keras
+from sdk.graph.on_host.sources.kinds import kind_of
 from sdk.graph.reader import read_graph, read_subgraphs
 from sdk.graph.records import Graph
 from sdk.graph.schema import FILE_IDENTIFIER
@@ -67,7 +69,14 @@ def convert_model(
     """
     request = build(Convert, options, function="convert_model")
     progress("convert", 0, 0)
-    tflite = tflite_bytes(Path(source), input_shape=request.input_shape)
+    told: list[str] = []
+    tflite = tflite_bytes(
+        Path(source),
+        input_shape=request.input_shape,
+        signature=request.signature,
+        custom_objects=request.custom_objects,
+        note=told.append,
+    )
     said: dict[str, Any] = {
         "preprocess": request.preprocess,
         "labels": request.labels,
@@ -85,9 +94,11 @@ def convert_model(
                 expected="a model of one subgraph, or no such option",
                 hint="Say it to `sdk pack` or `sdk deploy` instead.",
             ) from error
-        return _write_tflite(tflite, read_subgraphs(tflite)[0], str(source), Path(output))
+        return replace(
+            _write_tflite(tflite, read_subgraphs(tflite)[0], str(source), Path(output)), notes=tuple(told)
+        )
     usage = usage_of(graph, **said)
-    notes = usage_notes(graph, usage)
+    notes = (*told, *usage_notes(graph, usage))
     graph = with_usage(graph, usage)
     return replace(_write_graph(graph, str(source), Path(output)), notes=notes, usage=usage)
 
@@ -105,12 +116,7 @@ def pack_model(
     source, output = Path(source), Path(output)
     tflite = read_file(source, A_TFLITE)
     if tflite[4:8] != FILE_IDENTIFIER:
-        raise ModelError(
-            f"{source} is not a TFLite model",
-            expected=f"the identifier {FILE_IDENTIFIER.decode()} at byte 4",
-            found=repr(tflite[4:8])[1:],
-            hint="Other kinds go through `sdk convert` or `sdk compress`.",
-        )
+        raise _not_packed(source)
     graph = readable_part(tflite)
     usage = usage_of(
         graph,
@@ -127,6 +133,19 @@ def pack_model(
     package = package_format.read(data)
     write_file(output, data)
     return Packed(str(source), output, len(tflite), len(data), len(package.sections), seconds, notes, usage)
+
+
+def _not_packed(source: Path) -> ModelError:
+    """The error for what is no ``.tflite``: what it is, and what makes one of it."""
+    kind = kind_of(source)
+    if not kind.reader:
+        return not_read(source, kind, expected=A_TFLITE)
+    return ModelError(
+        f"{source} is not a TFLite model",
+        expected=A_TFLITE,
+        found=kind.words,
+        hint="It goes through `sdk convert`, `sdk compress` or `sdk deploy`.",
+    )
 
 
 def unpack_package(

@@ -19,8 +19,8 @@ from sdk.api.measuring.measure import measure
 from sdk.compress.recipes.recipe import Recipe
 from sdk.deploy.session import Session, open_session
 from sdk.explain.run import Accuracy, Report
-from sdk.graph.on_host.convert import convert
 from sdk.graph.on_host.evaluate import predict, top1
+from sdk.graph.on_host.sources.convert import convert
 from sdk.graph.writer import write_graph
 from sdk.models import digits
 from sdk.models.demo import demo_models

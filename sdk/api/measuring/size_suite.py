@@ -14,7 +14,7 @@ from sdk.compress.weights.cluster import cluster_array
 from sdk.compress.weights.prune import prune_array
 from sdk.errors import DataError, ModelError
 from sdk.explain.suites import DEEP_COMPRESSION, SizeMember, SizeSuite, chosen_members
-from sdk.graph.on_host.convert import forget_keras_models, from_keras
+from sdk.graph.on_host.sources.keras_files import forget_keras_models, from_keras
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph

@@ -18,7 +18,7 @@ from sdk.deploy.session import Session, open_session
 from sdk.errors import DataError, ModelError
 from sdk.explain.run import Report
 from sdk.explain.suites import SUITES, Member, Size, Suite, chosen_members, size_text
-from sdk.graph.on_host.convert import forget_keras_models, from_keras
+from sdk.graph.on_host.sources.keras_files import forget_keras_models, from_keras
 from sdk.graph.reader import read_graph
 from sdk.graph.writer import write_graph
 from sdk.tools.option import build

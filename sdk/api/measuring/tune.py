@@ -33,8 +33,8 @@ from sdk.deploy.target import Target
 from sdk.errors import BoardError, DataError, ProvisionError, RemoteError
 from sdk.explain.tuning import Candidate, LeftOut, Tuned, choose
 from sdk.graph.dataset import Dataset
-from sdk.graph.on_host.convert import convert
 from sdk.graph.on_host.evaluate import predict, top1
+from sdk.graph.on_host.sources.convert import convert
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from sdk.package.release import Golden, release_name

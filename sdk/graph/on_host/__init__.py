@@ -1,5 +1,4 @@
-"""Models and pictures of this machine: converted from Keras and SavedModel, resized, run by the interpreter, loaded
-from folders.
+"""Models on this machine: run by the interpreter, given shapes; ``sources/`` makes them of what others write.
 
-May import: device_agent.record, device_agent.tensors, sdk.errors, sdk.graph, sdk.tools.system.
+May import: device_agent.record, device_agent.tensors, sdk.errors, sdk.graph.
 """

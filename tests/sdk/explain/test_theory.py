@@ -441,7 +441,7 @@ def test_without_a_bandwidth_only_computing_takes_time():
 @pytest.mark.tensorflow
 def test_a_converted_mobilenet_has_the_macs_and_parameters_of_its_paper():
     keras = pytest.importorskip("keras")
-    from sdk.graph.on_host.convert import from_keras
+    from sdk.graph.on_host.sources.keras_files import from_keras
 
     model = keras.applications.MobileNet(weights=None)
     rng = np.random.default_rng(0)

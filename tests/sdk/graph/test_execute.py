@@ -10,7 +10,7 @@ import pytest
 
 from sdk.errors import UnsupportedOperator
 from sdk.graph.execute import Executor
-from sdk.graph.on_host.convert import from_keras
+from sdk.graph.on_host.sources.keras_files import from_keras
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph, Operator
 from sdk.graph.writer import write_graph

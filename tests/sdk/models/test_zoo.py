@@ -245,10 +245,10 @@ def test_the_keras_model_is_the_described_network(name: str, options: dict) -> N
 @pytest.mark.parametrize(("name", "options"), CONVERTED, ids=lambda value: str(value))
 def test_the_converted_network_is_static_folded_and_counts_the_same(name: str, options: dict) -> None:
     from sdk.explain.theory import operator_costs
-    from sdk.graph.on_host import convert
+    from sdk.graph.on_host.sources import keras_files
 
     network = models.describe(name, **options)
-    graph = read_graph(convert.from_keras(models.build(name, **options)))
+    graph = read_graph(keras_files.from_keras(models.build(name, **options)))
     kinds = Counter(operator.kind for operator in graph.operators)
     assert set(kinds) <= STATIC_OPERATORS
     shuffles = sum(layer.kind == "shuffle" for layer in network.layers)

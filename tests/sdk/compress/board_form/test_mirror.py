@@ -14,7 +14,7 @@ from sdk.compress.rewrite.fuse import fuse
 from sdk.compress.rewrite.structure import spatial_padding
 from sdk.errors import ModelError, UnsupportedOperator
 from sdk.graph.enums import NO_ACTIVATION, SAME, VALID
-from sdk.graph.on_host.convert import from_keras
+from sdk.graph.on_host.sources.keras_files import from_keras
 from sdk.graph.reader import read_graph
 from sdk.graph.records import INPUT_METADATA, Graph
 from sdk.graph.writer import write_graph

@@ -211,7 +211,7 @@ def test_the_estimate_is_within_a_tenth_of_what_was_counted(
 
 @pytest.fixture(scope="module")
 def zoo() -> dict[str, Graph]:
-    from sdk.graph.on_host.convert import from_keras
+    from sdk.graph.on_host.sources.keras_files import from_keras
     from sdk.models import build
     from sdk.models.keras_builder import load_keras
 

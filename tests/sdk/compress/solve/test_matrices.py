@@ -9,7 +9,7 @@ import pytest
 
 from sdk.compress.solve.matrices import LayerShape
 from sdk.graph.execute import Executor
-from sdk.graph.on_host.convert import from_keras
+from sdk.graph.on_host.sources.keras_files import from_keras
 from sdk.graph.reader import read_graph
 from tests.sdk.graph.small_graphs import small_network
 

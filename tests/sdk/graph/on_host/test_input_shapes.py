@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from sdk.errors import ModelError
-from sdk.graph.on_host.convert import tflite_bytes
 from sdk.graph.on_host.host_model import HostModel
 from sdk.graph.on_host.input_shapes import with_input_shapes
+from sdk.graph.on_host.sources.convert import tflite_bytes
 from sdk.graph.reader import read_graph
 from sdk.graph.writer import write_graph
 from tests.sdk.graph.small_graphs import small_network

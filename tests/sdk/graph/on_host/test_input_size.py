@@ -9,9 +9,9 @@ import pytest
 
 from sdk.cli import main
 from sdk.errors import ModelError
-from sdk.graph.on_host.convert import from_keras
 from sdk.graph.on_host.evaluate import predict
 from sdk.graph.on_host.input_size import at_size
+from sdk.graph.on_host.sources.keras_files import from_keras
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
