@@ -75,11 +75,13 @@ ROOMS: dict[str, Room] = {
     ),
     "sdk.data.meaning": _room("device_agent.record device_agent.tensors sdk.errors sdk.graph", pure=True),
     "sdk.data.scoring": _room(
-        "device_agent.record device_agent.image device_agent.answers sdk.errors sdk.graph sdk.data.meaning",
+        "device_agent.record device_agent.image device_agent.tensors device_agent.answers sdk.errors sdk.graph "
+        "sdk.data.meaning",
         pure=True,
     ),
     "sdk.data": _room(
-        "device_agent.record device_agent.image sdk.errors sdk.graph sdk.graph.on_host sdk.data.meaning"
+        "device_agent.record device_agent.image device_agent.answers sdk.errors sdk.graph sdk.graph.on_host "
+        "sdk.data.meaning sdk.data.scoring"
     ),
     "sdk.models.networks": _room("sdk.errors", pure=True),
     "sdk.models": _room("sdk.errors sdk.graph.on_host sdk.graph.on_host.sources sdk.models.networks"),
@@ -153,7 +155,8 @@ ROOMS: dict[str, Room] = {
     "sdk.api.boards": _room(
         "device_agent.record device_agent.package.codec device_agent.package "
         "device_agent.image device_agent.tensors sdk.errors sdk.tools "
-        "sdk.tools.system sdk.graph sdk.graph.on_host sdk.graph.on_host.sources sdk.data.meaning sdk.data "
+        "sdk.tools.system sdk.graph sdk.graph.on_host sdk.graph.on_host.sources sdk.data.meaning "
+        "sdk.data.scoring sdk.data "
         "sdk.package sdk.board.description sdk.board.ssh sdk.board.emulation "
         "sdk.board sdk.deploy.agent sdk.deploy.fleet sdk.deploy.provision sdk.deploy "
         "sdk.api sdk.api.files"

@@ -62,7 +62,7 @@ def find_boxes(
     least = threshold if threshold is not None else task.threshold
     least = THRESHOLD if least is None else least
     if task.form == "post-process":
-        found, labels = _post_processed(outputs), _without_nothing(labels)
+        found, labels = _post_processed(outputs), without_nothing(labels)
     elif task.form == "movenet bodies":
         found = _bodies(outputs[0])
     else:
@@ -76,7 +76,8 @@ def find_boxes(
     return tuple(_boxes(Candidates(*(values[kept] for values in found)), labels, where))
 
 
-def _without_nothing(labels: Sequence[str]) -> Sequence[str]:
+def without_nothing(labels: Sequence[str]) -> Sequence[str]:
+    """The labels that post-processing counts: without a first one that stands for nothing."""
     return labels[1:] if labels and labels[0].lower() in _NOTHING else labels
 
 

@@ -36,7 +36,7 @@ def agreement(info: TensorInfo, one: Sequence[np.ndarray], other: Sequence[np.nd
     first, second = (np.concatenate([np.ravel(array) for array in side]) for side in (one, other))
     if info.dtype.kind in "iub" and not info.is_quantized:
         differing = float(np.mean(first != second)) if first.size else 0.0
-        return OutputAgreement(info.name, differing, 1.0 - differing, _decibel(1.0, 2.0 * differing), True)
+        return OutputAgreement(info.name, differing, 1.0 - differing, decibel(1.0, 2.0 * differing), True)
     first, second = (np.nan_to_num(info.to_real(array).astype(np.float64)) for array in (first, second))
     apart = first - second
     sizes = float(np.linalg.norm(first)), float(np.linalg.norm(second))
@@ -47,11 +47,12 @@ def agreement(info: TensorInfo, one: Sequence[np.ndarray], other: Sequence[np.nd
         info.name,
         float(np.max(np.abs(apart), initial=0.0)),
         cosine,
-        _decibel(sizes[0] ** 2, float(np.dot(apart, apart))),
+        decibel(sizes[0] ** 2, float(np.dot(apart, apart))),
     )
 
 
-def _decibel(signal: float, noise: float) -> float:
+def decibel(signal: float, noise: float) -> float:
+    """The signal-to-noise ratio of two sums of squares, at most 150 dB."""
     if noise <= 0.0:
         return MOST_DECIBEL
     if signal <= 0.0:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sdk.api.file_requests import Convert, PackedOnTheWay
-from sdk.api.values import FOUND, LABELS, PREPROCESS, InputShape, PathLike, sizes
+from sdk.api.file_requests import Convert, PackedOnTheWay, ShowRun
+from sdk.api.values import FIT, FITS, FOUND, LABELS, PREPROCESS, TASK, InputShape, PathLike, sizes
 from sdk.compress.defaults import CLUSTERS, EPOCHS, SPARSITY
 from sdk.deploy.target import Target
 from sdk.tools.option import option, part, same
@@ -162,9 +162,25 @@ class Evaluate(Target):
     )
     preprocess: str | None = option(None, help=f"{PREPROCESS} (default: {FOUND})", metavar="NAME")
     labels: PathLike | None = option(None, help=LABELS, parse=Path, metavar="FILE")
+    task: str | None = option(None, help=TASK, metavar="TASK")
+    fit: str | None = option(None, help=FIT, choices=FITS, rare=True)
+    truth: PathLike | None = option(
+        None,
+        help="what is right: COCO's JSON, a folder of YOLO's text files or of masks, a table or arrays of classes or "
+        "values (default: what lies beside the data)",
+        parse=Path,
+        metavar="FILE",
+    )
+    original: PathLike | None = option(
+        None,
+        help="the model that this one was made from: both are held against each other on the same images",
+        parse=Path,
+        metavar="MODEL",
+    )
     split: str | None = option(None, help="where the data have both", choices=("train", "test"), rare=True)
     limit: int | None = option(None, help="at most so many images, taken evenly", parse=positive)
     input_shape: InputShape | None = same(Convert, "input_shape")
+    html: PathLike | None = same(ShowRun, "html")
 
 
 @dataclass(frozen=True, kw_only=True)

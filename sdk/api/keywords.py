@@ -269,9 +269,14 @@ class EvaluateOptions(TypedDict, total=False):
     kernel: str
     preprocess: str | None
     labels: PathLike | None
+    task: str | None
+    fit: str | None
+    truth: PathLike | None
+    original: PathLike | None
     split: str | None
     limit: int | None
     input_shape: InputShape | None
+    html: PathLike | None
 
 
 class PredictOptions(TypedDict, total=False):

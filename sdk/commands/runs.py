@@ -216,6 +216,8 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _eval(arguments: argparse.Namespace) -> None:
     asked = request(Evaluate, arguments)
+    if asked.data is None and asked.html is not None:
+        raise ArmletError("outputs on made-up inputs have no page", expected="--data beside --html")
     with progress_bar(arguments) as progress:
         if asked.data is None:
             from sdk.api.boards.agreeing import agree
@@ -227,7 +229,11 @@ def _eval(arguments: argparse.Namespace) -> None:
         else:
             from sdk.api.boards.evaluating import evaluate
 
-            result = evaluate(arguments.board, arguments.model, asked, progress)
+            result = evaluated = evaluate(arguments.board, arguments.model, asked, progress)
+            if asked.html is not None:
+                from sdk.api.measuring.pages import write_evaluation
+
+                write_evaluation(evaluated, asked.html)
     show(arguments, result)
 
 

@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from device_agent.record.task import SEGMENTATION
 from sdk.data.meaning.class_names import SORTED, check_numbers, match_classes
 from sdk.data.meaning.stored_values import StoredForm, stored_form
 from sdk.data.picture_files import fit_picture
+from sdk.data.scoring.truth import MAPS, NO_CLASS, VALUES, TrueMap
+from sdk.data.tables import are_values, numbers_of_table
 from sdk.data.wanted import Wanted
 from sdk.errors import DataError
-from sdk.graph.dataset import Dataset
+from sdk.graph.dataset import Dataset, Truth
 
 IMAGE_NAMES = ("x", "images", "image", "imgs", "data", "inputs", "input", "features", "pixels", "samples")
 LABEL_NAMES = ("y", "labels", "label", "targets", "target", "classes", "class", "outputs")
@@ -72,7 +75,14 @@ def dataset_of_arrays(path: Path, wanted: Wanted, split: str | None) -> Dataset:
             found=f"{images.dtype} {images.shape}",
         )
     images = _channels_last(images, shape, notes)
-    classes = None if raw is None else _classes(raw, str(label_key), len(images), wanted, notes)
+    if wanted.truth is not None:
+        raw, label_key = _other_truth(wanted.truth, split), wanted.truth.name
+    truth = None if raw is None else _truth(raw, str(label_key), len(images), wanted)
+    classes = None
+    if truth is not None:
+        notes.append(truth.told)
+    elif raw is not None:
+        classes = _classes(raw, str(label_key), len(images), wanted, notes)
     form = stored_form(images, shape[-1] if len(shape) == 3 else 0)
     if len(shape) != 3 and images.dtype != np.uint8:
         form = StoredForm("values", "", None)  # features, not pixels
@@ -91,6 +101,7 @@ def dataset_of_arrays(path: Path, wanted: Wanted, split: str | None) -> Dataset:
         order_is_certain=not any(SORTED in note for note in notes),
         are_pixels=form.pixels is not None,
         source_name=lambda index: f"{path.name} {image_key}[{index}]",
+        truth=truth,
     )
 
 
@@ -163,6 +174,64 @@ def _channels_last(images: np.ndarray, shape: tuple[int, ...], notes: list[str])
         notes.append("the fourth channel, transparency, is left out")
         return images[..., :3]
     return images
+
+
+def _other_truth(path: Path, split: str | None) -> np.ndarray:
+    """What a file of its own says is right: the labels of an .npz, an .npy, or the last columns of a table."""
+    if path.suffix.lower() in (".npz", ".npy"):
+        arrays = open_arrays(path)
+        part = (
+            (split or "train") if any(array_name(arrays, LABEL_NAMES, one) for one in SPLIT_NAMES) else None
+        )
+        key = array_name(arrays, LABEL_NAMES, part) or (next(iter(arrays)) if len(arrays) == 1 else None)
+        if key is None:
+            raise DataError(
+                f"{path} does not say what is right", expected="an array 'y'", found=names_of(arrays)
+            )
+        return np.asarray(arrays[key])
+    return numbers_of_table(path)
+
+
+def _truth(raw: np.ndarray, key: str, count: int, wanted: Wanted) -> Truth | None:
+    """Maps or values, where the model answers with such; None where these are labels. Raises DataError."""
+    if wanted.task is not None:
+        if wanted.task.kind != SEGMENTATION or raw.ndim < 3 or raw.dtype.kind not in "uifb":
+            raise DataError(
+                f"array {key!r} does not say what is right for {wanted.task.in_words()}",
+                expected="whole numbers of shape (samples, height, width), for a segmenting model",
+                found=f"{raw.dtype} {raw.shape}",
+            )
+        maps = _checked_maps(raw, key, count, wanted.scores)
+        return Truth(MAPS, lambda index: TrueMap(maps[index]), f"{key!r} holds maps of classes")
+    if not are_values(raw, wanted.values):
+        return None
+    values = raw.reshape(len(raw), -1).astype(np.float64)
+    if len(values) != count:
+        raise DataError(
+            f"array {key!r} has another number of rows than there are images",
+            expected=str(count),
+            found=str(len(values)),
+        )
+    return Truth(VALUES, lambda index: values[index], f"{key!r} holds values, {wanted.values} of each sample")
+
+
+def _checked_maps(raw: np.ndarray, key: str, count: int, classes: int | None) -> np.ndarray:
+    maps = raw[..., 0] if raw.ndim == 4 and raw.shape[-1] == 1 else raw
+    if maps.ndim != 3 or len(maps) != count or not np.all(maps == np.rint(maps)):
+        raise DataError(
+            f"array {key!r} holds no map for each image",
+            expected=f"whole numbers of shape ({count}, height, width)",
+            found=f"{raw.dtype} {raw.shape}",
+        )
+    maps = maps.astype(np.int64)
+    maps = np.where((maps == 255) | (maps < 0), NO_CLASS, maps)
+    if classes is not None and int(maps.max()) >= classes:
+        raise DataError(
+            f"array {key!r} has classes that the model does not have",
+            expected=f"0 to {classes - 1}, and 255 where a pixel does not count",
+            found=str(int(maps.max())),
+        )
+    return maps
 
 
 def _classes(raw: np.ndarray, key: str, count: int, wanted: Wanted, notes: list[str]) -> np.ndarray:

@@ -15,6 +15,7 @@ from sdk.data.meaning import preprocess_evidence as evidence
 from sdk.data.meaning.class_order import check_order
 from sdk.data.meaning.known_preprocess import known_preprocess
 from sdk.data.meaning.model_facts import ModelFacts
+from sdk.data.scoring.score import Score, change
 from sdk.errors import DataError
 from sdk.graph.dataset import Dataset
 
@@ -24,6 +25,8 @@ Answer = Callable[[np.ndarray], np.ndarray]
 _ROUNDS = (48, 320)
 #: Samples whose range of values is looked at.
 _LOOKED_AT = 64
+#: Candidates whose scores differ by no more points tell the same.
+_SAME_POINTS = 1.0
 AS_THEY_ARE = PREPROCESS["raw"]
 
 
@@ -53,11 +56,13 @@ def choose_preprocess(
     *,
     given: Preprocess | None = None,
     stated: Preprocess | None = None,
+    score: Callable[[np.ndarray], Score] | None = None,
 ) -> Chosen:
     """What is done to the pixels of ``dataset`` for this network; it may hold any preprocessing so far.
 
-    ``given``: by the user, which is not questioned; ``stated``: by package or metadata. Raises DataError where nothing
-    tells, and where the data are no pixels and not in the range that is expected.
+    ``given``: by the user, which is not questioned; ``stated``: by package or metadata. ``score``: what the
+    network reaches on images (n, height, width, channels), the first of the data, where no classes are right. Raises
+    DataError where nothing tells, and where the data are no pixels and not in the range that is expected.
     """
     known = known_preprocess(model.input, model.graph)
     expected = given or stated or (None if known is None else known.preprocess)
@@ -71,6 +76,8 @@ def choose_preprocess(
         return Chosen(stated, "stated", "as the package or the model's metadata say")
     if known is not None:
         return Chosen(known.preprocess, "graph", known.why)
+    if dataset.truth is not None and score is not None:
+        return _by_truth(dataset, score)
     return _by_evidence(model, dataset, answer)
 
 
@@ -114,6 +121,34 @@ def _by_evidence(model: ModelFacts, dataset: Dataset, answer: Answer) -> Chosen:
         )
     source = "labels" if labels is not None else "certainty"
     return Chosen(Preprocess.parse(verdict.chosen), source, verdict.why, verdict.tried)
+
+
+def _by_truth(dataset: Dataset, score: Callable[[np.ndarray], Score]) -> Chosen:
+    """The candidate under which the network is right significantly more than under any that says otherwise."""
+    candidates = evidence.COLOUR if dataset.input_shape[-1] == 3 else evidence.GREY
+    some = dataset.subset(np.arange(min(len(dataset), _ROUNDS[0])))
+    pixels = some.pixels()
+    found = {name: score(Preprocess.parse(name)(pixels)) for name in candidates}
+    lost = {name: -found[name].points_lost(found[candidates[0]]) for name in candidates}
+    best = min(lost, key=lambda name: lost[name])
+    told = ", ".join(f"{name} {found[name].text(found[name].value)}" for name in candidates)
+    apart = [
+        name for name in candidates if name != best and change(found[name], found[best]).verdict == "better"
+    ]
+    rivals = [
+        name
+        for name in candidates
+        if name != best and name not in apart and lost[name] - lost[best] > _SAME_POINTS
+    ]
+    if not apart or rivals:
+        raise DataError(
+            "it is not known what the network expects of a pixel",
+            expected=f"--preprocess {', '.join(PREPROCESS)} or mean=...:scale=..., as it was trained",
+            found=f"{len(some)} images do not tell {best} from {', '.join(rivals) or 'the others'}: "
+            f"{found[best].name} of {told}",
+        )
+    why = f"the best {found[best].name} of {len(candidates)} candidates on {len(some)} images ({told})"
+    return Chosen(Preprocess.parse(best), "labels", why)
 
 
 def _scores(

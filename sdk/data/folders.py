@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from pathlib import Path
 
 import numpy as np
 
-from sdk.data.meaning.class_names import SORTED, ClassMatch, check_numbers, match_classes
+from device_agent.record.task import SEGMENTATION
+from sdk.data.meaning.class_names import SORTED, ClassMatch, match_classes
 from sdk.data.picture_files import (
     LeftOut,
     find_pictures,
@@ -17,6 +17,8 @@ from sdk.data.picture_files import (
     read_picture,
     subfolders,
 )
+from sdk.data.tables import truth_of_tables
+from sdk.data.things import truth_of_pictures, without_masks
 from sdk.data.wanted import Wanted
 from sdk.errors import DataError
 from sdk.graph.dataset import Dataset
@@ -29,8 +31,8 @@ SPLIT_FOLDERS = {
 #: Pictures beside class folders are passed over where they are so few: a preview, a plot.
 _STRAY_SHARE = 0.1
 _DIGEST_BLOCK_BYTES = 1 << 20
-_TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
-_MAX_TABLE_BYTES = 64 << 20
+#: Files beside pictures that say what is on them.
+_SAID_BY = (".txt", ".json", ".yaml", ".yml", ".names")
 
 
 def split_folder(path: Path, split: str) -> Path | None:
@@ -67,25 +69,23 @@ def dataset_of_folder(path: Path, wanted: Wanted, split: str | None) -> Dataset:
     root = unwrapped(path)
     if root != path:
         notes.append(f"the pictures are in {root.relative_to(path)}")
-    folder = _of_split(root, split)
-    if folder != root:
+    folder = _of_split(_with_splits(root), split)
+    if folder not in (root, _with_splits(root)):
         notes.append(f"of the splits, {folder.name} is used")
+    if wanted.task is not None:
+        return _with_things(path, folder, wanted, notes, left_out)
     groups, match = _groups(folder, left_out, notes, wanted)
     files = [file for _, group in groups for file in group]
-    classes = None
+    classes, truth = None, None
     if match is not None:
         notes.append(match.how)
         numbers = [n for n, (_, group) in zip(match.numbers, groups, strict=True) for _ in group]
         order = sorted(range(len(files)), key=lambda i: numbers[i])  # stable: sorted by name within a class
         files, classes = [files[i] for i in order], np.array([numbers[i] for i in order], np.int64)
     elif files:
-        files, classes = _of_table(folder, files, left_out, notes, wanted)
+        files, classes, truth = truth_of_tables(folder, files, left_out, notes, wanted)
     if not files:
-        raise DataError(
-            f"there are no images in {path}",
-            expected="pictures that Pillow reads, alone or in one folder per class",
-            found="; ".join(left_out.notes()) or "no files",
-        )
+        raise _no_images(path, left_out)
     return Dataset(
         name=path.name,
         input_shape=shape,
@@ -100,6 +100,51 @@ def dataset_of_folder(path: Path, wanted: Wanted, split: str | None) -> Dataset:
         notes=(*notes, *left_out.notes()),
         order_is_certain=not any(SORTED in note for note in notes),
         source_name=lambda index: str(files[index].relative_to(path)),
+        truth=truth,
+    )
+
+
+def _with_things(path: Path, folder: Path, wanted: Wanted, notes: list[str], left_out: LeftOut) -> Dataset:
+    """The pictures of a folder and below for a detector or a segmenting model, and what is on them."""
+    found = find_pictures(folder, folder, left_out)
+    if wanted.task is not None and wanted.task.kind == SEGMENTATION:
+        found = without_masks(found)
+    if not found:
+        raise _no_images(path, left_out)
+    files, truth, told = truth_of_pictures(folder, found, wanted)
+    left_out.others = [name for name in left_out.others if Path(name).suffix.lower() not in _SAID_BY]
+    return Dataset(
+        name=path.name,
+        input_shape=wanted.shape,
+        preprocess=wanted.preprocess,
+        load=lambda index: read_picture(files[index], wanted.shape, wanted.fit),
+        source_digest=lambda index: _file_digest(files[index]),
+        indices=np.arange(len(files)),
+        notes=(*notes, told, *left_out.notes()),
+        source_name=lambda index: str(files[index].relative_to(path)),
+        truth=truth,
+    )
+
+
+def _with_splits(root: Path) -> Path:
+    """The folder whose subfolders are the splits: of ``images/train`` and ``labels/train`` the first."""
+    inside = root / "images"
+    if inside.is_dir() and not split_folder(root, "train"):
+        return inside if all(split_folder(inside, split) for split in SPLIT_FOLDERS) else root
+    return root
+
+
+def has_split_folders(path: Path) -> bool:
+    """True when a folder has pictures to train with and others to test with."""
+    root = _with_splits(unwrapped(path))
+    return all(split_folder(root, split) for split in SPLIT_FOLDERS)
+
+
+def _no_images(path: Path, left_out: LeftOut) -> DataError:
+    return DataError(
+        f"there are no images in {path}",
+        expected="pictures that Pillow reads, alone or in one folder per class",
+        found="; ".join(left_out.notes()) or "no files",
     )
 
 
@@ -141,52 +186,6 @@ def _groups(
         notes.append(f"one folder alone, {filled[0][0]}, is no class: the images have no labels")
         return filled, None
     return filled, match_classes([name for name, _ in filled], labels=wanted.labels, scores=wanted.scores)
-
-
-def _of_table(
-    folder: Path,
-    files: list[Path],
-    left_out: LeftOut,
-    notes: list[str],
-    wanted: Wanted,
-) -> tuple[list[Path], np.ndarray | None]:
-    """Pictures and the class of each by a table beside them; all pictures and None where no table names them."""
-    for table in sorted(folder.iterdir()):
-        if table.suffix.lower() not in _TABLE_SUFFIXES or table.stat().st_size > _MAX_TABLE_BYTES:
-            continue
-        named = _classes_by_file(table, {name for f in files for name in (f.name, f.stem)})
-        used = [file for file in files if file.name in named or file.stem in named]
-        if len(used) < max(1, len(files) // 2):
-            continue
-        written = [named.get(file.name, named.get(file.stem, "")) for file in used]
-        if all(word.isdecimal() for word in written):
-            numbers = [int(word) for word in written]
-            notes.append(check_numbers(numbers, wanted.scores, f"labels in {table.name}"))
-        else:
-            words = sorted(set(written))
-            match = match_classes(
-                words, labels=wanted.labels, scores=wanted.scores, what=f"names in {table.name}"
-            )
-            notes.append(match.how)
-            numbers = [match.numbers[words.index(word)] for word in written]
-        if len(used) < len(files):
-            notes.append(f"left out {len(files) - len(used)} pictures that {table.name} does not name")
-        left_out.others = [name for name in left_out.others if name != table.name]
-        return used, np.array(numbers, np.int64)
-    return files, None
-
-
-def _classes_by_file(table: Path, names: set[str]) -> dict[str, str]:
-    """File name -> what the table says of it, where its rows are a file and a class; empty for other tables."""
-    text = table.read_text("utf-8-sig", "replace")
-    lines = [line for line in text.splitlines() if line.strip()]
-    mark = next((mark for mark in (",", "\t", ";") if lines and mark in lines[0]), None)
-    rows = list(csv.reader(lines, delimiter=mark)) if mark else [line.split(None, 1) for line in lines]
-    found: dict[str, str] = {}
-    for row in rows:
-        if len(row) == 2 and row[0].strip().rpartition("/")[2] in names:
-            found[row[0].strip().rpartition("/")[2]] = row[1].strip()
-    return found
 
 
 def _file_digest(path: Path) -> bytes:

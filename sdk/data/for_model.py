@@ -6,17 +6,22 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
+from device_agent.answers.detections import without_nothing
 from device_agent.record.preprocess import Preprocess
-from device_agent.record.task import CROP
+from device_agent.record.task import CROP, DETECTIONS, SEGMENTATION
 from device_agent.record.usage import Usage
 from sdk.data.choosing import AS_THEY_ARE, Chosen, choose_preprocess
 from sdk.data.duplicates import first_of_each, without_shared
-from sdk.data.loading import has_splits, load_dataset
+from sdk.data.loading import has_splits, load_wanted
 from sdk.data.meaning.class_order import check_order
 from sdk.data.meaning.model_facts import facts_of
+from sdk.data.scoring.by_task import Metric, metric_for, score_of
+from sdk.data.scoring.score import Score
+from sdk.data.wanted import Wanted
 from sdk.errors import DataError, ModelError
 from sdk.graph.dataset import Dataset
 from sdk.graph.on_host.evaluate import every_output, flips_of
@@ -44,7 +49,15 @@ class DataOpener:
     is not questioned.
     """
 
-    def __init__(self, model: HostModel, tflite: bytes, stated: Usage, given: Preprocess | None) -> None:
+    def __init__(
+        self,
+        model: HostModel,
+        tflite: bytes,
+        stated: Usage,
+        given: Preprocess | None,
+        truth: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self._truth = None if truth is None else Path(truth)
         self.facts = facts_of(model.inputs, model.outputs, _graph(tflite), stated)
         self._model, self._flips = model, flips_of(tflite)
         self._stated, self._given = stated, given
@@ -54,22 +67,17 @@ class DataOpener:
         self, path: str | os.PathLike[str], *, split: str | None = None, limit: int | None = None
     ) -> DataFor:
         """The data at ``path``; every later source gets the preprocessing of the first. Raises DataError."""
-        labels = self._stated.labels
         scores = self.facts.scores
-        dataset = load_dataset(
-            path,
-            input_shape=self.facts.input_shape,
-            preprocess=AS_THEY_ARE,
-            split=split,
-            limit=limit,
-            labels=labels if len(labels) == scores else (),
-            scores=scores,
-            fit=self._stated.fit or CROP,
-        )
+        dataset = load_wanted(path, self._wanted(), split, limit)
         chosen = self._chosen
         if chosen is None or (chosen.source == "values") != (not dataset.are_pixels):
             chosen = choose_preprocess(
-                self.facts, dataset, self._answer, given=self._given, stated=self._stated.preprocess
+                self.facts,
+                dataset,
+                self._answer,
+                given=self._given,
+                stated=self._stated.preprocess,
+                score=lambda images: self._score(dataset, images),
             )
             self._chosen = self._chosen or chosen
         used = replace(dataset, preprocess=chosen.preprocess, input_dtype=self.facts.input_dtype)
@@ -81,6 +89,37 @@ class DataOpener:
         notes = (*dataset.notes, *([outputs] if outputs else []), f"preprocessing {chosen.told()}")
         return DataFor(used, chosen, notes)
 
+    def _wanted(self) -> Wanted:
+        """What the model wants of data."""
+        facts, labels = self.facts, tuple(self._stated.labels)
+        fit = self._stated.fit or CROP
+        if facts.task is not None and facts.task.kind in (DETECTIONS, SEGMENTATION):
+            labels = tuple(without_nothing(labels)) if facts.task.form == "post-process" else labels
+            counted = facts.classes_of_task(len(labels))
+            fits = counted is None or len(labels) == counted
+            return Wanted(
+                facts.input_shape,
+                AS_THEY_ARE,
+                labels if fits else (),
+                counted,
+                fit,
+                task=facts.task,
+                truth=self._truth,
+            )
+        scores = facts.scores
+        values = (scores or 0) if facts.task is None else 0
+        labels = labels if len(labels) == scores else ()
+        return Wanted(facts.input_shape, AS_THEY_ARE, labels, scores, fit, values=values, truth=self._truth)
+
+    def metric(self, dataset: Dataset) -> Metric:
+        """The metric of this model on data that were opened. Raises DataError where they are of another task."""
+        return metric_for(self.facts, self._stated.fit, dataset)
+
+    def _score(self, dataset: Dataset, images: np.ndarray) -> Score:
+        """What the model reaches on the first samples of data, of ``images`` (n, height, width, channels)."""
+        metric = self.metric(dataset)
+        return score_of(metric, every_output(self._model, images, flips=self._flips), metric.truths(dataset))
+
     def _answer(self, images: np.ndarray) -> np.ndarray:
         position = self.facts.score_output
         if position is None:
@@ -90,10 +129,19 @@ class DataOpener:
 
 
 @contextmanager
-def data_for(tflite: bytes, stated: Usage, *, given: Preprocess | None = None) -> Iterator[DataOpener]:
-    """Opens data for a model while it runs on the host. Raises ModelError where it does not run."""
+def data_for(
+    tflite: bytes,
+    stated: Usage,
+    *,
+    given: Preprocess | None = None,
+    truth: str | os.PathLike[str] | None = None,
+) -> Iterator[DataOpener]:
+    """Opens data for a model while it runs on the host. Raises ModelError where it does not run.
+
+    ``truth``: the file or folder that says what is right; None: it is found beside the data.
+    """
     with HostModel(tflite) as model:
-        yield DataOpener(model, tflite, stated, given)
+        yield DataOpener(model, tflite, stated, given, truth)
 
 
 def _graph(tflite: bytes) -> Graph | None:

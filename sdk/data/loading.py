@@ -24,7 +24,7 @@ from sdk.data.arrays import (
     open_arrays,
     shape_of_samples,
 )
-from sdk.data.folders import dataset_of_folder, split_folder, unwrapped
+from sdk.data.folders import dataset_of_folder, has_split_folders
 from sdk.data.wanted import Wanted
 from sdk.errors import DataError
 from sdk.graph.dataset import Dataset
@@ -55,9 +55,15 @@ def load_dataset(
     :mod:`sdk.data.meaning.class_names`. ``fit``: how pictures of another shape get that of the input, one of
     :data:`device_agent.record.task.FITS`. Raises :class:`DataError` for whatever cannot be read or does not fit.
     """
-    path = Path(path)
     shape = tuple(int(n) for n in input_shape)
-    wanted = Wanted(shape, _parsed(preprocess), tuple(labels), scores, fit)
+    return load_wanted(path, Wanted(shape, _parsed(preprocess), tuple(labels), scores, fit), split, limit)
+
+
+def load_wanted(
+    path: str | os.PathLike[str], wanted: Wanted, split: str | None = None, limit: int | None = None
+) -> Dataset:
+    """The data at ``path`` as a network wants them, as :func:`load_dataset` reads them. Raises DataError."""
+    path = Path(path)
     if split is not None and split not in SPLITS:
         raise DataError("unknown split", expected=" or ".join(SPLITS), found=repr(split))
     if limit is not None and limit < 1:
@@ -99,7 +105,7 @@ def has_splits(path: str | os.PathLike[str]) -> bool:
     """True when the source at ``path`` holds training and test samples apart."""
     path = Path(path)
     if path.is_dir():
-        return all(split_folder(unwrapped(path), split) for split in SPLITS)
+        return has_split_folders(path)
     if path.suffix.lower() == ".npz" and path.is_file():
         arrays = open_arrays(path)
         return all(array_name(arrays, IMAGE_NAMES, split) for split in SPLIT_NAMES)

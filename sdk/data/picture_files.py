@@ -37,6 +37,8 @@ _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*")
 #: How a whole file of these ends; what does not is decoded to see whether it is whole.
 _ENDS = ((b"\xff\xd8\xff", b"\xff\xd9"), (b"\x89PNG\r\n", b"IEND\xaeB`\x82"))
 _TAIL_BYTES = 4096
+#: EXIF's tag of how a picture is turned, and the ways in which height and width change places.
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 
 
 @dataclass
@@ -154,6 +156,19 @@ def read_picture(path: Path, shape: Sequence[int], how: str) -> np.ndarray:
             f"{path} is not a readable image", expected=error.expected, found=error.found, hint=error.hint
         ) from error
     return fit_picture(pixels, shape, how)
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Height and width of a picture as it is looked at, turned as its EXIF says; pixels are not decoded."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        width, height = image.size
+        try:
+            turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
+        except Exception:  # damaged EXIF raises whatever its parser stumbles on
+            turned = False
+    return (width, height) if turned else (height, width)
 
 
 def fit_picture(pixels: np.ndarray, shape: Sequence[int], how: str) -> np.ndarray:

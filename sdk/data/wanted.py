@@ -1,16 +1,21 @@
-"""What a network wants of data: the shape of its input, how pictures become it, and its classes."""
+"""What a network wants of data: the shape of its input, how pictures become it, and what can be right for it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from device_agent.record.preprocess import Preprocess
+from device_agent.record.task import Task
 
 
 @dataclass(frozen=True)
 class Wanted:
     """``shape``: of one sample. ``labels``: of the model's classes, empty where they are not known. ``scores``: how
     many it gives, None where that is not known. ``fit``: one of :data:`device_agent.record.task.FITS`.
+
+    ``task``: of a detector or a segmenting model, None for others. ``values``: how many it gives for each sample, where
+    these may be no classes; 0 where they are. ``truth``: the file or folder that says what is right; None: it is found.
     """
 
     shape: tuple[int, ...]
@@ -18,3 +23,6 @@ class Wanted:
     labels: tuple[str, ...]
     scores: int | None
     fit: str
+    task: Task | None = None
+    values: int = 0
+    truth: Path | None = None

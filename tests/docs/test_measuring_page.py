@@ -11,7 +11,7 @@ from device_agent.record import intervals
 from device_agent.record import measurement as measure
 from device_agent.record.profile import SPARSE_KERNEL
 from device_agent.run import conditions
-from sdk.api.boards.evaluating import BATCH_BYTES
+from sdk.api.boards.counting import BATCH_BYTES
 from sdk.api.measuring.runs import MAX_RUN_BYTES
 from sdk.cli import build_parser
 from sdk.commands.runs import EXIT_OF_ANSWER

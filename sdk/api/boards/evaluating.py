@@ -1,4 +1,4 @@
-"""Accuracy on a board, against the host on the very same images."""
+"""Accuracy on a board, against the host on the very same images, in the metrics of the model's task."""
 
 from __future__ import annotations
 
@@ -7,39 +7,55 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from device_agent.package import reader as package_format
+from device_agent.package.codec.contents import Unpacked
+from device_agent.package.codec.format import MAGIC
 from device_agent.record.preprocess import Preprocess
 from device_agent.record.usage import Usage
+from device_agent.tensors.agreement import OutputAgreement
 from sdk.api.board_requests import Evaluate
+from sdk.api.boards.counting import Counted, Counting, by_class
 from sdk.api.boards.deploying import deployed_on, package_of
 from sdk.api.file_requests import PackedOnTheWay
-from sdk.api.files.usage import read_labels
+from sdk.api.files.usage import read_labels, readable_part
 from sdk.api.values import PathLike
 from sdk.data.for_model import data_for
-from sdk.data.meaning.preprocess_evidence import answers
-from sdk.data.meaning.shares import confusion, wilson, worst_pairs
-from sdk.deploy.session import Session
-from sdk.graph.dataset import Dataset
-from sdk.graph.on_host.evaluate import every_output, flips_of
-from sdk.graph.on_host.host_model import HostModel
+from sdk.data.scoring.answers import ClassScorer
+from sdk.data.scoring.score import Score
+from sdk.graph.on_host.sources.convert import tflite_bytes
+from sdk.graph.own_task import clues_of, own_fit, told_task
+from sdk.graph.own_usage import own_words
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
+from sdk.tools.system.files import read_file
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from sdk.api.keywords import EvaluateOptions
 
-#: Images go to the board in batches of about this many bytes, so that no more is ever in memory.
-BATCH_BYTES = 16 << 20
+
+@dataclass(frozen=True)
+class Reached:
+    """One metric at one place: "original", "host" or "board". ``interval``: 95 %, by Wilson's score for shares of
+    images, by a bootstrap over images for others. ``text``: the value for people.
+    """
+
+    place: str
+    name: str
+    value: float
+    interval: tuple[float, float]
+    text: str
+    interval_text: str
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Right answers on host and board, of ``samples``. Top-1 and top-5 are None without labels, top-5 also where there
-    are fewer than six classes.
+    """What host and board reached on ``samples``, in the metrics of the model's task.
+
+    ``counted``: "classes", "boxes", "maps of classes", "values" or "outputs"; ``by_truth``: against what the data say
+    is right, else against the original or the host. Top-1 and top-5 are None where no classes are counted or no labels
+    are known, top-5 also where there are fewer than six classes.
     """
 
     name: str
@@ -50,7 +66,7 @@ class Evaluation:
     host_top5: int | None
     board_top1: int | None
     board_top5: int | None
-    agree: int  # samples for which host and board name the same class
+    agree: int | None  # samples for which host and board name the same class; None for other tasks
     board_seconds: float  # on the board, inferences alone
     runtime: str
     runtime_version: str
@@ -61,6 +77,18 @@ class Evaluation:
     classes: tuple[dict[str, Any], ...] = ()  # number, label, samples, right (on the board) of each class
     mistaken: tuple[dict[str, Any], ...] = ()  # label, answer, times: the ten most frequent on the board
     notes: tuple[str, ...] = ()  # what of the data was passed over, how classes were told; a sentence each
+    counted: str = "classes"
+    by_truth: bool = True
+    task: str = ""  # of the model, in words; empty where it says none
+    reached: tuple[Reached, ...] = ()
+    changes: tuple[
+        dict[str, Any], ...
+    ] = ()  # a paired test of the first metric: original to host, host to board
+    outputs: tuple[
+        OutputAgreement, ...
+    ] = ()  # every output of the board against the host's, over all samples
+    confusion: tuple[tuple[int, ...], ...] = ()  # on the board, a row for each label; empty for many classes
+    class_names: tuple[str, ...] = ()  # of the rows and columns of ``confusion``
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -75,8 +103,12 @@ def evaluate_on_board(
     progress: Progress = silent,
     **options: Unpack[EvaluateOptions],
 ) -> Evaluation:
-    """Deploys a package (or model) and counts its right answers there and here, batch by batch.
+    """Deploys a package (or model) and holds its answers there and here against what is right, batch by batch.
 
+    What is counted follows from the task of the model (``task`` names another): top-1 and top-5 of classes, mAP of
+    boxes against COCO JSON or YOLO text, mean IoU of maps, the error of values; where nothing says what is right, all
+    outputs against the host's. ``truth`` names what is right where it does not lie beside the data; ``original`` a
+    model that the package was made from, which is held against it on the same images by a paired test.
     ``preprocess`` is what the package or the model's metadata say by default, else what the network itself or the
     images show; the result says which and why. ``options``: see :class:`sdk.api.board_requests.Evaluate`. Raises
     TypeError for others, DataError where nothing shows it.
@@ -91,18 +123,17 @@ def evaluate(board: str, source: PathLike, request: Evaluate, progress: Progress
     packing = PackedOnTheWay(input_shape=request.input_shape)
     name, package = package_of(source, progress, packing=packing)
     decoded = package_format.unpack(package)
-    stated = Usage.from_metadata(decoded.package.metadata)
-    if request.labels is not None:
-        stated = replace(stated, labels=read_labels(Path(request.labels)))
+    stated = stated_usage(decoded, request)
+    original = None if request.original is None else original_of(request.original)
     given = None if request.preprocess is None else Preprocess.parse(request.preprocess)
     progress("read the data", 0, 0)
-    with data_for(decoded.tflite, stated, given=given) as opener:
+    with data_for(decoded.tflite, stated, given=given, truth=request.truth) as opener:
         found = opener.open(request.data, split=request.split, limit=request.limit)
-        output = opener.facts.score_output or 0
+        metric = opener.metric(found.dataset)
     dataset = found.dataset
     with deployed_on(board, source, (name, package), request, progress) as (session, _, _):
+        counted = Counting(session, name, decoded.tflite, metric, original).count(dataset, progress)
         names = dict(enumerate(stated.labels)) or dict(dataset.class_names)
-        counted = _count(session, name, decoded.tflite, dataset, output, names, progress)
         return Evaluation(
             name=name,
             board=session.board.name,
@@ -113,79 +144,69 @@ def evaluate(board: str, source: PathLike, request: Evaluate, progress: Progress
             preprocess=found.chosen.preprocess.name,
             preprocess_why=found.chosen.why,
             notes=found.notes,
-            **counted,
+            task="" if stated.task is None else stated.task.in_words(),
+            by_truth=metric.by_truth,
+            **_told(counted, metric.by_truth, names),
         )
 
 
-def _count(
-    session: Session,
-    name: str,
-    tflite: bytes,
-    dataset: Dataset,
-    output: int,
-    names: Mapping[int, str],
-    progress: Progress,
-) -> dict[str, Any]:
+def stated_usage(decoded: Unpacked, request: Evaluate) -> Usage:
+    """How a package says it is used, with the labels, the task and the way of fitting that were asked for instead."""
+    stated = Usage.from_metadata(decoded.package.metadata)
+    if request.labels is not None:
+        stated = replace(stated, labels=read_labels(Path(request.labels)))
+    if request.task is not None:
+        graph = readable_part(decoded.tflite)
+        task = told_task(request.task, clues_of(graph, own_words(graph), len(stated.labels)))
+        stated = replace(stated, task=task, fit=stated.fit or own_fit(task))
+    return stated if request.fit is None else replace(stated, fit=request.fit)
+
+
+def original_of(source: PathLike) -> bytes:
+    """The .tflite of a package, or of a model as it is."""
+    path = Path(source)
+    content = read_file(path, "a package or a model") if path.is_file() else b""
+    return package_format.unpack(content).tflite if content.startswith(MAGIC) else tflite_bytes(path)
+
+
+def _told(counted: Counted, by_truth: bool, names: Mapping[int, str]) -> dict[str, Any]:
     """The fields of :class:`Evaluation` that are counted."""
-    size = max(1, BATCH_BYTES // max(1, 4 * int(np.prod(dataset.input_shape))))
-    counts = {"agree": 0, "host_top1": 0, "host_top5": 0, "board_top1": 0, "board_top5": 0}
-    seconds, classes, done = 0.0, 0, 0
-    answered: list[np.ndarray] = []
-    with HostModel(tflite) as model:
-        for images, labels in dataset.batches(size):
-            progress("evaluate", done, len(dataset))
-            here = every_output(model, images, flips=flips_of(tflite))[output].reshape(len(images), -1)
-            run = session.agent.run(name, images, output=output, kernel=session.kernel)
-            there = run.outputs.reshape(len(images), -1)
-            seconds += run.seconds
-            classes = here.shape[1]
-            answered.append(answers(there))
-            counts["agree"] += int(np.sum(answers(here) == answers(there)))
-            if labels is not None:
-                for place, scores in (("host", here), ("board", there)):
-                    counts[f"{place}_top1"] += int(np.sum(answers(scores) == labels))
-                    counts[f"{place}_top5"] += hits(scores, labels, 5)
-            done += len(images)
-    known = {"top1": dataset.labels is not None, "top5": dataset.labels is not None and classes > 5}
-    told = {key: value if known.get(key[-4:], True) else None for key, value in counts.items()}
-    if dataset.labels is None:
-        return {**told, "board_seconds": seconds}
-    by_class = confusion(np.concatenate(answered), dataset.labels, max(2, classes))
+    fields: dict[str, Any] = dict.fromkeys(("host_top1", "host_top5", "board_top1", "board_top5"))
+    for place in ("host", "board"):
+        for score in counted.scores.get(place, ()) if by_truth else ():
+            if score.right is not None and score.name in ("top-1", "top-5"):
+                key = score.name.replace("-", "")
+                fields[f"{place}_{key}"] = int(score.right.sum())
+                if key == "top1":
+                    fields[f"{place}_interval"] = score.interval()
+    board = counted.scorers["board"]
+    if by_truth and isinstance(board, ClassScorer):
+        fields |= by_class(board, names)
     return {
-        **told,
-        "board_seconds": seconds,
-        "host_interval": wilson(counts["host_top1"], len(dataset)),
-        "board_interval": wilson(counts["board_top1"], len(dataset)),
-        **_by_class(by_class, names),
+        **fields,
+        "agree": counted.agree,
+        "board_seconds": counted.seconds,
+        "counted": board.kind,
+        "reached": tuple(
+            reached(place, score) for place, scores in counted.scores.items() for score in scores
+        ),
+        "changes": tuple(
+            {"from": before, "to": after, **asdict(found), "verdict": found.verdict}
+            for before, after, found in counted.changes
+        ),
+        "outputs": counted.outputs,
     }
 
 
-def _by_class(counts: np.ndarray, names: Mapping[int, str]) -> dict[str, Any]:
-    """What the answers of each class were, and the most frequent mistakes, from a confusion (classes, classes)."""
-    present = np.flatnonzero(counts.sum(axis=1))
-    return {
-        "classes": tuple(
-            {
-                "number": int(k),
-                "label": names.get(int(k), ""),
-                "samples": int(counts[k].sum()),
-                "right": int(counts[k, k]),
-            }
-            for k in present
-        ),
-        "mistaken": tuple(
-            {"label": _named(label, names), "answer": _named(answer, names), "times": times}
-            for label, answer, times in worst_pairs(counts)
-        ),
-    }
-
-
-def _named(number: int, names: Mapping[int, str]) -> str:
-    label = names.get(number, "")
-    return f"{number} {label}" if label not in ("", str(number)) else str(number)
-
-
-def hits(scores: np.ndarray, labels: np.ndarray, k: int) -> int:
-    """Samples whose label is among the ``k`` highest of ``scores`` (n, classes); ties go to the lower class."""
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return int(np.sum(np.any(best == labels[:, None], axis=1)))
+def reached(place: str, score: Score) -> Reached:
+    """A score as it is told."""
+    interval = score.interval()
+    words = " to ".join(score.text(end).removesuffix(" %") for end in interval)
+    return Reached(
+        place,
+        score.name,
+        score.value,
+        interval,
+        score.text(score.value),
+        words + (" %" if score.percent else ""),
+    )

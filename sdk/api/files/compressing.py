@@ -31,7 +31,7 @@ from sdk.compress.rewrite.fuse import fuse
 from sdk.compress.weights.left_alone import reach
 from sdk.data.choosing import Chosen
 from sdk.data.for_model import data_for, open_sources
-from sdk.errors import ModelError, NothingToCompress
+from sdk.errors import DataError, ModelError, NothingToCompress
 from sdk.explain import theory
 from sdk.explain.run import Accuracy
 from sdk.graph.on_host.evaluate import predict, top1
@@ -101,6 +101,8 @@ def compress(
     )
     accuracy = None
     on = work.check if work.check is not None else _unseen(work.learn, made.recipe)
+    if on is None and work.learn is not None:
+        made = _without_a_check(made, len(work.learn), request)
     if made.recipe.effort == "none" and on is not None:
         compressed = package_format.unpack(package).tflite
         accuracy = check_accuracy(work.original, compressed, on, progress=progress)
@@ -383,13 +385,28 @@ def _block(graph: Graph, board: Board | None, effort: str, sparsity: float | Non
 
 
 def _unseen(learn: Dataset | None, recipe: Recipe) -> Dataset | None:
-    """Of the images that were learned from, some that the recipe did not use, to check on; all where it used none."""
+    """Of the images that were learned from, some that the recipe did not use, to check on; all where it used none.
+
+    None where it used all: what was learned from is no test.
+    """
     if learn is None or not recipe.int8:
         return learn
     rest = np.setdiff1d(learn.indices, learned_from(learn, recipe).indices)
-    if rest.size == 0:
-        return learn
-    return replace(learn, indices=rest).take(targets.SAMPLES)
+    return replace(learn, indices=rest).take(targets.SAMPLES) if rest.size else None
+
+
+def _without_a_check(made: targets.TargetResult, images: int, request: Compress) -> targets.TargetResult:
+    """The result, which says that nothing is left to check it on. DataError where a loss is limited."""
+    if request.max_loss is not None:
+        raise DataError(
+            "too few images to measure a loss on",
+            expected=f"at least {targets.HOLD_OUT * targets.SMALLEST_CHECK}, or others with --check",
+            found=f"{images}, which are all learned from",
+        )
+    return replace(
+        made,
+        statement=f"accuracy was not checked: all {images} images are learned from; --check names others",
+    )
 
 
 def _named(usage: Usage) -> str:

@@ -45,6 +45,19 @@ class ModelFacts:
         """How many scores it gives; None where it gives none."""
         return None if self.score_output is None else int(self.outputs[self.score_output].shape[-1])
 
+    def classes_of_task(self, labels: int) -> int | None:
+        """How many classes a detector or a segmenting model knows, of so many ``labels``; None where it is not said."""
+        task = self.task
+        if task is None or not task.outputs or max(task.outputs) >= len(self.outputs):
+            return None
+        if task.kind == DETECTIONS:
+            return task.classes or labels or None
+        if task.kind == SEGMENTATION and task.form == "scores":
+            return int(self.outputs[task.outputs[0]].shape[-1])
+        if task.kind == SEGMENTATION and task.form == "mask":
+            return 2
+        return labels or None
+
     def told(self) -> str:
         """Which of several outputs is scored, in words; empty where there is one."""
         if len(self.outputs) < 2 or self.score_output is None:

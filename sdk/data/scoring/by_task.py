@@ -57,6 +57,14 @@ class Metric:
         return list(dataset.labels)
 
 
+def score_of(metric: Metric, outputs: Sequence[np.ndarray], truths: Sequence[Any]) -> Score:
+    """The main score of one model, of every output (n, ...) and what is right for the first n samples."""
+    scorer = metric.begin()
+    for number in range(len(outputs[0])):
+        scorer.add([one[number] for one in outputs], truths[number])
+    return scorer.scores()[0]
+
+
 def metric_for(facts: ModelFacts, fit: str | None, dataset: Dataset) -> Metric:
     """The metric of a model of these facts on these data; ``fit``: how pictures get into its input.
 

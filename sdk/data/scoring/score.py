@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -60,16 +59,6 @@ class Score:
         """A value of this metric for people."""
         return f"{100 * value:.2f} %" if self.percent else f"{value:.4g}"
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON-ready: name, value, interval, samples."""
-        return {
-            "name": self.name,
-            "value": self.value,
-            "interval": list(self.interval()),
-            "samples": self.samples,
-            "higher_is_better": self.higher_is_better,
-        }
-
 
 def share(name: str, right: np.ndarray) -> Score:
     """The share of images that are right, from (n,) bool."""
@@ -107,6 +96,9 @@ class Change:
     only_before: int | None = None
     only_after: int | None = None
     higher_is_better: bool = True
+    percent: bool = True
+    before_text: str = ""
+    after_text: str = ""
 
     @property
     def verdict(self) -> str:
@@ -143,6 +135,9 @@ def change(before: Score, after: Score) -> Change:
         (ends[0], ends[1]),
         *counts,
         higher_is_better=before.higher_is_better,
+        percent=before.percent,
+        before_text=before.text(before.value),
+        after_text=before.text(after.value),
     )
 
 

@@ -16,6 +16,8 @@ from sdk.package.inspection import Inspection
 from sdk.report.terminal.boards import board_facts as board_facts
 from sdk.report.terminal.boards import boards as boards
 from sdk.report.terminal.data import data_report as data_report
+from sdk.report.terminal.evaluated import agreed as agreed
+from sdk.report.terminal.evaluated import evaluation as evaluation
 from sdk.report.terminal.exports import exported as exported
 from sdk.report.terminal.exports import native_libraries as native_libraries
 from sdk.report.terminal.fleet import fleet_deployed as fleet_deployed
@@ -23,9 +25,7 @@ from sdk.report.terminal.fleet import fleet_overview as fleet_overview
 from sdk.report.terminal.fleet import fleet_running as fleet_running
 from sdk.report.terminal.fleet import fleet_went_back as fleet_went_back
 from sdk.report.terminal.gap import against as against
-from sdk.report.terminal.gap import agreed as agreed
 from sdk.report.terminal.gap import calibration as calibration
-from sdk.report.terminal.gap import evaluation as evaluation
 from sdk.report.terminal.gap import size_suite as size_suite
 from sdk.report.terminal.gap import suite as suite
 from sdk.report.terminal.outcomes import added_board as added_board

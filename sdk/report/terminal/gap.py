@@ -9,10 +9,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from device_agent.record.visible import visible
 from sdk.explain.gap import Gap
 from sdk.report.conditions import accounted_text, problems_of, work_text
-from sdk.report.terminal.tables import notes, short_name, table
+from sdk.report.terminal.tables import short_name
 from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, seconds_text, threads_text
 
 _BAR = 30
@@ -115,52 +114,6 @@ def against(result: Any) -> RenderableType:
         "can't tell": f"none surely slower by more than {limit}; of {len(result.cannot_tell)} nobody can tell",
     }[result.answer]
     return Group(table, *notes, *map(Text, what), Text(said, style="bold"))
-
-
-def agreed(result: Any) -> RenderableType:
-    """How far each output of a board is from the host's."""
-    rows = table(None, "~output", "difference", "cosine", "noise")
-    for one in result.outputs:
-        largest = f"{percent_text(one.largest)} of classes" if one.classes else f"{one.largest:.3g}"
-        noise = "equal" if one.largest == 0.0 else f"{one.decibel:.0f} dB below"
-        rows.add_row(visible(one.name, most=40), largest, f"{one.cosine:.6f}", noise)
-    where = f"{result.name} on {result.board} against the host, {result.cases} made-up inputs"
-    notes = [Text(f"note: {visible(note)}") for note in result.notes]
-    return Group(Text(f"{where}, {result.runtime} {result.runtime_version}"), rows, *notes)
-
-
-def evaluation(result: Any) -> RenderableType:
-    """Accuracy of one package on host and board."""
-    table = Table(box=None, pad_edge=False)
-    for head in ("", "top-1", "95 %", "top-5"):
-        table.add_column(head, justify="right" if head else "left")
-    for place, top1, top5, interval in (
-        ("host", result.host_top1, result.host_top5, result.host_interval),
-        ("board", result.board_top1, result.board_top5, result.board_interval),
-    ):
-        if top1 is not None:
-            table.add_row(
-                place,
-                percent_text(top1 / result.samples, 2),
-                "-" if interval is None else " to ".join(percent_text(end, 1) for end in interval),
-                "-" if top5 is None else percent_text(top5 / result.samples, 2),
-            )
-    rows: list[RenderableType] = [
-        Text(f"{result.name} on {result.board}: {result.samples} samples of {result.data}")
-    ]
-    if result.host_top1 is not None:
-        rows.append(table)
-    rows.append(
-        Text(
-            f"same answer on host and board: {result.agree} of {result.samples}; "
-            f"{seconds_text(result.board_seconds / result.samples)} an inference on the board"
-        )
-    )
-    if result.mistaken:
-        told = ", ".join(f"{one['label']} as {one['answer']} ({one['times']})" for one in result.mistaken)
-        rows.append(Text(f"most often mistaken: {visible(told)}"))
-    rows += notes(result.notes)
-    return Group(*rows)
 
 
 def calibration(result: Any) -> RenderableType:

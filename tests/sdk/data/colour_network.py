@@ -44,3 +44,29 @@ def colour_network(made_for: Preprocess, first: list[tuple[str, np.ndarray]] | N
     biases = Tensor("b", (4,), "FLOAT32", (-scale * np.square(centres).sum(axis=1)).astype(np.float32))
     add("FULLY_CONNECTED", [weights, biases], (1, 4), options_type="FullyConnectedOptions")
     return write_graph(Graph(tuple(tensors), tuple(operators), (0,), (current,)))
+
+
+def colour_map_network(made_for: Preprocess) -> bytes:
+    """A .tflite that names the nearest of four colours for each pixel, (1, SIZE, SIZE, 4) scores."""
+    centres = made_for(COLOURS)
+    weights = (2 * centres[:, None, None]).astype(np.float32)
+    tensors = (
+        Tensor("x", (1, SIZE, SIZE, 3), "FLOAT32"),
+        Tensor("w", weights.shape, "FLOAT32", weights),
+        Tensor("b", (4,), "FLOAT32", (-np.square(centres).sum(axis=1)).astype(np.float32)),
+        Tensor("mask", (1, SIZE, SIZE, 4), "FLOAT32"),
+    )
+    options = {"padding": 0, "strideW": 1, "strideH": 1, "dilationWFactor": 1, "dilationHFactor": 1}
+    convolution = Operator("CONV_2D", (0, 1, 2), (3,), options, "Conv2DOptions", version=1)
+    return write_graph(Graph(tensors, (convolution,), (0,), (3,)))
+
+
+def mean_colour_network() -> bytes:
+    """A .tflite that answers with the mean of each channel, (1, 3)."""
+    tensors = (
+        Tensor("x", (1, SIZE, SIZE, 3), "FLOAT32"),
+        Tensor("axes", (2,), "INT32", np.array([1, 2], np.int32)),
+        Tensor("means", (1, 3), "FLOAT32"),
+    )
+    mean = Operator("MEAN", (0, 1), (2,), {"keepDims": False}, "ReducerOptions")
+    return write_graph(Graph(tensors, (mean,), (0,), (2,)))

@@ -186,6 +186,22 @@ def test_int8_says_whether_the_loss_that_was_allowed_is_kept(model: Path, data: 
     ).target_met
 
 
+def test_int8_tells_no_accuracy_on_images_that_it_learned_from(model: Path, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), np.uint8)
+    np.savez(
+        tmp_path / "few.npz", x=np.concatenate([images, images])
+    )  # what is there twice is no test either
+    made = sdk.compress_model(
+        model, tmp_path / "a.armlet", data=tmp_path / "few.npz", preprocess="tf", int8=True
+    )
+    assert made.accuracy is None
+    assert "all 30 images are learned from" in made.statement
+    with pytest.raises(DataError, match="too few images"):
+        sdk.compress_model(
+            model, tmp_path / "a.armlet", data=tmp_path / "few.npz", preprocess="tf", int8=True, max_loss=1.0
+        )
+
+
 def test_int8_without_images_or_with_a_size_to_search_for_is_refused(
     model: Path, data: Path, tmp_path: Path
 ) -> None:

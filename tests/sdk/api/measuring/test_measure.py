@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sdk.api.boards.evaluating import hits
 from sdk.api.measuring import measure as measuring
 from sdk.api.measuring.bench import bench_models
 from sdk.api.measuring.measure import calibration_path, known_peaks, load_calibration
@@ -191,13 +190,6 @@ def test_eval_counts_the_same_answers_on_host_and_board(
     assert document["board_top1"] == document["host_top1"]
     assert document["board_top1"] <= document["board_top5"] == document["host_top5"]
     assert document["board_seconds"] > 0
-
-
-def test_hits_counts_labels_among_the_best() -> None:
-    scores = np.array([[0.1, 0.9, 0.0], [0.5, 0.3, 0.2], [0.2, 0.2, 0.2]])
-    labels = np.array([1, 1, 0])
-    assert hits(scores, labels, 1) == 2
-    assert hits(scores, labels, 2) == 3
 
 
 @ssh
