@@ -137,7 +137,9 @@ ROOMS: dict[str, Room] = {
     "sdk.report.terminal": _room(
         "device_agent.record sdk.package sdk.board.description sdk.explain sdk.report", pure=True
     ),
-    "sdk.report.page": _room("device_agent.record sdk.explain sdk.report sdk.report.terminal", pure=True),
+    "sdk.report.page": _room(
+        "device_agent.record sdk.data.meaning sdk.explain sdk.report sdk.report.terminal", pure=True
+    ),
     "sdk.api": _room(
         "device_agent.record sdk.tools sdk.package sdk.board.description sdk.compress "
         "sdk.compress.weights sdk.explain sdk.deploy.agent sdk.deploy.fleet "

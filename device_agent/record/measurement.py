@@ -269,7 +269,8 @@ def find_problems(measurement: Measurement) -> tuple[str, ...]:
     m = measurement
     found = list(find_disturbances(m))
     if m.noise > NOISY_P90_OVER_MEDIAN:
-        found.append(f"noisy: the 90th percentile is {100 * m.noise:.0f} % above the median; {_why_noisy(m)}")
+        above = f"{100 * m.noise:.0f} % above" if m.noise < 1.0 else f"{1.0 + m.noise:.3g} times"
+        found.append(f"noisy: the 90th percentile is {above} the median; {_why_noisy(m)}")
     if len(m.samples_seconds) < FEW_SAMPLES:
         found.append(f"few samples ({len(m.samples_seconds)}): the 99th percentile means little")
     if m.delegate == "none":

@@ -87,7 +87,12 @@ def draw(renderable: RenderableType) -> None:
 
     console = Terminal()
     console.width = max(console.width, LEAST_COLUMNS)
-    console.print(renderable)
+    if console.is_terminal:
+        console.print(renderable)
+        return
+    with console.capture() as drawn:
+        console.print(renderable)
+    print("\n".join(line.rstrip() for line in drawn.get().split("\n")), end="")
 
 
 def say(kind: str, text: object) -> None:

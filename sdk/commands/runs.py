@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import platform
+import shlex
+import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from device_agent.errors import ArmletError
 from sdk.api.board_requests import Bench, Demo, Evaluate, Predict, RunSuite, SuiteNetworks, Tune
@@ -13,6 +17,9 @@ from sdk.commands.arguments import board_argument
 from sdk.commands.options import add_options, keywords, request
 from sdk.commands.output import Result, progress_bar, show
 from sdk.commands.parser import add_command
+
+if TYPE_CHECKING:
+    from sdk.explain.run import Report
 
 #: sdk compare: of the answer. 2 is that of an error, 3 of a target that was missed.
 EXIT_OF_ANSWER = {"not slower": 0, "slower": 1, "can't tell": 4}
@@ -152,10 +159,15 @@ def _bench(arguments: argparse.Namespace) -> None:
         raise ArmletError("there is nothing to measure", expected="a MODEL or --suite NAME")
     _need_board(arguments)
     with progress_bar(arguments) as progress:
-        report = bench(arguments.board, arguments.models, request(Bench, arguments), progress)
+        report = _made(bench(arguments.board, arguments.models, request(Bench, arguments), progress))
     if arguments.output is not None:
         write_run(report, arguments.output)
     show(arguments, report)
+
+
+def _made(report: Report) -> Report:
+    """With what the page tells of how it came about: the command, and the machine that it ran on."""
+    return replace(report, host=platform.node(), command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
 
 
 def _need_board(arguments: argparse.Namespace) -> None:
@@ -252,7 +264,7 @@ def _demo(arguments: argparse.Namespace) -> None:
     from sdk.api.measuring.runs import write_run
 
     with progress_bar(arguments) as progress:
-        report = demo.run(arguments.board, **keywords(Demo, arguments), progress=progress)
+        report = _made(demo.run(arguments.board, **keywords(Demo, arguments), progress=progress))
     if arguments.output is not None:
         write_run(report, arguments.output)
     show(arguments, report)

@@ -127,7 +127,7 @@ class ModelRecord:
         )
 
 
-@record(SCHEMA, "a report of a run", DataError, earlier=EARLIER)
+@record(SCHEMA, "a report of a run", DataError, earlier=EARLIER, may_lack=("host", "command"))
 @dataclass(frozen=True)
 class Report:
     """A run on one board. The first model is the baseline that the others are compared with."""
@@ -142,6 +142,8 @@ class Report:
     gaps: tuple[Gap, ...] = ()  # where the promised speed-ups went
     #: A self-test: the first model once more, interleaved with itself, on each number of threads.
     again: tuple[Measurement, ...] = ()
+    host: Sentence = ""  # the machine that the command ran on
+    command: Sentence = ""  # what made the run, as a person would type it
 
     def check_record(self) -> None:
         """Raises ValueRefused for a self-test that cannot be held against the first model."""

@@ -33,7 +33,12 @@ def seconds_text(seconds: float) -> str:
 
 
 def seconds_range_text(low: float, high: float) -> str:
-    """0.0012 and 0.0013 as "1.200 - 1.300 ms": both in the unit of the lower, with four digits, to tell them apart."""
+    """0.0012 and 0.0013 as "1.200 - 1.300 ms": in the unit of the lower, with four digits, to tell them apart.
+
+    From ten times the lower on, where nobody compares digits, each has its own unit: "144 µs - 88.7 ms".
+    """
+    if high >= 10.0 * low > 0.0:
+        return f"{seconds_text(low)} - {seconds_text(high)}"
     factor, unit = next((f, u) for f, u in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")) if low >= f or u == "µs")
     digits = max(0, 3 - int(math.log10(max(low / factor, 1.0))))
     return f"{low / factor:.{digits}f} - {high / factor:.{digits}f} {unit}"

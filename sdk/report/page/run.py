@@ -6,17 +6,20 @@ read the page and a test can hold it against the JSON.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from device_agent.record.measurement import Measurement
+from sdk.data.meaning.shares import wilson
 from sdk.explain.attribution import OperatorTime
 from sdk.explain.breakdown import Peaks, dispatch_seconds, roofline_seconds
 from sdk.explain.gap import Gap
 from sdk.explain.run import ModelRecord, Report
 from sdk.explain.theory import GROUPS
 from sdk.report.conditions import accounted_text, facts_of_run, problems_of, theory_text, told_texts
-from sdk.report.page import charts
+from sdk.report.page import bars, charts
 from sdk.report.page.fill import Cell, Markup, fill
 from sdk.report.page.template import TEMPLATE
 from sdk.report.terminal.tables import init_text
@@ -36,29 +39,21 @@ HEADS = (
 )
 
 
-#: Of more comparisons than this the table says more at a glance than rows of tiles.
-MOST_TILES = 4
-
-
 def render(report: Report) -> str:
     """The page of a report."""
     subjects = [(m, s) for m in report.models if (s := m.subject()) is not None]
     profiled = [(m, s.operators()) for m, s in subjects]
-    first = report.models[0].measurement
     return fill(
         TEMPLATE,
         title=f"{', '.join(m.name for m in report.models)} on {report.board}",
         report=report,
-        conditions={
-            "runtime": f"{first.runtime} {first.runtime_version}",
-            "threads": " and ".join(threads_text(t.threads) for t in report.models[0].measurements),
-        },
+        about=_about(report),
         problems=problems_of([report]),
         # An emulator's clock means nothing, so nothing of it is shown where a reader would take it for a latency.
         times=not report.emulated,
-        tiles=[_tiles(report, number) for number in range(len(report.comparisons))]
-        if len(report.comparisons) <= MOST_TILES
-        else [],
+        answer_heads=_answer_heads(report),
+        answer_rows=[_answer_row(m, report) for m in report.models],
+        medians=Markup(bars.medians(report.models)),
         model_rows=[_model_row(m) for m in report.models],
         time_rows=[_time_row(m, t) for m in report.models for t in m.measurements],
         start_rows=[_start_row(m) for m in report.models],
@@ -66,20 +61,103 @@ def render(report: Report) -> str:
         comparison_rows=[_comparison_row(c) for c in report.comparisons],
         told=told_texts(report),
         theory=theory_text(report.comparisons),
+        causes=_causes(report),
         gaps=[_gap(g) for g in report.gaps],
-        course="" if report.emulated else Markup(charts.course(report.models[0])),
-        distributions=Markup(charts.distributions(report.models)),
+        course=_plot(lambda width: charts.course(report.models[0], width)) if not report.emulated else "",
+        distributions=_plot(lambda width: charts.distributions(report.models, width)),
         operators=[_operators(m, times, report.peaks) for m, times in profiled],
+        roofline=_roofline(report, profiled),
+        names=[(m.name, f"series-{number % 8}") for number, (m, _) in enumerate(profiled)],
         heads=HEADS,
-        groups=Markup(charts.groups([(m.name, s.operators(), dispatch_seconds(s)) for m, s in subjects]))
+        groups=Markup(bars.groups([(m.name, s.operators(), dispatch_seconds(s)) for m, s in subjects]))
         if subjects
         else "",
         key=_key(t for _, times in profiled for t in times),
-        sizes=Markup(charts.sizes(report.models)),
-        accuracy_plot=Markup(charts.accuracy_against_size(report.models)),
+        sizes=Markup(bars.sizes(report.models)),
+        accuracy_plot=_plot(lambda width: charts.accuracy_against_size(report.models, width)),
         accuracy_rows=[_accuracy_row(m) for m in report.models if m.accuracy is not None],
         facts=_facts(report),
+        notes=[
+            note for note in report.notes if not any(g.sparsity and g.sparsity in note for g in report.gaps)
+        ],
     )
+
+
+def _plot(draw: Callable[[int], str]) -> Markup:
+    return Markup(charts.responsive(draw))
+
+
+def _roofline(report: Report, profiled: Sequence[tuple[ModelRecord, tuple[OperatorTime, ...]]]) -> Markup:
+    """One for all models; "" without the board's peaks."""
+    if report.peaks is None:
+        return Markup("")
+    peaks, named = report.peaks, [(m.name, times) for m, times in profiled]
+    return _plot(lambda width: charts.roofline(named, peaks, width))
+
+
+def _about(report: Report) -> list[tuple[str, str]]:
+    """When, where and how: what somebody who finds the page asks first."""
+    first = report.models[0].measurement
+    when = str(np.datetime64(int(first.started_unix_seconds / 60), "m")).replace("T", " ") + " UTC"
+    threads = " and ".join(threads_text(t.threads) for t in report.models[0].measurements)
+    told = [
+        ("when", when),
+        ("board", f"{report.board}: {report.board_title}"),
+        ("runtime", f"{first.runtime} {first.runtime_version}, {threads}"),
+        ("host", report.host),
+        ("command", report.command),
+    ]
+    return [(name, text) for name, text in told if text]
+
+
+def _causes(report: Report) -> list[tuple[str, list[str]]]:
+    """Where time went, each cause once, with the models that it holds for."""
+    found: dict[str, list[str]] = {}
+    for gap in report.gaps:
+        for cause in (*gap.causes, *([gap.sparsity] if gap.sparsity else [])):
+            found.setdefault(cause, []).append(f"{gap.candidate}, {threads_text(gap.threads)}")
+    by_model: dict[str, list[str]] = {}
+    for cause, where in found.items():
+        by_model.setdefault("; ".join(dict.fromkeys(where)), []).append(cause)
+    return list(by_model.items())
+
+
+def _answer_heads(report: Report) -> list[str]:
+    timed = [f"{what}, {threads_text(n)}" for n in _thread_counts(report) for what in ("median", "p90")]
+    return ["model", "package", "accuracy", "95 % interval", *timed, "verdict"]
+
+
+def _thread_counts(report: Report) -> list[int]:
+    """On how many threads any of the models was measured; none where times mean nothing."""
+    measured = [] if report.emulated else [t.threads for m in report.models for t in m.measurements]
+    return list(dict.fromkeys(measured))
+
+
+def _answer_row(m: ModelRecord, report: Report) -> dict[str, Any]:
+    """A model in one line: its size, its accuracy with the interval, its times, and whether to believe them."""
+    accuracy, interval = Cell("accuracy", "", "not checked"), Cell("accuracy_low", "", "-")
+    if (a := m.accuracy) is not None:
+        right = a.compressed_correct if a.board_correct is None else a.board_correct
+        low, high = wilson(right, a.samples)
+        accuracy = Cell("accuracy", repr(a.share(right)), percent_text(a.share(right), 2))
+        interval = Cell("accuracy_low", repr(low), f"{100 * low:.1f} to {100 * high:.1f} %")
+    timed = {t.threads: t for t in m.measurements}
+    doubts = [t for t in m.measurements if t.problems]
+    verdict = "emulated" if report.emulated else "see below" if doubts else "trusted"
+    return {
+        "name": m.name,
+        "cells": [
+            Cell("size", m.package_bytes, bytes_text(m.package_bytes)),
+            accuracy,
+            interval,
+            *(
+                _seconds(f"{name}_of", getattr(timed[count], name) if count in timed else None)
+                for count in _thread_counts(report)
+                for name in ("median", "p90")
+            ),
+            Cell("verdict", verdict, verdict),
+        ],
+    }
 
 
 def _seconds(field: str, seconds: float | None) -> Cell:
@@ -99,22 +177,6 @@ def _ratio(field: str, ratio: float | None) -> Cell:
 def _share(field: str, share: float | None, digits: int = 0) -> Cell:
     text = "-" if share is None else percent_text(share, digits)
     return Cell(field, "" if share is None else repr(share), text)
-
-
-def _tiles(report: Report, number: int) -> dict[str, Any]:
-    c = report.comparisons[number]
-    at = f"comparisons.{number}"
-    tiles = [
-        (_ratio(f"{at}.theoretical_speedup", c.theoretical_speedup), "promised by theory"),
-        (_ratio(f"{at}.measured_speedup", c.measured_speedup), "measured"),
-        (_share(f"{at}.share_realised", c.share_realised), "of the promise arrived"),
-        (_seconds(f"{at}.candidate_median_seconds", c.candidate_median_seconds), f"{c.candidate}, median"),
-        (_seconds(f"{at}.baseline_median_seconds", c.baseline_median_seconds), f"{c.baseline}, median"),
-    ]
-    return {
-        "title": f"{c.candidate} against {c.baseline}, {threads_text(c.threads)}",
-        "tiles": [{"field": t.field, "value": t.value, "text": t.text, "label": label} for t, label in tiles],
-    }
 
 
 def _time_row(m: ModelRecord, t: Measurement) -> dict[str, Any]:
@@ -203,7 +265,7 @@ def _gap(g: Gap) -> dict[str, Any]:
     return {
         "gap": g,
         "threads": threads_text(g.threads),
-        "waterfall": Markup(charts.waterfall(g)),
+        "waterfall": Markup(bars.waterfall(g)),
         "accounted": f"{(text := accounted_text(g))[0].upper()}{text[1:]}.",
         "peak": f"{g.peak_flop_per_second / 1e9:.3g} GFLOP/s",
         "method": methods[g.method],
@@ -244,13 +306,13 @@ def _operators(m: ModelRecord, times: tuple[OperatorTime, ...], peaks: Peaks | N
                 Cell("kernels", kernels, kernels, left=True, wrap=True),
             ]
         )
-    return {"name": m.name, "rows": rows, "roofline": Markup(charts.roofline(times, peaks)) if peaks else ""}
+    return {"name": m.name, "rows": rows}
 
 
 def _key(times: Iterable[OperatorTime]) -> list[tuple[str, str]]:
     present = {t.cost.group for t in times}
     return [
-        *((g, charts.group_class(g)) for g in GROUPS if g in present),
+        *((g, bars.group_class(g)) for g in GROUPS if g in present),
         ("dispatch and overlap", "outside"),
     ]
 

@@ -21,18 +21,25 @@ h2 { font-size: 1.15rem; margin: 2.5rem 0 .5rem; }
 h3 { font-size: 1rem; margin: 1.5rem 0 .5rem; }
 p { margin: .4rem 0; max-width: 46rem; }
 .dim { color: var(--dim); } .good { color: var(--good); } .bad { color: var(--bad); } .warn { color: var(--warn); }
-.verdict { font-weight: 600; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .75rem; margin: 1rem 0; }
-.tile { background: var(--card); border: 1px solid var(--rule); border-radius: .5rem; padding: .6rem .8rem; }
-.tile b { display: block; font-size: 1.5rem; line-height: 1.25; font-variant-numeric: tabular-nums; }
-.tile span { color: var(--dim); font-size: .85rem; overflow-wrap: anywhere; }
+.verdict { font-weight: 600; } .problems { margin: .3rem 0; }
+code { font: .9em ui-monospace, monospace; overflow-wrap: anywhere; }
 .plot, .scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--rule); border-radius: .5rem;
   padding: .75rem; margin: .75rem 0; }
-.plot svg { display: block; width: 100%; min-width: 30rem; height: auto; }
+.plot svg { display: block; width: 100%; height: auto; } .narrow { display: none; }
+.plot:focus-visible, .scroll:focus-visible { outline: 2px solid var(--accent); }
+.bars { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .3rem .75rem; font-size: .875rem;
+  align-items: center; } .bars .label { text-align: right; overflow-wrap: anywhere; }
+.bars .strong { font-weight: 600; } .track { display: flex; align-items: center; }
+.track i { height: 1.2rem; flex: none; background: currentColor; border-radius: 2px; }
+.track i:not([class]) { background: none; }
+.figure { margin-left: .5rem; font-variant-numeric: tabular-nums; }
+.answer td { font-size: 1rem; } .answer { margin-top: 1.25rem; }
+figure { margin: 0; }
+caption, figcaption { text-align: left; color: var(--dim); font-size: .85rem; padding-bottom: .35rem; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; width: 100%; }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(--rule); white-space: nowrap; }
-th { font-weight: 600; vertical-align: bottom; } tr:last-child td { border-bottom: 0; }
-th:first-child, td:first-child, .left { text-align: left; }
+th { font-weight: 600; vertical-align: bottom; } tr:last-child > * { border-bottom: 0; }
+th:first-child, .left { text-align: left; } tbody th { font-weight: 400; }
 td.wrap { white-space: normal; min-width: 9rem; }
 table.sortable { font-size: .8rem; } .sortable th, .sortable td { padding: .2rem .4rem; }
 th button { all: unset; cursor: pointer; } th button:focus-visible { outline: 2px solid var(--accent); }
@@ -50,7 +57,7 @@ svg text.strong { font-weight: 600; }
 .axis { stroke: var(--dim); } .grid { stroke: var(--grid); } .link { stroke: var(--dim); stroke-dasharray: 2 2; }
 .roof { stroke: var(--ink); stroke-width: 2; } .median { stroke: var(--ink); stroke-width: 1.5; }
 .interval { fill: var(--ink); opacity: .18; } .outside { fill: var(--rule); color: var(--rule); }
-.promise { fill: var(--s7); } .measured { fill: var(--s0); } .loss { fill: var(--s1); } .gain { fill: var(--s2); }
+.promise { color: var(--s7); } .measured { color: var(--s0); } .loss { color: var(--s1); } .gain { color: var(--s2); }
 .point { fill-opacity: .7; stroke: var(--card); stroke-width: 1; } .hollow { fill-opacity: .15; stroke-width: 2; }
 .series-0 { fill: var(--s0); color: var(--s0); } .series-1 { fill: var(--s1); color: var(--s1); }
 .series-2 { fill: var(--s2); color: var(--s2); } .series-3 { fill: var(--s3); color: var(--s3); }
@@ -60,11 +67,19 @@ svg text.strong { font-weight: 600; }
 .hollow.series-3 { stroke: var(--s3); } .hollow.series-4 { stroke: var(--s4); } .hollow.series-5 { stroke: var(--s5); }
 .curve { fill: none; stroke-width: 2; } .curve.series-0 { stroke: var(--s0); } .curve.series-1 { stroke: var(--s1); }
 .key i.outside { background: var(--rule); }
-@media (max-width: 40rem) { svg text { font-size: 13.5px; } dl { grid-template-columns: 1fr; gap: 0; }
-  dd { margin: 0 0 .4rem; } th, td { padding: .25rem .4rem; } .plot, .scroll { padding: .5rem; } }
+@media (max-width: 40rem) { .wide { display: none; } .narrow { display: block; }
+  .bars { grid-template-columns: 1fr; gap: 0; } .bars .label { text-align: left; margin-top: .4rem; }
+  table, caption, tbody, tbody tr, tbody th, td { display: block; }
+  thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+  tbody tr { padding: .4rem 0; border-bottom: 1px solid var(--rule); } tbody tr:last-child { border: 0; }
+  tbody th { font-weight: 600; text-align: left; } td, tbody th { border: 0; white-space: normal; }
+  td, td.wrap { display: flex; justify-content: space-between; gap: 1rem; text-align: right; min-width: 0; }
+  td::before { content: attr(data-label); color: var(--dim); text-align: left; }
+  dl { grid-template-columns: 1fr; gap: 0; } dd { margin: 0 0 .4rem; }
+  th, td { padding: .25rem .4rem; } .plot, .scroll { padding: .5rem; } }
 @media print { h2, h3 { break-after: avoid; } body { background: #fff; font-size: 11px; }
   main { max-width: none; padding: 0; }
-  .plot, .tile, tr { break-inside: avoid; } .plot, .scroll { overflow: visible; } table { font-size: 9px; }
+  .plot, tr { break-inside: avoid; } .plot, .scroll { overflow: visible; } table { font-size: 9px; }
   th, td { padding: .1rem .3rem; } }
 """
 
@@ -101,51 +116,54 @@ HEAD = """<!doctype html>
 </head>
 <body>
 <main>
-{% macro cell(c) %}
+{% macro cell(c, label) %}
 <td{% if c.left %} class="left{% if c.wrap %} wrap{% endif %}"{% endif %}
- data-field="{{ c.field }}" data-value="{{ c.value }}">{{ c.text }}</td>
+ data-label="{{ label }}" data-field="{{ c.field }}" data-value="{{ c.value }}">{{ c.text }}</td>
 {% endmacro %}
-{% macro table(heads, rows) %}
-<div class="scroll"><table>
-<thead><tr>{% for head in heads %}<th>{{ head }}</th>{% endfor %}</tr></thead>
+{% macro table(heads, rows, caption, style="") %}
+<div class="scroll {{ style }}" tabindex="0" role="region" aria-label="{{ caption }}"><table>
+<caption>{{ caption }}</caption>
+<thead><tr>{% for head in heads %}<th scope="col">{{ head }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in rows %}
-<tr><td>{{ row.name }}</td>{% for c in row.cells %}{{ cell(c) }}{% endfor %}</tr>
+<tr><th scope="row">{{ row.name }}</th>
+{% for c in row.cells %}{{ cell(c, heads[loop.index]) }}{% endfor %}</tr>
 {% endfor %}
 </tbody></table></div>
+{% endmacro %}
+{% macro legend(entries) %}
+<div class="key">{% for name, style in entries %}<span><i class="{{ style }}"></i>{{ name }}</span>{% endfor %}</div>
 {% endmacro %}
 """
 
 TEMPLATE = """
 <header>
 <h1>{{ title }}</h1>
-<p class="dim">{{ report.board_title }}, {{ conditions.runtime }}, {{ conditions.threads }}</p>
 {% if report.emulated %}
 <p class="verdict bad">Emulated: no time here is a latency of a board.</p>
 {% elif problems %}
-<p class="verdict warn">Not to be taken at face value: {{ problems | join("; ") }}</p>
+<p class="verdict warn">Not to be taken at face value:</p>
+<ul class="problems">{% for problem in problems %}<li>{{ problem }}</li>{% endfor %}</ul>
 {% else %}
 <p class="verdict good">Trusted: steady, not throttled, enough samples.</p>
 {% endif %}
 </header>
 
-{% for tile_row in tiles if times %}
-<section aria-label="Summary">
-<h2>{{ tile_row.title }}</h2>
-<div class="tiles">
-{% for tile in tile_row.tiles %}
-<div class="tile"><b data-field="{{ tile.field }}" data-value="{{ tile.value }}">{{ tile.text }}</b>
-<span>{{ tile.label }}</span></div>
-{% endfor %}
-</div>
+<section aria-label="Answer">
+{{ table(answer_heads, answer_rows, "Size, accuracy and time of one inference", "answer") }}
+{% if times %}
+<div class="plot">{{ medians }}</div>
+{% endif %}
+<dl>{% for name, text in about %}<dt>{{ name }}</dt>
+<dd>{% if name == "command" %}<code>{{ text }}</code>{% else %}{{ text }}{% endif %}</dd>{% endfor %}</dl>
 </section>
-{% endfor %}
 
 {% if (report.comparisons or told) and times %}
 <section>
 <h2>Theory against measurement</h2>
 {% if report.comparisons %}
-{{ table(["model", "against", "threads", "in theory", "measured", "95 % interval", "realised"], comparison_rows) }}
+{{ table(["model", "against", "threads", "in theory", "measured", "95 % interval", "realised"], comparison_rows,
+ "Speed-ups: what theory promises, and what was measured") }}
 <p class="dim">{{ theory[0] | upper }}{{ theory[1:] }}.</p>
 {% endif %}
 {% for sentence in told %}
@@ -154,76 +172,68 @@ TEMPLATE = """
 </section>
 {% endif %}
 
+{% if gaps and times %}
 <section>
-<h2>Models</h2>
-{{ table(["model", "float32", "package", "ratio", "zeros", "MACs", "not by zero"], model_rows) }}
-</section>
-
-{% if times %}
-<section>
-<h2>Time of one inference</h2>
-{{ table(["model", "threads", "minimum", "median", "95 % interval", "p90", "p99", "samples"], time_rows) }}
-<h3>The start of a process</h3>
-{{ table(["model", "decode", "initialise", "files to ready", "the same, cold", "first inference", "peak memory",
- "decoder"], start_rows) }}
-<p class="dim">In a fresh process: decoding the package, loading the model, the first inference. Warm is a start from
-what the agent keeps (the decoded model, packed weights), cold is one without.</p>
+<h2>Where it went</h2>
+{% for models, sentences in causes %}
+<h3>{{ models }}</h3>
+<ul>{% for cause in sentences %}<li>{{ cause }}</li>{% endfor %}</ul>
+{% endfor %}
+{% for entry in gaps %}
+<details><summary>{{ entry.gap.candidate }} against {{ entry.gap.baseline }}, {{ entry.threads }}</summary>
+<div class="plot">{{ entry.waterfall }}</div>
+<p class="{{ "dim" if entry.gap.adds_up else "warn" }}">{{ entry.accounted }}</p>
+{{ table(["part", "its own", "baseline's share", "of the gap"], entry.rows,
+ "The parts of " + entry.gap.candidate + " in figures, " + entry.threads) }}
+<p class="dim">A part of the gap is the model's own part minus the baseline's over the theoretical speed-up.
+Arithmetic at {{ entry.peak }} ({{ entry.gap.peak_source }}); operators {{ entry.method }}.</p></details>
+{% endfor %}
 </section>
 {% endif %}
 
 {% if work_rows %}
 <section>
 <h2>Work of one inference</h2>
-{{ table(["model", "instructions", "fewer", "to decode a weight"], work_rows) }}
-<p class="dim">Instructions that the emulated core executes, on one thread: work done, not time.</p>
+{{ table(["model", "instructions", "fewer", "to decode a weight"], work_rows,
+ "Instructions that the emulated core executes, on one thread: work done, not time") }}
 </section>
 {% endif %}
-
-{% for entry in gaps if times %}
-<section>
-<h2>Where it went: {{ entry.gap.candidate }} against {{ entry.gap.baseline }}, {{ entry.threads }}</h2>
-<div class="plot">{{ entry.waterfall }}</div>
-{% if entry.gap.causes %}
-<ol>{% for cause in entry.gap.causes %}<li>{{ cause }}</li>{% endfor %}</ol>
-{% endif %}
-{% if entry.gap.sparsity %}<p>{{ entry.gap.sparsity }}</p>{% endif %}
-<p class="{{ "dim" if entry.gap.adds_up else "warn" }}">{{ entry.accounted }}</p>
-<details><summary>The parts in figures</summary>
-{{ table(["part", "its own", "baseline's share", "of the gap"], entry.rows) }}
-<p class="dim">A part of the gap is the model's own part minus the baseline's over the theoretical speed-up.
-Arithmetic at {{ entry.peak }} ({{ entry.gap.peak_source }}); operators {{ entry.method }}.</p></details>
-</section>
-{% endfor %}
 
 {% if times %}
 <section>
-<h2>Distribution of one inference</h2>
+<h2>Time</h2>
+{{ table(["model", "threads", "minimum", "median", "95 % interval", "p90", "p99", "samples"], time_rows,
+ "Time of one inference") }}
 <div class="plot">{{ distributions }}</div>
-<p class="dim">Line: median. Band: its 95 % interval, from loading to loading. Each has an axis of its own.</p>
+<p class="dim">Line: median. Band: its 95 % interval, from loading to loading. One axis for all.</p>
+{{ table(["model", "decode", "initialise", "files to ready", "the same, cold", "first inference", "peak memory",
+ "decoder"], start_rows, "The start of a process") }}
+<p class="dim">In a fresh process: decoding the package, loading the model, the first inference. Warm is a start from
+what the agent keeps (the decoded model, packed weights), cold is one without.</p>
 </section>
 {% endif %}
 
 {% if operators and times %}
 <section>
 <h2>Operators</h2>
-<div class="plot">{{ groups }}<div class="key">
-{% for name, style in key %}<span><i class="{{ style }}"></i>{{ name }}</span>{% endfor %}
-</div></div>
-<p class="dim">As they were when profiled. Below, a point for each operator that multiplies: what it reached, over
-its arithmetic intensity; the larger the longer it took. Line: the most that the board can do.</p>
+<div class="plot">{{ groups }}{{ legend(key) }}</div>
+{% if roofline %}
+<div class="plot">{{ roofline }}{{ legend(names) }}</div>
+<p class="dim">A point for each operator that multiplies: what it reached, over its arithmetic intensity; the larger the
+longer it took. Line: the most that the board can do.</p>
+{% endif %}
 {% for entry in operators %}
-<h3>{{ entry.name }}</h3>
-{% if entry.roofline %}<div class="plot">{{ entry.roofline }}</div>{% endif %}
-<details><summary>{{ entry.rows | length }} operators</summary>
-<div class="scroll"><table class="sortable">
+<details><summary>{{ entry.name }}: {{ entry.rows | length }} operators</summary>
+<div class="scroll" tabindex="0" role="region" aria-label="Operators of {{ entry.name }}"><table class="sortable">
+<caption>Operators of {{ entry.name }}; a press on a head sorts by it</caption>
 <thead><tr>
 {% for head in heads %}
-<th{% if head in ("operator", "group", "kernels") %} class="left"{% endif %}>
+<th scope="col"{% if head in ("operator", "group", "kernels") %} class="left"{% endif %}>
 <button type="button">{{ head }}</button></th>
 {% endfor %}
 </tr></thead>
 <tbody>
-{% for row in entry.rows %}<tr>{% for c in row %}{{ cell(c) }}{% endfor %}</tr>
+{% for row in entry.rows %}<tr>{% for c in row %}{{ cell(c, heads[loop.index0]) }}{% endfor %}</tr>
 {% endfor %}
 </tbody></table></div></details>
 {% endfor %}
@@ -231,13 +241,14 @@ its arithmetic intensity; the larger the longer it took. Line: the most that the
 {% endif %}
 
 <section>
-<h2>Size by stage</h2>
+<h2>Size</h2>
+{{ table(["model", "float32", "package", "ratio", "zeros", "MACs", "not by zero"], model_rows, "Size and work") }}
 <div class="plot">{{ sizes }}</div>
 {% if accuracy_rows %}
 <h2>Accuracy against size</h2>
 <div class="plot">{{ accuracy_plot }}</div>
 {{ table(["model", "original, host", "compressed, host", "compressed, board", "same answers", "samples"],
- accuracy_rows) }}
+ accuracy_rows, "Accuracy on the same samples") }}
 {% endif %}
 </section>
 
@@ -245,7 +256,7 @@ its arithmetic intensity; the larger the longer it took. Line: the most that the
 <h2>Conditions</h2>
 <dl>{% for name, text in facts %}<dt>{{ name }}</dt><dd>{{ text }}</dd>{% endfor %}</dl>
 {% if course %}<div class="plot">{{ course }}</div>{% endif %}
-{% for note in report.notes %}<p>{{ note }}</p>{% endfor %}
+{% for note in notes %}<p>{{ note }}</p>{% endfor %}
 </section>
 </main>
 <script>{{ script }}</script>
@@ -259,7 +270,8 @@ SUITE_TEMPLATE = """
 <h1>{{ title }}</h1>
 <p class="dim">Beside it: {{ run.source }}</p>
 {% if problems %}
-<p class="verdict warn">Not to be taken at face value: {{ problems | join("; ") }}</p>
+<p class="verdict warn">Not to be taken at face value:</p>
+<ul class="problems">{% for problem in problems %}<li>{{ problem }}</li>{% endfor %}</ul>
 {% else %}
 <p class="verdict good">Trusted: steady, not throttled, enough samples.</p>
 {% endif %}
@@ -272,7 +284,7 @@ SUITE_TEMPLATE = """
 {% for name, style in entry.key %}<span><i class="{{ style }}"></i>{{ name }}</span>{% endfor %}
 <span>filled: here; hollow: the paper; line: all of the promise</span></div></div>
 {{ table(["network", "input", "MACs", "in theory", "here", "speed-up"]
- + (["paper", "speed-up"] if entry.paper else []), entry.rows) }}
+ + (["paper", "speed-up"] if entry.paper else []), entry.rows, entry.title) }}
 <p class="dim">Speed-ups against {{ entry.first }} at the same size.</p>
 </section>
 {% endfor %}

@@ -14,13 +14,17 @@ _TEMPLATE = """<h1>{{ title }}</h1>
 <p class="dim">Ranked by {{ t.ranked_by }}. A variant may lose {{ t.max_loss }} points, measured on {{ t.samples }}
 images of {{ t.checked_on }}.</p>
 <p class="verdict">{{ verdict }}</p>
-<div class="scroll"><table class="sortable">
-<thead><tr>{% for head in heads %}<th><button>{{ head }}</button></th>{% endfor %}</tr></thead>
+<div class="scroll" tabindex="0" role="region" aria-label="Variants"><table class="sortable">
+<caption>Variants; a press on a head sorts by it</caption>
+<thead><tr>
+{% for head in heads %}<th scope="col"><button type="button">{{ head }}</button></th>{% endfor %}
+</tr></thead>
 <tbody>
 {% for row in rows %}
 <tr>
 {% for field, value, text, style in row %}
-<td data-field="{{ field }}" data-value="{{ value }}" class="{{ style }}">{{ text }}</td>
+<td data-label="{{ heads[loop.index0] }}" data-field="{{ field }}"
+ data-value="{{ value }}" class="{{ style }}">{{ text }}</td>
 {% endfor %}
 </tr>
 {% endfor %}

@@ -45,7 +45,7 @@ def gap(result: Gap) -> RenderableType:
         Text(f"\nWhere it went: {result.candidate}, {threads}", style="bold"),
         Text(
             f"{ratio_text(result.theoretical_speedup)} in theory ({work_text(result.work)}), "
-            f"{ratio_text(result.measured_speedup)} measured: {percent_text(result.share_realised, 0)} arrived"
+            f"{ratio_text(result.measured_speedup)} measured: {percent_text(result.share_realised, 0)} realised"
         ),
         table,
     ]
