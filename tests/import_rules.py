@@ -75,13 +75,13 @@ ROOMS: dict[str, Room] = {
     ),
     "sdk.data.meaning": _room("device_agent.record device_agent.tensors sdk.errors sdk.graph", pure=True),
     "sdk.data.scoring": _room(
-        "device_agent.record device_agent.image device_agent.tensors device_agent.answers sdk.errors sdk.graph "
-        "sdk.data.meaning",
+        "device_agent.record device_agent.image device_agent.tensors "
+        "device_agent.answers sdk.errors sdk.graph sdk.data.meaning",
         pure=True,
     ),
     "sdk.data": _room(
-        "device_agent.record device_agent.image device_agent.answers sdk.errors sdk.graph sdk.graph.on_host "
-        "sdk.data.meaning sdk.data.scoring"
+        "device_agent.record device_agent.image device_agent.answers sdk.errors "
+        "sdk.graph sdk.graph.on_host sdk.data.meaning sdk.data.scoring"
     ),
     "sdk.models.networks": _room("sdk.errors", pure=True),
     "sdk.models": _room("sdk.errors sdk.graph.on_host sdk.graph.on_host.sources sdk.models.networks"),
@@ -148,28 +148,28 @@ ROOMS: dict[str, Room] = {
     "sdk.api.files": _room(
         "device_agent.record device_agent.package.codec device_agent.package "
         "device_agent.tensors sdk.errors sdk.tools sdk.tools.system "
-        "sdk.graph.embedded sdk.graph sdk.graph.made_up sdk.graph.on_host sdk.graph.on_host.sources "
-        "sdk.data.meaning sdk.data sdk.models sdk.package sdk.board.description "
-        "sdk.board.ssh sdk.board sdk.compress sdk.compress.weights "
-        "sdk.compress.rewrite sdk.compress.board_form sdk.compress.recipes "
-        "sdk.explain sdk.deploy.provision sdk.api"
+        "sdk.graph.embedded sdk.graph sdk.graph.made_up sdk.graph.on_host "
+        "sdk.graph.on_host.sources sdk.data.meaning sdk.data sdk.models sdk.package "
+        "sdk.board.description sdk.board.ssh sdk.board sdk.compress "
+        "sdk.compress.weights sdk.compress.rewrite sdk.compress.board_form "
+        "sdk.compress.recipes sdk.explain sdk.deploy.provision sdk.api"
     ),
     "sdk.api.boards": _room(
         "device_agent.record device_agent.package.codec device_agent.package "
         "device_agent.image device_agent.tensors sdk.errors sdk.tools "
-        "sdk.tools.system sdk.graph sdk.graph.on_host sdk.graph.on_host.sources sdk.data.meaning "
-        "sdk.data.scoring sdk.data "
-        "sdk.package sdk.board.description sdk.board.ssh sdk.board.emulation "
-        "sdk.board sdk.deploy.agent sdk.deploy.fleet sdk.deploy.provision sdk.deploy "
-        "sdk.api sdk.api.files"
+        "sdk.tools.system sdk.graph sdk.graph.on_host sdk.graph.on_host.sources "
+        "sdk.data.meaning sdk.data.scoring sdk.data sdk.package sdk.board.description "
+        "sdk.board.ssh sdk.board.emulation sdk.board sdk.deploy.agent "
+        "sdk.deploy.fleet sdk.deploy.provision sdk.deploy sdk.api sdk.api.files"
     ),
     "sdk.api.measuring": _room(
         "device_agent.record device_agent.package.codec device_agent.package "
-        "sdk.errors sdk.tools sdk.tools.system sdk.graph sdk.graph.on_host sdk.graph.on_host.sources sdk.data "
-        "sdk.models sdk.package sdk.board.description sdk.board.ssh sdk.board "
-        "sdk.compress.weights sdk.compress.board_form sdk.compress.recipes "
-        "sdk.explain sdk.deploy.agent sdk.deploy.provision sdk.deploy sdk.report "
-        "sdk.report.page sdk.api sdk.api.files sdk.api.boards"
+        "sdk.errors sdk.tools sdk.tools.system sdk.graph sdk.graph.on_host "
+        "sdk.graph.on_host.sources sdk.data sdk.models sdk.package "
+        "sdk.board.description sdk.board.ssh sdk.board sdk.compress.weights "
+        "sdk.compress.board_form sdk.compress.recipes sdk.explain sdk.deploy.agent "
+        "sdk.deploy.provision sdk.deploy sdk.report sdk.report.page sdk.api "
+        "sdk.api.files sdk.api.boards"
     ),
     "sdk": _room(
         "device_agent.errors sdk.graph sdk.data sdk.board.description sdk.board "
