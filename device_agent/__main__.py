@@ -16,6 +16,7 @@
     load MODEL              one start: from its files to ready, first inference, peak memory
     smoke                   does the runtime work here?
     prune                   remove environments and agents that were replaced
+    discard                 remove what was deployed with --scratch, to be measured only
     serve                   answer requests over a Unix socket or the loopback until told to end; see docs/serve.md
     service ACTION NAME     the same as a service of systemd: install, start, stop, remove, status
 
@@ -35,6 +36,7 @@ import traceback
 from typing import Any, Sequence
 
 from device_agent.errors import AgentError, ArmletError
+from device_agent.store import scratch
 from device_agent.verbs import table as verbs
 from device_agent.verbs.parser import build_parser
 
@@ -47,6 +49,8 @@ def answer(arguments: Sequence[str], listener: int | None = None) -> tuple[dict[
             threading.Thread(target=_end_with_the_listener, args=(listener,), daemon=True).start()
         if options.home is not None:
             os.environ["ARMLET_HOME"] = str(options.home)  # child processes of a verb read it too
+        if options.scratch is not None:
+            os.environ[scratch.VARIABLE] = options.scratch
         return {"verb": options.verb, **verbs.VERBS[options.verb](options)}, 0
     except ArmletError as error:
         return error.to_json(), 2

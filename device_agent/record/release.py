@@ -22,6 +22,8 @@ SLOT_SCHEMA = "armlet.slot/1"
 #: A name of a slot: a file name on any system, and harmless in any shell; a dash at its beginning makes an option.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
+#: What ends so is the path of a file wherever a model is named, and never the name of a release.
+MODEL_SUFFIXES = (".armlet", ".tflite")
 
 #: No package on a board is larger than this many bytes (the package format has limits of its own).
 MAX_PACKAGE_BYTES = 1 << 30

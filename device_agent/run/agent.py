@@ -34,7 +34,7 @@ from device_agent.record.usage import Usage, check_labels
 from device_agent.run.conditions import near_big_cores
 from device_agent.run.histogram import LatencyHistogram
 from device_agent.run.loaded import PREVIOUS_RUNS, LoadedModel, names_a_file, release_before
-from device_agent.store.store import Store, default_home
+from device_agent.store.store import Store, board_store
 from device_agent.tensors.tensor import shape_text
 
 #: A slot that was written less than this ago may be written again without looking any different from outside.
@@ -46,7 +46,7 @@ RELOADS = ("next call", "background", "never")
 
 
 class Agent:
-    """A deployed model (by its name) or a model file (by its path), ready to answer.
+    """A deployed model (by its name) or a model file (by its path: what has a slash or ends in .armlet or .tflite).
 
     ``home``: the agent's folder on the board (default: ``$ARMLET_HOME``, else ``~/.armlet``). ``threads`` of an
     inference (default: as many as were fastest when the release was deployed; 1 for a file). ``top``: classes in an
@@ -87,14 +87,14 @@ class Agent:
         self._served: _Served | None = None
         self._closed = False
         text = os.fspath(model)
-        if names_a_file(text):
+        if names_a_file(model):
             self._store: Store | None = None
-            loaded = LoadedModel.load(text, threads=threads or 1, kernel=kernel)
+            loaded = LoadedModel.load(Path(text), threads=threads or 1, kernel=kernel)
             self.name = loaded.name
             self._served = self._serve(loaded, None)
             return
         self.name = text
-        self._store = Store((Path(home) if home is not None else default_home()) / "store")
+        self._store = board_store() if home is None else Store(Path(home) / "store")
         self._slot_path = self._store.slot_path(text)
         self._seen: tuple[int, ...] | None = None
         with self._reloading:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Callable, Mapping
 import numpy as np
 
 from device_agent.errors import AgentError, RuntimeUnavailable, StoreError
-from device_agent.record.release import MAX_PACKAGE_BYTES, NAME
+from device_agent.record.release import MAX_PACKAGE_BYTES, MODEL_SUFFIXES, NAME
 from device_agent.record.usage import FLIP_AXES, Usage
 from device_agent.run.array_input import parse_golden
 from device_agent.run.fresh_process import call_child
 from device_agent.run.installed import installed_runtime
 from device_agent.run.runtime import FILE_IDENTIFIER, Model
 from device_agent.store import quick_starts as starts
-from device_agent.store.store import Store, default_home
+from device_agent.store.store import Store, board_store
 
 if TYPE_CHECKING:
     from device_agent.record.release import Release
@@ -106,14 +106,14 @@ class LoadedModel:
     ) -> LoadedModel:
         """Loads a ``.armlet`` or ``.tflite`` file, or by its name what was deployed to this board.
 
-        A string with a slash, or the name of a file that exists, is a path; anything else a name in the store
+        A string with a slash or a model's suffix is a path (:func:`names_a_file`); anything else a name in the store
         (default: that of ``$ARMLET_HOME``). Where the current release turns out to be damaged the one before it is
         loaded, with a warning. Raises PackageError, StoreError, AgentError or RuntimeUnavailable.
         """
         text = os.fspath(model)
-        if names_a_file(text):
+        if names_a_file(model):
             return cls(read_file(Path(text)), name=Path(text).name, threads=threads, kernel=kernel)
-        store = store or Store(default_home() / "store")
+        store = store or board_store()
         try:
             return cls.of_release(store, store.current(text), threads=threads, kernel=kernel, warm=warm)
         except StoreError as error:
@@ -259,9 +259,15 @@ MEND_SECONDS = 60.0
 PREVIOUS_RUNS = "{name}: the current release cannot be used ({error}); running the previous one"
 
 
-def names_a_file(text: str) -> bool:
-    """True for what is a path: with a slash, of a file that exists, or no name that a release could have."""
-    return "/" in text or os.path.exists(text) or not NAME.fullmatch(text)
+def names_a_file(model: str | os.PathLike) -> bool:
+    """True for what is a path: an ``os.PathLike``, or text with a slash, with a model's suffix, or of no form that a
+    release's name has.
+
+    What lies in the working directory makes no difference: a name that is a release today is none of a file tomorrow.
+    """
+    if not isinstance(model, str):
+        return True
+    return "/" in model or model.lower().endswith(MODEL_SUFFIXES) or not NAME.fullmatch(model)
 
 
 def release_before(store: Store, name: str, error: StoreError) -> Release:

@@ -6,6 +6,7 @@
         releases/<id>.json      a manifest: which blobs make one package; <id> is the SHA-256 of the manifest
         starts/<package>-.../   decoded and packed for a quick start (quick_starts.py); made when it is missed
         slots/<name>.json       which release of <name> is current, previous and on trial, and what happened
+        scratch/<token>/        the same for models that are measured and then gone (scratch.py)
 
 A package is a list of parts (blobs) that are joined; a new release that shares parts with an old one needs only the
 others. Activation follows mcuboot's "test, then confirm" (``docs/design.md``, "Boot swap types"), with one difference:
@@ -39,6 +40,7 @@ from device_agent.record.release import (
 )
 from device_agent.record.schema import read
 from device_agent.store import quick_starts as starts
+from device_agent.store import scratch as places
 from device_agent.store.blobs import Blobs
 from device_agent.store.durable import named_errors, write_durably
 
@@ -51,14 +53,21 @@ def default_home() -> Path:
     return Path(os.environ.get("ARMLET_HOME") or os.path.expanduser("~/.armlet"))
 
 
-class Store:
-    """One store, in one folder, which is made when it is not there."""
+def board_store() -> Store:
+    """The store of this login user, in the scratch place that the caller of this process asked for, if it did."""
+    return Store(default_home() / "store", os.environ.get(places.VARIABLE) or None)
 
-    def __init__(self, folder: Path | str) -> None:
+
+class Store:
+    """One store, in one folder, which is made when it is not there. ``scratch``: the token of a place of its own for
+    what names stand for, beside that of the board (:mod:`device_agent.store.scratch`)."""
+
+    def __init__(self, folder: Path | str, scratch: str | None = None) -> None:
         self.folder = Path(folder)
         self.blobs = Blobs(self.folder / "blobs")
         self._releases = self.folder / "releases"
-        self._slots = self.folder / "slots"
+        self._slots = self._board_slots = self.folder / "slots"
+        self._place: int | None = None
         #: Where :mod:`device_agent.store.quick_starts` keeps what makes releases start quickly; not there before
         #: the first.
         self.starts = self.folder / "starts"
@@ -66,6 +75,9 @@ class Store:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self.blobs.folder, self._releases, self._slots):
                 folder.mkdir(mode=0o700, exist_ok=True)
+            if scratch is not None:
+                self._slots = places.scratch_folder(self.folder, scratch)
+                self._place = places.open_place(self._slots)  # as long as this process lives
 
     # -- the lock -----------------------------------------------------------------------------------------------
 
@@ -161,7 +173,7 @@ class Store:
         path = self.slot_path(name)
         if not path.exists():
             return Slot(name)
-        return Slot.from_bytes(self._read_json(path, f"slot {name}"), name)
+        return self._read_slot(path, name)
 
     def slot_or_fresh(self, name: str) -> Slot:
         """As :meth:`slot`; one that cannot be read must not stand in the way of the deploy that repairs it."""
@@ -175,9 +187,8 @@ class Store:
         slot = self.slot(name)
         if slot.current is None:
             known = ", ".join(self.names()) or "nothing"
-            raise StoreError(
-                f"nothing is deployed under the name {name}", found=known, hint="Deploy it first."
-            )
+            hint = f"A file is opened by its path: ./{name}" if os.path.exists(name) else "Deploy it first."
+            raise StoreError(f"nothing is deployed under the name {name}", found=known, hint=hint)
         return self.release(slot.current)
 
     def begin_trial(self, release_id: str, keep: int | None = None) -> Slot:
@@ -333,8 +344,10 @@ class Store:
 
         ``sparing``: blobs that stay all the same, also where only their beginning has arrived.
         """
+        if self._place is None:
+            places.remove_abandoned(self.folder)
         try:
-            slots = [self.slot(name) for name in self.names()]
+            slots = [*self._slots_of_the_board(), *self._scratch_slots()]
             needed = {r for slot in slots for r in (slot.current, slot.trial) if r is not None}
             kept = needed | {r for slot in slots for r in slot.before if self.has_release(r)}
             releases = [self.release(release_id) for release_id in kept]
@@ -346,7 +359,7 @@ class Store:
         ]
         blobs |= {name for digest in sparing for name in (digest, f"{digest}.part")}
         doomed += [path for path in self.blobs.folder.iterdir() if path.name not in blobs]
-        doomed += [path for path in self._slots.iterdir() if path.suffix != ".json"]
+        doomed += [path for path in self._board_slots.iterdir() if path.suffix != ".json"]
         freed = starts.collect(self.starts, {release.package_sha256 for release in releases})
         with named_errors("clean up the store"):
             for path in doomed:
@@ -354,6 +367,36 @@ class Store:
                 os.unlink(path)
                 freed += size
         return freed
+
+    def _slots_of_the_board(self) -> list[Slot]:
+        paths = sorted(self._board_slots.glob("*.json"))
+        return [self._read_slot(path, path.stem) for path in paths if NAME.fullmatch(path.stem)]
+
+    def _scratch_slots(self) -> list[Slot]:
+        """Those of every place; one that cannot be read stands for nothing, since it is to go anyway."""
+        slots = []
+        for path in places.slot_files(self.folder):
+            with contextlib.suppress(StoreError):
+                slots.append(self._read_slot(path, path.stem))
+        return slots
+
+    def adopt(self, name: str, release_id: str) -> None:
+        """In a scratch place a release that the board runs under ``name`` is what the name stands for there, too, with
+        all that is known of it: it needs no health check to be measured."""
+        path = self._board_slots / f"{check_name(name)}.json"
+        if self._place is None or self.slot_path(name).exists() or not path.exists():
+            return
+        slot = self._read_slot(path, name)
+        if slot.current == release_id:
+            self._save(dataclasses.replace(slot, previous=None, older=(), trial=None, history=()))
+
+    def discard(self) -> None:
+        """Removes the scratch place that this store works in; a store of the board itself has none."""
+        if self._place is not None:
+            places.remove_place(self._slots)
+
+    def _read_slot(self, path: Path, name: str) -> Slot:
+        return Slot.from_bytes(self._read_json(path, f"slot {name}"), name)
 
     def _read_json(self, path: Path, what: str) -> bytes:
         with named_errors(f"read {what}"):

@@ -20,7 +20,7 @@ from device_agent.run.fresh_process import call_child
 from device_agent.run.installed import environment
 from device_agent.store.durable import is_full
 from device_agent.store.layout import Layout
-from device_agent.store.store import Store, default_home
+from device_agent.store.store import Store, board_store, default_home
 from device_agent.verbs.health import unfit
 
 if TYPE_CHECKING:
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 
 # numpy and the runtime are imported where they are needed: `missing` and `install` of what is there already
 # answer before numpy would have been imported on a slow board.
-
-
-def store_of_board() -> Store:
-    """The store of this login user."""
-    return Store(default_home() / "store")
 
 
 def slot_json(store: Store, slot: Slot) -> dict[str, Any]:
@@ -54,11 +49,12 @@ def missing(options: Namespace) -> dict[str, Any]:
     digests = json_line_from_stdin()
     if not isinstance(digests, list) or len(digests) > MAX_BLOBS:
         raise AgentError("`missing` reads a list of SHA-256", found=type(digests).__name__)
-    store = store_of_board()
+    store = board_store()
     lacking = store.blobs.missing(digests)
     runs = proved = False
     if options.release and not lacking:
         with store.locked():
+            store.adopt(options.name, options.release)
             runs = _runs_as_it_should(store, options.name, options.release)
             proved = runs and _was_checked_here(store, options.name, options.release)
             if proved:
@@ -109,7 +105,7 @@ def install(options: Namespace) -> dict[str, Any]:
             raise AgentError("a blob begins before its end", found=repr(blob)[:120])
         blobs.append((blob[0], blob[1], blob[2]))
     stream = cast(io.BufferedIOBase, sys.stdin.buffer)
-    return _install(store_of_board(), release, lambda: (stream, blobs), options)
+    return _install(board_store(), release, lambda: (stream, blobs), options)
 
 
 def import_layout(options: Namespace) -> dict[str, Any]:
@@ -132,7 +128,7 @@ def import_layout(options: Namespace) -> dict[str, Any]:
 
 
 def _import_release(layout: Layout, release: Release, options: Namespace) -> dict[str, Any]:
-    store = store_of_board()
+    store = board_store()
     answer = _install(store, release, lambda: layout.stream(store.blobs.missing(release.blobs)), options)
     if answer["state"] == "reverted":
         raise AgentError(
@@ -257,7 +253,7 @@ def check(options: Namespace) -> dict[str, Any]:
     """Runs the health check of a release, and with ``--passed`` makes its start ready."""
     from device_agent.verbs import health
 
-    store = store_of_board()
+    store = board_store()
     release = store.release(options.release)
 
     def passed(found: dict[str, Any], agent: LoadedModel) -> dict[str, Any]:
@@ -290,7 +286,7 @@ def mend(options: Namespace) -> dict[str, Any]:
     """Makes the start of a release again, because its files are not as they were made."""
     from device_agent.run.loaded import LoadedModel
 
-    store = store_of_board()
+    store = board_store()
     release = store.release(options.release)
     start = LoadedModel.of_release(store, release, warm=False).keep_start(store, release)
     return {"release": release.id, "bytes": start.model.size + start.weights.size}
@@ -298,7 +294,7 @@ def mend(options: Namespace) -> dict[str, Any]:
 
 def confirm(options: Namespace) -> dict[str, Any]:
     """Makes the release on trial the current one. Raises StoreError, or SignatureError where it must be signed."""
-    store = store_of_board()
+    store = board_store()
     with store.locked():
         slot = store.slot(options.name)
         if slot.trial is not None:
@@ -308,7 +304,7 @@ def confirm(options: Namespace) -> dict[str, Any]:
 
 def rollback(options: Namespace) -> dict[str, Any]:
     """Makes an earlier release current; with ``--only-from`` only where that release is current still."""
-    store = store_of_board()
+    store = board_store()
     with store.locked():
         slot = store.slot(options.name)
         if options.only_from and slot.current != options.only_from:
@@ -337,8 +333,16 @@ def named_release(slot: Slot, beginning: str) -> str:
 
 def forget(options: Namespace) -> dict[str, Any]:
     """Forgets names with their releases; answers how many bytes were freed."""
-    store = store_of_board()
+    store = board_store()
     with store.locked():
         for name in options.names:
             store.forget(name)
         return {"names": options.names, "freed_bytes": store.collect()}
+
+
+def discard(options: Namespace) -> dict[str, Any]:
+    """Removes the scratch place of this call with all that only it needed; answers how many bytes were freed."""
+    store = board_store()
+    with store.locked():
+        store.discard()
+        return {"freed_bytes": store.collect()}

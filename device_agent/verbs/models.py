@@ -16,7 +16,7 @@ from device_agent.errors import AgentError
 from device_agent.record.wire import finite
 from device_agent.run.array_input import MAX_ARRAY_BYTES, json_line_from_stdin, read_array, read_rows
 from device_agent.run.fresh_process import call_child
-from device_agent.verbs.deploying import store_of_board
+from device_agent.store.store import board_store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -332,5 +332,5 @@ def _load(options: Namespace) -> LoadedModel:
 def _load_one(model: str, options: Namespace, *, warm: bool = True) -> LoadedModel:
     from device_agent.run.loaded import LoadedModel
 
-    store = store_of_board()
+    store = board_store()
     return LoadedModel.load(model, threads=options.threads, kernel=options.kernel, store=store, warm=warm)

@@ -18,8 +18,11 @@ def build_parser(description: str = "") -> argparse.ArgumentParser:
     parser.add_argument(
         "--home", type=Path, help="the agent's folder (default: $ARMLET_HOME, else ~/.armlet)"
     )
+    parser.add_argument(
+        "--scratch", metavar="TOKEN", help="deploy and run in a place of its own, until the verb `discard`"
+    )
     commands = parser.add_subparsers(dest="verb", required=True, parser_class=Parser)
-    for verb in ("status", "smoke", "prune"):
+    for verb in ("status", "smoke", "prune", "discard"):
         commands.add_parser(verb)
     _add_deploying(commands)
     _add_going_back(commands)

@@ -13,15 +13,15 @@ from typing import Any, Callable
 import device_agent
 from device_agent.errors import RuntimeUnavailable
 from device_agent.package import signature
-from device_agent.store.store import default_home
+from device_agent.store.store import board_store, default_home
 from device_agent.verbs import deploying as deploy_verbs
 from device_agent.verbs import models as model_verbs
-from device_agent.verbs.deploying import slot_json, store_of_board
+from device_agent.verbs.deploying import slot_json
 
 
 def status(options: Namespace) -> dict[str, Any]:
     """Answers versions, runtime and what is deployed."""
-    store = store_of_board()
+    store = board_store()
     answer: dict[str, Any] = {
         "agent_version": device_agent.__version__,
         "python_version": platform.python_version(),
@@ -86,6 +86,7 @@ VERBS: dict[str, Callable[[Namespace], dict[str, Any]]] = {
     "confirm": deploy_verbs.confirm,
     "rollback": deploy_verbs.rollback,
     "forget": deploy_verbs.forget,
+    "discard": deploy_verbs.discard,
     "check": deploy_verbs.check,
     "mend": deploy_verbs.mend,
     "run": model_verbs.run,

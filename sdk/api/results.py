@@ -100,6 +100,7 @@ class UnpackedFile:
     tflite_sha256: str
     kernel: str
     seconds: float
+    notes: tuple[str, ...] = ()  # that the name of the file does not fit what is in it
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""

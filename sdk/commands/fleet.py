@@ -22,6 +22,7 @@ from sdk.api.release_requests import (
 from sdk.commands.options import keywords
 from sdk.commands.output import progress_bar, say, show
 from sdk.tools.option import flags_of, options_of
+from sdk.tools.system.outputs import check_outputs
 
 EXIT_NOT_ALL = 1
 EXIT_INTERRUPTED = 130
@@ -42,6 +43,7 @@ def is_for_a_fleet(arguments: argparse.Namespace) -> bool:
                 f"{flags_of(alone[0], _MANY[alone[0]])[-1]} goes with --inventory", found="--board"
             )
         return False
+    check_outputs([arguments.output], [arguments.inventory, getattr(arguments, "model", None)])
     for name, said in _ONE.items():
         if name not in _MANY and getattr(arguments, name, said.default) != said.default:
             raise ArmletError(

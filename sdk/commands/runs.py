@@ -17,6 +17,7 @@ from sdk.commands.arguments import board_argument
 from sdk.commands.options import add_options, keywords, request
 from sdk.commands.output import Result, progress_bar, show
 from sdk.commands.parser import add_command
+from sdk.tools.system.outputs import check_outputs
 
 if TYPE_CHECKING:
     from sdk.explain.run import Report
@@ -141,6 +142,7 @@ def _tune(arguments: argparse.Namespace) -> None:
     from sdk.api.measuring.runs import write_run
     from sdk.api.measuring.tune import tune
 
+    check_outputs([arguments.output, arguments.keep], [arguments.model, arguments.data])
     with progress_bar(arguments) as progress:
         tuned = tune(arguments.board, arguments.model, request(Tune, arguments), progress)
     if arguments.output is not None:
@@ -152,6 +154,7 @@ def _bench(arguments: argparse.Namespace) -> None:
     from sdk.api.measuring.bench import bench
     from sdk.api.measuring.runs import write_run
 
+    check_outputs([arguments.output], arguments.models)
     if arguments.suite is not None or arguments.networks is not None:
         _bench_suite(arguments)
         return
@@ -212,6 +215,7 @@ def _report(arguments: argparse.Namespace) -> None:
     from sdk.api.measuring.runs import read_record, write_html
     from sdk.explain.run import Report
 
+    check_outputs([arguments.html], [arguments.run_file])
     found = read_record(arguments.run_file)
     if arguments.html is not None:
         write_html(found, arguments.html)
@@ -263,6 +267,7 @@ def _demo(arguments: argparse.Namespace) -> None:
     from sdk.api.measuring import demo
     from sdk.api.measuring.runs import write_run
 
+    check_outputs([arguments.output], [])
     with progress_bar(arguments) as progress:
         report = _made(demo.run(arguments.board, **keywords(Demo, arguments), progress=progress))
     if arguments.output is not None:

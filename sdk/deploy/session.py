@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sdk.board.catalogue import load_board
@@ -15,7 +17,7 @@ from sdk.deploy.agent.remote_agent import RemoteAgent
 from sdk.deploy.provision.kernel import KernelBuildError, build
 from sdk.deploy.provision.provisioning import Provisioned, provision
 from sdk.deploy.target import Target
-from sdk.errors import BoardError, RemoteError
+from sdk.errors import ArmletError, BoardError, RemoteError
 from sdk.tools.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ class Session:
     provisioned: Provisioned
     agent: RemoteAgent
     kernel: str
+    #: The place on the board in which models are deployed that are only to be measured; None: they stay.
+    scratch: str | None = None
 
 
 def agent_folder(connection: Connection) -> str:
@@ -74,6 +78,31 @@ def open_session(board_name: str, target: Target, progress: Progress = silent) -
     """
     with open_connection(board_name, target, progress) as (board, connection):
         yield make_ready(board, connection, target, progress)
+
+
+@contextmanager
+def open_scratch_session(board_name: str, target: Target, progress: Progress = silent) -> Iterator[Session]:
+    """As :func:`open_session`; what is deployed in it is gone afterwards, and what the board runs stays as it is."""
+    with open_session(board_name, target, progress) as ready:
+        [session] = in_scratch([ready])
+        with discarding(session):
+            yield session
+
+
+def in_scratch(sessions: Sequence[Session]) -> list[Session]:
+    """The same sessions with one board, in which models are deployed to a scratch place; see :func:`discarding`."""
+    token = secrets.token_hex(8)
+    return [replace(one, agent=one.agent.in_scratch(token), scratch=token) for one in sessions]
+
+
+@contextmanager
+def discarding(session: Session) -> Iterator[None]:
+    """Removes the scratch place of a session afterwards; without a connection the board does so in time."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ArmletError):
+            session.agent.discard()
 
 
 def make_ready(board: Board, connection: Connection, target: Target, progress: Progress = silent) -> Session:

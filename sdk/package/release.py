@@ -138,9 +138,10 @@ def split(data: bytes) -> list[bytes]:
 def release_name(name: str) -> str:
     """A name that boards take, for any text: plain names stay as they are, no two others become the same.
 
-    A name that loses something on the way ends in eight digits of its SHA-256: ``my model`` is ``my-model-76eeb051``.
+    A name that loses something on the way, or would be the path of a file to a board, ends in eight digits of its
+    SHA-256: ``my model`` is ``my-model-76eeb051``.
     """
-    if on_board.NAME.fullmatch(name):
+    if on_board.NAME.fullmatch(name) and not name.lower().endswith(on_board.MODEL_SUFFIXES):
         return name
     text = unicodedata.normalize("NFC", name)  # file systems store the same name in two ways
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_NAME_DIGITS]

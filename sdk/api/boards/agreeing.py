@@ -46,7 +46,7 @@ def agree(
     input_shape: InputShape | None = None,
     progress: Progress = silent,
 ) -> Agreement:
-    """Deploys a package (or model) and runs its golden inputs there; how far each output is from the host's."""
+    """Runs a package (or model) on its golden inputs on the board; how far each output is from the host's."""
     name, package = package_of(source, progress, packing=PackedOnTheWay(input_shape=input_shape))
     with deployed_on(board, source, (name, package), target, progress) as (
         session,

@@ -21,7 +21,7 @@ from sdk.api.values import PathLike
 from sdk.board.ssh import signing
 from sdk.deploy.agent.answers import Prepared
 from sdk.deploy.provision.provisioning import prefer
-from sdk.deploy.session import Session, open_session
+from sdk.deploy.session import Session, open_scratch_session, open_session
 from sdk.deploy.target import Target
 from sdk.errors import ModelError, UnsupportedOperator
 from sdk.graph.on_host.sources.convert import is_tflite, tflite_bytes
@@ -110,11 +110,12 @@ def deployed_on(
 ) -> Iterator[tuple[Session, Golden, tuple[str, ...]]]:
     """A session in which a package runs, ``named`` as by :func:`package_of`; its golden pair; runtimes that failed.
 
-    The host answers before the board is asked: what it cannot run is not sent.
+    It runs in a scratch place: what the board runs under that name, and its history, stay as they are. The host
+    answers before the board is asked: what it cannot run is not sent.
     """
     name, package = named
     golden, signature = remembered_golden(package), signing.signature_of(source, package)
-    with open_session(board, target, progress) as session:
+    with open_scratch_session(board, target, progress) as session:
         session, _, failures = with_a_runtime(
             session,
             target,

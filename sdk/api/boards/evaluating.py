@@ -103,7 +103,7 @@ def evaluate_on_board(
     progress: Progress = silent,
     **options: Unpack[EvaluateOptions],
 ) -> Evaluation:
-    """Deploys a package (or model) and holds its answers there and here against what is right, batch by batch.
+    """Runs a package (or model) on the board and holds its answers there and here against what is right, by batches.
 
     What is counted follows from the task of the model (``task`` names another): top-1 and top-5 of classes, mAP of
     boxes against COCO JSON or YOLO text, mean IoU of maps, the error of values; where nothing says what is right, all

@@ -51,7 +51,7 @@ def predict_on_board(
     progress: Progress = silent,
     **options: Unpack[PredictOptions],
 ) -> Predicted:
-    """Deploys a package (or model) and asks it about pictures, or ``.npy`` arrays that it takes as they are.
+    """Runs a package (or model) on the board and asks it about pictures, or ``.npy`` arrays that it takes as they are.
 
     Boxes and points are in pixels of each picture. ``options``: see :class:`sdk.api.board_requests.Predict`. Raises
     TypeError for others, DataError for what is no picture.

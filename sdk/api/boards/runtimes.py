@@ -39,6 +39,8 @@ def with_a_runtime(
         progress(f"try {name}", 0, 0)
         try:
             other = make_ready(session.board, session.connection, replace(target, runtime=name), progress)
+            if session.scratch is not None:
+                other = replace(other, agent=other.agent.in_scratch(session.scratch), scratch=session.scratch)
             return other, work(other), tuple(failures)
         except HealthCheckFailed as error:
             failures.append(_failure(other, error))

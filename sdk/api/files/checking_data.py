@@ -27,6 +27,7 @@ from sdk.graph.writer import write_graph
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system.files import read_file, write_file
+from sdk.tools.system.outputs import check_outputs
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -81,6 +82,7 @@ def check_data(
 
 def check(data: PathLike, request: CheckData, progress: Progress = silent) -> DataReport:
     """What :func:`check_data` does, asked for with a record."""
+    check_outputs([request.sheet], [data, request.model, request.labels])
     progress("read the data", 0, 0)
     labels = () if request.labels is None else read_labels(Path(request.labels))
     preprocess, why = "", ""

@@ -43,6 +43,7 @@ from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system import checkpoint
 from sdk.tools.system.files import read_file, write_file
+from sdk.tools.system.outputs import check_outputs, suffix_notes
 from sdk.tools.system.quiet import quiet_tensorflow
 
 if TYPE_CHECKING:
@@ -83,6 +84,10 @@ def compress(
     source: PathLike, output: PathLike, request: Compress, progress: Progress = silent
 ) -> Compressed:
     """What :func:`compress_model` does, asked for with a record."""
+    check_outputs(
+        [output, beside(output), request.save_recipe, request.save_tflite],
+        [source, request.data, request.check, request.labels, request.recipe],
+    )
     work = _opened(source, request, progress)
     kept, why = None, ""
     if request.recipe is not None:
@@ -112,11 +117,7 @@ def compress(
     write_file(written, package)
     if kept is not None:
         kept.remove()
-    if request.save_recipe is not None:
-        write_file(Path(request.save_recipe), made.recipe.to_toml().encode())
-    if request.save_tflite is not None:
-        # For other runtimes, which do not know that the image is to be flipped.
-        write_file(Path(request.save_tflite), write_graph(flip_inside(final)))
+    _write_what_else_was_asked_for(request, made.recipe, final)
     return Compressed(
         source=str(source),
         output=written,
@@ -126,9 +127,27 @@ def compress(
         why=why,
         preprocess="" if work.chosen is None else work.chosen.preprocess.name,
         preprocess_why="" if work.chosen is None else work.chosen.why,
-        notes=(*usage_notes(work.graph, work.usage), *work.notes),
+        notes=(*usage_notes(work.graph, work.usage), *work.notes, *_misnamed(output, request)),
         reach=reach(work.graph, by_magnitude=made.recipe.effort == "none" and not made.recipe.int8),
         **_told(made, special),
+    )
+
+
+def _write_what_else_was_asked_for(request: Compress, recipe: Recipe, final: Graph) -> None:
+    """The recipe and the .tflite, each where there is a file for it."""
+    if request.save_recipe is not None:
+        write_file(Path(request.save_recipe), recipe.to_toml().encode())
+    if request.save_tflite is not None:
+        # For other runtimes, which do not know that the image is to be flipped.
+        write_file(Path(request.save_tflite), write_graph(flip_inside(final)))
+
+
+def _misnamed(output: PathLike, request: Compress) -> tuple[str, ...]:
+    """Notes on names of files that do not end as what is in them."""
+    return (
+        *suffix_notes(output, ".armlet"),
+        *suffix_notes(request.save_recipe, ".toml"),
+        *suffix_notes(request.save_tflite, ".tflite"),
     )
 
 

@@ -42,6 +42,7 @@ from sdk.package.spans import BufferSpan
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system.files import read_file, write_file
+from sdk.tools.system.outputs import check_outputs, suffix_notes
 from sdk.tools.system.quiet import quiet_tensorflow
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def convert_model(
     ``options``: see :class:`sdk.api.file_requests.Convert`. Raises TypeError for others.
     """
     request = build(Convert, options, function="convert_model")
+    check_outputs([output], [source, request.labels, request.custom_objects])
     progress("convert", 0, 0)
     told: list[str] = []
     tflite = tflite_bytes(
@@ -94,13 +96,11 @@ def convert_model(
                 expected="a model of one subgraph, or no such option",
                 hint="Say it to `sdk pack` or `sdk deploy` instead.",
             ) from error
-        return replace(
-            _write_tflite(tflite, read_subgraphs(tflite)[0], str(source), Path(output)), notes=tuple(told)
-        )
+        written = _write_tflite(tflite, read_subgraphs(tflite)[0], str(source), Path(output))
+        return replace(written, notes=(*told, *written.notes))
     usage = usage_of(graph, **said)
-    notes = (*told, *usage_notes(graph, usage))
-    graph = with_usage(graph, usage)
-    return replace(_write_graph(graph, str(source), Path(output)), notes=notes, usage=usage)
+    written = _write_graph(with_usage(graph, usage), str(source), Path(output))
+    return replace(written, notes=(*told, *usage_notes(graph, usage), *written.notes), usage=usage)
 
 
 def pack_model(
@@ -114,6 +114,7 @@ def pack_model(
     """
     request = build(Pack, options, function="pack_model")
     source, output = Path(source), Path(output)
+    check_outputs([output], [source, request.labels])
     tflite = read_file(source, A_TFLITE)
     if tflite[4:8] != FILE_IDENTIFIER:
         raise _not_packed(source)
@@ -126,7 +127,7 @@ def pack_model(
         fit=request.fit,
     )
     metadata = {"name": name_of(source), **package_metadata(graph, usage)}
-    notes = usage_notes(graph, usage)
+    notes = (*usage_notes(graph, usage), *suffix_notes(output, ".armlet"))
     started = time.perf_counter()
     data = packer.pack(tflite, metadata=metadata, progress=lambda i, n: progress("pack", i, n))
     seconds = time.perf_counter() - started
@@ -156,6 +157,7 @@ def unpack_package(
     ``options``: see :class:`sdk.api.file_requests.UnpackPackage`. Raises TypeError for others.
     """
     kernel = build(UnpackPackage, options, function="unpack_package").kernel
+    check_outputs([output], [source])
     data = read_file(Path(source), A_PACKAGE)
     if kernel != "numpy":
         use_host_kernel()
@@ -171,6 +173,7 @@ def unpack_package(
         tflite_sha256=decoded.package.tflite_sha256,
         kernel=decoded.kernel,
         seconds=seconds,
+        notes=suffix_notes(output, ".tflite"),
     )
 
 
@@ -327,6 +330,7 @@ def _write_tflite(data: bytes, graph: Graph, source: str, output: Path) -> Conve
         macs=theory.totals(theory.operator_costs(graph)).macs,
         input_shape=graph.tensors[graph.inputs[0]].shape,
         output_shape=graph.tensors[graph.outputs[0]].shape,
+        notes=suffix_notes(output, ".tflite"),
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from device_agent.package import reader as package_format
 from sdk.api.board_requests import Bench
-from sdk.api.boards.deploying import package_of
+from sdk.api.boards.deploying import package_of, title_of
 from sdk.api.boards.runtimes import note_of, with_a_runtime
 from sdk.api.file_requests import PackedOnTheWay
 from sdk.api.files.golden import remembered_golden
@@ -16,7 +16,7 @@ from sdk.api.files.packing import name_of
 from sdk.api.measuring.measure import measure
 from sdk.api.values import PathLike
 from sdk.board.ssh import signing
-from sdk.deploy.session import open_session
+from sdk.deploy.session import open_scratch_session
 from sdk.errors import ModelError
 from sdk.explain.run import Report
 from sdk.explain.suites import Size, size_text
@@ -40,8 +40,9 @@ def bench_models(
     progress: Progress = silent,
     **options: Unpack[BenchOptions],
 ) -> Report:
-    """Deploys the models and measures them on the board, interleaved; the first is what others are compared with.
+    """Measures models on the board, interleaved; the first is what others are compared with.
 
+    What the board runs stays as it is, and nothing of the models stays there.
     Packages of one model are told apart by the names of their files. With ``sizes``, (height, width) each, every model
     is measured for images of these sizes instead of its own.
     ``options``: see :class:`sdk.api.board_requests.Bench`. Raises TypeError for others.
@@ -68,13 +69,20 @@ def bench(board: str, sources: Sequence[PathLike], request: Bench, progress: Pro
     else:
         signatures = [None] * len(packages)  # nobody has signed what was made just now
     goldens = [remembered_golden(package) for _, package in packages]
-    with open_session(board, request, progress) as session:
+    with open_scratch_session(board, request, progress) as session:
         session, _, failures = with_a_runtime(
             session,
             request,
             progress,
             lambda at: [
-                at.agent.deploy(package, name, golden=golden, signature=signature, progress=progress)
+                at.agent.deploy(
+                    package,
+                    name,
+                    golden=golden,
+                    signature=signature,
+                    title=title_of(package),
+                    progress=progress,
+                )
                 for (name, package), golden, signature in zip(packages, goldens, signatures, strict=True)
             ],
         )

@@ -17,7 +17,7 @@ from sdk.api.files.compressing import compress_graph
 from sdk.api.files.golden import golden_pair
 from sdk.api.measuring.measure import measure
 from sdk.compress.recipes.recipe import Recipe
-from sdk.deploy.session import Session, open_session
+from sdk.deploy.session import Session, open_scratch_session
 from sdk.explain.run import Accuracy, Report
 from sdk.graph.on_host.evaluate import predict, top1
 from sdk.graph.on_host.sources.convert import convert
@@ -41,7 +41,7 @@ def run(
     progress: Progress = silent,
     **options: Unpack[DemoOptions],
 ) -> Report:
-    """Deploys the demo's two networks to ``board`` and returns the report. ``options``: see
+    """Runs the demo's two networks on ``board`` and returns the report; nothing of them stays there. ``options``: see
     :class:`sdk.api.board_requests.Demo`. Raises TypeError for others."""
     request = build(Demo, options, function="demo.run")
     recipe = Recipe(sparsity=request.sparsity, clusters=request.clusters)
@@ -59,7 +59,7 @@ def run(
         package = compress_graph(graph, recipe, name=model.name, metadata=metadata, progress=progress)
         packages.append((model.name, package))
 
-    with open_session(board, request, progress) as session:
+    with open_scratch_session(board, request, progress) as session:
         accuracies = {}
         for name, package in packages:
             golden = golden_pair(package, inputs=images[:GOLDEN_INPUTS])

@@ -14,7 +14,7 @@ from sdk import models
 from sdk.api.board_requests import RunSuite
 from sdk.api.files.golden import golden_pair
 from sdk.api.measuring.measure import measure
-from sdk.deploy.session import Session, open_session
+from sdk.deploy.session import Session, open_scratch_session
 from sdk.errors import DataError, ModelError
 from sdk.explain.run import Report
 from sdk.explain.suites import SUITES, Member, Size, Suite, chosen_members, size_text
@@ -93,7 +93,7 @@ def run_suite(
         chosen = replace(chosen, members=chosen_members(chosen.members, request.networks))
     runs: list[tuple[str, Report]] = []
     rows: list[SuiteRow] = []
-    with open_session(board, request, progress) as session:
+    with open_scratch_session(board, request, progress) as session:
         for size in request.sizes or chosen.sizes:
             deployed = [_deploy(session, member, size, progress) for member in chosen.members]
             report = measure(session, deployed, request, progress=progress)

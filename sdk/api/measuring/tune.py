@@ -28,7 +28,7 @@ from sdk.data.choosing import Chosen
 from sdk.data.for_model import data_for, open_sources
 from sdk.deploy.provision import instructions
 from sdk.deploy.provision.provisioning import prefer
-from sdk.deploy.session import Session, make_ready, open_connection
+from sdk.deploy.session import Session, discarding, in_scratch, make_ready, open_connection
 from sdk.deploy.target import Target
 from sdk.errors import BoardError, DataError, ProvisionError, RemoteError
 from sdk.explain.tuning import Candidate, LeftOut, Tuned, choose
@@ -41,6 +41,7 @@ from sdk.package.release import Golden, release_name
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system.files import write_file
+from sdk.tools.system.outputs import check_outputs, suffix_notes
 from sdk.tools.system.quiet import quiet_tensorflow
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def tune_model(
 
 def tune(board: str, source: PathLike, request: Tune, progress: Progress = silent) -> Tuned:
     """What :func:`tune_model` does, asked for with a record."""
+    check_outputs([request.keep], [source, request.data, request.check, request.labels])
     material = _material(source, request, progress)
     left_out: list[LeftOut] = []
     with open_connection(board, request, progress) as (board_record, connection):
@@ -158,7 +160,7 @@ def tune(board: str, source: PathLike, request: Tune, progress: Progress = silen
         package="" if request.keep is None else str(request.keep),
         preprocess=material.chosen.preprocess.name,
         preprocess_why=material.chosen.why,
-        notes=material.notes,
+        notes=(*material.notes, *suffix_notes(request.keep, ".armlet")),
     )
 
 
@@ -370,9 +372,9 @@ def _measure(
 ) -> list[Candidate]:
     """Every variant on every runtime that gives its answers, and on every number of threads, in rounds."""
     names = {v.name: f"tune.{number}" for number, v in enumerate(variants)}
-    agent = sessions[0].agent
     threads = request.threads or sorted({1, max(1, sessions[0].provisioned.facts.cores)})
-    try:
+    sessions = in_scratch(sessions)
+    with discarding(sessions[0]):
         runnable = [
             (session, [v for v in variants if _runs(session, v, names[v.name], left_out, progress)])
             for session in sessions
@@ -393,8 +395,6 @@ def _measure(
                 )
                 for variant, run in zip(fit, runs, strict=True):
                     taken.setdefault((number, variant.name, count), []).append(run)
-    finally:
-        agent.forget(list(names.values()))
     by_name = {v.name: v for v in variants}
     return [
         _candidate(by_name[name], sessions[number], count, measurement=replace(joined(runs), model=name))

@@ -108,6 +108,15 @@ class RemoteAgent:
         self.command = tuple(command)
         self._emulated = emulated  # then the agent chooses nothing by time
 
+    def in_scratch(self, token: str) -> RemoteAgent:
+        """The same agent, for which names stand for what is deployed through it, in a place of their own: what the
+        board runs stays as it is. :meth:`discard` ends the place."""
+        return RemoteAgent(self.connection, [*self.command, f"--scratch={token}"], emulated=self._emulated)
+
+    def discard(self) -> None:
+        """Removes the scratch place of :meth:`in_scratch`, and from the board what only it needed."""
+        self.call(["discard"])
+
     # -- deploying ----------------------------------------------------------------------------------------------
 
     def deploy(

@@ -72,10 +72,11 @@ def packed(result: Any) -> RenderableType:
 
 def unpacked(result: Any) -> RenderableType:
     """One line for a decoded package."""
-    return Text(
+    line = (
         f"{result.output}: {bytes_text(result.tflite_bytes)} in {seconds_text(result.seconds)} with the "
         f"{result.kernel} decoder; sha256 {result.tflite_sha256[:16]} is right"
     )
+    return Group(Text(line), *notes(result.notes))
 
 
 def compressed(result: Any) -> RenderableType:

@@ -6,13 +6,14 @@ import hashlib
 import io
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from device_agent.errors import AgentError, DataError, PackageError, StoreError
 from device_agent.record.release import Release
-from device_agent.run.loaded import LoadedModel
+from device_agent.run.loaded import LoadedModel, names_a_file
 from device_agent.store.store import Store
 
 
@@ -170,3 +171,15 @@ def test_a_flip_that_there_is_not_is_refused(float_model, flip):
 
     with pytest.raises(DataError, match="flip"):
         LoadedModel(pack(float_model, metadata={"input": {"flip": flip}}))
+
+
+def test_a_name_is_a_name_whatever_lies_in_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shapes").mkdir()
+    (tmp_path / "net").write_bytes(b"no model")
+    assert [names_a_file(text) for text in ("shapes", "net", "net.v2")] == [False, False, False]
+    paths = ("./net", "net.tflite", "net.ARMLET", "a b", "", "-net", Path("net"))
+    assert all(names_a_file(path) for path in paths)
+    monkeypatch.setenv("ARMLET_HOME", str(tmp_path / "home"))
+    with pytest.raises(StoreError, match=r"nothing is deployed under the name net.*\./net"):
+        LoadedModel.load("net")

@@ -172,3 +172,25 @@ def test_labels_that_do_not_fit_are_told_by_a_deploy_too(models, tmp_path, capsy
     path.write_bytes(write_graph(with_words(small_network(size=16), None, labels_txt="one\ntwo\n")))
     assert "2 labels are not used: it gives 10 scores" in answer(capsys, "deploy", path)["usage_notes"][0]
     assert "note: the model's own 2 labels" in shown(capsys, "deploy", path)
+
+
+@pytest.mark.ssh
+def test_measuring_changes_nothing(models, tmp_path, capsys):
+    """After a rollback, a bench of the release that was left must not make it current, nor anything else differ."""
+    for model in models[:2]:
+        answer(capsys, "deploy", model)
+    answer(capsys, "rollback", "net", "--reason", "worse at night")
+    before = answer(capsys, "status")
+    history = answer(capsys, "releases")
+    store = tmp_path / "data/armlet/boards/local/home/.armlet/store"
+    blobs = {path.name for path in (store / "blobs").iterdir()}
+    report = answer(capsys, "bench", models[1], "--samples", 5, "--seconds", 0.2)
+    assert report["models"][0]["name"] == "net"
+    answer(capsys, "eval", models[1])
+    answer(capsys, "eval", models[0])
+    after = answer(capsys, "status")
+    assert after["slots"] == before["slots"]
+    assert answer(capsys, "releases") == history
+    left = {path.name for path in (store / "blobs").iterdir()}
+    assert left < blobs  # those of what was rolled back from go with the next cleaning
+    assert not (store / "scratch").exists()
