@@ -129,8 +129,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     zoo = {"mobilenet": ("mobilenet_v1", {"width": 0.125}), "shufflenet": ("shufflenet_v1", {"scale": 0.5})}
     for name, (network, options) in zoo.items():
         path = folder / f"{name}.tflite"
-        write_zoo_model(network, path, input_size=32, classes=10, **options)
-        convert_model(path, path, preprocess="tf")
+        fresh = folder / "fresh.tflite"
+        write_zoo_model(network, fresh, input_size=32, classes=10, **options)
+        convert_model(fresh, path, preprocess="tf")
+        fresh.unlink()
         pack_model(path, folder / f"{name}.armlet")
     (folder / "older").mkdir()
     compress_model(folder / "mobilenet.tflite", folder / "older" / "mobilenet.armlet", preprocess="tf")
