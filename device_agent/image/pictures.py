@@ -41,6 +41,9 @@ FORMATS = (
 MAX_PIXELS = 1 << 24
 #: The same on the host, where people have photographs of large cameras; below what Pillow warns of.
 MAX_PIXELS_ON_HOST = 1 << 26
+#: A JPEG of more scans than any camera or program writes (ten) takes a decoder a pass over all pixels for each.
+MAX_JPEG_SCANS = 128
+_JPEG, _START_OF_SCAN = b"\xff\xd8", b"\xff\xda"
 #: Pillow's modes of one 16-bit number per pixel.
 _WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 #: Formats whose 32-bit pixels are 16-bit numbers that Pillow had no better mode for.
@@ -76,6 +79,7 @@ def require_decoder() -> None:
 def decode(data: Any, *, max_pixels: int = MAX_PIXELS) -> Any:
     """The pixels of a picture's bytes, (height, width, 3) uint8, upright. Raises NoDecoder or DataError."""
     require_decoder()
+    _check_scans(data)
     try:
         with _opened(data) as image:
             width, height = image.size
@@ -100,6 +104,15 @@ def check_header(data: Any) -> None:
             return
     except Exception as error:  # as above
         raise _unreadable(data, error) from None
+
+
+def _check_scans(data: Any) -> None:
+    """Raises DataError for a JPEG of too many scans. In coded data a byte FF is followed by 00 or a restart marker, so
+    that what looks like the start of a scan is one, of the picture or of a small one in its metadata."""
+    if bytes(data[:2]) == _JPEG and (scans := bytes(data).count(_START_OF_SCAN)) > MAX_JPEG_SCANS:
+        raise DataError(
+            "the image has too many scans", expected=f"at most {MAX_JPEG_SCANS}", found=f"{scans} scans"
+        )
 
 
 def _opened(data: Any) -> Any:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, Callable, Mapping, Sequence, TypeVar, cast
 
@@ -29,6 +30,8 @@ from device_agent.record.visible import visible
 MAX_JSON_BYTES = 1 << 20
 #: No whole number in a document has more digits. Reading more takes a time that grows with their square.
 MAX_DIGITS = 400
+_MANY_DIGITS = re.compile("[0-9]{%s}" % (MAX_DIGITS // 2))
+_MANY_DIGIT_BYTES = re.compile(_MANY_DIGITS.pattern.encode())
 
 T = TypeVar("T")
 _SPEC = "__armlet_record__"
@@ -129,11 +132,14 @@ def parse_json(
     most: int = MAX_JSON_BYTES,
 ) -> Any:
     """The value of a document of JSON. Raises ``error`` for what is none, too large, too deep, or no JSON but in
-    Python: NaN, and whole numbers of more than 400 digits."""
+    Python: NaN, and numbers of more than 400 digits, which take longer to read the longer they are."""
     if len(data) > most:
         raise error(f"{what} is too large", expected=f"at most {most} bytes", found=f"{len(data)} bytes")
+    # Only where there is a long run of digits is each number looked at: a call for each takes its time.
+    long = (_MANY_DIGITS if isinstance(data, str) else _MANY_DIGIT_BYTES).search(data)
+    numbers = {} if long is None else {"parse_float": _real_number}
     try:
-        return json.loads(data, parse_constant=_no_constant, parse_int=_whole_number)
+        return json.loads(data, parse_constant=_no_constant, parse_int=_whole_number, **numbers)
     except RecursionError:
         found = "values in values in values, too deep"
     except ValueError as wrong:
@@ -151,6 +157,12 @@ def _whole_number(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
         raise ValueError(f"a whole number of {len(digits)} digits")
     return int(digits)
+
+
+def _real_number(digits: str) -> float:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return float(digits)
 
 
 def as_error(refused: ValueRefused, what: str, error: type[ArmletError]) -> ArmletError:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
+import itertools
 import math
 import re
-import warnings
 from dataclasses import dataclass
 from typing import Any, Mapping, Sequence
 
@@ -109,18 +110,7 @@ def _object(body: Any) -> Mapping[str, Any]:
 
 def _nested(image: list, dtype: Any) -> np.ndarray:
     """Nested lists as uint8 where all are whole numbers and no type is named, else as float32."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # older numpy makes an array of objects, with a warning
-            array = np.asarray(image)
-    except (ValueError, OverflowError) as error:  # lists of different lengths
-        raise DataError("`image` is not one array", found=_short(str(error))) from None
-    if array.dtype.kind not in "fiu":
-        raise DataError("`image` is not an array of numbers", expected="lists of equal lengths of numbers")
-    if not 1 <= array.ndim <= MAX_DIMENSIONS:
-        raise DataError(
-            "`image` is too deep", expected=f"1 to {MAX_DIMENSIONS} dimensions", found=f"{array.ndim}"
-        )
+    array = nested_array(image, "`image`", MAX_DIMENSIONS)
     if dtype is None:
         dtype = DTYPES["float32"] if array.dtype.kind == "f" else DTYPES["uint8"]
     if dtype.kind in "iu":
@@ -138,6 +128,49 @@ def _nested(image: list, dtype: Any) -> np.ndarray:
     if dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError("`image` does not fit its type", expected=f"numbers that {dtype.name} holds")
     return array
+
+
+def nested_array(value: Any, what: str, most_dimensions: int) -> np.ndarray:
+    """Nested lists of numbers, of a shape such as (224, 224, 3): int64 where all are whole, else float64.
+
+    Raises DataError about ``what``. Every element's type and every list's length is checked before there is an array:
+    one word among numbers would make numpy take as many characters for each of them.
+    """
+    shape: list[int] = []
+    level = [value]
+    while isinstance(level[0] if level else None, list):
+        if len(shape) == most_dimensions:
+            raise DataError(
+                f"{what} is too deep",
+                expected=f"nested lists of numbers, at most {most_dimensions} deep",
+                found="more",
+            )
+        shape.append(len(level[0]))
+        _check_kinds(level, {list}, what)
+        if set(map(len, level)) != {shape[-1]}:
+            raise DataError(
+                f"{what} is not one array",
+                expected="lists of equal lengths",
+                found=", ".join(map(str, sorted(set(map(len, level)))[:4])),
+            )
+        level = list(itertools.chain.from_iterable(level))
+    whole = _check_kinds(level, {int, float}, what) == {int}
+    for dtype in (np.int64, np.float64) if whole else (np.float64,):
+        with contextlib.suppress(OverflowError):  # a whole number that this type does not hold
+            return np.array(level, dtype).reshape(shape)
+    raise DataError(f"{what} has a number that is too large", expected="a float64")
+
+
+def _check_kinds(values: list, allowed: set[type], what: str) -> set[type]:
+    """The types of all values. Raises DataError for others than ``allowed``."""
+    found = set(map(type, values))
+    if not found <= allowed:
+        raise DataError(
+            f"{what} is not an array of numbers",
+            expected="lists of equal lengths of numbers",
+            found=min(kind.__name__ for kind in found - allowed),
+        )
+    return found
 
 
 def _dimensions(text: str | None) -> tuple[int, ...]:

@@ -14,10 +14,15 @@ from device_agent.record.schema import parse_json, read
 MAX_ANSWER_BYTES = 16 << 20
 
 
+def python_command(module: str) -> list[str]:
+    """What runs a module in a Python of this kind: with the packages that this one finds, and no others."""
+    flags = [flag for flag, is_set in (("-S", sys.flags.no_site), ("-s", sys.flags.no_user_site)) if is_set]
+    return [sys.executable, *flags, "-m", module]
+
+
 def call_child(arguments: Sequence[str], limit_seconds: float) -> dict[str, Any]:
     """Another agent process of the same kind; its answer. Raises AgentError when it fails, crashes or hangs."""
-    flags = [flag for flag, is_set in (("-S", sys.flags.no_site), ("-s", sys.flags.no_user_site)) if is_set]
-    command = [sys.executable, *flags, "-m", "device_agent", *arguments]
+    command = [*python_command("device_agent"), *arguments]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=limit_seconds

@@ -1,7 +1,8 @@
 """One model behind a bounded queue: a request is let in or turned away at once, and what was let in is answered.
 
-A request takes a place before its body is read, waits, runs on one of the workers, and gives the place back. There are
-``queue`` places for those that wait and one for each worker, so that memory is bounded whoever sends what. When all are
+A request takes a place once its body is there, waits, runs on one of the workers, and gives the place back. Who sends a
+head alone takes none, and who comes while there is no place is told so before the body is read. There are
+``queue`` places for those that wait and one for each worker. When all are
 taken, or when those in front would take longer than the newcomer may wait, it is turned away with the time after which
 to try again. That is load shedding at admission, as in D. Sheehan and others, "Site Reliability Engineering", chapter
 21, and nothing that was accepted is dropped for it.
@@ -12,11 +13,12 @@ Each worker is a thread with an :class:`~device_agent.run.agent.Agent`, hence an
 from __future__ import annotations
 
 import collections
+import contextlib
 import math
 import threading
 import time
 import traceback
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 from device_agent.errors import AgentError, ArmletError
 from device_agent.run.histogram import LatencyHistogram
@@ -113,6 +115,7 @@ class Pool:
         self._lock = threading.Condition()
         self._jobs: collections.deque[_Job] = collections.deque()
         self._held = 0
+        self._coming = 0
         self._busy = 0
         self._mean_seconds = 0.0
         self._closed = False
@@ -129,33 +132,55 @@ class Pool:
 
     # -- entering -----------------------------------------------------------------------------------------------
 
-    def enter(self, seconds: float) -> QueuePlace:
-        """A place for a request that wants its answer within so many seconds. Raises TurnedAway."""
+    @contextlib.contextmanager
+    def coming(self, seconds: float) -> Iterator[None]:
+        """While the body of a request is on its way. Raises TurnedAway where there is no room for it now already.
+
+        It holds no place. A server that is told to end meanwhile waits for it, and lets it in.
+        """
         with self._lock:
             if self._closed:
                 raise TurnedAway("this server is stopping", "stopping", 1)
-            wait = self._held * self._mean_seconds / len(self.agents)
-            again = max(1, math.ceil(wait))
-            if self._held >= self.capacity:
-                raise TurnedAway(
-                    f"{self.name} is busy: its queue is full",
-                    "queue",
-                    again,
-                    expected=f"fewer than {self.capacity} requests at once",
-                    found=str(self._held),
-                    hint=f"Try again in {again} s.",
-                )
-            if wait > seconds:
-                raise TurnedAway(
-                    f"{self.name} is busy: the answer would come too late",
-                    "deadline",
-                    again,
-                    expected=f"a wait of at most {seconds:g} s",
-                    found=f"about {wait:.3g} s",
-                    hint=f"Try again in {again} s.",
-                )
+            self._check_room(seconds)
+            self._coming += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._coming -= 1
+                self._lock.notify_all()
+
+    def enter(self, seconds: float) -> QueuePlace:
+        """A place for a request that wants its answer within so many seconds. Raises TurnedAway."""
+        with self._lock:
+            if self._closed and self._coming == 0:
+                raise TurnedAway("this server is stopping", "stopping", 1)
+            self._check_room(seconds)
             self._held += 1
         return QueuePlace(self, time.monotonic() + seconds)
+
+    def _check_room(self, seconds: float) -> None:
+        """Raises TurnedAway. The caller holds the lock."""
+        wait = self._held * self._mean_seconds / len(self.agents)
+        again = max(1, math.ceil(wait))
+        if self._held >= self.capacity:
+            raise TurnedAway(
+                f"{self.name} is busy: its queue is full",
+                "queue",
+                again,
+                expected=f"fewer than {self.capacity} requests at once",
+                found=str(self._held),
+                hint=f"Try again in {again} s.",
+            )
+        if wait > seconds:
+            raise TurnedAway(
+                f"{self.name} is busy: the answer would come too late",
+                "deadline",
+                again,
+                expected=f"a wait of at most {seconds:g} s",
+                found=f"about {wait:.3g} s",
+                hint=f"Try again in {again} s.",
+            )
 
     def enqueue(self, job: _Job) -> None:
         """Hands a request to the next worker that is free."""
@@ -175,6 +200,11 @@ class Pool:
     def held(self) -> int:
         """Places that are taken."""
         return self._held
+
+    @property
+    def coming_in(self) -> int:
+        """Requests whose body is on its way."""
+        return self._coming
 
     @property
     def queued(self) -> int:
@@ -208,7 +238,7 @@ class Pool:
     def drained(self, seconds: float) -> bool:
         """Waits until nobody holds a place; False where that took too long."""
         with self._lock:
-            return self._lock.wait_for(lambda: self._held == 0, max(0.0, seconds))
+            return self._lock.wait_for(lambda: self._held + self._coming == 0, max(0.0, seconds))
 
     # -- workers ------------------------------------------------------------------------------------------------
 
@@ -217,7 +247,7 @@ class Pool:
         while True:
             with self._lock:
                 while not self._jobs and self._rounds_seen[number] == self._round:
-                    if self._closed and self._held == 0:
+                    if self._closed and self._held == 0 and self._coming == 0:
                         return
                     self._lock.wait()
                 turn = self._round

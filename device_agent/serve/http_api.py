@@ -8,23 +8,34 @@ POST /v1/models/NAME:predict                     an image in, an answer out
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
+import time
 import urllib.parse
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Iterator, Mapping, TypeVar
 
 from device_agent.errors import ArmletError, DataError
 from device_agent.image import pictures
 from device_agent.record import wire
 from device_agent.record.release import NAME
-from device_agent.serve import metrics
+from device_agent.run.picture_process import PictureProcess
+from device_agent.serve import form, metrics
 from device_agent.serve.admission import DeadlineExceeded, Pool, QueuePlace, TurnedAway
 from device_agent.serve.http_connection import HttpConnection
 from device_agent.serve.http_reader import RequestRefused
-from device_agent.serve.named_tensors import named_answer, named_question
+from device_agent.serve.named_tensors import NamedQuestion, named_answer, named_question
 from device_agent.serve.turn_lock import AWAY
 
 JSON, RAW = "application/json", "application/octet-stream"
 PICTURES = ("image/jpeg", "image/png")
+#: Bodies of at most so many bytes are parsed at once, however many they are.
+SHORT_BODY_BYTES = 1 << 18
+
+_Question = TypeVar("_Question")
+_LONG_BODIES = threading.Lock()
+#: ``decoder``: the process that decodes pictures for a worker.
+_of_this_thread = threading.local()
 
 
 class Api(HttpConnection):
@@ -110,14 +121,14 @@ class Api(HttpConnection):
         options = _options(query)
         self.check_body_length()
         kind = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        if kind not in (JSON, RAW, *PICTURES):
+        if kind not in (JSON, RAW, form.TYPE, *PICTURES):
             raise RequestRefused(
                 415,
                 "a body of this type is not read",
-                expected=", ".join((JSON, RAW, *PICTURES)),
+                expected=", ".join((JSON, RAW, *PICTURES, form.TYPE)),
                 found=kind[:80] or "no type",
             )
-        if kind in PICTURES:
+        if kind in (form.TYPE, *PICTURES):
             self._require_decoder()
         wanted = _accepted(self.headers.get("Accept"))
         longest = self.served.deadline_seconds
@@ -127,13 +138,9 @@ class Api(HttpConnection):
                 expected=f"a deadline of at most {longest:g} s",
                 found=f"{options['deadline']:g}",
             )
-        place = self._enter(pool, options.get("deadline", longest))
-        try:
-            work = self._work(place, kind, self.read_body(), options)
-        except BaseException:
-            place.leave()
-            raise
-        predictions = self._result(pool, place, work)
+        end = time.monotonic() + options.get("deadline", longest)
+        place, question = self._let_in(pool, end, lambda: self._question(kind, options))
+        predictions = self._result(pool, place, _work(place, question, options))
         if wanted == RAW:
             raw, headers = wire.answer_as_tensor(predictions, options.get("output", 0))
             self.send(200, raw, RAW, headers)
@@ -150,12 +157,8 @@ class Api(HttpConnection):
                 415, "a body of this type is not read", expected=JSON, found=kind[:80] or "no type"
             )
         longest = self.served.deadline_seconds
-        place = self._enter(pool, min(options.get("deadline", longest), longest))
-        try:
-            question = named_question(self.read_body())
-        except BaseException:
-            place.leave()
-            raise
+        end = time.monotonic() + min(options.get("deadline", longest), longest)
+        place, question = self._let_in(pool, end, self._named_question)
 
         def work(agent: Any) -> Any:
             return agent.release, agent.run(question.inputs, reset=question.reset)
@@ -165,10 +168,17 @@ class Api(HttpConnection):
             200, {"model": pool.name, "release": release, "outputs": named_answer(outputs, question)}
         )
 
-    def _enter(self, pool: Pool, seconds: float) -> QueuePlace:
-        """A place, before the body is read."""
+    def _named_question(self) -> NamedQuestion:
+        body = self.read_body()
+        with _parsing(len(body)):
+            return named_question(body)
+
+    def _let_in(self, pool: Pool, end: float, read: Callable[[], _Question]) -> tuple[QueuePlace, _Question]:
+        """A place until ``end`` by time.monotonic(), once ``read`` has read the body; and what it made of it."""
         try:
-            return pool.enter(seconds)
+            with pool.coming(end - time.monotonic()):
+                question = read()
+                return pool.enter(end - time.monotonic()), question
         except TurnedAway as error:
             self.served.shed.add(model=pool.name, reason=error.reason)
             raise RequestRefused(
@@ -180,36 +190,31 @@ class Api(HttpConnection):
                 headers={"Retry-After": str(error.retry_after_seconds)},
             ) from error
 
-    def _work(
-        self, place: QueuePlace, kind: str, body: bytearray, options: Mapping[str, Any]
-    ) -> Callable[[Any], Any]:
-        """What a worker shall do for this request."""
-        if kind == JSON:
+    def _question(self, kind: str, options: dict[str, Any]) -> wire.Question:
+        """What the body asks; a form adds to ``options``. Raises DataError, or RequestRefused where a picture cannot be
+        decoded here."""
+        body = self.read_body()
+        if kind == RAW:
+            shape, dtype = self.headers.get("Tensor-Shape"), self.headers.get("Tensor-Dtype")
+            return wire.Question(wire.tensor(body, shape, dtype))
+        if kind == form.TYPE:
+            sent = form.read_form(body, self.headers["Content-Type"])
+            more = _options_of(sent.options)
+            twice = [name for name in more if name in options or name == "deadline"]
+            if twice:
+                raise DataError(
+                    f"the option {twice[0]} stands in the form",
+                    expected="it behind the ? of the address alone",
+                )
+            options.update(more)
+            return wire.Question(sent.image, encoded=True)
+        if kind != JSON:
+            return wire.Question(body, encoded=True)
+        with _parsing(len(body)):
             question = wire.question_of_json(body)
-        elif kind == RAW:
-            array = wire.tensor(body, self.headers.get("Tensor-Shape"), self.headers.get("Tensor-Dtype"))
-            question = wire.Question(array)
-        else:
-            question = wire.Question(body, encoded=True)
         if question.encoded:
             self._require_decoder()
-        top = options.get("top", question.top)
-        preprocessed = options.get("preprocessed", question.preprocessed)
-        threshold = options.get("threshold")
-
-        def work(agent: Any) -> Any:
-            # Decoded by the worker: no more pictures are in memory at once than there are workers.
-            array = pictures.decode(question.image) if question.encoded else question.image
-            wire.check_batch(array, len(agent.input_shape))
-            return agent.predict(
-                array,
-                preprocessed=preprocessed,
-                top=top,
-                threshold=threshold,
-                before_each=place.check_time,
-            )
-
-        return work
+        return question
 
     def _result(self, pool: Pool, place: QueuePlace, work: Callable[[Any], Any]) -> Any:
         try:
@@ -233,6 +238,44 @@ class Api(HttpConnection):
             ) from error
 
 
+def _work(place: QueuePlace, question: wire.Question, options: Mapping[str, Any]) -> Callable[[Any], Any]:
+    """What a worker shall do for a request."""
+    top = options.get("top", question.top)
+    preprocessed = options.get("preprocessed", question.preprocessed)
+    threshold = options.get("threshold")
+
+    def work(agent: Any) -> Any:
+        # Decoded for the worker: no more pictures are in memory at once than there are workers.
+        array = question.image
+        if question.encoded:
+            array = _decoder().decode(array, place.deadline - time.monotonic())
+        wire.check_batch(array, len(agent.input_shape))
+        return agent.predict(
+            array,
+            preprocessed=preprocessed,
+            top=top,
+            threshold=threshold,
+            before_each=place.check_time,
+        )
+
+    return work
+
+
+def _decoder() -> PictureProcess:
+    """That of this worker's thread."""
+    process: PictureProcess | None = getattr(_of_this_thread, "decoder", None)
+    if process is None:
+        process = _of_this_thread.decoder = PictureProcess()
+    return process
+
+
+@contextlib.contextmanager
+def _parsing(size: int) -> Iterator[None]:
+    """While a body is parsed it is others' turn; of long ones, which become ten times as large, one at a time."""
+    with AWAY, _LONG_BODIES if size > SHORT_BODY_BYTES else contextlib.nullcontext():
+        yield
+
+
 def _host_name(host: str) -> str | None:
     """The name in a Host header, without the port."""
     try:
@@ -243,20 +286,26 @@ def _host_name(host: str) -> str | None:
 
 def _options(query: str) -> dict[str, Any]:
     """What stands behind the "?". Raises DataError."""
-    options: dict[str, Any] = {}
     try:
         pairs = urllib.parse.parse_qsl(
             query, keep_blank_values=True, strict_parsing=bool(query), max_num_fields=16
         )
     except ValueError as error:
         raise DataError("the address has options that cannot be read", found=str(error)[:80]) from None
-    for name, value in pairs:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise DataError("an option is given twice", expected="each once", found=", ".join(names)[:80])
+    return _options_of(dict(pairs))
+
+
+def _options_of(given: Mapping[str, str]) -> dict[str, Any]:
+    """Options by name, read. Raises DataError."""
+    options: dict[str, Any] = {}
+    for name, value in given.items():
         read = _READERS.get(name)
-        if read is None or name in options:
+        if read is None:
             raise DataError(
-                "the address has an unknown option" if read is None else "an option is given twice",
-                expected=", ".join(_READERS),
-                found=name[:80],
+                "the request has an unknown option", expected=", ".join(_READERS), found=name[:80]
             )
         try:
             options[name] = read(value)

@@ -6,6 +6,7 @@ in front may read it otherwise. Every refusal is a JSON object: error, what, exp
 
 from __future__ import annotations
 
+import email.errors
 import http.client
 import http.server
 import json
@@ -25,6 +26,16 @@ from device_agent.serve.turn_lock import AWAY, TURN
 #: An answer to a request whose body was not read is read on so far, so that the client gets to see the answer.
 MAX_DISCARDED_BYTES = 1 << 20
 LINGER_SECONDS = 1.0
+#: A body waits so long for room that others are to give back.
+ROOM_SECONDS = 1.0
+
+
+_PARTS_ARE_MISSING = (
+    email.errors.MultipartInvariantViolationDefect,
+    email.errors.NoBoundaryInMultipartDefect,
+    email.errors.StartBoundaryNotFoundDefect,
+    email.errors.CloseBoundaryNotFoundDefect,
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,8 @@ class ConnectionLimits:
 
     head_bytes: int = 16 << 10
     body_bytes: int = 16 << 20
+    #: Of the bodies of all clients together, from their first byte to the answer.
+    all_bodies_bytes: int = 256 << 20
     #: From the first byte of a request to the end of its head, then as long again for its body.
     read_seconds: float = 10.0
     write_seconds: float = 10.0
@@ -61,11 +74,14 @@ class HttpConnection(http.server.BaseHTTPRequestHandler):
         self.limits: ConnectionLimits = self.server.limits
         self.rfile: Any = Reader(self.connection)
         self._unread = 0
+        self._held_bytes = 0
+        self.server.opened(self)
         self._answered = False
         self._wants_to_be_told = False
 
     def finish(self) -> None:
         """Ends so that the client sees the last answer: a socket closed with unread bytes resets the connection."""
+        self.server.closed(self)
         try:
             self.connection.shutdown(socket.SHUT_WR)
             if self._unread:
@@ -100,6 +116,9 @@ class HttpConnection(http.server.BaseHTTPRequestHandler):
             except Exception as error:
                 traceback.print_exc(file=sys.stderr)
                 self._refuse(RequestRefused(500, f"this server failed: {type(error).__name__}", close=True))
+            finally:
+                self.server.bodies.give_back(self._held_bytes)
+                self._held_bytes = 0
 
     def _serve_one(self) -> None:
         self.rfile.begin(self.limits.read_seconds, self.limits.head_bytes)
@@ -114,6 +133,7 @@ class HttpConnection(http.server.BaseHTTPRequestHandler):
         if not self.parse_request():
             return  # send_error has answered
         self._check_head()
+        self.rfile.waiting_since = None
         try:
             self.respond()
         except RequestRefused:
@@ -143,8 +163,10 @@ class HttpConnection(http.server.BaseHTTPRequestHandler):
             )
         if self.rfile.ended:
             raise RequestRefused(400, "the head of the request ends early", close=True)
-        # What the parser of mail headers could not read it takes for the beginning of a body, or skips.
-        if self.headers.defects or self.headers.get_payload():
+        # What the parser of mail headers could not read it takes for the beginning of a body, or skips. That there is
+        # no body with parts in it, where a form is announced, is right: it comes later.
+        defects = [d for d in self.headers.defects if not isinstance(d, _PARTS_ARE_MISSING)]
+        if defects or self.headers.get_payload():
             raise RequestRefused(400, "the head of the request is malformed", close=True)
         if any("\n" in value or "\r" in value or "\0" in value for value in self.headers.values()):
             raise RequestRefused(
@@ -209,13 +231,30 @@ class HttpConnection(http.server.BaseHTTPRequestHandler):
                 self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
             self._wants_to_be_told = False
         self.rfile.begin(self.limits.read_seconds)
-        body: bytearray = self.rfile.read_exactly(count)
+        body: bytearray = self.rfile.read_exactly(count, self._hold)
+        self.rfile.waiting_since = None
         self._unread = 0
         if len(body) < count:
             raise RequestRefused(
                 400, "the body ends early", close=True, expected=f"{count} bytes", found=f"{len(body)} bytes"
             )
         return body
+
+    def _hold(self, count: int) -> None:
+        """Counts bytes of a body that have come. Raises RequestRefused where all clients together hold too many."""
+        if not self.server.bodies.take(count):
+            self.server.end_slowest(self)
+            with AWAY:
+                taken = self.server.bodies.take(count, ROOM_SECONDS)
+            if not taken:
+                raise RequestRefused(
+                    503,
+                    "this server holds too many bytes of others",
+                    close=True,
+                    headers={"Retry-After": "1"},
+                    hint="Try again in 1 s.",
+                )
+        self._held_bytes += count
 
     def _discard_rest(self) -> None:
         """Makes the connection ready for the next request, or sees that there is none."""

@@ -1,6 +1,7 @@
 """Where ``serve`` listens: a Unix socket that only its user may open, or TCP, on the loopback unless told otherwise.
 
-One thread for each connection (socketserver), and a limit to their number. ``stop`` ends in order: nobody new is let
+One thread for each connection (socketserver), and a limit to their number. Where a new one finds no room, the one that
+has kept us waiting longest makes room for it. ``stop`` ends in order: nobody new is let
 in, connections that are idle are closed, those with a request in hand finish it.
 """
 
@@ -14,12 +15,15 @@ import socket
 import socketserver
 import stat
 import threading
+import time
 from pathlib import Path
 from typing import Any, Iterator, cast
 
 from device_agent.errors import AgentError
 from device_agent.serve.http_connection import ConnectionLimits, HttpConnection
 
+#: A client may keep us waiting so long before its connection makes room for another's.
+PATIENCE_SECONDS = 0.5
 #: Connections that the kernel holds ready while we are busy.
 BACKLOG = 128
 
@@ -31,6 +35,28 @@ _NO_ROOM = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
     b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_TOO_MANY), _TOO_MANY)
 )
+
+
+class ByteBudget:
+    """Bytes that all clients of a server may hold together. For many threads."""
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+        self._changed = threading.Condition()
+
+    def take(self, count: int, wait_seconds: float = 0.0) -> bool:
+        """Takes bytes where so many are free, or become free in time; whether it did."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._free >= count, wait_seconds):
+                return False
+            self._free -= count
+            return True
+
+    def give_back(self, count: int) -> None:
+        """What was taken is free again."""
+        with self._changed:
+            self._free += count
+            self._changed.notify_all()
 
 
 class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
@@ -51,6 +77,10 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.is_stopping = False
         self.connections = 0
         self.turned_away = 0
+        #: Connections that were ended since others came.
+        self.ended_for_others = 0
+        self.bodies = ByteBudget(limits.all_bodies_bytes)
+        self._open: set[HttpConnection] = set()
         self._requests = 0
         self._changed = threading.Condition()
         self._backlog_is_empty = False
@@ -106,10 +136,38 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
         """Requests in hand, from the first byte to the last of the answer."""
         return self._requests
 
+    def opened(self, connection: HttpConnection) -> None:
+        """A connection is served from now on."""
+        with self._changed:
+            self._open.add(connection)
+
+    def closed(self, connection: HttpConnection) -> None:
+        """A connection is served no more."""
+        with self._changed:
+            self._open.discard(connection)
+
+    def end_slowest(self, other_than: HttpConnection | None = None) -> bool:
+        """Ends the connection whose client has kept us waiting longest, if one has for some time; whether it did."""
+        latest = time.monotonic() - PATIENCE_SECONDS
+        with self._changed:
+            waiting = [
+                (since, id(one), one)
+                for one in self._open
+                if one is not other_than and (since := one.rfile.waiting_since) is not None and since < latest
+            ]
+            if not waiting:
+                return False
+            slowest = min(waiting)[2]
+            self._open.discard(slowest)
+            self.ended_for_others += 1
+        with contextlib.suppress(OSError):
+            slowest.connection.shutdown(socket.SHUT_RDWR)
+        return True
+
     def process_request(self, request: Any, client_address: Any) -> None:
         """Starts a thread for a connection; one too many is answered 503 and closed."""
+        full = self.connections >= self.max_connections and not self.end_slowest()
         with self._changed:
-            full = self.connections >= self.max_connections
             self.connections += not full
             self.turned_away += full
         if full:

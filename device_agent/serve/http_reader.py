@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import time
-from typing import Any, Mapping
+from typing import Any, Callable, Mapping
 
 from device_agent.errors import AgentError
 from device_agent.serve.turn_lock import AWAY
@@ -46,9 +46,12 @@ class Reader:
         self._budget = 0
         #: The client ended in the middle of a line.
         self.ended = False
+        #: time.monotonic() since which it is the client's turn to send; None while it is ours to answer.
+        self.waiting_since: float | None = time.monotonic()
 
     def wait(self, seconds: float, wake: Any) -> bool:
         """Waits for the first byte of a request; False where none comes in time, or where ``wake`` says stop."""
+        self.waiting_since = time.monotonic()
         if self._buffer:
             return True
         poll = select.poll()
@@ -63,7 +66,8 @@ class Reader:
 
     def begin(self, seconds: float, budget: int = 0) -> None:
         """From now on everything has to come within ``seconds``, and lines may have ``budget`` bytes together."""
-        self._deadline = time.monotonic() + seconds
+        self.waiting_since = time.monotonic()
+        self._deadline = self.waiting_since + seconds
         self._budget = budget
 
     def _more(self) -> bool:
@@ -101,10 +105,11 @@ class Reader:
         self._budget -= end
         return line
 
-    def read_exactly(self, count: int) -> bytearray:
-        """``count`` bytes, or fewer where the client ends before."""
+    def read_exactly(self, count: int, hold: Callable[[int], None]) -> bytearray:
+        """``count`` bytes, or fewer where the client ends before. ``hold`` is told of the bytes as they come."""
         taken = min(count, len(self._buffer))
-        body = bytearray(count)
+        hold(taken)
+        body = bytearray(count)  # memory is taken as it is written to
         body[:taken] = self._buffer[:taken]
         del self._buffer[:taken]
         with memoryview(body) as view:
@@ -117,6 +122,7 @@ class Reader:
                     received = self._connection.recv_into(view[taken:])
                 if not received:
                     break
+                hold(received)
                 taken += received
         if taken < count:
             del body[taken:]

@@ -106,28 +106,4 @@ def _array(name: str, value: Any) -> np.ndarray:
         if not shape:  # a scalar
             return wire.tensor(raw, "1", value.get("dtype")).reshape(())
         return wire.tensor(raw, ",".join(str(n)[:12] for n in shape), value.get("dtype"))
-    values: list[float] = []
-    shape = _flatten(shown, value, values, 0)
-    return np.array(values, np.float64).reshape(shape)
-
-
-def _flatten(name: str, value: Any, values: list[float], depth: int) -> tuple[int, ...]:
-    """Adds the numbers of nested lists to ``values``; their shape. Raises DataError before an array is made."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        try:
-            values.append(float(value))
-        except OverflowError:
-            raise DataError(
-                f"the input {name} has a number that is too large", expected="a float64"
-            ) from None
-        return ()
-    if not isinstance(value, list) or depth == MAX_DEPTH:
-        raise DataError(
-            f"the input {name} is wrong",
-            expected=f"nested lists of numbers, at most {MAX_DEPTH} deep",
-            found=type(value).__name__,
-        )
-    shapes = {_flatten(name, one, values, depth + 1) for one in value}
-    if len(shapes) > 1:
-        raise DataError(f"the input {name} is not one array", expected="lists of equal lengths")
-    return (len(value), *(shapes.pop() if shapes else ()))
+    return wire.nested_array(value, f"the input {shown}", MAX_DEPTH).astype(np.float64, copy=False)

@@ -173,6 +173,12 @@ class Serving:
                 _each(by_name, lambda p: p.queued),
             ),
             metrics.family(
+                "armlet_bodies_coming",
+                "gauge",
+                "Requests whose head is here and whose body is on its way.",
+                _each(by_name, lambda p: p.coming_in),
+            ),
+            metrics.family(
                 "armlet_in_flight",
                 "gauge",
                 "Requests let in and not answered yet.",

@@ -110,7 +110,10 @@ def _pool(name: str, options: Namespace) -> Pool:
 def _listen(serving: Serving, options: Namespace) -> None:
     handler = type("ServedApi", (Api,), {"served": serving})
     limits = ConnectionLimits(
-        body_bytes=options.max_body, read_seconds=options.read_seconds, idle_seconds=options.idle_seconds
+        body_bytes=options.max_body,
+        all_bodies_bytes=options.max_body * sum(pool.capacity for pool in serving.pools.values()),
+        read_seconds=options.read_seconds,
+        idle_seconds=options.idle_seconds,
     )
     threading.stack_size(STACK_BYTES)
     sys.setswitchinterval(SWITCH_SECONDS)

@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from benchmarks.speed.serve_load import UnixConnection
 from device_agent.errors import DataError
 from device_agent.record import wire
+from device_agent.serve import http_connection, http_listener
 from device_agent.store.store import Store
 from tests.device_agent.serve.served import RAW, ask_raw, exchange, running
 from tests.device_agent.store.deploying import deploy, package
@@ -161,26 +163,98 @@ def test_who_dribbles_is_cut_off_in_time_however_often_a_byte_comes(server, begi
     works(server)
 
 
-def test_who_sends_nothing_takes_no_more_than_a_connection(server):
-    idle = []
-    for _ in range(8):
+def silent(server, count: int, begin: bytes = b"") -> list[socket.socket]:
+    """Connections that send this and nothing more."""
+    channels = []
+    for _ in range(count):
         channel = socket.socket(socket.AF_UNIX)
         channel.connect(str(server.path))
-        idle.append(channel)
+        channel.sendall(begin)
+        channels.append(channel)
+    return channels
+
+
+@pytest.mark.parametrize("begin", [b"", b"POST /v1", HEAD + TENSOR + b"Content-Length: 192\r\n\r\nabc"])
+def test_who_keeps_us_waiting_makes_room_for_who_comes(server, monkeypatch, begin):
+    channels = silent(server, 8, begin)
     end = time.monotonic() + 10
     while server.listeners[0].connections < 8:
         assert time.monotonic() < end
         time.sleep(0.01)
+    monkeypatch.setattr(http_listener, "PATIENCE_SECONDS", 60.0)
     received = exchange(server.path, b"GET /healthz HTTP/1.0\r\n\r\n")
     assert received.startswith(b"HTTP/1.1 503 ")
     assert b"Retry-After: 1\r\n" in received
-    for channel in idle:
+    monkeypatch.setattr(http_listener, "PATIENCE_SECONDS", 0.0)
+    before = server.listeners[0].ended_for_others
+    received = exchange(server.path, b"GET /healthz HTTP/1.0\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert server.listeners[0].ended_for_others == before + 1
+    for channel in channels:
         channel.close()
+    works(server)
+
+
+def test_a_head_alone_takes_no_place(server):
+    channels = silent(server, 6, HEAD + TENSOR + b"Content-Length: 192\r\n\r\n")
     end = time.monotonic() + 10
-    while server.listeners[0].connections == 8:  # until it has seen that somebody left
+    while server.listeners[0].requests < 6:
         assert time.monotonic() < end
         time.sleep(0.01)
+    assert server.pools["net"].held == 0
+    received = exchange(
+        server.path, HEAD + TENSOR + b"Connection: close\r\nContent-Length: 192\r\n\r\n" + BODY
+    )
+    assert received.startswith(b"HTTP/1.1 200 ")
+    for channel in channels:
+        channel.close()
     works(server)
+
+
+def test_bodies_of_all_clients_together_are_bounded(server, monkeypatch):
+    bodies = http_listener.ByteBudget(1000)
+    monkeypatch.setattr(server.listeners[0], "bodies", bodies)
+    monkeypatch.setattr(http_listener, "PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr(http_connection, "ROOM_SECONDS", 0.05)
+    large = HEAD + TENSOR + b"Content-Length: 1001\r\n\r\n" + bytes(1001)
+    [(status, document)] = answers(exchange(server.path, large))
+    assert (status, document["what"]) == (503, "this server holds too many bytes of others")
+    assert bodies.take(1000)  # all is given back
+    bodies.give_back(1000)
+    works(server)
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        (b'{"image":[' + b"1," * 2000 + b'"' + b"x" * 2000 + b'"]}', "not an array of numbers"),
+        (b'{"image":[' + b"[]," * 2000 + b"1]}", "not an array of numbers"),
+        (b'{"image":[' + b"[1]," * 2000 + b"[1,2]]}", "not one array"),
+        (b'{"image":' + b"[" * 6 + b"1" + b"]" * 6 + b"}", "too deep"),
+        (b'{"image":[' + b"0." + b"1" * 5000 + b"]}", "not JSON"),
+        (b'{"image":[' + b"1" * 5000 + b"]}", "not JSON"),
+        (b'{"image":[1' + b"0" * 390 + b"]}", "too large"),
+    ],
+)
+def test_json_is_looked_at_before_there_is_an_array(document, problem):
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=problem):
+            wire.question_of_json(document)
+        assert tracemalloc.get_traced_memory()[1] < 40 * len(document) + 100_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("text", ["1", "1.5", "[1]", "[1.5]"])
+def test_the_memory_of_nested_lists_is_a_multiple_of_their_text(text):
+    document = b'{"image":[' + b",".join([text.encode()] * 20_000) + b"]}"
+    tracemalloc.start()
+    try:
+        assert wire.question_of_json(document).image.size == 20_000
+        assert tracemalloc.get_traced_memory()[1] < 30 * len(document)
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_body_is_asked_for_only_when_it_is_wanted(server):

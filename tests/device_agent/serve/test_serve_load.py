@@ -121,7 +121,7 @@ def test_told_to_end_it_finishes_what_it_accepted_and_lets_nobody_in(store, sock
 
         kept = UnixConnection(path)
         assert ask(kept, "/healthz").json["ready"]
-        half = socket.socket(socket.AF_UNIX)  # has a place, and sends its body later
+        half = socket.socket(socket.AF_UNIX)  # is let in, and sends its body later
         half.connect(str(path))
         body = bytes(192 * 192 * 3)
         half.sendall(
@@ -132,7 +132,7 @@ def test_told_to_end_it_finishes_what_it_accepted_and_lets_nobody_in(store, sock
         for thread in threads:
             thread.start()
         end = time.monotonic() + 30
-        while serve_load.metrics(path)['armlet_in_flight{model="net"}'] < 5:
+        while serve_load.metrics(path)['armlet_in_flight{model="net"}'] < 4:
             assert time.monotonic() < end
             time.sleep(0.01)
         process.process.send_signal(signal.SIGTERM)
@@ -177,7 +177,7 @@ def test_who_takes_longer_than_the_drain_is_reported(store, socket_folder):
             b"Content-Length: 99\r\n\r\n"
         )
         end = time.monotonic() + 30
-        while serve_load.metrics(path)['armlet_in_flight{model="net"}'] < 1:
+        while serve_load.metrics(path)['armlet_bodies_coming{model="net"}'] < 1:
             assert time.monotonic() < end
             time.sleep(0.01)
         status, words = process.end()
