@@ -136,10 +136,10 @@ def parse_json(
     if len(data) > most:
         raise error(f"{what} is too large", expected=f"at most {most} bytes", found=f"{len(data)} bytes")
     # Only where there is a long run of digits is each number looked at: a call for each takes its time.
-    long = (_MANY_DIGITS if isinstance(data, str) else _MANY_DIGIT_BYTES).search(data)
-    numbers = {} if long is None else {"parse_float": _real_number}
+    long = _MANY_DIGITS.search(data) if isinstance(data, str) else _MANY_DIGIT_BYTES.search(data)
+    real_number = None if long is None else _real_number
     try:
-        return json.loads(data, parse_constant=_no_constant, parse_int=_whole_number, **numbers)
+        return json.loads(data, parse_constant=_no_constant, parse_int=_whole_number, parse_float=real_number)
     except RecursionError:
         found = "values in values in values, too deep"
     except ValueError as wrong:

@@ -91,7 +91,7 @@ class PictureProcess:
             try:
                 self.child = subprocess.Popen(
                     python_command("device_agent.run.picture_process"),
-                    stdin=theirs,
+                    stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
                 )
@@ -157,10 +157,9 @@ def _decoded(data: bytearray) -> tuple[bytes, Any]:
     except DataError as error:
         return json.dumps(error.to_json()).encode()[:_MAX_ERROR_BYTES], None
     except MemoryError:
-        error = DataError(
-            "the image cannot be decoded", expected=f"one that takes at most {MOST_MEMORY_BYTES >> 20} MB"
-        )
-        return json.dumps(error.to_json()).encode(), None
+        most = f"one that takes at most {MOST_MEMORY_BYTES >> 20} MB"
+        refused = DataError("the image cannot be decoded", expected=most)
+        return json.dumps(refused.to_json()).encode(), None
 
 
 def _bound_memory() -> None:

@@ -151,8 +151,10 @@ class Pool:
                 self._lock.notify_all()
 
     def enter(self, seconds: float) -> QueuePlace:
-        """A place for a request that wants its answer within so many seconds. Raises TurnedAway."""
+        """A place for a request that wants its answer within so many seconds. Raises TurnedAway, DeadlineExceeded."""
         with self._lock:
+            if seconds <= 0.0:
+                raise _too_late()  # its body took so long
             if self._closed and self._coming == 0:
                 raise TurnedAway("this server is stopping", "stopping", 1)
             self._check_room(seconds)

@@ -179,6 +179,8 @@ class Api(HttpConnection):
             with pool.coming(end - time.monotonic()):
                 question = read()
                 return pool.enter(end - time.monotonic()), question
+        except DeadlineExceeded as error:
+            raise RequestRefused(504, error.what, hint=error.hint) from error
         except TurnedAway as error:
             self.served.shed.add(model=pool.name, reason=error.reason)
             raise RequestRefused(

@@ -178,7 +178,7 @@ def drain(serving: Serving, seconds: float) -> None:
     answered = all(pool.drained(deadline - time.monotonic()) for pool in serving.pools.values())
     told = answered and all(each.finished(deadline - time.monotonic()) for each in serving.listeners)
     if not told:
-        left = sum(pool.held for pool in serving.pools.values())
+        left = sum(pool.held + pool.coming_in for pool in serving.pools.values())
         raise AgentError(
             "not everything could be finished before the end",
             expected=f"an end within {seconds:g} s",

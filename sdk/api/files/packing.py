@@ -69,7 +69,8 @@ def convert_model(
     ``options``: see :class:`sdk.api.file_requests.Convert`. Raises TypeError for others.
     """
     request = build(Convert, options, function="convert_model")
-    check_outputs([output], [source, request.labels, request.custom_objects])
+    code = [name.rpartition(":")[0] for name in request.custom_objects]
+    check_outputs([output], [source, request.labels, *code])
     progress("convert", 0, 0)
     told: list[str] = []
     tflite = tflite_bytes(
