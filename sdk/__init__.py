@@ -9,13 +9,15 @@ Each function does what the command of that name does and returns a record. Name
 used, so that ``import sdk`` stays quick and imports no TensorFlow.
 
 May import: device_agent.errors, sdk.api.boards, sdk.api.files, sdk.api.measuring, sdk.board, sdk.board.description,
-sdk.data, sdk.graph.
+sdk.data, sdk.graph, sdk.report.terminal, sdk.tools.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from sdk.tools.shown import show_with
 
 __version__ = "0.1.0"
 
@@ -45,6 +47,7 @@ _PUBLIC = {
     "list_zoo": "sdk.api.files.packing",
     "load_board": "sdk.board.catalogue",
     "load_dataset": "sdk.data.loading",
+    "load_run": "sdk.api.measuring.frames",
     "pack_model": "sdk.api.files.packing",
     "predict_on_board": "sdk.api.boards.predicting",
     "read_graph": "sdk.graph.reader",
@@ -67,6 +70,7 @@ _PUBLIC = {
     "write_graph": "sdk.graph.writer",
     "write_html": "sdk.api.measuring.runs",
     "write_run": "sdk.api.measuring.runs",
+    "write_tables": "sdk.api.measuring.runs",
     "write_zoo_model": "sdk.api.files.packing",
 }
 
@@ -103,6 +107,7 @@ if TYPE_CHECKING:
     from sdk.api.files.signatures import sign_package as sign_package
     from sdk.api.files.signatures import verify_package as verify_package
     from sdk.api.measuring.bench import bench_models as bench_models
+    from sdk.api.measuring.frames import load_run as load_run
     from sdk.api.measuring.frames import samples_frame as samples_frame
     from sdk.api.measuring.measure import calibrate_board as calibrate_board
     from sdk.api.measuring.runs import compare_runs as compare_runs
@@ -110,6 +115,7 @@ if TYPE_CHECKING:
     from sdk.api.measuring.runs import read_run as read_run
     from sdk.api.measuring.runs import write_html as write_html
     from sdk.api.measuring.runs import write_run as write_run
+    from sdk.api.measuring.runs import write_tables as write_tables
     from sdk.api.measuring.size_suite import run_size_suite as run_size_suite
     from sdk.api.measuring.suites import run_suite as run_suite
     from sdk.api.measuring.tune import tune_model as tune_model
@@ -129,6 +135,15 @@ else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
         value = globals()[name] = getattr(import_module(module), name)
         return value
+
+
+def _html_of(result: Any) -> str:
+    from sdk.report.terminal.dispatch import html_of
+
+    return html_of(result)
+
+
+show_with(_html_of)
 
 
 def __dir__() -> list[str]:

@@ -87,7 +87,7 @@ ROOMS: dict[str, Room] = {
     "sdk.models": _room("sdk.errors sdk.graph.on_host sdk.graph.on_host.sources sdk.models.networks"),
     "sdk.package": _room(
         "device_agent.record device_agent.package.codec device_agent.tensors "
-        "sdk.errors sdk.graph.embedded sdk.graph",
+        "sdk.errors sdk.tools sdk.graph.embedded sdk.graph",
         pure=True,
     ),
     "sdk.board.description": _room("device_agent.record sdk.errors sdk.tools", pure=True),
@@ -118,7 +118,7 @@ ROOMS: dict[str, Room] = {
         "sdk.compress.train",
         pure=True,
     ),
-    "sdk.explain": _room("device_agent.record sdk.errors sdk.graph", pure=True),
+    "sdk.explain": _room("device_agent.record sdk.errors sdk.tools sdk.graph", pure=True),
     "sdk.deploy.agent": _room(
         "device_agent.errors device_agent.record device_agent.tensors sdk.errors "
         "sdk.tools sdk.package sdk.board.ssh"
@@ -133,7 +133,7 @@ ROOMS: dict[str, Room] = {
         "sdk.errors sdk.tools sdk.tools.system sdk.package sdk.board.description "
         "sdk.board.ssh sdk.board sdk.deploy.agent sdk.deploy.provision"
     ),
-    "sdk.report": _room("device_agent.record sdk.explain", pure=True),
+    "sdk.report": _room("device_agent.record sdk.data.meaning sdk.explain", pure=True),
     "sdk.report.terminal": _room(
         "device_agent.record sdk.package sdk.board.description sdk.explain sdk.report", pure=True
     ),
@@ -172,8 +172,8 @@ ROOMS: dict[str, Room] = {
         "sdk.api.files sdk.api.boards"
     ),
     "sdk": _room(
-        "device_agent.errors sdk.graph sdk.data sdk.board.description sdk.board "
-        "sdk.api.files sdk.api.boards sdk.api.measuring"
+        "device_agent.errors sdk.tools sdk.graph sdk.data sdk.board.description "
+        "sdk.board sdk.report.terminal sdk.api.files sdk.api.boards sdk.api.measuring"
     ),
     "sdk.commands": _room(
         "device_agent.errors device_agent.record sdk.errors sdk.tools "

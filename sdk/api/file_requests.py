@@ -127,7 +127,22 @@ class Verify:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShowRun:
+class ExportRun:
+    """Tables of a run to write for other tools."""
+
+    export_markdown: PathLike | None = option(
+        None, help="write the table as Markdown, for a pull request", parse=Path, metavar="FILE.md"
+    )
+    export_csv: PathLike | None = option(
+        None,
+        help="write the table as CSV, one row per model and number of threads",
+        parse=Path,
+        metavar="FILE.csv",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowRun(ExportRun):
     """How a kept run is shown."""
 
     html: PathLike | None = option(

@@ -122,9 +122,18 @@ class VerifyOptions(TypedDict, total=False):
     signature: PathLike | None
 
 
+class ExportRunOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.file_requests.ExportRun`."""
+
+    export_markdown: PathLike | None
+    export_csv: PathLike | None
+
+
 class ShowRunOptions(TypedDict, total=False):
     """Of :class:`sdk.api.file_requests.ShowRun`."""
 
+    export_markdown: PathLike | None
+    export_csv: PathLike | None
     html: PathLike | None
     operators: bool
 

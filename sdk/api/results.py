@@ -12,6 +12,7 @@ from sdk.compress.weights.left_alone import Reach
 from sdk.deploy.agent.answers import Prepared, SlotAnswer
 from sdk.explain.run import Accuracy
 from sdk.package.inspection import NOT_SAID, Inspection
+from sdk.tools.shown import Shown
 
 #: Characters of what people call a release, where it stands beside its name.
 LONGEST_TITLE = 32
@@ -22,7 +23,7 @@ def _plain(record: Any) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Converted:
+class Converted(Shown):
     """A float ``.tflite`` was written."""
 
     source: str
@@ -42,7 +43,7 @@ class Converted:
 
 
 @dataclass(frozen=True)
-class Packed:
+class Packed(Shown):
     """A package was written."""
 
     source: str
@@ -75,7 +76,7 @@ class ExportedRelease:
 
 
 @dataclass(frozen=True)
-class Exported:
+class Exported(Shown):
     """Releases were written for another engine to carry: ``format`` is "oci" or "ansible"."""
 
     output: Path
@@ -90,7 +91,7 @@ class Exported:
 
 
 @dataclass(frozen=True)
-class UnpackedFile:
+class UnpackedFile(Shown):
     """A package was decoded to the ``.tflite`` it was made from, and its checksum was right."""
 
     source: str
@@ -108,7 +109,7 @@ class UnpackedFile:
 
 
 @dataclass(frozen=True)
-class Compressed:
+class Compressed(Shown):
     """A model was compressed and packed; how its accuracy was checked is in ``accuracy``, or in words.
 
     ``curve`` holds what a search tried: package bytes, accuracy and agreement in percent, recipe.
@@ -192,7 +193,7 @@ class Fetched:
 
 
 @dataclass(frozen=True)
-class Deployment:
+class Deployment(Shown):
     """How a deploy ended; what had to be sent for the model, and for runtime and agent."""
 
     board: str
@@ -249,7 +250,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class SlotStatus:
+class SlotStatus(Shown):
     """What a name stands for on a board: ids of releases, and the last events, oldest first."""
 
     name: str
@@ -300,7 +301,7 @@ class SlotStatus:
 
 
 @dataclass(frozen=True)
-class BoardStatus:
+class BoardStatus(Shown):
     """What is on a board. Versions are None where nothing was ever deployed; runtime too where it does not work."""
 
     board: str
@@ -320,7 +321,7 @@ class BoardStatus:
 
 
 @dataclass(frozen=True)
-class Signed:
+class Signed(Shown):
     """A signature was written, or is right: whose it is, as ssh-keygen names them."""
 
     package: Path
@@ -333,7 +334,7 @@ class Signed:
 
 
 @dataclass(frozen=True)
-class ZooModel:
+class ZooModel(Shown):
     """A network of the zoo at one size, counted without building it."""
 
     name: str

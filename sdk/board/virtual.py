@@ -40,6 +40,7 @@ from sdk.board.emulation.cores import find_core, system_files
 from sdk.board.emulation.processes import Running, alive, children, start_ticks
 from sdk.errors import BoardError, DataError
 from sdk.tools.progress import Progress
+from sdk.tools.shown import Shown
 from sdk.tools.system.folders import data_folder
 
 HOST = "127.0.0.1"
@@ -81,7 +82,7 @@ MaxStartups 100
 
 
 @dataclass(frozen=True)
-class Status:
+class Status(Shown):
     """What is known about a virtual board. ``port`` and ``pid`` are None while it does not run."""
 
     board: str

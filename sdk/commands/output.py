@@ -16,52 +16,6 @@ if TYPE_CHECKING:
 LEAST_COLUMNS = 80
 
 
-#: Type of a result -> how :mod:`sdk.report.terminal.drawing` draws it. By name: a command imports its own alone.
-DRAWN_AS = {
-    "sdk.api.boards.agreeing.Agreement": "agreed",
-    "sdk.api.boards.evaluating.Evaluation": "evaluation",
-    "sdk.api.boards.fleet_results.FleetDeployment": "fleet_deployed",
-    "sdk.api.boards.fleet_results.FleetRollback": "fleet_went_back",
-    "sdk.api.boards.fleet_results.FleetStatus": "fleet_overview",
-    "sdk.api.boards.predicting.Predicted": "predicted",
-    "sdk.api.boards.probing.Probed": "probed",
-    "sdk.api.files.checking_data.DataReport": "data_report",
-    "sdk.api.measuring.runs.Against": "against",
-    "sdk.api.measuring.size_suite.SizeRun": "size_suite",
-    "sdk.api.measuring.suites.SuiteRun": "suite",
-    "sdk.api.results.BoardStatus": "board_overview",
-    "sdk.api.results.Compressed": "compressed",
-    "sdk.api.results.Converted": "converted",
-    "sdk.api.results.Deployment": "deployed",
-    "sdk.api.results.Exported": "exported",
-    "sdk.api.results.Packed": "packed",
-    "sdk.api.results.Signed": "signed",
-    "sdk.api.results.SlotStatus": "slot_changed",
-    "sdk.api.results.UnpackedFile": "unpacked",
-    "sdk.api.results.ZooModel": "zoo_network",
-    "sdk.board.virtual.Status": "board_status",
-    "sdk.commands.results.AddedBoard": "added_board",
-    "sdk.commands.results.FetchedRuntimes": "fetched",
-    "sdk.commands.results.Histories": "releases",
-    "sdk.commands.results.KnownBoard": "board_facts",
-    "sdk.commands.results.KnownBoards": "boards",
-    "sdk.commands.results.NativeLibraries": "native_libraries",
-    "sdk.commands.results.Networks": "zoo",
-    "sdk.commands.results.RemovedService": "service_removed",
-    "sdk.commands.results.ServedDeployment": "deployed_as_service",
-    "sdk.commands.results.SignaturePolicy": "signature_policy",
-    "sdk.commands.results.StoppedBoard": "stopped_board",
-    "sdk.commands.results.Verified": "verified",
-    "sdk.deploy.agent.services.Service": "service",
-    "sdk.deploy.agent.services.Services": "services",
-    "sdk.explain.calibration.Calibration": "calibration",
-    "sdk.explain.run.Report": "report",
-    "sdk.explain.tuning.Tuned": "tuned",
-    "sdk.package.diff.PackageDiff": "package_diff",
-    "sdk.package.inspection.Inspection": "inspection",
-}
-
-
 class Result(Protocol):
     """What a command shows: a record that says what a machine gets, and whose type names what draws it."""
 
@@ -75,10 +29,9 @@ def show(arguments: argparse.Namespace, result: Result, **how: bool) -> None:
     if arguments.json:
         print(json.dumps(result.to_json(), indent=2, sort_keys=False))
         return
-    from sdk.report.terminal import drawing as terminal
+    from sdk.report.terminal.dispatch import drawn
 
-    kind = type(result)
-    draw(getattr(terminal, DRAWN_AS[f"{kind.__module__}.{kind.__qualname__}"])(result, **how))
+    draw(drawn(result, **how))
 
 
 def draw(renderable: RenderableType) -> None:

@@ -1,6 +1,7 @@
 """What commands show that no function returns as one record: lists, and what became of a thing.
 
-Each says by ``to_json`` what a machine gets; :data:`sdk.commands.output.DRAWN_AS` names what draws it for people.
+Each says by ``to_json`` what a machine gets; :data:`sdk.report.terminal.dispatch.DRAWN_AS` names what draws it for
+people.
 """
 
 from __future__ import annotations

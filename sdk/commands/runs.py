@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from device_agent.errors import ArmletError
 from sdk.api.board_requests import Bench, Demo, Evaluate, Predict, RunSuite, SuiteNetworks, Tune
-from sdk.api.file_requests import CompareRuns, ShowRun
+from sdk.api.file_requests import CompareRuns, ExportRun, ShowRun
 from sdk.commands.arguments import board_argument
 from sdk.commands.options import add_options, keywords, request
 from sdk.commands.output import Result, progress_bar, show
@@ -53,6 +53,7 @@ def _register_measuring(commands: Any) -> None:
     sub.add_argument(
         "-o", "--output", type=Path, metavar="RUN.json", help="keep the run, raw samples included"
     )
+    add_options(sub, ExportRun)
 
     sub = add_command(
         commands,
@@ -152,7 +153,7 @@ def _tune(arguments: argparse.Namespace) -> None:
 
 def _bench(arguments: argparse.Namespace) -> None:
     from sdk.api.measuring.bench import bench
-    from sdk.api.measuring.runs import write_run
+    from sdk.api.measuring.runs import write_run, write_tables
 
     check_outputs([arguments.output], arguments.models)
     if arguments.suite is not None or arguments.networks is not None:
@@ -165,6 +166,7 @@ def _bench(arguments: argparse.Namespace) -> None:
         report = _made(bench(arguments.board, arguments.models, request(Bench, arguments), progress))
     if arguments.output is not None:
         write_run(report, arguments.output)
+    write_tables(report, markdown=arguments.export_markdown, csv=arguments.export_csv)
     show(arguments, report)
 
 
@@ -212,13 +214,14 @@ def _bench_suite(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from sdk.api.measuring.runs import read_record, write_html
+    from sdk.api.measuring.runs import read_record, write_html, write_tables
     from sdk.explain.run import Report
 
     check_outputs([arguments.html], [arguments.run_file])
     found = read_record(arguments.run_file)
     if arguments.html is not None:
         write_html(found, arguments.html)
+    write_tables(found, markdown=arguments.export_markdown, csv=arguments.export_csv)
     show(arguments, found, **({"operators": arguments.operators} if isinstance(found, Report) else {}))
 
 

@@ -25,6 +25,7 @@ from sdk.graph.enums import NO_ACTIVATION, SAME
 from sdk.graph.isolate import null_model
 from sdk.graph.records import Graph, Operator, Quantization, Tensor
 from sdk.graph.writer import write_graph
+from sdk.tools.shown import Shown
 
 SCHEMA = "armlet.calibration/1"
 
@@ -53,7 +54,7 @@ class Experiment:
 
 @record(SCHEMA, "a calibration", DataError)
 @dataclass(frozen=True)
-class Calibration:
+class Calibration(Shown):
     """Figures of one board with one runtime on ``threads`` threads."""
 
     board: str

@@ -15,6 +15,7 @@ from sdk.explain.breakdown import Peaks, Subject
 from sdk.explain.compare import Comparison
 from sdk.explain.gap import Gap
 from sdk.explain.theory import OperatorCost
+from sdk.tools.shown import Shown
 
 SCHEMA = "armlet.report/2"
 #: What records of earlier schemas lack; they are still read.
@@ -129,7 +130,7 @@ class ModelRecord:
 
 @record(SCHEMA, "a report of a run", DataError, earlier=EARLIER, may_lack=("host", "command"))
 @dataclass(frozen=True)
-class Report:
+class Report(Shown):
     """A run on one board. The first model is the baseline that the others are compared with."""
 
     board: str

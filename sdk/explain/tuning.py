@@ -15,6 +15,7 @@ from device_agent.record.measurement import Measurement
 from device_agent.record.named_kinds import Sentence, Size, Threads
 from device_agent.record.schema import limits, read, record, write
 from sdk.errors import DataError
+from sdk.tools.shown import Shown
 
 SCHEMA = "armlet.tuning/1"
 #: Counts of instructions are exact, what they stand for is not: closer than this they are equal.
@@ -64,7 +65,7 @@ class LeftOut:
 
 @record(SCHEMA, "a result of `sdk tune`", DataError)
 @dataclass(frozen=True)
-class Tuned:
+class Tuned(Shown):
     """Everything that was tried on a board, the fastest first; ``chosen`` is the number of the one that won."""
 
     model: str

@@ -12,6 +12,7 @@ from typing import Any
 
 from device_agent.package.codec.contents import Package, Section, read, section_digests
 from device_agent.package.codec.table import read_table
+from sdk.tools.shown import Shown
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class SectionChange:
 
 
 @dataclass(frozen=True)
-class PackageDiff:
+class PackageDiff(Shown):
     """``sent_size``: bytes of a push, the header (which is the manifest) and each section that is missing.
 
     ``skeleton_changed``: something but weights differs, the metadata among them.

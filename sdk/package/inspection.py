@@ -15,6 +15,7 @@ import numpy as np
 from device_agent.record.usage import Usage
 from device_agent.record.visible import visible
 from sdk.graph.records import WEIGHT_ROLES, Graph, Operator, Weight
+from sdk.tools.shown import Shown
 
 FLOAT_BYTES = 4
 # The fixed-width relative index of Deep Compression, section 3.1: a gap that does not fit takes a filler zero.
@@ -71,7 +72,7 @@ NOT_SAID = Usage()
 
 
 @dataclass(frozen=True)
-class Inspection:
+class Inspection(Shown):
     """All layers of a package, and what is in it besides weights."""
 
     name: str

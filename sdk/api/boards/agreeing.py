@@ -16,10 +16,11 @@ from sdk.deploy.target import Target
 from sdk.errors import RemoteError
 from sdk.graph.on_host.host_model import HostModel
 from sdk.tools.progress import Progress, silent
+from sdk.tools.shown import Shown
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Agreement(Shown):
     """All outputs of a board against the host's on ``cases`` made-up inputs; the health check passed before."""
 
     name: str

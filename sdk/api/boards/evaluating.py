@@ -27,6 +27,7 @@ from sdk.graph.own_task import clues_of, own_fit, told_task
 from sdk.graph.own_usage import own_words
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
+from sdk.tools.shown import Shown
 from sdk.tools.system.files import read_file
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Reached:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Shown):
     """What host and board reached on ``samples``, in the metrics of the model's task.
 
     ``counted``: "classes", "boxes", "maps of classes", "values" or "outputs"; ``by_truth``: against what the data say

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sdk.api.results import BoardStatus, SlotStatus
+from sdk.tools.shown import Shown
 
 SCHEMA = "armlet.fleet/1"
 
@@ -33,7 +34,7 @@ class FleetBoard:
 
 
 @dataclass(frozen=True)
-class FleetDeployment:
+class FleetDeployment(Shown):
     """How a rollout ended, board by board."""
 
     name: str
@@ -83,7 +84,7 @@ class FleetBoardStatus:
 
 
 @dataclass(frozen=True)
-class FleetStatus:
+class FleetStatus(Shown):
     """What is on every board of a fleet."""
 
     inventory: str
@@ -113,7 +114,7 @@ class FleetBoardRollback:
 
 
 @dataclass(frozen=True)
-class FleetRollback:
+class FleetRollback(Shown):
     """A rollback on every board of a fleet."""
 
     name: str

@@ -17,6 +17,7 @@ from sdk.deploy.agent.predictions import PredictAnswer
 from sdk.errors import DataError
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
+from sdk.tools.shown import Shown
 from sdk.tools.system.files import read_file
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Predicted:
+class Predicted(Shown):
     """The answers to some pictures, by the names of their files."""
 
     name: str

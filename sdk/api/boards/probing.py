@@ -22,6 +22,7 @@ from sdk.deploy.target import Target
 from sdk.errors import BoardError
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
+from sdk.tools.shown import Shown
 from sdk.tools.system.files import write_file
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _ANY_BOARD = Board(name="board", title="a board", architecture="aarch64", transp
 
 
 @dataclass(frozen=True)
-class Probed:
+class Probed(Shown):
     """What a board says about itself, and what to make of it."""
 
     address: str

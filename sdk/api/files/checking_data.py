@@ -26,6 +26,7 @@ from sdk.graph.on_host.sources.convert import convert
 from sdk.graph.writer import write_graph
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
+from sdk.tools.shown import Shown
 from sdk.tools.system.files import read_file, write_file
 from sdk.tools.system.outputs import check_outputs
 
@@ -45,7 +46,7 @@ class ClassCount:
 
 
 @dataclass(frozen=True)
-class DataReport:
+class DataReport(Shown):
     """What would be used of data. ``input_shape``: of the model, else of the data themselves.
 
     ``preprocess`` and ``preprocess_why`` are empty without a model. ``notes``: what is passed over and why, how classes

@@ -1,4 +1,4 @@
-"""What a run measured as a data frame: one row for every sample, with the loading and the turn that it is from."""
+"""What a run measured as data frames: one row per model, or one per sample with its loading and its turn."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sdk.api.measuring.runs import read_run
 from sdk.api.values import PathLike
 from sdk.errors import DataError
 from sdk.explain.run import Report
+from sdk.report.summary import COLUMNS, summary
 
 if TYPE_CHECKING:
     import pandas
@@ -26,6 +27,27 @@ def samples_frame(run: Report | PathLike) -> pandas.DataFrame:
     ``turn_begun``, seconds after the beginning of the run; ``sample``, its number within the turn; ``seconds``. A
     record that does not tell its turns has one. Raises DataError where pandas is not installed, or for another file.
     """
+    pandas = _pandas()
+    report = run if isinstance(run, Report) else read_run(run)
+    parts = [
+        pandas.DataFrame({"model": name, "self_test": again, "threads": timed.threads, **_columns(timed)})
+        for name, again, timed in _measurements(report)
+    ]
+    return pandas.concat(parts, ignore_index=True)
+
+
+def load_run(run: Report | PathLike) -> pandas.DataFrame:
+    """A run as a data frame of pandas: one row per model and number of threads.
+
+    ``run`` is a report, or the file that ``sdk bench -o`` wrote. Columns: :data:`sdk.report.summary.COLUMNS`, in
+    seconds, bytes and shares. Raises DataError where pandas is not installed, or for another file.
+    """
+    return _pandas().DataFrame(
+        summary(run if isinstance(run, Report) else read_run(run)), columns=list(COLUMNS)
+    )
+
+
+def _pandas() -> Any:
     try:
         import pandas
     except ImportError as error:
@@ -35,12 +57,7 @@ def samples_frame(run: Report | PathLike) -> pandas.DataFrame:
             found=str(error),
             hint="Install the extra for data frames: pip install 'armlet[frames]'.",
         ) from error
-    report = run if isinstance(run, Report) else read_run(run)
-    parts = [
-        pandas.DataFrame({"model": name, "self_test": again, "threads": timed.threads, **_columns(timed)})
-        for name, again, timed in _measurements(report)
-    ]
-    return pandas.concat(parts, ignore_index=True)
+    return pandas
 
 
 def _measurements(report: Report) -> Iterator[tuple[str, bool, Measurement]]:

@@ -18,8 +18,10 @@ from sdk.errors import DataError, ReportError
 from sdk.explain import compare, tuning, verdict
 from sdk.explain.run import ModelRecord, Report
 from sdk.explain.tuning import Tuned
+from sdk.report import summary
 from sdk.report.conditions import problems_of
 from sdk.tools.option import build
+from sdk.tools.shown import Shown
 from sdk.tools.system.files import read_file, write_file
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ MAX_RUN_BYTES = 128 << 20
 
 
 @dataclass(frozen=True)
-class Against:
+class Against(Shown):
     """A new run against an old one, model by model, each with the verdict on it. ``slower`` are those slower by more
     than ``limit``, doubt excluded: the whole 95 % interval of the ratio lies above it.
     """
@@ -126,6 +128,18 @@ def write_html(result: Kept, path: PathLike) -> None:
     else:
         page = suite.render(result) if isinstance(result, SuiteRun) else run.render(result)
     write_file(Path(path), page.encode())
+
+
+def write_tables(result: Kept, *, markdown: PathLike | None = None, csv: PathLike | None = None) -> None:
+    """The run as a table, a row per model and number of threads. Raises DataError for what is no run of models."""
+    if markdown is None and csv is None:
+        return
+    if not isinstance(result, Report):
+        raise DataError("this record has no table to export", expected="what `sdk bench MODEL ... -o` wrote")
+    if markdown is not None:
+        write_file(Path(markdown), summary.as_markdown(result).encode())
+    if csv is not None:
+        write_file(Path(csv), summary.as_csv(result).encode())
 
 
 def compare_runs(old: PathLike, new: PathLike, **options: Unpack[CompareRunsOptions]) -> Against:

@@ -20,6 +20,7 @@ from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from sdk.package import pack as packer
 from sdk.tools.progress import Progress, silent
+from sdk.tools.shown import Shown
 from sdk.tools.system.quiet import quiet_tensorflow
 
 SCHEMA = "armlet.size-suite/1"
@@ -53,7 +54,7 @@ class SizeRow:
 
 @record(SCHEMA, "a table of sizes", DataError)
 @dataclass(frozen=True)
-class SizeRun:
+class SizeRun(Shown):
     """The table. ``note`` says what it does not show."""
 
     suite: str

@@ -23,6 +23,7 @@ from sdk.graph.reader import read_graph
 from sdk.graph.writer import write_graph
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
+from sdk.tools.shown import Shown
 from sdk.tools.system.quiet import quiet_tensorflow
 
 SCHEMA = "armlet.suite/1"
@@ -57,7 +58,7 @@ else:
 
 @record(SCHEMA, "a suite", DataError, order=("suite", "source", "rows", "runs"))
 @dataclass(frozen=True)
-class SuiteRun:
+class SuiteRun(Shown):
     """A suite on a board: one report for each size, in which the networks were measured interleaved."""
 
     suite: str

@@ -12,6 +12,7 @@ from device_agent.record.visible import visible
 from sdk.deploy.agent.answers import MAX_TEXT, Words, read_answer
 from sdk.deploy.agent.remote_agent import RemoteAgent
 from sdk.package.release import check_name
+from sdk.tools.shown import Shown
 
 #: A start may take as long as its unit allows (device_agent.serve.systemd_unit), and a stop comes before it.
 SERVICE_SECONDS = 300.0
@@ -19,7 +20,7 @@ MAX_SERVICES = 1000
 
 
 @dataclass(frozen=True)
-class Service:
+class Service(Shown):
     """One model as a service. ``state`` is systemd's: active, inactive, failed, ..."""
 
     name: str
@@ -56,7 +57,7 @@ class InstalledService:
 
 
 @dataclass(frozen=True)
-class Services:
+class Services(Shown):
     """All services of a board. ``linger``: they run while nobody is logged in."""
 
     services: tuple[Service, ...]

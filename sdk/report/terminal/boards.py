@@ -1,4 +1,4 @@
-"""What is known of boards: the catalogue as a table, and one board with the source of each figure. Pure."""
+"""Boards: the catalogue, one board with the source of each figure, and what became of one. Pure."""
 
 from __future__ import annotations
 
@@ -95,3 +95,19 @@ def _value(figure: Figure) -> str:
         f" ({figure.low:g} to {figure.high:g})" if figure.low is not None and figure.high is not None else ""
     )
     return f"{figure.value:g} {figure.unit}{between}"
+
+
+def added_board(result: Any) -> RenderableType:
+    """Where the board's file is, and what to check in it."""
+    return Text("\n".join([str(result.path), *(f"note: {warning}" for warning in result.warnings)]))
+
+
+def stopped_board(result: Any) -> RenderableType:
+    """Whether an emulated board ran until now."""
+    return Text(f"{result.board} {'stopped' if result.stopped else 'was not running'}")
+
+
+def signature_policy(result: Any) -> RenderableType:
+    """From whom a board takes packages."""
+    signed = "only that are signed by one of them" if result.requires_signatures else "from anyone"
+    return Text(f"{result.board} takes packages {signed}")

@@ -13,8 +13,11 @@ from device_agent.record.usage import Usage
 from device_agent.record.visible import visible
 from sdk.explain.run import Accuracy
 from sdk.package.inspection import Inspection
+from sdk.report.terminal.boards import added_board as added_board
 from sdk.report.terminal.boards import board_facts as board_facts
 from sdk.report.terminal.boards import boards as boards
+from sdk.report.terminal.boards import signature_policy as signature_policy
+from sdk.report.terminal.boards import stopped_board as stopped_board
 from sdk.report.terminal.data import data_report as data_report
 from sdk.report.terminal.evaluated import agreed as agreed
 from sdk.report.terminal.evaluated import evaluation as evaluation
@@ -28,9 +31,6 @@ from sdk.report.terminal.gap import against as against
 from sdk.report.terminal.gap import calibration as calibration
 from sdk.report.terminal.gap import size_suite as size_suite
 from sdk.report.terminal.gap import suite as suite
-from sdk.report.terminal.outcomes import added_board as added_board
-from sdk.report.terminal.outcomes import signature_policy as signature_policy
-from sdk.report.terminal.outcomes import stopped_board as stopped_board
 from sdk.report.terminal.predicted import predicted as predicted
 from sdk.report.terminal.releases import board_overview as board_overview
 from sdk.report.terminal.releases import releases as releases
