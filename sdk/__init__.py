@@ -38,6 +38,7 @@ _PUBLIC = {
     "deploy_model": "sdk.api.boards.deploying",
     "describe_zoo_model": "sdk.api.files.packing",
     "diff_packages": "sdk.api.files.packing",
+    "compare_layers": "sdk.api.boards.layering",
     "evaluate_on_board": "sdk.api.boards.evaluating",
     "fetch_runtimes": "sdk.api.boards.fetch",
     "fleet_status": "sdk.api.boards.fleet",
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     from sdk.api.boards.fleet import deploy_fleet as deploy_fleet
     from sdk.api.boards.fleet import fleet_status as fleet_status
     from sdk.api.boards.fleet import rollback_fleet as rollback_fleet
+    from sdk.api.boards.layering import compare_layers as compare_layers
     from sdk.api.boards.predicting import predict_on_board as predict_on_board
     from sdk.api.boards.releases import board_status as board_status
     from sdk.api.boards.releases import confirm_model as confirm_model

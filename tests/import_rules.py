@@ -160,7 +160,7 @@ ROOMS: dict[str, Room] = {
         "sdk.tools.system sdk.graph sdk.graph.on_host sdk.graph.on_host.sources "
         "sdk.data.meaning sdk.data.scoring sdk.data sdk.package sdk.board.description "
         "sdk.board.ssh sdk.board.emulation sdk.board sdk.deploy.agent "
-        "sdk.deploy.fleet sdk.deploy.provision sdk.deploy sdk.api sdk.api.files"
+        "sdk.deploy.fleet sdk.deploy.provision sdk.deploy sdk.explain sdk.api sdk.api.files"
     ),
     "sdk.api.measuring": _room(
         "device_agent.record device_agent.package.codec device_agent.package "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sdk.api.file_requests import Convert, PackedOnTheWay, ShowRun
+from sdk.api.file_requests import Convert, PackedOnTheWay
 from sdk.api.values import FIT, FITS, FOUND, LABELS, PREPROCESS, TASK, InputShape, PathLike, sizes
 from sdk.compress.defaults import CLUSTERS, EPOCHS, SPARSITY
 from sdk.deploy.target import Target
@@ -180,7 +180,6 @@ class Evaluate(Target):
     split: str | None = option(None, help="where the data have both", choices=("train", "test"), rare=True)
     limit: int | None = option(None, help="at most so many images, taken evenly", parse=positive)
     input_shape: InputShape | None = same(Convert, "input_shape")
-    html: PathLike | None = same(ShowRun, "html")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -285,7 +285,6 @@ class EvaluateOptions(TypedDict, total=False):
     split: str | None
     limit: int | None
     input_shape: InputShape | None
-    html: PathLike | None
 
 
 class PredictOptions(TypedDict, total=False):

@@ -103,9 +103,19 @@ def _register_checking(commands: Any) -> None:
         "count right answers on the board and on the host; without --data, compare their outputs",
         "sdk eval --board rpi4 --host raspberrypi.local mobilenet.armlet --data images/",
     )
-    sub.add_argument("model", type=Path, help=".armlet package, or any model that `sdk convert` reads")
-    board_argument(sub)
+    what = ".armlet package, or any model that `sdk convert` reads"
+    sub.add_argument("model", type=Path, nargs="?", help=what)
+    sub.add_argument(
+        "--layers",
+        type=Path,
+        nargs=2,
+        metavar=("ORIGINAL", "COMPRESSED"),
+        help="instead of a model: how far the output of each operator is from the original's, and on --board from the "
+        "host's",
+    )
+    board_argument(sub, required=False)
     add_options(sub, Evaluate)
+    sub.add_argument("--html", type=Path, metavar="FILE", help="page to write; it needs no network")
 
     sub = add_command(
         commands,
@@ -235,8 +245,15 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _eval(arguments: argparse.Namespace) -> None:
     asked = request(Evaluate, arguments)
-    if asked.data is None and asked.html is not None:
-        raise ArmletError("outputs on made-up inputs have no page", expected="--data beside --html")
+    if asked.data is None and (arguments.html is not None or arguments.layers is not None):
+        what = "outputs on made-up inputs have no page" if arguments.layers is None else "on which images?"
+        raise ArmletError(what, expected="--data")
+    if arguments.layers is not None:
+        _eval_layers(arguments, asked)
+        return
+    if arguments.model is None:
+        raise ArmletError("there is nothing to run", expected="a MODEL, or --layers ORIGINAL COMPRESSED")
+    _need_board(arguments)
     with progress_bar(arguments) as progress:
         if asked.data is None:
             from sdk.api.boards.agreeing import agree
@@ -249,10 +266,26 @@ def _eval(arguments: argparse.Namespace) -> None:
             from sdk.api.boards.evaluating import evaluate
 
             result = evaluated = evaluate(arguments.board, arguments.model, asked, progress)
-            if asked.html is not None:
-                from sdk.api.measuring.pages import write_evaluation
+            if arguments.html is not None:
+                from sdk.api.measuring.pages import write_page
 
-                write_evaluation(evaluated, asked.html)
+                write_page(evaluated, arguments.html)
+    show(arguments, result)
+
+
+def _eval_layers(arguments: argparse.Namespace, asked: Evaluate) -> None:
+    from sdk.api.boards.layering import lose_by_layer
+
+    if arguments.model is not None:
+        raise ArmletError(
+            "there is a model too many", expected="--layers and its two models", found=str(arguments.model)
+        )
+    with progress_bar(arguments) as progress:
+        result = lose_by_layer(tuple(arguments.layers), asked, arguments.board, progress)
+    if arguments.html is not None:
+        from sdk.api.measuring.pages import write_page
+
+        write_page(result, arguments.html)
     show(arguments, result)
 
 

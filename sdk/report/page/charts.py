@@ -18,6 +18,7 @@ from device_agent.record.measurement import Measurement
 from device_agent.record.visible import visible
 from sdk.explain.attribution import OperatorTime
 from sdk.explain.breakdown import Peaks
+from sdk.explain.layers import LayerNoise
 from sdk.explain.run import ModelRecord
 from sdk.report.units import (
     bytes_text,
@@ -397,3 +398,25 @@ def promised_against_measured(rows: Sequence[Any], width: int) -> str:
                     f'class="{style} {kind}"><title>{_escaped(title + ratio_text(speedup))} measured</title></circle>'
                 )
     return _svg(width, height, body, "Measured speed-up over the one that theory promises")
+
+
+def decibels(layers: Sequence[LayerNoise], width: int) -> str:
+    """A bar for each operator in the order of execution: its signal to noise; a second one for that on the board."""
+    left, bottom, height = 48.0, 230.0, 210.0
+    top = max((v for one in layers for v in (one.decibel, one.board_decibel) if v is not None), default=0.0)
+    top = min(max(top, 10.0), 100.0)  # what is equal reaches the edge
+    wide = (width - left - 4) / max(len(layers), 1)
+    body: list[str] = []
+    for tick in nice_ticks(0.0, top):
+        y = bottom - height * tick / top
+        body += [_line(left, y, width, y, "grid"), _text(left - 6, y + 4, f"{tick:g} dB", "end", "dim")]
+    for place, one in enumerate(layers):
+        found = [v for v in (one.decibel, one.board_decibel) if v is not None]
+        for number, value in enumerate(found):
+            share = min(max(value, 0.0), top) / top * height
+            thick = 0.8 * wide / len(found)
+            x = left + place * wide + number * thick
+            told = f"{one.kind} {one.name}: {value:.1f} dB" + (" between board and host" if number else "")
+            body.append(_bar(x, bottom - share, thick, share, f"series-{number}", told))
+    body.append(_line(left, bottom, width, bottom))
+    return _svg(width, bottom + 10, body, "signal to noise of every operator")

@@ -51,6 +51,7 @@ DRAWN_AS = {
     "sdk.deploy.agent.services.Service": "service",
     "sdk.deploy.agent.services.Services": "services",
     "sdk.explain.calibration.Calibration": "calibration",
+    "sdk.explain.layers.LayerLosses": "layer_losses",
     "sdk.explain.run.Report": "report",
     "sdk.explain.tuning.Tuned": "tuned",
     "sdk.package.diff.PackageDiff": "package_diff",

@@ -21,6 +21,7 @@ from sdk.report.terminal.boards import stopped_board as stopped_board
 from sdk.report.terminal.data import data_report as data_report
 from sdk.report.terminal.evaluated import agreed as agreed
 from sdk.report.terminal.evaluated import evaluation as evaluation
+from sdk.report.terminal.evaluated import layer_losses as layer_losses
 from sdk.report.terminal.exports import exported as exported
 from sdk.report.terminal.exports import native_libraries as native_libraries
 from sdk.report.terminal.fleet import fleet_deployed as fleet_deployed

@@ -1,4 +1,4 @@
-"""What host and board reached on the same images, in the metrics of the model's task. Pure."""
+"""What host and board reached on the same images, by the task of the model, and which layer loses it. Pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from device_agent.record.visible import visible
-from sdk.report.terminal.tables import notes, table
+from sdk.explain.layers import LayerLosses
+from sdk.report.terminal.tables import notes, shape_text, table
 from sdk.report.units import percent_text, seconds_text
+
+#: Lines of what has no counterpart.
+_MOST_UNMATCHED = 8
 
 
 def agreed(result: Any) -> RenderableType:
@@ -79,3 +83,43 @@ def change_text(one: Mapping[str, Any]) -> str:
         f"{one['from']} to {one['to']}: {one['name']} {one['before_text']} -> {one['after_text']} ({by}): "
         f"{one['verdict']} (p {one['p_value']:.2g}, {one['test']}{counts})"
     )
+
+
+def decibel_text(value: float | None) -> str:
+    """Signal to noise for people."""
+    return "-" if value is None else "equal" if value >= 150.0 else f"{value:.1f} dB"
+
+
+def layer_losses(result: LayerLosses) -> RenderableType:
+    """Every operator, the one with the most noise first, and what to do about the three that add most."""
+    heads = ["<kind", "shape", "signal to noise", "adds"]
+    heads += ["on the board"] if result.board else []
+    rows = table(None, "~operator", *heads, "~weights")
+    for one in result.worst_first():
+        cells = [one.kind, shape_text(one.shape), decibel_text(one.decibel), percent_text(one.added, 2)]
+        cells += [decibel_text(one.board_decibel)] if result.board else []
+        rows.add_row(visible(one.name, most=40), *cells, one.weights)
+    where = f"{result.compressed} against {result.original}: {result.samples} samples of {result.data}"
+    if result.board:
+        where += f"; {result.board} against the host, {result.runtime}"
+    parts: list[RenderableType] = [Text(visible(where)), rows]
+    parts += _named("what adds most noise:", result.advice, "no operator adds noise")
+    if result.board:
+        parts += _named(
+            "where board and host part most:", result.board_advice, "board and host agree everywhere"
+        )
+    for alone in result.unmatched[:_MOST_UNMATCHED]:
+        told = f"not compared: {alone.operator} of the {alone.model} model, {alone.why}"
+        parts.append(Text(visible(told), style="dim"))
+    if len(result.unmatched) > _MOST_UNMATCHED:
+        parts.append(Text(f"and {len(result.unmatched) - _MOST_UNMATCHED} more", style="dim"))
+    return Group(*parts, *notes(result.notes))
+
+
+def _named(head: str, advice: tuple[str, ...], none: str) -> list[RenderableType]:
+    if not advice:
+        return [Text(none)]
+    return [
+        Text(head, style="bold"),
+        *(Text(f"{n}. {visible(one)}") for n, one in enumerate(advice, start=1)),
+    ]

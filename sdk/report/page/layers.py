@@ -1,0 +1,77 @@
+"""Which layer loses it, as one HTML file that needs nothing else. Pure."""
+
+from __future__ import annotations
+
+from sdk.explain.layers import LayerLosses, LayerNoise
+from sdk.report.page.charts import decibels, responsive
+from sdk.report.page.fill import Markup, fill
+from sdk.report.terminal.evaluated import decibel_text
+from sdk.report.terminal.tables import shape_text
+from sdk.report.units import percent_text
+
+_TEMPLATE = """<h1>{{ title }}</h1>
+<p class="dim">{{ r.samples }} samples of {{ r.data }}{% if r.board %}; {{ r.board }}, {{ r.runtime }}{% endif %}.
+The less signal to noise, the further an output is from what it should be.</p>
+{% if r.advice %}
+<h2>What adds most noise</h2>
+<ol>{% for one in r.advice %}<li>{{ one }}</li>{% endfor %}</ol>
+{% endif %}
+{% if r.board_advice %}
+<h2>Where board and host part most</h2>
+<ol>{% for one in r.board_advice %}<li>{{ one }}</li>{% endfor %}</ol>
+{% endif %}
+<h2>Signal to noise along the network</h2>
+<div class="plot">{{ chart }}</div>
+<div class="key"><span class="series-0"><i></i>against the original</span>
+{% if r.board %}<span class="series-1"><i></i>board against host</span>{% endif %}</div>
+<h2>Operators</h2>
+<div class="scroll"><table class="sortable">
+<thead><tr>{% for head in heads %}<th><button>{{ head }}</button></th>{% endfor %}</tr></thead>
+<tbody>
+{% for row in rows %}
+<tr>
+{% for field, value, text, style in row %}
+<td data-field="{{ field }}" data-value="{{ value }}" class="{{ style }}">{{ text }}</td>
+{% endfor %}
+</tr>
+{% endfor %}
+</tbody></table></div>
+{% if r.unmatched %}
+<h2>Not compared</h2>
+<dl>{% for one in r.unmatched %}<dt>{{ one.operator }}</dt><dd>of the {{ one.model }} model: {{ one.why }}</dd>
+{% endfor %}</dl>
+{% endif %}
+<ul>{% for note in r.notes %}<li>{{ note }}</li>{% endfor %}</ul>
+</main>
+<script>{{ script }}</script>
+</body>
+</html>
+"""
+
+
+def render(result: LayerLosses) -> str:
+    """The page."""
+    heads = ["operator", "kind", "shape", "signal to noise", "adds", "weights"]
+    heads += ["on the board"] if result.board else []
+    return fill(
+        _TEMPLATE,
+        title=f"{result.compressed} against {result.original}, layer by layer",
+        r=result,
+        heads=heads,
+        rows=[_row(one, bool(result.board)) for one in result.worst_first()],
+        chart=Markup(responsive(lambda width: decibels(result.layers, width))),
+    )
+
+
+def _row(one: LayerNoise, board: bool) -> list[tuple[str, object, str, str]]:
+    cells: list[tuple[str, object, str, str]] = [
+        ("operator", one.name, one.name, "left"),
+        ("kind", one.kind, one.kind, "left"),
+        ("shape", shape_text(one.shape), shape_text(one.shape), ""),
+        ("decibel", one.decibel, decibel_text(one.decibel), ""),
+        ("added", one.added, percent_text(one.added, 2), ""),
+        ("weights", one.weights, one.weights, "left"),
+    ]
+    if board:
+        cells.append(("board_decibel", one.board_decibel, decibel_text(one.board_decibel), ""))
+    return cells
