@@ -20,7 +20,7 @@ from sdk.api.files.usage import usage_of
 from sdk.api.values import PathLike
 from sdk.data.for_model import DataFor, data_for
 from sdk.data.scoring.likeness import Likeness
-from sdk.deploy.session import Session, open_session
+from sdk.deploy.session import Session, open_scratch_session
 from sdk.errors import ModelError
 from sdk.explain.layers import (
     LayerLosses,
@@ -107,7 +107,9 @@ def lose_by_layer(
     progress("read the data", 0, 0)
     found = _data(first, second, request)
     with ExitStack() as stack:
-        session = None if board is None else stack.enter_context(open_session(board, request, progress))
+        session = (
+            None if board is None else stack.enter_context(open_scratch_session(board, request, progress))
+        )
         noise, board_noise = _measured(first, second, matched, found.dataset, session, progress)
     layers = _layers(second.graph, matched, noise, board_noise)
     return LayerLosses(

@@ -13,27 +13,28 @@ _TEMPLATE = """<h1>{{ title }}</h1>
 {{ r.runtime }} {{ r.runtime_version }}, {{ seconds }} an inference on the board.</p>
 {% for one in changes %}<p>{{ one }}</p>
 {% endfor %}
-{{ table(["", "metric", "reached", "95 %"], reached) }}
+{{ table(["where", "metric", "reached", "95 %"], reached, "What was reached") }}
 {% if matrix %}
 <h2>Which class is taken for which</h2>
 <p class="dim">On the board. A row for each class, a column for each answer.</p>
-<div class="scroll"><table><thead><tr><th></th>
-{% for name in r.class_names %}<th>{{ name }}</th>{% endfor %}</tr></thead><tbody>
-{% for row in matrix %}<tr><td>{{ row.name }}</td>
+<div class="scroll" tabindex="0" role="region" aria-label="Which class is taken for which"><table>
+<thead><tr><th scope="col">class</th>
+{% for name in r.class_names %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead><tbody>
+{% for row in matrix %}<tr><th scope="row">{{ row.name }}</th>
 {% for c in row.cells %}<td data-field="count" data-value="{{ c.value }}"{{ c.style }}>{{ c.text }}</td>
 {% endfor %}</tr>
 {% endfor %}</tbody></table></div>
 {% endif %}
 {% if mistaken %}
 <h2>Most often mistaken</h2>
-{{ table(["class", "answer", "times"], mistaken) }}
+{{ table(["class", "answer", "times"], mistaken, "Most often mistaken") }}
 {% endif %}
 {% if classes %}
 <h2>Classes</h2>
-{{ table(["class", "samples", "right", "share"], classes) }}
+{{ table(["class", "samples", "right", "share"], classes, "Right answers of each class") }}
 {% endif %}
 <h2>The board's outputs against the host's</h2>
-{{ table(["output", "largest difference", "cosine", "signal to noise"], outputs) }}
+{{ table(["output", "largest difference", "cosine", "signal to noise"], outputs, "Outputs on board and host") }}
 <h2>The data</h2>
 <p>Preprocessing {{ r.preprocess }}: {{ r.preprocess_why }}.</p>
 <ul>{% for note in r.notes %}<li>{{ note }}</li>{% endfor %}</ul>

@@ -22,16 +22,19 @@ The less signal to noise, the further an output is from what it should be.</p>
 {% endif %}
 <h2>Signal to noise along the network</h2>
 <div class="plot">{{ chart }}</div>
-<div class="key"><span class="series-0"><i></i>against the original</span>
-{% if r.board %}<span class="series-1"><i></i>board against host</span>{% endif %}</div>
+{{ legend(key) }}
 <h2>Operators</h2>
-<div class="scroll"><table class="sortable">
-<thead><tr>{% for head in heads %}<th><button>{{ head }}</button></th>{% endfor %}</tr></thead>
+<div class="scroll" tabindex="0" role="region" aria-label="Operators"><table class="sortable">
+<caption>Operators; a press on a head sorts by it</caption>
+<thead><tr>
+{% for head in heads %}<th scope="col"><button type="button">{{ head }}</button></th>{% endfor %}
+</tr></thead>
 <tbody>
 {% for row in rows %}
 <tr>
 {% for field, value, text, style in row %}
-<td data-field="{{ field }}" data-value="{{ value }}" class="{{ style }}">{{ text }}</td>
+<td data-label="{{ heads[loop.index0] }}" data-field="{{ field }}"
+ data-value="{{ value }}" class="{{ style }}">{{ text }}</td>
 {% endfor %}
 </tr>
 {% endfor %}
@@ -59,6 +62,10 @@ def render(result: LayerLosses) -> str:
         r=result,
         heads=heads,
         rows=[_row(one, bool(result.board)) for one in result.worst_first()],
+        key=[
+            ("against the original", "series-0"),
+            *([("board against host", "series-1")] if result.board else []),
+        ],
         chart=Markup(responsive(lambda width: decibels(result.layers, width))),
     )
 
