@@ -20,6 +20,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from device_agent.errors import ArmletError
 from sdk import __version__
@@ -73,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _complete(parser)
     try:
         arguments = parser.parse_args(given)
+        if not as_json and find_spec("rich") is None:  # said before the work is done, not after it
+            raise ModuleNotFoundError("rich", name="rich")
         return int(arguments.run(arguments) or 0)
     except ArmletError as error:
         return _fail(error, as_json)

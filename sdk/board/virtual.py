@@ -18,7 +18,6 @@ mount namespace, so that nothing is left behind, whether the board is stopped or
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -42,6 +41,7 @@ from sdk.errors import BoardError, DataError
 from sdk.tools.progress import Progress
 from sdk.tools.shown import Shown
 from sdk.tools.system.folders import data_folder
+from sdk.tools.system.locks import lock
 
 HOST = "127.0.0.1"
 USER = userland.USER
@@ -367,7 +367,7 @@ class VirtualBoard:
     def _locked(self) -> Iterator[None]:
         userland.make_folder(self.folder)
         with open(self.folder / "lock", "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock(file.fileno())
             yield
 
 

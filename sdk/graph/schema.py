@@ -23,7 +23,7 @@ def schema_classes() -> Any:
             "the TFLite schema is not installed",
             expected="the package ai-edge-litert on the host",
             found=str(error),
-            hint="Install the host extra: pip install 'armlet[host]'.",
+            hint="Install it with: pip install 'armlet[deploy]'.",
         ) from error
     return schema_py_generated
 

@@ -6,18 +6,20 @@ from sdk.errors import ArmletError
 
 #: Top-level module -> the extra that installs it.
 EXTRA_OF = {
-    "ai_edge_litert": "host",
-    "argcomplete": "host",
-    "flatbuffers": "host",
-    "jinja2": "host",
+    "ai_edge_litert": "deploy",
+    "argcomplete": "deploy",
+    "flatbuffers": "deploy",
+    "jinja2": "deploy",
     "optuna": "host",
     "pandas": "frames",
-    "paramiko": "host",
-    "PIL": "host",
-    "rich": "host",
+    "pycocotools": "deploy",
+    "paramiko": "deploy",
+    "PIL": "deploy",
+    "rich": "deploy",
     "sklearn": "demo",
     "tensorflow": "host",
-    "tomli": "host",
+    "tf_keras": "host",
+    "tomli": "deploy",
     "ziglang": "host",
 }
 

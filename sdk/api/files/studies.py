@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 from sdk.errors import DataError
+from sdk.tools.system.locks import lock
 
 # Trials at random before the sampler has something to learn from; the start is known by then.
 STARTUP_TRIALS = 6
@@ -103,7 +103,7 @@ def _alone(storage: str | None) -> Iterator[None]:
     folder = os.open(os.path.dirname(os.path.abspath(file)), os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # file systems that lock no folders
-            fcntl.flock(folder, fcntl.LOCK_EX)
+            lock(folder)
         yield
     finally:
         os.close(folder)

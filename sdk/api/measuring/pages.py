@@ -19,7 +19,7 @@ def write_page(result: Evaluation | LayerLosses, path: PathLike) -> None:
         raise ReportError(
             "HTML reports need Jinja2",
             found=str(error),
-            hint="Install the host extra: pip install 'armlet[host]'.",
+            hint="Install it with: pip install 'armlet[deploy]'.",
         ) from error
     page = layers.render(result) if isinstance(result, LayerLosses) else evaluated.render(result)
     write_file(Path(path), page.encode())

@@ -119,7 +119,7 @@ def write_html(result: Kept, path: PathLike) -> None:
         raise ReportError(
             "HTML reports need Jinja2",
             found=str(error),
-            hint="Install the host extra: pip install 'armlet[host]'.",
+            hint="Install it with: pip install 'armlet[deploy]'.",
         ) from error
     if isinstance(result, SizeRun):
         raise DataError("a table of sizes has no page", expected="a run, or a suite that was measured")

@@ -12,7 +12,6 @@ emulator is needed for it and it takes seconds; the few files that packages' scr
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -29,6 +28,7 @@ from sdk.board.emulation.tools import QEMU, require, which
 from sdk.errors import BoardError
 from sdk.tools.progress import Progress
 from sdk.tools.system import folders
+from sdk.tools.system.locks import lock
 
 _MERGED_USR = Path("/usr/share/mmdebstrap/hooks/merged-usr")
 
@@ -317,10 +317,10 @@ def prefix(
 def _locked(path: Path) -> Iterator[None]:
     """One process at a time builds or unpacks ``path``."""
     make_folder(path.parent)
-    lock = path.with_name(f"{path.name}.lock")
-    with open(lock, "w") as file:
-        give_to_user(lock)
-        fcntl.flock(file, fcntl.LOCK_EX)
+    held = path.with_name(f"{path.name}.lock")
+    with open(held, "w") as file:
+        give_to_user(held)
+        lock(file.fileno())
         yield
 
 

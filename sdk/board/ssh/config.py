@@ -8,10 +8,10 @@ neither the program nor a file of the user's, ssh's defaults hold; a file that n
 
 from __future__ import annotations
 
+import getpass
 import glob
 import hashlib
 import os
-import pwd
 import re
 import shutil
 import socket
@@ -220,7 +220,11 @@ def _in_our_home(file: str) -> str:
 
 def _home_of_the_list() -> str:
     try:
+        import pwd
+
         return pwd.getpwuid(os.getuid()).pw_dir.rstrip("/")
+    except ModuleNotFoundError:  # no POSIX: there is no list of users
+        return os.path.expanduser("~").rstrip("/\\")
     except KeyError:
         return ""
 
@@ -236,7 +240,11 @@ def _tokens(host: str, options: HostOptions, jump: str | None) -> dict[str, str]
     port, through = str(options.port), jump or ""
     whole = f"{here}{options.hostname}{port}{user}{through}"
     try:
+        import pwd
+
         local_user = pwd.getpwuid(os.getuid()).pw_name
+    except ModuleNotFoundError:  # no POSIX
+        local_user = getpass.getuser()
     except KeyError:
         local_user = str(os.getuid())
     return {

@@ -9,7 +9,6 @@ is settled, and the next rollout of the same begins again. A line that was cut b
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -24,6 +23,7 @@ from device_agent.record.named_kinds import RawText
 from device_agent.record.schema import parse_json, read, record, write
 from sdk.errors import ArmletError, RolloutError
 from sdk.tools.system.folders import data_folder
+from sdk.tools.system.locks import lock
 
 SCHEMA = "armlet.rollout/1"
 MAX_BYTES = 64 << 20
@@ -77,7 +77,7 @@ class Journal:
         self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock(self._lock, wait=False)
             except BlockingIOError:
                 holder = re.sub(r"\D", "", os.pread(self._lock, 16, 0).decode("ascii", "replace"))
                 raise RolloutError(

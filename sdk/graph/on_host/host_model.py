@@ -153,6 +153,12 @@ class HostModel:
         answer: dict[str, Any] = json.loads(line)
         if "refused" in answer:
             said = visible(str(answer["refused"]), most=300)
+            if "No module named 'ai_edge_litert'" in said:
+                raise ModelError(
+                    "the host has no TFLite runtime to answer with",
+                    expected="the package ai-edge-litert",
+                    hint="Install it with: pip install 'armlet[deploy]'.",
+                )
             raise ModelError("the TFLite interpreter refuses the model", found=said, hint=hint_for(said))
         return answer
 
