@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from benchmarks.compression import cifar, data_free, imagenet, lenet
+from benchmarks.compression import cifar, data_free, imagenet, lenet, promised_loss
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ CASES: Mapping[str, Case] = {
     "cifar_mobilenet_v1_16": _cifar(
         "MobileNet V1 0.5 with a stride less on CIFAR-10", "mobilenet_v1_16", epochs=12, sparsity=0.92
     ),
+    "promised_loss": Case(promised_loss, "is a loss that was promised kept on images that nothing saw?"),
     "data_free_mobilenet_v1_0.25": _data_free("MobileNet V1 0.25", "tf", 0.3, 128, 500),
     "data_free_mobilenet_v1": _data_free("MobileNet V1 1.0", "tf", 0.5, 64, 250),
     "data_free_mobilenet_v2": _data_free("MobileNet V2 1.0", "torch", 0.5, 64, 250),

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Sequence
 
 import numpy as np
@@ -163,10 +164,34 @@ def difference_interval(first: np.ndarray, second: np.ndarray, confidence: float
     return Interval(value, value - half, value + half)
 
 
+#: Beside what was counted, so many more of the worst kind: where nothing was lost on n images, a loss of 3.7 / n is not
+#: seen in one case of forty, as Poisson's distribution has it.
+_UNSEEN = 1.4
+
+
+def paired_interval(losses: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
+    """The mean of what each of n samples lost, (n,) of -1 to 1, n from 1, and an interval for it.
+
+    A loss is what a sample counted before less what it counts after, so that what is equal in both cancels. Student's
+    interval of counts that are rare is too narrow, of none it is nothing: each end is that of a few more losses, or gains.
+    """
+    values = np.asarray(losses, np.float64)
+    count, total, squares = len(values), float(np.sum(values)), float(np.sum(np.square(values)))
+    t = t_quantile(confidence, max(1, count - 1))
+
+    def end(sign: float) -> float:
+        mean = (sign * total + _UNSEEN) / (count + _UNSEEN)
+        spread_ = max(0.0, squares + _UNSEEN - (count + _UNSEEN) * mean**2)
+        return sign * min(1.0, mean + t * math.sqrt(spread_) / (count + _UNSEEN))
+
+    return Interval(total / count, end(-1.0), end(1.0))
+
+
 #: Degrees of freedom beyond which Student's distribution is as good as normal.
 MOST_FREEDOM = 1000
 
 
+@lru_cache(maxsize=256)
 def t_quantile(confidence: float, freedom: int) -> float:
     """How many standard errors to each side hold ``confidence`` of Student's distribution.
 

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from device_agent.record.intervals import Interval
 from device_agent.record.usage import Usage
 from sdk.compress.weights.left_alone import Reach
 from sdk.deploy.agent.answers import Prepared, SlotAnswer
@@ -125,6 +126,8 @@ class Compressed(Shown):
     accuracy: Accuracy | None
     statement: str = ""
     target_met: bool = True
+    lost: Interval | None = None  # points, with 95 % confidence, on so many images that nothing was learned from
+    images: int = 0
     why: str = ""  # this effort, where the user left it open
     curve: tuple[dict[str, Any], ...] = ()
     block: int = 1  # output channels of 1x1 convolutions that were pruned together
@@ -162,6 +165,7 @@ class Compressed(Shown):
             "clusters": self.clusters,
             "statement": self.statement,
             "target_met": self.target_met,
+            "points_lost": None if self.lost is None else {**asdict(self.lost), "images": self.images},
             "curve": list(self.curve),
             "block": self.block,
             "int8": self.int8,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from device_agent.package import reader as package_format
+from device_agent.record.intervals import Interval
 from device_agent.record.preprocess import Preprocess
 from device_agent.record.usage import Usage
 from sdk.api.compress_request import Compress
@@ -25,6 +26,8 @@ from sdk.board.description.records import Board
 from sdk.compress.board_form import specialise
 from sdk.compress.board_form.mirror import flip_inside
 from sdk.compress.recipes import targets
+from sdk.compress.recipes.check import points_lost
+from sdk.compress.recipes.parts import unseen
 from sdk.compress.recipes.recipe import Recipe, learned_from, to_int8
 from sdk.compress.recipes.recipe import apply as apply_recipe
 from sdk.compress.rewrite.fuse import fuse
@@ -108,11 +111,12 @@ def compress(
     on = work.check if work.check is not None else _unseen(work.learn, made.recipe)
     if on is None and work.learn is not None:
         made = _without_a_check(made, len(work.learn), request)
-    if made.recipe.effort == "none" and on is not None:
+    if made.recipe.effort == "none" and on is not None and made.lost is None:
         compressed = package_format.unpack(package).tflite
-        accuracy = check_accuracy(work.original, compressed, on, progress=progress)
+        accuracy, lost = check_accuracy(work.original, compressed, on, progress=progress)
+        made = replace(made, images=len(on), lost=lost)
         if request.int8 and request.max_loss is not None:
-            made = replace(made, target_met=accuracy.points_lost <= request.max_loss)
+            made = replace(made, target_met=lost.high <= request.max_loss)
     written = Path(output) if made.target_met else beside(output)
     write_file(written, package)
     if kept is not None:
@@ -304,6 +308,8 @@ def _told(made: targets.TargetResult, special: specialise.Specialised | None) ->
         "clusters": made.recipe.clusters,
         "statement": made.statement,
         "target_met": made.target_met,
+        "lost": made.lost,
+        "images": made.images,
         "block": made.recipe.block,
         "int8": made.recipe.int8,
         "form": "" if special is None else special.form,
@@ -313,6 +319,7 @@ def _told(made: targets.TargetResult, special: specialise.Specialised | None) ->
                 "package_bytes": point.package_bytes,
                 "accuracy_percent": point.accuracy_percent,
                 "agreement_percent": point.agreement_percent,
+                "points_lost_at_most": None if point.lost is None else point.lost.high,
                 "recipe": point.recipe.to_json(),
             }
             for point in made.curve
@@ -404,14 +411,13 @@ def _block(graph: Graph, board: Board | None, effort: str, sparsity: float | Non
 
 
 def _unseen(learn: Dataset | None, recipe: Recipe) -> Dataset | None:
-    """Of the images that were learned from, some that the recipe did not use, to check on; all where it used none.
+    """Of the images to learn from, all that the recipe did not use, to check on.
 
     None where it used all: what was learned from is no test.
     """
     if learn is None or not recipe.int8:
         return learn
-    rest = np.setdiff1d(learn.indices, learned_from(learn, recipe).indices)
-    return replace(learn, indices=rest).take(targets.SAMPLES) if rest.size else None
+    return unseen(learn, learned_from(learn, recipe))
 
 
 def _without_a_check(made: targets.TargetResult, images: int, request: Compress) -> targets.TargetResult:
@@ -445,12 +451,14 @@ def _macs(graph: Graph) -> int:
 
 def check_accuracy(
     original: bytes, compressed: bytes, dataset: Dataset, *, progress: Progress = silent
-) -> Accuracy:
-    """Top-1 of two ``.tflite`` models on the host. Without labels, the original's answers count as right."""
+) -> tuple[Accuracy, Interval]:
+    """Top-1 of two ``.tflite`` models on the host, and the points lost. Without labels, the original's answers count as
+    right."""
     images = dataset.images()
     count = len(images)
     before = top1(predict(original, images, progress=lambda i, n: progress("check the original", i, n)))
     after = top1(predict(compressed, images, progress=lambda i, n: progress("check the compressed", i, n)))
     right = before if dataset.labels is None else dataset.labels
     what = dataset.name if dataset.labels is not None else f"{dataset.name}, agreement with the original"
-    return Accuracy(what, count, int(np.sum(before == right)), int(np.sum(after == right)))
+    accuracy = Accuracy(what, count, int(np.sum(before == right)), int(np.sum(after == right)))
+    return accuracy, points_lost((before == right).astype(np.float64) - (after == right))

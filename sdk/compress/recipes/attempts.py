@@ -11,9 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from device_agent.record.intervals import Interval
 from sdk.compress.recipes.check import Checker
 from sdk.compress.recipes.overall_progress import Journey
-from sdk.compress.recipes.recipe import LayerRecipe, Recipe, Workshop, apply, split, train
+from sdk.compress.recipes.parts import (
+    HOLD_OUT,
+    SMALLEST_CHECK,
+    Parts,
+    carrying,
+    checked_parts,
+    parts_of,
+)
+from sdk.compress.recipes.recipe import LayerRecipe, Recipe, Workshop, apply, train
 from sdk.compress.solve.ranks import factorised, with_data, without_data
 from sdk.compress.train.schedule import Tuning
 from sdk.compress.train.student import State
@@ -26,8 +35,8 @@ from sdk.tools.progress import Progress
 if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
 
-HOLD_OUT = 5  # every fifth sample is kept from calibration, to check on
-SMALLEST_CHECK = 20  # samples; with fewer nothing is held out
+CANDIDATES = 3  # attempts whose graphs are kept, to be confirmed, beside those that are surest to be
+SURE = 0.65  # of a half interval, which are 1.96 standard errors: the nine of ten of `Attempts.sure`
 EPOCH_CHECK = 256  # samples that a training is watched on
 
 
@@ -105,6 +114,7 @@ class Point:
     accuracy_percent: float | None = None  # top-1 by the labels
     agreement_percent: float | None = None  # same answer as the original
     divergence_nats: float | None = None  # of the answers from the original's
+    lost: Interval | None = None  # points of top-1, or of agreement without labels
 
 
 class Watch:
@@ -121,11 +131,6 @@ class Watch:
 
     def epoch(self, epochs: int, nats: Callable[[], float]) -> None:
         """So many epochs are over, and ``nats()`` measures the divergence of now."""
-
-
-def held_out(samples: int, check: Dataset | None) -> int:
-    """Every how many-th of the samples is kept back to check on; 0 where others are there for it, or too few."""
-    return HOLD_OUT if check is None and samples // HOLD_OUT >= SMALLEST_CHECK else 0
 
 
 class Attempts:
@@ -147,28 +152,20 @@ class Attempts:
         self.graph, self.wanted, self.effort, self.journey = graph, wanted, effort, journey
         self.curve: list[Point] = []
         self.best: tuple[Graph, Point] | None = None
+        self.kept: list[tuple[Graph, Point]] = []  # the best, and the one that loses least
         self._longest = 0.0
         self._workshop: Workshop | None = None
         self._low: Graph | None = None
         self._original_bytes: int | None = None
-        count, hold_out, apart = 0, 0, None
-        self.dataset = dataset
-        if effort == "none":
-            # Nothing is learned, so that all images are there to check on; without a limit nobody asks.
-            measured = wanted.max_loss is not None or wanted.study is not None
-            used = (check or (dataset.take(samples) if dataset is not None else None)) if measured else None
-        else:
-            assert dataset is not None
-            count = min(samples, len(dataset))
-            hold_out = held_out(count, check)
-            self.dataset, apart = split(dataset, count, hold_out)
-            used = check if check is not None else apart
-        self.checker = None if used is None else Checker(graph, used, journey, bool(hold_out))
+        self.parts = _parts(dataset, check, effort, wanted, samples)
+        self.dataset = self.parts.learn if effort != "none" else dataset
+        used, kept_back = self.parts.choosing, effort != "none" and check is None
+        self.checker = None if used is None else Checker(graph, used, journey, kept_back)
         self.base = Recipe(
             scope=wanted.scope,
             effort=effort,
-            samples=count,
-            hold_out=hold_out,
+            samples=self.parts.samples,
+            hold_out=self.parts.hold_out,
             seed=wanted.seed,
             data_sha256=self.dataset.digest() if effort != "none" and self.dataset is not None else "",
             epochs=wanted.epochs if effort == "train" else 0,
@@ -178,12 +175,6 @@ class Attempts:
             equalise=wanted.equalise and effort == "none",
             made_up=wanted.made_up if effort == "none" else "",
         )
-        if wanted.max_loss is not None and self.checker is None:
-            raise DataError(
-                "too few images to measure a loss on",
-                expected=f"at least {HOLD_OUT * SMALLEST_CHECK} images",
-                found=str(count),
-            )
 
     @property
     def low(self) -> Graph:
@@ -209,13 +200,21 @@ class Attempts:
             checked.accuracy_percent if checked else None,
             checked.agreement_percent if checked else None,
             checked.divergence_nats if checked else None,
+            checked.lost if checked else None,
         )
-        self.curve.append(point)
-        if self.best is None or self.rank(point) < self.rank(self.best[1]):
-            self.best = (made, point)
+        self.keep(made, point)
         if left is not None:
             self._longest = max(self._longest, started - left())
         return point
+
+    def keep(self, made: Graph, point: Point) -> None:
+        """Puts an attempt on the curve, and its graph among those that are kept where it belongs there."""
+        self.curve.append(point)
+        ranked = sorted([*self.kept, (made, point)], key=lambda one: self.rank(one[1]))
+        least = min(ranked, key=lambda one: self.upper(one[1]) or 0.0)
+        sure = next((one for one in ranked if self.sure(one[1])), least)
+        self.best = ranked[0]
+        self.kept = [one for n, one in enumerate(ranked) if n < CANDIDATES or one is least or one is sure]
 
     def _size(self, made: Graph, recipe: Recipe) -> int:
         """Bytes of the package, as it will be written."""
@@ -253,18 +252,30 @@ class Attempts:
         few = Checker(self.graph, self.checker.dataset.take(EPOCH_CHECK))
         return few(graph).divergence_nats
 
-    def loss(self, point: Point) -> float | None:
-        """Points lost, or None where nothing was checked."""
-        if self.checker is None or point.agreement_percent is None:
-            return None
-        return self.checker.loss(point.accuracy_percent, point.agreement_percent)
+    @property
+    def only_one(self) -> bool:
+        """Whether the images are too few to choose between attempts that are to keep a limit of the loss."""
+        return self.wanted.max_loss is not None and self.parts.confirming is None
+
+    def upper(self, point: Point) -> float | None:
+        """Points that are lost at most, the upper end of the interval; None where nothing was checked."""
+        return None if point.lost is None else point.lost.high
+
+    def sure(self, point: Point) -> bool:
+        """Whether the images that confirm will most likely confirm the limit of the loss: nine times of ten."""
+        limit, lost = self.wanted.max_loss, point.lost
+        if limit is None or lost is None or self.parts.confirming is None or self.parts.choosing is None:
+            return True
+        here = lost.high - lost.value
+        there = here * (len(self.parts.choosing) / len(self.parts.confirming)) ** 0.5
+        return lost.value + there + SURE * (here**2 + there**2) ** 0.5 <= limit
 
     def misses(self, point: Point) -> float:
         """How far a point is from what was asked: percent of the size, and points of loss. Zero where it is met."""
         missed = 0.0
         if self.wanted.target_bytes is not None:
             missed += max(100 * (point.package_bytes / self.wanted.target_bytes - 1), 0.0)
-        lost = self.loss(point)
+        lost = self.upper(point)
         if self.wanted.max_loss is not None and lost is not None:
             missed += max(lost - self.wanted.max_loss, 0.0)
         return missed
@@ -292,7 +303,8 @@ class Attempts:
         if nats is None:
             nats = -float(point.package_bytes)  # nothing is known but that less was taken away
         if self.wanted.max_loss is None and self.wanted.target_bytes is not None:
-            return self.misses(point), self.loss(point) or 0.0, nats, point.package_bytes
+            lost = 0.0 if point.lost is None else point.lost.value
+            return self.misses(point), lost, nats, point.package_bytes
         return self.misses(point), point.package_bytes, nats
 
     def score(self, point: Point) -> float:
@@ -313,13 +325,25 @@ class Attempts:
         left = self.wanted.seconds_left
         return left is None or not self.curve or left() >= self._longest
 
-    def statement(self, point: Point) -> str:
-        """In words, how accuracy was checked."""
-        if self.checker is not None and point.agreement_percent is not None:
-            return self.checker.statement(point.accuracy_percent, point.agreement_percent)
-        if self.effort == "none":
-            return "accuracy was not checked: no data were given"
-        return "accuracy was not checked: there were too few images to keep some back for it"
+
+def _parts(
+    dataset: Dataset | None, check: Dataset | None, effort: str, wanted: Settings, samples: int
+) -> Parts:
+    """The images of these attempts. Without a limit or a search nobody asks what a network lost that nothing taught."""
+    limited = wanted.max_loss is not None or wanted.study is not None
+    compared = limited or wanted.target_bytes is not None
+    if effort == "none":
+        parts = checked_parts((check or dataset) if limited else None, compared=compared)
+    else:
+        assert dataset is not None
+        parts = parts_of(dataset, samples, check, compared=compared)
+    if wanted.max_loss is not None and parts.choosing is None:
+        raise DataError(
+            "too few images to measure a loss on",
+            expected=f"at least {HOLD_OUT * SMALLEST_CHECK} images",
+            found="none" if dataset is None else str(len(dataset)),
+        )
+    return parts if wanted.max_loss is None else carrying(parts, wanted.max_loss)
 
 
 def key_of(recipe: Recipe) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
 
 MAX_RUNS = 5  # attempts of one search
+LIMITED_RUNS = 7  # of a calibration that keeps a limit of the loss
 SIZED_RUNS = 9  # of a calibration toward a size, which is hit within 3 %
 UNTAUGHT_RUNS = 14  # attempts without data, which take seconds
 TIMED_STEPS = 4  # of training, to know how many epochs a time budget allows

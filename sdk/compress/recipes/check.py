@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from device_agent.record.intervals import Interval, paired_interval
 from sdk.graph.execute import Executor
 from sdk.graph.records import Graph
 from sdk.tools.progress import Progress, silent
@@ -15,18 +16,20 @@ from sdk.tools.progress import Progress, silent
 if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
 
-CHECK_BATCH = 32
-WATCHED_BATCHES = 8  # of a check that may be ended early, so that its mean is no accident
+LEAST_BATCH, MOST_BATCH, BATCH_VALUES = 32, 256, 1 << 20  # images at once; together they have about so many values
+WATCHED_IMAGES = 256  # of a check that may be ended early, so that its mean is no accident
 
 
 @dataclass(frozen=True)
 class Checked:
     """One check. ``accuracy_percent`` is None without labels; ``divergence_nats`` is the mean of the Kullback-Leibler
-    divergence of the answers from the original's, which tells networks apart that are right equally often."""
+    divergence of the answers from the original's, which tells networks apart that are right equally often. ``lost`` are
+    points of top-1, or of agreement without labels, and their 95 % interval."""
 
     accuracy_percent: float | None
     agreement_percent: float
     divergence_nats: float
+    lost: Interval
 
 
 class Checker:
@@ -55,39 +58,46 @@ class Checker:
             answers.append(scores.argmax(axis=1))
             nats.append(divergence(self.scores[done : done + len(scores)], scores))
             done += len(scores)
-            if number % WATCHED_BATCHES == 0:
+            if done % WATCHED_IMAGES == 0:
                 watch(number, float(np.concatenate(nats).mean()))
         answered = np.concatenate(answers)
         labels = self.dataset.labels
+        right = self.original if labels is None else labels
+        losses = (self.original == right).astype(np.float64) - (answered == right)
         return Checked(
             None if labels is None else _percent(answered == labels),
             _percent(answered == self.original),
             float(np.concatenate(nats).mean()),
+            points_lost(losses),
         )
 
-    def loss(self, accuracy_percent: float | None, agreement_percent: float) -> float:
-        """Points lost: of top-1 by the labels where there are some, else of agreement."""
-        if self.accuracy is not None and accuracy_percent is not None:
-            return self.accuracy - accuracy_percent
-        return 100.0 - agreement_percent
-
-    def statement(self, accuracy_percent: float | None, agreement_percent: float) -> str:
-        """In words, what was measured on what."""
+    def statement(self, checked: Checked, verb: str = "checked") -> str:
+        """In words, what was measured on what, and how sure the loss is."""
         kept = "kept back for it" if self.held_out else "of their own"
-        where = f"on {len(self.dataset)} images of {self.dataset.name} {kept}"
-        agreement = f"{agreement_percent:.2f} % of the answers are the original's"
-        if self.accuracy is None or accuracy_percent is None:
-            return f"checked {where}, which have no labels: {agreement}"
-        return f"checked {where}: top-1 {self.accuracy:.2f} % -> {accuracy_percent:.2f} %; {agreement}"
+        where = f"{verb} on {len(self.dataset):,} images of {self.dataset.name} {kept}"
+        agreement = f"{checked.agreement_percent:.2f} % of the answers are the original's"
+        lost = f"{checked.lost.value:.2f} points lost, at most {checked.lost.high:.2f} with 95 % confidence"
+        if self.accuracy is None or checked.accuracy_percent is None:
+            return f"{where}, which have no labels: {agreement}; {lost}"
+        share = f"top-1 {self.accuracy:.2f} % -> {checked.accuracy_percent:.2f} %"
+        return f"{where}: {share}; {agreement}; {lost}"
 
     def _scores(self, graph: Graph) -> Any:
         executor = Executor(graph)
         done = 0
-        for images, _ in self.dataset.batches(CHECK_BATCH):
+        fitting = BATCH_VALUES // int(np.prod(self.dataset.input_shape))
+        batch = 1 << (min(max(fitting, LEAST_BATCH), MOST_BATCH).bit_length() - 1)
+        for images, _ in self.dataset.batches(batch):
             self.report("check", done, len(self.dataset))
             yield np.asarray(executor(images, wanted=executor.scores)).reshape(len(images), -1)
             done += len(images)
         self.report("check", done, done)
+
+
+def points_lost(losses: np.ndarray) -> Interval:
+    """What each of n images lost, (n,) of -1 to 1 -> the loss in points, and its 95 % interval."""
+    lost = paired_interval(losses)
+    return Interval(100 * lost.value, 100 * lost.low, 100 * lost.high)
 
 
 def divergence(original: np.ndarray, other: np.ndarray) -> np.ndarray:

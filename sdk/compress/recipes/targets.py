@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdk.compress.recipes.attempts import HOLD_OUT, SMALLEST_CHECK, Attempts, Point, Settings, held_out
+from device_agent.record.intervals import Interval
+from sdk.compress.recipes.attempts import Attempts, Point, Settings
 from sdk.compress.recipes.budget import (
+    LIMITED_RUNS,
     MAX_RUNS,
     SIZED_RUNS,
     UNTAUGHT_RUNS,
@@ -25,8 +27,10 @@ from sdk.compress.recipes.budget import (
     stages,
 )
 from sdk.compress.recipes.check import Checker
+from sdk.compress.recipes.confirm import decided
 from sdk.compress.recipes.overall_progress import Journey
-from sdk.compress.recipes.recipe import EFFORTS, Recipe, apply, split, tuning
+from sdk.compress.recipes.parts import HOLD_OUT, SMALLEST_CHECK, held_out, to_learn_from, unseen
+from sdk.compress.recipes.recipe import EFFORTS, Recipe, apply, learned_from, split, tuning
 from sdk.compress.recipes.search import search
 from sdk.compress.rewrite.dead_channels import drop_dead_channels
 from sdk.compress.solve.calibrate import with_biases
@@ -53,6 +57,7 @@ TRAINED_SPARSITY = 0.8  # where nothing else is asked
 SEARCHED_LOSS = 1.0  # points, of a study where nothing else is asked
 SIZE_TOLERANCE = 0.97  # a package of this share of the target size is near enough
 NO_PRICE_BETWEEN = 0.002  # logarithm of the ratio of two prices that lead to either side of a size
+CAREFUL = 0.25  # of the usual knob, where a single attempt is to keep a limit of the loss
 # The knob without data, 0 ... 1: sparsity 0 ... 0.98 and 256 ... 14 centroids, the default among them.
 MAX_SPARSITY, MOST_BITS, BITS_SPAN = 0.98, 8.0, 4.2
 USUAL_HARDNESS = 0.7 / MAX_SPARSITY
@@ -72,6 +77,8 @@ class TargetResult:
     curve: tuple[Point, ...]
     statement: str
     target_met: bool = True
+    lost: Interval | None = None  # points, on ``images`` that nothing was learned from; None: nothing was checked
+    images: int = 0
 
 
 def compress(
@@ -109,7 +116,7 @@ def compress(
         )
     if wanted.study is not None and wanted.target_bytes is None and wanted.max_loss is None:
         wanted = replace(wanted, max_loss=SEARCHED_LOSS)
-    samples = wanted.samples or (len(dataset) if effort == "train" and dataset is not None else SAMPLES)
+    samples = wanted.samples or _usual_samples(dataset, effort, wanted, check)
     to_check = len(check) if check is not None else samples // HOLD_OUT
     journey = Journey(
         report, stages(effort, wanted), spent(wanted), shares(effort, wanted.epochs * samples, to_check)
@@ -118,14 +125,22 @@ def compress(
     walk: Callable[[Attempts], None] = {"none": _prune_more, "calibrate": _price_bits, "train": _keep_less}[
         effort
     ]
-    if wanted.study is None:
+    if wanted.study is None or attempts.only_one:
         walk(attempts)
     else:
         search(attempts, walk)
-    assert attempts.best is not None
-    made, point = attempts.best
-    met = attempts.misses(point) == 0
-    return TargetResult(made, point.recipe, tuple(attempts.curve), attempts.statement(point), met)
+    found = decided(attempts)
+    recipe, curve = found.point.recipe, tuple(attempts.curve)
+    return TargetResult(found.graph, recipe, curve, found.statement, found.met, found.lost, found.images)
+
+
+def _usual_samples(dataset: Dataset | None, effort: str, wanted: Settings, check: Dataset | None) -> int:
+    """Images to learn from where the user leaves it open."""
+    if dataset is None:
+        return SAMPLES
+    if effort == "train":
+        return len(dataset)
+    return to_learn_from(dataset, SAMPLES) if wanted.max_loss is not None and check is None else SAMPLES
 
 
 def replay(
@@ -141,14 +156,14 @@ def replay(
     made = apply(graph, recipe, report, dataset)
     used = check
     if used is None and dataset is not None and recipe.effort != "none":
-        used = split(dataset, recipe.samples, recipe.hold_out)[1]
+        used = unseen(dataset, learned_from(dataset, recipe))
     if used is None:
         why = "no data were given" if dataset is None else "the recipe kept no images back for it"
         return TargetResult(made, recipe, (), f"accuracy was not checked: {why}")
     checker = Checker(graph, used, report, held_out=check is None)
     checked = checker(made)
-    statement = checker.statement(checked.accuracy_percent, checked.agreement_percent)
-    return TargetResult(made, recipe, (), f"a recipe was replayed, and {statement}")
+    statement = f"a recipe was replayed, and {checker.statement(checked)}"
+    return TargetResult(made, recipe, (), statement, lost=checked.lost, images=len(used))
 
 
 # ------------------------------------------------------------------------------------------- the knob without data
@@ -172,10 +187,13 @@ def _prune_more(attempts: Attempts) -> None:
         return replace(attempts.base, sparsity=sparsity, clusters=clusters)
 
     low, high, hardness = 0.0, 1.0, USUAL_HARDNESS
+    if attempts.only_one:
+        attempts.run(recipe(CAREFUL * USUAL_HARDNESS))
+        return
     while True:
         point = attempts.run(recipe(hardness))
         size, target = point.package_bytes, wanted.target_bytes
-        lost = attempts.loss(point) if wanted.max_loss is not None else None
+        lost = attempts.upper(point) if wanted.max_loss is not None else None
         if lost is not None and wanted.max_loss is not None and lost > wanted.max_loss:
             high = hardness
         elif wanted.max_loss is not None or (target is not None and size > target):
@@ -208,7 +226,9 @@ def _price_bits(attempts: Attempts) -> None:
     price: float | None = usual
     base = replace(attempts.base, sparsity=wanted.sparsity or 0.0, clusters=wanted.clusters or 0)
     tried: list[Point] = []
-    most = MAX_RUNS if wanted.target_bytes is None else SIZED_RUNS
+    most = LIMITED_RUNS if wanted.target_bytes is None else SIZED_RUNS
+    if attempts.only_one:
+        price, most = CAREFUL * usual, 1
     while price is not None and len(tried) < most and attempts.time_for_another():
         tried.append(attempts.run(replace(base, price=float(f"{price:.4g}"))))
         price = _next_price(tried, attempts, weights)
@@ -223,15 +243,19 @@ def _next_price(tried: list[Point], attempts: Attempts, weights: int) -> float |
         return _price_toward(tried, wanted.target_bytes, weights)
     if wanted.max_loss is None:
         return None
-    lost = {p.recipe.price: attempts.loss(p) or 0.0 for p in tried}
+    lost = {p.recipe.price: attempts.upper(p) or 0.0 for p in tried}
     good = [price for price, loss in lost.items() if loss <= wanted.max_loss]
     bad = [price for price, loss in lost.items() if loss > wanted.max_loss]
+    # A loss grows about as a price does.
     if not bad:
-        return 2 * max(good)
+        return max(good) * float(np.clip(0.5 * wanted.max_loss / max(lost[max(good)], 1e-9), 2, 8))
     if not good:
-        return min(bad) / 2
+        return min(bad) * float(np.clip(wanted.max_loss / lost[min(bad)], 1 / 16, 1 / 2))
     low, high = max(g for g in good if g < min(bad)) if min(good) < min(bad) else 0.0, min(bad)
-    return None if low == 0.0 or high / low < 1.3 else float(np.sqrt(low * high))
+    if low and high / low >= 1.3:
+        return float(np.sqrt(low * high))
+    # One that is surely confirmed belongs to them, or none may be.
+    return None if any(attempts.sure(p) for p in tried) else min(lost) / 2
 
 
 def _price_toward(tried: list[Point], target: int, weights: int) -> float | None:
@@ -326,8 +350,11 @@ def _kept_of_size(graph: Graph, base: Recipe, size: float) -> float:
 def _train_to_loss(attempts: Attempts, base: Recipe, limit: float) -> None:
     """Takes steps toward fewer weights while the loss allows it, toward more while it does not, and then halves."""
     kept, good, bad = FIRST_KEPT, 1.0, 0.0
+    if attempts.only_one:
+        attempts.run(replace(base, sparsity=1 - CAREFUL))
+        return
     while len(attempts.curve) < MAX_RUNS and attempts.time_for_another():
-        lost = attempts.loss(attempts.run(replace(base, sparsity=round(1 - kept, 4))))
+        lost = attempts.upper(attempts.run(replace(base, sparsity=round(1 - kept, 4))))
         if lost is not None and lost <= limit:
             good = kept
         else:
@@ -361,7 +388,10 @@ def _for_int8(
             found="a target size" if wanted.target_bytes is not None else f"effort {wanted.effort}",
             hint="Compress first with --save-tflite, then make that file int8: its zeros stay zeros.",
         )
-    samples = min(wanted.samples or INT8_SAMPLES, len(dataset))
+    most = len(dataset)
+    if wanted.max_loss is not None and check is None:
+        most = to_learn_from(dataset, most)
+    samples = min(wanted.samples or INT8_SAMPLES, most)
     hold_out = held_out(samples, check)
     recipe = Recipe(
         sparsity=wanted.sparsity or 0.0,

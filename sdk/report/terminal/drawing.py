@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from device_agent.record.intervals import Interval
 from device_agent.record.usage import Usage
 from device_agent.record.visible import visible
 from sdk.explain.run import Accuracy
@@ -82,16 +83,19 @@ def unpacked(result: Any) -> RenderableType:
 
 def compressed(result: Any) -> RenderableType:
     """Sizes by stage, and how the accuracy was checked."""
-    accuracy = (
-        _accuracy_line(result.accuracy) if result.accuracy else result.statement.removeprefix("accuracy was ")
-    )
+    accuracy = result.statement.removeprefix("accuracy was ")
+    if result.accuracy:
+        accuracy = f"{_accuracy_line(result.accuracy)}; {_loss(result.lost)}"
     parts: list[RenderableType] = []
     if len(result.curve) > 1:
-        table = _table("Tried", "package", "top-1", "answers like the original's")
+        table = _table("Tried", "package", "top-1", "answers like the original's", "points lost at most")
         for point in result.curve:
             shares = (point["accuracy_percent"], point["agreement_percent"])
+            most = point["points_lost_at_most"]
             table.add_row(
-                bytes_text(point["package_bytes"]), *("-" if s is None else f"{s:.2f} %" for s in shares)
+                bytes_text(point["package_bytes"]),
+                *("-" if s is None else f"{s:.2f} %" for s in shares),
+                "-" if most is None else f"{most:.2f}",
             )
         parts.append(table)
     if result.passes:
@@ -137,6 +141,10 @@ def _how(result: Any) -> str:
     if result.int8:
         parts.append("8-bit weights and values")
     return ", ".join(parts)
+
+
+def _loss(lost: Interval) -> str:
+    return f"{lost.value:.2f} points lost, at most {lost.high:.2f} with 95 % confidence"
 
 
 def _accuracy_line(accuracy: Accuracy) -> str:

@@ -11,6 +11,7 @@ from device_agent.record.intervals import (
     difference_interval,
     levels,
     mean_interval,
+    paired_interval,
     speedup_interval,
     spread,
     t_quantile,
@@ -228,3 +229,22 @@ def test_the_interval_of_one_loading_knows_that_neighbours_depend_on_each_other(
 
 def test_one_sample_has_an_interval_of_no_width():
     assert intervals.bootstrap_median_interval([0.5]) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize(("lost", "gained", "count"), [(0.05, 0.0, 60), (0.004, 0.002, 500), (0.03, 0.025, 3000)])
+def test_a_paired_loss_lies_in_its_interval(lost: float, gained: float, count: int) -> None:
+    rng = np.random.default_rng(0)
+    above = below = 0
+    for _ in range(1500):
+        drawn = rng.random(count)
+        found = paired_interval((drawn < lost).astype(float) - (drawn > 1 - gained))
+        above += found.high < lost - gained
+        below += found.low > lost - gained
+    assert max(above, below) < 0.03 * 1500
+
+
+def test_no_loss_on_few_images_is_no_promise_of_none() -> None:
+    assert paired_interval(np.zeros(40)).high == pytest.approx(0.09, abs=0.005)
+    assert 0.0003 < paired_interval(np.zeros(10_000)).high < 0.0004
+    assert paired_interval(np.ones(5)).high == 1.0
+    assert paired_interval(np.zeros(1)).value == 0.0

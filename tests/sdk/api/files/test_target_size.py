@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import sdk
+from device_agent.record.intervals import Interval
 from sdk.cli import main
 from sdk.compress.recipes import targets
 from sdk.compress.recipes.attempts import Attempts, Point, Settings
@@ -60,16 +61,13 @@ def test_a_target_that_is_met_ends_with_status_0(model: Path, tmp_path: Path) ->
 
 
 def point(size: int, accuracy: float, nats: float) -> Point:
-    return Point(Recipe(), size, accuracy_percent=accuracy, agreement_percent=accuracy, divergence_nats=nats)
+    lost = Interval(72.0 - accuracy, 72.0 - accuracy - 1, 72.0 - accuracy + 1)
+    return Point(Recipe(), size, None, accuracy, accuracy, nats, lost)
 
 
 def test_of_those_that_fit_the_one_with_the_best_metric_is_taken() -> None:
-    class Counts:
-        def loss(self, accuracy: float, agreement: float) -> float:
-            return 72.0 - accuracy
-
     attempts = Attempts.__new__(Attempts)
-    attempts.wanted, attempts.checker = Settings(target_bytes=80_000), Counts()  # type: ignore[assignment]
+    attempts.wanted = Settings(target_bytes=80_000)
     better, nearer = point(74_000, 70.00, 0.30), point(79_000, 65.83, 0.28)
     too_large = point(81_000, 71.50, 0.10)
     assert min([nearer, too_large, better], key=attempts.rank) is better

@@ -66,7 +66,7 @@ def test_prices_of_layers_are_relative_and_every_layer_has_one(graph: Graph) -> 
     assert {own.price for _, own in space.at(every).layers} == {1.0}
 
 
-@pytest.mark.parametrize(("effort", "limit", "trials"), [("none", 20.0, 5), ("calibrate", 25.0, 1)])
+@pytest.mark.parametrize(("effort", "limit", "trials"), [("none", 25.0, 5), ("calibrate", 30.0, 1)])
 def test_a_limit_of_the_loss_is_kept_in_no_more_bytes_than_before_and_the_recipe_replays_to_the_same_bytes(
     graph: Graph, dataset: Dataset, effort: str, limit: float, trials: int
 ) -> None:
@@ -151,17 +151,17 @@ def test_a_second_machine_goes_on_from_the_start_and_the_best_of_the_first(
     tmp_path: Path, graph: Graph, dataset: Dataset, kind: str
 ) -> None:
     storage = kind.format(tmp_path)
-    settings = {"effort": "none", "max_loss": 8.0}
+    settings = {"effort": "none", "max_loss": 25.0}
     first, _ = searched(graph, dataset, open_study(storage, "one"), trials=2, **settings)
     second, study = searched(graph, dataset, open_study(storage, "one"), trials=1, **settings)
     assert len(study.trials) == 4
     assert len(second.curve) <= 2  # no start of its own: the trial, and the best if another machine made that
-    best = min(first.curve, key=lambda p: p.package_bytes if p.agreement_percent >= 92 else 1e9)
+    best = min(first.curve, key=lambda p: p.package_bytes if p.lost.high <= 25 else 1e9)
     assert len(write_graph(second.graph)) > 0
     assert min(p.package_bytes for p in second.curve) <= best.package_bytes
     with pytest.raises(DataError, match=r"(?s)something else.*max_loss"):
-        searched(graph, dataset, open_study(storage, "one"), trials=1, effort="none", max_loss=2.0)
-    searched(graph, dataset, open_study(storage, "two"), trials=1, effort="none", max_loss=2.0)
+        searched(graph, dataset, open_study(storage, "one"), trials=1, effort="none", max_loss=12.0)
+    searched(graph, dataset, open_study(storage, "two"), trials=1, effort="none", max_loss=12.0)
 
 
 def test_a_trial_that_is_interrupted_is_no_result(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from device_agent.record.intervals import Interval
 from sdk.compress.recipes import targets
 from sdk.compress.recipes.attempts import Attempts, Point
 from sdk.compress.recipes.recipe import Recipe
@@ -47,10 +48,9 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, lost: Callable[[float], float]) ->
     def run(self: Attempts, recipe: Recipe, watch: object = None) -> Point:
         kept = 1 - recipe.sparsity
         tried.append(kept)
-        point = Point(recipe, int(100_000 * kept), None, 100 - lost(kept), 100.0, 0.0)
-        self.curve.append(point)
-        if self.best is None or self.rank(point) < self.rank(self.best[1]):
-            self.best = (self.graph, point)
+        points = Interval(lost(kept), lost(kept), lost(kept))
+        point = Point(recipe, int(100_000 * kept), None, 100 - lost(kept), 100.0, 0.0, points)
+        self.keep(self.graph, point)
         return point
 
     monkeypatch.setattr(Attempts, "run", run)
@@ -61,8 +61,8 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, lost: Callable[[float], float]) ->
 def test_the_least_weights_that_keep_a_loss_are_walked_to_and_then_bisected(
     graph: Graph, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tried = stand_in(monkeypatch, lambda kept: 0.0 if kept > 0.045 else 3.0)
-    result = compress(graph, dataset, Settings(effort="train", max_loss=1.0))
+    tried = stand_in(monkeypatch, lambda kept: 0.0 if kept > 0.045 else 30.0)
+    result = compress(graph, dataset, Settings(effort="train", max_loss=10.0))
     assert tried[:2] == pytest.approx([0.1, 0.1 / targets.KEPT_STEP], abs=1e-3)
     assert tried[2] < 0.045 < tried[3] < tried[1]
     assert result.target_met
@@ -73,8 +73,8 @@ def test_the_least_weights_that_keep_a_loss_are_walked_to_and_then_bisected(
 def test_where_a_tenth_of_the_weights_loses_too_much_more_of_them_stay(
     graph: Graph, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tried = stand_in(monkeypatch, lambda kept: 0.0 if kept > 0.3 else 3.0)
-    result = compress(graph, dataset, Settings(effort="train", max_loss=1.0))
+    tried = stand_in(monkeypatch, lambda kept: 0.0 if kept > 0.3 else 30.0)
+    result = compress(graph, dataset, Settings(effort="train", max_loss=10.0))
     assert tried[0] < tried[1] < tried[2]
     assert result.target_met
     assert 0.3 < 1 - result.recipe.sparsity < 0.45
@@ -84,8 +84,8 @@ def test_where_a_tenth_of_the_weights_loses_too_much_more_of_them_stay(
 def test_a_loss_that_no_training_keeps_is_said_to_be_missed(
     graph: Graph, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tried = stand_in(monkeypatch, lambda kept: 5.0)
-    result = compress(graph, dataset, Settings(effort="train", max_loss=1.0))
+    tried = stand_in(monkeypatch, lambda kept: 50.0)
+    result = compress(graph, dataset, Settings(effort="train", max_loss=10.0))
     assert not result.target_met
     assert len(tried) == targets.MAX_RUNS
 
