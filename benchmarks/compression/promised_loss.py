@@ -2,9 +2,9 @@
 
     python -m benchmarks.compression promised_loss --mnist mnist.npz --cifar cifar10.npz [--runs 20] [--work FOLDER]
 
-Each run draws some thousand training images and a limit by its seed, asks for that limit, and counts on the test set, from
-which nothing was drawn, what the package lost. LeNet-5 and MobileNet V1 0.5 for CIFAR-10 take turns. Their float networks
-stay in the work folder.
+Each run draws some thousand training images and a limit by its seed, asks for that limit, and counts on the test set,
+from which nothing was drawn, what the package lost. LeNet-5 and MobileNet V1 0.5 for CIFAR-10 take turns. Their float
+networks stay in the work folder.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     runs = [_run(networks[seed % len(networks)], seed) for seed in range(arguments.runs)]
     promised = [run for run in runs if run["promised"]]
     exceeded = [run for run in promised if run["test_points_lost"] > run["limit"]]
-    print(f"{len(promised)} of {len(runs)} runs promise their limit; {len(exceeded)} exceed it on the test set")
+    print(
+        f"{len(promised)} of {len(runs)} runs promise their limit; {len(exceeded)} exceed it on the test set"
+    )
     return {
         "runs": runs,
         "promised": len(promised),

@@ -126,7 +126,9 @@ class Compressed(Shown):
     accuracy: Accuracy | None
     statement: str = ""
     target_met: bool = True
-    lost: Interval | None = None  # points, with 95 % confidence, on so many images that nothing was learned from
+    lost: Interval | None = (
+        None  # points, with 95 % confidence, on so many images that nothing was learned from
+    )
     images: int = 0
     why: str = ""  # this effort, where the user left it open
     curve: tuple[dict[str, Any], ...] = ()

@@ -16,7 +16,11 @@ from sdk.tools.progress import Progress, silent
 if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
 
-LEAST_BATCH, MOST_BATCH, BATCH_VALUES = 32, 256, 1 << 20  # images at once; together they have about so many values
+LEAST_BATCH, MOST_BATCH, BATCH_VALUES = (
+    32,
+    256,
+    1 << 20,
+)  # images at once; together they have about so many values
 WATCHED_IMAGES = 256  # of a check that may be ended early, so that its mean is no accident
 
 

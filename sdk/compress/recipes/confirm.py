@@ -1,9 +1,9 @@
 """Which attempt is taken, and what is said of it: confirmed on images that no attempt saw.
 
-Composes like :mod:`sdk.compress.recipes.recipe`.  A limit of the loss holds for the upper end of a paired 95 % interval. Several attempts may be
-confirmed on the same images without growing luckier by their number: from the one that is surest to keep the limit toward smaller
-ones, in an order that other images decided, until one fails (fixed-sequence testing; Angelopoulos et al., "Learn then
-test", arXiv 2110.01052).
+Composes like :mod:`sdk.compress.recipes.recipe`.  A limit of the loss holds for the upper end of a paired 95 %
+interval. Several attempts may be confirmed on the same images without growing luckier by their number: from the one
+that is surest to keep the limit toward smaller ones, in an order that other images decided, until one fails
+(fixed-sequence testing; Angelopoulos et al., "Learn then test", arXiv 2110.01052).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def decided(attempts: Attempts) -> Verdict:
 def _sequence(
     attempts: Attempts, checker: Checker, limit: float
 ) -> tuple[tuple[Graph, Point], Checked, Checked | None]:
-    """The smallest attempt that is confirmed, and its check; else the one that loses least, its check, and that as failed."""
+    """The smallest attempt that is confirmed, its check, and None; else what loses least, and its check twice."""
 
     def upper(one: tuple[Graph, Point]) -> float:
         return attempts.upper(one[1]) or 0.0

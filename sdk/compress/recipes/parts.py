@@ -1,7 +1,7 @@
 """Which images a compression learns from, which it compares its attempts on, and which confirm what it promises.
 
-Composes like :mod:`sdk.compress.recipes.recipe`.  Of many attempts the best looks better than it is on the images that it was
-chosen on, so that a promise counts on others, which no attempt saw.
+Composes like :mod:`sdk.compress.recipes.recipe`.  Of many attempts the best looks better than it is on the images that
+it was chosen on, so that a promise counts on others, which no attempt saw.
 """
 
 from __future__ import annotations

@@ -77,7 +77,9 @@ class TargetResult:
     curve: tuple[Point, ...]
     statement: str
     target_met: bool = True
-    lost: Interval | None = None  # points, on ``images`` that nothing was learned from; None: nothing was checked
+    lost: Interval | None = (
+        None  # points, on ``images`` that nothing was learned from; None: nothing was checked
+    )
     images: int = 0
 
 

@@ -231,7 +231,9 @@ def test_one_sample_has_an_interval_of_no_width():
     assert intervals.bootstrap_median_interval([0.5]) == (0.5, 0.5)
 
 
-@pytest.mark.parametrize(("lost", "gained", "count"), [(0.05, 0.0, 60), (0.004, 0.002, 500), (0.03, 0.025, 3000)])
+@pytest.mark.parametrize(
+    ("lost", "gained", "count"), [(0.05, 0.0, 60), (0.004, 0.002, 500), (0.03, 0.025, 3000)]
+)
 def test_a_paired_loss_lies_in_its_interval(lost: float, gained: float, count: int) -> None:
     rng = np.random.default_rng(0)
     above = below = 0
