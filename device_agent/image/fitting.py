@@ -14,7 +14,7 @@ from device_agent.errors import DataError
 from device_agent.image.placement import Placement, fitted, placement_on
 from device_agent.record.preprocess import every_pixel, with_channels
 from device_agent.record.task import CROP
-from device_agent.record.usage import Usage
+from device_agent.record.usage import Usage, channels_come_first, picture_shape
 
 #: An image has at most this many pixels on a side.
 MAX_SIDE = 1 << 15
@@ -26,8 +26,9 @@ class ImageInput:
     def __init__(self, info: Any, usage: Usage) -> None:
         self.info = info
         self.usage = usage
-        #: Without the leading 1.
-        self.shape: tuple[int, ...] = info.shape[1:]
+        self._first = channels_come_first(info.shape)
+        #: Without the leading 1; of an image (height, width, channels), whichever order the model keeps.
+        self.shape: tuple[int, ...] = picture_shape(info.shape)
         self.is_image = len(self.shape) == 3
         if usage.flip and not self.is_image:
             raise DataError("only an image can be mirrored", found=f"an input of {_text(info.shape)}")
@@ -67,10 +68,10 @@ class ImageInput:
                 return lambda tensor: self._look_up(preprocess.ordered(image), tensor)
             real = preprocess(image)
             values = self.info.quantize(real) if self.info.is_quantized else np.rint(real)
-            return lambda tensor: np.copyto(tensor[0], values, casting="unsafe")
+            return lambda tensor: np.copyto(self._sample(tensor), values, casting="unsafe")
         if self.info.dtype == np.float32:
-            return lambda tensor: preprocess.into(image, tensor[0])
-        return lambda tensor: np.copyto(tensor[0], preprocess(image), casting="same_kind")
+            return lambda tensor: preprocess.into(image, self._sample(tensor))
+        return lambda tensor: np.copyto(self._sample(tensor), preprocess(image), casting="same_kind")
 
     def placement(self, row: Any, preprocessed: bool) -> Placement | None:
         """Where the input lies on the image ``row``; None for an input that is no image."""
@@ -108,10 +109,16 @@ class ImageInput:
         for channel in range(self.shape[2]):
             # mode="clip", though no pixel is out of range: without it numpy writes to a copy first.
             values = np.take(self._table[:, channel], image[..., channel], mode="clip")
-            tensor[0, ..., channel] = values
+            self._sample(tensor)[..., channel] = values
+
+    def _sample(self, tensor: Any) -> Any:
+        """The tensor's memory in the order of :attr:`shape`."""
+        return tensor[0].transpose(1, 2, 0) if self._first else tensor[0]
 
     def _as_it_is(self, row: Any) -> Callable[[Any], Any]:
         """The model's own input, mirrored where it must be, and checked as the runtime would."""
+        if self._first and row.shape == self.info.shape[1:]:
+            row = row.transpose(1, 2, 0)
         if row.shape != self.shape:
             hint = None
             if self.is_image and row.ndim in (2, 3):
@@ -125,7 +132,7 @@ class ImageInput:
         if self.is_image:
             row = row[self._flip]
         if row.dtype == self.info.dtype:
-            return lambda tensor: np.copyto(tensor[0], row)
+            return lambda tensor: np.copyto(self._sample(tensor), row)
         if row.dtype.kind != "f" or not (self.info.is_quantized or self.info.dtype.kind == "f"):
             raise DataError(
                 "the package does not say what a pixel becomes"
@@ -137,8 +144,8 @@ class ImageInput:
             )
         if self.info.is_quantized:
             quantized = self.info.quantize(row)
-            return lambda tensor: np.copyto(tensor[0], quantized)
-        return lambda tensor: np.copyto(tensor[0], row, casting="same_kind")
+            return lambda tensor: np.copyto(self._sample(tensor), quantized)
+        return lambda tensor: np.copyto(self._sample(tensor), row, casting="same_kind")
 
 
 def _text(shape: tuple[int, ...]) -> str:

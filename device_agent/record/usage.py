@@ -10,7 +10,8 @@ of which every part may be missing: then nothing is known of it. ``preprocess`` 
 :data:`device_agent.record.preprocess.PREPROCESS` or ``mean=...:scale=...``, in pixels 0 to 255; ``flip`` names the
 axes along which the image is mirrored before it enters the graph (``sdk.compress.board_form.mirror``); ``fit``, one
 of :data:`device_agent.record.task.FITS`, is how an image of another shape is brought to the input's ("crop" where
-nothing is said); ``shape`` is for people.
+nothing is said); ``shape``, and ``layout`` where the channels come first, are for people: :func:`channels_come_first`
+tells it from the input itself.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ from device_agent.record.task import FITS, Task
 MAX_LABELS = 1 << 16
 #: What an image can be flipped along, as an axis counted from the end.
 FLIP_AXES = {"height": -3, "width": -2}
+
+#: How many channels an image has.
+_CHANNELS = (1, 3, 4)
 
 _LABELS = Many(Text(), most=MAX_LABELS)
 
@@ -84,7 +88,7 @@ class Usage:
         )
 
     def to_metadata(self, shape: Sequence[int] | None = None) -> dict[str, Any]:
-        """The same as metadata, without what is not known; ``shape`` is (height, width, channels)."""
+        """The same as metadata, without what is not known; ``shape`` is the whole shape of the input."""
         stated: dict[str, Any] = {}
         if self.preprocess is not None:
             stated["preprocess"] = self.preprocess.name
@@ -93,13 +97,29 @@ class Usage:
         if self.fit is not None:
             stated["fit"] = self.fit
         if stated and shape is not None:
-            stated["shape"] = [int(n) for n in shape]
+            stated["shape"] = list(picture_shape(shape))
+            if channels_come_first(shape):
+                stated["layout"] = "channels first"
         metadata: dict[str, Any] = {"input": stated} if stated else {}
         if self.labels:
             metadata["labels"] = list(self.labels)
         if self.task is not None:
             metadata["task"] = write(self.task)
         return metadata
+
+
+def channels_come_first(shape: Sequence[int]) -> bool:
+    """Whether an input of this whole shape is an image with its channels in front: (1, 3, height, width)."""
+    if len(shape) != 4:
+        return False
+    _, channels, height, width = shape
+    return channels in _CHANNELS and min(height, width) > max(_CHANNELS)
+
+
+def picture_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """Of an input of this whole shape, one sample as a person has it: (height, width, channels) of an image."""
+    one = tuple(int(n) for n in shape[1:])
+    return (*one[1:], one[0]) if channels_come_first(shape) else one
 
 
 def check_labels(labels: Any) -> tuple[str, ...]:

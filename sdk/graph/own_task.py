@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from device_agent.record.task import CLASSES, DETECTIONS, KEYPOINTS, KINDS, LETTERBOX, RAW, SEGMENTATION, Task
+from device_agent.record.usage import picture_shape
 from sdk.errors import DataError
 from sdk.graph.embedded.own_words import OwnWords
 from sdk.graph.records import Graph
@@ -104,8 +105,8 @@ def clues_of(graph: Graph, words: OwnWords, labels: int) -> Clues:
     places: tuple[int, ...] = ()
     if len(found) == 1 and set(found[0].outputs[:4]) <= set(graph.outputs):
         places = tuple(graph.outputs.index(number) for number in found[0].outputs[:4])
-    entry = graph.tensors[graph.inputs[0]].shape if graph.inputs else ()
-    image = (entry[1], entry[2]) if len(entry) == 4 and entry[3] in (1, 3, 4) else None
+    entry = picture_shape(graph.tensors[graph.inputs[0]].shape) if graph.inputs else ()
+    image = (entry[0], entry[1]) if len(entry) == 3 and entry[2] in (1, 3, 4) else None
     return Clues(image, tuple(outputs), words, labels, places if len(places) == 4 else ())
 
 

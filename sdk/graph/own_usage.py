@@ -10,7 +10,7 @@ import numpy as np
 
 from device_agent.record.preprocess import PREPROCESS, Preprocess
 from device_agent.record.task import Task
-from device_agent.record.usage import MAX_LABELS, Usage
+from device_agent.record.usage import MAX_LABELS, Usage, picture_shape
 from device_agent.record.visible import visible
 from sdk.graph.embedded.model_metadata import TFLITE_METADATA
 from sdk.graph.embedded.own_words import OwnWords, words_of
@@ -45,7 +45,7 @@ def _preprocess(graph: Graph, words: OwnWords, notes: list[str]) -> Preprocess |
     """Of the first input, where that is an image."""
     said = words.input(0)
     entry = graph.tensors[graph.inputs[0]] if graph.inputs else None
-    channels = entry.shape[3] if entry is not None and len(entry.shape) == 4 else None
+    channels = picture_shape(entry.shape)[2] if entry is not None and len(entry.shape) == 4 else None
     if words.notes is not None and not said.mean:
         return PREPROCESS["01"] if channels in (1, 3, None) else None
     is_image = said.content == "image" or (not said.content and channels in (1, 3))
@@ -74,7 +74,7 @@ def usual_preprocess(graph: Graph, task: Task | None) -> Preprocess | None:
     One channel may be a spectrogram, so that it takes a word.
     """
     entry = graph.tensors[graph.inputs[0]] if graph.inputs else None
-    if entry is None or len(entry.shape) != 4 or entry.shape[3] != 3:
+    if entry is None or len(entry.shape) != 4 or picture_shape(entry.shape)[2] != 3:
         return None
     pixels = _pixels_as_they_are(entry)
     if pixels is not None or task is None or "yolo" not in task.form:

@@ -16,6 +16,7 @@ from device_agent.record.preprocess import Preprocess
 from device_agent.record.usage import Usage
 from sdk.api.compress_request import Compress
 from sdk.api.files import efforts
+from sdk.api.files.layout import with_channels_last
 from sdk.api.files.packing import inspect_bytes, name_of
 from sdk.api.files.studies import open_study
 from sdk.api.files.usage import package_metadata, usage_notes, usage_of
@@ -172,7 +173,7 @@ class _Work:
 def _opened(source: PathLike, request: Compress, progress: Progress) -> _Work:
     """What the request names, read. Raises ModelError, DataError and BoardError."""
     progress("convert", 0, 0)
-    graph = convert(source, input_shape=request.input_shape)
+    graph, layout = with_channels_last(convert(source, input_shape=request.input_shape))
     if request.recipe is None:
         _able(graph, request)  # before images are read
     original = write_graph(graph)
@@ -187,7 +188,7 @@ def _opened(source: PathLike, request: Compress, progress: Progress) -> _Work:
     usage = usage_of(
         graph, preprocess=request.preprocess, labels=request.labels, task=request.task, fit=request.fit
     )
-    work = _Work(graph, original, usage, board, None, None)
+    work = _Work(graph, original, usage, board, None, None, notes=layout)
     if data is None and check is None:
         return work
     if data is not None and request.effort != "none":
@@ -200,7 +201,12 @@ def _opened(source: PathLike, request: Compress, progress: Progress) -> _Work:
     if found.chosen.source != "values":
         usage = replace(usage, preprocess=found.chosen.preprocess)
     return replace(
-        work, usage=usage, learn=found.learn, check=found.check, chosen=found.chosen, notes=found.notes
+        work,
+        usage=usage,
+        learn=found.learn,
+        check=found.check,
+        chosen=found.chosen,
+        notes=(*layout, *found.notes),
     )
 
 

@@ -14,6 +14,7 @@ from device_agent.package import reader as package_format
 from device_agent.package.codec.format import MAX_TFLITE_SIZE
 from device_agent.record.usage import Usage
 from sdk.api.file_requests import Convert, DescribeZoo, Pack, UnpackPackage, WriteZoo
+from sdk.api.files.layout import with_channels_last
 from sdk.api.files.usage import (
     metadata_of_tflite,
     package_metadata,
@@ -99,9 +100,10 @@ def convert_model(
             ) from error
         written = _write_tflite(tflite, read_subgraphs(tflite)[0], str(source), Path(output))
         return replace(written, notes=(*told, *written.notes))
+    graph, layout = with_channels_last(graph)
     usage = usage_of(graph, **said)
     written = _write_graph(with_usage(graph, usage), str(source), Path(output))
-    return replace(written, notes=(*told, *usage_notes(graph, usage), *written.notes), usage=usage)
+    return replace(written, notes=(*told, *layout, *usage_notes(graph, usage), *written.notes), usage=usage)
 
 
 def pack_model(

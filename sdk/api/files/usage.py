@@ -142,7 +142,7 @@ def with_usage(graph: Graph, usage: Usage) -> Graph:
 
 def package_metadata(graph: Graph, usage: Usage) -> dict[str, Any]:
     """The entries of a package's metadata that say so."""
-    return usage.to_metadata(graph.tensors[graph.inputs[0]].shape[1:] if graph.inputs else None)
+    return usage.to_metadata(graph.tensors[graph.inputs[0]].shape if graph.inputs else None)
 
 
 def metadata_of_tflite(

@@ -126,7 +126,8 @@ def _stuck(graph: Graph, value: int, obstacle: str) -> UnsupportedOperator:
 def settle_shuffles(graph: Graph) -> Graph:
     """Fewer and smaller channel shuffles, all convolutions in the form that they have.
 
-    A shuffle behind an ordinary convolution that only it reads goes: the convolution's outputs are ordered instead.
+    A shuffle behind an ordinary convolution that only it reads goes: the convolution's outputs are ordered instead. So
+    does one whose readers can all take its channels in another order.
     One in front of a strided depthwise convolution moves behind it, where there are fewer pixels to shuffle.
     """
     done: set[str] = set()
@@ -136,12 +137,23 @@ def settle_shuffles(graph: Graph) -> Graph:
             if name in done:
                 continue
             done.add(name)
-            settled = _into_producer(graph, shuffle) or _behind_strided_depthwise(graph, shuffle)
+            settled = (
+                _into_producer(graph, shuffle)
+                or _into_readers(graph, shuffle)
+                or _behind_strided_depthwise(graph, shuffle)
+            )
             if settled is not None:
                 graph = settled
                 break
         else:
             return graph
+
+
+def _into_readers(graph: Graph, shuffle: Shuffle) -> Graph | None:
+    try:
+        return _fold(graph, shuffle)
+    except UnsupportedOperator:
+        return None
 
 
 def _into_producer(graph: Graph, shuffle: Shuffle) -> Graph | None:

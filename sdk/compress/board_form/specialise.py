@@ -3,7 +3,7 @@
 Every pass is exact; together they change an output by no more than float rounding.  Two forms are made and the cheaper
 one by :mod:`sdk.compress.board_form.cost` is taken:
 
-* *dense*: shuffles settled, channels rounded up to the kernel;
+* *dense*: shuffles settled and cut short, channels rounded up to the kernel;
 * *sparse*, where the runtime has sparse kernels for the board and enough weights are zero: shuffles and groups folded
   into block-sparse weights, pools and concatenations lowered, mirrored where TensorFlow's padding asks for it, hinted.
 """
@@ -26,6 +26,7 @@ from sdk.compress.board_form.lower import (
 )
 from sdk.compress.board_form.mirror import flip_inside, mirror, pads_at_the_end
 from sdk.compress.board_form.shuffle import fold_shuffles, settle_shuffles
+from sdk.compress.board_form.shuffle_halves import part_shuffles
 from sdk.compress.board_form.sparse_hint import sparse_hint
 from sdk.compress.board_form.sparse_path import SparsePath, sparse_path
 from sdk.compress.board_form.squeeze import constants_with_four_axes, inner_means_as_depthwise
@@ -108,7 +109,13 @@ def for_board(
         return Specialised(fused, "dense", results)
     dense, dense_results = _run(
         graph,
-        [("fuse", fuse), ("settle_shuffles", settle_shuffles), ("widen", widen), ("flat_pads", flat_pads)],
+        [
+            ("fuse", fuse),
+            ("settle_shuffles", settle_shuffles),
+            ("part_shuffles", part_shuffles),
+            ("widen", widen),
+            ("flat_pads", flat_pads),
+        ],
     )
     if not allow_sparse:
         return Specialised(dense, "dense", dense_results)

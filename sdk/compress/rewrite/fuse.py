@@ -4,7 +4,7 @@
 
 * an activation that stands alone becomes the fused activation of the operator before it;
 * an activation behind a CONCATENATION, which cannot have one fused, moves in front of it, onto each part;
-* a PAD whose zeros are what SAME adds is left to the operator behind it;
+* a PAD whose zeros are what SAME adds is left to the operator behind it, and a PADV2 before a max pool becomes a PAD;
 * operators whose result equals their input (a RELU of what is never negative, a RESHAPE to the same shape, a PAD by
   nothing, a TRANSPOSE that keeps the order) go, and RESHAPE behind RESHAPE becomes one.
 """
@@ -14,7 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from sdk.compress.rewrite.edit import Editor
+import numpy as np
+
+from sdk.compress.rewrite.edit import Editor, pad
 from sdk.compress.rewrite.structure import never_negative, same_padding, spatial_padding, window_of
 from sdk.graph.enums import NO_ACTIVATION, RELU, RELU6, RELU_N1_TO_1, SAME, VALID
 from sdk.graph.records import Graph, Operator
@@ -44,6 +46,7 @@ def fuse(graph: Graph) -> Graph:
         drop_no_ops,
         fuse_activations,
         activations_before_concatenation,
+        lowest_pads_as_zeros,
         pads_into_same,
     )
     before: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = []
@@ -139,6 +142,47 @@ def activations_before_concatenation(graph: Graph) -> Graph:
         editor.replace(producers[source], [])
         editor.replace(index, [*activated, replace(joined, inputs=tuple(parts), outputs=operator.outputs)])
     return editor.graph()
+
+
+def lowest_pads_as_zeros(graph: Graph) -> Graph:
+    """PADV2 with a number below zero, in front of MAX_POOL_2D alone, as PAD where no value is negative.
+
+    That is how PyTorch's padded max pools come; XNNPACK has no PADV2.  Each window must hold a pixel of the value.
+    """
+    positive = never_negative(graph)
+    editor = Editor(graph)
+    consumers = graph.consumers()
+    for index, operator in enumerate(graph.operators):
+        if (
+            operator.kind != "PADV2"
+            or operator.inputs[0] not in positive
+            or operator.outputs[0] in graph.outputs
+        ):
+            continue
+        amounts, filled = (graph.tensors[number].data for number in operator.inputs[1:3])
+        readers = [graph.operators[reader] for reader in consumers.get(operator.outputs[0], [])]
+        if (
+            amounts is None
+            or filled is None
+            or amounts.shape != (4, 2)
+            or not filled.size
+            or filled.max() > 0
+        ):
+            continue
+        if all(reader.kind == "MAX_POOL_2D" and _reaches(graph, reader, amounts) for reader in readers):
+            editor.replace(index, [pad(operator.inputs[0], operator.inputs[1], operator.outputs[0])])
+    return editor.graph()
+
+
+def _reaches(graph: Graph, pool: Operator, amounts: np.ndarray) -> bool:
+    (height, width), _ = window_of(graph, pool)
+    outside = amounts[0].any() or amounts[3].any()
+    return (
+        pool.options["padding"] == VALID
+        and not outside
+        and amounts[1].max() < height
+        and amounts[2].max() < width
+    )
 
 
 def pads_into_same(graph: Graph) -> Graph:

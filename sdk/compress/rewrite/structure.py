@@ -168,3 +168,16 @@ def has_sparse_hint(graph: Graph) -> bool:
 def zeros(count: int) -> np.ndarray:
     """A bias of nothing, (count,) float32."""
     return np.zeros(count, np.float32)
+
+
+#: TRANSPOSE from channels last to channels first, and back.
+TO_FIRST = (0, 3, 1, 2)
+TO_LAST = (0, 2, 3, 1)
+
+
+def order_of(graph: Graph, operator: Operator) -> tuple[int, ...] | None:
+    """The axes of a TRANSPOSE by a constant; None for every other operator."""
+    if operator.kind != "TRANSPOSE" or len(operator.inputs) < 2:
+        return None
+    order = graph.tensors[operator.inputs[1]].data
+    return None if order is None else tuple(int(axis) for axis in order.ravel())

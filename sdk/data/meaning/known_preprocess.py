@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from device_agent.record.preprocess import PREPROCESS, Preprocess
+from device_agent.record.usage import picture_shape
 from device_agent.tensors.tensor import TensorInfo
 from sdk.graph.records import NUMPY_DTYPES, Graph, Operator
 
@@ -37,7 +38,8 @@ def known_preprocess(entry: TensorInfo, graph: Graph | None) -> Known | None:
 
     ``graph`` is None for a model that cannot be read as one.
     """
-    if len(entry.shape) < 2 or (len(entry.shape) == 4 and entry.shape[-1] not in (1, 3)):
+    channels = picture_shape(entry.shape)[-1] if len(entry.shape) > 1 else 0
+    if len(entry.shape) < 2 or (len(entry.shape) == 4 and channels not in (1, 3)):
         return None
     if entry.is_quantized:
         found = _by_scale(entry.dtype, entry.scale, entry.zero_point)
@@ -49,7 +51,7 @@ def known_preprocess(entry: TensorInfo, graph: Graph | None) -> Known | None:
         )
     if graph is None or not graph.inputs:
         return None
-    inside = _inside(graph, entry.shape[-1])
+    inside = _inside(graph, channels)
     if inside is not None:
         return inside
     for operator in _readers(graph, graph.inputs[0]):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from device_agent.record.task import CLASSES, DETECTIONS, KEYPOINTS, SEGMENTATION, Task
-from device_agent.record.usage import Usage
+from device_agent.record.usage import Usage, picture_shape
 from device_agent.tensors.tensor import TensorInfo
 from sdk.errors import DataError
 from sdk.graph.records import Graph
@@ -32,7 +32,7 @@ class ModelFacts:
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Of one sample, such as (height, width, channels)."""
-        return self.input.shape[1:]
+        return picture_shape(self.input.shape)
 
     @property
     def input_dtype(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from device_agent.record.usage import channels_come_first, picture_shape
 from sdk.errors import ModelError
 from sdk.graph.on_host.host_model import HostModel
 from sdk.graph.reader import read_graph
@@ -21,8 +22,9 @@ def predict(
 ) -> np.ndarray:
     """The first output for each image in real values: (n, ...) from ``images`` (n, height, width, channels).
 
-    Images go in one at a time. A mirrored model (``sdk/compress/board_form/mirror.py``) gets every image flipped, as
-    the agent on a board does. Raises :class:`ModelError` when the interpreter refuses the model or the images do not
+    Images go in one at a time, with their channels in front where the model wants that. A mirrored model
+    (``sdk/compress/board_form/mirror.py``) gets every image flipped, as the agent on a board does. Raises
+    :class:`ModelError` when the interpreter refuses the model or the images do not
     fit it.
     """
     with HostModel(tflite, threads=threads) as model:
@@ -41,7 +43,8 @@ def every_output(
     ``flips``: the axes of one image that are turned round first (:func:`flips_of`). Raises ModelError where the images
     do not fit.
     """
-    shape = model.inputs[0].shape[1:]
+    whole = model.inputs[0].shape
+    shape, turned = picture_shape(whole), channels_come_first(whole)
     if images.shape[1:] != shape:
         raise ModelError(
             "the images do not fit the model",
@@ -50,7 +53,8 @@ def every_output(
         )
     found: list[list[np.ndarray]] = [[] for _ in model.outputs]
     for done, image in enumerate(images):
-        answer = model.run_real(np.flip(image, flips)[None])
+        one = np.flip(image, flips)
+        answer = model.run_real((one.transpose(2, 0, 1) if turned else one)[None])
         for kept, info in zip(found, model.outputs, strict=True):
             values = answer[info.name]
             kept.append(values[0] if values.ndim and len(values) == 1 else values)
