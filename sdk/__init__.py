@@ -62,6 +62,7 @@ _PUBLIC = {
     "run_suite": "sdk.api.measuring.suites",
     "samples_frame": "sdk.api.measuring.frames",
     "service_status": "sdk.api.boards.services",
+    "soak_models": "sdk.api.measuring.soak",
     "sign_package": "sdk.api.files.signatures",
     "start_service": "sdk.api.boards.services",
     "stop_service": "sdk.api.boards.services",
@@ -119,6 +120,7 @@ if TYPE_CHECKING:
     from sdk.api.measuring.runs import write_run as write_run
     from sdk.api.measuring.runs import write_tables as write_tables
     from sdk.api.measuring.size_suite import run_size_suite as run_size_suite
+    from sdk.api.measuring.soak import soak_models as soak_models
     from sdk.api.measuring.suites import run_suite as run_suite
     from sdk.api.measuring.tune import tune_model as tune_model
     from sdk.board.catalogue import list_boards as list_boards

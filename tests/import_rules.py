@@ -119,6 +119,7 @@ ROOMS: dict[str, Room] = {
         pure=True,
     ),
     "sdk.explain": _room("device_agent.record sdk.errors sdk.tools sdk.graph", pure=True),
+    "sdk.explain.soaking": _room("device_agent.record sdk.errors sdk.tools sdk.graph sdk.explain", pure=True),
     "sdk.deploy.agent": _room(
         "device_agent.errors device_agent.record device_agent.tensors sdk.errors "
         "sdk.tools sdk.package sdk.board.ssh"
@@ -133,12 +134,14 @@ ROOMS: dict[str, Room] = {
         "sdk.errors sdk.tools sdk.tools.system sdk.package sdk.board.description "
         "sdk.board.ssh sdk.board sdk.deploy.agent sdk.deploy.provision"
     ),
-    "sdk.report": _room("device_agent.record sdk.data.meaning sdk.explain", pure=True),
+    "sdk.report": _room("device_agent.record sdk.data.meaning sdk.explain sdk.explain.soaking", pure=True),
     "sdk.report.terminal": _room(
-        "device_agent.record sdk.package sdk.board.description sdk.explain sdk.report", pure=True
+        "device_agent.record sdk.package sdk.board.description sdk.explain sdk.explain.soaking sdk.report",
+        pure=True,
     ),
     "sdk.report.page": _room(
-        "device_agent.record sdk.data.meaning sdk.explain sdk.report sdk.report.terminal", pure=True
+        "device_agent.record sdk.data.meaning sdk.explain sdk.explain.soaking sdk.report sdk.report.terminal",
+        pure=True,
     ),
     "sdk.api": _room(
         "device_agent.record sdk.tools sdk.package sdk.board.description sdk.compress "
@@ -167,7 +170,7 @@ ROOMS: dict[str, Room] = {
         "sdk.errors sdk.tools sdk.tools.system sdk.graph sdk.graph.on_host "
         "sdk.graph.on_host.sources sdk.data sdk.models sdk.package "
         "sdk.board.description sdk.board.ssh sdk.board sdk.compress.weights "
-        "sdk.compress.board_form sdk.compress.recipes sdk.explain sdk.deploy.agent "
+        "sdk.compress.board_form sdk.compress.recipes sdk.explain sdk.explain.soaking sdk.deploy.agent "
         "sdk.deploy.provision sdk.deploy sdk.report sdk.report.page sdk.api "
         "sdk.api.files sdk.api.boards"
     ),

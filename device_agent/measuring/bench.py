@@ -114,7 +114,7 @@ class _Taker:
 
     def take(self, number: int) -> None:
         """Takes the turn of a round."""
-        taken_away = _preemptions()
+        taken_away = preemptions_so_far()
         begun = self._clock() / 1e9
         spent = self._time_one() if self._skips_first else 0.0
         samples: list[float] = []
@@ -126,7 +126,7 @@ class _Taker:
         self.turns.append(TurnTaken(number, begun, tuple(samples)))
         self._left -= len(samples)
         self._spent += spent
-        self.preemptions += _preemptions() - taken_away
+        self.preemptions += preemptions_so_far() - taken_away
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def take_turns(
     return tuple(TurnsTaken(tuple(t.warmup_seconds), tuple(t.turns), t.preemptions) for t in takers)
 
 
-def _preemptions() -> int:
+def preemptions_so_far() -> int:
     """Involuntary context switches of this process so far, its threads included (``getrusage(2)``)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 

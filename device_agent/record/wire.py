@@ -1,4 +1,6 @@
-"""What goes over the wire of ``serve``: arrays in requests, predictions in answers. Pure; the bytes are a stranger's.
+"""What goes over a wire: arrays in requests to ``serve``, predictions in answers, the error of a verb that failed.
+
+Pure; the bytes are a stranger's.
 
 docs/serve.md describes the protocol. A raw tensor is its values in C order, little-endian, without a header of its own.
 """
@@ -12,12 +14,13 @@ import itertools
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 import numpy as np
 
 from device_agent.errors import DataError
-from device_agent.record.schema import parse_json
+from device_agent.record.kinds import Words
+from device_agent.record.schema import parse_json, record
 from device_agent.record.visible import visible
 
 #: Types of a raw tensor, all of them little-endian.
@@ -35,6 +38,11 @@ MAX_BATCH = 64
 MAX_TOP = 1000
 MAX_TEXT = 200
 
+if TYPE_CHECKING:
+    Said = str
+else:
+    Said = Words(2000)
+
 _FIELDS = ("image", "shape", "dtype", "preprocessed", "top")
 
 
@@ -46,6 +54,21 @@ class Question:
     encoded: bool = False
     preprocessed: bool = False
     top: int | None = None
+
+
+@record(what="the answer of an agent", may_lack=True, takes_unknown=True)
+@dataclass(frozen=True)
+class Failure:
+    """What an agent answers where a verb failed, as :class:`device_agent.errors.ArmletError` has it.
+
+    ``error`` is the name of its class.
+    """
+
+    error: Said | None = None
+    what: Said | None = None
+    expected: Said | None = None
+    found: Said | None = None
+    hint: Said | None = None
 
 
 # -- requests -----------------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ import sys
 from typing import Any, Sequence
 
 from device_agent.errors import AgentError, DataError
-from device_agent.record.failure import Failure
 from device_agent.record.schema import parse_json, read
+from device_agent.record.wire import Failure
 
 #: An answer holds raw samples at most, and those of a fresh process are few.
 MAX_ANSWER_BYTES = 16 << 20

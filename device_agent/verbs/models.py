@@ -170,7 +170,7 @@ def _measure_here(
     inputs = read_array(options.inputs) if options.inputs else None
     agents = {}
     for position in random.sample(range(len(options.models)), len(options.models)):
-        agents[position] = _load_one(options.models[position], options)
+        agents[position] = load_one(options.models[position], options)
         measuring.set_inputs(agents[position], inputs)
     return measuring.measure_loading(
         [agents[position] for position in range(len(options.models))],
@@ -239,9 +239,14 @@ def load(options: Namespace) -> dict[str, Any]:
     """Loads a model and runs it once; answers what that took, in seconds and bytes."""
     from device_agent.measuring.bench import set_inputs
     from device_agent.run.conditions import read_peak_memory
+    from device_agent.run.runtime import find_runtime
 
+    base = None
+    if options.base_memory:
+        find_runtime()  # else it is imported while the model is loaded, and counts as a part of the start
+        base = read_peak_memory()
     cpu = time.process_time()
-    agent = _load_one(options.model, options, warm=not options.cold)
+    agent = load_one(options.model, options, warm=not options.cold)
     cpu = time.process_time() - cpu
     set_inputs(agent)
     start = time.perf_counter()
@@ -258,6 +263,7 @@ def load(options: Namespace) -> dict[str, Any]:
         "start_cpu_seconds": cpu,
         "first_seconds": first_seconds,
         "peak_memory_bytes": read_peak_memory(),
+        "base_memory_bytes": base,
         **_runtime_json(agent),
     }
 
@@ -269,7 +275,7 @@ def profile(options: Namespace) -> dict[str, Any]:
 
     cpus = tuple(sorted(os.sched_getaffinity(0))) if options.no_pinning else pin_to_big_cores()
     plan = profiler.ProfilePlan(options.max_inferences, options.max_seconds)
-    agents = [_load_one(model, options) for model in options.models]
+    agents = [load_one(model, options) for model in options.models]
     # Together where two copies of all of them fit well into the memory, else one after the other.
     needed = 4 * sum(len(agent.model.tflite) for agent in agents)
     free = read_available_memory()
@@ -302,7 +308,7 @@ def time_models(options: Namespace) -> dict[str, Any]:
     beside = None
     if options.beside is not None:
         options.kernel = "auto"
-        beside = profiler.Beside(_load_one(options.beside, options))
+        beside = profiler.Beside(load_one(options.beside, options))
     times, clocks = [], []
     for number, size in enumerate(sizes):
         data = sys.stdin.buffer.read(size)
@@ -326,10 +332,11 @@ def time_models(options: Namespace) -> dict[str, Any]:
 
 
 def _load(options: Namespace) -> LoadedModel:
-    return _load_one(options.model, options)
+    return load_one(options.model, options)
 
 
-def _load_one(model: str, options: Namespace, *, warm: bool = True) -> LoadedModel:
+def load_one(model: str, options: Namespace, *, warm: bool = True) -> LoadedModel:
+    """A model in memory, with the threads and the decoder that a call asks for."""
     from device_agent.run.loaded import LoadedModel
 
     store = board_store()

@@ -100,6 +100,9 @@ def _add_running(commands: Any) -> None:
     load = commands.add_parser("load")
     load.add_argument("model")
     load.add_argument("--cold", action="store_true", help="without what was kept for a quick start")
+    load.add_argument(
+        "--base-memory", action="store_true", help="import the runtime before: what it takes alone"
+    )
     for command in (run, predict, load):
         _add_decoding(command)
 
@@ -124,7 +127,10 @@ def _add_measuring(commands: Any) -> None:
     loading.add_argument(
         "--since", type=float, required=True, help="times count from, by the monotonic clock"
     )
-    for command in (bench, loading):
+    soak = commands.add_parser("soak")
+    soak.add_argument("models", nargs="+")
+    soak.add_argument("--seconds", type=float, required=True, help="of all models together")
+    for command in (bench, loading, soak):
         command.add_argument("--inputs", help=".npy whose first input is used (default: seeded noise)")
     profile = commands.add_parser("profile")
     profile.add_argument("models", nargs="+")
@@ -136,9 +142,9 @@ def _add_measuring(commands: Any) -> None:
     time_models.add_argument("--min-samples", type=int, default=64)
     time_models.add_argument("--max-seconds", type=float, default=0.5, help="per model")
     time_models.add_argument("--beside", metavar="MODEL", help="a deployed model to be timed between them")
-    for command in (bench, loading, profile):
+    for command in (bench, loading, profile, soak):
         _add_decoding(command)
-    for command in (bench, profile, time_models):
+    for command in (bench, profile, time_models, soak):
         command.add_argument("--no-pinning", action="store_true", help="do not keep to the big cores")
 
 

@@ -1,6 +1,6 @@
 """The verbs of the agent, by name: each takes parsed options and returns what is answered.
 
-Those of a deploy are in ``deploy_verbs``, those that run models in ``model_verbs``.
+Those of a deploy are in ``deploy_verbs``, those that run models in ``model_verbs`` and ``soak_verbs``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from device_agent.package import signature
 from device_agent.store.store import board_store, default_home
 from device_agent.verbs import deploying as deploy_verbs
 from device_agent.verbs import models as model_verbs
+from device_agent.verbs import soaking as soak_verbs
 from device_agent.verbs.deploying import slot_json
 
 
@@ -94,6 +95,7 @@ VERBS: dict[str, Callable[[Namespace], dict[str, Any]]] = {
     "bench": model_verbs.bench,
     "loading": model_verbs.loading,
     "load": model_verbs.load,
+    "soak": soak_verbs.soak,
     "profile": model_verbs.profile,
     "time": model_verbs.time_models,
     "serve": serve,

@@ -12,7 +12,7 @@ from sdk.api.values import FIT, FITS, FOUND, LABELS, PREPROCESS, TASK, InputShap
 from sdk.compress.defaults import CLUSTERS, EPOCHS, SPARSITY
 from sdk.deploy.target import Target
 from sdk.tools.option import option, part, same
-from sdk.tools.values import counts, number, positive, seconds, share, shares, whole, words
+from sdk.tools.values import counts, duration, number, positive, seconds, share, shares, whole, words
 
 Threads = int | Literal["all"]
 
@@ -55,6 +55,27 @@ class Bench(Target):
     profile: bool = option(
         True, help="do not time the operators, only the whole", flag="--no-profile", rare=True
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoakTime:
+    """How long models take turns, in seconds."""
+
+    soak: float | None = option(
+        None,
+        help="let the models take turns for so long instead: speed against temperature, clock and power, and memory",
+        parse=duration,
+        metavar="30m",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Soaking(Target, SoakTime):
+    """What models are soaked for. Without ``soak`` it is half an hour."""
+
+    sizes: Sequence[tuple[int, int]] | None = same(Bench, "sizes")
+    threads: Threads = "all"  # a command line takes those of Bench
+    input_shape: InputShape | None = same(Convert, "input_shape")
 
 
 @dataclass(frozen=True, kw_only=True)

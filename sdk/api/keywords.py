@@ -212,6 +212,29 @@ class BenchOptions(TypedDict, total=False):
     profile: bool
 
 
+class SoakTimeOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.board_requests.SoakTime`."""
+
+    soak: float | None
+
+
+class SoakingOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.board_requests.Soaking`."""
+
+    soak: float | None
+    host: str | None
+    port: int | None
+    user: str | None
+    key: Path | None
+    accept_new_host_key: bool
+    known_hosts: Path | None
+    runtime: str | None
+    kernel: str
+    sizes: Sequence[tuple[int, int]] | None
+    threads: Threads
+    input_shape: InputShape | None
+
+
 class SuiteNetworksOptions(TypedDict, total=False):
     """Of :class:`sdk.api.board_requests.SuiteNetworks`."""
 

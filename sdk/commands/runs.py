@@ -11,12 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from device_agent.errors import ArmletError
-from sdk.api.board_requests import Bench, Demo, Evaluate, Predict, RunSuite, SuiteNetworks, Tune
+from sdk.api.board_requests import (
+    Bench,
+    Demo,
+    Evaluate,
+    Predict,
+    RunSuite,
+    Soaking,
+    SoakTime,
+    SuiteNetworks,
+    Tune,
+)
 from sdk.api.file_requests import CompareRuns, ExportRun, ShowRun
 from sdk.commands.arguments import board_argument
 from sdk.commands.options import add_options, keywords, request
 from sdk.commands.output import Result, progress_bar, show
 from sdk.commands.parser import add_command
+from sdk.tools.option import options_of
 from sdk.tools.system.outputs import check_outputs
 
 if TYPE_CHECKING:
@@ -44,6 +55,7 @@ def _register_measuring(commands: Any) -> None:
     sub.add_argument("models", nargs="*", type=Path, metavar="MODEL", help="packages or models")
     board_argument(sub, required=False)  # a table of sizes needs none
     add_options(sub, Bench)
+    add_options(sub, SoakTime)
     sub.add_argument(
         "--suite",
         metavar="NAME",
@@ -172,6 +184,9 @@ def _bench(arguments: argparse.Namespace) -> None:
     if not arguments.models:
         raise ArmletError("there is nothing to measure", expected="a MODEL or --suite NAME")
     _need_board(arguments)
+    if arguments.soak is not None:
+        _soak(arguments)
+        return
     with progress_bar(arguments) as progress:
         report = _made(bench(arguments.board, arguments.models, request(Bench, arguments), progress))
     if arguments.output is not None:
@@ -183,6 +198,41 @@ def _bench(arguments: argparse.Namespace) -> None:
 def _made(report: Report) -> Report:
     """With what the page tells of how it came about: the command, and the machine that it ran on."""
     return replace(report, host=platform.node(), command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+
+
+def _soak(arguments: argparse.Namespace) -> None:
+    from sdk.api.measuring.runs import write_run
+    from sdk.api.measuring.soak import soak
+
+    if arguments.self_test or arguments.precision is not None:
+        raise ArmletError(
+            "a soak compares a model with itself over time",
+            expected="--soak without --self-test and --precision",
+        )
+    if arguments.export_markdown is not None or arguments.export_csv is not None:
+        raise ArmletError("a soak has no table to export", expected="-o FILE.json, whose page has the curves")
+    threads = _threads_of_a_soak(arguments.threads)
+    with progress_bar(arguments) as progress:
+        report = soak(
+            arguments.board, arguments.models, request(Soaking, arguments, threads=threads), progress
+        )
+    if arguments.output is not None:
+        write_run(report, arguments.output)
+    show(arguments, report)
+
+
+def _threads_of_a_soak(asked: tuple[int | str, ...]) -> int | str:
+    """The one number of threads, all where nothing was said: a board gets warmest so."""
+    if asked == options_of(Bench)["threads"].default:
+        return "all"
+    if len(asked) != 1:
+        raise ArmletError(
+            "a soak takes one number of threads",
+            expected="--threads all, or a number",
+            found=",".join(map(str, asked)),
+            hint="Soak once for each, and let the board cool down between.",
+        )
+    return asked[0]
 
 
 def _need_board(arguments: argparse.Namespace) -> None:
@@ -197,6 +247,8 @@ def _bench_suite(arguments: argparse.Namespace) -> None:
     from sdk.errors import ModelError
     from sdk.explain.suites import DEEP_COMPRESSION
 
+    if arguments.soak is not None:
+        raise ModelError("a suite is not soaked", expected="--soak with MODELs", found="--suite")
     if arguments.suite == DEEP_COMPRESSION.name and not arguments.models and arguments.sizes is None:
         with progress_bar(arguments) as progress:
             table = run_size_suite(networks=arguments.networks, progress=progress)

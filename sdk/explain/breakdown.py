@@ -24,7 +24,7 @@ from device_agent.record.profile import Profile
 from device_agent.record.schema import record
 from sdk.errors import DataError
 from sdk.explain.attribution import OperatorTime, attribute
-from sdk.explain.promise import Counted
+from sdk.explain.macs import Counted
 from sdk.explain.theory import ELEMENT_WISE as ELEMENT_WISE_GROUP
 from sdk.explain.theory import OperatorCost, roofline
 

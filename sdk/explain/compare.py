@@ -1,6 +1,6 @@
 """Theory against measurement: how much of a promised speed-up arrived. Pure.
 
-Theoretical speed-up is the ratio of the work (:mod:`sdk.explain.promise`); the measured one is the ratio of median
+Theoretical speed-up is the ratio of the work (:mod:`sdk.explain.macs`); the measured one is the ratio of median
 latencies, with an interval; their quotient is the share of the promise that arrived. ShuffleNet's authors saw
 about 2.6x on a phone where theory says 4x (arXiv 1707.01083, section 4.5), a share of 0.65.
 
@@ -17,7 +17,7 @@ from device_agent.record.intervals import CONFIDENCE, Turn, speedup_interval
 from device_agent.record.named_kinds import Positive, Sentence, Threads
 from device_agent.record.schema import limits, read, record, write
 from sdk.errors import DataError
-from sdk.explain.promise import ALL, NOT_BY_ZERO, YARDSTICKS, Counted, ratio, yardstick
+from sdk.explain.macs import ALL, NOT_BY_ZERO, YARDSTICKS, Counted, ratio, yardstick
 
 SCHEMA = "armlet.comparison/2"
 #: What records of earlier schemas lack; they are still read.
@@ -116,7 +116,7 @@ class Comparison:
     None where a model has no multiply-accumulates at all. ``measured_low`` and ``measured_high`` hold the measured
     speed-up with the given ``confidence``. ``smallest_told`` is the smallest difference that could be told when they
     were measured, as a share: by so much the baseline and the baseline itself may have differed; 0 where that was not
-    tested. ``work`` is what theory counts (:mod:`sdk.explain.promise`). ``warnings`` say why the figures should not
+    tested. ``work`` is what theory counts (:mod:`sdk.explain.macs`). ``warnings`` say why the figures should not
     be taken at face value.
     """
 

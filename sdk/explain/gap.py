@@ -20,7 +20,7 @@ from device_agent.record.schema import limits, read, record, write
 from sdk.errors import DataError
 from sdk.explain.breakdown import DISTURBANCE, PARTS, THREADS, Peaks, Subject, breakdown, dispatch_seconds
 from sdk.explain.causes import Case, causes
-from sdk.explain.promise import promised, yardstick
+from sdk.explain.macs import promised, yardstick
 
 SCHEMA = "armlet.gap/2"
 #: What records of earlier schemas lack; they are still read.
@@ -54,7 +54,7 @@ class Gap:
     ``parts`` stand in the order of :data:`sdk.explain.breakdown.PARTS` and add up to ``measured_seconds -
     promised_seconds``. ``causes`` are the largest of them in words, with what to try. ``sparsity`` says whether
     zero weights made it faster, "" where there are none. ``doubts`` say why the parts do not add up, see
-    :func:`doubts`. ``work`` is what theory counted, see :mod:`sdk.explain.promise`.
+    :func:`doubts`. ``work`` is what theory counted, see :mod:`sdk.explain.macs`.
     """
 
     baseline: str

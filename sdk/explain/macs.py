@@ -1,16 +1,21 @@
-"""Multiply-accumulates of one operator, from its shapes alone. Pure.
+"""Multiply-accumulates of an operator, from its shapes alone, and what they promise of one model against another. Pure.
 
 Counting follows the papers that the field compares itself with (MobileNet, arXiv 1704.04861, section 3.1; ShuffleNet,
 arXiv 1707.01083, section 3.2): one multiply-accumulate (MAC) for every weight and output position, padding included,
 and nothing for biases, activations, pooling and shuffles. What those papers call FLOPs are MACs; here a MAC is two
 FLOP. Layouts of weights are those of the TFLite schema.
+
+Between two versions of one network the work is the multiply-accumulates by weights that are not zero: those of zeros
+are what the versions differ in, and a channel that is never used counts as little before it was cut off as after.
+Between two networks it is all multiply-accumulates, as in the papers.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 Shape = tuple[int, ...]
 
@@ -93,3 +98,44 @@ _COUNTS: dict[str, Callable[[Sequence[Shape], Shape, Mapping[str, Any]], int]] =
 
 #: The kinds that :func:`count_macs` knows. Every other kind that is not in :data:`NOT_COUNTED` has no MACs.
 MULTIPLYING_KINDS = frozenset(_COUNTS)
+
+
+# -- what theory promises: one rule for every table, waterfall and sentence -------------------------------------
+
+Yardstick = Literal["MACs", "effective MACs"]
+ALL: Yardstick = "MACs"
+NOT_BY_ZERO: Yardstick = "effective MACs"
+YARDSTICKS = (ALL, NOT_BY_ZERO)
+
+#: Models that are not known to come from one file are versions of one network where their MACs differ by no more.
+ONE_NETWORK = 0.05
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The work of one inference. ``original`` is the digest of the file that the model was made of, "" if unknown."""
+
+    macs: int
+    effective_macs: int
+    original: str = ""
+
+
+def yardstick(baseline: Counted, candidate: Counted) -> Yardstick:
+    """What the work of the two is counted in."""
+    if not (baseline.effective_macs and candidate.effective_macs):
+        return ALL
+    of_one_file = baseline.original != "" and baseline.original == candidate.original
+    alike = abs(baseline.macs - candidate.macs) <= ONE_NETWORK * max(baseline.macs, candidate.macs)
+    return NOT_BY_ZERO if of_one_file or alike else ALL
+
+
+def promised(work: str, baseline: Counted, candidate: Counted) -> float | None:
+    """The work of the baseline over that of the candidate; None where either has none."""
+    if work == NOT_BY_ZERO:
+        return ratio(baseline.effective_macs, candidate.effective_macs)
+    return ratio(baseline.macs, candidate.macs)
+
+
+def ratio(baseline: int, candidate: int) -> float | None:
+    """``baseline / candidate``; None where either is 0."""
+    return baseline / candidate if baseline and candidate else None

@@ -62,7 +62,7 @@ _GROUP_OF_KIND = {kind: group for group, kinds in _GROUP_KINDS.items() for kind 
 _READ_NO_DATA = frozenset({"RANK", "SHAPE", "ZEROS_LIKE"})
 
 # The runtime computes these once, while it prepares, when their input is a constant.
-_PREPARED_ONCE = frozenset({"DENSIFY", "DEQUANTIZE"})
+PREPARED_ONCE = frozenset({"DENSIFY", "DEQUANTIZE"})
 
 _BITS = {"INT4": 4, "UINT4": 4, "INT2": 2, "BFLOAT16": 16}
 
@@ -271,12 +271,12 @@ class _Counter:
         computed = [t for t in operands if not self.is_constant(t)]
         counted = self.is_counted(operator)
         macs = self.macs(operator) if counted else 0
-        weight_bytes = sum(_bytes(self.tensors[t]) for t in constants)
-        activation_bytes = sum(_bytes(self.tensors[t]) for t in (*computed, *operator.outputs))
-        if operator.kind in _PREPARED_ONCE and not computed:
+        weight_bytes = sum(tensor_bytes(self.tensors[t]) for t in constants)
+        activation_bytes = sum(tensor_bytes(self.tensors[t]) for t in (*computed, *operator.outputs))
+        if operator.kind in PREPARED_ONCE and not computed:
             weight_bytes = activation_bytes = 0
         elif operator.kind in _READ_NO_DATA:
-            activation_bytes = sum(_bytes(self.tensors[t]) for t in operator.outputs)
+            activation_bytes = sum(tensor_bytes(self.tensors[t]) for t in operator.outputs)
         output = self.tensors[operator.outputs[0]] if operator.outputs else None
         return OperatorCost(
             index=index,
@@ -299,7 +299,7 @@ class _Counter:
     def source(self, tensor: int) -> int:
         """The tensor behind DENSIFY and DEQUANTIZE (of sparse and of half-precision weights), or itself."""
         producer = self._producers.get(tensor)
-        while producer is not None and producer.kind in _PREPARED_ONCE:
+        while producer is not None and producer.kind in PREPARED_ONCE:
             tensor = producer.inputs[0]
             producer = self._producers.get(tensor)
         return tensor
@@ -361,7 +361,7 @@ class _Counter:
         return _GROUP_OF_KIND.get(kind, OTHER)
 
 
-def _bytes(tensor: Tensor) -> int:
+def tensor_bytes(tensor: Tensor) -> int:
     """Bytes of the dense tensor in memory."""
     if tensor.dtype in NUMPY_DTYPES:
         return tensor.elements * NUMPY_DTYPES[tensor.dtype].itemsize

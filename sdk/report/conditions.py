@@ -9,7 +9,7 @@ from device_agent.record.intervals import Spread
 from device_agent.record.measurement import Measurement
 from sdk.explain.compare import Comparison, smallest_told
 from sdk.explain.gap import ADDS_UP, Gap
-from sdk.explain.promise import NOT_BY_ZERO
+from sdk.explain.macs import NOT_BY_ZERO
 from sdk.explain.run import Report
 from sdk.report.units import percent_text, ratio_text, threads_text
 

@@ -42,6 +42,7 @@ _ADDRESS = re.compile(r"(--board (?:rpi\d|[A-Z]) )?--host \S+( --user \S+)?( --k
 _PATIENCE = (
     (r"--trials \d+", "--trials 2"),
     (r"--time-budget \d+m", "--time-budget 20s"),
+    (r"--soak \d+m", "--soak 2s"),
     (r"^sdk bench\b", "sdk bench --samples 64 --seconds 1"),  # where the page says no other number
 )
 _SUDO = re.compile(r'sudo --preserve-env=HOME "\$\(command -v sdk\)"')

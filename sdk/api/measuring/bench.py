@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from device_agent.package import reader as package_format
-from sdk.api.board_requests import Bench
+from sdk.api.board_requests import Bench, Soaking
 from sdk.api.boards.deploying import package_of, title_of
 from sdk.api.boards.runtimes import note_of, with_a_runtime
 from sdk.api.file_requests import PackedOnTheWay
@@ -16,7 +16,7 @@ from sdk.api.files.packing import name_of
 from sdk.api.measuring.measure import measure
 from sdk.api.values import PathLike
 from sdk.board.ssh import signing
-from sdk.deploy.session import open_scratch_session
+from sdk.deploy.session import Session, open_scratch_session
 from sdk.errors import ModelError
 from sdk.explain.run import Report
 from sdk.explain.suites import Size, size_text
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from sdk.api.keywords import BenchOptions
+
+_Result = TypeVar("_Result")
 
 
 def bench_models(
@@ -52,6 +54,22 @@ def bench_models(
 
 def bench(board: str, sources: Sequence[PathLike], request: Bench, progress: Progress = silent) -> Report:
     """What :func:`bench_models` does, asked for with a record."""
+
+    def work(session: Session, packages: Sequence[tuple[str, bytes]]) -> Report:
+        return measure(session, packages, request, progress=progress)
+
+    report, notes = with_deployed(board, sources, request, progress, work)
+    return replace(report, notes=(*notes, *report.notes))
+
+
+def with_deployed(
+    board: str,
+    sources: Sequence[PathLike],
+    request: Bench | Soaking,
+    progress: Progress,
+    work: Callable[[Session, Sequence[tuple[str, bytes]]], _Result],
+) -> tuple[_Result, tuple[str, ...]]:
+    """What ``work`` finds about models that are on the board, as (name, package); notes on how they got there."""
     sizes = request.sizes
     packing = PackedOnTheWay(input_shape=request.input_shape)
     packages = _told_apart(sources, [package_of(s, progress, packing=packing) for s in sources])
@@ -86,8 +104,7 @@ def bench(board: str, sources: Sequence[PathLike], request: Bench, progress: Pro
                 for (name, package), golden, signature in zip(packages, goldens, signatures, strict=True)
             ],
         )
-        report = measure(session, packages, request, progress=progress)
-        return replace(report, notes=(*note_of(failures, session), *report.notes))
+        return work(session, packages), note_of(failures, session)
 
 
 def _told_apart(

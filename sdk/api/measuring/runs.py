@@ -17,6 +17,8 @@ from sdk.api.values import PathLike
 from sdk.errors import DataError, ReportError
 from sdk.explain import compare, tuning, verdict
 from sdk.explain.run import ModelRecord, Report
+from sdk.explain.soaking import run as soaking
+from sdk.explain.soaking.run import SoakReport
 from sdk.explain.tuning import Tuned
 from sdk.report import summary
 from sdk.report.conditions import problems_of
@@ -81,10 +83,15 @@ class Against(Shown):
 
 
 #: What ``-o`` of a command that measures keeps.
-Kept = Report | SuiteRun | SizeRun | Tuned
+Kept = Report | SuiteRun | SizeRun | Tuned | SoakReport
 _RECORDS = {
     family(schema): cls
-    for schema, cls in ((suites.SCHEMA, SuiteRun), (size_suite.SCHEMA, SizeRun), (tuning.SCHEMA, Tuned))
+    for schema, cls in (
+        (suites.SCHEMA, SuiteRun),
+        (size_suite.SCHEMA, SizeRun),
+        (tuning.SCHEMA, Tuned),
+        (soaking.SCHEMA, SoakReport),
+    )
 }
 
 
@@ -94,8 +101,8 @@ def read_run(path: PathLike) -> Report:
 
 
 def read_record(path: PathLike) -> Kept:
-    """Whatever ``sdk bench -o`` or ``sdk tune -o`` wrote: a run, a suite of runs, a table of sizes, the result of a
-    tuning. Raises DataError otherwise, FileError where the file cannot be read."""
+    """Whatever ``sdk bench -o`` or ``sdk tune -o`` wrote: a run, a soak, a suite of runs, a table of sizes, the
+    result of a tuning. Raises DataError otherwise, FileError where the file cannot be read."""
     record = _read_json(path, "what `sdk bench -o` or `sdk tune -o` wrote")
     kind = family(record.get("schema")) if isinstance(record, dict) else ""
     return _RECORDS.get(kind, Report).from_json(record)
@@ -114,7 +121,7 @@ def write_run(result: Kept, path: PathLike) -> None:
 def write_html(result: Kept, path: PathLike) -> None:
     """The result as one HTML file that needs nothing else. Raises DataError for a table of sizes, which has no page."""
     try:
-        from sdk.report.page import run, suite, tuned
+        from sdk.report.page import run, soak, suite, tuned
     except ImportError as error:
         raise ReportError(
             "HTML reports need Jinja2",
@@ -125,6 +132,8 @@ def write_html(result: Kept, path: PathLike) -> None:
         raise DataError("a table of sizes has no page", expected="a run, or a suite that was measured")
     if isinstance(result, Tuned):
         page = tuned.render(result)
+    elif isinstance(result, SoakReport):
+        page = soak.render(result)
     else:
         page = suite.render(result) if isinstance(result, SuiteRun) else run.render(result)
     write_file(Path(path), page.encode())

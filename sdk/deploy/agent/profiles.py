@@ -1,4 +1,4 @@
-"""Profiles and times of models on a board, asked of its agent; what it answers is checked before it is believed."""
+"""Profiles, times and soaks of models on a board, asked of its agent; what it answers is checked first."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from device_agent.record.measurement import MAX_CPUS
 from device_agent.record.named_kinds import Cpu, Threads
 from device_agent.record.profile import Profile
 from device_agent.record.schema import limits, record
+from device_agent.record.soak import Soak
 from sdk.deploy.agent.answers import MAX_LONG_ANSWER_BYTES, ProfileAnswer, TimedModel, read_answer
-from sdk.deploy.agent.remote_agent import RUN_SECONDS, RemoteAgent
+from sdk.deploy.agent.remote_agent import ALL_THREADS, RUN_SECONDS, RemoteAgent
 from sdk.errors import RemoteError
 
 #: Runtimes whose own profiler can be reached; the operators of others are timed one by one.
@@ -32,6 +33,37 @@ class TimedModels:
     frequency_hz: float | None = field(default=None, metadata=limits(low=1.0, high=1e12))
     #: The deployed model that was timed between them; None where none was asked for.
     beside: TimedModel | None = None
+
+
+@record(may_lack=True, takes_unknown=True)
+@dataclass(frozen=True)
+class _SoakAnswer:
+    soak: Soak
+
+
+def soak_models(
+    agent: RemoteAgent, models: Sequence[str], *, seconds: float, threads: int, kernel: str = "auto"
+) -> Soak:
+    """Lets deployed models have turns for so many seconds in all; ``threads`` as for :meth:`RemoteAgent.bench`.
+
+    Raises RemoteError, also when the agent soaked something else.
+    """
+    answer = agent.call(
+        [
+            *("soak", *models, "--threads", str(threads), "--kernel", kernel),
+            *("--seconds", repr(float(seconds))),
+        ],
+        timeout_seconds=RUN_SECONDS + seconds,
+        max_output_bytes=MAX_LONG_ANSWER_BYTES,
+    )
+    soak = read_answer(_SoakAnswer, answer, "soak").soak
+    if [model.name for model in soak.models] != list(models) or threads not in (soak.threads, ALL_THREADS):
+        raise RemoteError(
+            "the agent soaked something else",
+            expected=f"{', '.join(models)} on {threads or 'all'} threads",
+            found=f"{', '.join(model.name for model in soak.models)} on {soak.threads}",
+        )
+    return soak
 
 
 def profile_models(

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from device_agent.record.failure import Failure
 from device_agent.record.measurement import Measurement
 from device_agent.record.schema import parse_json, write
 from device_agent.record.visible import visible
+from device_agent.record.wire import Failure
 from device_agent.tensors.rows import write_row
 from sdk.deploy.agent.answers import (
     MAX_LONG_ANSWER_BYTES,

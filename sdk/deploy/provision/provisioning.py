@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import device_agent
-from device_agent.record.failure import Failure
 from device_agent.record.kinds import Words
 from device_agent.record.schema import limits, parse_json, read, record
+from device_agent.record.wire import Failure
 from sdk.board.facts import FACTS_SCRIPT, MAX_FACTS_BYTES, Facts, parse_facts
 from sdk.deploy.provision.wheels import (
     NUMPY_ARCHITECTURES,

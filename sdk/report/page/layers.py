@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from sdk.explain.layers import LayerLosses, LayerNoise
-from sdk.report.page.charts import decibels, responsive
+from sdk.report.page.charts import decibels
 from sdk.report.page.fill import Markup, fill
+from sdk.report.page.shapes import responsive
 from sdk.report.terminal.evaluated import decibel_text
 from sdk.report.terminal.tables import shape_text
 from sdk.report.units import percent_text

@@ -19,7 +19,7 @@ from sdk.explain.gap import Gap
 from sdk.explain.run import ModelRecord, Report
 from sdk.explain.theory import GROUPS
 from sdk.report.conditions import accounted_text, facts_of_run, problems_of, theory_text, told_texts
-from sdk.report.page import bars, charts
+from sdk.report.page import bars, charts, curves, shapes
 from sdk.report.page.fill import Cell, Markup, fill
 from sdk.report.page.template import TEMPLATE
 from sdk.report.terminal.tables import init_text
@@ -63,7 +63,7 @@ def render(report: Report) -> str:
         theory=theory_text(report.comparisons),
         causes=_causes(report),
         gaps=[_gap(g) for g in report.gaps],
-        course=_plot(lambda width: charts.course(report.models[0], width)) if not report.emulated else "",
+        course=_plot(lambda width: curves.course(report.models[0], width)) if not report.emulated else "",
         distributions=_plot(lambda width: charts.distributions(report.models, width)),
         operators=[_operators(m, times, report.peaks) for m, times in profiled],
         roofline=_roofline(report, profiled),
@@ -84,7 +84,7 @@ def render(report: Report) -> str:
 
 
 def _plot(draw: Callable[[int], str]) -> Markup:
-    return Markup(charts.responsive(draw))
+    return Markup(shapes.responsive(draw))
 
 
 def _roofline(report: Report, profiled: Sequence[tuple[ModelRecord, tuple[OperatorTime, ...]]]) -> Markup:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from sdk.report.conditions import facts_of_run, problems_of
-from sdk.report.page import charts
+from sdk.report.page import charts, shapes
 from sdk.report.page.fill import Cell, Markup, fill
 from sdk.report.page.template import SUITE_TEMPLATE
 from sdk.report.units import count_text, ratio_text, seconds_text, threads_text
@@ -25,7 +25,7 @@ def render(run: Any) -> str:
         sizes=[
             {
                 "size": size,
-                "distributions": Markup(charts.responsive(partial(charts.distributions, report.models))),
+                "distributions": Markup(shapes.responsive(partial(charts.distributions, report.models))),
                 "facts": facts_of_run(report),
             }
             for size, report in run.runs
@@ -38,7 +38,7 @@ def _table(rows: list[Any], threads: int) -> dict[str, Any]:
     paper = any(row.paper_speedup is not None for row in rows)
     return {
         "title": f"Theory against measurement, {threads_text(threads)}",
-        "plot": Markup(charts.responsive(partial(charts.promised_against_measured, rows))),
+        "plot": Markup(shapes.responsive(partial(charts.promised_against_measured, rows))),
         "key": [(name, f"series-{number % 8}") for number, name in enumerate(names)],
         "rows": [{"name": row.name, "cells": _cells(row, paper)} for row in rows],
         "paper": paper,

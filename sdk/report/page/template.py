@@ -66,6 +66,8 @@ svg text.strong { font-weight: 600; }
 .hollow.series-0 { stroke: var(--s0); } .hollow.series-1 { stroke: var(--s1); } .hollow.series-2 { stroke: var(--s2); }
 .hollow.series-3 { stroke: var(--s3); } .hollow.series-4 { stroke: var(--s4); } .hollow.series-5 { stroke: var(--s5); }
 .curve { fill: none; stroke-width: 2; } .curve.series-0 { stroke: var(--s0); } .curve.series-1 { stroke: var(--s1); }
+.curve.series-2 { stroke: var(--s2); } .curve.series-3 { stroke: var(--s3); } .curve.series-4 { stroke: var(--s4); }
+.curve.series-5 { stroke: var(--s5); } .curve.series-6 { stroke: var(--s6); } .curve.series-7 { stroke: var(--s7); }
 .key i.outside { background: var(--rule); }
 @media (max-width: 40rem) { .wide { display: none; } .narrow { display: block; }
   .bars { grid-template-columns: 1fr; gap: 0; } .bars .label { text-align: left; margin-top: .4rem; }

@@ -53,6 +53,7 @@ DRAWN_AS = {
     "sdk.explain.calibration.Calibration": "calibration",
     "sdk.explain.layers.LayerLosses": "layer_losses",
     "sdk.explain.run.Report": "report",
+    "sdk.explain.soaking.run.SoakReport": "soaked",
     "sdk.explain.tuning.Tuned": "tuned",
     "sdk.package.diff.PackageDiff": "package_diff",
     "sdk.package.inspection.Inspection": "inspection",

@@ -47,6 +47,7 @@ from sdk.report.terminal.services import services as services
 from sdk.report.terminal.tables import facts as _facts
 from sdk.report.terminal.tables import notes, shape_text, short_name
 from sdk.report.terminal.tables import table as _table
+from sdk.report.terminal.tuned import soaked as soaked
 from sdk.report.terminal.tuned import tuned as tuned
 from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, seconds_text
 

@@ -1,15 +1,19 @@
-"""The table of `sdk tune` as rich renderables. Pure: makes them, prints nothing."""
+"""The table of `sdk tune` and those of a soak as rich renderables. Pure: makes them, prints nothing."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sdk.explain.soaking.run import SoakReport
 from sdk.explain.tuning import Candidate, Tuned
-from sdk.report.terminal.tables import notes
-from sdk.report.units import bytes_text, ratio_text, seconds_text
+from sdk.report.soaking import facts_of_soak, joules_text, minutes_text, soak_sentences
+from sdk.report.terminal.tables import facts, notes, short_name, table
+from sdk.report.units import bytes_text, percent_text, ratio_text, seconds_text, threads_text
 
 
 def tuned(result: Tuned) -> RenderableType:
@@ -71,3 +75,61 @@ def verdict(result: Tuned) -> str:
     if result.release:
         return f"{chosen}: runs on {result.board} now, under the name {result.model}"
     return f"{chosen} is the best; it was not deployed"
+
+
+# -- soaks ---------------------------------------------------------------------------------------------------------
+
+
+def soaked(result: SoakReport) -> RenderableType:
+    """Speed at first and in steady state, energy, memory; then what follows, and the conditions."""
+    parts: list[RenderableType] = [Text(f"Board {result.board}: {result.board_title}", style="bold")]
+    parts.append(_speeds(result))
+    if any(one.watts is not None for one in result.figures):
+        parts.append(_energies(result))
+    parts.append(_memory(result))
+    parts += [Text(said) for said in soak_sentences(result)]
+    parts.append(facts(*facts_of_soak(result)))
+    parts += notes(result.notes)
+    return Group(*parts)
+
+
+def _speeds(result: SoakReport) -> Table:
+    made = table(
+        f"Time of one inference over {minutes_text(result.soak.seconds)}, {threads_text(result.soak.threads)}",
+        *("model", "first minute", "steady", "speed kept", "slower after"),
+    )
+    for one in result.figures:
+        made.add_row(
+            short_name(one.model, 24),
+            seconds_text(one.first_seconds),
+            seconds_text(one.steady_seconds) + ("" if one.is_steady else " (moving)"),
+            percent_text(one.kept, 0),
+            "-" if one.slower_after_seconds is None else minutes_text(one.slower_after_seconds),
+        )
+    return made
+
+
+def _energies(result: SoakReport) -> Table:
+    made = table("Energy of one inference, steady state", "model", "idle off", "with idle", "board draws")
+    for one in result.figures:
+        made.add_row(
+            short_name(one.model, 24),
+            joules_text(one.joules),
+            joules_text(one.joules_with_idle),
+            "-" if one.watts is None else f"{one.watts:.2f} W",
+        )
+    return made
+
+
+def _memory(result: SoakReport) -> Table:
+    made = table("Memory", "model", "weights", "arena", "process", "without it", "~largest at")
+    for model, plan in zip(result.soak.models, result.memory, strict=True):
+        process: Sequence[int | None] = (model.peak_memory_bytes, model.base_memory_bytes)
+        made.add_row(
+            short_name(model.name, 20),
+            "-" if plan is None else bytes_text(plan.weight_bytes),
+            "-" if plan is None else bytes_text(plan.arena_bytes),
+            *("-" if size is None else bytes_text(size) for size in process),
+            "-" if plan is None else f"{plan.peak} {plan.kind} {short_name(plan.name, 16)}",
+        )
+    return made

@@ -14,19 +14,27 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from device_agent.measuring.soak import Reading
 from device_agent.record.intervals import Turn
 from device_agent.record.measurement import Measurement
 from device_agent.record.release import Release, Slot, ThreadChoice
+from device_agent.record.soak import SoakTurn
+from device_agent.run.conditions import Conditions
 from sdk.api.measuring.size_suite import SizeRow, SizeRun
 from sdk.api.measuring.suites import SuiteRow, SuiteRun
 from sdk.cli import main
 from sdk.errors import ArmletError
 from sdk.explain.calibration import Calibration
 from sdk.explain.run import Report
+from sdk.explain.soaking.memory import plan_memory
+from sdk.explain.soaking.run import SoakReport
 from sdk.explain.tuning import Candidate, LeftOut, Tuned
 from sdk.report.page import run as run_page
+from sdk.report.page import soak as soak_page
 from sdk.report.page import tuned as tuned_page
 from sdk.report.terminal import drawing
+from tests.device_agent.measuring.test_soak import record as soak_record
+from tests.sdk.graph.small_graphs import small_network
 from tests.sdk.report import made_up_runs
 
 
@@ -57,6 +65,18 @@ def a_tuning() -> Tuned:
     int8 = replace(dense, variant="int8", form="int8", threads=2, points_lost=-0.5)
     left_out = (LeftOut("90 %", "it loses 3 points"),)
     return Tuned("net", "local", False, 1.0, "images", 100, (int8, dense), left_out, 0)
+
+
+def a_soak() -> SoakReport:
+    turns = [
+        SoakTurn(
+            number % 2, float(number), 10, 0.01, 0.1, 1.5e9, 60.0, 3.0, ("throttled",) if number > 8 else ()
+        )
+        for number in range(12)
+    ]
+    idle = (Reading(Conditions(40.0, 1.5e9, "ondemand", (), None), 2.0),)
+    plan = plan_memory(small_network())
+    return SoakReport("rpi5", "Raspberry Pi 5", soak_record(turns, idle), (plan, None), ("a note",))
 
 
 def a_suite() -> SuiteRun:
@@ -104,6 +124,7 @@ Reader = Callable[[Any], Any]
 RECORDS: dict[str, tuple[Callable[[], Any], Reader]] = {
     "run": (a_run, Report.from_json),
     "tuning": (a_tuning, Tuned.from_json),
+    "soak": (a_soak, SoakReport.from_json),
     "suite": (a_suite, SuiteRun.from_json),
     "sizes": (a_table_of_sizes, SizeRun.from_json),
     "calibration": (a_calibration, Calibration.from_json),
@@ -175,6 +196,9 @@ def show(record: Any) -> None:
         run_page.render(record)
     elif isinstance(record, SuiteRun):
         console.print(drawing.suite(record))
+    elif isinstance(record, SoakReport):
+        console.print(drawing.soaked(record))
+        soak_page.render(record)
     elif isinstance(record, SizeRun):
         console.print(drawing.size_suite(record))
 

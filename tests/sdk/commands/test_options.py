@@ -57,7 +57,7 @@ VERBS: dict[str, tuple[type, ...]] = {
     "service start": (Address,),
     "service stop": (Address,),
     "service remove": (Address,),
-    "bench": (boards.Bench, boards.SuiteNetworks, boards.RunSuite),
+    "bench": (boards.Bench, boards.SoakTime, boards.Soaking, boards.SuiteNetworks, boards.RunSuite),
     "tune": (boards.Tune,),
     "eval": (boards.Evaluate,),
     "predict": (boards.Predict,),

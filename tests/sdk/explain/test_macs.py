@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sdk.explain.promise import Counted, promised, yardstick
+from sdk.explain.macs import Counted, promised, yardstick
 
 DENSE = Counted(1000, 1000, "a" * 64)
 
