@@ -142,9 +142,9 @@ def index_bytes(packed: bytes) -> int:
     total = 0
     for part in parts(packed):
         blocks = getattr(part, "blocks", None)
-        for ends in (blocks.ends, blocks.position_ends) if blocks else ():
-            if ends is not None:
-                index = np.diff(ends, prepend=0)
+        for found in (blocks.bits, blocks.positions) if blocks else ():
+            if found is not None:
+                index = np.diff(found.ends(), prepend=0)
                 width = int(index.max() - index.min()).bit_length()
                 total += len(varint(int(index.min()))) + 1 + (len(index) * width + 7) // 8
     return total

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 import sys
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Sequence
 
 from device_agent.errors import AgentError
 from device_agent.record.release import MAX_JSON_BYTES
@@ -15,10 +16,16 @@ from device_agent.record.schema import parse_json
 if TYPE_CHECKING:
     import numpy as np
 
+    from device_agent.tensors.tensor import TensorInfo
+
 #: No array is read that is larger than this many bytes.
 MAX_ARRAY_BYTES = 1 << 30
-#: All golden inputs of a release together have at most this many bytes, and all outputs.
+#: All golden inputs of a release together have at most this many bytes, and all outputs; those of a small model no
+#: more than the next number, or what so many cases and answers of its own tensors take.
 MAX_GOLDEN_BYTES = 1 << 27
+SMALL_GOLDEN_BYTES = 1 << 24
+MAX_GOLDEN_CASES = 64
+MAX_GOLDEN_ANSWERS = 16
 
 
 def read_array(name: str) -> np.ndarray:
@@ -37,26 +44,36 @@ def read_array(name: str) -> np.ndarray:
         raise AgentError(f"cannot read {path}", found=error.strerror or str(error)) from None
 
 
-def parse_golden(data: bytes) -> list[np.ndarray]:
-    """The arrays in a compressed row of .npy files: numbers of any shape and type.
+def parse_golden(data: bytes, tensors: Sequence[TensorInfo]) -> list[np.ndarray]:
+    """The arrays in a compressed row of .npy files: numbers of any type, of shape (cases, ...).
 
-    zlib, because an image of float32 is larger than many a model. Raises AgentError, before more than
-    ``MAX_GOLDEN_BYTES`` are made of it.
+    zlib, because an image of float32 is larger than many a model. Raises AgentError, before more is made of it than
+    some cases of ``tensors``, the inputs or outputs of the model, can take.
     """
+    import numpy as np
+
+    row = sum(math.prod(info.shape) * np.dtype(info.dtype).itemsize for info in tensors)
+    most = min(MAX_GOLDEN_BYTES, max(SMALL_GOLDEN_BYTES, MAX_GOLDEN_CASES * MAX_GOLDEN_ANSWERS * row))
     unpacker = zlib.decompressobj()
     try:
-        content = unpacker.decompress(data, MAX_GOLDEN_BYTES)
+        content = unpacker.decompress(data, most)
     except (zlib.error, MemoryError) as error:
         raise AgentError("a golden array cannot be decompressed", found=str(error)[:200]) from None
     if not unpacker.eof or unpacker.unused_data:
         raise AgentError(
             "a golden array cannot be decompressed",
-            expected=f"one whole zlib stream of at most {MAX_GOLDEN_BYTES} bytes",
+            expected=f"one whole zlib stream of at most {most} bytes",
             found="bytes behind it" if unpacker.eof else "no end",
         )
     from device_agent.tensors.rows import read_row
 
-    return read_row(content, "a golden array")
+    arrays = read_row(content, "a golden array")
+    cases = max(len(array) if array.ndim else 0 for array in arrays)
+    if cases > MAX_GOLDEN_CASES:
+        raise AgentError(
+            "there are too many golden cases", expected=f"at most {MAX_GOLDEN_CASES}", found=str(cases)
+        )
+    return arrays
 
 
 def parse_array(data: bytes, what: str) -> np.ndarray:

@@ -8,7 +8,7 @@ import os
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from device_agent.store.store import Store, board_store
 if TYPE_CHECKING:
     from device_agent.record.release import Release
     from device_agent.store.quick_starts import QuickStart
+    from device_agent.tensors.tensor import TensorInfo
 
 
 class LoadedModel:
@@ -145,11 +146,11 @@ class LoadedModel:
                     loaded = cls._of_start(
                         start, release.package_sha256, name=release.name, threads=threads, begun=begun
                     )
-                    loaded._example = _example_of(store, release)  # noqa: SLF001 - its own class
+                    loaded._example = _example_of(store, release, loaded.model.inputs)  # noqa: SLF001 - its own class
                     return loaded
         data = store.read_package(release)
         loaded = cls(data, name=release.name, threads=threads, kernel=kernel, sha256=release.package_sha256)
-        loaded._example = _example_of(store, release)
+        loaded._example = _example_of(store, release, loaded.model.inputs)
         loaded.start_seconds = time.perf_counter() - begun
         if mendable:  # in a process of its own, like everything that could end one; this one runs without
             with contextlib.suppress(AgentError, OSError):
@@ -246,11 +247,13 @@ class LoadedModel:
         self.close()
 
 
-def _example_of(store: Store, release: Release) -> Callable[[], list[np.ndarray]] | None:
+def _example_of(
+    store: Store, release: Release, tensors: Sequence[TensorInfo]
+) -> Callable[[], list[np.ndarray]] | None:
     digest = release.golden_inputs_sha256
     if digest is None or release.golden_limits is None:
         return None
-    return lambda: [array[0] for array in parse_golden(store.blobs.read(digest))]
+    return lambda: [array[0] for array in parse_golden(store.blobs.read(digest), tensors)]
 
 
 #: How long the start of a release may take to be made again.

@@ -32,6 +32,8 @@ MAX_MANIFEST_BYTES = 4 << 20
 MAX_RELEASES = 64
 #: Members of a tar: of all releases that a layout can hold, some share their blobs.
 MAX_MEMBERS = 4 * MAX_BLOBS
+#: Of a member's long name or other properties.
+MAX_HEADER_BYTES = 1 << 16
 
 
 class Layout:
@@ -162,7 +164,7 @@ class _Tar:
     def __init__(self, path: Path) -> None:
         self._members: dict[str, tarfile.TarInfo] = {}
         try:
-            self._tar = tarfile.open(path, "r:")  # noqa: SIM115 - `close` does
+            self._tar = tarfile.open(path, "r:", tarinfo=_Member)  # noqa: SIM115 - `close` does
             for member in self._tar:
                 if len(self._members) > MAX_MEMBERS:
                     raise StoreError("the tar has too many members", expected=f"at most {MAX_MEMBERS}")
@@ -192,6 +194,22 @@ class _Tar:
 
     def close(self) -> None:
         self._tar.close()
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose own header and long names are short. tarfile reads them whole, however many gigabytes a header
+    announces, and a sparse file announces them for nothing."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> Any:
+        has_data = (
+            self.type in (*tarfile.REGULAR_TYPES, tarfile.DIRTYPE) and self.type != tarfile.GNUTYPE_SPARSE
+        )
+        if not has_data and (self.type == tarfile.GNUTYPE_SPARSE or self.size > MAX_HEADER_BYTES):
+            raise tarfile.ReadError(f"a header of type {self.type!r} and {self.size} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc]
+
+    def _proc_gnusparse_10(self, *arguments: Any) -> None:
+        raise tarfile.ReadError("a sparse file")
 
 
 class _Joined(io.BufferedIOBase):

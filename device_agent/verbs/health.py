@@ -100,8 +100,8 @@ def _golden_difference(store: Store, release: Release, agent: LoadedModel) -> fl
         return None
     from device_agent.tensors import golden
 
-    inputs = parse_golden(store.blobs.read(release.golden_inputs_sha256))
-    expected = parse_golden(store.blobs.read(release.golden_outputs_sha256))
+    inputs = parse_golden(store.blobs.read(release.golden_inputs_sha256), agent.model.inputs)
+    expected = parse_golden(store.blobs.read(release.golden_outputs_sha256), agent.model.outputs)
     if release.golden_limits is None:
         return _difference_of_one_output(agent, inputs[0], expected[0], release.golden_tolerance)
     model = agent.model

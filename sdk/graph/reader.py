@@ -13,7 +13,11 @@ import numpy as np
 from sdk.errors import ModelError, UnsupportedOperator
 from sdk.graph.embedded.attached import read_attached
 from sdk.graph.records import NUMPY_DTYPES, Graph, Operator, Quantization, Signature, Tensor
-from sdk.graph.schema import FILE_IDENTIFIER, SCHEMA_VERSION, enum_names, schema_classes
+from sdk.graph.schema import FILE_IDENTIFIER, SCHEMA_VERSION, enum_names, schema_classes, walking
+
+#: A sound model is walked once, and the length of a vector is asked for a few times; what is shared, as often as it is.
+WALKS = 4
+FREE_ITEMS = 1 << 16
 
 _REFUSED_TYPES = frozenset({"RESOURCE", "VARIANT"})
 
@@ -77,7 +81,8 @@ def _model_of(data: bytes) -> Any:
         )
     schema = schema_classes()
     try:
-        model = schema.ModelT.InitFromPackedBuf(data, 0)
+        with walking(WALKS * len(data) + FREE_ITEMS):
+            model = schema.ModelT.InitFromPackedBuf(data, 0)
     except (
         struct.error,
         IndexError,
@@ -109,6 +114,7 @@ class _Reader:
         self.number = next(i for i, one in enumerate(model.subgraphs) if one is subgraph)
         # One array per (buffer, type, shape), so that tensors that share a buffer share one array object.
         self.arrays: dict[tuple[int, str, tuple[int, ...]], np.ndarray] = {}
+        self.copies: dict[int, bytes] = {}  # of buffers, however many share them
 
     def graph(self) -> Graph:
         tensors = tuple(self.tensor(t) for t in self.subgraph.tensors or [])
@@ -120,9 +126,7 @@ class _Reader:
             outputs=_ints(self.subgraph.outputs),
             name=_text(self.subgraph.name) or "main",
             description=_text(self.model.description),
-            metadata=tuple(
-                (_text(m.name), self.buffer(m.buffer).tobytes()) for m in self.model.metadata or []
-            ),
+            metadata=tuple((_text(m.name), self.copy(m.buffer)) for m in self.model.metadata or []),
             signatures=tuple(
                 self.signature(s)
                 for s in self.model.signatureDefs or []
@@ -145,10 +149,16 @@ class _Reader:
             return np.empty(0, np.uint8)
         return np.asarray(buffer.data, np.uint8)
 
+    def copy(self, index: int) -> bytes:
+        """The same as bytes of their own."""
+        if index not in self.copies:
+            self.copies[index] = self.buffer(index).tobytes()
+        return self.copies[index]
+
     def tensor(self, raw: Any) -> Tensor:
         dtype = enum_names("TensorType").get(raw.type, f"type {raw.type}")
         name = _text(raw.name)
-        if dtype in _REFUSED_TYPES and self.to_edit:
+        if self.to_edit and (dtype in _REFUSED_TYPES or raw.type not in enum_names("TensorType")):
             raise UnsupportedOperator(f"tensor {name!r} has type {dtype}, which a graph cannot carry")
         shape = _ints(raw.shape)
         if any(n < 0 for n in shape):
@@ -181,7 +191,7 @@ class _Reader:
             expected = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
             if stored.size != expected:
                 raise _broken(f"tensor {name!r} needs {expected} bytes, its buffer has {stored.size}")
-            array = np.frombuffer(stored.tobytes(), kind).reshape(shape)
+            array = np.frombuffer(self.copy(buffer), kind).reshape(shape)
         self.arrays[key] = array
         return array
 

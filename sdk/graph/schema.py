@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
@@ -11,6 +14,43 @@ FILE_IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
 BUFFER_ALIGNMENT = 16  # bytes; schema.fbs, `force_align: 16` on Buffer.data; XNNPACK reads weights in place
 MAX_MODEL_BYTES = 2**31 - 1  # flatbuffers use signed 32-bit offsets
+
+
+#: Items of vectors and characters of texts that a walk may still look at; None: nobody counts.
+_left: ContextVar[list[int] | None] = ContextVar("left", default=None)
+
+
+class WalkedTooFar(ValueError):
+    """A walk over a flatbuffer looked at more than was allowed."""
+
+
+@contextlib.contextmanager
+def walking(items: int) -> Iterator[None]:
+    """Inside it a flatbuffer is walked no further than so many items of vectors and characters of texts.
+
+    Tables may share what they point to: a thousand tensors and one shape of a thousand dimensions are a million
+    numbers, of some thousand bytes. Raises WalkedTooFar in the walk.
+    """
+    token = _left.set([items])
+    try:
+        yield
+    finally:
+        _left.reset(token)
+
+
+def _counted(method: Callable[..., Any], size_of: Callable[[Any], int]) -> Callable[..., Any]:
+    """A method of a flatbuffer's table whose answers count."""
+
+    def counting(table: Any, offset: int) -> Any:
+        found = method(table, offset)
+        left = _left.get()
+        if left is not None:
+            left[0] -= size_of(found)
+            if left[0] < 0:
+                raise WalkedTooFar("it says the same thing too often")
+        return found
+
+    return counting
 
 
 @lru_cache(maxsize=1)
@@ -25,6 +65,11 @@ def schema_classes() -> Any:
             found=str(error),
             hint="Install it with: pip install 'armlet[deploy]'.",
         ) from error
+    import flatbuffers.table
+
+    table: Any = flatbuffers.table.Table  # what every generated class reads through
+    table.VectorLen = _counted(table.VectorLen, int)
+    table.String = _counted(table.String, len)
     return schema_py_generated
 
 

@@ -29,7 +29,7 @@ def write_graph(graph: Graph) -> bytes:
     codes: dict[tuple[str, int, str | None], int] = {}
 
     subgraph = schema.SubGraphT()
-    subgraph.name = graph.name.encode("utf-8", "surrogateescape")
+    subgraph.name = _raw(graph.name)
     subgraph.inputs, subgraph.outputs = list(graph.inputs), list(graph.outputs)
     subgraph.tensors = [_tensor_object(t, buffers.add(t)) for t in graph.tensors]
     subgraph.operators = [
@@ -39,7 +39,7 @@ def write_graph(graph: Graph) -> bytes:
 
     model = schema.ModelT()
     model.version = SCHEMA_VERSION
-    model.description = graph.description.encode("utf-8", "surrogateescape")
+    model.description = _raw(graph.description)
     model.subgraphs = [subgraph]
     model.operatorCodes = [_operator_code(*key) for key in codes]
     model.metadata = [_metadata_object(name, buffers.add_bytes(raw)) for name, raw in graph.metadata] or None
@@ -106,7 +106,7 @@ def _aligned_vector(builder: Any, raw: bytes) -> Any:
 
 def _tensor_object(tensor: Tensor, buffer: int) -> Any:
     raw = schema_classes().TensorT()
-    raw.name = tensor.name.encode("utf-8", "surrogateescape")
+    raw.name = _raw(tensor.name)
     raw.shape = list(tensor.shape)
     raw.type = enum_values("TensorType")[tensor.dtype]
     raw.buffer = buffer
@@ -146,13 +146,18 @@ def _operator_code(kind: str, version: int, custom_code: str | None) -> Any:
     raw.builtinCode = enum_values("BuiltinOperator")[kind]
     raw.deprecatedBuiltinCode = min(raw.builtinCode, 127)
     raw.version = version
-    raw.customCode = custom_code
+    raw.customCode = None if custom_code is None else _raw(custom_code)
     return raw
+
+
+def _raw(text: str) -> bytes:
+    """The bytes of a name as they were read, also where they are no UTF-8."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _metadata_object(name: str, buffer: int) -> Any:
     raw = schema_classes().MetadataT()
-    raw.name, raw.buffer = name, buffer
+    raw.name, raw.buffer = _raw(name), buffer
     return raw
 
 
@@ -163,12 +168,12 @@ def _signature_object(signature: Signature) -> Any:
         out = []
         for name, number in pairs:
             entry = schema.TensorMapT()
-            entry.name, entry.tensorIndex = name, number
+            entry.name, entry.tensorIndex = _raw(name), number
             out.append(entry)
         return out
 
     raw = schema.SignatureDefT()
-    raw.signatureKey = signature.key
+    raw.signatureKey = _raw(signature.key)
     raw.inputs, raw.outputs = maps(signature.inputs), maps(signature.outputs)
     return raw
 

@@ -18,6 +18,7 @@ from device_agent.package.codec.format import (
     LAYOUTS,
     LZ,
     MAX_METADATA_DEPTH,
+    MAX_METADATA_DIGITS,
     MAX_TFLITE_SIZE,
     RAW,
     LayoutUnknown,
@@ -222,6 +223,12 @@ def _fill_skeleton(table: PackageTable, content: Content, target: Any) -> None:
     target[position:] = skeleton[source:]
 
 
+def _whole_number(digits: str) -> int:
+    if len(digits) > MAX_METADATA_DIGITS:
+        raise ValueError(f"a whole number of {len(digits)} digits")
+    return int(digits)
+
+
 def _metadata(table: PackageTable, content: Content) -> dict[str, Any]:
     if table.metadata_size == 0:
         return {}
@@ -230,7 +237,7 @@ def _metadata(table: PackageTable, content: Content) -> dict[str, Any]:
     else:
         text = bytes(content.data[: table.metadata_size])
     try:
-        metadata = json.loads(text.decode("utf-8"))
+        metadata = json.loads(text.decode("utf-8"), parse_int=_whole_number)
     except (ValueError, RecursionError) as error:
         raise MetadataInvalid("metadata are not JSON", found=str(error)) from error
     if not isinstance(metadata, dict):
@@ -247,10 +254,13 @@ def describe(data: bytes, opened: Opened) -> Package:
     """
     table, contents = opened.table, opened.contents
     described = []
+    spans_of: list[list[tuple[int, int]]] = [[] for _ in table.sections]
+    for span in table.spans:
+        spans_of[span.section].append((span.offset, span.size))
     for number, (entry, content) in enumerate(zip(table.sections, contents)):
         if number == SKELETON:
             continue
-        spans = tuple((span.offset, span.size) for span in table.spans if span.section == number)
+        spans = tuple(spans_of[number])
         centroids = getattr(content, "centroids", 0)
         if isinstance(content, sections.Sparse):
             centroids = content.code.symbols

@@ -37,6 +37,7 @@ MAX_TFLITE_SIZE = 1 << 30  # bytes
 MAX_HEADER_SIZE = 1 << 20  # bytes, fixed part and table
 MAX_METADATA_SIZE = 1 << 16  # bytes of JSON
 MAX_METADATA_DEPTH = 64  # objects and lists inside one another
+MAX_METADATA_DIGITS = 400  # characters of a whole number
 MAX_SECTIONS = 4096
 MAX_SPANS = 16384
 MAX_BUNDLE_SIZE = 1 << 20  # decoded bytes of a section that fills several spans

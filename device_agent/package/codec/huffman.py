@@ -5,7 +5,8 @@ PACKAGE_FORMAT.md is the authority over both.
 
 How numpy can be quick at a serial code: a section is cut into blocks of 2**block_log2 codes, the index says how
 many bits each takes, and so every block is a lane. All lanes advance one code a step, with one table look-up on
-vectors as long as there are blocks.
+vectors as long as there are blocks. Of few blocks each is decoded code by code instead: a step of numpy's takes as long
+as some dozen of Python's.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from device_agent.package.codec.sections import (
 
 # Codes decoded at a time: bounds what the numpy decoder takes beside the output to a few megabytes.
 _CHUNK_CODES = 1 << 19
+# With fewer lanes than this a code at a time is quicker, and costs no more than one code for one.
+_FEWEST_LANES = 24
 _WINDOW_BITS = 57  # a 64-bit load at any byte still holds this many bits after shifting out 0..7
 
 
@@ -76,61 +79,125 @@ def _index(values: Array) -> Array:
 
 
 def _lanes(blocks: Blocks) -> Any:
-    """Yields (first block, first bits, last bits, codes of the last of these blocks), some blocks at a time."""
-    starts = np.concatenate([[0], blocks.ends[:-1]])
+    """Yields (first block, first bits, last bits, codes of a full one of these blocks, of the last), some at a time."""
+    last_bits = blocks.bits.ends()
+    starts = np.concatenate([[0], last_bits[:-1]])
     at_once = max(1, _CHUNK_CODES >> blocks.log2)
     for first in range(0, len(starts), at_once):
         last = min(first + at_once, len(starts))
         tail = min(blocks.codes - ((last - 1) << blocks.log2), 1 << blocks.log2)
-        yield first, starts[first:last], blocks.ends[first:last], tail
+        steps = tail if last - first == 1 else 1 << blocks.log2
+        yield first, starts[first:last], last_bits[first:last], steps, tail
 
 
 def _decode_dense(content: Dense, blocks: Blocks, elements: Array) -> None:
     symbols, lengths = content.code.table()
     table = symbols << 4 | lengths
-    mask = len(table) - 1
-    per_window = _WINDOW_BITS // content.code.max_length
-    loads = windows(blocks.stream)
     word_length = content.words.shape[1]
-    steps = 1 << blocks.log2
-    for first, starts, ends, tail in _lanes(blocks):
-        position = starts.copy()
-        taken = np.empty((steps, len(starts)), np.uint16)
-        for step in range(steps):
-            if step == tail:  # the last block is shorter: from here on its lane runs on zeros and is ignored
-                tail_end = int(position[-1])
-            if step % per_window == 0:
-                window = loads.take(_index(position >> 3), mode="clip") >> (position & 7)
-            entry = table.take(_index(window & mask))
-            taken[step] = entry
-            entry &= 15
-            window >>= entry
-            position += entry
-        if tail < steps:
-            position[-1] = tail_end
+    one_by_one = _DenseCodes(content, table) if blocks.bits.count < _FEWEST_LANES else None
+    loads = windows(blocks.stream) if one_by_one is None else None
+    for first, starts, ends, steps, tail in _lanes(blocks):
+        if one_by_one is not None:
+            numbers, position = one_by_one.decode(starts, steps, tail)
+        else:
+            numbers, position = _dense_lanes(table, content.code.max_length, loads, starts, steps, tail)
         _expect_ends(position, ends)
-        numbers = (taken >> 4).T.reshape(-1)[: (len(starts) - 1) * steps + tail]
-        begin = first * steps * word_length
+        begin = (first << blocks.log2) * word_length
         elements[begin : begin + len(numbers) * word_length] = content.words[numbers].reshape(-1)
+
+
+def _dense_lanes(
+    table: Array, max_length: int, loads: Array, starts: Array, steps: int, tail: int
+) -> tuple[Array, Array]:
+    """Symbols in order, (codes,) uint16, and the bit after each lane, (lanes,) int64. A step is a code of each lane."""
+    mask = len(table) - 1
+    per_window = _WINDOW_BITS // max_length
+    position = starts.copy()
+    taken = np.empty((steps, len(starts)), np.uint16)
+    for step in range(steps):
+        if step == tail:  # the last block is shorter: from here on its lane runs on zeros and is ignored
+            tail_end = int(position[-1])
+        if step % per_window == 0:
+            window = loads.take(_index(position >> 3), mode="clip") >> (position & 7)
+        entry = table.take(_index(window & mask))
+        taken[step] = entry
+        entry &= 15
+        window >>= entry
+        position += entry
+    if tail < steps:
+        position[-1] = tail_end
+    return (taken >> 4).T.reshape(-1)[: (len(starts) - 1) * steps + tail], position
+
+
+class _DenseCodes:
+    """The codes of a dense section one after the other."""
+
+    def __init__(self, content: Dense, table: Array) -> None:
+        assert content.blocks is not None
+        self._stream = bytes(content.blocks.stream)
+        self._table: list[int] = table.tolist()
+        self._per_window = _WINDOW_BITS // content.code.max_length
+
+    def decode(self, starts: Array, steps: int, tail: int) -> tuple[Array, Array]:
+        """As :func:`_dense_lanes`."""
+        table, stream, per_window = self._table, self._stream, self._per_window
+        mask = len(table) - 1
+        taken: list[int] = []
+        position = starts.copy()
+        for lane, bit in enumerate(starts.tolist()):
+            window = 0
+            for step in range(tail if lane == len(starts) - 1 else steps):
+                if step % per_window == 0:
+                    window = int.from_bytes(stream[bit >> 3 : (bit >> 3) + 8], "little") >> (bit & 7)
+                entry = table[window & mask]
+                taken.append(entry >> 4)
+                window >>= entry & 15
+                bit += entry & 15
+            position[lane] = bit
+        return np.array(taken, np.uint16), position
 
 
 def _decode_sparse(content: Sparse, elements: Array) -> None:
     elements[:] = content.background
     blocks = content.blocks
-    assert blocks.position_ends is not None
-    token, token_length = content.gap_code.table()
-    gap_base, gap_extra = content.gaps[token, 0], content.gaps[token, 1]
-    symbols, lengths = content.code.table()
-    # One look-up gives all: gap << 10 | extra bits << 5 | bits of the code, and symbol << 4 | bits of the code.
-    gap_table = gap_base << 10 | gap_extra << 5 | token_length
-    value_table = symbols << 4 | lengths
-    gap_mask, value_mask = len(gap_table) - 1, len(value_table) - 1
-    has_extra = bool(gap_extra.any())
-    low_bits = (1 << np.arange(32, dtype=np.int64)) - 1
-    loads = windows(blocks.stream)
-    steps = 1 << blocks.log2
-    position_starts = np.concatenate([[0], blocks.position_ends[:-1]])
-    for first, starts, ends, tail in _lanes(blocks):
+    assert blocks.positions is not None
+    position_ends = blocks.positions.ends()
+    position_starts = np.concatenate([[0], position_ends[:-1]])
+    tables = _SparseTables(content)
+    loads = windows(blocks.stream) if blocks.bits.count >= _FEWEST_LANES else None
+    for first, starts, ends, steps, tail in _lanes(blocks):
+        if loads is None:
+            gaps, values, position = tables.one_by_one(starts, steps, tail)
+        else:
+            gaps, values, position = tables.lanes(loads, starts, steps, tail)
+        _expect_ends(position, ends)
+        gaps += 1
+        places = np.cumsum(gaps, axis=0)
+        places += position_starts[first : first + len(starts)] - 1
+        last_places = places[-1].copy()
+        last_places[-1] = places[tail - 1, -1]
+        _expect_ends(last_places + 1, position_ends[first : first + len(starts)])
+        kept = (len(starts) - 1) * steps + tail
+        elements[places.T.reshape(-1)[:kept]] = content.codebook[values.T.reshape(-1)[:kept]]
+
+
+class _SparseTables:
+    """One look-up for all of a gap and one for all of a value, in lanes or one after the other."""
+
+    def __init__(self, content: Sparse) -> None:
+        token, token_length = content.gap_code.table()
+        gap_base, gap_extra = content.gaps[token, 0], content.gaps[token, 1]
+        symbols, lengths = content.code.table()
+        # gap << 10 | extra bits << 5 | bits of the code, and symbol << 4 | bits of the code.
+        self._gaps = gap_base << 10 | gap_extra << 5 | token_length
+        self._values = symbols << 4 | lengths
+        self._has_extra = bool(gap_extra.any())
+        self._stream = content.blocks.stream
+
+    def lanes(self, loads: Array, starts: Array, steps: int, tail: int) -> tuple[Array, Array, Array]:
+        """Gaps and symbols, (steps, lanes), and the bit after each lane, (lanes,) int64. A step is a code of each."""
+        gap_mask, value_mask = len(self._gaps) - 1, len(self._values) - 1
+        low_bits = (1 << np.arange(32, dtype=np.int64)) - 1
         position = starts.copy()
         gaps = np.empty((steps, len(starts)), np.int64)
         values = np.empty((steps, len(starts)), np.uint16)
@@ -138,10 +205,10 @@ def _decode_sparse(content: Sparse, elements: Array) -> None:
             if step == tail:
                 tail_end = int(position[-1])
             window = loads.take(_index(position >> 3), mode="clip") >> (position & 7)
-            entry = gap_table.take(_index(window & gap_mask))
+            entry = self._gaps.take(_index(window & gap_mask))
             used = entry & 31
             window >>= used
-            if has_extra:
+            if self._has_extra:
                 extra = entry >> 5 & 31
                 np.add(entry >> 10, window & low_bits.take(_index(extra)), out=gaps[step])
                 window >>= extra
@@ -149,20 +216,36 @@ def _decode_sparse(content: Sparse, elements: Array) -> None:
             else:
                 gaps[step] = entry >> 10
             position += used
-            entry = value_table.take(_index(window & value_mask))
+            entry = self._values.take(_index(window & value_mask))
             values[step] = entry >> 4
             position += entry & 15
         if tail < steps:
             position[-1] = tail_end
-        _expect_ends(position, ends)
-        gaps += 1
-        places = np.cumsum(gaps, axis=0)
-        places += position_starts[first : first + len(starts)] - 1
-        last_places = places[-1].copy()
-        last_places[-1] = places[tail - 1, -1]
-        _expect_ends(last_places + 1, blocks.position_ends[first : first + len(starts)])
-        kept = (len(starts) - 1) * steps + tail
-        elements[places.T.reshape(-1)[:kept]] = content.codebook[values.T.reshape(-1)[:kept]]
+        return gaps, values, position
+
+    def one_by_one(self, starts: Array, steps: int, tail: int) -> tuple[Array, Array, Array]:
+        """The same; what stands behind the codes of the last lane are zeros."""
+        gap_table, value_table = self._gaps.tolist(), self._values.tolist()
+        gap_mask, value_mask, stream = len(gap_table) - 1, len(value_table) - 1, bytes(self._stream)
+        position = starts.copy()
+        gaps = np.zeros((len(starts), steps), np.int64)
+        values = np.zeros((len(starts), steps), np.uint16)
+        for lane, bit in enumerate(starts.tolist()):
+            lane_gaps: list[int] = []
+            lane_values: list[int] = []
+            for _ in range(tail if lane == len(starts) - 1 else steps):
+                window = int.from_bytes(stream[bit >> 3 : (bit >> 3) + 8], "little") >> (bit & 7)
+                entry = gap_table[window & gap_mask]
+                used, extra = entry & 31, entry >> 5 & 31
+                window >>= used
+                lane_gaps.append((entry >> 10) + (window & ((1 << extra) - 1)))
+                entry = value_table[window >> extra & value_mask]
+                lane_values.append(entry >> 4)
+                bit += used + extra + (entry & 15)
+            gaps[lane, : len(lane_gaps)] = lane_gaps
+            values[lane, : len(lane_values)] = lane_values
+            position[lane] = bit
+        return gaps.T, values.T, position
 
 
 def _expect_ends(found: Array, expected: Array) -> None:

@@ -148,7 +148,10 @@ def _inflate(stream: Any, size: int, whole: bool) -> Any:
 def _unlzma(content: Lz, size: int, whole: bool) -> Any:
     import lzma
 
-    decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=content.filters)
+    # No match reaches further back than there are bytes: what the stream asks for beyond that is memory for nothing.
+    [stated] = content.filters
+    filters = [{**stated, "dict_size": min(stated["dict_size"], max(size, 1 << MIN_DICTIONARY_LOG2))}]
+    decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters)
     pending, left = bytes(content.stream), size
     try:
         while left and not decoder.eof:

@@ -110,14 +110,36 @@ def _reversed_bits(width: int) -> Array:
 
 
 @dataclass(frozen=True)
+class Index:
+    """One number for each of ``count`` blocks: ``common``, and ``above``, (count,) int64, what each is larger.
+
+    Where none is, ``above`` is None, and the index takes no memory however many blocks a few bytes announce.
+    """
+
+    count: int
+    common: int
+    above: Array | None = None
+
+    @property
+    def total(self) -> int:
+        """The sum of all numbers."""
+        return self.count * self.common + (0 if self.above is None else int(self.above.sum()))
+
+    def ends(self) -> Array:
+        """Sums of the first number, of the first two, and so on: (count,) int64."""
+        each = np.broadcast_to(np.int64(self.common), self.count)
+        return np.cumsum(each if self.above is None else each + self.above)
+
+
+@dataclass(frozen=True)
 class Blocks:
     """The index and the bits of a section's blocks; every block but the last holds ``1 << log2`` codes."""
 
     log2: int
     codes: int
-    ends: Array  # (blocks,) int64, bit after each block
+    bits: Index  # of each block
     stream: Any  # memoryview
-    position_ends: Array | None = None  # (blocks,) int64, element after each block (sparse only)
+    positions: Index | None = None  # elements of each block (sparse only)
 
 
 @dataclass(frozen=True)
@@ -394,45 +416,43 @@ def _parse_blocks(
             "block size", expected=f"2**{MIN_BLOCK_LOG2} to 2**{largest}", found=f"2**{log2}"
         )
     blocks = (codes + (1 << log2) - 1) >> log2
-    held = np.full(blocks, 1 << log2, np.int64)
-    held[-1] = codes - ((blocks - 1) << log2)
-    lengths = _parse_index(cursor, held, min_bits)
-    position_ends = None
+    tail = codes - ((blocks - 1) << log2)  # codes of the last block
+    index = _parse_index(cursor, blocks, min_bits << log2, min_bits * tail)
+    positions = None
     if elements is not None:
-        position_ends = np.cumsum(_parse_index(cursor, held, 1))
-        if int(position_ends[-1]) > elements:
+        positions = _parse_index(cursor, blocks, 1 << log2, tail)
+        if positions.total > elements:
             raise BlockIndexInvalid(
-                "blocks reach past the tensor",
-                expected=f"at most {elements}",
-                found=str(int(position_ends[-1])),
+                "blocks reach past the tensor", expected=f"at most {elements}", found=str(positions.total)
             )
-    ends = np.cumsum(lengths)
-    bits = int(ends[-1])
+    bits = index.total
     stream = cursor.take((bits + 7) >> 3, "bits")
     if bits & 7 and stream[-1] >> (bits & 7):
         raise PaddingInvalid("unused bits of the last byte are set")
-    return Blocks(log2, codes, ends, stream, position_ends)
+    return Blocks(log2, codes, index, stream, positions)
 
 
-def _parse_index(cursor: Cursor, held: Array, minimum_each: int) -> Array:
-    """One number per block: a common minimum plus ``width`` bits; each at least ``minimum_each`` per code held."""
+def _parse_index(cursor: Cursor, blocks: int, least: int, least_of_last: int) -> Index:
+    """One number per block: a common minimum plus ``width`` bits; each at least ``least``, the last one's own."""
     common = cursor.varint("minimum of a block index", MAX_TFLITE_SIZE)
     width = cursor.byte("width of a block index")
     if width > MAX_INDEX_WIDTH:
         raise ParameterInvalid(
             "width of a block index", expected=f"at most {MAX_INDEX_WIDTH} bits", found=str(width)
         )
-    used = len(held) * width
+    used = blocks * width
     packed = cursor.take((used + 7) >> 3, "block index")
     if used & 7 and packed[-1] >> (used & 7):
         raise PaddingInvalid("unused bits of a block index are set")
-    values = np.full(len(held), common, np.int64)
+    above = None
     if width:
-        starts = np.arange(len(held)) * width
-        values += windows(packed).take(starts >> 3) >> (starts & 7) & ((1 << width) - 1)
-    if (values < held * minimum_each).any():
+        starts = np.arange(blocks) * width
+        above = windows(packed).take(starts >> 3) >> (starts & 7) & ((1 << width) - 1)
+    last = common + (0 if above is None else int(above[-1]))
+    smallest = common + (0 if above is None or blocks == 1 else int(above[:-1].min()))
+    if last < least_of_last or (blocks > 1 and smallest < least):
         raise BlockIndexInvalid("a block is shorter than its codes can be")
-    return values
+    return Index(blocks, common, above)
 
 
 def windows(stream: Any) -> Array:

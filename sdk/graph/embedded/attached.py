@@ -15,6 +15,9 @@ MAX_FILES = 256
 #: Bytes of all files together, unpacked. A sentencepiece model has one million.
 MAX_BYTES = 64 << 20
 
+#: Files that cannot be read, or do not fit, before no further one is tried: each may cost as much as all together.
+MAX_FAILURES = 4
+
 _END = b"PK\x05\x06"
 _END_SPACE = 22 + 65_535  # of the record at a zip's end, with the longest comment
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -67,6 +70,9 @@ def _read(archive: zipfile.ZipFile) -> AttachedFiles:
     for entry in archive.infolist():
         if entry.is_dir():
             continue
+        if len(problems) == MAX_FAILURES:
+            problems.append("several attached files cannot be read; the others were left out")
+            break
         if len(files) == MAX_FILES:
             problems.append(f"more than {MAX_FILES} files are attached; the others were left out")
             break

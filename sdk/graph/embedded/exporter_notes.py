@@ -7,6 +7,7 @@ the classes and the task.
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,9 @@ from sdk.graph.embedded.attached import AttachedFiles
 
 MAX_BYTES = 1 << 20
 _MAX_DEPTH = 8
+_MAX_SPACE = 64  # before the dict
+#: Files that are looked into.
+_MAX_FILES = 4
 _BROKEN = (ValueError, SyntaxError, RecursionError, MemoryError, TypeError)
 
 
@@ -28,13 +32,17 @@ class ExporterNotes:
 
 def read_notes(attached: AttachedFiles) -> ExporterNotes | None:
     """The notes among the attached files; None where there are none."""
-    for name, content in attached.files:
-        if "meta" in name.rpartition("/")[2].lower() and content.lstrip()[:1] == b"{":
-            said = _dict_of(content)
-            names = _names(said.get("names"))
-            if names:
-                task = said.get("task")
-                return ExporterNotes(names, task if isinstance(task, str) else "")
+    likely = (
+        content
+        for name, content in attached.files
+        if "meta" in name.rpartition("/")[2].lower() and content[:_MAX_SPACE].lstrip()[:1] == b"{"
+    )
+    for content in itertools.islice(likely, _MAX_FILES):
+        said = _dict_of(content)
+        names = _names(said.get("names"))
+        if names:
+            task = said.get("task")
+            return ExporterNotes(names, task if isinstance(task, str) else "")
     return None
 
 

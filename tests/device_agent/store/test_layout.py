@@ -7,6 +7,7 @@ import io
 import json
 import os
 import tarfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -221,3 +222,30 @@ def test_a_layout_that_is_not_there_is_one_clear_error(home: Path, tmp_path: Pat
     reply, status = agent.answer(["import", str(tmp_path / "nowhere")])
     assert status == 2
     assert "nowhere" in reply["found"]
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_SPARSE]
+)
+def test_a_header_that_announces_gigabytes_takes_no_memory(kind: bytes, tmp_path: Path) -> None:
+    member = tarfile.TarInfo("x")
+    member.type, member.size = kind, 3 << 30
+    path = tmp_path / "large.tar"
+    path.write_bytes(member.tobuf(tarfile.GNU_FORMAT))
+    os.truncate(path, 3 << 30)  # of holes: it takes no space
+    tracemalloc.start()
+    try:
+        with pytest.raises(StoreError, match="no OCI image layout"):
+            Layout(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_long_names_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "long.tar"
+    for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        with tarfile.open(path, "w", format=form) as archive:
+            archive.addfile(tarfile.TarInfo("n" * 300))
+        with Layout(path) as layout, pytest.raises(StoreError, match="has no oci-layout"):
+            layout.releases()

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -25,6 +26,7 @@ from device_agent.record.release import Release
 from device_agent.run import array_input as inputs
 from device_agent.run import fresh_process as child
 from device_agent.store.store import Store
+from device_agent.tensors.tensor import TensorInfo
 from device_agent.verbs import table as verbs
 
 
@@ -61,16 +63,32 @@ def npy(array: np.ndarray) -> bytes:
 
 def test_a_golden_array_is_one_whole_compressed_npy_file_of_bounded_size(monkeypatch):
     array = np.arange(12, dtype=np.float32).reshape(3, 4)
-    np.testing.assert_array_equal(inputs.parse_golden(zlib.compress(npy(array)))[0], array)
-    both = inputs.parse_golden(zlib.compress(npy(array) + npy(array.T)))
+    infos = [TensorInfo("x", (1, 4), np.dtype(np.float32))]
+    np.testing.assert_array_equal(inputs.parse_golden(zlib.compress(npy(array)), infos)[0], array)
+    both = inputs.parse_golden(zlib.compress(npy(array) + npy(array.T)), infos)
     np.testing.assert_array_equal(both[1], array.T)
     whole = zlib.compress(npy(array))
     for broken in (b"", npy(array), whole[:-5], whole + b"x", zlib.compress(b"not an array")):
         with pytest.raises(AgentError, match="golden array"):
-            inputs.parse_golden(broken)
+            inputs.parse_golden(broken, infos)
+    with pytest.raises(AgentError, match="at most 64"):
+        inputs.parse_golden(zlib.compress(npy(np.zeros((65, 4), np.int8))), infos)
     monkeypatch.setattr(inputs, "MAX_GOLDEN_BYTES", 100)
     with pytest.raises(AgentError, match="at most 100 bytes"):
-        inputs.parse_golden(zlib.compress(bytes(101)))
+        inputs.parse_golden(zlib.compress(bytes(101)), infos)
+
+
+def test_a_golden_blob_of_a_small_model_takes_little_memory():
+    """1 MB that became 128 MB, and a list of as many cases."""
+    blob = zlib.compress(npy(np.zeros(1 << 26, np.int8)), 9)
+    infos = [TensorInfo("x", (1, 4), np.dtype(np.float32))]
+    tracemalloc.start()
+    try:
+        with pytest.raises(AgentError, match="at most 16777216 bytes"):
+            inputs.parse_golden(blob, infos)
+        assert tracemalloc.get_traced_memory()[1] < 50 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_empty_board_tells_its_status(home):

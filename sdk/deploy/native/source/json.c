@@ -4,7 +4,7 @@
 
 #include "internal.h"
 
-enum { MAX_METADATA_DEPTH = 64 };
+enum { MAX_METADATA_DEPTH = 64, MAX_METADATA_DIGITS = 400 };
 
 typedef struct {
     const uint8_t *at, *end;
@@ -78,8 +78,10 @@ static int skip_string(Text *t) {
 /* A fraction or an exponent without digits is left for who comes next, who refuses it. */
 static int skip_number(Text *t) {
     Text rest;
+    const uint8_t *start = t->at, *whole;
     skip(t, '-');
     if (!skip(t, '0') && !skip_digits(t)) return 0;
+    whole = t->at;
     rest = *t;
     if (skip(&rest, '.') && skip_digits(&rest)) *t = rest;
     rest = *t;
@@ -87,7 +89,7 @@ static int skip_number(Text *t) {
         if (!skip(&rest, '+')) skip(&rest, '-');
         if (skip_digits(&rest)) *t = rest;
     }
-    return 1;
+    return t->at > whole || whole - start <= MAX_METADATA_DIGITS;
 }
 
 static int skip_scalar(Text *t) {
