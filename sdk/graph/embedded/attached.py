@@ -64,7 +64,7 @@ def read_attached(tflite: bytes) -> AttachedFiles:
 
 def _read(archive: zipfile.ZipFile) -> AttachedFiles:
     files: dict[str, bytes] = {}
-    problems = []
+    problems: list[str] = []
     space = MAX_BYTES
     unpacked = archive.open  # of bytes in memory
     for entry in archive.infolist():
