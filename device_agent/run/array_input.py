@@ -45,7 +45,7 @@ def read_array(name: str) -> np.ndarray:
 
 
 def parse_golden(data: bytes, tensors: Sequence[TensorInfo]) -> list[np.ndarray]:
-    """The arrays in a compressed row of .npy files: numbers of any type, of shape (cases, ...).
+    """The arrays in a compressed row of .npy files: numbers of any shape and type, each of several cases.
 
     zlib, because an image of float32 is larger than many a model. Raises AgentError, before more is made of it than
     some cases of ``tensors``, the inputs or outputs of the model, can take.
