@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from sdk.api.compress_request import Compress
 from sdk.api.file_requests import Convert, PackedOnTheWay
 from sdk.api.values import FIT, FITS, FOUND, LABELS, PREPROCESS, TASK, InputShape, PathLike, sizes
 from sdk.compress.defaults import CLUSTERS, EPOCHS, SPARSITY
@@ -114,8 +115,9 @@ class Tune(Target):
         group=ACCURACY,
     )
     labels: PathLike | None = option(None, help=LABELS, parse=Path, metavar="FILE", group=ACCURACY)
+    truth: PathLike | None = same(Compress, "truth", group=ACCURACY)
     max_loss: float = option(
-        help="of top-1 that a variant may lose, or of equal answers",
+        help="of the metric of the model's task (such as top-1 or mAP) that a variant may lose",
         parse=number,
         metavar="POINTS",
         group=ACCURACY,

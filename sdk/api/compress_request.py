@@ -37,6 +37,15 @@ class Compress:
     check: PathLike | None = option(
         None, help="other images to check the accuracy on", parse=Path, metavar="DATA", group=LEARN
     )
+    truth: PathLike | None = option(
+        None,
+        help="what is right for the images to check on, where it does not lie beside them: COCO's JSON, a folder of "
+        "YOLO's text files or of masks, a table or arrays of classes or values",
+        parse=Path,
+        metavar="FILE",
+        group=LEARN,
+        rare=True,
+    )
     effort: str = option(
         "auto",
         help="none: by magnitude; calibrate: layer by layer on images; train: end to end on images "
@@ -78,7 +87,11 @@ class Compress:
         group=REACH,
     )
     max_loss: float | None = option(
-        None, help="of accuracy, or of equal answers", parse=number, metavar="POINTS", group=REACH
+        None,
+        help="of the metric of the model's task, such as top-1 or mAP",
+        parse=number,
+        metavar="POINTS",
+        group=REACH,
     )
     seconds: float | None = option(
         None,

@@ -165,6 +165,7 @@ class CompressOptions(TypedDict, total=False):
     fit: str | None
     data: PathLike | None
     check: PathLike | None
+    truth: PathLike | None
     effort: str
     samples: int | None
     epochs: int
@@ -277,6 +278,7 @@ class TuneOptions(TypedDict, total=False):
     check: PathLike | None
     preprocess: str | None
     labels: PathLike | None
+    truth: PathLike | None
     sparsities: Sequence[float]
     effort: str
     samples: int | None

@@ -130,6 +130,7 @@ class Compressed(Shown):
         None  # points, with 95 % confidence, on so many images that nothing was learned from
     )
     images: int = 0
+    metric: str = "top-1"  # that accuracy is told in, and points are lost of
     why: str = ""  # this effort, where the user left it open
     curve: tuple[dict[str, Any], ...] = ()
     block: int = 1  # output channels of 1x1 convolutions that were pruned together
@@ -167,6 +168,7 @@ class Compressed(Shown):
             "clusters": self.clusters,
             "statement": self.statement,
             "target_met": self.target_met,
+            "metric": self.metric,
             "points_lost": None if self.lost is None else {**asdict(self.lost), "images": self.images},
             "curve": list(self.curve),
             "block": self.block,

@@ -64,11 +64,20 @@ class DataOpener:
         self._chosen: Chosen | None = None
 
     def open(
-        self, path: str | os.PathLike[str], *, split: str | None = None, limit: int | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        split: str | None = None,
+        limit: int | None = None,
+        with_truth: bool = True,
     ) -> DataFor:
-        """The data at ``path``; every later source gets the preprocessing of the first. Raises DataError."""
+        """The data at ``path``; every later source gets the preprocessing of the first. Raises DataError.
+
+        ``with_truth``: whether the file that says what is right, where one was named, is about these data.
+        """
         scores = self.facts.scores
-        dataset = load_wanted(path, self._wanted(), split, limit)
+        wanted = self._wanted()
+        dataset = load_wanted(path, wanted if with_truth else replace(wanted, truth=None), split, limit)
         chosen = self._chosen
         if chosen is None or (chosen.source == "values") != (not dataset.are_pixels):
             chosen = choose_preprocess(
@@ -160,6 +169,13 @@ class Sources:
     chosen: Chosen
     notes: tuple[str, ...]
 
+    @property
+    def checked(self) -> Dataset:
+        """What a network is checked on, or what some is kept back of for that."""
+        found = self.check or self.learn
+        assert found is not None
+        return found
+
 
 def open_sources(
     opener: DataOpener, data: str | os.PathLike[str] | None, check: str | os.PathLike[str] | None
@@ -169,7 +185,11 @@ def open_sources(
     Raises DataError, also where there is neither.
     """
     splits = data is not None and has_splits(data)
-    learn = None if data is None else opener.open(data, split="train" if splits else None)
+    learn = (
+        None
+        if data is None
+        else opener.open(data, split="train" if splits else None, with_truth=check is None and not splits)
+    )
     checked = None
     if check is not None:
         checked = opener.open(check)

@@ -24,11 +24,14 @@ EQUAL_INSTRUCTIONS = 0.01
 LEVEL = 0.05
 
 
+@record(what="a candidate", may_lack=("points_lost_at_most", "reached"))
 @dataclass(frozen=True)
 class Candidate:
     """One variant on one runtime with one number of threads, and what the board needs for an inference of it.
 
-    ``points_lost`` are points of top-1, or of answers like the original's where the images have no labels.
+    ``points_lost`` are points of the metric of the model's task, or of answers like the original's where nothing says
+    what is right; ``points_lost_at_most`` the upper end of their paired 95 % interval, None where it is not known.
+    ``reached``: the metric of original and variant in words, and what a paired test says.
     ``measurement`` is None on an emulated board, whose ``instructions`` are counted instead.
     """
 
@@ -41,6 +44,8 @@ class Candidate:
     threads: Threads
     measurement: Measurement | None = None
     instructions: int | None = None
+    points_lost_at_most: float | None = field(default=None, metadata=limits(low=-100.0, high=100.0))
+    reached: Sentence = ""
 
     @property
     def cost(self) -> float:
@@ -63,7 +68,7 @@ class LeftOut:
     reason: Sentence
 
 
-@record(SCHEMA, "a result of `sdk tune`", DataError)
+@record(SCHEMA, "a result of `sdk tune`", DataError, may_lack=("metric",))
 @dataclass(frozen=True)
 class Tuned(Shown):
     """Everything that was tried on a board, the fastest first; ``chosen`` is the number of the one that won."""
@@ -81,6 +86,7 @@ class Tuned(Shown):
     package: Sentence = ""  # the file that holds it, where it was kept
     preprocess: Sentence = ""  # that pixels went through, and how it was found
     preprocess_why: Sentence = ""
+    metric: str = "top-1"  # that points are lost of
     notes: tuple[
         Sentence, ...
     ] = ()  # what of the data was passed over, how classes were told; a sentence each

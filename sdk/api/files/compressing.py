@@ -8,14 +8,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from device_agent.package import reader as package_format
-from device_agent.record.intervals import Interval
 from device_agent.record.preprocess import Preprocess
 from device_agent.record.usage import Usage
 from sdk.api.compress_request import Compress
 from sdk.api.files import efforts
+from sdk.api.files.final_check import final_check
 from sdk.api.files.layout import with_channels_last
 from sdk.api.files.packing import inspect_bytes, name_of
 from sdk.api.files.studies import open_study
@@ -27,18 +24,14 @@ from sdk.board.description.records import Board
 from sdk.compress.board_form import specialise
 from sdk.compress.board_form.mirror import flip_inside
 from sdk.compress.recipes import targets
-from sdk.compress.recipes.check import points_lost
-from sdk.compress.recipes.parts import unseen
-from sdk.compress.recipes.recipe import Recipe, learned_from, to_int8
+from sdk.compress.recipes.recipe import Recipe, to_int8
 from sdk.compress.recipes.recipe import apply as apply_recipe
 from sdk.compress.rewrite.fuse import fuse
 from sdk.compress.weights.left_alone import reach
 from sdk.data.choosing import Chosen
 from sdk.data.for_model import data_for, open_sources
-from sdk.errors import DataError, ModelError, NothingToCompress
+from sdk.errors import ModelError, NothingToCompress
 from sdk.explain import theory
-from sdk.explain.run import Accuracy
-from sdk.graph.on_host.evaluate import predict, top1
 from sdk.graph.on_host.sources.convert import convert
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
@@ -54,6 +47,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from sdk.api.keywords import CompressOptions
+    from sdk.data.scoring.by_task import Metric
     from sdk.graph.dataset import Dataset
 
 
@@ -97,7 +91,8 @@ def compress(
     if request.recipe is not None:
         text = read_file(Path(request.recipe), "a recipe that sdk compress wrote").decode("utf-8", "replace")
         used = Recipe.from_toml(text)
-        made = targets.replay(work.graph, used, work.learn, progress, check=work.check)
+        metric = None if work.metric is None else work.metric.beyond_top1
+        made = targets.replay(work.graph, used, work.learn, progress, check=work.check, metric=metric)
     else:
         request = _able(work.graph, request)
         settings, why = _settings(work, request, name_of(source), progress)
@@ -108,16 +103,9 @@ def compress(
     package, final, special = _package(
         work, made.graph, made.recipe, name=name_of(source), board=request.board, progress=progress
     )
-    accuracy = None
-    on = work.check if work.check is not None else _unseen(work.learn, made.recipe)
-    if on is None and work.learn is not None:
-        made = _without_a_check(made, len(work.learn), request)
-    if made.recipe.effort == "none" and on is not None and made.lost is None:
-        compressed = package_format.unpack(package).tflite
-        accuracy, lost = check_accuracy(work.original, compressed, on, progress=progress)
-        made = replace(made, images=len(on), lost=lost)
-        if request.int8 and request.max_loss is not None:
-            made = replace(made, target_met=lost.high <= request.max_loss)
+    accuracy, made = final_check(
+        (work.original, package), (work.learn, work.check), work.metric, made, request, progress
+    )
     written = Path(output) if made.target_met else beside(output)
     write_file(written, package)
     if kept is not None:
@@ -129,6 +117,7 @@ def compress(
         original_bytes=len(work.original),
         inspection=inspect_bytes(package),
         accuracy=accuracy,
+        metric="top-1" if work.metric is None else work.metric.name,
         why=why,
         preprocess="" if work.chosen is None else work.chosen.preprocess.name,
         preprocess_why="" if work.chosen is None else work.chosen.why,
@@ -167,6 +156,7 @@ class _Work:
     learn: Dataset | None
     check: Dataset | None
     chosen: Chosen | None = None  # the preprocessing; None without data
+    metric: Metric | None = None  # of the model's task on these images; None without data
     notes: tuple[str, ...] = ()
 
 
@@ -196,8 +186,9 @@ def _opened(source: PathLike, request: Compress, progress: Progress) -> _Work:
             import tensorflow  # noqa: F401
     progress("read the data", 0, 0)
     given = None if request.preprocess is None else Preprocess.parse(request.preprocess)
-    with data_for(original, usage, given=given) as opener:
+    with data_for(original, usage, given=given, truth=request.truth) as opener:
         found = open_sources(opener, data, check)
+        metric = opener.metric(found.checked)
     if found.chosen.source != "values":
         usage = replace(usage, preprocess=found.chosen.preprocess)
     return replace(
@@ -206,6 +197,7 @@ def _opened(source: PathLike, request: Compress, progress: Progress) -> _Work:
         learn=found.learn,
         check=found.check,
         chosen=found.chosen,
+        metric=metric,
         notes=(*layout, *found.notes),
     )
 
@@ -262,6 +254,7 @@ def _settings(work: _Work, request: Compress, name: str, progress: Progress) -> 
     as_asked = {entry.name for entry in fields(targets.Settings)} & {entry.name for entry in fields(request)}
     asked: dict[str, Any] = {name: getattr(request, name) for name in as_asked}
     asked |= {
+        "metric": None if work.metric is None else work.metric.beyond_top1,
         "effort": effort,
         "block": block,
         "made_up": _named(work.usage) if request.correct_biases else "",
@@ -416,30 +409,6 @@ def _block(graph: Graph, board: Board | None, effort: str, sparsity: float | Non
     return specialise.block_for(graph, board, sparsity)
 
 
-def _unseen(learn: Dataset | None, recipe: Recipe) -> Dataset | None:
-    """Of the images to learn from, all that the recipe did not use, to check on.
-
-    None where it used all: what was learned from is no test.
-    """
-    if learn is None or not recipe.int8:
-        return learn
-    return unseen(learn, learned_from(learn, recipe))
-
-
-def _without_a_check(made: targets.TargetResult, images: int, request: Compress) -> targets.TargetResult:
-    """The result, which says that nothing is left to check it on. DataError where a loss is limited."""
-    if request.max_loss is not None:
-        raise DataError(
-            "too few images to measure a loss on",
-            expected=f"at least {targets.HOLD_OUT * targets.SMALLEST_CHECK}, or others with --check",
-            found=f"{images}, which are all learned from",
-        )
-    return replace(
-        made,
-        statement=f"accuracy was not checked: all {images} images are learned from; --check names others",
-    )
-
-
 def _named(usage: Usage) -> str:
     """The name of the preprocessing that the model wants."""
     if usage.preprocess is None:
@@ -453,18 +422,3 @@ def _named(usage: Usage) -> str:
 
 def _macs(graph: Graph) -> int:
     return theory.totals(theory.operator_costs(graph)).macs
-
-
-def check_accuracy(
-    original: bytes, compressed: bytes, dataset: Dataset, *, progress: Progress = silent
-) -> tuple[Accuracy, Interval]:
-    """Top-1 of two ``.tflite`` models on the host, and the points lost. Without labels, the original's answers count as
-    right."""
-    images = dataset.images()
-    count = len(images)
-    before = top1(predict(original, images, progress=lambda i, n: progress("check the original", i, n)))
-    after = top1(predict(compressed, images, progress=lambda i, n: progress("check the compressed", i, n)))
-    right = before if dataset.labels is None else dataset.labels
-    what = dataset.name if dataset.labels is not None else f"{dataset.name}, agreement with the original"
-    accuracy = Accuracy(what, count, int(np.sum(before == right)), int(np.sum(after == right)))
-    return accuracy, points_lost((before == right).astype(np.float64) - (after == right))

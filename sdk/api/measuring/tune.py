@@ -17,6 +17,7 @@ from device_agent.record.usage import Usage
 from sdk.api.board_requests import Tune
 from sdk.api.files.compressing import packed
 from sdk.api.files.golden import golden_pair
+from sdk.api.files.held_against import HeldAgainst
 from sdk.api.files.layout import with_channels_last
 from sdk.api.files.packing import name_of
 from sdk.api.files.usage import package_metadata, usage_of
@@ -27,6 +28,7 @@ from sdk.compress.recipes import targets
 from sdk.compress.recipes.recipe import Recipe, Workshop, apply, split, to_int8
 from sdk.data.choosing import Chosen
 from sdk.data.for_model import data_for, open_sources
+from sdk.data.scoring.score import Change
 from sdk.deploy.provision import instructions
 from sdk.deploy.provision.provisioning import prefer
 from sdk.deploy.session import Session, discarding, in_scratch, make_ready, open_connection
@@ -34,7 +36,6 @@ from sdk.deploy.target import Target
 from sdk.errors import BoardError, DataError, ProvisionError, RemoteError
 from sdk.explain.tuning import Candidate, LeftOut, Tuned, choose
 from sdk.graph.dataset import Dataset
-from sdk.graph.on_host.evaluate import predict, top1
 from sdk.graph.on_host.sources.convert import convert
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
@@ -62,7 +63,7 @@ class _Variant:
     form: str
     package: bytes
     tflite: bytes
-    points_lost: float
+    lost: Change
     golden: Golden
 
 
@@ -77,8 +78,7 @@ class _Material:
     check: Dataset
     samples: int
     hold_out: int
-    right: np.ndarray  # the label of each image to check on, else the original's answer
-    correct: int  # that the original has right
+    held: HeldAgainst  # the original, in the metric of its task
     usage: Usage
     chosen: Chosen
     notes: tuple[str, ...]
@@ -95,8 +95,10 @@ def tune_model(
 ) -> Tuned:
     """Builds dense float, sparse float and int8 variants, measures them on ``board`` and deploys the fastest.
 
-    A variant may lose at most ``max_loss`` points of top-1 (of answers like the original's where there are no labels)
-    on ``check``, else on the test split of ``data``, else on images that nothing was learned from.  ``sparsities`` are
+    A variant may lose at most ``max_loss`` points of the metric of the model's task (top-1 of a classifier, mAP of a
+    detector, mean IoU, hundredths of the spread of values; of answers like the original's where nothing says what is
+    right) on ``check``, else on the test split of ``data``, else on images that nothing was learned from.
+    ``sparsities`` are
     solved with ``effort`` ("none", "calibrate" or "train").  Each variant runs on every runtime that the board's file
     names (or the one of ``runtime``) and each number of ``threads`` (default: 1 and all cores), interleaved, for
     ``inferences`` or ``seconds``.  On an emulated board instructions are counted, of one thread.  ``keep`` is a file
@@ -146,13 +148,14 @@ def tune(board: str, source: PathLike, request: Tune, progress: Progress = silen
             release = done.release
         if request.keep is not None:
             write_file(Path(request.keep), chosen.package)
-    checked, labelled = material.check.name, material.check.labels is not None
+    too_few = material.held.too_few(request.max_loss)
     return Tuned(
         model=material.name,
         board=board_record.name,
         emulated=board_record.emulated,
         max_loss=request.max_loss,
-        checked_on=checked if labelled else f"{checked}, answers like the original's",
+        metric=material.held.score.name,
+        checked_on=material.held.checked_on,
         samples=len(material.check),
         candidates=ranked,
         left_out=tuple(left_out),
@@ -161,7 +164,7 @@ def tune(board: str, source: PathLike, request: Tune, progress: Progress = silen
         package="" if request.keep is None else str(request.keep),
         preprocess=material.chosen.preprocess.name,
         preprocess_why=material.chosen.why,
-        notes=(*material.notes, *suffix_notes(request.keep, ".armlet")),
+        notes=(*material.notes, *([too_few] if too_few else []), *suffix_notes(request.keep, ".armlet")),
     )
 
 
@@ -188,8 +191,9 @@ def _material(source: PathLike, request: Tune, progress: Progress) -> _Material:
     usage = usage_of(graph, preprocess=request.preprocess, labels=request.labels)
     progress("read the data", 0, 0)
     given = None if request.preprocess is None else Preprocess.parse(request.preprocess)
-    with data_for(original, usage, given=given) as opener:
+    with data_for(original, usage, given=given, truth=request.truth) as opener:
         found = open_sources(opener, data, check)
+        metric = opener.metric(found.checked)
     if found.chosen.source != "values":
         usage = replace(usage, preprocess=found.chosen.preprocess)
     learn, checked = found.learn, found.check
@@ -207,8 +211,6 @@ def _material(source: PathLike, request: Tune, progress: Progress) -> _Material:
         kept, _ = split(learn, wanted, hold_out)
         rest = np.setdiff1d(learn.indices, kept.indices)
         checked = replace(learn, indices=rest).take(CHECK_IMAGES)
-    answers = top1(predict(original, checked.images(), progress=_step(progress, "check the original")))
-    right = answers if checked.labels is None else checked.labels
     return _Material(
         name_of(source),
         graph,
@@ -217,16 +219,11 @@ def _material(source: PathLike, request: Tune, progress: Progress) -> _Material:
         checked,
         wanted,
         hold_out,
-        right,
-        int(np.sum(answers == right)),
+        HeldAgainst(original, checked, metric, progress),
         usage,
         found.chosen,
         found.notes,
     )
-
-
-def _step(progress: Progress, stage: str) -> Any:
-    return lambda done, total: progress(stage, done, total)
 
 
 def _runtimes(board: Board, reach: Target) -> list[str]:
@@ -322,8 +319,7 @@ def _variant(
         graph, recipe, material.original, name=material.name, metadata=metadata, progress=progress
     )
     tflite = package_format.unpack(package).tflite
-    answers = top1(predict(tflite, material.check.images(), progress=_step(progress, f"check {name}")))
-    lost = 100.0 * (material.correct - int(np.sum(answers == material.right))) / len(material.check)
+    lost = material.held.change(tflite, progress, f"check {name}")
     return _Variant(name, form, package, tflite, lost, golden_pair(package))
 
 
@@ -335,12 +331,19 @@ def _candidate(variant: _Variant, session: Session, threads: int, **cost: Any) -
         variant=variant.name,
         form=variant.form,
         package_bytes=len(variant.package),
-        points_lost=variant.points_lost,
+        points_lost=_points(variant.lost.points_lost),
+        points_lost_at_most=_points(variant.lost.points_interval[1]),
+        reached=f"{variant.lost.before_text} -> {variant.lost.after_text}, {variant.lost.verdict}",
         runtime=session.provisioned.runtime,
         runtime_version=session.provisioned.runtime_version,
         threads=threads,
         **cost,
     )
+
+
+def _points(lost: float) -> float:
+    """An error may grow by more than its spread, which nobody allows."""
+    return min(max(lost, -100.0), 100.0)
 
 
 def _count(

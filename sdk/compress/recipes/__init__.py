@@ -1,5 +1,5 @@
 """Puts passes together: recipes, targets of size and loss, budgets of time, the search over layers.
 
 Pure. May import: device_agent.record, sdk.compress, sdk.compress.rewrite, sdk.compress.solve, sdk.compress.train,
-sdk.compress.weights, sdk.errors, sdk.graph, sdk.package, sdk.tools.
+sdk.compress.weights, sdk.data.scoring, sdk.errors, sdk.graph, sdk.package, sdk.tools.
 """

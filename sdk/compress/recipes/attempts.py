@@ -23,6 +23,7 @@ from sdk.compress.recipes.parts import (
     parts_of,
 )
 from sdk.compress.recipes.recipe import LayerRecipe, Recipe, Workshop, apply, train
+from sdk.compress.recipes.task_check import checker_of
 from sdk.compress.solve.ranks import factorised, with_data, without_data
 from sdk.compress.train.schedule import Tuning
 from sdk.compress.train.student import State
@@ -33,6 +34,7 @@ from sdk.package import pack
 from sdk.tools.progress import Progress
 
 if TYPE_CHECKING:
+    from sdk.data.scoring.by_task import Metric
     from sdk.graph.dataset import Dataset
 
 CANDIDATES = 3  # attempts whose graphs are kept, to be confirmed, beside those that are surest to be
@@ -100,6 +102,7 @@ class Settings:
     seconds_left: Callable[[], float] | None = None  # of the time budget; a search stops before it is overrun
     study: Any = None  # an Optuna study: recipes with other sparsities and bits a layer are searched
     trials: int | None = None  # of the study, by this process; None: until the time is over
+    metric: Metric | None = None  # of the model's task; None: top-1 of the first output
     # The package that a graph and its recipe end up in, with all that stands in it; None: the graph alone is packed.
     package: Callable[[Graph, Recipe, Progress], bytes] | None = None
 
@@ -115,6 +118,7 @@ class Point:
     agreement_percent: float | None = None  # same answer as the original
     divergence_nats: float | None = None  # of the answers from the original's
     lost: Interval | None = None  # points of top-1, or of agreement without labels
+    reached: str = ""  # the metric of the model's task in words, where that is another
 
 
 class Watch:
@@ -160,7 +164,7 @@ class Attempts:
         self.parts = _parts(dataset, check, effort, wanted, samples)
         self.dataset = self.parts.learn if effort != "none" else dataset
         used, kept_back = self.parts.choosing, effort != "none" and check is None
-        self.checker = None if used is None else Checker(graph, used, journey, kept_back)
+        self.checker = None if used is None else self.checker_on(used, kept_back)
         self.base = Recipe(
             scope=wanted.scope,
             effort=effort,
@@ -201,11 +205,16 @@ class Attempts:
             checked.agreement_percent if checked else None,
             checked.divergence_nats if checked else None,
             checked.lost if checked else None,
+            checked.reached if checked else "",
         )
         self.keep(made, point)
         if left is not None:
             self._longest = max(self._longest, started - left())
         return point
+
+    def checker_on(self, dataset: Dataset, held_out: bool) -> Checker:
+        """What checks graphs on these images, in the metric that is wanted."""
+        return checker_of(self.graph, dataset, self.wanted.metric, self.journey, held_out)
 
     def keep(self, made: Graph, point: Point) -> None:
         """Puts an attempt on the curve, and its graph among those that are kept where it belongs there."""
@@ -249,7 +258,7 @@ class Attempts:
     def _divergence(self, graph: Graph) -> float:
         if self.checker is None:
             return 0.0
-        few = Checker(self.graph, self.checker.dataset.take(EPOCH_CHECK))
+        few = checker_of(self.graph, self.checker.dataset.take(EPOCH_CHECK), self.wanted.metric)
         return few(graph).divergence_nats
 
     @property

@@ -28,12 +28,14 @@ WATCHED_IMAGES = 256  # of a check that may be ended early, so that its mean is 
 class Checked:
     """One check. ``accuracy_percent`` is None without labels; ``divergence_nats`` is the mean of the Kullback-Leibler
     divergence of the answers from the original's, which tells networks apart that are right equally often. ``lost`` are
-    points of top-1, or of agreement without labels, and their 95 % interval."""
+    points of top-1, or of agreement without labels, or of the metric of the model's task, and their 95 % interval;
+    ``reached``: that metric in words."""
 
     accuracy_percent: float | None
     agreement_percent: float
     divergence_nats: float
     lost: Interval
+    reached: str = ""
 
 
 class Checker:

@@ -46,7 +46,7 @@ def decided(attempts: Attempts) -> Verdict:
     confirming = attempts.parts.confirming
     if confirming is None:
         return _of_one_part(attempts, graph, point)
-    checker = Checker(attempts.graph, confirming, attempts.journey, attempts.checker.held_out)
+    checker = attempts.checker_on(confirming, attempts.checker.held_out)
     limit = attempts.wanted.max_loss
     if limit is None:
         checked, failed = checker(graph), None
@@ -104,7 +104,9 @@ def checked_of(point: Point) -> Checked:
     assert point.agreement_percent is not None
     assert point.divergence_nats is not None
     assert point.lost is not None
-    return Checked(point.accuracy_percent, point.agreement_percent, point.divergence_nats, point.lost)
+    return Checked(
+        point.accuracy_percent, point.agreement_percent, point.divergence_nats, point.lost, point.reached
+    )
 
 
 def _carried(checked: Checked, limit: float, images: int) -> str:

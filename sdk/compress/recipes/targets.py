@@ -26,12 +26,12 @@ from sdk.compress.recipes.budget import (
     spent,
     stages,
 )
-from sdk.compress.recipes.check import Checker
 from sdk.compress.recipes.confirm import decided
 from sdk.compress.recipes.overall_progress import Journey
 from sdk.compress.recipes.parts import HOLD_OUT, SMALLEST_CHECK, held_out, to_learn_from, unseen
 from sdk.compress.recipes.recipe import EFFORTS, Recipe, apply, learned_from, split, tuning
 from sdk.compress.recipes.search import search
+from sdk.compress.recipes.task_check import checker_of
 from sdk.compress.rewrite.dead_channels import drop_dead_channels
 from sdk.compress.solve.calibrate import with_biases
 from sdk.compress.solve.layer import LEVELS
@@ -45,6 +45,7 @@ from sdk.package import pack
 from sdk.tools.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from sdk.data.scoring.by_task import Metric
     from sdk.graph.dataset import Dataset
 
 # That calibration expects to lose where nothing else is asked: half a point of top-1 on MobileNet V2.
@@ -152,6 +153,7 @@ def replay(
     progress: Progress | None = None,
     *,
     check: Dataset | None = None,
+    metric: Metric | None = None,
 ) -> TargetResult:
     """What the recipe makes of the graph, and how accuracy was checked: on ``check``, or on what it held out."""
     report = progress or silent
@@ -162,7 +164,7 @@ def replay(
     if used is None:
         why = "no data were given" if dataset is None else "the recipe kept no images back for it"
         return TargetResult(made, recipe, (), f"accuracy was not checked: {why}")
-    checker = Checker(graph, used, report, held_out=check is None)
+    checker = checker_of(graph, used, metric, report, held_out=check is None)
     checked = checker(made)
     statement = f"a recipe was replayed, and {checker.statement(checked)}"
     return TargetResult(made, recipe, (), statement, lost=checked.lost, images=len(used))

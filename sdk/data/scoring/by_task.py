@@ -42,12 +42,18 @@ class Scorer(Protocol):
 @dataclass(frozen=True)
 class Metric:
     """``begin()`` starts to count for one model. ``by_truth``: answers are held against what the data say is right,
-    else against those of the original. ``told``: what is counted, in words.
+    else against those of the original. ``name``: of the score that a loss is counted in.
     """
 
     begin: Callable[[], Scorer]
     by_truth: bool
-    told: str
+    name: str
+    plain: bool = False  # top-1 of the first output, of several scores
+
+    @property
+    def beyond_top1(self) -> Metric | None:
+        """The metric, None where it is the top-1 of the first output."""
+        return None if self.plain else self
 
     def truths(self, dataset: Dataset) -> list[Any]:
         """What is right for each sample of the data, in order; for metrics ``by_truth``."""
@@ -85,24 +91,25 @@ def metric_for(facts: ModelFacts, fit: str | None, dataset: Dataset) -> Metric:
             )
         by_truth = kind == wanted
         if task.kind == DETECTIONS:
-            return Metric(lambda: BoxScorer(task, size, how), by_truth, "boxes")
-        return Metric(lambda: MapScorer(task, size, how), by_truth, "maps of classes")
+            return Metric(lambda: BoxScorer(task, size, how), by_truth, "mAP@0.5:0.95")
+        return Metric(lambda: MapScorer(task, size, how), by_truth, "mean IoU")
     output = facts.score_output
     if kind == VALUES:
         at = output if output is not None else 0
-        return Metric(lambda: ValueScorer(at), True, "values")
+        return Metric(lambda: ValueScorer(at), True, "mean absolute error")
     if kind is not None:
         raise DataError(
             f"the data have {kind}, and the model does not say that it answers with some",
             expected="--task detections or --task segmentation, as the model is",
             found="no task" if task is None else task.in_words(),
         )
+    ranked = output == 0 and facts.scores is not None and facts.scores > 1
     if output is not None and dataset.labels is not None:
-        return Metric(lambda: ClassScorer(output), True, "classes")
+        return Metric(lambda: ClassScorer(output), True, "top-1", ranked)
     plain = task is None and (len(facts.outputs) > 1 or _is_embedding(facts))
     if output is None or plain or (task is not None and task.kind != CLASSES):
-        return Metric(LikenessScorer, False, "all outputs")
-    return Metric(lambda: ClassScorer(output), False, "classes")
+        return Metric(LikenessScorer, False, "cosine")
+    return Metric(lambda: ClassScorer(output), False, "top-1", ranked)
 
 
 def _is_embedding(facts: ModelFacts) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from device_agent.record.intervals import paired_interval
 from sdk.data.meaning.shares import wilson
 
 #: Of bootstraps; the same each time, so that the same images give the same interval.
@@ -113,7 +114,8 @@ def change(before: Score, after: Score) -> Change:
     if before.right is not None and after.right is not None:
         only_before = int(np.sum(before.right & ~after.right))
         only_after = int(np.sum(~before.right & after.right))
-        low, high = _of_pairs(only_before, only_after, before.samples)
+        paired = paired_interval(after.right.astype(np.float64) - before.right)
+        low, high = paired.low, paired.high
         p_value, test = mcnemar(only_before, only_after), "McNemar's exact test"
         counts: tuple[int | None, int | None] = (only_before, only_after)
     else:
@@ -166,14 +168,6 @@ def too_few(samples: int, points: float) -> str:
         f"a loss of {points:g} points cannot be told on {samples} images: even if not one answer changes, "
         f"it may be {unseen:.1f} points; it takes {needed} images at least"
     )
-
-
-def _of_pairs(only_before: int, only_after: int, samples: int) -> tuple[float, float]:
-    """95 % of the change of a share between paired answers, by Agresti and Min: half a sample more in each cell."""
-    count, b, c = samples + 2, only_before + 0.5, only_after + 0.5
-    middle = (c - b) / count
-    half = 1.959964 * math.sqrt(max(b + c - (c - b) ** 2 / count, 0.0)) / count
-    return max(-1.0, middle - half), min(1.0, middle + half)
 
 
 def _drawn(samples: int, value_of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

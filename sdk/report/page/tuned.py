@@ -11,8 +11,8 @@ from sdk.report.terminal.tuned import baseline, cost_text, verdict
 from sdk.report.units import bytes_text, ratio_text
 
 _TEMPLATE = """<h1>{{ title }}</h1>
-<p class="dim">Ranked by {{ t.ranked_by }}. A variant may lose {{ t.max_loss }} points, measured on {{ t.samples }}
-images of {{ t.checked_on }}.</p>
+<p class="dim">Ranked by {{ t.ranked_by }}. A variant may lose {{ t.max_loss }} points of {{ t.metric }}, measured on
+{{ t.samples }} images of {{ t.checked_on }}.</p>
 <p class="verdict">{{ verdict }}</p>
 <div class="scroll" tabindex="0" role="region" aria-label="Variants"><table class="sortable">
 <caption>Variants; a press on a head sorts by it</caption>

@@ -89,7 +89,9 @@ def compressed(result: Any) -> RenderableType:
         accuracy = f"{_accuracy_line(result.accuracy)}; {_loss(result.lost)}"
     parts: list[RenderableType] = []
     if len(result.curve) > 1:
-        table = _table("Tried", "package", "top-1", "answers like the original's", "points lost at most")
+        table = _table(
+            "Tried", "package", result.metric, "answers like the original's", "points lost at most"
+        )
         for point in result.curve:
             shares = (point["accuracy_percent"], point["agreement_percent"])
             most = point["points_lost_at_most"]

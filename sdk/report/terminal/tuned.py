@@ -27,6 +27,7 @@ def tuned(result: Tuned) -> RenderableType:
         table.add_column(column, justify="right", no_wrap=column in ("threads", "x", "package"))
     base = baseline(result)
     for number, one in enumerate(result.candidates):
+        at_most = one.points_lost_at_most
         style = "bold" if number == result.chosen else "dim" if one.points_lost > result.max_loss else ""
         table.add_row(
             "*" if number == result.chosen else "",
@@ -35,14 +36,14 @@ def tuned(result: Tuned) -> RenderableType:
             str(one.threads),
             cost_text(one) + (" M" if one.measurement is None else ""),
             ratio_text(base.cost / one.cost),
-            f"{one.points_lost:.2f}",
+            f"{one.points_lost:.2f}" + ("" if at_most is None else f" (to {at_most:.2f})"),
             bytes_text(one.package_bytes),
             style=style,
         )
     lines: list[RenderableType] = [
         Text(
-            f"{result.model} on {result.board}, ranked by {result.ranked_by}; at most {result.max_loss:g} points may "
-            f"be lost, measured on {result.samples} images of {result.checked_on}"
+            f"{result.model} on {result.board}, ranked by {result.ranked_by}; at most {result.max_loss:g} points of "
+            f"{result.metric} may be lost, measured on {result.samples} images of {result.checked_on}"
         ),
         table,
     ]
