@@ -196,10 +196,11 @@ def test_int8_tells_no_accuracy_on_images_that_it_learned_from(model: Path, tmp_
     )
     assert made.accuracy is None
     assert "all 30 images are learned from" in made.statement
-    with pytest.raises(DataError, match="too few images"):
-        sdk.compress_model(
-            model, tmp_path / "a.armlet", data=tmp_path / "few.npz", preprocess="tf", int8=True, max_loss=1.0
-        )
+    limited = sdk.compress_model(
+        model, tmp_path / "a.armlet", data=tmp_path / "few.npz", preprocess="tf", int8=True, max_loss=1.0
+    )
+    assert limited.images == 15  # half are learned from where a loss is limited
+    assert not limited.target_met  # so few carry no such limit
 
 
 def test_int8_without_images_or_with_a_size_to_search_for_is_refused(
