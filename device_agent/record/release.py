@@ -43,6 +43,9 @@ MAX_ENVIRONMENTS = 4
 KEEP = 2
 MAX_KEEP = 64
 
+#: The number of a signed release is at most this: every reader of JSON holds it exactly.
+MAX_NUMBER = (1 << 53) - 1
+
 #: A model has at most so many outputs with golden answers.
 MAX_OUTPUTS = 1024
 
@@ -111,7 +114,7 @@ class OutputLimit:
     RELEASE_SCHEMA,
     "the manifest of a release",
     StoreError,
-    left_out=("signature_sha256", "title", "golden_limits"),
+    left_out=("signature_sha256", "title", "golden_limits", "number", "downgrade"),
 )
 @dataclass(frozen=True)
 class Release:
@@ -128,7 +131,7 @@ class Release:
     golden_outputs_sha256: Sha256 | None = None
     #: Of releases without limits: the largest difference of the first output that the health check accepts.
     golden_tolerance: float = field(default=0.0, metadata=limits(low=0.0, high=1e300))
-    #: Blob holding a signature of the package (device_agent.package.signature).
+    #: Blob holding a signature of this manifest without the signature (device_agent.package.signature).
     signature_sha256: Sha256 | None = None
     #: What people call it, where that cannot be ``name``.
     title: Title | None = None
@@ -136,6 +139,15 @@ class Release:
     golden_limits: tuple[OutputLimit, ...] | None = field(
         default=None, metadata=limits(least=1, most=MAX_OUTPUTS)
     )
+    #: Of releases that are signed: a board takes no smaller one under this name than it has confirmed before, unless
+    #: ``downgrade`` is true.
+    number: int | None = field(default=None, metadata=limits(low=1, high=MAX_NUMBER))
+    downgrade: bool | None = None
+
+    @property
+    def signed_bytes(self) -> bytes:
+        """What a signature is made of: the whole manifest, but for the signature."""
+        return canonical(replace(self, signature_sha256=None))
 
     @property
     def id(self) -> str:
@@ -194,7 +206,7 @@ class ThreadChoice:
     SLOT_SCHEMA,
     "a slot",
     StoreError,
-    may_lack=("older", "keep", "inference_seconds", "checked_under", "threads"),
+    may_lack=("older", "keep", "inference_seconds", "checked_under", "threads", "number"),
 )
 @dataclass(frozen=True)
 class Slot:
@@ -214,6 +226,8 @@ class Slot:
     checked_under: Mapping[Sha256, Environments] = field(default_factory=dict)
     #: The threads that a release is run with, as :mod:`device_agent.measuring.threads` chose them.
     threads: Mapping[Sha256, ThreadChoice] = field(default_factory=dict)
+    #: The number of the release that was confirmed last among those that are signed; 0 before the first.
+    number: int = field(default=0, metadata=limits(low=0, high=MAX_NUMBER))
     #: Each a dict: event ("confirmed", "reverted", "rolled back", "refused" or "lost"), release, reason, unix_seconds.
     history: tuple[Mapping[str, Any], ...] = ()
 

@@ -216,6 +216,11 @@ class Store:
         slot = self._on_trial(name)
         slot = slot.checked(str(slot.trial), inference_seconds, environment)
         reason = f"checked again under {environment}" if environment and slot.trial == slot.current else ""
+        release = self.release(str(slot.trial))
+        if release.number is not None:
+            slot = dataclasses.replace(
+                slot, number=release.number if release.downgrade else max(release.number, slot.number)
+            )
         return self._save(
             slot.after(
                 "confirmed",

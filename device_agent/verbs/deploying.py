@@ -161,6 +161,7 @@ def _install(
             raise
         try:
             require_signature(store, release)
+            require_newer(store, release)
         except SignatureError as error:
             with contextlib.suppress(StoreError):  # a full disk must not hide the refusal
                 store.refused(release.name, release.id, str(error))
@@ -202,18 +203,36 @@ def _install(
 
 
 def require_signature(store: Store, release: Release) -> None:
-    """Raises SignatureError unless the package of a release is signed as this board wants it, if it does."""
+    """Raises SignatureError unless the manifest of a release is signed as this board wants it, if it does."""
     allowed_signers = signature.policy_of(default_home())
     if allowed_signers is None:
         return
+    signature.require_policy(allowed_signers)
     if release.signature_sha256 is None:
         raise SignatureError(
-            "this board takes signed packages only",
+            "this board takes signed releases only",
             expected=f"a signature by a key of its {signature.ALLOWED_SIGNERS}",
             found="none",
             hint="`sdk sign PACKAGE` makes one; then deploy again.",
         )
-    signature.verify(store.read_package(release), store.blobs.path(release.signature_sha256), allowed_signers)
+    signature.verify(release.signed_bytes, store.blobs.path(release.signature_sha256), allowed_signers)
+
+
+def require_newer(store: Store, release: Release) -> None:
+    """Raises SignatureError where a board that wants signatures has confirmed a release of a larger number under this
+    name. Going back on the board (the verb `rollback`) is another matter."""
+    if signature.policy_of(default_home()) is None:
+        return
+    known = store.slot_or_fresh(release.name).number
+    if release.number is None or (release.number < known and not release.downgrade):
+        raise SignatureError(
+            "the release is older than one that this board has confirmed"
+            if release.number is not None
+            else "the signed release has no number",
+            expected=f"a number of {max(known, 1)} or more",
+            found="none" if release.number is None else str(release.number),
+            hint="Sign it again; `sdk sign --allow-downgrade` where the board is to take an older one.",
+        )
 
 
 def check_in_child(store: Store, release_id: str, options: Namespace) -> tuple[dict[str, Any] | None, str]:
@@ -299,6 +318,7 @@ def confirm(options: Namespace) -> dict[str, Any]:
         slot = store.slot(options.name)
         if slot.trial is not None:
             require_signature(store, store.release(slot.trial))
+            require_newer(store, store.release(slot.trial))
         return slot_json(store, store.confirm(options.name))
 
 

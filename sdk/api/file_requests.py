@@ -109,10 +109,22 @@ class WriteZoo(DescribeZoo):
 
 @dataclass(frozen=True, kw_only=True)
 class Sign:
-    """Who signs."""
+    """Who signs, and what is signed with the package."""
 
     key: PathLike | None = option(
         None, help="private key, or .pub of one in the SSH agent (default: as ssh's)", parse=Path
+    )
+    name: str | None = option(
+        None, help="of the release (default: as the package says, else as its file)", metavar="NAME"
+    )
+    number: int | None = option(
+        None,
+        help="a board takes no smaller one under this name afterwards (default: the time now, in seconds)",
+        parse=positive,
+        metavar="N",
+    )
+    allow_downgrade: bool = option(
+        False, help="boards may take this release although they have confirmed one of a larger number"
     )
 
 

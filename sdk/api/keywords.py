@@ -114,6 +114,9 @@ class SignOptions(TypedDict, total=False):
     """Of :class:`sdk.api.file_requests.Sign`."""
 
     key: PathLike | None
+    name: str | None
+    number: int | None
+    allow_downgrade: bool
 
 
 class VerifyOptions(TypedDict, total=False):

@@ -335,6 +335,8 @@ class Signed(Shown):
     package: Path
     signature: Path
     signer: str
+    name: str  # of the release that is signed
+    number: int | None  # of that release: a board takes no smaller one
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -110,7 +110,7 @@ def _register_signing(commands: Any) -> None:
         commands,
         "sign",
         _sign,
-        "sign a package with your SSH key, for boards that take signed packages only",
+        "sign the release of a package with your SSH key, for boards that take signed releases only",
         "sdk sign mobilenet.armlet --key ~/.ssh/id_ed25519",
     )
     sub.add_argument("package", type=Path, help=".armlet file; its signature becomes FILE.armlet.sig")

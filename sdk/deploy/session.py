@@ -54,7 +54,8 @@ def accepted_agent(connection: Connection) -> RemoteAgent | None:
     """The agent that was accepted last on a board, by :mod:`sdk.deploy.provision.provisioning`; None where there
     never was one."""
     launcher = posixpath.join(agent_folder(connection), "python")
-    if connection.run(["test", "-x", launcher]).status != 0:
+    # One of no bytes, as a power cut may leave it, would run nothing and say nothing.
+    if connection.run(["test", "-x", launcher, "-a", "-s", launcher]).status != 0:
         return None
     return RemoteAgent(connection, (launcher, "-sS", "-m", "device_agent"))
 

@@ -80,7 +80,6 @@ def prepare(
     name: str,
     *,
     golden: Golden | None = None,
-    signature: bytes | None = None,
     title: str | None = None,
 ) -> PreparedRelease:
     """The release of a package (or ``.tflite``). Raises RemoteError for what no board would take.
@@ -111,8 +110,6 @@ def prepare(
             ),
             golden_limits=golden.limits,
         )
-    if signature is not None:
-        record = replace(record, signature_sha256=_add(blobs, signature))
     if title is not None and title != name and release_name(title) == name:
         record = replace(record, title=visible(title, most=MAX_TEXT))
     return PreparedRelease(record.id, record, blobs)

@@ -8,17 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from device_agent.package import reader as package_format
 from device_agent.package.codec.format import MAGIC
 from sdk.api.boards.runtimes import note_of, with_a_runtime
 from sdk.api.file_requests import PackedOnTheWay
 from sdk.api.files.golden import remembered_golden
-from sdk.api.files.packing import A_PACKAGE, name_of
+from sdk.api.files.packing import A_PACKAGE, name_of, title_of
+from sdk.api.files.signatures import signed_as, signed_release
 from sdk.api.files.usage import package_metadata, readable_part, usage_notes, usage_of
 from sdk.api.release_requests import Deploy
 from sdk.api.results import Deployment
 from sdk.api.values import PathLike
-from sdk.board.ssh import signing
 from sdk.deploy.agent.answers import Prepared
 from sdk.deploy.provision.provisioning import prefer
 from sdk.deploy.session import Session, open_scratch_session, open_session
@@ -56,7 +55,9 @@ def deploy_model(
     """
     request = build(Deploy, options, function="deploy_model")
     name, package, lost = package_with_notes(source, progress, request.name, request.packing)
-    signature, title = signing.signature_of(source, package), request.name or title_of(package)
+    signed, title = signed_release(source, package), request.name or title_of(package)
+    if signed is not None and request.name is None:
+        name = signed.name
     golden = remembered_golden(package)  # before the board is asked: what the host cannot run is not sent
     with open_session(board, request, progress) as session:
         session, deployed, failures = with_a_runtime(
@@ -67,7 +68,7 @@ def deploy_model(
                 package,
                 name,
                 golden=golden,
-                signature=signature,
+                signed=signed,
                 title=title,
                 limits=request.limits,
                 keep_on_trial=request.keep_on_trial,
@@ -114,7 +115,7 @@ def deployed_on(
     answers before the board is asked: what it cannot run is not sent.
     """
     name, package = named
-    golden, signature = remembered_golden(package), signing.signature_of(source, package)
+    golden, signed = remembered_golden(package), signed_as(name, source, package)
     with open_scratch_session(board, target, progress) as session:
         session, _, failures = with_a_runtime(
             session,
@@ -124,7 +125,7 @@ def deployed_on(
                 package,
                 name,
                 golden=golden,
-                signature=signature,
+                signed=signed,
                 title=title_of(package),
                 progress=progress,
             ),
@@ -183,11 +184,3 @@ def package_with_notes(
         progress=lambda done, total: progress("pack", done, total),
     )
     return release_name(name or own), package, usage_notes(graph, usage)
-
-
-def title_of(package: bytes) -> str | None:
-    """What a package calls its model, in its own words; None where it says nothing or is no package."""
-    if not package.startswith(MAGIC):
-        return None
-    said = package_format.read(package).metadata.get("name")
-    return said if isinstance(said, str) and said else None

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sdk.api.boards.deploying import package_of, title_of
+from sdk.api.boards.deploying import package_of
 from sdk.api.files.golden import remembered_golden
+from sdk.api.files.packing import title_of
+from sdk.api.files.signatures import signed_release
 from sdk.api.results import Exported, ExportedRelease
 from sdk.api.values import PathLike
-from sdk.board.ssh import signing
 from sdk.deploy import exporting
 from sdk.package.release import PreparedRelease, prepare
 from sdk.tools.progress import Progress, silent
@@ -40,11 +41,13 @@ def export_releases(
 
 def _release(source: PathLike, progress: Progress) -> PreparedRelease:
     name, package = package_of(source, progress)
+    signed = signed_release(source, package)
+    if signed is not None:
+        return signed.prepared(package)
     progress("golden answer", 0, 0)
     return prepare(
         package,
         name,
         golden=remembered_golden(package),
-        signature=signing.signature_of(source, package),
         title=title_of(package),
     )

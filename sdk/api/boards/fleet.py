@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sdk.api.boards.deploying import package_of, title_of
+from sdk.api.boards.deploying import package_of
 from sdk.api.boards.fleet_results import (
     FleetBoard,
     FleetBoardRollback,
@@ -27,10 +27,11 @@ from sdk.api.boards.fleet_results import (
 from sdk.api.boards.releases import agent_of, status_of
 from sdk.api.boards.runtimes import with_a_runtime
 from sdk.api.files.golden import remembered_golden
+from sdk.api.files.packing import title_of
+from sdk.api.files.signatures import signed_release
 from sdk.api.release_requests import DeployFleet, FleetQuery, RollbackFleet
 from sdk.api.results import SlotStatus
 from sdk.api.values import PathLike
-from sdk.board.ssh import signing
 from sdk.deploy.fleet.hosts import FleetHost, Inventory
 from sdk.deploy.fleet.inventory import load_inventory
 from sdk.deploy.fleet.journal import Journal
@@ -171,13 +172,14 @@ def rollback_fleet(
 
 def _release_of(source: PathLike, request: DeployFleet, progress: Progress) -> PreparedRelease:
     name, package = package_of(source, progress, name=request.name, packing=request.packing)
-    signature = signing.signature_of(source, package)
+    signed = signed_release(source, package)
+    if signed is not None and request.name in (None, signed.name) and request.golden is None:
+        return signed.prepared(package)
     progress("golden answer", 0, 0)
     return prepare(
         package,
         name,
         golden=request.golden or remembered_golden(package),
-        signature=signature,
         title=request.name or title_of(package),
     )
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from device_agent.package.signature import ALLOWED_SIGNERS
+from device_agent.package.signature import ALLOWED_SIGNERS, REQUIRED
 from sdk.api.release_requests import Rollback
 from sdk.api.results import BoardStatus, SlotStatus
 from sdk.api.values import PathLike
@@ -48,7 +48,8 @@ def status_of(known: Board, connection: Connection, progress: Progress = silent)
         ("agent_version", "python_version", "machine", "runtime", "runtime_version", "numpy_version")
     )
     slots: tuple[SlotStatus, ...] = ()
-    signed_only = connection.run(["test", "-e", _policy(connection)]).status == 0
+    either = [_in_agent_folder(connection, name) for name in (ALLOWED_SIGNERS, REQUIRED)]
+    signed_only = connection.run(["test", "-e", either[0], "-o", "-e", either[1]]).status == 0
     agent = accepted_agent(connection)
     if agent is not None:
         progress("ask the board", 0, 0)
@@ -101,7 +102,8 @@ def require_signatures(
     signers = None if allowed_signers is None else signing.read_allowed_signers(Path(allowed_signers))
     with open_connection(board, reach, progress) as (known, connection):
         if signers is None:
-            connection.remove(_policy(connection))
+            for name in (ALLOWED_SIGNERS, REQUIRED):
+                connection.remove(_in_agent_folder(connection, name))
             return
         if connection.run(["sh", "-c", "command -v ssh-keygen"]).status != 0:
             raise RemoteError(
@@ -110,11 +112,13 @@ def require_signatures(
                 found="none",
                 hint="On Debian and its kin: sudo apt-get install openssh-client",
             )
-        connection.put(signers, _policy(connection))
+        # The mark first: whatever is cut or lost, a board that was told to ask for signatures goes on asking.
+        connection.put(b"see allowed_signers\n", _in_agent_folder(connection, REQUIRED))
+        connection.put(signers, _in_agent_folder(connection, ALLOWED_SIGNERS))
 
 
-def _policy(connection: Connection) -> str:
-    return posixpath.join(agent_folder(connection), ALLOWED_SIGNERS)
+def _in_agent_folder(connection: Connection, name: str) -> str:
+    return posixpath.join(agent_folder(connection), name)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from device_agent.package import kernel as kernels
 from device_agent.package import reader as package_format
-from device_agent.package.codec.format import MAX_TFLITE_SIZE
+from device_agent.package.codec.format import MAGIC, MAX_TFLITE_SIZE
 from device_agent.record.usage import Usage
 from sdk.api.file_requests import Convert, DescribeZoo, Pack, UnpackPackage, WriteZoo
 from sdk.api.files.layout import with_channels_last
@@ -341,3 +341,11 @@ def name_of(source: PathLike) -> str:
     """The name that a file gives its model."""
     name = Path(source).stem or Path(source).name
     return os.fsencode(name).decode("utf-8", "backslashreplace")  # names of files need not be text
+
+
+def title_of(package: bytes) -> str | None:
+    """What a package calls its model, in its own words; None where it says nothing or is no package."""
+    if not package.startswith(MAGIC):
+        return None
+    said = package_format.read(package).metadata.get("name")
+    return said if isinstance(said, str) and said else None

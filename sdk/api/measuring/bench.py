@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from device_agent.package import reader as package_format
 from sdk.api.board_requests import Bench, Soaking
-from sdk.api.boards.deploying import package_of, title_of
+from sdk.api.boards.deploying import package_of
 from sdk.api.boards.runtimes import note_of, with_a_runtime
 from sdk.api.file_requests import PackedOnTheWay
 from sdk.api.files.golden import remembered_golden
-from sdk.api.files.packing import name_of
+from sdk.api.files.packing import name_of, title_of
+from sdk.api.files.signatures import signed_as
 from sdk.api.measuring.measure import measure
 from sdk.api.values import PathLike
-from sdk.board.ssh import signing
 from sdk.deploy.session import Session, open_scratch_session
 from sdk.errors import ModelError
 from sdk.explain.run import Report
@@ -83,7 +83,7 @@ def with_deployed(
             found=", ".join(names),
         )
     if sizes is None:
-        signatures = [signing.signature_of(s, p) for s, (_, p) in zip(sources, packages, strict=True)]
+        signatures = [signed_as(n, s, p) for s, (n, p) in zip(sources, packages, strict=True)]
     else:
         signatures = [None] * len(packages)  # nobody has signed what was made just now
     goldens = [remembered_golden(package) for _, package in packages]
@@ -97,11 +97,11 @@ def with_deployed(
                     package,
                     name,
                     golden=golden,
-                    signature=signature,
+                    signed=signed,
                     title=title_of(package),
                     progress=progress,
                 )
-                for (name, package), golden, signature in zip(packages, goldens, signatures, strict=True)
+                for (name, package), golden, signed in zip(packages, goldens, signatures, strict=True)
             ],
         )
         return work(session, packages), note_of(failures, session)

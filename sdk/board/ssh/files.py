@@ -22,15 +22,20 @@ TRANSFER_SECONDS = 1800.0
 Sent = Callable[[int], None]
 
 #: $1 temporary name, $2 final name, $3 mode, $4 folder, $5 size. A transfer that is cut ends `cat` like any other, so
-#: what arrived is measured before it takes the place of what was there; whatever happens, nothing half is left.
+#: what arrived is measured before it takes the place of what was there; whatever happens, nothing half is left. Both
+#: file and folder are synced, else a power cut in the next half minute leaves no bytes under the final name; a `sync`
+#: that takes no names syncs everything.
 _PUT = """\
 umask 077
 if [ -d "$2" ]; then echo "$2 is a folder" >&2; exit 1; fi
 mkdir -p -- "$4" && cat > "$1" && size=$(wc -c < "$1") || { status=$?; rm -f -- "$1"; exit $status; }
 if [ "$size" -ne "$5" ]; then rm -f -- "$1"; echo "$size"; exit 44; fi
-chmod "$3" "$1" && mv -f -- "$1" "$2" || { status=$?; rm -f -- "$1"; exit $status; }
+chmod "$3" "$1" && { sync -- "$1" || sync || :; } 2>/dev/null && mv -f -- "$1" "$2" ||
+{ status=$?; rm -f -- "$1"; exit $status; }
+{ sync -- "$4" || sync || :; } 2>/dev/null
 """
 _GET = 'if [ -e "$1" ]; then cat -- "$1"; else exit 44; fi'
+_REMOVE = 'rm -f -- "$1"; if [ -d "$2" ]; then { sync -- "$2" || sync || :; } 2>/dev/null; fi'
 _NOT_WHOLE = _ABSENT = 44
 
 
@@ -81,8 +86,11 @@ class Files:
         return done.stdout
 
     def remove(self, remote: str) -> None:
-        """Removes a file, if it is there."""
-        self._run(["rm", "-f", "--", _as_argument(remote)])
+        """Removes a file, if it is there; a power cut does not bring it back."""
+        path = _as_argument(remote)
+        self._run(
+            ["sh", "-c", _REMOVE, "sh", path, posixpath.dirname(path)], timeout_seconds=TRANSFER_SECONDS
+        )
 
 
 def _as_argument(path: str) -> str:

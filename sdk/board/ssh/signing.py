@@ -1,12 +1,11 @@
-"""Signs packages with the user's SSH key, and verifies signatures as a board does. ssh-keygen does the work.
+"""Signs with the user's SSH key, and verifies signatures as a board does. ssh-keygen does the work.
 
-The signature of ``net.armlet`` is ``net.armlet.sig`` beside it. Keys in the SSH agent, on security keys and behind
-a passphrase work as they do for ssh: ssh-keygen itself asks for what it needs.
+The signature of ``net.armlet`` is in ``net.armlet.sig`` beside it (:mod:`sdk.package.signed`). Keys in the SSH agent,
+on security keys and behind a passphrase work as they do for ssh: ssh-keygen itself asks for what it needs.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -16,9 +15,8 @@ from pathlib import Path
 from device_agent.package import signature as board_side
 from device_agent.record.visible import visible
 from sdk.errors import SignatureError
-from sdk.tools.system.files import read_file, write_file
+from sdk.tools.system.files import read_file
 
-A_SIGNATURE = "a signature by `sdk sign`"
 #: Where ssh looks for keys when none is named, in its order of preference for signing.
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_ed25519_sk", "id_ecdsa_sk", "id_rsa")
 MAX_ALLOWED_SIGNERS_BYTES = 1 << 20
@@ -29,42 +27,49 @@ def signature_path(package: Path) -> Path:
     return package.with_name(package.name + ".sig")
 
 
-def sign(package: Path, key: Path | None = None) -> tuple[Path, str]:
-    """Writes the signature of a package beside it; its path, and the fingerprint of the key.
+def sign(data: bytes, key: Path | None = None) -> tuple[bytes, str]:
+    """The signature of some bytes as ssh-keygen writes it, and the fingerprint of the key.
 
     ``key`` is a private key, or a public one whose private half the SSH agent holds; None takes the first of ssh's
     usual ones. Raises SignatureError when it cannot be used.
     """
-    data = read_file(package, "a .armlet package")
     with tempfile.TemporaryDirectory() as folder:
         key = _find_key(Path(folder)) if key is None else key.expanduser()
         if not key.exists():
             raise SignatureError(
                 f"no key at {key}", expected="a private key, or the .pub of one in the SSH agent"
             )
-        # A copy: ssh-keygen writes beside what it signs, asks before it replaces, and needs its standard
-        # input to ask for a passphrase.
-        copy = Path(folder) / package.name
+        # A file: ssh-keygen needs its standard input to ask for a passphrase.
+        copy = Path(folder) / "manifest"
         copy.write_bytes(data)
         command = ["-q", "-Y", "sign", "-n", board_side.NAMESPACE, "-f", str(key), str(copy)]
         done = _run("ssh-keygen", *command, talks=sys.stderr.isatty())
         signed = signature_path(copy)
         if done.returncode != 0 or not signed.exists():
             raise SignatureError(f"the key {key} does not sign", found=_said(done))
-        target = signature_path(package)
-        write_file(target, signed.read_bytes())
+        signature = signed.read_bytes()
         shown = _run("ssh-keygen", "-l", "-f", str(key))
     words = shown.stdout.split()
-    return target, words[1] if shown.returncode == 0 and len(words) > 1 else str(key)
+    return signature, words[1] if shown.returncode == 0 and len(words) > 1 else str(key)
 
 
-def verify(package: Path, allowed_signers: Path, signature: Path | None = None) -> str:
-    """Who signed a package, as ``allowed_signers`` names them. Raises SignatureError; the same check as a board's."""
-    signature = signature_path(package) if signature is None else signature
-    data = read_file(package, "a .armlet package")
-    read_file(signature, A_SIGNATURE)
+def verify(signed: bytes, signature: bytes, allowed_signers: Path) -> str:
+    """Who signed some bytes, as ``allowed_signers`` names them. Raises SignatureError; the same check as a board's."""
     read_allowed_signers(allowed_signers)
-    return board_side.verify(data, signature, allowed_signers)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "signature"
+        path.write_bytes(signature)
+        return board_side.verify(signed, path, allowed_signers)
+
+
+def is_of(signed: bytes, signature: bytes) -> bool:
+    """Whether a signature is of these bytes, whoever made it; True where ssh-keygen is missing here: the board says."""
+    if shutil.which("ssh-keygen") is None:
+        return True
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "signature"
+        path.write_bytes(signature)
+        return board_side.is_of(signed, path)
 
 
 def read_allowed_signers(path: Path) -> bytes:
@@ -78,25 +83,6 @@ def read_allowed_signers(path: Path) -> bytes:
             f"{path} does not say who may sign",
             expected="lines of a name and a public key, such as `me@example.com ssh-ed25519 AAAA...`",
             found=wrong[:80],
-        )
-    return data
-
-
-def signature_of(source: str | os.PathLike[str], package: bytes) -> bytes | None:
-    """The signature beside a file, where there is one. Raises SignatureError when it is of other bytes.
-
-    Where ssh-keygen is missing here, that is left for the board to find out.
-    """
-    path = signature_path(Path(source))
-    if not path.is_file():
-        return None
-    data = read_file(path, A_SIGNATURE)
-    if len(data) > board_side.MAX_SIGNATURE_BYTES:
-        raise SignatureError(f"{path} is too large for a signature")
-    if shutil.which("ssh-keygen") is not None and not board_side.is_of(package, path):
-        raise SignatureError(
-            f"{path} is not a signature of what is deployed",
-            hint=f"Sign it again (`sdk sign {source}`), or remove the signature.",
         )
     return data
 

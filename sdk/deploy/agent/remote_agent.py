@@ -39,8 +39,9 @@ from sdk.deploy.agent.answers import (
 )
 from sdk.deploy.agent.limits import NO_LIMITS, CheckLimits
 from sdk.deploy.agent.predictions import PredictAnswer
-from sdk.errors import DataError, HealthCheckFailed, RemoteError
+from sdk.errors import DataError, HealthCheckFailed, RemoteError, SignatureError
 from sdk.package.release import Golden, PreparedRelease, check_name, prepare
+from sdk.package.signed import SignedRelease
 from sdk.tools.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -99,6 +100,18 @@ class RemoteRun:
     threads: int
 
 
+def _as_signed(signed: SignedRelease, data: bytes, name: str) -> PreparedRelease:
+    """A signed release, which has a name of its own. Raises SignatureError where that is another one."""
+    if signed.name != name:
+        raise SignatureError(
+            f"the release is signed for another name than {name}",
+            expected=signed.name,
+            found=name,
+            hint=f"Deploy it with --name {signed.name}, or sign it for this name: `sdk sign --name`.",
+        )
+    return signed.prepared(data)
+
+
 class RemoteAgent:
     """The agent of one board, called over a connection. ``command`` comes from
     :mod:`sdk.deploy.provision.provisioning`."""
@@ -125,7 +138,7 @@ class RemoteAgent:
         name: str,
         *,
         golden: Golden | None = None,
-        signature: bytes | None = None,
+        signed: SignedRelease | None = None,
         title: str | None = None,
         limits: CheckLimits = NO_LIMITS,
         keep_on_trial: bool = False,
@@ -134,13 +147,16 @@ class RemoteAgent:
     ) -> Deployed:
         """Sends a package (or .tflite) and makes it what runs under ``name``, if its health check passes.
 
-        ``signature`` is for boards that take signed packages only (:mod:`sdk.board.ssh.signing`). ``keep``: how
+        ``signed`` is for boards that take signed releases only: it goes as it was signed, with its own golden pair.
+        ``keep``: how
         many releases of that name the board keeps, the current one included; None: as many as before, at first 2.
         ``title``: what people call the model, shown where it is another text than ``name``.
         Raises RemoteError when the check does not pass; the release before it then still runs.
         """
         return self.install(
-            prepare(data, name, golden=golden, signature=signature, title=title),
+            prepare(data, name, golden=golden, title=title)
+            if signed is None
+            else _as_signed(signed, data, name),
             limits=limits,
             keep_on_trial=keep_on_trial,
             keep=keep,

@@ -156,7 +156,7 @@ def provision(
     accepted = posixpath.join(root, "accepted", f"{pair}.json")
     proof = connection.get(accepted, max_bytes=MAX_ANSWER_BYTES)
     sent = 0
-    if proof is None:
+    if proof is None or not _proves_something(proof):
         _check_disk(facts, environment, agent)
         sent += _push(
             connection, env_path, environment.archive, environment.archive_sha256, report, "push the runtime"
@@ -267,6 +267,15 @@ def _provisioned(
         decode_kernels=answer.decode_kernels,
         sent_bytes=sent,
     )
+
+
+def _proves_something(proof: bytes) -> bool:
+    """Whether what was kept of a smoke test can be read; a file that a power cut emptied counts as none."""
+    try:
+        read(Proof, _json_line(proof), what="the board's smoke test", error=RemoteError)
+    except RemoteError:
+        return False
+    return True
 
 
 def _json_line(data: bytes) -> dict[str, Any]:

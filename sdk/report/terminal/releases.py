@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from device_agent.record.visible import visible
 from sdk.report.units import bytes_text
 
 #: Hexadecimal digits of a release that a person sees; ``--json`` has all of them.
@@ -29,7 +30,7 @@ def board_overview(result: Any) -> RenderableType:
         ),
     ]
     if result.requires_signatures:
-        lines.append(Text("takes signed packages only"))
+        lines.append(Text("takes signed releases only"))
     if not result.slots:
         return Group(*lines, Text("nothing is deployed"))
     table = _table(("model", "left"), ("current", "left"), ("size", "right"), ("since", "left"), ("", "left"))
@@ -88,12 +89,14 @@ def slot_changed(slot: Any) -> RenderableType:
 
 def signed(result: Any) -> RenderableType:
     """A signature that was written."""
-    return Text(f"{result.signature}: {result.package} signed with {result.signer}")
+    what = f"{result.package} as {visible(result.name)}, number {result.number}"
+    return Text(f"{result.signature}: {what}, signed with {result.signer}")
 
 
 def verified(result: Any) -> RenderableType:
     """A signature that is right."""
-    return Text(f"{result.signed.package}: signed by {result.signed.signer}")
+    found = result.signed
+    return Text(f"{found.package}: signed by {found.signer} as {visible(found.name)}, number {found.number}")
 
 
 def _reverts(slots: Sequence[Any]) -> list[RenderableType]:

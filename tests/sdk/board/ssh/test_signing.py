@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import calendar
+import dataclasses
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -13,11 +17,15 @@ import numpy as np
 import pytest
 
 import sdk
+from device_agent.package import signature
+from sdk.api.files.golden import golden_pair
 from sdk.cli import main
 from sdk.deploy.session import accepted_agent, open_connection
 from sdk.deploy.target import Target
 from sdk.errors import RemoteError, SignatureError
 from sdk.graph.writer import write_graph
+from sdk.package.release import PreparedRelease, prepare
+from sdk.package.signed import parse_signed
 from tests.sdk.graph.small_graphs import small_network
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="there is no ssh-keygen")
@@ -65,8 +73,10 @@ def test_a_signature_names_its_signer_and_is_what_ssh_keygen_verifies(package, m
     assert main(["verify", str(package), "--allowed-signers", str(allowed)]) == 0
     assert "signed by me@example.com" in " ".join(capsys.readouterr().out.split())
     by_hand = ["ssh-keygen", "-Y", "verify", "-n", "armlet", "-I", "me@example.com", "-f", str(allowed)]
-    with open(package, "rb") as data:
-        subprocess.run([*by_hand, "-s", f"{package}.sig"], stdin=data, check=True, capture_output=True)
+    document = json.loads(Path(f"{package}.sig").read_text())
+    manifest = json.dumps(document["manifest"], sort_keys=True, separators=(",", ":")).encode()
+    (tmp_path / "signature").write_text(document["signature"])
+    subprocess.run([*by_hand, "-s", tmp_path / "signature"], input=manifest, check=True, capture_output=True)
 
 
 def test_signing_again_replaces_the_signature(package, me, new_key, tmp_path):
@@ -75,31 +85,83 @@ def test_signing_again_replaces_the_signature(package, me, new_key, tmp_path):
     assert sdk.verify_package(package, allow(tmp_path, me)).signer == "me@example.com"
 
 
-@pytest.mark.parametrize("what", ["changed", "another key", "another purpose", "not a signature", "expired"])
+def rewritten(path: Path, **changes: object) -> None:
+    """The file of a signature with fields of its manifest changed."""
+    document = json.loads(path.read_text())
+    document["manifest"].update(changes)
+    path.write_text(json.dumps(document))
+
+
+LOOSE = [{"kind": "values", "largest": 1e300, "rms": 1e300}]
+CHANGES = {
+    "name": {"name": "other"},
+    "number": {"number": 1},
+    "downgrade": {"downgrade": True},
+    "tolerance": {"golden_limits": LOOSE},
+    "golden pair": {"golden_inputs_sha256": None, "golden_outputs_sha256": None},
+}
+
+
+@pytest.mark.parametrize(
+    "what", ["package", "another key", "another purpose", "old form", "no signature", *CHANGES, "expired"]
+)
 def test_a_signature_that_is_wrong_is_refused_in_one_line(package, me, new_key, tmp_path, capsys, what):
     allowed = allow(tmp_path, me)
     signature = sdk.sign_package(package, me).signature
-    words = "is not of this package"
-    if what == "changed":
+    words = "is not of this release"
+    if what == "package":
         package.write_bytes(package.read_bytes() + b"\0")
+        words = "of another package"
     elif what == "another key":
         signature = sdk.sign_package(package, new_key("mallory")).signature
         words = "by nobody who may sign"
-    elif what == "another purpose":
-        signature.unlink()
-        purpose = ["ssh-keygen", "-q", "-Y", "sign", "-n", "git", "-f", str(me), str(package)]
-        subprocess.run(purpose, check=True, capture_output=True)
-    elif what == "not a signature":
+    elif what in ("another purpose", "old form"):
+        subject = tmp_path / "subject"
+        document = json.loads(signature.read_text())
+        subject.write_bytes(package.read_bytes() if what == "old form" else manifest_of(document))
+        purpose = "armlet" if what == "old form" else "git"
+        by_hand = ["ssh-keygen", "-q", "-Y", "sign", "-n", purpose, "-f", str(me), str(subject)]
+        subprocess.run(by_hand, check=True, capture_output=True)
+        made = Path(f"{subject}.sig").read_text()
+        signature.write_text(made if what == "old form" else json.dumps({**document, "signature": made}))
+        if what == "old form":
+            words = "signs the package alone, as Armlet did before"
+    elif what == "no signature":
         signature.write_text("hello")
-        words = "by nobody who may sign"
-    else:
+        words = "is not JSON"
+    elif what == "expired":
         allowed = allow(tmp_path, me, options='valid-before="20200101"')
         words = "by nobody who may sign"
+    else:
+        rewritten(signature, **CHANGES[what])
     assert main(["verify", str(package), "--allowed-signers", str(allowed)]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("\n") == 1
-    assert words in captured.err or (what == "expired" and "is not of this package" in captured.err)
+    assert words in captured.err or (what == "expired" and "is not of this release" in captured.err)
+    if what != "no signature":
+        assert "sdk sign" in captured.err or what in ("another key", "expired")
+
+
+def manifest_of(document: dict) -> bytes:
+    return json.dumps(document["manifest"], sort_keys=True, separators=(",", ":")).encode()
+
+
+def test_a_clock_of_1970_makes_no_expired_key_valid(package, me, tmp_path, monkeypatch):
+    sdk.sign_package(package, me)
+    built = time.strftime("%Y%m%d", (*signature.BUILT, 0, 0, 0))
+    monkeypatch.setattr(signature.time, "time", lambda: 0.0)
+    expired = allow(tmp_path, me, options='valid-before="20200101"')
+    with pytest.raises(SignatureError, match=r"nobody who may sign|not of this release"):
+        sdk.verify_package(package, expired)
+    assert sdk.verify_package(package, allow(tmp_path, me)).signer == "me@example.com"
+    later = allow(tmp_path, me, options=f'valid-after="{int(built[:4]) + 1}0101"')
+    with pytest.raises(SignatureError, match=r"nobody who may sign|not of this release"):
+        sdk.verify_package(package, later)
+
+
+def test_the_date_that_no_clock_may_be_before_is_no_later_than_now():
+    assert calendar.timegm(signature.BUILT) <= time.time()
 
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "me@example.com\n", "ssh-ed25519 AAAA\n"])
@@ -182,19 +244,19 @@ def test_a_board_that_wants_signatures_takes_signed_packages_and_no_others(
     # The very release that runs is refused too: it is not signed.
     assert main(["deploy", "--board", "local", str(package)]) == 2
     error = capsys.readouterr().err
-    assert "this board takes signed packages only" in error
+    assert "this board takes signed releases only" in error
     assert "sdk sign" in error
     assert error.count("\n") == 1
 
     sdk.sign_package(package, new_key("mallory"))
-    with pytest.raises(RemoteError, match="by nobody who may sign"):
+    with pytest.raises(RemoteError, match=r"by nobody who may sign|does not know any more who may sign"):
         sdk.deploy_model("local", package)
 
     # Both refusals are told later, too, and what runs is what ran.
     (slot,) = sdk.board_status("local").slots
     assert (slot.current, slot.trial) == (unsigned.release, None)
     assert [event.event for event in slot.history] == ["confirmed", "refused", "refused"]
-    assert "signed packages only" in slot.history[1].reason
+    assert "signed releases only" in slot.history[1].reason
     assert "by nobody who may sign" in slot.history[2].reason
     assert slot.history[2].release not in (None, unsigned.release)
     for command in ("releases", "status"):
@@ -206,11 +268,11 @@ def test_a_board_that_wants_signatures_takes_signed_packages_and_no_others(
     sdk.sign_package(package, me)
     signed = sdk.deploy_model("local", package)
     assert signed.state == "confirmed"
-    assert 0 < signed.sent_bytes < 1024
+    assert 0 < signed.sent_bytes < 4096
     assert sdk.deploy_model("local", package).state == "unchanged"
 
     # The release before is not signed, so there is no way back to it while the policy stands.
-    with pytest.raises(RemoteError, match="signed packages only"):
+    with pytest.raises(RemoteError, match="signed releases only"):
         sdk.rollback_model("local", "net")
     (slot,) = sdk.board_status("local").slots
     assert (slot.current, slot.previous) == (signed.release, unsigned.release)
@@ -227,14 +289,63 @@ def test_a_package_that_was_changed_on_the_way_is_refused_and_leaves_nothing(boa
     other = write_package(tmp_path / "other" / "net.armlet", channels=16)
     shutil.copy(f"{package}.sig", f"{other}.sig")
     # The host sees it; and the board, were the host made not to look.
-    with pytest.raises(SignatureError, match="not a signature of what is deployed"):
+    with pytest.raises(SignatureError, match="of another package"):
         sdk.deploy_model("local", other)
+    forged = prepare(other.read_bytes(), "net", golden=golden_pair(other.read_bytes()))
+    right = parse_signed(Path(f"{package}.sig").read_bytes(), "it").signature
+    digest = hashlib.sha256(right).hexdigest()
     with open_connection("local", Target()) as (_, connection):
         agent = accepted_agent(connection)
-        with pytest.raises(RemoteError, match="signature is not of this package"):
-            agent.deploy(other.read_bytes(), "net", signature=Path(f"{other}.sig").read_bytes())
+        for changes in ({}, {"name": "other"}, {"golden_limits": None, "golden_tolerance": 1e300}):
+            record = dataclasses.replace(forged.record, signature_sha256=digest, number=1 << 40, **changes)
+            release = PreparedRelease(record.id, record, {**forged.blobs, digest: right})
+            with pytest.raises(RemoteError, match="signature is not of this release"):
+                agent.install(release)
+        agent.forget(["other"])
         assert agent.run("net", np.zeros((1, 16, 16, 3), np.float32)).count == 1
     assert sorted(path.name for path in (board / "store").rglob("*")) == before
+
+
+@pytest.mark.ssh
+def test_a_board_takes_no_older_release_than_it_confirmed_but_by_a_signature(board, package, me, tmp_path):
+    older = write_package(tmp_path / "older" / "net.armlet", channels=16)
+    sdk.sign_package(older, me, number=1)
+    sdk.sign_package(package, me, number=2)
+    sdk.deploy_model("local", older)
+    sdk.require_signatures("local", allow(tmp_path, me))
+    assert sdk.deploy_model("local", package).state == "confirmed"
+    with pytest.raises(RemoteError, match=r"older than one that this board has confirmed.*2 or more.*1"):
+        sdk.deploy_model("local", older)
+    # Going back there is the board's own matter; the number stays, so that what is sent cannot go back.
+    assert sdk.rollback_model("local", "net").current is not None
+    newest = sdk.sign_package(package, me)
+    assert (newest.number or 0) > 1_700_000_000
+    assert sdk.deploy_model("local", package).state == "confirmed"
+    sdk.sign_package(older, me, number=1, allow_downgrade=True)
+    assert sdk.deploy_model("local", older).state == "confirmed"
+    with pytest.raises(SignatureError, match="signed for another name than other"):
+        sdk.deploy_model("local", older, name="other")
+    sdk.sign_package(older, me, name="other")
+    assert sdk.deploy_model("local", older).name == "other"
+
+
+@pytest.mark.ssh
+@pytest.mark.parametrize("lost", ["gone", "empty"])
+def test_a_board_that_lost_who_may_sign_takes_nothing(board, package, me, tmp_path, lost):
+    sdk.sign_package(package, me)
+    sdk.deploy_model("local", package)
+    sdk.require_signatures("local", allow(tmp_path, me))
+    policy = board / "allowed_signers"
+    if lost == "gone":
+        policy.unlink()
+    else:
+        policy.write_bytes(b"")
+    other = write_package(tmp_path / "other" / "net.armlet", channels=16)
+    with pytest.raises(RemoteError, match=r"does not know any more who may sign.*require-signatures"):
+        sdk.deploy_model("local", other)
+    assert sdk.board_status("local").requires_signatures
+    sdk.require_signatures("local", None)
+    assert sdk.deploy_model("local", other).state == "confirmed"
 
 
 @pytest.mark.ssh
@@ -287,5 +398,5 @@ def test_a_policy_that_says_nothing_lets_nobody_in(board, package, me, content):
         (board / "allowed_signers").mkdir()
     else:
         (board / "allowed_signers").write_bytes(content)
-    with pytest.raises(RemoteError, match="by nobody who may sign"):
+    with pytest.raises(RemoteError, match=r"by nobody who may sign|does not know any more who may sign"):
         sdk.deploy_model("local", package)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -11,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from sdk.board.ssh.command import Completed
+from sdk.board.ssh.files import Files
 from sdk.deploy.provision import provisioning
 from sdk.deploy.provision.provisioning import agent_tree, provision, read_facts
 from sdk.deploy.provision.wheels import RUNTIMES, Environment
+from sdk.deploy.session import accepted_agent
 from sdk.errors import ProvisionError, RemoteError
 
 pytestmark = pytest.mark.ssh
@@ -277,3 +280,44 @@ def test_every_runtime_that_a_boards_file_names_is_known():
     from sdk.board.catalogue import list_boards
 
     assert {runtime.name for board in list_boards() for runtime in board.runtimes} <= set(RUNTIMES)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"\0" * 300])
+def test_a_proof_that_cannot_be_read_counts_as_none(bare, connection, any_environment, content):
+    first = provision(connection, runtime=any_environment.runtime)
+    [accepted] = (bare.home / ".armlet" / "accepted").iterdir()
+    whole = accepted.read_bytes()
+    accepted.write_bytes(content)
+    again = provision(connection, runtime=any_environment.runtime)
+    assert (again.sent_bytes, again.decode_kernels) == (0, first.decode_kernels)
+    assert json.loads(accepted.read_bytes()) == json.loads(whole)
+
+
+def test_a_launcher_of_no_bytes_is_no_agent(bare, connection, any_environment):
+    provision(connection, runtime=any_environment.runtime)
+    assert accepted_agent(connection) is not None
+    (bare.home / ".armlet" / "python").write_bytes(b"")
+    assert accepted_agent(connection) is None
+
+
+def test_files_that_are_put_are_synced_before_and_after_they_get_their_name(
+    bare, connection, tmp_path, monkeypatch
+):
+    """By what the shell calls, in order; a `sync` that takes no names syncs everything."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    log = tmp_path / "log"
+    for name, refuses in (("sync", True), ("mv", False)):
+        own = shutil.which(name)
+        refusal = f'[ $# -gt 0 ] && {{ echo "{name} $*" >> {log}; exit 1; }}\n' if refuses else ""
+        (tools / name).write_text(f'#!/bin/sh\n{refusal}echo "{name} $*" >> {log}\nexec {own} "$@"\n')
+        (tools / name).chmod(0o755)
+    target = f"{tmp_path}/put/file"
+    path = f"PATH={tools}:/usr/local/bin:/usr/bin:/bin"
+    files = Files(lambda argv, **more: connection.run(["env", path, *argv], **more))
+    files.put(io.BytesIO(b"content"), 7, target, 0o600, None)
+    assert Path(target).read_bytes() == b"content"
+    lines = [line.split() for line in log.read_text().splitlines()]
+    assert [line[0] for line in lines] == ["sync", "sync", "mv", "sync", "sync"]
+    assert lines[0][-1].startswith(target)
+    assert lines[3][-1] == str(Path(target).parent)
