@@ -169,7 +169,7 @@ ROOMS: dict[str, Room] = {
         "device_agent.record device_agent.package.codec device_agent.package "
         "sdk.errors sdk.tools sdk.tools.system sdk.graph sdk.graph.on_host "
         "sdk.graph.on_host.sources sdk.data.scoring sdk.data sdk.models sdk.package "
-        "sdk.board.description sdk.board.ssh sdk.board sdk.compress.weights "
+        "sdk.board.description sdk.board sdk.compress.weights "
         "sdk.compress.board_form sdk.compress.recipes sdk.explain sdk.explain.soaking sdk.deploy.agent "
         "sdk.deploy.provision sdk.deploy sdk.report sdk.report.page sdk.api "
         "sdk.api.files sdk.api.boards"
