@@ -159,14 +159,7 @@ def _install(
                 with contextlib.suppress(StoreError):
                     store.collect()
             raise
-        try:
-            require_signature(store, release)
-            require_newer(store, release)
-        except SignatureError as error:
-            with contextlib.suppress(StoreError):  # a full disk must not hide the refusal
-                store.refused(release.name, release.id, str(error))
-            store.collect()  # what was sent for nothing
-            raise
+        _refuse_unless_acceptable(store, release)
         runs = _runs_as_it_should(store, release.name, release.id)
         if runs and _was_checked_here(store, release.name, release.id):
             if options.keep is not None:
@@ -200,6 +193,18 @@ def _install(
             state = "unchanged" if runs else "confirmed"
         store.collect()
     return {**answer, "state": state}
+
+
+def _refuse_unless_acceptable(store: Store, release: Release) -> None:
+    """Raises SignatureError for a release that this board's policy does not take, and keeps the reason."""
+    try:
+        require_signature(store, release)
+        require_newer(store, release)
+    except SignatureError as error:
+        with contextlib.suppress(StoreError):  # a full disk must not hide the refusal
+            store.refused(release.name, release.id, str(error))
+        store.collect()  # what was sent for nothing
+        raise
 
 
 def require_signature(store: Store, release: Release) -> None:
