@@ -21,6 +21,7 @@ from sdk.api.results import Compressed
 from sdk.api.values import PathLike
 from sdk.board.catalogue import load_board
 from sdk.board.description.records import Board
+from sdk.board.ssh.signing import SIGNATURE_BYTES
 from sdk.compress.board_form import specialise
 from sdk.compress.board_form.mirror import flip_inside
 from sdk.compress.recipes import targets
@@ -239,12 +240,17 @@ def _settings(work: _Work, request: Compress, name: str, progress: Progress) -> 
     """What the engine is asked for, and why that effort where it was left open; the time begins to count."""
     effort, seconds, int8, why = request.effort, request.seconds, request.int8, ""
     deadline = None if seconds is None else time.monotonic() + seconds
+    aims = request.target_bytes is not None or request.max_loss is not None
     if effort == "auto" and not int8:
         progress("choose", 0, 0)
         effort, why = efforts.strongest(
-            work.graph, work.learn, samples=request.samples, epochs=request.epochs, seconds=seconds
+            work.graph,
+            work.learn,
+            aimed=aims or request.sparsity is not None,
+            samples=request.samples,
+            epochs=request.epochs,
+            seconds=seconds,
         )
-    aims = request.target_bytes is not None or request.max_loss is not None
     searched = request.trials is not None or request.storage is not None
     searched = searched or (seconds is not None and aims and not int8)
     searched = searched and (work.learn is not None or work.check is not None)
@@ -258,6 +264,8 @@ def _settings(work: _Work, request: Compress, name: str, progress: Progress) -> 
         "effort": effort,
         "block": block,
         "made_up": _named(work.usage) if request.correct_biases else "",
+        "room": SIGNATURE_BYTES if request.target_bytes is not None else 0,
+        "if_worth": request.effort == "auto",
         "seconds_left": None if deadline is None else lambda: deadline - time.monotonic(),
         "study": open_study(request.storage, request.study) if searched else None,
         "package": lambda graph, recipe, step: _package(

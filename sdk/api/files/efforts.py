@@ -28,15 +28,17 @@ def strongest(
     graph: Graph,
     learn: Dataset | None,
     *,
+    aimed: bool = True,
     samples: int | None = None,
     epochs: int = EPOCHS,
     seconds: float | None = None,
 ) -> tuple[str, str]:
     """(effort, in words why).
 
-    Without images: none.  With images: calibrate.  With at least 2,000 images to learn from, that have labels or were
-    given a time budget: train, where the measured pace says that it fits the budget (of at least 10 epochs' time) or,
-    without one, half an hour.
+    Without images: none.  With images: calibrate.  Where a size, a loss or a sparsity is ``aimed`` at, with at least
+    2,000 images to learn from, that have labels or were given a time budget: train, where the measured pace says that
+    it fits the budget (of at least 10 epochs' time) or, without one, half an hour. Such a training is held against
+    calibration, and left out where that leaves nothing to win.
     """
     if learn is None:
         return "none", "no images were given"
@@ -44,6 +46,8 @@ def strongest(
         Executor(graph)
     except UnsupportedOperator as error:
         return "none", str(error).splitlines()[0]
+    if not aimed:
+        return "calibrate", "neither a size nor a loss was asked for, and training is for those"
     count = min(samples or len(learn), len(learn))
     labelled = learn.labels is not None
     images = f"{count:,} images {'with' if labelled else 'without'} labels"

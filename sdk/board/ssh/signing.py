@@ -17,6 +17,8 @@ from device_agent.record.visible import visible
 from sdk.errors import SignatureError
 from sdk.tools.system.files import read_file
 
+#: Of the signature by an Ed25519 key: what a package of a size that is asked for leaves room for.
+SIGNATURE_BYTES = 320
 #: Where ssh looks for keys when none is named, in its order of preference for signing.
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_ed25519_sk", "id_ecdsa_sk", "id_rsa")
 MAX_ALLOWED_SIGNERS_BYTES = 1 << 20

@@ -22,9 +22,19 @@ from sdk.compress.recipes.parts import (
     checked_parts,
     parts_of,
 )
-from sdk.compress.recipes.recipe import LayerRecipe, Recipe, Workshop, apply, train
+from sdk.compress.recipes.recipe import (
+    LayerRecipe,
+    Recipe,
+    Workshop,
+    apply,
+    beginning,
+    few_of,
+    refined,
+    train,
+)
 from sdk.compress.recipes.task_check import checker_of
 from sdk.compress.solve.ranks import factorised, with_data, without_data
+from sdk.compress.train.refining import RefinedStudent
 from sdk.compress.train.schedule import Tuning
 from sdk.compress.train.student import State
 from sdk.errors import DataError
@@ -37,8 +47,13 @@ if TYPE_CHECKING:
     from sdk.data.scoring.by_task import Metric
     from sdk.graph.dataset import Dataset
 
+HOLDS = (0.5, 0.75, 1.0, 1.5, 2.5, 254.0)  # steps that values move before their numbers do; at last none does
 CANDIDATES = 3  # attempts whose graphs are kept, to be confirmed, beside those that are surest to be
 SURE = 0.65  # of a half interval, which are 1.96 standard errors: the nine of ten of `Attempts.sure`
+SIZE_TOLERANCE = 0.97  # a package of this share of the target size is near enough
+ROOM_TO_AIM = (
+    0.985  # of the most bytes; where a signature takes much of the target, so much must be left to aim at
+)
 EPOCH_CHECK = 256  # samples that a training is watched on
 
 
@@ -86,6 +101,7 @@ class Settings:
     scope: str = "layer"
     clusters: int | None = None
     target_bytes: int | None = None  # of the whole package
+    room: int = 0  # bytes of the target that the package leaves free, for its signature
     # Points of top-1, or of agreement with the original where labels are missing.
     max_loss: float | None = None
     samples: int | None = None  # at most so many images; by default 1,000, and all for training
@@ -98,6 +114,7 @@ class Settings:
     equalise: bool = False  # without data: channels of neighbouring layers are made alike
     made_up: str = ""  # without data: biases are corrected on made-up images of this preprocessing
     int8: bool = False  # the caller quantises last (``recipe.to_int8``); weights keep effort "none"
+    if_worth: bool = False  # training only where it is expected to do better than calibration
     checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
     seconds_left: Callable[[], float] | None = None  # of the time budget; a search stops before it is overrun
     study: Any = None  # an Optuna study: recipes with other sparsities and bits a layer are searched
@@ -105,6 +122,18 @@ class Settings:
     metric: Metric | None = None  # of the model's task; None: top-1 of the first output
     # The package that a graph and its recipe end up in, with all that stands in it; None: the graph alone is packed.
     package: Callable[[Graph, Recipe, Progress], bytes] | None = None
+
+    @property
+    def most_bytes(self) -> int | None:
+        """The most bytes of a package that meets the target; None where there is no target."""
+        return None if self.target_bytes is None else max(self.target_bytes - self.room, 1)
+
+    @property
+    def least_bytes(self) -> float:
+        """A package of so many bytes is near enough to the target: within 3 % of it, with its signature or without."""
+        if self.target_bytes is None:
+            return 0.0
+        return min(SIZE_TOLERANCE * self.target_bytes, ROOM_TO_AIM * (self.target_bytes - self.room))
 
 
 @dataclass(frozen=True)
@@ -155,6 +184,7 @@ class Attempts:
     ) -> None:
         self.graph, self.wanted, self.effort, self.journey = graph, wanted, effort, journey
         self.curve: list[Point] = []
+        self.notes: list[str] = []  # what a walk left out, and why
         self.best: tuple[Graph, Point] | None = None
         self.kept: list[tuple[Graph, Point]] = []  # the best, and the one that loses least
         self._longest = 0.0
@@ -193,8 +223,8 @@ class Attempts:
         watch = watch or Watch()
         left = self.wanted.seconds_left
         started = left() if left is not None else 0.0
-        made, expected = self._make(recipe, watch)
-        size = self._size(made, recipe)
+        made, expected, recipe = self._make(recipe, watch)
+        size = self.size_of(made, recipe)
         watch.package(size)
         checked = self.checker(made, watch.check) if self.checker is not None else None
         point = Point(
@@ -225,7 +255,7 @@ class Attempts:
         self.best = ranked[0]
         self.kept = [one for n, one in enumerate(ranked) if n < CANDIDATES or one is least or one is sure]
 
-    def _size(self, made: Graph, recipe: Recipe) -> int:
+    def size_of(self, made: Graph, recipe: Recipe) -> int:
         """Bytes of the package, as it will be written."""
         if self.wanted.package is not None and self.wanted.target_bytes is not None:
             return len(self.wanted.package(made, recipe, self.journey))
@@ -233,27 +263,43 @@ class Attempts:
             pack.pack(write_graph(made), progress=lambda done, total: self.journey("pack", done, total))
         )
 
-    def _make(self, recipe: Recipe, watch: Watch) -> tuple[Graph, float | None]:
-        if self.effort == "none":
-            return apply(self.graph, recipe, self.journey), None
+    def _make(self, recipe: Recipe, watch: Watch) -> tuple[Graph, float | None, Recipe]:
+        """The graph, the nats that it is expected to lose where that is known, and the recipe as it became."""
+        if recipe.effort == "none":
+            return apply(self.graph, recipe, self.journey), None, recipe
         assert self.dataset is not None
-        if self.effort == "calibrate":
-            if self._workshop is None:
-                self._workshop = Workshop(self.low, self.dataset, recipe.seed, self.journey)
-            return self._workshop.run(recipe, watch.bits)
+        if recipe.effort == "calibrate":
+            return (*self._calibrating(recipe).run(recipe, watch.bits), recipe)
         kept = self.wanted.checkpoints
         key = key_of(recipe)
-        made = train(
-            self.graph,
-            self.dataset,
-            recipe,
-            self.journey,
-            resume=kept.load(key),
-            checkpoint=lambda state: kept.save(key, state),
-            due=kept.due,
-            watch=lambda epochs, graph: watch.epoch(epochs, lambda: self._divergence(graph())),
-        )
-        return made, None
+        state: Any = {
+            "report": self.journey,
+            "resume": kept.load(key),
+            "checkpoint": lambda arrays: kept.save(key, arrays),
+            "due": kept.due,
+            "watch": lambda epochs, graph: watch.epoch(epochs, lambda: self._divergence(graph())),
+        }
+        if not recipe.begin:
+            return train(self.graph, self.dataset, recipe, **state), None, recipe
+        begun = self._calibrating(recipe).begun(beginning(recipe))
+        return self._fitting(refined(self.graph, self.dataset, recipe, begun, **state), recipe)
+
+    def _calibrating(self, recipe: Recipe) -> Workshop:
+        """What all calibrations share."""
+        assert self.dataset is not None
+        if self._workshop is None:
+            few = few_of(self.dataset, recipe)
+            self._workshop = Workshop(self.low, few, recipe.seed, self.journey)
+        return self._workshop
+
+    def _fitting(self, student: RefinedStudent, recipe: Recipe) -> tuple[Graph, None, Recipe]:
+        """The graph of a training in which as many numbers moved as the size allows."""
+        most = self.wanted.most_bytes
+        for hold in HOLDS:
+            made, used = student.held(hold), replace(recipe, hold=hold)
+            if most is None or self.size_of(made, used) <= most:
+                break
+        return made, None, used
 
     def _divergence(self, graph: Graph) -> float:
         if self.checker is None:
@@ -282,8 +328,8 @@ class Attempts:
     def misses(self, point: Point) -> float:
         """How far a point is from what was asked: percent of the size, and points of loss. Zero where it is met."""
         missed = 0.0
-        if self.wanted.target_bytes is not None:
-            missed += max(100 * (point.package_bytes / self.wanted.target_bytes - 1), 0.0)
+        if self.wanted.most_bytes is not None:
+            missed += max(100 * (point.package_bytes / self.wanted.most_bytes - 1), 0.0)
         lost = self.upper(point)
         if self.wanted.max_loss is not None and lost is not None:
             missed += max(lost - self.wanted.max_loss, 0.0)

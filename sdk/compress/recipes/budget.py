@@ -47,6 +47,8 @@ def stages(effort: str, wanted: Settings) -> list[str]:
         "calibrate": (["calibrate", "pack", "check"], ["check", "sensitivity"], MAX_RUNS - 1 if aims else 1),
         "train": (["train", "pack", "check"], ["check"], MAX_RUNS if wanted.max_loss is not None else 1),
     }[effort]
+    if effort == "train" and aims and wanted.sparsity is None:
+        first = [*first, "sensitivity", *["calibrate", "pack", "check"] * (MAX_RUNS - 1)]
     if wanted.study is not None:
         runs += TRIALS if wanted.trials is None else wanted.trials
     return first + attempt * runs
@@ -60,7 +62,13 @@ def shares(effort: str, lessons: int, checked: int) -> dict[str, float]:
     """
     if effort != "train":
         return {**SHARES}
-    return {**SHARES, "train": max(lessons, 1), "check": checked, "pack": 0.01 * lessons}
+    return {
+        **SHARES,
+        "train": max(lessons, 1),
+        "check": checked,
+        "pack": 0.01 * lessons,
+        "calibrate": 0.02 * lessons,
+    }
 
 
 def epochs_within(attempts: Attempts, recipe: Recipe, trainings: int) -> int:

@@ -9,11 +9,12 @@ that is surest to keep the limit toward smaller ones, in an order that other ima
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from device_agent.record.intervals import Interval
 from sdk.compress.recipes.attempts import Attempts, Point
 from sdk.compress.recipes.check import Checked, Checker
+from sdk.compress.recipes.cliff import cliff
 from sdk.compress.recipes.parts import least_limit
 from sdk.graph.records import Graph
 
@@ -35,6 +36,22 @@ class Verdict:
 
 def decided(attempts: Attempts) -> Verdict:
     """The verdict on all attempts."""
+    found = _verdict(attempts)
+    told = [*attempts.notes, _against_calibration(attempts, found.point), cliff(attempts.curve)]
+    return replace(found, statement=". ".join(filter(None, [found.statement, *told])))
+
+
+def _against_calibration(attempts: Attempts, taken: Point) -> str:
+    """What became of the training, where calibration was tried, too."""
+    trained = [p for p in attempts.curve if p.recipe.effort == "train"]
+    if not trained or len(trained) == len(attempts.curve):
+        return ""
+    if taken.recipe.effort == "calibrate":
+        return "no training did better than calibration, which is kept"
+    return "the training did better than calibration, with which it was compared"
+
+
+def _verdict(attempts: Attempts) -> Verdict:
     assert attempts.best is not None
     graph, point = attempts.best
     met = attempts.misses(point) == 0

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from device_agent.record.kinds import Number, TableKind, Text, shown
-from device_agent.record.named_kinds import Share, Size, TensorName
+from device_agent.record.named_kinds import Count, Share, Size, TensorName
 from device_agent.record.schema import Held, limits, record, write
 from sdk.compress.defaults import CLUSTERS, SPARSITY
 from sdk.compress.rewrite.dead_channels import drop_dead_channels
 from sdk.compress.rewrite.equalise import equalise
 from sdk.compress.rewrite.short_names import shorten_names
 from sdk.compress.solve.calibrate import (
+    Calibrated,
     Wish,
     calibrate,
     output_sensitivities,
@@ -32,7 +33,8 @@ from sdk.compress.solve.layer import LEVELS
 from sdk.compress.solve.quantize import quantize, weight_grids, with_rounded
 from sdk.compress.solve.ranks import Ranks, factorised
 from sdk.compress.solve.synthetic_images import correct_biases
-from sdk.compress.train.fine_tuning import tune
+from sdk.compress.train.fine_tuning import refine, tune
+from sdk.compress.train.refining import MOST, USUAL_HOLD, Begun, RefinedStudent
 from sdk.compress.train.schedule import Tuning
 from sdk.compress.train.student import State
 from sdk.compress.weights.cluster import cluster
@@ -56,8 +58,10 @@ ROUNDING_SAMPLES = 128  # that int8 weights are rounded on
 
 if TYPE_CHECKING:
     Price = float
+    Hold = float
     Digest = str
 else:
+    Hold = Number(0.5, 2.0 * MOST)
     Price = Number(0.0, 1.0, high_excluded=True, words="0 <= price < 1")
     Digest = Text(64, pattern="([0-9a-f]{64})?", words="64 lower-case hexadecimal digits")
 
@@ -105,6 +109,11 @@ class Recipe:
     epochs: int = 0
     shift: int = 0  # pixels that images are moved by, at most, while training
     flip: bool = False  # half of the images are mirrored while training
+    few: Count = 0  # a calibration takes at most so many of the images to learn from; 0: all
+    begin: Price = (
+        0.0  # the price of the calibration that a training begins with; 0: it begins with the original
+    )
+    hold: Hold = USUAL_HOLD  # such a training's numbers follow values that moved by more of a step
     block: Size = (
         1  # output channels of a 1x1 convolution that share their zeros: sdk.compress.weights.blocks
     )
@@ -128,7 +137,9 @@ class Recipe:
             del used[name]
         if self.block == 1:  # as recipes were before there were blocks
             del used["block"]
-        for name in ("int8", "flip", "layers", "ranks", "equalise", "made_up"):
+        if not self.begin:
+            del used["begin"], used["hold"]
+        for name in ("int8", "flip", "few", "layers", "ranks", "equalise", "made_up"):
             if not used[name]:
                 del used[name]
         return used
@@ -180,6 +191,12 @@ def apply(
         if recipe.effort == "calibrate":
             low = factorised(graph, recipe.ranks, kept, report)
             return Workshop(low, kept, recipe.seed, report).run(recipe)[0]
+        if recipe.begin:
+            workshop = Workshop(graph, few_of(kept, recipe), recipe.seed, report)
+            begun = workshop.begun(beginning(recipe))
+            return refined(graph, kept, recipe, begun, report, resume=resume, checkpoint=checkpoint).held(
+                recipe.hold
+            )
         return train(graph, kept, recipe, report, resume=resume, checkpoint=checkpoint)
     graph = factorised(graph, recipe.ranks, None, report)
     if recipe.equalise:
@@ -226,6 +243,8 @@ def to_int8(graph: Graph, recipe: Recipe, dataset: Dataset | None, progress: Pro
 def learned_from(dataset: Dataset, recipe: Recipe) -> Dataset:
     """The samples that a recipe was made with; :class:`DataError` where these are others."""
     kept, _ = split(dataset, recipe.samples, recipe.hold_out)
+    if recipe.effort == "calibrate":
+        kept = few_of(kept, recipe)
     digest = kept.digest() if recipe.data_sha256 else ""
     if digest != recipe.data_sha256:
         raise DataError(
@@ -234,6 +253,16 @@ def learned_from(dataset: Dataset, recipe: Recipe) -> Dataset:
             found=digest[:16],
         )
     return kept
+
+
+def few_of(learn: Dataset, recipe: Recipe) -> Dataset:
+    """Of the images to learn from those that are calibrated on."""
+    return learn.take(recipe.few) if recipe.few else learn
+
+
+def beginning(recipe: Recipe) -> Recipe:
+    """The calibration that a training begins with."""
+    return replace(recipe, effort="calibrate", sparsity=0.0, clusters=0, price=recipe.begin, begin=0.0)
 
 
 def _toml(value: Any) -> str:
@@ -302,6 +331,32 @@ def train(
     return shorten_names(trained) if recipe.price else trained
 
 
+def refined(
+    graph: Graph,
+    dataset: Dataset,
+    recipe: Recipe,
+    begun: Begun,
+    report: Progress = silent,
+    *,
+    resume: State | None = None,
+    checkpoint: Callable[[State], None] = lambda state: None,
+    due: Callable[[], bool] = lambda: False,
+    watch: Callable[[int, Callable[[], Graph]], None] = lambda epochs, graph: None,
+) -> RefinedStudent:
+    """What a training on all of the data set makes of what calibration found; the rest as in :func:`train`."""
+    return refine(
+        Executor(with_biases(graph)),
+        dataset,
+        tuning(graph, recipe),
+        begun,
+        progress=report,
+        resume=resume,
+        checkpoint=checkpoint,
+        due=due,
+        watch=watch,
+    )
+
+
 def split(dataset: Dataset, samples: int, hold_out: int) -> tuple[Dataset, Dataset | None]:
     """At most ``samples`` of the data set; every ``hold_out``-th of them apart, to check on."""
     dataset = dataset.take(samples)
@@ -331,6 +386,22 @@ class Workshop:
 
     def run(self, recipe: Recipe, watch: Callable[[float], None] = lambda bits: None) -> tuple[Graph, float]:
         """The calibrated graph and the nats that it is expected to lose; ``watch`` as in ``calibrate``."""
+        result = self._calibrated(recipe, watch)
+        return self.graph.with_data(result.constants), result.loss
+
+    def begun(self, recipe: Recipe) -> Begun:
+        """What a training begins with."""
+        result = self._calibrated(recipe)
+        layers = {layer.weight.tensor_index: layer.shape for layer in solved_layers(self.graph)}
+        grids = {
+            tensor: layers[tensor].fold(
+                np.repeat(solution.scales[..., None], solution.symbols.shape[2], axis=2).astype(np.float32)
+            )
+            for tensor, solution in result.solutions.items()
+        }
+        return Begun(result.constants, grids)
+
+    def _calibrated(self, recipe: Recipe, watch: Callable[[float], None] = lambda bits: None) -> Calibrated:
 
         def levels(clusters: int) -> int:
             return min(LEVELS, (clusters - 1) // 2) if clusters else LEVELS
@@ -343,7 +414,7 @@ class Workshop:
             )
             for tensor, own in _own(self.graph, recipe).items()
         }
-        result = calibrate(
+        return calibrate(
             self.executor,
             self.images,
             len(self.dataset),
@@ -355,4 +426,3 @@ class Workshop:
             watch=watch,
             progress=self.report,
         )
-        return self.graph.with_data(result.constants), result.loss

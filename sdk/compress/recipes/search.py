@@ -234,8 +234,8 @@ class Race(Watch):
         best = study.best_trial
         self.before: Mapping[int, float] = best.intermediate_values
         self.limit = float("inf")
-        if attempts.wanted.target_bytes is not None:
-            self.limit = attempts.wanted.target_bytes
+        if attempts.wanted.most_bytes is not None:
+            self.limit = attempts.wanted.most_bytes
         if attempts.wanted.max_loss is not None and best.value < 1000:
             self.limit = min(self.limit, best.user_attrs["package_bytes"])
 

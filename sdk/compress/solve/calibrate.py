@@ -25,13 +25,13 @@ from sdk.compress.solve.statistics import (
     Streams,
     sensitivities,
 )
+from sdk.compress.weights.biases import rounded_bias
 from sdk.compress.weights.selection import select_weights
 from sdk.graph.records import Graph, Tensor, Weight
 from sdk.tools.progress import Progress
 
 DAMPING = 0.01  # of the mean of the covariance's diagonal, added to it
 SMALLEST_EIGENVALUE = 1e-9  # of the largest: below it a covariance is not safe to invert in float64
-BIAS_ZERO_BITS = 12  # of a bias' 23 after the point
 ROUNDING = 1e-5  # of the uncentred mean square: what float32 sums may leave of a covariance that is zero
 
 
@@ -234,16 +234,6 @@ def _layer_by_layer(
         watch(sum(solved.bits for solved in solutions.values()))
     progress("calibrate", len(layers), len(layers))
     return Calibrated(constants, solutions, problems)
-
-
-def rounded_bias(values: np.ndarray) -> np.ndarray:
-    """float32 of the same shape with the last bits of every value zero, which take no room in a package.
-
-    Off by 2^-13 of a value at most.
-    """
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    half = np.uint32(1 << (BIAS_ZERO_BITS - 1))
-    return ((bits + half) & ~np.uint32((1 << BIAS_ZERO_BITS) - 1)).view(np.float32)
 
 
 def regular(moments: Moments, covariance: np.ndarray) -> np.ndarray:

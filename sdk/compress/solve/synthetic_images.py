@@ -14,8 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from device_agent.record.preprocess import Preprocess
-from sdk.compress.solve.calibrate import rounded_bias, solved_layers, with_biases
+from sdk.compress.solve.calibrate import solved_layers, with_biases
 from sdk.compress.solve.statistics import Streams
+from sdk.compress.weights.biases import rounded_bias
 from sdk.errors import ModelError
 from sdk.graph.execute import Executor
 from sdk.graph.records import Graph

@@ -25,6 +25,7 @@ import numpy as np
 from sdk.compress.train.answers import Answers
 from sdk.compress.train.batches import Variant, numbered, shuffled
 from sdk.compress.train.priced import PricedStudent
+from sdk.compress.train.refining import Begun, RefinedStudent
 from sdk.compress.train.schedule import PRUNE_UNTIL, Tuning
 from sdk.compress.train.student import State, Student
 from sdk.errors import ModelError
@@ -62,6 +63,39 @@ def tune(
             found=f"{how.clusters} clusters, sparsity {how.sparsity}, {how.epochs} epochs, price {how.price}",
         )
     student = PricedStudent(executor, how) if how.price else Student(executor, how)
+    _teach(student, dataset, progress, resume, checkpoint, due, watch)
+    return student.graph()
+
+
+def refine(
+    executor: Executor,
+    dataset: Dataset,
+    how: Tuning,
+    begun: Begun,
+    *,
+    progress: Progress = silent,
+    resume: State | None = None,
+    checkpoint: Callable[[State], None] = lambda state: None,
+    due: Callable[[], bool] = lambda: False,
+    watch: Callable[[int, Callable[[], Graph]], None] = lambda epochs, graph: None,
+) -> RefinedStudent:
+    """The student that begins with what calibration found, after its epochs; the rest as in :func:`tune`."""
+    student = RefinedStudent(executor, how, begun)
+    _teach(student, dataset, progress, resume, checkpoint, due, watch)
+    return student
+
+
+def _teach(
+    student: Student,
+    dataset: Dataset,
+    progress: Progress,
+    resume: State | None,
+    checkpoint: Callable[[State], None],
+    due: Callable[[], bool],
+    watch: Callable[[int, Callable[[], Graph]], None],
+) -> None:
+    """All epochs, or those that a state that is given back leaves."""
+    how = student.how
     held = len(dataset) * int(np.prod(dataset.input_shape)) * 4 <= HELD_BYTES
     lessons = _lessons(student, dataset, dataset.images() if held else None)
     first, skip = (0, 0) if resume is None else student.restore(resume)
@@ -78,7 +112,6 @@ def tune(
         checkpoint(student.state(epoch + 1))
         watch(epoch + 1, student.graph)
     progress("train", how.epochs * steps, how.epochs * steps)
-    return student.graph()
 
 
 def untrained(executor: Executor, how: Tuning) -> Graph:

@@ -9,6 +9,7 @@ from sdk.compress.defaults import EPOCHS
 
 PRUNE_UNTIL, FIX_FROM, SHARE_FROM = 0.5, 0.65, 0.8  # of all epochs
 SHARED_RATE = 0.2  # of the learning rate, once centroids are trained: their gradients are sums
+REFINING_RATE = 0.3  # of the learning rate, where training begins with what calibration found
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from sdk.compress.solve.calibrate import (
     calibrate,
     output_sensitivities,
     regular,
-    rounded_bias,
     solved_layers,
     with_biases,
 )
 from sdk.compress.solve.layer import Problem, solve
 from sdk.compress.solve.statistics import Moments, Sensitivity, Streams, live_before
+from sdk.compress.weights.biases import rounded_bias
 from sdk.graph.execute import Executor
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
