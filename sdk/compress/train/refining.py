@@ -64,7 +64,10 @@ class RefinedStudent(Student):
         return made
 
     def constants(self) -> dict[int, np.ndarray]:
-        """The student's constants by tensor number; numbers follow where their values moved further than ``hold``."""
+        """The student's constants by tensor number, float32, each of the shape of its tensor.
+
+        Numbers follow where their values moved further than ``hold``.
+        """
         made = {t: np.asarray(v.numpy(), np.float32) for t, v in self.values.items()}
         for tensor in self.rounded:
             made[tensor] = rounded_bias(made[tensor])
@@ -84,7 +87,10 @@ class RefinedStudent(Student):
         """Nothing changes between epochs."""
 
     def learn(self, images: np.ndarray, labels: np.ndarray | None, done: float, step: int) -> None:
-        """As in the base, at a lower rate, for what is nearly there."""
+        """One step on images (n, height, width, channels) float32, with labels (n,) where there are any.
+
+        As in the base, at a lower rate: it is nearly there.
+        """
         import tensorflow as tf
 
         given = labels if labels is not None else np.zeros(len(images), np.int64)
