@@ -122,6 +122,23 @@ def canonical(value: Any) -> bytes:
     return json.dumps(write(value), sort_keys=True, separators=(",", ":")).encode()
 
 
+def find_object(data: bytes, *, most: int) -> dict[str, Any] | None:
+    """The JSON object in an answer: all of it, else the last line that is one, among whatever else was printed.
+
+    None where there is none.
+    """
+    for text in (data, *reversed(data.splitlines())):
+        if text.strip()[:1] != b"{":
+            continue
+        try:
+            found = parse_json(text, most=most)
+        except DataError:
+            continue
+        if isinstance(found, dict):
+            return found
+    return None
+
+
 def parse_json(
     data: bytes | str,
     *,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import select
 import time
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
@@ -39,15 +40,25 @@ def soak(options: Namespace) -> dict[str, Any]:
         set_inputs(agent, inputs)
         agent.model.invoke()
     meter = find_meter()
-    parent, started = os.getppid(), time.time()
+    started = time.time()
     found = take_turns(
         [agent.model.invoke for agent in agents],
         SoakPlan.of(options.seconds, len(agents)),
         lambda: watching(lambda: Reading(read_conditions(cpus), meter.read() if meter else None)),
         # The connection broke, or somebody pressed Ctrl-C: the board shall not go on heating for half an hour.
-        abandoned=lambda: os.getppid() != parent,
+        abandoned=_nobody_reads,
     )
     return {"soak": record_of(agents, models, found, cpus, started, meter).to_json()}
+
+
+def _nobody_reads() -> bool:
+    """True where the other end of standard output is closed."""
+    poll = select.poll()
+    poll.register(1, 0)  # only what is told unasked: an error, a hang-up
+    try:
+        return any(event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _, event in poll.poll(0))
+    except OSError:
+        return False
 
 
 def _memory_of(model: str, options: Namespace) -> SoakedModel:

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from device_agent.record.visible import visible
 from sdk.errors import RemoteError
 
-#: Prints: version, implementation, bits of a pointer, flags of the ABI.
+#: Prints: version, implementation, bits of a pointer, flags of the ABI, and whether what is kept there may run.
 _PYTHON = (
-    "import sys,struct;print('%d.%d.%d'%sys.version_info[:3],sys.implementation.name,"
-    "struct.calcsize('P')*8,getattr(sys,'abiflags','') or '-')"
+    "import os,sys,struct;d=os.environ['HOME'];p=d+'/.armlet';p=p if os.path.isdir(p) else d;"
+    "print('%d.%d.%d'%sys.version_info[:3],sys.implementation.name,struct.calcsize('P')*8,"
+    "getattr(sys,'abiflags','') or '-',"
+    "'noexec' if os.path.isdir(p) and os.statvfs(p).f_flag & os.ST_NOEXEC else 'exec')"
 )
 
 FACTS_SCRIPT = f"""\
@@ -33,6 +35,8 @@ echo @cpu; head -c 20000 /proc/cpuinfo 2>/dev/null
 echo @clocks; cat /sys/devices/system/cpu/cpu[0-9]*/cpufreq/cpuinfo_max_freq 2>/dev/null
 echo @end
 """
+
+_PYTHON_SAYS = r"^(\d{1,2})\.(\d{1,3})\.(\d{1,3}) (\w{1,20}) (32|64) (\S{1,8})"
 
 #: What no board's answer exceeds.
 MAX_FACTS_BYTES = 1 << 16
@@ -62,6 +66,8 @@ class Facts:
     max_clocks_hz: tuple[float, ...]
     #: The folder in which the system's own numpy is, such as /usr/lib/python3/dist-packages.
     numpy_folder: str | None = None
+    #: True where no library in the home folder can be loaded, because of how it is mounted.
+    noexec: bool = False
 
     @property
     def wheel_architecture(self) -> str:
@@ -112,6 +118,7 @@ def parse_facts(output: str) -> Facts:
             float(khz) * 1e3 for khz in re.findall(r"^(\d{4,9})$", sections.get("clocks", ""), re.M)
         ),
         numpy_folder=numpy[1] if numpy else None,
+        noexec=bool(re.search(_PYTHON_SAYS + r" noexec$", sections.get("python", ""), re.M)),
     )
 
 
@@ -132,7 +139,8 @@ def _clean(text: str) -> str:
 
 
 def _python(text: str) -> tuple[tuple[int, int, int] | None, str, int | None, str]:
-    match = re.fullmatch(r"(\d{1,2})\.(\d{1,3})\.(\d{1,3}) (\w{1,20}) (32|64) (\S{1,8})", text)
+    # A python3 that is a script may greet before it answers.
+    match = re.search(_PYTHON_SAYS + r"(?: (?:no)?exec)?$", text, re.M)
     if not match:
         return None, "", None, ""
     version = (int(match[1]), int(match[2]), int(match[3]))

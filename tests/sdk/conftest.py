@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,8 +89,11 @@ def openssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
 
 
 @contextmanager
-def start_sshd(folder: Path) -> Iterator[Server]:
-    """An sshd with keys and configuration of its own, run as the current user, who is also who logs in."""
+def start_sshd(folder: Path, *options: str) -> Iterator[Server]:
+    """An sshd with keys and configuration of its own, run as the current user, who is also who logs in.
+
+    ``options``: lines of its configuration, which come before the usual ones.
+    """
     if not Path(SSHD).exists() or shutil.which("ssh-keygen") is None:
         pytest.skip(f"there is no OpenSSH server at {SSHD}: apt-get install openssh-server")
     folder.chmod(0o700)
@@ -101,7 +104,7 @@ def start_sshd(folder: Path) -> Iterator[Server]:
         make_key(folder / name)
     shutil.copy(folder / "user_key.pub", folder / "authorized_keys")
     with open(folder / "log", "wb") as log:
-        server, port = _launch(folder, log)
+        server, port = _launch(folder, log, options)
         try:
             public = (folder / "host_key.pub").read_text().split()
             (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {public[0]} {public[1]}\n")
@@ -118,13 +121,13 @@ def start_sshd(folder: Path) -> Iterator[Server]:
             server.wait(10)
 
 
-def _launch(folder: Path, log: BinaryIO) -> tuple[subprocess.Popen, int]:
+def _launch(folder: Path, log: BinaryIO, options: Sequence[str]) -> tuple[subprocess.Popen, int]:
     """The sshd of a folder and the port on which it listens; another port where somebody else was quicker."""
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd wants it as root
     for _ in range(5):
         port = free_port()
-        (folder / "sshd_config").write_text(_sshd_config(folder, port))
+        (folder / "sshd_config").write_text("\n".join(options) + "\n" + _sshd_config(folder, port))
         server = subprocess.Popen([SSHD, "-D", "-e", "-f", str(folder / "sshd_config")], stderr=log)
         if _listens(port, server):
             return server, port

@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     import paramiko
 
 AGENT_SECONDS = 10.0
+#: The end of the name of every kind of certificate.
+_CERTIFIED = "-cert-v01@openssh.com"
 
 
 def open_agent(where: str | None, only: Sequence[Path] | None) -> Any:
     """An agent for paramiko's client: at the socket ``where`` (None: ``$SSH_AUTH_SOCK``), offering the keys of these
     identities (None: all that it has). Where nobody answers it has none."""
     from paramiko.agent import AgentSSH
+    from paramiko.pkey import PublicBlob
 
     class KeyAgent(AgentSSH):
         def __init__(self) -> None:
@@ -38,6 +41,11 @@ def open_agent(where: str | None, only: Sequence[Path] | None) -> Any:
 
         def get_keys(self) -> tuple[paramiko.AgentKey, ...]:
             keys = super().get_keys()
+            for key in keys:
+                if key.get_name().endswith(_CERTIFIED):
+                    key.public_blob = PublicBlob(
+                        key.get_name(), key.blob
+                    )  # offered whole, not as the key in it
             if only is None:
                 return tuple(keys)
             wanted = {blob for path in only if (blob := public_key_of(path)) is not None}
@@ -47,6 +55,14 @@ def open_agent(where: str | None, only: Sequence[Path] | None) -> Any:
             self._close()
 
     return KeyAgent()
+
+
+def is_security_key(identity: Path) -> bool:
+    """Whether an identity is a handle of a hardware key (``ed25519-sk``), which only an agent can sign with."""
+    beside = identity if identity.suffix == ".pub" else identity.with_name(identity.name + ".pub")
+    with contextlib.suppress(OSError, ValueError):
+        return beside.read_text("ascii").startswith("sk-")
+    return False
 
 
 def public_key_of(identity: Path) -> bytes | None:

@@ -56,6 +56,7 @@ class HostOptions:
     #: The identities that are named, in order; None: none is, and ssh's usual ones are meant.
     identities: tuple[Path, ...] | None = None
     identities_only: bool = False
+    certificates: tuple[Path, ...] = ()
     #: The socket of another agent than ``$SSH_AUTH_SOCK``; "none": no agent at all.
     agent: str | None = None
     user_known_hosts: tuple[Path, ...] = ()
@@ -181,6 +182,9 @@ def _checked(host: str, options: Mapping[str, list[str]], path: Path, defaults: 
     return replace(
         found,
         identities=tuple(_path(name, tokens) for name in named if name.lower() != "none") if named else None,
+        certificates=tuple(
+            _path(name, tokens) for name in options.get("certificatefile", []) if name.lower() != "none"
+        ),
         identities_only=(one("identitiesonly") or "no").lower() in ("yes", "true"),
         agent=_agent(agent, tokens),
         user_known_hosts=_files(options, "userknownhostsfile", defaults.user_known_hosts),

@@ -5,16 +5,18 @@ opens the real one.
 
 Host keys are checked as ssh does with ``StrictHostKeyChecking yes``: an unknown key is refused with its fingerprint
 unless ``accept_new_host_key`` says otherwise (then it is written down), a changed or revoked one always.
-``~/.ssh/config`` and the system's give HostName, Port, User, IdentityFile, IdentitiesOnly, IdentityAgent, ProxyJump,
-ProxyCommand, HostKeyAlias, UserKnownHostsFile and GlobalKnownHostsFile, as ``ssh -G`` reads them.
+``~/.ssh/config`` and the system's give HostName, Port, User, IdentityFile, CertificateFile, IdentitiesOnly,
+IdentityAgent, ProxyJump, ProxyCommand, HostKeyAlias, UserKnownHostsFile and GlobalKnownHostsFile, as ``ssh -G`` reads
+them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import shlex
+import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from sdk.board.ssh.command import MAX_OUTPUT_BYTES, Completed
 from sdk.board.ssh.files import Files
 from sdk.board.ssh.login import log_in, open_socket
+from sdk.board.ssh.shell import answer_of, as_one_line
 from sdk.board.ssh.target import SshTarget, find_target
 from sdk.errors import ConnectionFailed, RemoteError
 
@@ -33,6 +36,10 @@ if TYPE_CHECKING:
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 CONNECT_SECONDS = 10.0
+#: A server needs a moment to notice that a session has ended, before it allows the next.
+SESSION_SECONDS = 10.0
+#: A login shell may print this much of its own, beside the answer of a command.
+MAX_NOISE_BYTES = 1 << 16
 #: A source of input (a pipe that nobody writes to) may hold its reader longer than the command runs; not for ever.
 SENDER_SECONDS = 1.0
 #: What OpenSSH's servers take in one packet, less what paramiko leaves for its head.
@@ -85,6 +92,10 @@ class SshConnection:
         self._target = target
         self._jump: SshConnection | None = None
         self._files = Files(self.run)
+        #: Commands that run on this connection now, and what tells that one has ended.
+        self._running, self._ended = 0, threading.Condition()
+        #: paramiko keeps the reason of a refusal for whichever thread looks first: one asks at a time.
+        self._opening = threading.Lock()
         if target.jump is not None:
             self._jump = SshConnection(
                 target.jump, accept_new_host_key=accept_new_host_key, timeout_seconds=timeout_seconds
@@ -140,11 +151,43 @@ class SshConnection:
         sent: Callable[[int], None] | None = None,
     ) -> Completed:
         """As :meth:`sdk.board.ssh.command.Connection.run`. Raises RemoteError."""
-        what = f"`{argv[0]}`"
-        with self._dropped_is_named(f"run {what}"):
-            channel = self._transport.open_session(timeout=CONNECT_SECONDS)
-            with contextlib.closing(channel):
+        with self._dropped_is_named(f"run `{argv[0]}`"):
+            channel = self._open_session()
+            try:
                 return self._run_on(channel, argv, stdin, timeout_seconds, max_output_bytes, sent)
+            finally:
+                channel.close()
+                with self._ended:
+                    self._running -= 1
+                    self._ended.notify_all()
+
+    def _open_session(self) -> paramiko.Channel:
+        """A channel for one command. A server that allows no other one now (MaxSessions) is asked again when one of
+        ours has ended, or when it may have noticed that the one before did. Raises RemoteError."""
+        import paramiko
+
+        until = time.monotonic() + SESSION_SECONDS
+        while True:
+            try:
+                with self._opening:
+                    channel = self._transport.open_session(timeout=CONNECT_SECONDS)
+            except paramiko.ChannelException as error:
+                with self._ended:
+                    if self._running:
+                        self._ended.wait()
+                        until = time.monotonic() + SESSION_SECONDS
+                        continue
+                if time.monotonic() > until:
+                    raise RemoteError(
+                        f"{self.address} lets nobody run a command",
+                        expected="one session at least (MaxSessions of its sshd)",
+                        found=str(error.text),
+                    ) from None
+                time.sleep(0.05)
+                continue
+            with self._ended:
+                self._running += 1
+            return channel
 
     def _run_on(
         self,
@@ -155,7 +198,7 @@ class SshConnection:
         max_output_bytes: int,
         sent: Callable[[int], None] | None,
     ) -> Completed:
-        expired = threading.Event()
+        expired, mark = threading.Event(), f"armlet{secrets.token_hex(8)}"
 
         def expire() -> None:
             expired.set()
@@ -163,14 +206,15 @@ class SshConnection:
 
         timer = threading.Timer(timeout_seconds, expire)
         timer.daemon = True
-        out, err, sender = _Capped(max_output_bytes), _Capped(max_output_bytes), _Sender(stdin, sent)
+        out, err = _Capped(max_output_bytes + MAX_NOISE_BYTES), _Capped(max_output_bytes + MAX_NOISE_BYTES)
+        sender = _Sender(stdin, sent)
         threads = [
             threading.Thread(target=sender.send, args=(channel,), daemon=True),
             threading.Thread(target=err.drain, args=(channel, channel.recv_stderr), daemon=True),
         ]
         timer.start()
         try:
-            channel.exec_command(shlex.join(argv))
+            channel.exec_command(as_one_line(argv, mark))
             for thread in threads:
                 thread.start()
             out.drain(channel, channel.recv)
@@ -185,20 +229,27 @@ class SshConnection:
             raise RemoteError(
                 f"`{argv[0]}` on {self.address} took too long",
                 expected=f"an end within {timeout_seconds:g} s",
-                found=_tail(err.data) or "no end",
+                found=_tail(_said(err, mark)) or "no end",
             )
         if sender.error is not None:
             raise RemoteError(f"the input of `{argv[0]}` could not be read", found=str(sender.error))
-        for stream in (out, err):
-            if stream.overflowed:
-                raise RemoteError(
-                    f"`{argv[0]}` on {self.address} said too much",
-                    expected=f"at most {max_output_bytes} bytes",
-                    found="more",
-                )
-        return Completed(tuple(argv), self._status(channel, argv, err), bytes(out.data), bytes(err.data))
+        said, errors = answer_of(out.data, mark), _said(err, mark)
+        if out.overflowed or err.overflowed or max(len(said or b""), len(errors)) > max_output_bytes:
+            raise RemoteError(
+                f"`{argv[0]}` on {self.address} said too much",
+                expected=f"at most {max_output_bytes} bytes",
+                found="more",
+            )
+        status = self._status(channel, argv, errors)
+        if said is None:
+            raise RemoteError(
+                f"the login shell of {self.address} does not run commands",
+                expected="one that passes them on to sh, as bash, zsh, tcsh and fish do",
+                found=_tail(bytes(out.data) + b" " + errors) or f"exit status {status}",
+            )
+        return Completed(tuple(argv), status, said, errors)
 
-    def _status(self, channel: paramiko.Channel, argv: Sequence[str], err: _Capped) -> int:
+    def _status(self, channel: paramiko.Channel, argv: Sequence[str], errors: bytes) -> int:
         """The exit status. Raises ConnectionFailed or RemoteError where none came."""
         status = channel.exit_status
         if status == -1:  # no exit status came: the connection went away, or the command died of a signal
@@ -212,7 +263,7 @@ class SshConnection:
             raise RemoteError(
                 f"`{argv[0]}` on {self.address} was killed",
                 expected="an exit status",
-                found=_tail(err.data) or "none",
+                found=_tail(errors) or "none",
                 hint="If the board ran out of memory, its kernel log (dmesg) says so.",
             )
         return int(status)
@@ -286,8 +337,14 @@ class _Capped:
                 self.data += block
 
 
-def _tail(data: bytes | bytearray) -> str:
-    return Completed((), 0, b"", bytes(data)).stderr_tail()
+def _said(stream: _Capped, mark: str) -> bytes:
+    """What a command said on a stream; all that was said there, where it did not begin."""
+    said = answer_of(stream.data, mark)
+    return bytes(stream.data) if said is None else said
+
+
+def _tail(data: bytes) -> str:
+    return Completed((), 0, b"", data).stderr_tail()
 
 
 class _Sender:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdk.board.ssh.agent import open_agent
 from sdk.board.ssh.known_hosts import REVOKED, KnownKeys, known_keys
+from sdk.board.ssh.passwords import certified_key, log_in_without_a_key
 from sdk.board.ssh.target import SshTarget
 from sdk.board.ssh.transport import transport_class
 from sdk.errors import ConnectionFailed
@@ -90,12 +91,14 @@ def _exchange_keys(
     if target.agent != "none":
         # Not paramiko's own, which offers everything that the one agent of the environment has, or nothing.
         client._agent = open_agent(target.agent, target.agent_identities)  # noqa: SLF001
+    certified = certified_key(target, client._agent)  # noqa: SLF001
     try:
         client.connect(
             # With the socket given, this only names the host to the policy.
             target.host_key_name,
             port=22,
             username=target.user,
+            pkey=certified,
             key_filename=[str(path) for path in target.keys] or None,
             sock=sock,
             timeout=timeout_seconds,
@@ -112,16 +115,24 @@ def _exchange_keys(
             expected="an unlocked key",
             hint="Unlock it once with ssh-add.",
         ) from None
-    except paramiko.AuthenticationException as error:
-        offered = ", ".join(str(path) for path in target.keys) or "the keys of the SSH agent and ~/.ssh"
-        raise ConnectionFailed(
-            f"{target.address} refuses our key",
-            expected=f"{offered} among its authorized keys",
-            found=str(error).rstrip("."),
-            hint=f"Try: ssh-copy-id -p {target.port} {shlex.quote(target.user + '@' + target.hostname)}",
-        ) from None
     except (paramiko.SSHException, EOFError, OSError, ValueError) as error:
+        transport = client.get_transport()
+        if transport is not None and not transport.is_authenticated() and _is_about_keys(error):
+            log_in_without_a_key(target, transport, error)
+            return
         raise _connecting_failed(target, error) from error
+
+
+def _is_about_keys(error: Exception) -> bool:
+    """Whether a server that talks to us knows us by none of our keys, or took leave while they were offered."""
+    import paramiko
+
+    said = str(error)
+    return (
+        isinstance(error, paramiko.AuthenticationException)
+        or "No existing session" in said
+        or "No authentication methods available" in said
+    )
 
 
 def _connecting_failed(target: SshTarget, error: Exception) -> ConnectionFailed:
@@ -136,13 +147,6 @@ def _connecting_failed(target: SshTarget, error: Exception) -> ConnectionFailed:
     if "banner" in said.lower() or "protocol version" in said.lower():
         return ConnectionFailed(
             f"what answers at {target.hostname} port {target.port} is not an SSH server", found=said
-        )
-    if "No authentication methods available" in said:
-        return ConnectionFailed(
-            f"there is no key to log in to {target.address} with",
-            expected="a key in ~/.ssh, an SSH agent, or --key",
-            found="none",
-            hint="Make one with ssh-keygen, then ssh-copy-id.",
         )
     return ConnectionFailed(f"cannot log in to {target.address}", found=said)
 

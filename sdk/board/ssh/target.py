@@ -7,11 +7,16 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sdk.board.ssh.agent import is_security_key
 from sdk.board.ssh.config import USER_CONFIG, USUAL_IDENTITIES, HostOptions, look_up
 from sdk.errors import ConnectionFailed
 
-#: What ssh refuses in the name of a host, beside blanks and what cannot be printed.
+#: What ssh refuses in the name of a host, beside blanks and what cannot be printed; names reach the shell where a
+#: ProxyCommand or a ``Match exec`` holds a token for them (``valid_hostname`` and ``valid_ruser`` of its ssh.c).
 _NOT_IN_NAMES = "'`\"$\\;&<>|(){}"
+#: And what a line of known_hosts would read in another way.
+_NOT_IN_KNOWN_HOSTS = "*?!,#@"
+_NOT_IN_USERS = "'`\";&<>|(){}$"
 #: ProxyJump through more machines than this is taken for a loop in the configuration.
 MAX_JUMPS = 8
 
@@ -25,6 +30,8 @@ class SshTarget:
     user: str
     #: Private keys to offer, in order; () to offer what the agent and ~/.ssh have.
     keys: tuple[Path, ...]
+    #: Certificates of our keys, wherever these are.
+    certificates: tuple[Path, ...]
     #: The identities whose keys an agent may offer; None: all that it has.
     agent_identities: tuple[Path, ...] | None
     #: The socket of another agent than ``$SSH_AUTH_SOCK``; "none" for no agent at all.
@@ -65,6 +72,8 @@ def find_target(
         raise ConnectionFailed("ProxyJump goes in circles", expected=f"at most {MAX_JUMPS} jumps", found=host)
     if port is not None:
         _check_port(port)
+    for name in (user, default_user):
+        _check_user(name)
     options = look_up(host, config, port=port, user=user, default_user=default_user)
     _check_host(options.hostname)
     _check_port(options.port)
@@ -78,7 +87,12 @@ def find_target(
         port=options.port,
         user=options.user or getpass.getuser(),
         # ssh skips those that are not there, too; an agent may still hold the key of one of which only .pub is here.
-        keys=tuple(path for path in named or () if path.is_file() and path.suffix != ".pub"),
+        keys=tuple(
+            path
+            for path in named or ()
+            if path.is_file() and path.suffix != ".pub" and not is_security_key(path)
+        ),
+        certificates=tuple(path for path in options.certificates if path.is_file()),
         agent_identities=(_usual_identities() if named is None else named) if only_these else None,
         agent=options.agent,
         look_for_keys=named is None or (not only_these and named != ()),
@@ -94,10 +108,28 @@ def _check_host(host: str) -> None:
     if (
         not host
         or host[0] == "-"
-        or any(c.isspace() or not c.isprintable() or c in _NOT_IN_NAMES for c in host)
+        or any(c.isspace() or not c.isprintable() or c in _NOT_IN_NAMES + _NOT_IN_KNOWN_HOSTS for c in host)
     ):
         raise ConnectionFailed(
-            "this is not the name of a host", expected="a name or an address", found=repr(host)[:300]
+            "this is not the name of a host",
+            expected="a name or an address",
+            found=repr(host)[:300],
+            hint="The user is said by --user." if re.fullmatch(r"[\w.-]+@[\w.:-]+", host) else None,
+        )
+
+
+def _check_user(user: str | None) -> None:
+    """Of who asks or what describes a board; ssh's own configuration may say anything."""
+    if user is None:
+        return
+    if (
+        not user
+        or user[0] == "-"
+        or user[-1] == "\\"
+        or any(not c.isprintable() or c.isspace() or c in _NOT_IN_USERS for c in user)
+    ):
+        raise ConnectionFailed(
+            "this is not the name of a user", expected="a login name such as pi", found=repr(user)[:300]
         )
 
 

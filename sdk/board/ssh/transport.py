@@ -48,7 +48,12 @@ def transport_class(known: Collection[str] = ()) -> type[paramiko.Transport]:
 
         def __init__(self, *arguments: Any, **options: Any) -> None:
             self._closed_there: set[int] = set()
+            self.keys_offered = 0
             super().__init__(*arguments, **options)
+
+        def auth_publickey(self, username: str, key: paramiko.PKey, *rest: Any) -> list[str]:
+            self.keys_offered += 1
+            return super().auth_publickey(username, key, *rest)
 
         def _send_message(self, data: paramiko.Message) -> None:
             # For messages of channels the caller holds the lock that lets one of them through at a time.

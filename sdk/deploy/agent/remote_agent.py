@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from device_agent.record.measurement import Measurement
-from device_agent.record.schema import parse_json, write
+from device_agent.record.schema import find_object, write
 from device_agent.record.visible import visible
 from device_agent.record.wire import Failure
 from device_agent.tensors.rows import write_row
@@ -472,11 +472,8 @@ class RemoteAgent:
             sent=sent,
         )
         verb = arguments[0]
-        try:
-            answer = parse_json(done.stdout, most=max_output_bytes)
-        except DataError:
-            answer = None
-        if not isinstance(answer, dict):
+        answer = find_object(done.stdout, most=max_output_bytes)
+        if answer is None:
             raise RemoteError(
                 f"the agent gave no answer to `{verb}`",
                 expected="one line of JSON",

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import device_agent
 from device_agent.record.kinds import Words
-from device_agent.record.schema import limits, parse_json, read, record
+from device_agent.record.schema import find_object, limits, read, record
 from device_agent.record.wire import Failure
 from sdk.board.facts import FACTS_SCRIPT, MAX_FACTS_BYTES, Facts, parse_facts
 from sdk.deploy.provision.wheels import (
@@ -37,7 +37,7 @@ from sdk.deploy.provision.wheels import (
     fetch_environment,
     pack_tree,
 )
-from sdk.errors import DataError, ProvisionError, RemoteError
+from sdk.errors import ProvisionError, RemoteError
 from sdk.tools.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -113,6 +113,18 @@ def bootstrap_source() -> str:
     return Path(device_agent.__file__).with_name("bootstrap.py").read_text(encoding="utf-8")
 
 
+def _check_home(facts: Facts) -> None:
+    """Raises ProvisionError where nothing in the home folder may run."""
+    if facts.noexec:
+        raise ProvisionError(
+            "the home folder of who logs in is mounted noexec, so no library in it can be loaded",
+            expected="a home whose files may run",
+            found=f"noexec at {facts.home}",
+            hint=f"Remount it: sudo mount -o remount,exec MOUNTPOINT (`findmnt -T {facts.home}` names it, /etc/fstab "
+            "keeps it), or log in as a user whose home is elsewhere.",
+        )
+
+
 def provision(
     connection: Connection,
     *,
@@ -131,6 +143,7 @@ def provision(
     report = progress or silent
     report("look at the board", 0, 0)
     facts = facts or read_facts(connection)
+    _check_home(facts)
     chosen = choose_runtime(facts, name=runtime, preferred=preferred)
     environment = fetch_environment(chosen, facts, progress=progress)
     library = kernel(facts.wheel_architecture) if callable(kernel) else kernel
@@ -280,11 +293,7 @@ def _proves_something(proof: bytes) -> bool:
 
 def _json_line(data: bytes) -> dict[str, Any]:
     """The object in an answer; {} when it is none: whoever asks then says what was found instead."""
-    try:
-        answer = parse_json(data, most=MAX_ANSWER_BYTES)
-    except DataError:
-        return {}
-    return answer if isinstance(answer, dict) else {}
+    return find_object(data, most=MAX_ANSWER_BYTES) or {}
 
 
 def _failure(answer: dict[str, Any]) -> Failure:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sdk.tools.progress import WHOLE, Progress, silent
 
@@ -45,6 +46,23 @@ def left_text(seconds: float | None) -> str:
     if seconds < 5400:
         return f"about {round(seconds / 60)} min left"
     return f"about {seconds / 3600:.1f} h left"
+
+
+#: The lines that are drawn now.
+_drawn: list[Any] = []
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Takes the line of progress away while a person is asked something."""
+    drawn = list(_drawn)
+    for bars in drawn:
+        bars.stop()
+    try:
+        yield
+    finally:
+        for bars in drawn:
+            bars.start()
 
 
 @contextmanager
@@ -85,4 +103,8 @@ def terminal_progress(enabled: bool = True) -> Iterator[Progress]:
                 bars.update(task, completed=done, total=total or None, left=left)
             name = stage if stage != WHOLE else name
 
-        yield report
+        _drawn.append(bars)
+        try:
+            yield report
+        finally:
+            _drawn.remove(bars)

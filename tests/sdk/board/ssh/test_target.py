@@ -389,3 +389,70 @@ def test_a_user_whom_ssh_does_not_know_has_its_defaults_too(strange_ssh, home):
     (home / ".ssh" / "config").write_text("User me\n")
     with pytest.raises(ConnectionFailed, match="No user exists"):
         find_target("pi")
+
+
+#: Names that a shell would act on, or ssh take for an option, or a line of known_hosts for another host.
+HOSTILE_NAMES = [
+    *(
+        "i-$(touch${IFS}x)",
+        "-oProxyCommand=touch x",
+        "-x",
+        "a`touch x`",
+        "a;touch x",
+        "a|b",
+        "a&b",
+        "a'b",
+        'a"b',
+    ),
+    *("a>b", "a{b,c}", "a\\b", "a b", "a\tb", "a\nb", "*", "a,b", "!a", "#a", ""),
+]
+
+
+@pytest.fixture
+def talkative(tmp_path: Path) -> Path:
+    """A configuration that hands host and user to a shell, in two ways; the match leaves a file behind."""
+    config = tmp_path / "config"
+    config.write_text(f'Match exec "touch {tmp_path}/matched; true"\nProxyCommand echo %h %n %r\n')
+    return config
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_a_name_that_a_shell_would_act_on_reaches_none(name: str, talkative: Path) -> None:
+    with pytest.raises(ConnectionFailed, match="not the name of a host"):
+        find_target(name, config=talkative)
+    if name not in ("*", "a,b", "!a", "#a", "a\\b"):  # which are no name of a host alone
+        for asked in ({"user": name}, {"default_user": name}):
+            with pytest.raises(ConnectionFailed, match="not the name of a user"):
+                find_target("board", config=talkative, **asked)
+    assert not (talkative.parent / "matched").exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "user"),
+    [("raspberrypi.local", "pi"), ("10.0.0.7", "me-2"), ("fe80::1%eth0", "a.b"), ("x_1", "EU\\me")],
+)
+def test_names_as_people_have_them_are_taken(host: str, user: str) -> None:
+    target = find_target(host, user=user, config=None)
+    assert (target.hostname, target.user) == (host, user)
+
+
+def test_a_user_before_the_host_is_told_where_it_belongs() -> None:
+    with pytest.raises(ConnectionFailed, match="The user is said by --user"):
+        find_target("pi@raspberrypi.local", config=None)
+
+
+def test_a_security_key_is_left_to_the_agent_and_certificates_are_read_from_the_configuration(
+    tmp_path: Path,
+) -> None:
+    for name, kind in (("plain", "ssh-ed25519"), ("button", "sk-ssh-ed25519@openssh.com")):
+        (tmp_path / name).write_text("private")
+        (tmp_path / f"{name}.pub").write_text(f"{kind} AAAA\n")
+    (tmp_path / "certificate").write_text("a certificate")
+    config = tmp_path / "config"
+    config.write_text(
+        f"IdentityFile {tmp_path}/plain\nIdentityFile {tmp_path}/button\nCertificateFile {tmp_path}/certificate\n"
+        f"CertificateFile {tmp_path}/gone\n"
+    )
+    target = find_target("board", config=config)
+    assert target.keys == (tmp_path / "plain",)
+    assert target.certificates == (tmp_path / "certificate",)
