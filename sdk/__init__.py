@@ -34,6 +34,7 @@ _PUBLIC = {
     "compress_model": "sdk.api.files.compressing",
     "confirm_model": "sdk.api.boards.releases",
     "convert_model": "sdk.api.files.packing",
+    "convert_torch": "sdk.api.files.tools",
     "deploy_fleet": "sdk.api.boards.fleet",
     "deploy_model": "sdk.api.boards.deploying",
     "describe_zoo_model": "sdk.api.files.packing",
@@ -44,6 +45,7 @@ _PUBLIC = {
     "fleet_status": "sdk.api.boards.fleet",
     "inspect_package": "sdk.api.files.packing",
     "install_service": "sdk.api.boards.services",
+    "install_tool": "sdk.api.files.tools",
     "list_boards": "sdk.board.catalogue",
     "list_zoo": "sdk.api.files.packing",
     "load_board": "sdk.board.catalogue",
@@ -109,6 +111,8 @@ if TYPE_CHECKING:
     from sdk.api.files.packing import write_zoo_model as write_zoo_model
     from sdk.api.files.signatures import sign_package as sign_package
     from sdk.api.files.signatures import verify_package as verify_package
+    from sdk.api.files.tools import convert_torch as convert_torch
+    from sdk.api.files.tools import install_tool as install_tool
     from sdk.api.measuring.bench import bench_models as bench_models
     from sdk.api.measuring.frames import load_run as load_run
     from sdk.api.measuring.frames import samples_frame as samples_frame

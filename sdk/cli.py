@@ -43,6 +43,7 @@ SUBJECTS = {
         "pack",
         "unpack",
         "zoo",
+        "tools",
         "sign",
         "verify",
     ),

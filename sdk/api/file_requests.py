@@ -49,6 +49,21 @@ class Convert:
     fit: str | None = same(Pack, "fit")
 
 
+@dataclass(frozen=True, kw_only=True)
+class InstallTool:
+    """What a converter's environment is made of."""
+
+    packages: tuple[str, ...] = option(
+        (),
+        help="what pip installs first, in place of the usual, such as torch==2.13.0+cpu",
+        parse=words,
+        metavar="REQUIREMENT[,...]",
+    )
+    python: str | None = option(
+        None, help="interpreter that it is made with (default: the one that runs)", metavar="PROGRAM"
+    )
+
+
 PACKED = "for a model that is no package yet"
 
 

@@ -63,6 +63,13 @@ class ConvertOptions(TypedDict, total=False):
     fit: str | None
 
 
+class InstallToolOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.file_requests.InstallTool`."""
+
+    packages: tuple[str, ...]
+    python: str | None
+
+
 class PackedOnTheWayOptions(TypedDict, total=False):
     """Of :class:`sdk.api.file_requests.PackedOnTheWay`."""
 

@@ -44,6 +44,19 @@ class Converted(Shown):
 
 
 @dataclass(frozen=True)
+class InstalledTool(Shown):
+    """A converter has an environment of its own."""
+
+    name: str
+    folder: Path
+    modules: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return _plain(self)
+
+
+@dataclass(frozen=True)
 class Packed(Shown):
     """A package was written."""
 

@@ -10,11 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from sdk.api.compress_request import Compress
-from sdk.api.file_requests import Convert, DescribeZoo, Pack, Sign, UnpackPackage, Verify, WriteZoo
+from sdk.api.file_requests import (
+    Convert,
+    DescribeZoo,
+    InstallTool,
+    Pack,
+    Sign,
+    UnpackPackage,
+    Verify,
+    WriteZoo,
+)
 from sdk.commands.arguments import model_argument, output_argument
 from sdk.commands.options import add_options, keywords, request
 from sdk.commands.output import progress_bar, show
-from sdk.commands.parser import add_command
+from sdk.commands.parser import add_command, add_group
 from sdk.commands.results import Networks, Verified
 
 EXIT_MISSED = 3  # sdk compress: nothing meets what was asked; the nearest is written beside
@@ -23,6 +32,7 @@ EXIT_MISSED = 3  # sdk compress: nothing meets what was asked; the nearest is wr
 def register(commands: Any) -> None:
     """Adds the commands to the parser's group."""
     _register_making(commands)
+    _register_tools(commands)
     _register_reading(commands)
     _register_signing(commands)
 
@@ -32,7 +42,7 @@ def _register_making(commands: Any) -> None:
         commands,
         "convert",
         _convert,
-        "convert a Keras file, a SavedModel folder or a .tflite to a float .tflite of batch 1",
+        "convert Keras, SavedModel, PyTorch (.pt2), ONNX or .tflite to a .tflite of batch 1",
         "sdk convert mobilenet.keras -o mobilenet.tflite",
     )
     model_argument(sub)
@@ -60,6 +70,27 @@ def _register_making(commands: Any) -> None:
     sub.add_argument("model", type=Path, help=".tflite file")
     add_options(sub, Pack)
     output_argument(sub, ".armlet file to write")
+
+
+def _register_tools(commands: Any) -> None:
+    tools = add_group(commands, "tools", "install converters for PyTorch and ONNX, once")
+    sub = add_command(
+        tools,
+        "install",
+        _install_tool,
+        "make the environment of a converter, which works offline afterwards",
+        "sdk tools install onnx",
+    )
+    sub.add_argument("tool", help="torch or onnx")
+    add_options(sub, InstallTool)
+
+
+def _install_tool(arguments: argparse.Namespace) -> None:
+    from sdk.api.files.tools import install_tool
+
+    with progress_bar(arguments) as progress:
+        result = install_tool(arguments.tool, **keywords(InstallTool, arguments), progress=progress)
+    show(arguments, result)
 
 
 def _register_reading(commands: Any) -> None:

@@ -26,6 +26,7 @@ DRAWN_AS = {
     "sdk.api.measuring.size_suite.SizeRun": "size_suite",
     "sdk.api.measuring.suites.SuiteRun": "suite",
     "sdk.api.results.BoardStatus": "board_overview",
+    "sdk.api.results.InstalledTool": "installed_tool",
     "sdk.api.results.Compressed": "compressed",
     "sdk.api.results.Converted": "converted",
     "sdk.api.results.Deployment": "deployed",

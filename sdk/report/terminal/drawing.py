@@ -158,6 +158,13 @@ def _accuracy_line(accuracy: Accuracy) -> str:
     )
 
 
+def installed_tool(result: Any) -> RenderableType:
+    """Where it is, and that it is not fetched again."""
+    return Text(
+        f"{result.name}: {', '.join(result.modules)} in {result.folder}; `sdk convert` works offline now"
+    )
+
+
 def fetched(result: Any) -> RenderableType:
     """One line a runtime."""
     return Group(

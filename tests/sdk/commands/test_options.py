@@ -34,6 +34,7 @@ VERBS: dict[str, tuple[type, ...]] = {
     "pack": (files.Pack,),
     "unpack": (files.UnpackPackage,),
     "zoo": (files.WriteZoo, files.DescribeZoo),
+    "tools install": (files.InstallTool,),
     "sign": (files.Sign,),
     "verify": (files.Verify,),
     "board fetch": (boards.FetchRuntimes,),

@@ -13,6 +13,7 @@ from pathlib import Path
 from sdk.errors import ModelError
 from sdk.graph.on_host.input_shapes import Shapes, with_input_shapes
 from sdk.graph.on_host.input_size import closed
+from sdk.graph.on_host.sources.elsewhere import onnx_bytes, torch_program_bytes
 from sdk.graph.on_host.sources.keras_files import Note, keras_file_bytes
 from sdk.graph.on_host.sources.kinds import kind_of
 from sdk.graph.on_host.sources.magic import Kind
@@ -21,7 +22,7 @@ from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
 from sdk.graph.schema import FILE_IDENTIFIER
 
-READABLE = "a .keras or .h5 file, a SavedModel folder or a .tflite file"
+READABLE = "a .keras, .h5, .pt2 or .onnx file, a SavedModel folder or a .tflite file"
 
 
 def convert(path: str | os.PathLike[str], *, input_shape: Shapes | None = None) -> Graph:
@@ -70,6 +71,10 @@ def tflite_bytes(
             custom_objects=custom_objects,
             note=note,
         )
+    if kind.reader == "torch":
+        return torch_program_bytes(path, input_shape=input_shape)
+    if kind.reader == "onnx":
+        return onnx_bytes(path, input_shape=input_shape)
     raise not_read(path, kind)
 
 

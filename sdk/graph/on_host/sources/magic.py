@@ -29,12 +29,8 @@ ZEROS = Kind(
 )
 KERAS_3 = Kind("a Keras file", reader="keras")
 KERAS_2 = Kind("a Keras 2 file", reader="keras 2")
-ONNX = Kind("an ONNX model", "Convert it with onnx2tf first; its .tflite comes in here.", reader="onnx")
-TORCH_PROGRAM = Kind(
-    "a PyTorch program (torch.export)",
-    "Convert it with litert-torch first; its .tflite comes in here.",
-    reader="torch",
-)
+ONNX = Kind("an ONNX model", reader="onnx")
+TORCH_PROGRAM = Kind("a PyTorch program (torch.export)", reader="torch")
 STATE_DICT = Kind(
     "a PyTorch state dict: weights, and no network",
     f"Make the network, network.load_state_dict(torch.load(FILE)), then: {EXPORT_LINES}",

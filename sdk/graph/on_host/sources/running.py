@@ -93,6 +93,11 @@ def named(tflite: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> bytes
     return with_signature(tflite, signature)
 
 
+def has_signature(tflite: bytes) -> bool:
+    """Whether the model's first subgraph has a signature."""
+    return bool(read_subgraphs(tflite)[0].signatures)
+
+
 def with_state(model: Any, call: Any, name: str) -> bytes:
     """A function with a state as ``.tflite`` bytes that keep it in variables. Raises ModelError.
 

@@ -137,3 +137,30 @@ def test_an_operator_that_tflite_lacks_is_named(tmp_path: Path, monkeypatch: pyt
     path = saved(tmp_path / "m", {"serving_default": (lambda x: {"y": tf.linalg.inv(x)}, [spec(None, 2, 2)])})
     with pytest.raises(ModelError, match=r"operator MatrixInverse.*The whole text is in"):
         tflite_bytes(path)
+
+
+def test_the_example_of_jax(tmp_path: Path) -> None:
+    jax = pytest.importorskip("jax")
+    import tensorflow as tf
+    from jax.experimental import jax2tf
+
+    rng = np.random.default_rng(0)
+    kernel, weight = (
+        rng.normal(size=(3, 3, 3, 8)).astype(np.float32),
+        rng.normal(size=(8, 5)).astype(np.float32),
+    )
+
+    def apply(image: Any) -> Any:
+        x = jax.lax.conv_general_dilated(
+            image, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return jax.nn.relu(x).mean((1, 2)) @ weight
+
+    function = tf.function(jax2tf.convert(apply), autograph=False)
+    path, image = str(tmp_path / "from_jax"), rng.random((1, 8, 8, 3), np.float32)
+    tf.saved_model.save(
+        tf.Module(), path, signatures=function.get_concrete_function(spec(1, 8, 8, 3, name="image"))
+    )
+    runner = Interpreter(model_content=tflite_bytes(Path(path))).get_signature_runner()
+    (found,) = runner(image=image).values()
+    np.testing.assert_allclose(found, np.asarray(apply(image)), rtol=1e-4, atol=1e-4)

@@ -1,0 +1,74 @@
+"""Files as people have them, and what becomes of them: ``python -m tests.sdk.graph.on_host.sources.table`` writes the
+table of docs/sources.md, which a test holds to what happens.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import h5py
+
+from sdk.graph.on_host.sources.kinds import kind_of
+from sdk.graph.writer import write_graph
+from tests.sdk.graph.on_host.sources.test_kinds import OTHERS, zipped
+from tests.sdk.graph.small_graphs import small_network
+
+PAGE = Path(__file__).parents[5] / "docs" / "sources.md"
+HEAD, END = "<!-- sources -->\n", "<!-- /sources -->\n"
+
+#: Who reads a kind, and what that means for a person.
+READERS = {
+    "tflite": "as it is, whatever is in it; `convert` and `compress` write channels last",
+    "keras": "TensorFlow's converter, batch 1, float32, batch norm folded",
+    "keras 2": "loaded by `tf_keras`, then as Keras 3",
+    "saved_model": "the signature `serving_default` or `--signature NAME`",
+    "torch": "litert-torch: `sdk tools install torch`, or `armlet[torch]`",
+    "onnx": "onnx2tf: `sdk tools install onnx`",
+}
+
+
+def _read_kinds(folder: Path) -> list[Path]:
+    """One file of every kind that is converted."""
+    (folder / "model.tflite").write_bytes(write_graph(small_network()))
+    for name, version in (("keras3.keras", "3.5.0"), ("keras2.keras", "2.15.0")):
+        metadata = json.dumps({"keras_version": version})
+        (folder / name).write_bytes(
+            zipped({"config.json": "{}", "metadata.json": metadata, "m.weights.h5": b""})
+        )
+    for name, version in (("keras3.h5", "3.5.0"), ("keras2.h5", "2.4.0")):
+        with h5py.File(folder / name, "w") as file:
+            file.attrs.update({"model_config": "{}", "keras_version": version})
+    (folder / "saved_model").mkdir()
+    (folder / "saved_model" / "saved_model.pb").write_bytes(b"")
+    with h5py.File(folder / "model.weights.h5", "w") as file:
+        file.create_group("layers")
+    for name, (data, _, _) in OTHERS.items():
+        (folder / name).write_bytes(data)
+    names = ["model.tflite", "keras3.keras", "keras3.h5", "keras2.keras", "keras2.h5", "saved_model", "program.pt2",
+             "graph.onnx", "model.weights.h5"]  # fmt: skip
+    return [folder / name for name in dict.fromkeys([*names, *OTHERS])]
+
+
+def table() -> str:
+    """The rows of docs/sources.md."""
+    rows = ["| file | is | what happens |", "| --- | --- | --- |"]
+    with tempfile.TemporaryDirectory() as place:
+        for path in _read_kinds(Path(place)):
+            kind = kind_of(path)
+            what = f"converted: {READERS[kind.reader]}" if kind.reader else f"refused. {kind.hint}"
+            cells = [f"`{path.name}`", kind.words, what.replace("FOLDER", "DIR")]
+            rows.append("| " + " | ".join(cell.replace("|", "/").strip() for cell in cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def main() -> None:
+    """Writes the table into the page."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(HEAD)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{HEAD}\n{table()}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
