@@ -112,6 +112,8 @@ def clues_of(graph: Graph, words: OwnWords, labels: int) -> Clues:
 
 def own_task(clues: Clues) -> Task | None:
     """The task, where the model tells it and needs one; None where it is not known, or is one row of values."""
+    if not clues.outputs:
+        return None
     for find in (_post_processed, _exported, _mapped, _yolo, _posed, _classified):
         task = find(clues)
         if task is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 from sdk.errors import ArmletError
 
@@ -22,7 +23,7 @@ def read_file(path: Path, what: str, *, most: int | None = None) -> bytes:
         if most is None:
             return path.read_bytes()
         with path.open("rb") as file:
-            data = file.read(most + 1)
+            data = _at_most(file, most + 1)
     except FileNotFoundError as error:
         raise FileError(f"there is no file {path}", expected=what, found="no such file") from error
     except OSError as error:
@@ -36,6 +37,15 @@ def read_file(path: Path, what: str, *, most: int | None = None) -> bytes:
             found="a file of more than that",
         )
     return data
+
+
+def _at_most(file: BinaryIO, most: int) -> bytes:
+    """The first bytes of a file; read in one go, ``most`` would be taken as memory before there is a byte."""
+    blocks, left = [], most
+    while left and (block := file.read(min(left, 1 << 20))):
+        blocks.append(block)
+        left -= len(block)
+    return b"".join(blocks)
 
 
 def write_file(path: Path, data: bytes) -> None:
