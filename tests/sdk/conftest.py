@@ -129,7 +129,7 @@ def _launch(folder: Path, log: BinaryIO, options: Sequence[str]) -> tuple[subpro
         port = free_port()
         (folder / "sshd_config").write_text("\n".join(options) + "\n" + _sshd_config(folder, port))
         server = subprocess.Popen([SSHD, "-D", "-e", "-f", str(folder / "sshd_config")], stderr=log)
-        if _listens(port, server):
+        if listens(port, server):
             return server, port
         said = (folder / "log").read_text().strip()
         if "already in use" not in said:
@@ -153,7 +153,7 @@ def _sshd_config(folder: Path, port: int) -> str:
     """
 
 
-def _listens(port: int, server: subprocess.Popen) -> bool:
+def listens(port: int, server: subprocess.Popen) -> bool:
     """Whether a server that was started listens; False when it has ended instead."""
     for _ in range(100):
         if server.poll() is not None:

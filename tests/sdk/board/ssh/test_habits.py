@@ -28,7 +28,7 @@ from sdk.deploy.provision.provisioning import provision, read_facts
 from sdk.deploy.provision.wheels import Environment
 from sdk.errors import ConnectionFailed, ProvisionError, RemoteError
 from tests.sdk.board.ssh.test_connection import HOSTILE_ARGUMENTS
-from tests.sdk.conftest import Server, make_key, start_sshd
+from tests.sdk.conftest import Server, free_port, listens, make_key, start_sshd
 
 pytestmark = pytest.mark.ssh
 
@@ -401,3 +401,56 @@ def test_a_security_key_lets_us_in_by_the_agent(
     with login_of(server, config=config) as opened:
         assert opened.run(["echo", "in"]).stdout == b"in\n"
     agent.close()
+
+
+# -- dropbear ----------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def start_dropbear(folder: Path, shell: str) -> Iterator[dict[str, Any]]:
+    """A dropbear whose list of users gives us another home and login shell; how to log in.
+
+    The list is bound over the real one in a mount namespace of the server's own.
+    """
+    if shutil.which("dropbear", path=f"{os.environ['PATH']}:/usr/sbin") is None or os.getuid() != 0:
+        pytest.skip("dropbear is started by root: apt-get install dropbear-bin")
+    home, users = folder / "home", folder / "passwd"
+    (home / ".ssh").mkdir(parents=True, mode=0o700)
+    folder.chmod(0o755)
+    key = make_key(folder / "user_key")
+    shutil.copy(f"{key}.pub", home / ".ssh" / "authorized_keys")
+    lines = [line for line in Path("/etc/passwd").read_text().splitlines() if not line.startswith("root:")]
+    users.write_text("\n".join([f"root:x:0:0:root:{home}:{shell}", *lines]) + "\n")
+    host_key, port = folder / "host_key", free_port()
+    made = subprocess.run(
+        ["dropbearkey", "-t", "ed25519", "-f", str(host_key)], capture_output=True, check=True
+    )
+    (public,) = [line for line in made.stdout.decode().splitlines() if line.startswith("ssh-ed25519 ")]
+    known_hosts = folder / "known_hosts"
+    known_hosts.write_text(f"[127.0.0.1]:{port} {public}\n")
+    script = f"mount --bind {users} /etc/passwd && exec dropbear -F -E -s -p 127.0.0.1:{port} -r {host_key}"
+    environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"}
+    with open(folder / "log", "wb") as log:
+        server = subprocess.Popen(["unshare", "--mount", "sh", "-c", script], stderr=log, env=environment)
+        try:
+            if not listens(port, server):
+                pytest.skip(f"dropbear does not start here: {(folder / 'log').read_text()[-300:]}")
+            yield {"host": "127.0.0.1", "port": port, "user": "root", "key": key, "known_hosts": known_hosts}
+        finally:
+            server.terminate()
+            server.wait(10)
+
+
+@pytest.mark.parametrize("shell", ["sh", "tcsh", "fish"])
+def test_dropbear_and_the_login_shell_of_its_list_of_users(shell: str, tmp_path: Path) -> None:
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"there is no {shell}: apt-get install {shell}")
+    with start_dropbear(tmp_path, program) as login, connect(**login, config=None) as opened:
+        assert read_facts(opened).home == str(tmp_path / "home")
+        done = opened.run(["sh", "-c", 'printf "%s|" "$@"; exit 7', "sh", *HOSTILE_ARGUMENTS])
+        assert done.stdout.decode() == "".join(f"{argument}|" for argument in HOSTILE_ARGUMENTS)
+        assert done.status == 7
+        opened.put(b"data" * 100_000, "a folder/file")
+        assert opened.get("a folder/file", max_bytes=1 << 20) == b"data" * 100_000
+        assert (tmp_path / "home" / "a folder" / "file").stat().st_size == 400_000
