@@ -181,5 +181,7 @@ def _long_flags(given: Sequence[str]) -> Iterator[str]:
     for text in given:
         if text == "--":
             return
-        if text.startswith("--"):
-            yield text.partition("=")[0]
+        flag = text.partition("=")[0]
+        # What has a blank in it is a value to argparse, such as that of --service-options "--port 8080".
+        if flag.startswith("--") and " " not in flag:
+            yield flag
