@@ -148,6 +148,11 @@ def _hold(study: Any, attempts: Attempts) -> None:
         )
 
 
+def _priced(recipe: Recipe) -> bool:
+    """Whether layers have prices of bits: of a calibration, or of the one that a training begins with."""
+    return recipe.effort == "calibrate" or recipe.begin > 0
+
+
 @dataclass(frozen=True)
 class Space:
     """The neighbourhood of a recipe: what each layer has there, and between which factors it may move.
@@ -166,7 +171,7 @@ class Space:
         chosen = {
             name: weight.tensor.elements
             for name, weight in layer_names(graph).items()
-            if weight.tensor_index in pruned or start.effort == "calibrate"
+            if weight.tensor_index in pruned or _priced(start)
         }
         return cls(start, chosen, kept)
 
@@ -174,7 +179,7 @@ class Space:
     def _spans(self) -> dict[str, float]:
         spans = {"all": float(np.log2(ALL_SPAN))}
         for name in self.weights:
-            if self.start.effort == "calibrate":
+            if _priced(self.start):
                 spans[f"price of {name}"] = float(np.log2(SPAN))
             else:
                 spans[f"kept of {name}"] = float(np.log2(SPAN))
@@ -199,14 +204,15 @@ class Space:
     def at(self, moves: Mapping[str, float]) -> Recipe:
         """The recipe at these parameters. Layers move against each other: their mean, by weights, stays."""
         everything = 2.0 ** moves["all"]
-        if self.start.effort == "calibrate":
+        if _priced(self.start):
             levels = {name: moves[f"price of {name}"] for name in self.weights}
             mean = sum(levels[n] * size for n, size in self.weights.items()) / sum(self.weights.values())
             layers = tuple(
                 (name, LayerRecipe(price=float(f"{2.0 ** (level - mean):.4g}")))
                 for name, level in levels.items()
             )
-            return replace(self.start, price=float(f"{self.start.price * everything:.4g}"), layers=layers)
+            price, begin = (float(f"{one * everything:.4g}") for one in (self.start.price, self.start.begin))
+            return replace(self.start, layers=layers, price=price, begin=begin)
         moved = {n: 2.0 ** moves[f"kept of {n}"] * self.kept[n] for n in self.weights}
         before, after = (sum(k[n] * size for n, size in self.weights.items()) for k in (self.kept, moved))
         factor = everything * before / max(after, 1e-9)

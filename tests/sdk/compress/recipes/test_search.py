@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,10 @@ def test_prices_of_layers_are_relative_and_every_layer_has_one(graph: Graph) -> 
     assert {own.price for _, own in space.at(space.middle()).layers} == {1.0}
     every = {name: value + 1.0 if name != "all" else value for name, value in space.middle().items()}
     assert {own.price for _, own in space.at(every).layers} == {1.0}
+    trained = Space.around(graph, replace(start, effort="train", price=0.0, begin=1e-6), space.kept)
+    dearer = trained.at({**trained.middle(), "all": 0.2})
+    assert (dearer.price, dearer.begin) == (0.0, pytest.approx(1.149e-6))
+    assert {own.price for _, own in dearer.layers} == {1.0}
 
 
 @pytest.mark.parametrize(("effort", "limit", "trials"), [("none", 25.0, 5), ("calibrate", 30.0, 1)])
