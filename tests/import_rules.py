@@ -113,9 +113,9 @@ ROOMS: dict[str, Room] = {
         "sdk.errors sdk.tools sdk.graph sdk.compress sdk.compress.weights sdk.compress.rewrite", pure=True
     ),
     "sdk.compress.recipes": _room(
-        "device_agent.record sdk.errors sdk.tools sdk.graph sdk.data.scoring sdk.package sdk.compress "
-        "sdk.compress.weights sdk.compress.rewrite sdk.compress.solve "
-        "sdk.compress.train",
+        "device_agent.record sdk.errors sdk.tools sdk.graph sdk.data.scoring "
+        "sdk.package sdk.compress sdk.compress.weights sdk.compress.rewrite "
+        "sdk.compress.solve sdk.compress.train",
         pure=True,
     ),
     "sdk.explain": _room("device_agent.record sdk.errors sdk.tools sdk.graph", pure=True),
@@ -152,25 +152,26 @@ ROOMS: dict[str, Room] = {
         "device_agent.record device_agent.package.codec device_agent.package "
         "device_agent.tensors sdk.errors sdk.tools sdk.tools.system "
         "sdk.graph.embedded sdk.graph sdk.graph.made_up sdk.graph.on_host "
-        "sdk.graph.on_host.sources sdk.data.meaning sdk.data.scoring sdk.data sdk.models sdk.package "
-        "sdk.board.description sdk.board.ssh sdk.board sdk.compress "
-        "sdk.compress.weights sdk.compress.rewrite sdk.compress.board_form "
-        "sdk.compress.recipes sdk.explain sdk.deploy.provision sdk.api"
+        "sdk.graph.on_host.sources sdk.data.meaning sdk.data.scoring sdk.data "
+        "sdk.models sdk.package sdk.board.description sdk.board.ssh sdk.board "
+        "sdk.compress sdk.compress.weights sdk.compress.rewrite "
+        "sdk.compress.board_form sdk.compress.recipes sdk.explain "
+        "sdk.deploy.provision sdk.api"
     ),
     "sdk.api.boards": _room(
         "device_agent.record device_agent.package.codec device_agent.package "
         "device_agent.image device_agent.tensors sdk.errors sdk.tools "
         "sdk.tools.system sdk.graph sdk.graph.on_host sdk.graph.on_host.sources "
         "sdk.data.meaning sdk.data.scoring sdk.data sdk.package sdk.board.description "
-        "sdk.board.ssh sdk.board.emulation sdk.board sdk.deploy.agent "
-        "sdk.deploy.fleet sdk.deploy.provision sdk.deploy sdk.explain sdk.api sdk.api.files"
+        "sdk.board.ssh sdk.board.emulation sdk.board sdk.explain sdk.deploy.agent "
+        "sdk.deploy.fleet sdk.deploy.provision sdk.deploy sdk.api sdk.api.files"
     ),
     "sdk.api.measuring": _room(
         "device_agent.record device_agent.package.codec device_agent.package "
         "sdk.errors sdk.tools sdk.tools.system sdk.graph sdk.graph.on_host "
         "sdk.graph.on_host.sources sdk.data.scoring sdk.data sdk.models sdk.package "
-        "sdk.board.description sdk.board sdk.compress.weights "
-        "sdk.compress.board_form sdk.compress.recipes sdk.explain sdk.explain.soaking sdk.deploy.agent "
+        "sdk.board.description sdk.board sdk.compress.weights sdk.compress.board_form "
+        "sdk.compress.recipes sdk.explain sdk.explain.soaking sdk.deploy.agent "
         "sdk.deploy.provision sdk.deploy sdk.report sdk.report.page sdk.api "
         "sdk.api.files sdk.api.boards"
     ),

@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import sdk
@@ -35,6 +34,9 @@ RUN = [
     for page in PAGES
     if page.name != "README.md" and any(b.language in ("sh", "python") for b in blocks(page))
 ]
+
+#: Its files are those of all others.
+FIRST_PAGE = ROOT / "docs" / "first-deploy.md"
 
 #: The address of a board that stands on somebody's desk.
 _ADDRESS = re.compile(r"(--board (?:rpi\d|[A-Z]) )?--host \S+( --user \S+)?( --key \S+)?|--board rpi\d")
@@ -118,34 +120,6 @@ def full_help(command: list[str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the pages take for granted that their reader has: two models, their packages, photos, labels."""
-    from PIL import Image
-
-    from sdk.api.files.compressing import compress_model
-    from sdk.api.files.packing import convert_model, pack_model, write_zoo_model
-
-    folder = tmp_path_factory.mktemp("reader")
-    rng = np.random.default_rng(0)
-    zoo = {"mobilenet": ("mobilenet_v1", {"width": 0.125}), "shufflenet": ("shufflenet_v1", {"scale": 0.5})}
-    for name, (network, options) in zoo.items():
-        path = folder / f"{name}.tflite"
-        fresh = folder / "fresh.tflite"
-        write_zoo_model(network, fresh, input_size=32, classes=10, **options)
-        convert_model(fresh, path, preprocess="tf")
-        fresh.unlink()
-        pack_model(path, folder / f"{name}.armlet")
-    (folder / "older").mkdir()
-    compress_model(folder / "mobilenet.tflite", folder / "older" / "mobilenet.armlet", preprocess="tf")
-    for number in range(100):
-        path = folder / "photos" / str(number % 10) / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (40, 48, 3), np.uint8)).save(path)
-    (folder / "labels.txt").write_text("".join(f"digit {n}\n" for n in range(10)))
-    return folder
-
-
-@pytest.fixture(scope="module")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with start_sshd(tmp_path_factory.mktemp("docs-sshd")) as server:
         yield server
@@ -161,11 +135,18 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 class Reader:
-    """Somebody who does what a page says: a folder, a home, and boards of their own."""
+    """Somebody who does what a page says: a folder, a home, and boards of their own. ``files`` are there already."""
 
-    def __init__(self, folder: Path, models: Path, sshd: Server) -> None:
+    def __init__(self, folder: Path, files: Path | None, sshd: Server) -> None:
         self.folder = folder
-        shutil.copytree(models, folder, dirs_exist_ok=True)
+        if files is not None:
+            shutil.copytree(
+                files,
+                folder,
+                dirs_exist_ok=True,
+                symlinks=True,
+                ignore=shutil.ignore_patterns("data", "config"),
+            )
         data = folder / "data"
         #: The home on the board `local`, and the reader's own; a page says "~" in both.
         self.home = data / "armlet" / "boards" / "local" / "home"
@@ -237,24 +218,51 @@ class Reader:
         self.runs(shlex.join([sys.executable, str(script)]))
 
 
+@pytest.fixture(scope="module")
+def first_day(tmp_path_factory: pytest.TempPathFactory, sshd: Server) -> Path:
+    """What a reader of the first page has, from which the other pages go on."""
+    reader = Reader(tmp_path_factory.mktemp("reader"), None, sshd)
+    (reader.folder / "examples").symlink_to(ROOT / "examples")
+    for block in blocks(FIRST_PAGE):
+        if block.language == "sh":
+            for command in block.lines():
+                reader.runs(command)
+    (reader.folder / "older").mkdir()
+    reader.runs("sdk compress digits.keras -o older/digits.armlet --sparsity 0.5")
+    return reader.folder
+
+
 @pytest.mark.tensorflow
 @pytest.mark.ssh
-@pytest.mark.parametrize("page", RUN, ids=name_of)
+def test_six_commands_lead_from_a_checkout_to_the_page_of_ones_own_model(first_day: Path):
+    assert "Time of one inference" in (first_day / "run.html").read_text(encoding="utf-8")
+    commands = [
+        "make setup",
+        *(line for block in blocks(FIRST_PAGE) if block.language == "sh" for line in block.lines()),
+    ]
+    needed = commands[: next(n for n, line in enumerate(commands) if "--html" in line) + 1]
+    needed = [line for line in needed if not line.startswith("sdk inspect")]  # only looks
+    assert len(needed) <= 6, needed
+
+
+@pytest.mark.tensorflow
+@pytest.mark.ssh
+@pytest.mark.parametrize("page", [page for page in RUN if page != FIRST_PAGE], ids=name_of)
 def test_a_page_does_what_it_says(
-    page: Path, models: Path, sshd: Server, tmp_path: Path, request: pytest.FixtureRequest
+    page: Path, first_day: Path, sshd: Server, tmp_path: Path, request: pytest.FixtureRequest
 ):
     cached_environment("ai-edge-litert")
     text = page.read_text(encoding="utf-8")
     if "virtual-arm64" in text:
         need_virtual_board()
         need_runtime("ai-edge-litert")
-    reader = Reader(tmp_path, models, sshd)
+    reader = Reader(tmp_path, first_day, sshd)
     if "boards.toml" in text:
         shutil.copy(request.getfixturevalue("inventory"), tmp_path)
     if "~/.armlet/python" in text or "sdk rollback --board" in text:
-        reader.runs("sdk deploy --board local older/mobilenet.armlet")
+        reader.runs("sdk deploy --board local older/digits.armlet")
     if "sdk rollback --inventory" in text:
-        reader.runs("sdk deploy --inventory boards.toml older/mobilenet.armlet")
+        reader.runs("sdk deploy --inventory boards.toml older/digits.armlet")
     for application in [b for b in blocks(page) if "Agent(" in b.text][:1]:
         reader.writes(application)  # a page may run it before it shows it
     for block in blocks(page):

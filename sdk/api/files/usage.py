@@ -14,10 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from device_agent.record.preprocess import Preprocess
 from device_agent.record.schema import parse_json
 from device_agent.record.task import DETECTIONS, Task
-from device_agent.record.usage import Usage, check_labels
+from device_agent.record.usage import Usage, check_labels, picture_shape
+from device_agent.tensors.tensor import TensorInfo
+from sdk.data.meaning.known_preprocess import known_preprocess
 from sdk.data.meaning.label_files import parse_labels
 from sdk.errors import DataError, ModelError
 from sdk.graph.embedded.attached import read_attached
@@ -57,12 +61,31 @@ def usage_of(
         _check_labels(told, _classes(graph, found))
     expected = None if preprocess is None else Preprocess.parse(preprocess)
     return Usage(
-        expected or stated.preprocess or own.preprocess or usual_preprocess(graph, found),
+        expected
+        or stated.preprocess
+        or own.preprocess
+        or usual_preprocess(graph, found)
+        or _normalised_inside(graph),
         flip=graph.input_flips,
         labels=told or own.labels,
         task=found,
         fit=fit or stated.fit or own_fit(found),
     )
+
+
+def _normalised_inside(graph: Graph) -> Preprocess | None:
+    """What pixels go in where a network of float pictures in colour begins with a normalisation of its own."""
+    entry = graph.tensors[graph.inputs[0]] if graph.inputs else None
+    if (
+        entry is None
+        or entry.dtype != "FLOAT32"
+        or len(entry.shape) != 4
+        or picture_shape(entry.shape)[2] != 3
+    ):
+        return None
+    info = TensorInfo(entry.name, tuple(entry.shape), np.dtype(np.float32), 0.0, 0)
+    known = known_preprocess(info, graph)
+    return None if known is None else known.preprocess
 
 
 def _stated(graph: Graph) -> Usage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from device_agent.package import reader as package_format
@@ -110,12 +111,27 @@ def with_deployed(
 def _told_apart(
     sources: Sequence[PathLike], packages: Sequence[tuple[str, bytes]]
 ) -> list[tuple[str, bytes]]:
-    """Packages that carry one name, such as several that were made of one model, go by the names of their files."""
+    """Packages that carry one name, such as several that were made of one model, go by the names of their files: by
+    these alone, with the suffix, or with the folder, whichever tells them apart."""
     names = [name for name, _ in packages]
-    return [
-        (release_name(name_of(source)) if names.count(name) > 1 else name, package)
-        for source, (name, package) in zip(sources, packages, strict=True)
-    ]
+    shared = [number for number, name in enumerate(names) if names.count(name) > 1]
+    for form in (_by_file, _by_suffix, _by_folder):
+        found = {number: release_name(form(sources[number])) for number in shared}
+        if len(set(found.values())) == len(shared):
+            break
+    return [(found.get(number, name), package) for number, (name, package) in enumerate(packages)]
+
+
+def _by_file(source: PathLike) -> str:
+    return name_of(source)
+
+
+def _by_suffix(source: PathLike) -> str:
+    return f"{name_of(source)}-{Path(source).suffix.lstrip('.') or 'folder'}"
+
+
+def _by_folder(source: PathLike) -> str:
+    return f"{Path(source).absolute().parent.name}-{_by_suffix(source)}"
 
 
 def _at_size(name: str, package: bytes, size: Size, progress: Progress) -> tuple[str, bytes]:
