@@ -12,6 +12,7 @@ from device_agent.package.codec.format import MAGIC
 from sdk.api.boards.runtimes import note_of, with_a_runtime
 from sdk.api.file_requests import PackedOnTheWay
 from sdk.api.files.golden import remembered_golden
+from sdk.api.files.layout import with_channels_last
 from sdk.api.files.packing import A_PACKAGE, name_of, title_of
 from sdk.api.files.signatures import signed_as, signed_release
 from sdk.api.files.usage import package_metadata, readable_part, usage_notes, usage_of
@@ -169,7 +170,7 @@ def package_with_notes(
     tflite = tflite_bytes(path, input_shape=packing.input_shape)
     if not is_tflite(path):
         with contextlib.suppress(UnsupportedOperator):
-            tflite = write_graph(read_graph(tflite))
+            tflite = write_graph(with_channels_last(read_graph(tflite))[0])
     own, graph = name_of(path), readable_part(tflite)
     usage = usage_of(
         graph,

@@ -11,6 +11,8 @@ read outside.  And more than two thirds of its 1x1 weights must be zero.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -46,6 +48,7 @@ _UNARY = frozenset(
     | {"RELU_N1_TO_1", "ROUND", "RSQRT", "SQRT", "SQUARE", "TANH"}
 )
 _ENTRY, _INSIDE = "entry", "inside"
+_CHANNELS_AND_STRIDE = re.compile(r" of \d+ channels at stride \d+")
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,17 @@ def sparse_path(graph: Graph) -> SparsePath:
         parameters,
         has_sparse_hint(graph),
     )
+
+
+def left_outside(graph: Graph) -> list[str]:
+    """Why operators before the last mean cannot be in the cluster, "13 x CONV_2D is a 3x3 convolution", most first."""
+    last = last_mean(graph)
+    found: Counter[str] = Counter()
+    for operator in graph.operators[:last]:
+        role, _ = _role(graph, operator)
+        if role not in (_ENTRY, _INSIDE) and spatial_padding(graph, operator) is None:
+            found[f"{operator.kind} {_CHANNELS_AND_STRIDE.sub('', role)}"] += 1
+    return [f"{count} x {what}" for what, count in found.most_common()]
 
 
 def _zeros(graph: Graph, inside: Mapping[int, str]) -> tuple[int, int]:

@@ -28,7 +28,7 @@ from sdk.compress.board_form.mirror import flip_inside, mirror, pads_at_the_end
 from sdk.compress.board_form.shuffle import fold_shuffles, settle_shuffles
 from sdk.compress.board_form.shuffle_halves import part_shuffles
 from sdk.compress.board_form.sparse_hint import sparse_hint
-from sdk.compress.board_form.sparse_path import SparsePath, sparse_path
+from sdk.compress.board_form.sparse_path import SparsePath, left_outside, sparse_path
 from sdk.compress.board_form.squeeze import constants_with_four_axes, inner_means_as_depthwise
 from sdk.compress.board_form.widen import widen
 from sdk.compress.board_form.zero_branch import zero_branch
@@ -124,9 +124,9 @@ def for_board(
         why = f"{name} has no sparse kernels for the cores of {board.name}"
         return Specialised(dense, "dense", (*dense_results, PassResult("sparse_hint", False, why)))
 
-    sparse, sparse_results, path = _sparse_form(graph)
-    if path is None or not path.sparse:
-        why = sparse_results[-1].reason if path is None else _why_not(path)
+    sparse, sparse_results, path, outside = _sparse_form(graph)
+    if not path.sparse:
+        why = _why_not(path, outside)
         return Specialised(dense, "dense", (*dense_results, PassResult("sparse_hint", False, why)))
     if not caller_flips and sparse.input_flips:
         sparse, more = _run(sparse, [("flip_inside", flip_inside)])
@@ -169,7 +169,8 @@ def _form(graph: Graph) -> list[tuple[object, ...]]:
     ]
 
 
-def _sparse_form(graph: Graph) -> tuple[Graph, tuple[PassResult, ...], SparsePath | None]:
+def _sparse_form(graph: Graph) -> tuple[Graph, tuple[PassResult, ...], SparsePath, list[str]]:
+    """The form, what each pass did, its cluster, and why operators stand outside of it."""
     graph, results = _run(
         graph,
         [
@@ -192,6 +193,13 @@ def _sparse_form(graph: Graph) -> tuple[Graph, tuple[PassResult, ...], SparsePat
             ("inner_means_as_depthwise", inner_means_as_depthwise),
             ("constants_with_four_axes", constants_with_four_axes),
             ("explicit_padding", explicit_padding),
+        ],
+    )
+    results += more
+    outside = left_outside(concatenations_as_sums(graph))
+    graph, more = _run(
+        graph,
+        [
             ("enter_channels_first", _enter),
             ("concatenations_as_sums", concatenations_as_sums),
             ("flat_pads", flat_pads),
@@ -203,7 +211,7 @@ def _sparse_form(graph: Graph) -> tuple[Graph, tuple[PassResult, ...], SparsePat
     if path.fits and path.zeros and not path.sparse:
         graph, more = _run(graph, [("zero_branch", lambda g: zero_branch(g, path.missing_zeros))])
         results += more
-    return graph, results, sparse_path(graph)
+    return graph, results, sparse_path(graph), outside
 
 
 def _enter(graph: Graph) -> Graph:
@@ -218,8 +226,8 @@ def _enter(graph: Graph) -> Graph:
     return graph
 
 
-def _why_not(path: SparsePath) -> str:
+def _why_not(path: SparsePath, outside: list[str]) -> str:
     if not path.fits:
-        return "; ".join(path.obstacles[:3])
+        return "; ".join((outside or path.obstacles)[:4])
     share = path.zeros / path.parameters if path.parameters else 0.0
     return f"{100 * share:.0f} % of the 1x1 weights are zero, more than 67 % must be"

@@ -9,10 +9,10 @@ from sdk.compress.board_form.cost import kernel_block
 from sdk.compress.board_form.lower import explicit_padding
 from sdk.compress.board_form.mirror import mirror
 from sdk.compress.board_form.sparse_hint import sparse_hint
-from sdk.compress.board_form.sparse_path import sparse_path
+from sdk.compress.board_form.sparse_path import left_outside, sparse_path
 from sdk.compress.weights.prune import prune
 from sdk.errors import ModelError
-from sdk.graph.enums import NO_ACTIVATION, RELU
+from sdk.graph.enums import NO_ACTIVATION, RELU, SAME
 from sdk.graph.reader import read_graph
 from sdk.graph.writer import write_graph
 from tests.sdk.compress.layered_graphs import (
@@ -22,6 +22,7 @@ from tests.sdk.compress.layered_graphs import (
     prune_pointwise,
     small_mobilenet,
 )
+from tests.sdk.compress.rewrite.test_channels_last import LAST, NO, Build
 
 
 def test_the_hint_stores_one_weight_sparsely_and_changes_no_answer() -> None:
@@ -167,3 +168,17 @@ def test_a_block_goes_by_the_sum_of_its_squares() -> None:
 def test_a_sparsity_or_a_block_out_of_range_is_refused(sparsity: float, block: int) -> None:
     with pytest.raises(ModelError, match="out of range"):
         prune_pointwise(small_mobilenet(), sparsity, block=block)
+
+
+def test_what_stands_outside_is_counted_by_operator_and_reason() -> None:
+    b = Build(1, 3, 9, 9)
+    x = b.turn(0, LAST)
+    same = {"padding": SAME, "strideW": 1, "strideH": 1, "dilationWFactor": 1, "dilationHFactor": 1, **NO}
+    for channels in (8, 16):
+        weights = (b.random(channels, 3, 3, b.shape(x)[3]), b.random(channels))
+        x = b.put("CONV_2D", (x, *weights), (1, 9, 9, channels), "Conv2DOptions", **same)
+    x = b.put("MEAN", (x, b.numbers(1, 2)), (1, 16), "ReducerOptions", keepDims=False)
+    assert left_outside(b.graph(x)) == [
+        "2 x CONV_2D is a 3x3 convolution",
+        "1 x TRANSPOSE has no channels-first form",
+    ]
