@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -191,3 +193,23 @@ def test_the_machine_is_read_beside_the_models_until_the_soak_ends():
 def test_a_record_that_does_not_hold_together_is_refused(turns, word):
     with pytest.raises(MeasurementError, match=word):
         Soak.from_json(write(record(turns)))
+
+
+def test_the_board_notices_that_nobody_waits_any_more():
+    """As when the connection broke, or somebody pressed Ctrl-C: standard output has no other end."""
+    code = (
+        "import sys, time\n"
+        "from device_agent.verbs.soaking import _nobody_reads\n"
+        "while not _nobody_reads():\n"
+        "    time.sleep(0.01)\n"
+        "print('noticed', file=sys.stderr)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1.0)
+    process.stdout.close()
+    assert process.wait(10.0) == 0
+    assert process.stderr.read() == b"noticed\n"
+    process.stderr.close()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from device_agent.errors import AgentError, ArmletError, DataError
 from device_agent.record.kinds import Many, Named, Number, TableKind, Text, ValueRefused
 from device_agent.record.named_kinds import Seconds, Sha256, Size, Threads
-from device_agent.record.schema import canonical, limits, parse_json, read, record, write
+from device_agent.record.schema import canonical, find_object, limits, parse_json, read, record, write
 
 Stages = Many(Named((("stage", Text()), ("bytes", Size))), most=4)
 Ranks = TableKind(Text(), Size, as_pairs=True)
@@ -303,3 +303,19 @@ def test_a_list_of_numbers_is_read_as_one_by_one(values: list[Any]) -> None:
             assert numbers == tuple(number for _, number in alone)
         else:
             assert (refused.path, refused.found) == ([wrong], alone[wrong][0].found)
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        (b'{"a": 1}\n', {"a": 1}),
+        (b'Welcome\n{"not": "this"}\nmore\n{"a": 1}\nBye\n', {"a": 1}),
+        (b'{\n"a": 1\n}\n', {"a": 1}),
+        (b'{"a": NaN}\n', None),
+        (b"[1]\n", None),
+        (b"", None),
+        (b"\xff\xfe{\n{ {\n", None),
+    ],
+)
+def test_an_answer_is_found_among_what_else_is_printed(said, found):
+    assert find_object(said, most=1000) == found

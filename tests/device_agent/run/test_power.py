@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from device_agent.run import power
 from device_agent.run.power import find_meter, parse_pmic, total_watts
 
 #: As `vcgencmd pmic_read_adc` of a Raspberry Pi 5 prints it, the names set to the right.
@@ -143,3 +144,17 @@ def test_a_monitor_that_fails_while_it_is_read_tells_nothing_instead_of_a_part(t
 
 def test_a_sensor_of_temperature_is_no_power_meter(tmp_path):
     assert find_meter(tree(tmp_path, chip("hwmon0", name="cpu_thermal", temp1_input="48000"))) is None
+
+
+def test_a_raspberry_pi_5_is_asked_through_its_program(tmp_path, monkeypatch):
+    program = tmp_path / "vcgencmd"
+    program.write_text(f'#!/bin/sh\n[ "$1" = pmic_read_adc ] || exit 1\ncat <<END\n{PMIC}END\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    meter = power._pmic_meter()  # noqa: SLF001 - this machine may have a monitor of its own, which comes first
+    assert meter is not None
+    assert meter.read() == pytest.approx(5.263)
+    assert meter.source == "the PMIC's 6 rails (pmic_read_adc)"
+    program.write_text("#!/bin/sh\necho 'error=1'\n")
+    assert meter.read() is None
+    assert power._pmic_meter() is None  # noqa: SLF001 - as above: an older board has the program, and no PMIC

@@ -18,7 +18,7 @@ NAMES = ("tflite-runtime", "ai-edge-litert")
 def session(runtime: str) -> SimpleNamespace:
     board = SimpleNamespace(runtimes=[SimpleNamespace(name=name) for name in NAMES])
     provisioned = SimpleNamespace(runtime=runtime, runtime_version="1.0", facts=None)
-    return SimpleNamespace(board=board, connection=None, provisioned=provisioned)
+    return SimpleNamespace(board=board, connection=None, provisioned=provisioned, scratch=None)
 
 
 @pytest.fixture(autouse=True)
