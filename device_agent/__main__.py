@@ -16,6 +16,7 @@
     load MODEL              one start: from its files to ready, first inference, peak memory
     smoke                   does the runtime work here?
     prune                   remove environments and agents that were replaced
+    doctor                  check every byte of what is deployed, and mend what can be
     discard                 remove what was deployed with --scratch, to be measured only
     serve                   answer requests over a Unix socket or the loopback until told to end; see docs/serve.md
     service ACTION NAME     the same as a service of systemd: install, start, stop, remove, status

@@ -4,6 +4,9 @@ The host sends this file's text to ``python3 -c`` with the arguments DESTINATION
 standard input; so it stands alone (standard library, Python 3.8), and no pip or tar is needed on the board. The tree
 appears under its final name whole or not at all: it is unpacked beside it, checked against the digest of the stream,
 synced to the disk and renamed.
+
+With the arguments ``--check`` FOLDER it checks the trees there instead: each is named by the digest of its content. One
+that is damaged goes, with every proof that names it, so that the next deploy sends it again.
 """
 
 from __future__ import annotations
@@ -120,8 +123,64 @@ def _sweep(parent: str) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def tree_digest(tree: str) -> str:
+    """The digest of a tree, but for bytecode, as the host names it (sdk.deploy.provision.wheels.pack_tree)."""
+    files = []
+    for folder, folders, names in os.walk(tree):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        files += [os.path.relpath(os.path.join(folder, name), tree) for name in names]
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        content = hashlib.sha256()
+        with open(os.path.join(tree, path), "rb") as file:
+            executable = int(bool(os.fstat(file.fileno()).st_mode & 0o100))
+            for block in iter(lambda: file.read(1 << 20), b""):
+                content.update(block)
+        digest.update(f"{path}\0{executable}\0{content.hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def check(home: str) -> tuple[int, list[str]]:
+    """How many trees ``env`` and ``agent`` hold, and which of them ("env/<digest>") were damaged and are gone."""
+    count = 0
+    damaged = []
+    for kind in ("env", "agent"):
+        folder = os.path.join(home, kind)
+        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+            if len(name) != 64 or name.startswith("."):
+                continue
+            count += 1
+            tree = os.path.join(folder, name)
+            try:
+                whole = tree_digest(tree) == name
+            except OSError:
+                whole = False
+            if not whole:
+                damaged.append(f"{kind}/{name}")
+                _forget_tree(home, tree, name)
+    return count, damaged
+
+
+def _forget_tree(home: str, tree: str, name: str) -> None:
+    """The proofs first: without one nobody uses the tree."""
+    proofs = os.path.join(home, "accepted")
+    for proof in os.listdir(proofs) if os.path.isdir(proofs) else ():
+        path = os.path.join(proofs, proof)
+        with open(path, "rb") as file:
+            names_it = name.encode() in file.read(1 << 16)
+        if names_it:
+            os.unlink(path)
+    doomed = os.path.join(os.path.dirname(tree), f".removing-{name}")
+    os.rename(tree, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
 def main(arguments: Sequence[str]) -> int:
     """One JSON line: {"unpacked": bool} or {"error": ..., "what": ...}; the exit status is 0 or 2."""
+    if arguments[0] == "--check":
+        count, damaged = check(arguments[1])
+        print(json.dumps({"trees": count, "damaged": damaged}))
+        return 0
     destination, sha256, size = arguments
     os.umask(0o077)  # os.makedirs gives its mode to the last folder only
     try:

@@ -39,6 +39,7 @@ _PUBLIC = {
     "deploy_model": "sdk.api.boards.deploying",
     "describe_zoo_model": "sdk.api.files.packing",
     "diff_packages": "sdk.api.files.packing",
+    "doctor_board": "sdk.api.boards.probing",
     "compare_layers": "sdk.api.boards.layering",
     "evaluate_on_board": "sdk.api.boards.evaluating",
     "fetch_runtimes": "sdk.api.boards.fetch",
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
     from sdk.api.boards.fleet import rollback_fleet as rollback_fleet
     from sdk.api.boards.layering import compare_layers as compare_layers
     from sdk.api.boards.predicting import predict_on_board as predict_on_board
+    from sdk.api.boards.probing import doctor_board as doctor_board
     from sdk.api.boards.releases import board_status as board_status
     from sdk.api.boards.releases import confirm_model as confirm_model
     from sdk.api.boards.releases import require_signatures as require_signatures

@@ -138,6 +138,30 @@ def find(starts: Path, package_sha256: str, runtime: str) -> QuickStart | None:
     return start if start.runtime == runtime else None
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether every byte of a start is as it was made; :func:`find` looks at samples."""
+    try:
+        with open(folder / RECORD, "rb") as file:
+            kept = read(_Kept, parse_json(file.read(MAX_RECORD_BYTES), most=MAX_RECORD_BYTES))
+        return all(
+            sha256_of_file(folder / name) == known.sha256
+            for name, known in ((MODEL, kept.model), (WEIGHTS, kept.weights))
+        )
+    except (OSError, ArmletError):
+        return False
+
+
+def require_whole(starts: Path, package_sha256: str) -> int:
+    """Removes the starts of a package that are not as they were made; how many. Reads all of them."""
+    folders = (
+        [one for one in starts.iterdir() if one.name.startswith(package_sha256)] if starts.is_dir() else []
+    )
+    damaged = [folder for folder in folders if not is_whole(folder)]
+    for folder in damaged:
+        remove(folder)
+    return len(damaged)
+
+
 def collect(starts: Path, packages: Collection[str]) -> int:
     """Removes the starts of other packages than these, and what a cut one left; how many bytes were freed."""
     freed = 0

@@ -18,6 +18,7 @@ from device_agent.record.schema import parse_json
 from device_agent.run.array_input import json_line_from_stdin
 from device_agent.run.fresh_process import call_child
 from device_agent.run.installed import environment
+from device_agent.store import quick_starts as starts
 from device_agent.store.durable import is_full
 from device_agent.store.layout import Layout
 from device_agent.store.store import Store, board_store, default_home
@@ -58,6 +59,7 @@ def missing(options: Namespace) -> dict[str, Any]:
             runs = _runs_as_it_should(store, options.name, options.release)
             proved = runs and _was_checked_here(store, options.name, options.release)
             if proved:
+                starts.require_whole(store.starts, store.release(options.release).package_sha256)
                 if options.keep is not None:
                     store.keep(options.name, options.keep)
                 store.collect()  # a deploy that was cut after it confirmed has not done so
@@ -161,6 +163,7 @@ def _install(
             raise
         _refuse_unless_acceptable(store, release)
         runs = _runs_as_it_should(store, release.name, release.id)
+        starts.require_whole(store.starts, release.package_sha256)
         if runs and _was_checked_here(store, release.name, release.id):
             if options.keep is not None:
                 store.keep(release.name, options.keep)

@@ -22,7 +22,7 @@ def build_parser(description: str = "") -> argparse.ArgumentParser:
         "--scratch", metavar="TOKEN", help="deploy and run in a place of its own, until the verb `discard`"
     )
     commands = parser.add_subparsers(dest="verb", required=True, parser_class=Parser)
-    for verb in ("status", "smoke", "prune", "discard"):
+    for verb in ("status", "smoke", "prune", "discard", "doctor"):
         commands.add_parser(verb)
     _add_deploying(commands)
     _add_going_back(commands)

@@ -18,6 +18,7 @@ from device_agent.verbs import deploying as deploy_verbs
 from device_agent.verbs import models as model_verbs
 from device_agent.verbs import soaking as soak_verbs
 from device_agent.verbs.deploying import slot_json
+from device_agent.verbs.doctor import doctor
 
 
 def status(options: Namespace) -> dict[str, Any]:
@@ -88,6 +89,7 @@ VERBS: dict[str, Callable[[Namespace], dict[str, Any]]] = {
     "rollback": deploy_verbs.rollback,
     "forget": deploy_verbs.forget,
     "discard": deploy_verbs.discard,
+    "doctor": doctor,
     "check": deploy_verbs.check,
     "mend": deploy_verbs.mend,
     "run": model_verbs.run,

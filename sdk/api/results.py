@@ -342,6 +342,26 @@ class BoardStatus(Shown):
 
 
 @dataclass(frozen=True)
+class Diagnosis(Shown):
+    """What `sdk board doctor` looked at, by kind, and what was wrong: (what, what was done about it or "") each."""
+
+    board: str
+    address: str
+    checked: dict[str, int]
+    found: tuple[tuple[str, str], ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing is left to be mended by others."""
+        return all(mended for _, mended in self.found)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        found = [{"what": what, "mended": mended or None} for what, mended in self.found]
+        return {**_plain(self), "found": found, "healthy": self.healthy}
+
+
+@dataclass(frozen=True)
 class Signed(Shown):
     """A signature was written, or is right: whose it is, as ssh-keygen names them."""
 

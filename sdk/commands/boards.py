@@ -19,7 +19,7 @@ from sdk.commands.results import (
     SignaturePolicy,
     StoppedBoard,
 )
-from sdk.deploy.target import Address
+from sdk.deploy.target import Address, Target
 
 BOARDS = ("list the boards that are known, or show one with the sources of its figures", "sdk boards rpi4")
 
@@ -81,6 +81,16 @@ def _register_emulated(board_commands: Any) -> None:
 
 
 def _register_connected(board_commands: Any) -> None:
+    sub = add_command(
+        board_commands,
+        "doctor",
+        _board_doctor,
+        "check every byte of what is on a board, and mend what can be; exit status 1: something is left to do",
+        "sdk board doctor --board rpi4 --host raspberrypi.local",
+    )
+    board_argument(sub)
+    add_options(sub, Target)
+
     sub = add_command(
         board_commands,
         "require-signatures",
@@ -163,6 +173,15 @@ def _board_status(arguments: argparse.Namespace) -> None:
 
     status = virtual_board.status(arguments.board)
     show(arguments, status)
+
+
+def _board_doctor(arguments: argparse.Namespace) -> int:
+    from sdk.api.boards import probing
+
+    with progress_bar(arguments) as progress:
+        result = probing.doctor_board(arguments.board, progress=progress, **keywords(Target, arguments))
+    show(arguments, result)
+    return 0 if result.healthy else 1
 
 
 def _board_require_signatures(arguments: argparse.Namespace) -> None:

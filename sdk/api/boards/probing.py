@@ -1,4 +1,4 @@
-"""Functions that look at a board and write its file."""
+"""Functions that look at a board: write its file, check what is on it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdk.api.board_requests import AddBoard
+from sdk.api.results import Diagnosis
 from sdk.board.catalogue import list_boards, load_board, user_folder
 from sdk.board.description.board_file import parse_board
 from sdk.board.description.records import Board, RuntimeChoice
@@ -16,8 +17,9 @@ from sdk.board.facts import Facts
 from sdk.board.probe import Probe, probe
 from sdk.board.proposal import Proposal, propose
 from sdk.board.ssh.connection import connect
+from sdk.deploy.provision.provisioning import check_trees, prefer
 from sdk.deploy.provision.wheels import RUNTIMES, why_not
-from sdk.deploy.session import login
+from sdk.deploy.session import accepted_agent, agent_folder, login, make_ready, open_connection
 from sdk.deploy.target import Target
 from sdk.errors import BoardError
 from sdk.tools.option import build
@@ -105,3 +107,30 @@ def add_board(name: str, probed: Probed, **options: Unpack[AddBoardOptions]) -> 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, probed.proposal.toml.encode())
     return path
+
+
+def doctor_board(board: str, *, progress: Progress = silent, **target: Unpack[TargetOptions]) -> Diagnosis:
+    """Checks every byte of what Armlet has on a board, mends what can be mended, and says what it did.
+
+    Environments and agents that are damaged are sent again, quick starts made again. ``target``: see
+    :class:`sdk.deploy.target.Target`. Raises RemoteError, ProvisionError.
+    """
+    reach = build(Target, target, function="doctor_board")
+    with open_connection(board, reach, progress) as (known, connection):
+        progress("look at the environments", 0, 0)
+        count, damaged = check_trees(connection, agent_folder(connection))
+        found = [(f"{tree[:20]}... was damaged", "sent again, where it is needed") for tree in damaged]
+        launcher = accepted_agent(connection)
+        session = make_ready(known, connection, reach, progress)
+        if count and (launcher is None or damaged):
+            prefer(connection, session.provisioned)
+            if launcher is None:
+                found.append(("~/.armlet/python was lost or empty", "written again"))
+        progress("look at what is deployed", 0, 0)
+        said = session.agent.doctor()
+        return Diagnosis(
+            board=known.name,
+            address=connection.address,
+            checked={"environments and agents": count, **said.checked},
+            found=(*found, *((one.what, one.mended) for one in said.found)),
+        )

@@ -223,6 +223,24 @@ class RunAnswer:
 
 @record(takes_unknown=True)
 @dataclass(frozen=True)
+class FindingAnswer:
+    """Something that is wrong on a board. ``mended``: what the board did about it; "" where that is for others."""
+
+    what: Words
+    mended: Words
+
+
+@record(takes_unknown=True)
+@dataclass(frozen=True)
+class DoctorAnswer:
+    """How many things of each kind a board looked at, and what it found."""
+
+    checked: Mapping[Words, Count]
+    found: tuple[FindingAnswer, ...]
+
+
+@record(takes_unknown=True)
+@dataclass(frozen=True)
 class BenchAnswer:
     """A measurement for each model that was asked for."""
 

@@ -25,6 +25,7 @@ from sdk.deploy.agent.answers import (
     MAX_TEXT,
     BenchAnswer,
     CheckAnswer,
+    DoctorAnswer,
     InstallAnswer,
     MissingAnswer,
     Prepared,
@@ -305,6 +306,11 @@ class RemoteAgent:
         """Versions of what is installed, and what every name stands for."""
         return read_answer(StatusAnswer, self.call(["status"]), "status")
 
+    def doctor(self) -> DoctorAnswer:
+        """Has the board look at every byte of what is deployed, and mend what it can."""
+        answer = self.call(["doctor"], timeout_seconds=INSTALL_SECONDS, max_output_bytes=MAX_ANSWER_BYTES)
+        return read_answer(DoctorAnswer, answer, "doctor")
+
     # -- running ------------------------------------------------------------------------------------------------
 
     def run(
@@ -478,6 +484,7 @@ class RemoteAgent:
                 f"the agent gave no answer to `{verb}`",
                 expected="one line of JSON",
                 found=done.stderr_tail() or f"exit status {done.status}",
+                hint="`sdk board doctor` checks what is on the board, and mends what it can.",
             )
         if done.status != 0:
             failure = read_answer(Failure, answer, verb)

@@ -27,15 +27,18 @@ from typing import TYPE_CHECKING, Any
 import device_agent
 from device_agent.record.kinds import Words
 from device_agent.record.schema import find_object, limits, read, record
+from device_agent.record.visible import visible
 from device_agent.record.wire import Failure
 from sdk.board.facts import FACTS_SCRIPT, MAX_FACTS_BYTES, Facts, parse_facts
 from sdk.deploy.provision.wheels import (
     NUMPY_ARCHITECTURES,
     Environment,
+    Runtime,
     Tree,
     choose_runtime,
     fetch_environment,
     pack_tree,
+    whole_environment,
 )
 from sdk.errors import ProvisionError, RemoteError
 from sdk.tools.progress import Progress, silent
@@ -171,18 +174,75 @@ def provision(
     sent = 0
     if proof is None or not _proves_something(proof):
         _check_disk(facts, environment, agent)
-        sent += _push(
-            connection, env_path, environment.archive, environment.archive_sha256, report, "push the runtime"
-        )
-        sent += _push(connection, agent_path, agent.archive, agent.archive_sha256, report, "push the agent")
-        report("smoke test", 0, 0)
-        answer = _smoke_test(connection, command)
+        trees = _Trees(connection, root, chosen, facts, environment, agent)
+        sent, answer = trees.bring(command, report)
         proof = json.dumps({**answer, "environment": environment.digest, "agent": agent.digest}).encode()
         connection.put(_launcher(python_path, root), posixpath.join(root, "python"), mode=0o700)
         connection.put(proof, accepted)
         # What it says does not matter: an old tree that stays is no reason to refuse a board that works.
         connection.run([*command, "prune"], max_output_bytes=MAX_ANSWER_BYTES)
     return _provisioned(facts, command, environment, proof, sent)
+
+
+@dataclass(frozen=True)
+class _Trees:
+    """What a board is to have: an environment and an agent, in its agent's folder ``root``."""
+
+    connection: Connection
+    root: str
+    runtime: Runtime
+    facts: Facts
+    environment: Environment
+    agent: Tree
+
+    def bring(self, command: Sequence[str], report: Progress) -> tuple[int, dict[str, Any]]:
+        """Sends what is not there and runs the smoke test; bytes that were sent, and what it answered.
+
+        Where the test fails, what was there already is looked at, and what of it is damaged sent again.
+        """
+        sent = self._push(report)
+        report("smoke test", 0, 0)
+        try:
+            return sent, _smoke_test(self.connection, command)
+        except ProvisionError:
+            if not check_trees(self.connection, self.root)[1]:
+                raise
+        sent += self._push(report)
+        return sent, _smoke_test(self.connection, command)
+
+    def _push(self, report: Progress) -> int:
+        where = posixpath.join(self.root, "env", self.environment.digest)
+        sent = 0
+        if self.connection.run(["test", "-d", where], timeout_seconds=30).status != 0:
+            whole = whole_environment(self.runtime, self.facts, self.environment, report)
+            sent = _push(
+                self.connection, where, whole.archive, whole.archive_sha256, report, "push the runtime"
+            )
+        where = posixpath.join(self.root, "agent", self.agent.digest)
+        archive, sha256 = self.agent.archive, self.agent.archive_sha256
+        return sent + _push(self.connection, where, archive, sha256, report, "push the agent")
+
+
+def check_trees(connection: Connection, root: str) -> tuple[int, tuple[str, ...]]:
+    """How many environments and agents are in the agent's folder on a board, and which of them were damaged: those are
+    gone now, and sent again when they are needed."""
+    done = connection.run(
+        ["python3", "-sS", "-c", bootstrap_source(), "--check", root],
+        timeout_seconds=PUSH_SECONDS,
+        max_output_bytes=MAX_ANSWER_BYTES,
+    )
+    answer = _json_line(done.stdout)
+    count, damaged = answer.get("trees"), answer.get("damaged")
+    if (
+        type(count) is not int
+        or not isinstance(damaged, list)
+        or not all(isinstance(d, str) for d in damaged)
+    ):
+        raise ProvisionError(
+            "the board could not look at its environments",
+            found=done.stderr_tail() or f"exit status {done.status}",
+        )
+    return count, tuple(visible(one, most=MAX_TEXT) for one in damaged)
 
 
 def _check_disk(facts: Facts, environment: Environment, agent: Tree) -> None:

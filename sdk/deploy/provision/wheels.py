@@ -225,6 +225,29 @@ def fetch_environment(
         return cached_environment(runtime, facts, cache=cache) or _fetch(runtime, facts, cache, progress)
 
 
+def whole_environment(
+    runtime: Runtime, facts: Facts, environment: Environment, progress: Progress | None = None
+) -> Environment:
+    """The environment, its archive read and found as it was packed; one that is damaged in this computer's cache is
+    packed again. Raises ProvisionError. To be asked before it is sent: reading takes its time."""
+    try:
+        found = hashlib.sha256(environment.archive.read_bytes()).hexdigest()
+    except OSError:
+        found = ""
+    if found == environment.archive_sha256:
+        return environment
+    environment.archive.unlink(missing_ok=True)
+    again = fetch_environment(runtime, facts, cache=environment.archive.parents[1], progress=progress)
+    if again.digest != environment.digest:
+        raise ProvisionError(
+            f"{runtime.name} in this computer's cache was damaged, and what was fetched again is another",
+            expected=environment.digest[:16],
+            found=again.digest[:16],
+            hint=f"Remove {environment.archive.parents[1]} and deploy again.",
+        )
+    return again
+
+
 def _fetch(runtime: Runtime, facts: Facts, cache: Path | None, progress: Progress | None) -> Environment:
     assert facts.python is not None and facts.glibc is not None  # noqa: PT018 - why_not has seen to it
     folder = cache if cache is not None else cache_folder()

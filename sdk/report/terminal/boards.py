@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from device_agent.record.visible import visible
 from sdk.board.description.records import Board, CoreCluster, Figure
 from sdk.report.terminal.tables import facts, notes
 from sdk.report.terminal.tables import table as _table
@@ -111,3 +112,16 @@ def signature_policy(result: Any) -> RenderableType:
     """From whom a board takes packages."""
     signed = "only that are signed by one of them" if result.requires_signatures else "from anyone"
     return Text(f"{result.board} takes packages {signed}")
+
+
+def diagnosis(result: Any) -> RenderableType:
+    """What was looked at on a board, and what was wrong, one line each."""
+    counts = ", ".join(f"{count} {kind}" for kind, count in result.checked.items())
+    lines = [Text(f"{result.board} at {result.address}: looked at {visible(counts)}")]
+    for what, mended in result.found:
+        lines.append(
+            Text(
+                f"{'mended' if mended else 'to do'}: {visible(what)}{f' ({visible(mended)})' if mended else ''}"
+            )
+        )
+    return Text("\n").join(lines if result.found else [*lines, Text("nothing is wrong")])

@@ -30,6 +30,7 @@ DRAWN_AS = {
     "sdk.api.results.Compressed": "compressed",
     "sdk.api.results.Converted": "converted",
     "sdk.api.results.Deployment": "deployed",
+    "sdk.api.results.Diagnosis": "diagnosis",
     "sdk.api.results.Exported": "exported",
     "sdk.api.results.Packed": "packed",
     "sdk.api.results.Signed": "signed",

@@ -17,6 +17,7 @@ from sdk.package.inspection import Inspection
 from sdk.report.terminal.boards import added_board as added_board
 from sdk.report.terminal.boards import board_facts as board_facts
 from sdk.report.terminal.boards import boards as boards
+from sdk.report.terminal.boards import diagnosis as diagnosis
 from sdk.report.terminal.boards import signature_policy as signature_policy
 from sdk.report.terminal.boards import stopped_board as stopped_board
 from sdk.report.terminal.data import data_report as data_report

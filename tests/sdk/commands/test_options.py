@@ -42,6 +42,7 @@ VERBS: dict[str, tuple[type, ...]] = {
     "board add": (boards.AddBoard, Address),
     "board calibrate": (boards.Calibrate,),
     "board require-signatures": (Address,),
+    "board doctor": (Target,),
     "deploy": (
         releases.Deploy,
         files.PackedOnTheWay,
