@@ -92,7 +92,8 @@ def _model_of(data: bytes) -> Any:
         MemoryError,
         AttributeError,
     ) as error:
-        raise _broken(f"its flatbuffer cannot be walked ({type(error).__name__}: {error})") from error
+        why = f"its flatbuffer cannot be walked ({type(error).__name__}: {error})"
+        raise _broken(why, hint="Fetch the file again: a part of it is missing or changed.") from error
     if model.version != SCHEMA_VERSION:
         raise ModelError(
             "this TFLite model has another schema version",
@@ -102,8 +103,8 @@ def _model_of(data: bytes) -> Any:
     return model
 
 
-def _broken(why: str) -> ModelError:
-    return ModelError("this TFLite model is broken", expected="a sound flatbuffer", found=why)
+def _broken(why: str, hint: str | None = None) -> ModelError:
+    return ModelError("this TFLite model is broken", expected="a sound flatbuffer", found=why, hint=hint)
 
 
 class _Reader:

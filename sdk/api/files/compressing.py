@@ -13,7 +13,7 @@ from device_agent.record.usage import Usage
 from sdk.api.compress_request import Compress
 from sdk.api.files import efforts
 from sdk.api.files.final_check import final_check
-from sdk.api.files.layout import with_channels_last
+from sdk.api.files.layout import require_numbers, with_channels_last
 from sdk.api.files.packing import inspect_bytes, name_of
 from sdk.api.files.studies import open_study
 from sdk.api.files.usage import package_metadata, usage_notes, usage_of
@@ -165,6 +165,7 @@ def _opened(source: PathLike, request: Compress, progress: Progress) -> _Work:
     """What the request names, read. Raises ModelError, DataError and BoardError."""
     progress("convert", 0, 0)
     graph, layout = with_channels_last(convert(source, input_shape=request.input_shape))
+    require_numbers(graph, str(source))
     if request.recipe is None:
         _able(graph, request)  # before images are read
     original = write_graph(graph)

@@ -1,9 +1,13 @@
-"""Models whose channels come first, as PyTorch and ONNX have them: with channels last, and a word on what changed."""
+"""What is done to every graph before it is edited: channels last with a word on what changed, and sound weights."""
 
 from __future__ import annotations
 
+import numpy as np
+
+from device_agent.record.visible import visible
 from device_agent.tensors.tensor import shape_text
 from sdk.compress.rewrite.channels_last import channels_last
+from sdk.errors import ModelError
 from sdk.graph.records import Graph
 
 
@@ -19,3 +23,18 @@ def with_channels_last(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
     if found.after < found.before - len(found.inputs):
         notes.append(f"of {found.before} TRANSPOSE operators {found.after} are left")
     return found.graph, tuple(notes)
+
+
+def require_numbers(graph: Graph, source: str) -> None:
+    """Raises ModelError, with the tensor's name, where a weight is not a number or is infinite."""
+    for weight in graph.weights():
+        data = weight.tensor.data
+        if data is None or data.dtype.kind != "f" or np.isfinite(data).all():
+            continue
+        broken = int(data.size - np.count_nonzero(np.isfinite(data)))
+        raise ModelError(
+            f"the weights {visible(weight.tensor.name, most=80)} of {source} are not all numbers",
+            expected="finite weights",
+            found=f"{broken} of {data.size} NaN or infinite",
+            hint="Such a network answers NaN. Take the weights from before its training went wrong.",
+        )

@@ -193,6 +193,8 @@ def inspect_package(source: PathLike) -> inspection.Inspection:
     data = read_file(Path(source), A_PACKAGE)
     if data[4:8] == FILE_IDENTIFIER:
         data = packer.pack(data, metadata={"name": name_of(source), **metadata_of_tflite(data)})
+    elif not data.startswith(MAGIC):
+        raise _not_packed(Path(source))
     return inspect_bytes(data)
 
 
