@@ -160,6 +160,7 @@ def test_a_damaged_archive_is_refused_by_the_board(bare, connection, any_environ
     data[len(data) // 2] ^= 1
     damaged.archive.write_bytes(bytes(data))
     monkeypatch.setattr(provisioning, "fetch_environment", lambda *a, **o: damaged)
+    monkeypatch.setattr(provisioning, "whole_environment", lambda *a, **o: damaged)  # the host would see it
     with pytest.raises(ProvisionError, match="could not unpack"):
         provision(connection, runtime=any_environment.runtime)
     assert list((bare.home / ".armlet" / "env").iterdir()) == []
