@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from sdk.graph.records import NUMPY_DTYPES, WEIGHT_ROLES, Graph
+from sdk.tools.shown import Shown
 
 #: What only writes a value in another form, or is done once while the runtime prepares.
 _SAME_VALUES = frozenset({"DENSIFY", "QUANTIZE", "DEQUANTIZE"})
@@ -64,7 +65,7 @@ class LayerNoise:
 
 
 @dataclass(frozen=True)
-class LayerLosses:
+class LayerLosses(Shown):
     """All operators in the order of execution. ``advice``: the three that lose most, and what to do, worst first."""
 
     original: str
