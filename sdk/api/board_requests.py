@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from sdk.api.compress_request import Compress
-from sdk.api.file_requests import Convert, PackedOnTheWay
+from sdk.api.file_requests import CheckData, Convert, PackedOnTheWay
 from sdk.api.values import FIT, FITS, FOUND, LABELS, PREPROCESS, TASK, InputShape, PathLike, sizes
 from sdk.compress.defaults import CLUSTERS, EPOCHS, SPARSITY
 from sdk.deploy.target import Target
@@ -187,13 +187,7 @@ class Evaluate(Target):
     labels: PathLike | None = option(None, help=LABELS, parse=Path, metavar="FILE")
     task: str | None = option(None, help=TASK, metavar="TASK")
     fit: str | None = option(None, help=FIT, choices=FITS, rare=True)
-    truth: PathLike | None = option(
-        None,
-        help="what is right: COCO's JSON, a folder of YOLO's text files or of masks, a table or arrays of classes or "
-        "values (default: what lies beside the data)",
-        parse=Path,
-        metavar="FILE",
-    )
+    truth: PathLike | None = same(CheckData, "truth")
     original: PathLike | None = option(
         None,
         help="the model that this one was made from: both are held against each other on the same images",

@@ -187,6 +187,14 @@ class CheckData:
     )
     preprocess: str | None = option(None, help=f"{PREPROCESS} (default: {FOUND})", metavar="NAME")
     labels: PathLike | None = same(Pack, "labels")
+    task: str | None = same(Pack, "task")
+    truth: PathLike | None = option(
+        None,
+        help="what is right: COCO's JSON, a folder of YOLO's text files or of masks, a table or arrays of classes or "
+        "values (default: what lies beside the data)",
+        parse=Path,
+        metavar="FILE",
+    )
     split: str | None = option(None, help="where the data have both", choices=("train", "test"), rare=True)
     limit: int | None = option(None, help="at most so many samples, taken evenly", parse=positive)
     sheet: PathLike | None = option(

@@ -154,6 +154,8 @@ class CheckDataOptions(TypedDict, total=False):
     model: PathLike | None
     preprocess: str | None
     labels: PathLike | None
+    task: str | None
+    truth: PathLike | None
     split: str | None
     limit: int | None
     sheet: PathLike | None

@@ -117,7 +117,7 @@ def _of_coco(path: Path, files: Sequence[Path], wanted: Wanted) -> tuple[list[Pa
             found=", ".join(list(found.pictures)[:3]) or "no names",
         )
     assert wanted.task is not None
-    classes, how = classes_of_categories(found.categories, wanted.task, wanted.labels, wanted.scores)
+    classes, how = classes_of_categories(found, wanted.task, wanted.labels, wanted.scores)
 
     def of(index: int) -> TrueBoxes:
         name = used[index].name

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from device_agent.package import reader as package_format
-from device_agent.package.codec.contents import Unpacked
 from device_agent.package.codec.format import MAGIC
 from device_agent.record.preprocess import Preprocess
-from device_agent.record.usage import Usage
 from device_agent.tensors.agreement import OutputAgreement
 from sdk.api.board_requests import Evaluate
 from sdk.api.boards.counting import Counted, Counting, by_class
 from sdk.api.boards.deploying import deployed_on, package_of
 from sdk.api.file_requests import PackedOnTheWay
-from sdk.api.files.usage import read_labels, readable_part
+from sdk.api.files.usage import usage_of_package
 from sdk.api.values import PathLike
 from sdk.data.for_model import data_for
 from sdk.data.scoring.answers import ClassScorer
 from sdk.data.scoring.score import Score
 from sdk.graph.on_host.sources.convert import tflite_bytes
-from sdk.graph.own_task import clues_of, own_fit, told_task
-from sdk.graph.own_usage import own_words
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 from sdk.tools.shown import Shown
@@ -34,6 +30,10 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from sdk.api.keywords import EvaluateOptions
+
+
+#: Of fewer images a bootstrap knows too little of how they differ.
+_FEW = 20
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def evaluate(board: str, source: PathLike, request: Evaluate, progress: Progress
     packing = PackedOnTheWay(input_shape=request.input_shape)
     name, package = package_of(source, progress, packing=packing)
     decoded = package_format.unpack(package)
-    stated = stated_usage(decoded, request)
+    stated = usage_of_package(decoded, labels=request.labels, task=request.task, fit=request.fit)
     original = None if request.original is None else original_of(request.original)
     given = None if request.preprocess is None else Preprocess.parse(request.preprocess)
     progress("read the data", 0, 0)
@@ -144,23 +144,11 @@ def evaluate(board: str, source: PathLike, request: Evaluate, progress: Progress
             runtime_version=session.provisioned.runtime_version,
             preprocess=found.chosen.preprocess.name,
             preprocess_why=found.chosen.why,
-            notes=found.notes,
+            notes=(*found.notes, *_few(len(dataset), counted)),
             task="" if stated.task is None else stated.task.in_words(),
             by_truth=metric.by_truth,
             **_told(counted, metric.by_truth, names),
         )
-
-
-def stated_usage(decoded: Unpacked, request: Evaluate) -> Usage:
-    """How a package says it is used, with the labels, the task and the way of fitting that were asked for instead."""
-    stated = Usage.from_metadata(decoded.package.metadata)
-    if request.labels is not None:
-        stated = replace(stated, labels=read_labels(Path(request.labels)))
-    if request.task is not None:
-        graph = readable_part(decoded.tflite)
-        task = told_task(request.task, clues_of(graph, own_words(graph), len(stated.labels)))
-        stated = replace(stated, task=task, fit=stated.fit or own_fit(task))
-    return stated if request.fit is None else replace(stated, fit=request.fit)
 
 
 def original_of(source: PathLike) -> bytes:
@@ -168,6 +156,14 @@ def original_of(source: PathLike) -> bytes:
     path = Path(source)
     content = read_file(path, "a package or a model") if path.is_file() else b""
     return package_format.unpack(content).tflite if content.startswith(MAGIC) else tflite_bytes(path)
+
+
+def _few(samples: int, counted: Counted) -> tuple[str, ...]:
+    """A word on intervals that a bootstrap makes of very few images."""
+    drawn = any(score.right is None for scores in counted.scores.values() for score in scores)
+    if samples >= _FEW or not drawn:
+        return ()
+    return (f"{samples} images are few: the 95 % intervals of them are narrower than the truth",)
 
 
 def _told(counted: Counted, by_truth: bool, names: Mapping[int, str]) -> dict[str, Any]:

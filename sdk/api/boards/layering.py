@@ -15,8 +15,7 @@ from device_agent.package.codec.format import MAGIC
 from device_agent.record.preprocess import Preprocess
 from device_agent.record.usage import Usage
 from sdk.api.board_requests import Evaluate
-from sdk.api.boards.evaluating import stated_usage
-from sdk.api.files.usage import usage_of
+from sdk.api.files.usage import usage_of, usage_of_package
 from sdk.api.values import PathLike
 from sdk.data.for_model import DataFor, data_for
 from sdk.data.scoring.likeness import Likeness
@@ -134,7 +133,8 @@ def _opened(source: PathLike, request: Evaluate) -> _Model:
     content = read_file(path, "a package or a model") if path.is_file() else b""
     if content.startswith(MAGIC):
         decoded = package_format.unpack(content)
-        return _Model(decoded.tflite, read_graph(decoded.tflite), stated_usage(decoded, request))
+        usage = usage_of_package(decoded, labels=request.labels, task=request.task, fit=request.fit)
+        return _Model(decoded.tflite, read_graph(decoded.tflite), usage)
     tflite = tflite_bytes(path, input_shape=request.input_shape)
     graph = read_graph(tflite)
     return _Model(tflite, graph, usage_of(graph, labels=request.labels, task=request.task, fit=request.fit))

@@ -14,13 +14,14 @@ from device_agent.package.codec.format import MAGIC
 from device_agent.record.preprocess import Preprocess
 from device_agent.record.usage import Usage
 from sdk.api.file_requests import CheckData
-from sdk.api.files.usage import read_labels, usage_of
+from sdk.api.files.usage import read_labels, usage_of, usage_of_package
 from sdk.api.values import PathLike
 from sdk.data.choosing import AS_THEY_ARE
 from sdk.data.contact_sheet import contact_sheet
 from sdk.data.duplicates import duplicates_within, shared_samples
 from sdk.data.for_model import data_for
 from sdk.data.loading import has_splits, load_dataset, own_shape
+from sdk.data.scoring.truth import TrueBoxes
 from sdk.graph.dataset import Dataset
 from sdk.graph.on_host.sources.convert import convert
 from sdk.graph.writer import write_graph
@@ -63,6 +64,7 @@ class DataReport(Shown):
     candidates: tuple[dict[str, Any], ...]
     notes: tuple[str, ...]
     sheet: str
+    truth: str = ""  # what is right where that is no class: "boxes", "maps of classes", "values"
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -101,12 +103,17 @@ def check(data: PathLike, request: CheckData, progress: Progress = silent) -> Da
     else:
         tflite, stated = model_and_usage(Path(request.model), request)
         given = None if request.preprocess is None else Preprocess.parse(request.preprocess)
-        with data_for(tflite, stated, given=given) as opener:
+        with data_for(tflite, stated, given=given, truth=request.truth) as opener:
             found = opener.open(data, split=request.split, limit=request.limit)
         dataset, notes, labels = found.dataset, found.notes, stated.labels
         preprocess, why = found.chosen.preprocess.name, found.chosen.why
         tried = tuple(asdict(one) for one in found.chosen.tried)
-    notes = (*notes, *duplicates_within(dataset), *_between_splits(data, request, dataset))
+    notes = (
+        *notes,
+        *_of_truth(dataset),
+        *duplicates_within(dataset),
+        *_between_splits(data, request, dataset),
+    )
     classes = _classes(dataset, labels)
     if request.sheet is not None:
         names = {one.number: f"{one.number} {one.label}".strip() for one in classes}
@@ -122,6 +129,7 @@ def check(data: PathLike, request: CheckData, progress: Progress = silent) -> Da
         candidates=tried,
         notes=notes,
         sheet="" if request.sheet is None else str(request.sheet),
+        truth="" if dataset.truth is None else dataset.truth.kind,
     )
 
 
@@ -130,11 +138,9 @@ def model_and_usage(path: Path, request: CheckData) -> tuple[bytes, Usage]:
     content = read_file(path, "a package or a model") if path.is_file() else b""
     if content.startswith(MAGIC):
         decoded = package_format.unpack(content)
-        stated = Usage.from_metadata(decoded.package.metadata)
-        labels = stated.labels if request.labels is None else read_labels(Path(request.labels))
-        return decoded.tflite, Usage(stated.preprocess, stated.flip, labels, stated.task, stated.fit)
+        return decoded.tflite, usage_of_package(decoded, labels=request.labels, task=request.task)
     graph = convert(path)
-    return write_graph(graph), usage_of(graph, labels=request.labels)
+    return write_graph(graph), usage_of(graph, labels=request.labels, task=request.task)
 
 
 def _classes(dataset: Dataset, labels: tuple[str, ...]) -> tuple[ClassCount, ...]:
@@ -143,6 +149,18 @@ def _classes(dataset: Dataset, labels: tuple[str, ...]) -> tuple[ClassCount, ...
     counts = Counter(int(number) for number in dataset.labels)
     names = dict(enumerate(labels)) or dict(dataset.class_names)
     return tuple(ClassCount(number, names.get(number, ""), counts[number]) for number in sorted(counts))
+
+
+def _of_truth(dataset: Dataset) -> tuple[str, ...]:
+    """A sentence on what is on the pictures, all of which is read. Raises DataError for what does not fit."""
+    if dataset.truth is None:
+        return ()
+    found = [dataset.truth.of(int(index)) for index in dataset.indices]
+    boxes = [len(one.classes) for one in found if isinstance(one, TrueBoxes)]
+    if not boxes:
+        return ()
+    empty = f", {boxes.count(0)} of them without any" if 0 in boxes else ""
+    return (f"{sum(boxes)} boxes on {len(boxes)} pictures{empty}",)
 
 
 def _between_splits(data: PathLike, request: CheckData, dataset: Dataset) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from device_agent.package.codec.contents import Unpacked
 from device_agent.record.preprocess import Preprocess
 from device_agent.record.schema import parse_json
 from device_agent.record.task import DETECTIONS, Task
@@ -86,6 +87,24 @@ def _normalised_inside(graph: Graph) -> Preprocess | None:
     info = TensorInfo(entry.name, tuple(entry.shape), np.dtype(np.float32), 0.0, 0)
     known = known_preprocess(info, graph)
     return None if known is None else known.preprocess
+
+
+def usage_of_package(
+    decoded: Unpacked,
+    *,
+    labels: str | os.PathLike[str] | None = None,
+    task: str | None = None,
+    fit: str | None = None,
+) -> Usage:
+    """What a package says, replaced by what is given here, as for :func:`usage_of`. Raises DataError."""
+    stated = Usage.from_metadata(decoded.package.metadata)
+    if labels is not None:
+        stated = replace(stated, labels=read_labels(Path(labels)))
+    if task is not None:
+        graph = readable_part(decoded.tflite)
+        found = told_task(task, clues_of(graph, own_words(graph), len(stated.labels)))
+        stated = replace(stated, task=found, fit=stated.fit or own_fit(found))
+    return stated if fit is None else replace(stated, fit=fit)
 
 
 def _stated(graph: Graph) -> Usage:

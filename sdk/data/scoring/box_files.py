@@ -35,9 +35,12 @@ class CocoPicture:
 
 @dataclass(frozen=True, eq=False)
 class CocoFile:
-    """``categories``: the name of each id that something has. ``pictures``: by the end of their paths."""
+    """``categories``: the name of each id that something has; ``declared``: of each in the file's list. ``pictures``:
+    by the end of their paths.
+    """
 
     categories: Mapping[int, str]
+    declared: Mapping[int, str]
     pictures: Mapping[str, CocoPicture]
 
 
@@ -89,7 +92,7 @@ def parse_coco(text: str, name: str) -> CocoFile:
             expected="images with id, file_name, height, width; annotations with image_id, category_id, bbox",
             found=f"{type(error).__name__}: {error}"[:100],
         ) from error
-    return CocoFile({number: names.get(number, str(number)) for number in sorted(used)}, pictures)
+    return CocoFile({number: names.get(number, str(number)) for number in sorted(used)}, names, pictures)
 
 
 def _picture(one: Mapping[str, Any], rows: Sequence[tuple[Any, ...]]) -> CocoPicture:
@@ -103,39 +106,44 @@ def _picture(one: Mapping[str, Any], rows: Sequence[tuple[Any, ...]]) -> CocoPic
 
 
 def classes_of_categories(
-    categories: Mapping[int, str], task: Task, labels: Sequence[str], count: int | None
+    coco: CocoFile, task: Task, labels: Sequence[str], count: int | None
 ) -> tuple[dict[int, int], str]:
     """The class of the model for each category id, and how it was told.
 
-    By name where the model has ``labels``; else by number: in order, or one less than the id where a list of 90 is
-    numbered with COCO's gaps. ``count``: of classes, None where it is not known. Raises DataError where neither fits.
+    By name where the model has ``labels``; else by number: in the order of the file's list where that has as many, or
+    one less than the id where classes are numbered with COCO's gaps. ``count``: of classes, None where it is not known.
+    Raises DataError where neither fits.
     """
+    categories = coco.categories
     ids = sorted(categories)
+    listed = sorted(coco.declared)
+    if 0 in listed and 0 not in ids and len(listed) != count:
+        listed.remove(0)  # what stands above all others, and nothing has
     if labels:
         match = match_classes(
             [categories[i] for i in ids], labels=labels, scores=len(labels), what="categories"
         )
         return dict(zip(ids, match.numbers, strict=True)), match.how
-    if task.form == "post-process" and (
-        count is None or count >= _WITH_GAPS or ids == list(range(1, len(ids) + 1))
-    ):
+    gaps = count is None or count >= _WITH_GAPS
+    if task.form == "post-process" and (gaps or listed == list(range(1, len(listed) + 1))):
         numbers = {i: i - 1 for i in ids}
         told = "categories are the model's classes by their ids less 1"
-    elif count in (None, len(ids)) and ids == list(range(ids[0], ids[0] + len(ids))) and ids[0] in (0, 1):
-        numbers = {i: i - ids[0] for i in ids}
-        told = "categories are the model's classes in the order of their ids"
-    elif count == len(ids):
-        numbers = {i: k for k, i in enumerate(ids)}
+    elif len(listed) == count or (count is None and listed in _from_0_and_1(len(listed))):
+        numbers = {i: listed.index(i) for i in ids}
         told = "categories are the model's classes in the order of their ids"
     else:
         raise DataError(
             "it is not known which category is which class of the model",
             expected="the labels of the model, with --labels FILE",
-            found=f"{len(ids)} categories ({', '.join(list(categories.values())[:4])}, ...) and "
+            found=f"{len(listed)} categories ({', '.join(list(categories.values())[:4])}, ...) and "
             f"{'an unknown number of' if count is None else count} classes",
         )
     check_numbers(list(numbers.values()), count, "categories")
     return numbers, told
+
+
+def _from_0_and_1(count: int) -> list[list[int]]:
+    return [list(range(count)), list(range(1, count + 1))]
 
 
 def of_coco(found: CocoPicture, classes: Mapping[int, int], height: int, width: int, name: str) -> TrueBoxes:

@@ -18,6 +18,9 @@ from sdk.data.scoring.truth import BOXES, MAPS, VALUES
 from sdk.errors import DataError
 from sdk.graph.dataset import Dataset
 
+#: Operators that end a network without a layer that tells classes, and those that only write a value otherwise.
+_FEATURES = ("L2_NORMALIZATION", "AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN")
+_SAME_VALUES = ("RESHAPE", "SQUEEZE", "DEQUANTIZE", "QUANTIZE")
 _EMBEDDING_BY_NAME = re.compile(r"embed|descriptor|feature_?vec", re.IGNORECASE)
 
 
@@ -119,5 +122,7 @@ def _is_embedding(facts: ModelFacts) -> bool:
         return True
     if graph is None or len(graph.outputs) != 1:
         return False
-    maker = graph.producers().get(graph.outputs[0])
-    return maker is not None and graph.operators[maker].kind == "L2_NORMALIZATION"
+    makers, tensor = graph.producers(), graph.outputs[0]
+    while tensor in makers and graph.operators[makers[tensor]].kind in _SAME_VALUES:
+        tensor = graph.operators[makers[tensor]].inputs[0]
+    return tensor in makers and graph.operators[makers[tensor]].kind in _FEATURES

@@ -32,7 +32,7 @@ def data_report(result: Any) -> RenderableType:
             rest = result.classes[MAX_CLASSES:]
             parts.append(Text(f"and {len(rest)} more classes of {sum(one.samples for one in rest)} samples"))
     else:
-        parts.append(Text("no labels"))
+        parts.append(Text(f"{result.truth} of each" if result.truth else "no labels"))
     if result.candidates:
         tried = table("Preprocessing", "candidate", "right", "certain")
         for one in result.candidates:

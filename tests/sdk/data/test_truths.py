@@ -146,6 +146,15 @@ def test_categories_without_labels_go_by_number_or_are_asked_for(tmp_path: Path)
     assert "--labels" in _refusal(_DETECTOR, unlabelled, tmp_path)
 
 
+def test_the_list_of_coco_numbers_a_model_of_as_many_classes(tmp_path: Path) -> None:
+    _pictures(tmp_path)
+    _coco(tmp_path, categories=[{"id": 3, "name": "x"}, {"id": 7, "name": "y"}])
+    of_two = Usage(PREPROCESS["tf"], task=Task(DETECTIONS, "final rows", (0,), classes=2), fit="stretch")
+    found, score = _opened(_DETECTOR, of_two, tmp_path)
+    assert score.value == pytest.approx(0.5)
+    assert any("in the order of their ids" in note for note in found.notes)
+
+
 def test_both_kinds_of_boxes_are_no_answer(tmp_path: Path) -> None:
     _yolo(_pictures(tmp_path), tmp_path)
     _coco(tmp_path)
