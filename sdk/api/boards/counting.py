@@ -19,7 +19,7 @@ from sdk.data.scoring.score import Change, Score, change
 from sdk.deploy.session import Session
 from sdk.errors import ModelError, RemoteError
 from sdk.graph.dataset import Dataset
-from sdk.graph.on_host.evaluate import every_output, flips_of
+from sdk.graph.on_host.evaluate import as_it_enters, every_output, flips_of
 from sdk.graph.on_host.host_model import HostModel
 from sdk.tools.progress import Progress
 
@@ -52,12 +52,14 @@ class Counting:
         places = ("host", "board") if original is None else ("original", "host", "board")
         self._scorers = {place: metric.begin() for place in places}
         self._alike: list[Likeness] = []
+        self._input_shape: tuple[int, ...] = ()
         self._same, self._seconds = 0, 0.0
 
     def count(self, dataset: Dataset, progress: Progress) -> Counted:
         """All samples. Raises ModelError where the original has other outputs."""
         truths = self._metric.truths(dataset) if self._metric.by_truth else None
         with HostModel(self._tflite) as host:
+            self._input_shape = host.inputs[0].shape
             self._alike = [Likeness(info.name, classes=_counts(info)) for info in host.outputs]
             size = self._batch(dataset, host.outputs)
             original = HostModel(self._original) if self._original is not None else None
@@ -106,8 +108,9 @@ class Counting:
             run = agent.run(self._name, images, kernel=kernel)
             self._seconds += run.seconds
             return (run.outputs.reshape(len(images), *_sample(infos[0])),)
-        flipped = np.flip(images, tuple(axis + 1 for axis in flips_of(self._tflite)))
-        stored, said = agent.run_cases(self._name, [np.ascontiguousarray(flipped)[:, None]], kernel=kernel)
+        flips = flips_of(self._tflite)
+        cases = np.stack([as_it_enters(image, self._input_shape, flips) for image in images])
+        stored, said = agent.run_cases(self._name, [cases], kernel=kernel)
         self._seconds += said.seconds
         if len(stored) != len(infos):
             raise RemoteError(

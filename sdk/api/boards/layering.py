@@ -15,6 +15,7 @@ from device_agent.package.codec.format import MAGIC
 from device_agent.record.preprocess import Preprocess
 from device_agent.record.usage import Usage
 from sdk.api.board_requests import Evaluate
+from sdk.api.files.layout import with_channels_last
 from sdk.api.files.usage import usage_of, usage_of_package
 from sdk.api.values import PathLike
 from sdk.data.for_model import DataFor, data_for
@@ -33,7 +34,7 @@ from sdk.explain.layers import (
     with_outputs,
 )
 from sdk.graph.dataset import Dataset
-from sdk.graph.on_host.evaluate import flips_of
+from sdk.graph.on_host.evaluate import as_it_enters, flips_of
 from sdk.graph.on_host.host_model import HostModel
 from sdk.graph.on_host.sources.convert import tflite_bytes
 from sdk.graph.reader import read_graph
@@ -135,9 +136,11 @@ def _opened(source: PathLike, request: Evaluate) -> _Model:
         decoded = package_format.unpack(content)
         usage = usage_of_package(decoded, labels=request.labels, task=request.task, fit=request.fit)
         return _Model(decoded.tflite, read_graph(decoded.tflite), usage)
-    tflite = tflite_bytes(path, input_shape=request.input_shape)
-    graph = read_graph(tflite)
-    return _Model(tflite, graph, usage_of(graph, labels=request.labels, task=request.task, fit=request.fit))
+    # As it is before it is compressed.
+    graph, _ = with_channels_last(read_graph(tflite_bytes(path, input_shape=request.input_shape)))
+    return _Model(
+        write_graph(graph), graph, usage_of(graph, labels=request.labels, task=request.task, fit=request.fit)
+    )
 
 
 def _data(first: _Model, second: _Model, request: Evaluate) -> DataFor:
@@ -227,7 +230,7 @@ class _Values:
 
     def __init__(self, model: _Model, tensors: Sequence[int]) -> None:
         self._tflite = write_graph(with_outputs(model.graph, tensors))
-        self._flips = tuple(axis + 1 for axis in flips_of(model.tflite))
+        self._flips = flips_of(model.tflite)
         self._session: Session | None = None
         self._host: HostModel | None = None
 
@@ -256,15 +259,16 @@ class _Values:
     def values(self, image: np.ndarray) -> list[np.ndarray]:
         """Every value of one image (1, height, width, channels), in its own shape, as real numbers."""
         assert self._host is not None
-        found = self._host.run_real(np.flip(image, self._flips))
+        found = self._host.run_real(as_it_enters(image[0], self._host.inputs[0].shape, self._flips))
         return [found[info.name] for info in self._host.outputs]
 
     def values_there(self, image: np.ndarray) -> list[np.ndarray]:
         """The same on the board."""
         assert self._session is not None
         assert self._host is not None
-        turned = np.ascontiguousarray(np.flip(image, self._flips))
-        stored, _ = self._session.agent.run_cases(_NAME, [turned[None]], kernel=self._session.kernel)
+        entered = as_it_enters(image[0], self._host.inputs[0].shape, self._flips)
+        case = np.ascontiguousarray(entered)[None]
+        stored, _ = self._session.agent.run_cases(_NAME, [case], kernel=self._session.kernel)
         return [info.to_real(one[0]) for info, one in zip(self._host.outputs, stored, strict=True)]
 
 

@@ -44,7 +44,7 @@ def every_output(
     do not fit.
     """
     whole = model.inputs[0].shape
-    shape, turned = picture_shape(whole), channels_come_first(whole)
+    shape = picture_shape(whole)
     if images.shape[1:] != shape:
         raise ModelError(
             "the images do not fit the model",
@@ -53,8 +53,7 @@ def every_output(
         )
     found: list[list[np.ndarray]] = [[] for _ in model.outputs]
     for done, image in enumerate(images):
-        one = np.flip(image, flips)
-        answer = model.run_real((one.transpose(2, 0, 1) if turned else one)[None])
+        answer = model.run_real(as_it_enters(image, whole, flips))
         for kept, info in zip(found, model.outputs, strict=True):
             values = answer[info.name]
             kept.append(values[0] if values.ndim and len(values) == 1 else values)
@@ -64,6 +63,13 @@ def every_output(
         np.stack(kept) if kept else np.empty((0, *info.shape[1:]), np.float32)
         for kept, info in zip(found, model.outputs, strict=True)
     )
+
+
+def as_it_enters(image: np.ndarray, shape: tuple[int, ...], flips: tuple[int, ...]) -> np.ndarray:
+    """One image (height, width, channels) as an input of ``shape`` takes it, (1, ...): turned round along ``flips``,
+    with its channels in front where the input has them there."""
+    one = np.flip(image, flips)
+    return (one.transpose(2, 0, 1) if channels_come_first(shape) else one)[None]
 
 
 def flips_of(tflite: bytes) -> tuple[int, ...]:
