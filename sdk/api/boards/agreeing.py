@@ -27,7 +27,7 @@ class Agreement(Shown):
     board: str
     cases: int
     outputs: tuple[OutputAgreement, ...]
-    board_seconds: float  # on the board, inferences alone
+    board_seconds: float | None  # on the board, inferences alone; None where it is emulated
     runtime: str
     runtime_version: str
     emulated: bool
@@ -76,7 +76,7 @@ def agree(
             board=session.board.name,
             cases=len(golden.inputs[0]),
             outputs=max(answers, key=lambda answer: min(one.decibel for one in answer)),
-            board_seconds=said.seconds,
+            board_seconds=None if session.board.emulated else said.seconds,
             runtime=session.provisioned.runtime,
             runtime_version=session.provisioned.runtime_version,
             emulated=session.board.emulated,

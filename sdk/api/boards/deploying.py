@@ -92,16 +92,16 @@ def deploy_model(
             runtime=session.provisioned.runtime,
             runtime_version=session.provisioned.runtime_version,
             decode_kernels=session.provisioned.decode_kernels,
-            prepared=_as_known(deployed.prepared, session),
+            prepared=without_emulated_times(deployed.prepared, session.board.emulated),
             title=title,
             notes=note_of(failures, session),
             usage_notes=lost,
         )
 
 
-def _as_known(prepared: Prepared | None, session: Session) -> Prepared | None:
+def without_emulated_times(prepared: Prepared | None, emulated: bool) -> Prepared | None:
     """What the board did for a release; an emulator's times mean nothing, and are left out."""
-    if prepared is None or not session.board.emulated:
+    if prepared is None or not emulated:
         return prepared
     return replace(prepared, start_seconds=None, cold_start_seconds=None)
 

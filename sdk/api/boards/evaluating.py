@@ -68,7 +68,7 @@ class Evaluation(Shown):
     board_top1: int | None
     board_top5: int | None
     agree: int | None  # samples for which host and board name the same class; None for other tasks
-    board_seconds: float  # on the board, inferences alone
+    board_seconds: float | None  # on the board, inferences alone; None where it is emulated
     runtime: str
     runtime_version: str
     preprocess: str  # that pixels went through, and how it was found
@@ -147,6 +147,7 @@ def evaluate(board: str, source: PathLike, request: Evaluate, progress: Progress
             notes=(*found.notes, *_few(len(dataset), counted)),
             task="" if stated.task is None else stated.task.in_words(),
             by_truth=metric.by_truth,
+            board_seconds=None if session.board.emulated else counted.seconds,
             **_told(counted, metric.by_truth, names),
         )
 
@@ -182,7 +183,6 @@ def _told(counted: Counted, by_truth: bool, names: Mapping[int, str]) -> dict[st
     return {
         **fields,
         "agree": counted.agree,
-        "board_seconds": counted.seconds,
         "counted": board.kind,
         "reached": tuple(
             reached(place, score) for place, scores in counted.scores.items() for score in scores

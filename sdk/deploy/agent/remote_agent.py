@@ -206,7 +206,11 @@ class RemoteAgent:
             ["install", *options],
             stdin=json.dumps(header).encode() + b"\n" + b"".join(payload),
             timeout_seconds=INSTALL_SECONDS,
-            sent=lambda count: report("push the model", min(count, total), total),
+            sent=lambda count: (
+                report("push the model", count, total)
+                if count < total
+                else report("decode, try and check on the board", 0, 0)
+            ),
         )
         return self._deployed(answer, name, prepared.package_sha256, prepared.package_bytes, total)
 

@@ -10,7 +10,7 @@ from sdk.report.units import percent_text, seconds_text
 
 _TEMPLATE = """<h1>{{ title }}</h1>
 <p class="dim">{{ r.samples }} samples of {{ r.data }}{% if r.task %}, {{ r.task }}{% endif %};
-{{ r.runtime }} {{ r.runtime_version }}, {{ seconds }} an inference on the board.</p>
+{{ r.runtime }} {{ r.runtime_version }}{{ seconds }}.</p>
 {% for one in changes %}<p>{{ one }}</p>
 {% endfor %}
 {{ table(["where", "metric", "reached", "95 %"], reached, "What was reached") }}
@@ -50,7 +50,9 @@ def render(result: Any) -> str:
         _TEMPLATE,
         title=f"{result.name} on {result.board}",
         r=result,
-        seconds=seconds_text(result.board_seconds / result.samples),
+        seconds=""
+        if result.board_seconds is None
+        else f", {seconds_text(result.board_seconds / result.samples)} per inference on the board",
         changes=[change_text(one) for one in result.changes],
         reached=[
             {

@@ -41,11 +41,15 @@ def evaluation(result: Any) -> RenderableType:
     if result.reached:
         rows.append(_reached(result))
     rows += [Text(change_text(one)) for one in result.changes]
-    seconds = f"{seconds_text(result.board_seconds / result.samples)} an inference on the board"
-    if result.agree is None:
-        rows.append(Text(seconds))
-    else:
-        rows.append(Text(f"same answer on host and board: {result.agree} of {result.samples}; {seconds}"))
+    told_of_board = []
+    if result.agree is not None:
+        told_of_board.append(f"same answer on host and board: {result.agree} of {result.samples}")
+    if result.board_seconds is not None:
+        told_of_board.append(
+            f"{seconds_text(result.board_seconds / result.samples)} per inference on the board"
+        )
+    if told_of_board:
+        rows.append(Text("; ".join(told_of_board)))
     if not result.by_truth or result.counted != "classes":
         rows += [Text("\nthe board's outputs against the host's:"), _outputs(result.outputs)]
     if result.mistaken:
