@@ -242,9 +242,7 @@ def advise(
     total = sum(one.added for one in layers)
     told = []
     for one in sorted(first[:WORST], key=lambda one: -one.added):
-        share = (
-            f"{one.kind} {one.name} ({_text(one.shape)}): {100 * one.added / total:.0f} % of what is added"
-        )
+        share = f"{one.kind} {_short(one.name)} ({_text(one.shape)}): {100 * one.added / total:.0f} % of what is added"
         told.append(
             f"{share}, {one.decibel:.1f} dB; {_what_to_do(original, compressed, partner[one.number])}"
         )
@@ -283,7 +281,7 @@ def advise_board(layers: Sequence[LayerNoise]) -> tuple[str, ...]:
     """The three operators in which board and host part most, the worst first; none where they agree."""
     worst = sorted((one for one in layers if one.board_added > _NOTHING), key=lambda one: -one.board_added)
     return tuple(
-        f"{one.kind} {one.name} ({_text(one.shape)}): {one.board_decibel:.1f} dB between host and board; "
+        f"{one.kind} {_short(one.name)} ({_text(one.shape)}): {one.board_decibel:.1f} dB between host and board; "
         "its kernel there computes it otherwise: try another runtime with --runtime"
         for one in worst[:WORST]
     )
@@ -311,6 +309,11 @@ def with_outputs(graph: Graph, tensors: Sequence[int]) -> Graph:
         outputs=tuple(tensors),
         signatures=(),
     )
+
+
+def _short(name: str) -> str:
+    """The first of the names that a converter joins where it makes one operator of several."""
+    return name.split(";")[0]
 
 
 def _called(graph: Graph, number: int) -> str:
