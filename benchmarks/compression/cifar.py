@@ -3,7 +3,7 @@
     python -m benchmarks.compression cifar_mobilenet_v1 --data cifar10.npz [--sparsity 0.85] [--clusters 16] \
         [--price 0] [--block 1] [--for rpi4] [--float-epochs 24] [--epochs 24] [--work FOLDER]
 
-Prints accuracy, bytes and, with ``--for``, the instructions an inference on an emulated Cortex-A72 before and after,
+Prints accuracy, bytes and, with ``--for``, the instructions per inference on an emulated Cortex-A72 before and after,
 both in the form that is fastest on that board. The networks are the zoo's, at 32x32. Where their strides are
 ImageNet's, the last layers see one position, and accuracy is far from what networks made for CIFAR reach;
 ``cifar_mobilenet_v1_16`` has a stride less. What is measured is what compression changes. Both trainings see the

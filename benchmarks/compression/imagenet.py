@@ -2,7 +2,7 @@
 
     python -m benchmarks.compression mobilenet_v1 MODEL.tflite --calibrate FOLDER --check FOLDER [--target-size BYTES]
 
-Both folders hold one subfolder a class, named by the class number. Calibration uses no labels. The package is
+Both folders hold one subfolder per class, named by the class number. Calibration uses no labels. The package is
 unpacked again and its model run by the TFLite interpreter on every image of the check folder, which
 calibration has not seen.
 """

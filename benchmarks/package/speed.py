@@ -207,7 +207,7 @@ def measure(variant: Variant, rounds: int, names: list[str]) -> dict[str, Any]:
 
 
 def emulated_instructions(packed: bytes, cpu: str) -> dict[str, Any]:
-    """Layout -> bits and instructions a weight on an emulated core, of all layers and of the large ones."""
+    """Layout -> bits and instructions per weight on an emulated core, of all layers and of the large ones."""
     counted = count_decoding(packed, cpu=cpu)
     described = [section for section in package.read(packed).sections if section.layout != "lz"]
     found: dict[str, Any] = {"whole model": counted.instructions_per_weight}

@@ -12,7 +12,7 @@ is held against LiteRT's. Beside the stock conversion stands what ``sdk compress
 and with 90 % (50 % for ShuffleNet) of the 1x1 weights pruned in pairs.
 
 ``--host`` times all of them interleaved, A B C A B C, in one process, and shows medians. ``--board`` counts
-instructions an inference under QEMU, with the peers' own aarch64 wheels, which pip downloads into the cache the first
+instructions per inference under QEMU, with the peers' own aarch64 wheels, which pip downloads into the cache the first
 time. Without either, both.
 """
 

@@ -33,7 +33,7 @@ SUITE = Suite(
 
 
 def rows(runtime: str, threads: list[int]) -> list[dict[str, Any]]:
-    """One row a model and number of threads; the first model is the baseline of the others."""
+    """One row per model and number of threads; the first model is the baseline of the others."""
     run = run_suite("local", SUITE, threads=threads, samples=300, seconds=5.0, profile=True, runtime=runtime)
     (report,) = (report for _, report in run.runs)
     profiles = {model.name: (model, profile) for model in report.models if (profile := model.profile)}

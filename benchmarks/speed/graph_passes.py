@@ -1,4 +1,4 @@
-"""What the graph passes save: instructions an inference on an ARM core, and time on the host.
+"""What the graph passes save: instructions per inference on an ARM core, and time on the host.
 
     python -m benchmarks.speed.graph_passes [--cpu cortex-a72] [--runtime ai-edge-litert] [-o FILE]
     python -m benchmarks.speed.graph_passes --host [-o FILE]
@@ -159,7 +159,7 @@ def count(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     board = BOARDS[arguments.cpu]
     rows = []
     print(
-        "M instructions an inference; times fewer than as converted; largest relative difference of an output"
+        "M instructions per inference; times fewer than as converted; largest relative difference of an output"
     )
     for name, make, shares in NETWORKS:
         if arguments.only and arguments.only not in name:

@@ -186,7 +186,7 @@ def _fully_connected(at: Context, inputs: list[Value]) -> list[Value]:
     value, weight, bias = inputs[0], inputs[1], inputs[2] if len(inputs) > 2 else None
     shape = at.output_shape()
     if shape[0] != 1:
-        raise at.refused("one output row a sample", f"shape {shape}")
+        raise at.refused("one output row per sample", f"shape {shape}")
     rows = tf.reshape(value, (-1, at.input_shape(1)[1]))
     out = tf.matmul(rows, weight, transpose_b=True)
     out = out if bias is None else out + bias

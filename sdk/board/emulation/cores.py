@@ -3,7 +3,7 @@
 ``qemu-aarch64 -cpu cortex-a72`` decides which instructions work. What the core *is* a program learns from
 ``/proc/cpuinfo``, which QEMU's user mode (before 8.1) passes through from the host. XNNPACK picks its kernels by that
 (pytorch/cpuinfo decodes implementer and part into a microarchitecture), so the file below has to agree with the core:
-on MobileNet V1 the same runtime executes 210 M instructions an inference where it knows a Cortex-A72, and 193 M
+on MobileNet V1 the same runtime executes 210 M instructions per inference where it knows a Cortex-A72, and 193 M
 where it finds no part number and takes the kernels meant for any core.
 """
 

@@ -189,7 +189,7 @@ def _role(graph: Graph, operator: Operator) -> tuple[str, tuple[int, ...]]:
         if graph.tensors[operator.inputs[1]].data is not None:
             return "reads a constant that does not come first", ()
         if constant.data is not None and constant.elements != max(constant.shape):
-            return "reads a constant that is more than a number a channel", ()
+            return "reads a constant that is more than a number per channel", ()
         return _INSIDE, tuple(t for t in operator.inputs if graph.tensors[t].data is None)
     if operator.kind in _UNARY and len(graph.tensors[operator.inputs[0]].shape) == 4:
         return _INSIDE, operator.inputs[:1]

@@ -117,7 +117,7 @@ class Settings:
     if_worth: bool = False  # training only where it is expected to do better than calibration
     checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
     seconds_left: Callable[[], float] | None = None  # of the time budget; a search stops before it is overrun
-    study: Any = None  # an Optuna study: recipes with other sparsities and bits a layer are searched
+    study: Any = None  # an Optuna study: recipes with other sparsities and bits per layer are searched
     trials: int | None = None  # of the study, by this process; None: until the time is over
     metric: Metric | None = None  # of the model's task; None: top-1 of the first output
     # The package that a graph and its recipe end up in, with all that stands in it; None: the graph alone is packed.

@@ -134,7 +134,7 @@ def price_toward(tried: list[Point], target: int, weights: int, least: float | N
                 share = 0.5  # the line is so bent that it leads to one side again and again
             price = near.recipe.price * float(np.exp(span * np.clip(share, 0.1, 0.9)))
             return price if span > NO_PRICE_BETWEEN else None
-    # Half a bit a weight for every doubling of the price. Where steps of that fall short one after another, as in
+    # Half a bit per weight for every doubling of the price. Where steps of that fall short one after another, as in
     # networks so small that their codes hardly shrink, each is longer.
     sides = [point.package_bytes > target for point in tried]
     alike = next((n for n, side in enumerate(reversed(sides)) if side != sides[-1]), len(sides))

@@ -40,7 +40,7 @@ _GUESTS = Path(emulation.__file__).parent
 
 @dataclass(frozen=True)
 class InferenceCount:
-    """Instructions an inference; ``samples`` are the counted inferences in order, of one thread."""
+    """Instructions per inference; ``samples`` are the counted inferences in order, of one thread."""
 
     instructions: int
     samples: tuple[int, ...]
