@@ -109,7 +109,7 @@ def test_what_stands_in_the_way_is_named() -> None:
     assert "a constant that does not come first" in obstacle(net, net.add(x, net.random(1, 1, 1, 12)))
     net, x = entry()
     whole = net.append("ADD", (net.random(*net.shape(x)), x), net.shape(x), "AddOptions")
-    assert "a constant that is more than a number a channel" in obstacle(net, whole)
+    assert "a constant that is more than a number per channel" in obstacle(net, whole)
     net, x = entry()
     assert "the path goes on behind" in obstacle(net, net.multiply(x, net.mean(x, keep=True)))
 
