@@ -29,7 +29,9 @@ BANNED = {
 
 def found(pattern: str) -> Iterator[str]:
     for page in PAGES:
-        text = re.sub(r"^```.*?^```", lambda m: "\n" * m[0].count("\n"), page.read_text("utf-8"), flags=re.S | re.M)
+        text = re.sub(
+            r"^```.*?^```", lambda m: "\n" * m[0].count("\n"), page.read_text("utf-8"), flags=re.S | re.M
+        )
         for number, line in enumerate(text.splitlines(), 1):
             if match := re.search(pattern, line, re.I):
                 yield f"{page.relative_to(ROOT)}:{number}: {match[0]}"
