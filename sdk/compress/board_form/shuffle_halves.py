@@ -52,6 +52,7 @@ def _parted(graph: Graph, shuffle: Shuffle) -> Graph | None:
         return None
     editor = Editor(graph)
     saved = False
+    made: dict[int, list[Operator]] = {}  # a SPLIT is the reader of several pieces
     for index in shuffle.operators:
         editor.replace(index, [])
     for piece in pieces:
@@ -80,7 +81,9 @@ def _parted(graph: Graph, shuffle: Shuffle) -> Graph | None:
             operators += _interleaved(editor, gathered, len(runs), piece.output)
         else:
             editor.redirect(piece.output, gathered)
-        editor.replace(piece.operator, operators)
+        made.setdefault(piece.operator, []).extend(operators)
+    for index, operators in made.items():
+        editor.replace(index, operators)
     return editor.graph() if saved else None
 
 
@@ -105,8 +108,7 @@ def _pieces(graph: Graph, shuffle: Shuffle) -> list[_Piece] | None:
             return None
         size = graph.tensors[operator.outputs[0]].shape[_CHANNELS]
         found.append(_Piece(index, operator.outputs[0], order[start : start + size]))
-    several = len({piece.operator for piece in found}) == len(found)
-    return found if found and several else None
+    return found or None
 
 
 def _start_of(graph: Graph, operator: Operator) -> int | None:

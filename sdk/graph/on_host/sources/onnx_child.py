@@ -22,11 +22,12 @@ def main(model: str, output: str, said: str) -> int:
     import onnx
 
     try:
-        graph = onnx.load(model).graph
+        loaded = onnx.load(model)
     except Exception as error:
         return tell(
             f"it is no sound ONNX model: {str(error).strip().splitlines()[0][:200]}", "Fetch it again."
         )
+    graph = loaded.graph
     lacking = sorted(
         {n.op_type for n in graph.node if importlib.util.find_spec(f"onnx2tf.ops.{n.op_type}") is None}
     )
@@ -47,8 +48,9 @@ def main(model: str, output: str, said: str) -> int:
                 f"the input {one.name} is {open_one}", f"Name it: --input-shape {one.name}=1x3x224x224."
             )
         shapes[one.name] = shape
+    model = with_shapes(model, loaded, inputs, shapes)
     try:
-        made = run_onnx2tf(model, shapes)
+        made = run_onnx2tf(model)
     except (Exception, SystemExit):
         culprit = failed_node(graph)
         if culprit is None:
@@ -77,7 +79,27 @@ def whole_shape(declared: list[int | None], given: list[int] | None) -> list[int
 _ERRORS: list[str] = []
 
 
-def run_onnx2tf(model: str, shapes: dict[str, Any]) -> Path:
+def with_shapes(model: str, loaded: Any, inputs: list[Any], shapes: dict[str, Any]) -> str:
+    """The path of the model, or of a copy here whose inputs have these shapes where they were open."""
+    import onnx
+
+    changed = False
+    for one in inputs:
+        for dimension, size in zip(one.type.tensor_type.shape.dim, shapes[one.name], strict=True):
+            if dimension.dim_value != size:
+                dimension.dim_value, changed = size, True
+    if not changed:
+        return model
+    for one in loaded.graph.output:
+        for dimension in one.type.tensor_type.shape.dim:
+            if not dimension.dim_value:
+                dimension.Clear()
+    del loaded.graph.value_info[:]
+    onnx.save(onnx.shape_inference.infer_shapes(loaded), "static.onnx")
+    return "static.onnx"
+
+
+def run_onnx2tf(model: str) -> Path:
     """Converts into a folder here; the float32 file."""
     import numpy as np
     import onnx2tf
@@ -100,9 +122,6 @@ def run_onnx2tf(model: str, shapes: dict[str, Any]) -> Path:
         output_folder_path="made",
         non_verbose=True,
         copy_onnx_input_output_names_to_tflite=True,
-        overwrite_input_shape=[
-            f"{name}:{','.join(map(str, shape))}" for name, shape in shapes.items() if shape
-        ],
     )
     return next(Path("made").glob("*_float32.tflite"))
 
