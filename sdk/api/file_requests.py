@@ -207,12 +207,19 @@ class CheckData:
 
 @dataclass(frozen=True, kw_only=True)
 class CompareRuns:
-    """When a model counts as slower."""
+    """When a model counts as slower, and as larger."""
 
     limit: float = option(
         0.05,
         help="slower counts beyond this, the whole 95 %% interval considered (default: 5%%)",
         flag="--fail-if-slower",
+        parse=share,
+        metavar="X%",
+    )
+    size_limit: float | None = option(
+        None,
+        help="a package that is larger by more than this fails too, such as 2%% (default: sizes do not count)",
+        flag="--fail-if-larger",
         parse=share,
         metavar="X%",
     )

@@ -165,6 +165,7 @@ class CompareRunsOptions(TypedDict, total=False):
     """Of :class:`sdk.api.file_requests.CompareRuns`."""
 
     limit: float
+    size_limit: float | None
 
 
 class CompressOptions(TypedDict, total=False):

@@ -99,8 +99,8 @@ def _register_reading(commands: Any) -> None:
         commands,
         "compare",
         _compare,
-        "hold a new run against an old one; exit status 1: a model became slower, 0: none did, 4: can't tell",
-        "sdk compare old.json new.json --fail-if-slower 5%",
+        "hold a new run against an old one; exit status 1: a model became slower or larger, 0: none did, 4: can't tell",
+        "sdk compare old.json new.json --fail-if-slower 5% --fail-if-larger 2%",
     )
     sub.add_argument("old", type=Path, metavar="OLD.json", help="what `sdk bench -o` wrote")
     sub.add_argument("new", type=Path, metavar="NEW.json", help="the same, later")
@@ -292,7 +292,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
     result = compare_runs(arguments.old, arguments.new, **keywords(CompareRuns, arguments))
     show(arguments, result)
-    return EXIT_OF_ANSWER[result.answer]
+    return EXIT_OF_ANSWER["slower"] if result.fails else EXIT_OF_ANSWER[result.answer]
 
 
 def _eval(arguments: argparse.Namespace) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,20 @@ MAX_RUN_BYTES = 128 << 20
 
 
 @dataclass(frozen=True)
+class Larger:
+    """A package that became larger."""
+
+    model: str
+    old_bytes: int
+    new_bytes: int
+
+    @property
+    def share(self) -> float:
+        """By how much, as a share of the old size."""
+        return self.new_bytes / self.old_bytes - 1.0
+
+
+@dataclass(frozen=True)
 class Against(Shown):
     """A new run against an old one, model by model, each with the verdict on it. ``slower`` are those slower by more
     than ``limit``, doubt excluded: the whole 95 % interval of the ratio lies above it.
@@ -45,6 +59,12 @@ class Against(Shown):
     limit: float
     warnings: tuple[str, ...]
     verdicts: tuple[verdict.Verdict, ...]
+    larger: tuple[Larger, ...] = ()  # packages that grew by more than was allowed
+
+    @property
+    def fails(self) -> bool:
+        """Whether a model became slower, or larger where that counts."""
+        return self.answer == verdict.SLOWER or bool(self.larger)
 
     @property
     def answer(self) -> verdict.Answer:
@@ -77,6 +97,7 @@ class Against(Shown):
                 for c, found in judged
                 if found.answer == verdict.CANNOT_TELL
             ],
+            "larger": [asdict(one) for one in self.larger],
             "comparisons": [c.to_json() for c in self.comparisons],
             "warnings": list(self.warnings),
         }
@@ -156,7 +177,8 @@ def compare_runs(old: PathLike, new: PathLike, **options: Unpack[CompareRunsOpti
 
     ``options``: see :class:`sdk.api.file_requests.CompareRuns`. Raises TypeError for others.
     """
-    limit = build(CompareRuns, options, function="compare_runs").limit
+    request = build(CompareRuns, options, function="compare_runs")
+    limit = request.limit
     before, after = read_run(old), read_run(new)
     known = {(m.name, t.threads): (m, t) for m in before.models for t in m.measurements}
     comparisons: list[compare.Comparison] = []
@@ -187,7 +209,15 @@ def compare_runs(old: PathLike, new: PathLike, **options: Unpack[CompareRunsOpti
     warnings += [f"{name} on {threads} threads is only in the old run" for name, threads in known]
     for name, report in (("old", before), ("new", after)):
         warnings += [f"{name} run: {problem}" for problem in problems_of([report])]
-    return Against(tuple(comparisons), limit, tuple(dict.fromkeys(warnings)), tuple(verdicts))
+    larger = () if request.size_limit is None else _larger(before, after, request.size_limit)
+    return Against(tuple(comparisons), limit, tuple(dict.fromkeys(warnings)), tuple(verdicts), larger)
+
+
+def _larger(before: Report, after: Report, limit: float) -> tuple[Larger, ...]:
+    """The packages that both runs measured and that grew by more than ``limit``, a share."""
+    sizes = {m.name: m.package_bytes for m in before.models}
+    grown = (Larger(m.name, sizes[m.name], m.package_bytes) for m in after.models if sizes.get(m.name))
+    return tuple(one for one in grown if one.share > limit)
 
 
 def _smallest_told(report: Report, threads: int) -> float:

@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from device_agent.record.visible import visible
 from sdk.explain.gap import Gap
 from sdk.report.conditions import accounted_text, problems_of, work_text
 from sdk.report.terminal.tables import short_name
@@ -113,7 +114,15 @@ def against(result: Any) -> RenderableType:
         "not slower": f"none slower by more than {limit}, doubt excluded",
         "can't tell": f"none surely slower by more than {limit}; of {len(result.cannot_tell)} nobody can tell",
     }[result.answer]
-    return Group(table, *notes, *map(Text, what), Text(said, style="bold"))
+    grown = [
+        Text(
+            f"{visible(one.model)}: {bytes_text(one.old_bytes)} -> {bytes_text(one.new_bytes)}, "
+            f"{percent_text(one.share)} larger",
+            style="bold red",
+        )
+        for one in result.larger
+    ]
+    return Group(table, *notes, *map(Text, what), Text(said, style="bold"), *grown)
 
 
 def calibration(result: Any) -> RenderableType:

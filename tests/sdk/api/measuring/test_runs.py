@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +17,8 @@ from sdk.cli import main
 from sdk.errors import ArmletError, DataError
 from sdk.tools.system.files import FileError
 from tests.sdk.report import made_up_runs
+
+EXAMPLES = Path(__file__).parents[4] / "examples"
 
 
 @pytest.fixture
@@ -249,3 +254,47 @@ def test_a_file_that_holds_no_record_is_told_which_commands_write_one(tmp_path, 
         path.write_text(text)
     with pytest.raises(ArmletError, match="`sdk bench -o` or `sdk tune -o`"):
         read_record(path)
+
+
+def grown(path: Path, factor: float) -> Path:
+    """A kept run whose packages are larger by that."""
+    run = read_run(path)
+    models = tuple(replace(m, package_bytes=round(m.package_bytes * factor)) for m in run.models)
+    write_run(replace(run, models=models), path)
+    return path
+
+
+def test_a_package_that_became_larger_fails_where_sizes_count(
+    kept, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = kept("old.json"), grown(kept("new.json", seed=5), 1.1)
+    assert main(["compare", str(old), str(new)]) == 0
+    capsys.readouterr()
+    assert main(["compare", str(old), str(new), "--fail-if-larger", "2%", "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert [one["model"] for one in document["larger"]] == ["wide", "narrow"]
+    assert main(["compare", str(old), str(new), "--fail-if-larger", "2%"]) == 1
+    assert "10.0 % larger" in capsys.readouterr().out
+    assert main(["compare", str(old), str(new), "--fail-if-larger", "20%"]) == 0
+
+
+@pytest.mark.parametrize(("change", "status"), [({}, 0), ({"factor": 1.3}, 1), ({"grown": 1.1}, 1)])
+def test_the_workflow_of_the_examples_fails_a_slower_or_larger_model(
+    kept, tmp_path: Path, change: dict, status: int
+) -> None:
+    """Its last step, run as GitHub runs it."""
+    yaml = pytest.importorskip("yaml", reason="no PyYAML, which the site's generator brings")
+    workflow = yaml.safe_load((EXAMPLES / "github-workflow.yml").read_text())
+    steps = workflow["jobs"]["speed"]["steps"]
+    measuring = " ".join(step.get("run", "") for step in steps)
+    assert "-o before.json" in measuring
+    assert "-o after.json" in measuring
+    kept("before.json")
+    after = kept("after.json", seed=5, **{k: v for k, v in change.items() if k != "grown"})
+    if "grown" in change:
+        grown(after, change["grown"])
+    scripts = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": scripts, "PYTHONPATH": str(EXAMPLES.parent)}
+    command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", steps[-1]["run"]]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == status, done.stderr
