@@ -46,7 +46,7 @@ from sdk.report.terminal.services import service as service
 from sdk.report.terminal.services import service_removed as service_removed
 from sdk.report.terminal.services import services as services
 from sdk.report.terminal.tables import facts as _facts
-from sdk.report.terminal.tables import notes, shape_text, short_name
+from sdk.report.terminal.tables import notes, shape_text, short_names
 from sdk.report.terminal.tables import table as _table
 from sdk.report.terminal.tuned import soaked as soaked
 from sdk.report.terminal.tuned import tuned as tuned
@@ -333,9 +333,10 @@ def inspection(result: Inspection) -> RenderableType:
         "ratio",
         tight=True,
     )
-    for row in result.rows:
+    names = short_names([row.name for row in result.rows])
+    for name, row in zip(names, result.rows, strict=True):
         table.add_row(
-            short_name(row.name),
+            name,
             shape_text(row.shape),
             percent_text(row.sparsity, 0),
             "-" if row.centroids is None else str(row.centroids),

@@ -62,6 +62,32 @@ def short_name(name: str, width: int = 14) -> str:
     return last if len(last) <= width else "…" + last[-(width - 1) :]
 
 
+def short_names(names: Sequence[str], width: int = 14) -> list[str]:
+    """Names that :func:`short_name` would make equal are told apart: by their numbers, from 1 on, and by the end of
+    what they do not have in common."""
+    plain = [short_name(name, width) for name in names]
+    alike: dict[str, list[str]] = {}
+    for name, short in zip(names, plain, strict=True):
+        alike.setdefault(short, []).append(name)
+    told = []
+    for number, (name, short) in enumerate(zip(names, plain, strict=True), 1):
+        if len(alike[short]) > 1:
+            head = f"{number} "
+            short = head + short_name(_own_part(name, alike[short]), width - len(head))
+        told.append(short)
+    return told
+
+
+def _own_part(name: str, alike: Sequence[str]) -> str:
+    """The name without the parts at its end that all of ``alike`` share; whole where nothing would be left."""
+    parts = [one.split(";")[0].split("/") for one in alike]
+    shared = 0
+    while all(len(one) > shared + 1 for one in parts) and len({one[-1 - shared] for one in parts}) == 1:
+        shared += 1
+    own = name.split(";")[0].split("/")
+    return "/".join(own[: len(own) - shared])
+
+
 def notes(found: Sequence[str]) -> list[RenderableType]:
     """A line for each note; what strangers wrote in it, names of files and labels, is made visible."""
     return [Text(f"note: {visible(note, most=MAX_NOTE)}", style="yellow") for note in found]
