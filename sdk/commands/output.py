@@ -12,9 +12,6 @@ from device_agent.record.visible import visible
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-#: Tables are complete on so many; on fewer they would lose digits, so there the terminal may break their lines itself.
-LEAST_COLUMNS = 80
-
 
 class Result(Protocol):
     """What a command shows: a record that says what a machine gets, and whose type names what draws it."""
@@ -35,11 +32,10 @@ def show(arguments: argparse.Namespace, result: Result, **how: bool) -> None:
 
 
 def draw(renderable: RenderableType) -> None:
-    """Prints what :mod:`sdk.report.terminal.drawing` made, at least so wide that no table loses digits."""
+    """Prints what :mod:`sdk.report.terminal.drawing` made."""
     from sdk.tools.system.terminal import Terminal
 
     console = Terminal()
-    console.width = max(console.width, LEAST_COLUMNS)
     if console.is_terminal:
         console.print(renderable)
         return

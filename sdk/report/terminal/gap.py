@@ -12,7 +12,7 @@ from rich.text import Text
 from device_agent.record.visible import visible
 from sdk.explain.gap import Gap
 from sdk.report.conditions import accounted_text, problems_of, work_text
-from sdk.report.terminal.tables import short_name
+from sdk.report.terminal.tables import FittingTable, short_name
 from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, seconds_text, threads_text
 
 _BAR = 30
@@ -72,7 +72,7 @@ def _bar(start: float, end: float, longest: float, style: str) -> Text:
 
 def against(result: Any) -> RenderableType:
     """Two runs of the same models: which became slower, doubt excluded."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table = FittingTable(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for head, justify in (("model", "left"), ("threads", "right"), ("old", "right"), ("new", "right")):
         table.add_column(head, justify=justify)  # type: ignore[arg-type]
     table.add_column("new/old", justify="right")
@@ -139,7 +139,7 @@ def suite(result: Any) -> RenderableType:
     """Theory, this board and the paper side by side, a table for every number of threads."""
     parts: list[RenderableType] = []
     for threads in dict.fromkeys(row.threads for row in result.rows):
-        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        table = FittingTable(box=None, pad_edge=False, padding=(0, 1, 0, 0))
         for head in ("network", "input", "MACs", "in theory", "here", "here", "paper", "paper"):
             table.add_column(head, justify="left" if head == "network" else "right", no_wrap=True)
         for row in result.rows:
@@ -169,7 +169,7 @@ def suite(result: Any) -> RenderableType:
 
 def size_suite(result: Any) -> RenderableType:
     """Bytes by stage, and the paper's beside."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table = FittingTable(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for head in ("network", "float32", "pruned", "clustered", "coded", "ratio", "paper", "ratio"):
         table.add_column(head, justify="left" if head == "network" else "right", no_wrap=True)
     for row in result.rows:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from device_agent.record.visible import visible
+from sdk.report.terminal.tables import FittingTable
 from sdk.report.units import bytes_text
 
 #: Hexadecimal digits of a release that a person sees; ``--json`` has all of them.
@@ -114,7 +115,7 @@ def _short(release: str | None) -> str:
 
 
 def _table(*columns: tuple[str, Any]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = FittingTable(box=box.SIMPLE_HEAD, pad_edge=False)
     table.padding = (0, 1, 0, 0)
     for name, justify in columns:
         table.add_column(name, justify=justify, overflow="fold", no_wrap=name != "reason")

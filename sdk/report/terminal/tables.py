@@ -1,11 +1,12 @@
-"""The tables that terminal reports are made of: one look, and never wider than 80 columns. Pure."""
+"""The tables that terminal reports are made of: one look, and on every width no cell that is cut. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich import box
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +16,55 @@ from sdk.report.units import seconds_text
 
 #: Characters of a note that are shown.
 MAX_NOTE = 1000
+#: A column whose text may wrap is readable from this width on.
+_READABLE = 14
+_ENDLESS = 10_000
+
+
+class FittingTable(Table):
+    """A rich Table whose cells are never cut: where they do not fit side by side, each row is a paragraph."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """What rich asks for: the table as it is, or as a list."""
+        if self._needs(console, options) <= options.max_width:
+            yield from super().__rich_console__(console, options)
+        else:
+            yield from self._list(console)
+
+    def _needs(self, console: Console, options: ConsoleOptions) -> int:
+        """Columns of the terminal, at least, without a cell that breaks."""
+        wide = options.update(max_width=_ENDLESS)
+        left, right = self.padding[3], self.padding[1]
+        total = 2 * (self.box is not None)
+        for column in self.columns:
+            longest = max(
+                (console.measure(cell, options=wide).maximum for cell in [column.header, *column.cells]),
+                default=0,
+            )
+            total += (longest if column.no_wrap else min(longest, _READABLE)) + max(left, right) + 1
+        return total
+
+    def _list(self, console: Console) -> Iterator[Any]:
+        if self.title:
+            yield Text(str(self.title), style=self.title_style or "bold")
+        heads = [_text(column.header) for column in self.columns]
+        for row in zip(*(column.cells for column in self.columns), strict=True):
+            told = [_text(cell) for cell in row]
+            if not any(cell.plain.strip() for cell in told):
+                continue
+            told[0].stylize("bold")
+            yield told[0]
+            lines = Table.grid(padding=(0, 1, 0, 2))
+            lines.add_column(style="dim", no_wrap=True)
+            lines.add_column(overflow="fold")
+            for head, cell in zip(heads[1:], told[1:], strict=True):
+                if cell.plain.strip():
+                    lines.add_row(head, cell)
+            yield lines
+
+
+def _text(cell: Any) -> Text:
+    return cell.copy() if isinstance(cell, Text) else Text(str(cell))
 
 
 def table(title: str | None, *columns: str, tight: bool = False) -> Table:
@@ -22,7 +72,7 @@ def table(title: str | None, *columns: str, tight: bool = False) -> Table:
 
     ``tight`` puts one space between columns instead of two, for tables that need the room.
     """
-    made = Table(title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, title_style="bold")
+    made = FittingTable(title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, title_style="bold")
     made.title = f"\n{title}" if title else None
     made.padding = (0, 0) if tight else (0, 1, 0, 0)
     for index, column in enumerate(columns):

@@ -12,13 +12,13 @@ from rich.text import Text
 from sdk.explain.soaking.run import SoakReport
 from sdk.explain.tuning import Candidate, Tuned
 from sdk.report.soaking import facts_of_soak, joules_text, minutes_text, soak_sentences
-from sdk.report.terminal.tables import facts, notes, short_name, table
+from sdk.report.terminal.tables import FittingTable, facts, notes, short_name, table
 from sdk.report.units import bytes_text, percent_text, ratio_text, seconds_text, threads_text
 
 
 def tuned(result: Tuned) -> RenderableType:
     """Every candidate, the fastest first and the chosen one marked; what was left out and why; what runs now."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = FittingTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("")
     for column in ("variant", "runtime"):
         table.add_column(column, no_wrap=True)
