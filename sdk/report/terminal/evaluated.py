@@ -10,7 +10,7 @@ from rich.text import Text
 
 from device_agent.record.visible import visible
 from sdk.explain.layers import LayerLosses
-from sdk.report.terminal.tables import notes, shape_text, table
+from sdk.report.terminal.tables import notes, shape_text, short_names, table
 from sdk.report.units import percent_text, seconds_text
 
 #: Lines of what has no counterpart.
@@ -98,11 +98,12 @@ def layer_losses(result: LayerLosses) -> RenderableType:
     """Every operator, the one with the most noise first, and what to do about the three that add most."""
     heads = ["<kind", "shape", "signal to noise", "adds"]
     heads += ["on the board"] if result.board else []
-    rows = table(None, "~operator", *heads, "~weights")
-    for one in result.worst_first():
+    rows = table(None, "operator", *heads, "~weights", tight=True)
+    worst = result.worst_first()
+    for name, one in zip(short_names([one.name for one in worst]), worst, strict=True):
         cells = [one.kind, shape_text(one.shape), decibel_text(one.decibel), percent_text(one.added, 2)]
         cells += [decibel_text(one.board_decibel)] if result.board else []
-        rows.add_row(visible(one.name, most=40), *cells, one.weights)
+        rows.add_row(name, *cells, one.weights)
     where = f"{result.compressed} against {result.original}: {result.samples} samples of {result.data}"
     if result.board:
         where += f"; {result.board} against the host, {result.runtime}"

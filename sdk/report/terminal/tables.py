@@ -32,16 +32,15 @@ class FittingTable(Table):
             yield from self._list(console)
 
     def _needs(self, console: Console, options: ConsoleOptions) -> int:
-        """Columns of the terminal, at least, without a cell that breaks."""
+        """Columns of the terminal, at least: no cell that must not wrap does, and what may wrap stays readable."""
         wide = options.update(max_width=_ENDLESS)
-        left, right = self.padding[3], self.padding[1]
-        total = 2 * (self.box is not None)
+        total = super().__rich_measure__(console, wide).minimum
         for column in self.columns:
-            longest = max(
-                (console.measure(cell, options=wide).maximum for cell in [column.header, *column.cells]),
-                default=0,
-            )
-            total += (longest if column.no_wrap else min(longest, _READABLE)) + max(left, right) + 1
+            if not column.no_wrap:
+                cells = [console.measure(cell, options=wide) for cell in column.cells]
+                longest = max((cell.maximum for cell in cells), default=0)
+                word = max((cell.minimum for cell in cells), default=0)
+                total += min(longest, _READABLE) - word
         return total
 
     def _list(self, console: Console) -> Iterator[Any]:
