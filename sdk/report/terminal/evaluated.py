@@ -96,7 +96,7 @@ def decibel_text(value: float | None) -> str:
 
 def layer_losses(result: LayerLosses) -> RenderableType:
     """Every operator, the one with the most noise first, and what to do about the three that add most."""
-    heads = ["<kind", "shape", "signal to noise", "adds"]
+    heads = ["<kind", "shape", "SNR", "adds"]
     heads += ["on the board"] if result.board else []
     rows = table(None, "operator", *heads, "~weights", tight=True)
     worst = result.worst_first()

@@ -36,11 +36,10 @@ class FittingTable(Table):
         wide = options.update(max_width=_ENDLESS)
         total = super().__rich_measure__(console, wide).minimum
         for column in self.columns:
-            if not column.no_wrap:
-                cells = [console.measure(cell, options=wide) for cell in column.cells]
-                longest = max((cell.maximum for cell in cells), default=0)
-                word = max((cell.minimum for cell in cells), default=0)
-                total += min(longest, _READABLE) - word
+            cells = [console.measure(cell, options=wide) for cell in (column.header, *column.cells)]
+            longest = max(cell.maximum for cell in cells)
+            word = max(cell.minimum for cell in cells)  # which is what rich counts
+            total += (longest if column.no_wrap else min(longest, _READABLE)) - word
         return total
 
     def _list(self, console: Console) -> Iterator[Any]:
