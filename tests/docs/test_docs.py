@@ -190,6 +190,8 @@ class Reader:
         )
         # A comparison that finds a model slower has worked; on a busy machine it may.
         fine = (0, 1, 4) if command.startswith("sdk compare") else (0,)
+        if command.startswith("sdk compress") and "--max-loss" in command:
+            fine = (0, 3)  # which limit the kept-back pictures carry differs from network to network
         assert done.returncode in fine, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
 
     def installs(self, command: str) -> bool:
