@@ -24,7 +24,7 @@ def sdk(*arguments: object) -> str:
     """What `sdk` prints on 80 columns."""
     command = [sys.executable, "-m", "sdk.cli", *map(str, arguments)]
     return subprocess.run(
-        command, env={**os.environ, "COLUMNS": "80"}, stdout=subprocess.PIPE, text=True, check=True
+        command, cwd=ROOT, env={**os.environ, "COLUMNS": "80"}, stdout=subprocess.PIPE, text=True, check=True
     ).stdout
 
 
@@ -57,7 +57,7 @@ def excerpt(printed: str) -> str:
 def main() -> None:
     """Replaces the block between the markers, and the files of docs/demo."""
     run, page = DEMO / "run.json", DEMO / "report.html"
-    printed = sdk("demo", "-o", run)
+    printed = sdk("demo", "-o", run.relative_to(ROOT))
     lines = excerpt(printed)
     text, count = BLOCK.subn(lambda match: match[1] + lines + match[2], README.read_text(encoding="utf-8"))
     if count != 1:

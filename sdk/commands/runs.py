@@ -197,7 +197,9 @@ def _bench(arguments: argparse.Namespace) -> None:
 
 def _made(report: Report) -> Report:
     """With what the page tells of how it came about: the command, and the machine that it ran on."""
-    return replace(report, host=platform.node(), command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+    name = Path(sys.argv[0]).name
+    words = ["sdk" if name == "cli.py" else name, *sys.argv[1:]]
+    return replace(report, host=platform.node(), command=shlex.join(words))
 
 
 def _soak(arguments: argparse.Namespace) -> None:
