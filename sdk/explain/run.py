@@ -42,6 +42,11 @@ class Accuracy:
     board_correct: int | None = None  # the compressed model, decoded and run by the agent
     board_agrees: int | None = None  # samples for which board and host name the same class
 
+    @property
+    def reached(self) -> int:
+        """Right answers of the compressed model: on the board where they were counted there, else on the host."""
+        return self.compressed_correct if self.board_correct is None else self.board_correct
+
     def share(self, correct: int) -> float:
         """``correct`` as a share of the samples."""
         return correct / self.samples

@@ -51,10 +51,12 @@ def _row(report: Report, model: ModelRecord, number: int) -> dict[str, Any]:
         verdict="emulated" if report.emulated else "; ".join(timed.problems) or "trusted",
     )
     if (told := model.accuracy) is not None:
-        right = told.compressed_correct if told.board_correct is None else told.board_correct
-        low, high = wilson(right, told.samples)
+        low, high = wilson(told.reached, told.samples)
         row.update(
-            accuracy=told.share(right), accuracy_low=low, accuracy_high=high, accuracy_samples=told.samples
+            accuracy=told.share(told.reached),
+            accuracy_low=low,
+            accuracy_high=high,
+            accuracy_samples=told.samples,
         )
     if report.emulated:
         return row

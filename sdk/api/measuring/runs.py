@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,16 +141,23 @@ def write_run(result: Kept, path: PathLike) -> None:
     write_file(Path(path), json.dumps(result.to_json()).encode() + b"\n")
 
 
-def write_html(result: Kept, path: PathLike) -> None:
-    """The result as one HTML file that needs nothing else. Raises DataError for a table of sizes, which has no page."""
+@contextmanager
+def pages_need_jinja() -> Iterator[None]:
+    """For the import of what makes pages. Raises ReportError where Jinja2 is not installed."""
     try:
-        from sdk.report.page import run, soak, suite, tuned
+        yield
     except ImportError as error:
         raise ReportError(
             "HTML reports need Jinja2",
             found=str(error),
             hint="Install it with: pip install 'armlet[deploy]'.",
         ) from error
+
+
+def write_html(result: Kept, path: PathLike) -> None:
+    """The result as one HTML file that needs nothing else. Raises DataError for a table of sizes, which has no page."""
+    with pages_need_jinja():
+        from sdk.report.page import run, soak, suite, tuned
     if isinstance(result, SizeRun):
         raise DataError("a table of sizes has no page", expected="a run, or a suite that was measured")
     if isinstance(result, Tuned):

@@ -16,7 +16,7 @@ import numpy as np
 
 from sdk.compress.rewrite.edit import Editor
 from sdk.compress.rewrite.sinking import sunk
-from sdk.compress.rewrite.structure import TO_FIRST, TO_LAST, order_of
+from sdk.compress.rewrite.structure import TO_FIRST, TO_LAST, order_of, transposed_behind
 from sdk.graph.records import Graph, Operator
 
 #: Steps of a rewrite at most, for each operator of the graph.
@@ -154,12 +154,7 @@ def _shuffled(graph: Graph) -> Graph | None:
         if found is None:
             continue
         source, split = found
-        chain = [index]
-        for kind in ("TRANSPOSE", "RESHAPE"):
-            readers = consumers.get(graph.operators[chain[-1]].outputs[0], [])
-            if len(readers) != 1 or graph.operators[readers[0]].kind != kind:
-                break
-            chain.append(readers[0])
+        chain = transposed_behind(graph, consumers, index)
         if len(chain) < 3 or any(graph.operators[i].outputs[0] in graph.outputs for i in chain[:2]):
             continue
         order, back = order_of(graph, graph.operators[chain[1]]), graph.operators[chain[2]].outputs[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,17 +60,24 @@ class Shuffle:
     operators: tuple[int, ...]  # their numbers, in order
 
 
+def transposed_behind(graph: Graph, consumers: Mapping[int, Sequence[int]], index: int) -> list[int]:
+    """The operator, and of the TRANSPOSE and RESHAPE that alone read one another's output behind it those that are
+    there: three numbers of operators where it is the beginning of a shuffle."""
+    chain = [index]
+    for kind in ("TRANSPOSE", "RESHAPE"):
+        readers = consumers.get(graph.operators[chain[-1]].outputs[0], [])
+        if len(readers) != 1 or graph.operators[readers[0]].kind != kind:
+            break
+        chain.append(readers[0])
+    return chain
+
+
 def find_shuffles(graph: Graph) -> list[Shuffle]:
     """Every RESHAPE - TRANSPOSE - RESHAPE that only renumbers the channels of an (1, height, width, channels) value."""
     consumers = graph.consumers()
     shuffles = []
     for index, operator in enumerate(graph.operators):
-        chain = [index]
-        for kind in ("TRANSPOSE", "RESHAPE"):
-            readers = consumers.get(graph.operators[chain[-1]].outputs[0], [])
-            if len(readers) != 1 or graph.operators[readers[0]].kind != kind:
-                break
-            chain.append(readers[0])
+        chain = transposed_behind(graph, consumers, index)
         if operator.kind == "RESHAPE" and len(chain) == 3:
             permutation = _permutation(graph, chain)
             if permutation is not None:

@@ -137,9 +137,8 @@ def _answer_row(m: ModelRecord, report: Report) -> dict[str, Any]:
     """A model in one line: its size, its accuracy with the interval, its times, and whether to believe them."""
     accuracy, interval = Cell("accuracy", "", "not checked"), Cell("accuracy_low", "", "-")
     if (a := m.accuracy) is not None:
-        right = a.compressed_correct if a.board_correct is None else a.board_correct
-        low, high = wilson(right, a.samples)
-        accuracy = Cell("accuracy", repr(a.share(right)), percent_text(a.share(right), 2))
+        low, high = wilson(a.reached, a.samples)
+        accuracy = Cell("accuracy", repr(a.share(a.reached)), percent_text(a.share(a.reached), 2))
         interval = Cell("accuracy_low", repr(low), f"{100 * low:.1f} to {100 * high:.1f} %")
     timed = {t.threads: t for t in m.measurements}
     doubts = [t for t in m.measurements if t.problems]
