@@ -16,6 +16,7 @@ from sdk.commands.output import draw
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from sdk.report.page.fill import fill
+from sdk.report.terminal.tables import table
 from sdk.tools.system.terminal import Terminal
 from tests.sdk.graph.small_graphs import small_network
 
@@ -53,11 +54,11 @@ def test_lines_may_stay_lines_and_a_limit_holds_after_escaping():
 
 def test_a_table_shows_names_as_they_are_and_drives_no_terminal():
     written = io.StringIO()
-    table = Table()
-    table.add_column("name", overflow="fold")
-    table.add_row(ESCAPE)
-    table.add_row("[/] [bold]x[/bold] :smile:")
-    Terminal(file=written, width=60).print(table, Text(BIDI))
+    names = Table()
+    names.add_column("name", overflow="fold")
+    names.add_row(ESCAPE)
+    names.add_row("[/] [bold]x[/bold] :smile:")
+    Terminal(file=written, width=60).print(names, Text(BIDI))
     no_unseen(written.getvalue())
     assert "\\x1b" in written.getvalue()
     assert "\\u202e" in written.getvalue()
@@ -104,9 +105,7 @@ def test_what_is_printed_keeps_its_digits_however_narrow_the_terminal_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("COLUMNS", "40")
-    digits, table = "1,234,567,890", Table.grid()
-    for _ in range(5):
-        table.add_column(no_wrap=True)
-    table.add_row(*[digits] * 5)
-    draw(table)
+    digits, figures = "1,234,567,890", table("Figures", *"abcde")
+    figures.add_row(*[digits] * 5)
+    draw(figures)
     assert capsys.readouterr().out.count(digits) == 5
