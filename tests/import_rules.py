@@ -119,6 +119,7 @@ ROOMS: dict[str, Room] = {
         pure=True,
     ),
     "sdk.explain": _room("device_agent.record sdk.errors sdk.tools sdk.graph", pure=True),
+    "sdk.explain.speed": _room("device_agent.record sdk.errors sdk.tools sdk.graph sdk.explain", pure=True),
     "sdk.explain.soaking": _room("device_agent.record sdk.errors sdk.tools sdk.graph sdk.explain", pure=True),
     "sdk.deploy.agent": _room(
         "device_agent.errors device_agent.record device_agent.tensors sdk.errors "
@@ -130,6 +131,7 @@ ROOMS: dict[str, Room] = {
         "sdk.board.ssh sdk.board.emulation sdk.board"
     ),
     "sdk.deploy.native": _room("sdk.errors sdk.deploy.provision"),
+    "sdk.deploy.predicting": _room("sdk.errors sdk.tools sdk.board.description sdk.explain.speed"),
     "sdk.deploy": _room(
         "sdk.errors sdk.tools sdk.tools.system sdk.package sdk.board.description "
         "sdk.board.ssh sdk.board sdk.deploy.agent sdk.deploy.provision"
@@ -171,9 +173,9 @@ ROOMS: dict[str, Room] = {
         "sdk.errors sdk.tools sdk.tools.system sdk.graph sdk.graph.on_host "
         "sdk.graph.on_host.sources sdk.data.scoring sdk.data sdk.models sdk.package "
         "sdk.board.description sdk.board sdk.compress.weights sdk.compress.board_form "
-        "sdk.compress.recipes sdk.explain sdk.explain.soaking sdk.deploy.agent "
-        "sdk.deploy.provision sdk.deploy sdk.report sdk.report.page sdk.api "
-        "sdk.api.files sdk.api.boards"
+        "sdk.compress.recipes sdk.explain sdk.explain.speed sdk.explain.soaking "
+        "sdk.deploy.agent sdk.deploy.provision sdk.deploy sdk.report sdk.report.page "
+        "sdk.api sdk.api.files sdk.api.boards"
     ),
     "sdk": _room(
         "device_agent.errors sdk.tools sdk.graph sdk.data sdk.board.description "

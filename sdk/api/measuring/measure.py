@@ -29,8 +29,8 @@ from sdk.deploy.provision import instructions
 from sdk.deploy.session import Session, open_session
 from sdk.errors import BoardError, DataError, ModelError, ProvisionError, RemoteError
 from sdk.explain import breakdown, compare, gap, theory
-from sdk.explain.calibration import Calibration, best_rates, experiments
 from sdk.explain.run import Accuracy, ModelRecord, Report
+from sdk.explain.speed.calibration import Calibration, best_rates, experiments
 from sdk.graph import isolate
 from sdk.graph.reader import read_subgraphs
 from sdk.graph.records import Graph

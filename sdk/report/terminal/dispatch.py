@@ -52,7 +52,7 @@ DRAWN_AS = {
     "sdk.commands.results.Verified": "verified",
     "sdk.deploy.agent.services.Service": "service",
     "sdk.deploy.agent.services.Services": "services",
-    "sdk.explain.calibration.Calibration": "calibration",
+    "sdk.explain.speed.calibration.Calibration": "calibration",
     "sdk.explain.layers.LayerLosses": "layer_losses",
     "sdk.explain.run.Report": "report",
     "sdk.explain.soaking.run.SoakReport": "soaked",

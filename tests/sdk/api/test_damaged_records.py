@@ -24,10 +24,10 @@ from sdk.api.measuring.size_suite import SizeRow, SizeRun
 from sdk.api.measuring.suites import SuiteRow, SuiteRun
 from sdk.cli import main
 from sdk.errors import ArmletError
-from sdk.explain.calibration import Calibration
 from sdk.explain.run import Report
 from sdk.explain.soaking.memory import plan_memory
 from sdk.explain.soaking.run import SoakReport
+from sdk.explain.speed.calibration import Calibration
 from sdk.explain.tuning import Candidate, LeftOut, Tuned
 from sdk.report.page import run as run_page
 from sdk.report.page import soak as soak_page

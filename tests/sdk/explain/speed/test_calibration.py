@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sdk.errors import DataError
-from sdk.explain.calibration import ADDED_ELEMENTS, Calibration, best_rates, experiments
+from sdk.explain.speed.calibration import ADDED_ELEMENTS, Calibration, best_rates, experiments
 from sdk.explain.theory import operator_costs
 from sdk.graph.on_host.evaluate import predict
 from sdk.graph.reader import read_graph
