@@ -21,6 +21,7 @@ PARTS = ("compute", "l1", "l2", "dram", "branch", "dispatch")
 #: A sum of cycles may differ from its parts by this share, which is rounding.
 ROUNDING = 1e-6
 
+
 @record(what="the cycles of a prediction")
 @dataclass(frozen=True)
 class CycleParts:
