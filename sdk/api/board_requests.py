@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from sdk.api.compress_request import Compress
-from sdk.api.file_requests import CheckData, Convert, PackedOnTheWay
-from sdk.api.values import FIT, FITS, FOUND, LABELS, PREPROCESS, TASK, InputShape, PathLike, sizes
+from sdk.api.file_requests import CheckData, Opening, PackedOnTheWay
+from sdk.api.values import FIT, FITS, FOUND, LABELS, PREPROCESS, TASK, PathLike, sizes
 from sdk.compress.defaults import CLUSTERS, EPOCHS, SPARSITY
 from sdk.deploy.target import Target
 from sdk.tools.option import option, part, same
@@ -24,7 +24,7 @@ RESULT = "result"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench(Target):
+class Bench(Opening, Target):
     """How models are measured on a board."""
 
     sizes: Sequence[tuple[int, int]] | None = option(
@@ -41,7 +41,6 @@ class Bench(Target):
         metavar="N[,N]",
         on_command_line=(1, "all"),
     )
-    input_shape: InputShape | None = same(Convert, "input_shape")
     samples: int = option(4096, help="inferences per model (default: {default})", parse=positive, rare=True)
     seconds: float = option(10.0, help="or this long, whichever is first (default: {default})", parse=seconds)
     precision: float | None = option(
@@ -71,12 +70,11 @@ class SoakTime:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Soaking(Target, SoakTime):
+class Soaking(Opening, Target, SoakTime):
     """What models are soaked for. Without ``soak`` it is half an hour."""
 
     sizes: Sequence[tuple[int, int]] | None = same(Bench, "sizes")
     threads: Threads = "all"  # a command line takes those of Bench
-    input_shape: InputShape | None = same(Convert, "input_shape")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +99,7 @@ class RunSuite(Bench, SuiteNetworks):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tune(Target):
+class Tune(Opening, Target):
     """What a variant may lose, which are built, how they are measured, and what becomes of the fastest."""
 
     data: PathLike = option(help="images, labels optional: a folder or an .npz", parse=Path, group=ACCURACY)
@@ -175,7 +173,7 @@ class Tune(Target):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(Target):
+class Evaluate(Opening, Target):
     """Which images are counted on the board and here."""
 
     data: PathLike | None = option(
@@ -196,7 +194,6 @@ class Evaluate(Target):
     )
     split: str | None = option(None, help="where the data have both", choices=("train", "test"), rare=True)
     limit: int | None = option(None, help="at most so many images, taken evenly", parse=positive)
-    input_shape: InputShape | None = same(Convert, "input_shape")
 
 
 @dataclass(frozen=True, kw_only=True)

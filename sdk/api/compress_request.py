@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdk.api.file_requests import Convert
-from sdk.api.values import FIT, FITS, FOUND, LABELS, PREPROCESS, TASK, InputShape, PathLike
+from sdk.api.file_requests import Opening
+from sdk.api.values import FIT, FITS, FOUND, LABELS, PREPROCESS, TASK, PathLike
 from sdk.compress.defaults import CLUSTERS, EPOCHS, SPARSITY
-from sdk.tools.option import option, same
+from sdk.tools.option import option
 from sdk.tools.values import byte_count, count, duration, number, positive, price, share, whole
 
 LEARN = "what to learn from"
@@ -18,10 +18,9 @@ AGAIN = "to do it again"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compress:
+class Compress(Opening):
     """What to learn from, what to reach, how to search, and what to keep; None leaves it to the effort's default."""
 
-    input_shape: InputShape | None = same(Convert, "input_shape")
     preprocess: str | None = option(
         None,
         help=f"{PREPROCESS} (default: {FOUND})",

@@ -23,8 +23,8 @@ class Pack:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Convert:
-    """What a model leaves open, and how it is used."""
+class Opening:
+    """What a model's file leaves open."""
 
     input_shape: InputShape | None = option(
         None,
@@ -43,6 +43,12 @@ class Convert:
         metavar="FILE.py:Class[,...]",
         rare=True,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert(Opening):
+    """What a model leaves open, and how it is used."""
+
     preprocess: str | None = same(Pack, "preprocess")
     labels: PathLike | None = same(Pack, "labels")
     task: str | None = same(Pack, "task")
@@ -68,10 +74,12 @@ PACKED = "for a model that is no package yet"
 
 
 @dataclass(frozen=True, kw_only=True)
-class PackedOnTheWay:
+class PackedOnTheWay(Opening):
     """What a model leaves open, and how it is used, where a command packs it first."""
 
-    input_shape: InputShape | None = same(Convert, "input_shape", group=PACKED)
+    input_shape: InputShape | None = same(Opening, "input_shape", group=PACKED)
+    signature: str | None = same(Opening, "signature", group=PACKED)
+    custom_objects: tuple[str, ...] = same(Opening, "custom_objects", group=PACKED)
     preprocess: str | None = same(Pack, "preprocess", group=PACKED)
     labels: PathLike | None = same(Pack, "labels", group=PACKED)
     task: str | None = same(Pack, "task", group=PACKED)

@@ -51,6 +51,14 @@ class PackOptions(TypedDict, total=False):
     fit: str | None
 
 
+class OpeningOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.file_requests.Opening`."""
+
+    input_shape: InputShape | None
+    signature: str | None
+    custom_objects: tuple[str, ...]
+
+
 class ConvertOptions(TypedDict, total=False):
     """Of :class:`sdk.api.file_requests.Convert`."""
 
@@ -74,6 +82,8 @@ class PackedOnTheWayOptions(TypedDict, total=False):
     """Of :class:`sdk.api.file_requests.PackedOnTheWay`."""
 
     input_shape: InputShape | None
+    signature: str | None
+    custom_objects: tuple[str, ...]
     preprocess: str | None
     labels: PathLike | None
     task: str | None
@@ -172,6 +182,8 @@ class CompressOptions(TypedDict, total=False):
     """Of :class:`sdk.api.compress_request.Compress`."""
 
     input_shape: InputShape | None
+    signature: str | None
+    custom_objects: tuple[str, ...]
     preprocess: str | None
     labels: PathLike | None
     task: str | None
@@ -216,9 +228,11 @@ class BenchOptions(TypedDict, total=False):
     known_hosts: Path | None
     runtime: str | None
     kernel: str
+    input_shape: InputShape | None
+    signature: str | None
+    custom_objects: tuple[str, ...]
     sizes: Sequence[tuple[int, int]] | None
     threads: Threads | Sequence[Threads]
-    input_shape: InputShape | None
     samples: int
     seconds: float
     precision: float | None
@@ -244,9 +258,11 @@ class SoakingOptions(TypedDict, total=False):
     known_hosts: Path | None
     runtime: str | None
     kernel: str
+    input_shape: InputShape | None
+    signature: str | None
+    custom_objects: tuple[str, ...]
     sizes: Sequence[tuple[int, int]] | None
     threads: Threads
-    input_shape: InputShape | None
 
 
 class SuiteNetworksOptions(TypedDict, total=False):
@@ -267,9 +283,11 @@ class RunSuiteOptions(TypedDict, total=False):
     known_hosts: Path | None
     runtime: str | None
     kernel: str
+    input_shape: InputShape | None
+    signature: str | None
+    custom_objects: tuple[str, ...]
     sizes: Sequence[tuple[int, int]] | None
     threads: Threads | Sequence[Threads]
-    input_shape: InputShape | None
     samples: int
     seconds: float
     precision: float | None
@@ -288,6 +306,9 @@ class TuneOptions(TypedDict, total=False):
     known_hosts: Path | None
     runtime: str | None
     kernel: str
+    input_shape: InputShape | None
+    signature: str | None
+    custom_objects: tuple[str, ...]
     check: PathLike | None
     preprocess: str | None
     labels: PathLike | None
@@ -314,6 +335,9 @@ class EvaluateOptions(TypedDict, total=False):
     known_hosts: Path | None
     runtime: str | None
     kernel: str
+    input_shape: InputShape | None
+    signature: str | None
+    custom_objects: tuple[str, ...]
     preprocess: str | None
     labels: PathLike | None
     task: str | None
@@ -322,7 +346,6 @@ class EvaluateOptions(TypedDict, total=False):
     original: PathLike | None
     split: str | None
     limit: int | None
-    input_shape: InputShape | None
 
 
 class PredictOptions(TypedDict, total=False):

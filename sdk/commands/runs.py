@@ -312,10 +312,7 @@ def _eval(arguments: argparse.Namespace) -> None:
         if asked.data is None:
             from sdk.api.boards.agreeing import agree
 
-            shape = asked.input_shape
-            result: Result = agree(
-                arguments.board, arguments.model, asked, input_shape=shape, progress=progress
-            )
+            result: Result = agree(arguments.board, arguments.model, asked, opening=asked, progress=progress)
         else:
             from sdk.api.boards.evaluating import evaluate
 

@@ -8,10 +8,11 @@ from typing import Any
 from device_agent.package import reader as package_format
 from device_agent.record.schema import write
 from device_agent.tensors.agreement import OutputAgreement, agreement
-from sdk.api.boards.deploying import deployed_on, package_of
+from sdk.api.boards.deploying import AS_IT_IS, deployed_on, package_of
 from sdk.api.boards.runtimes import note_of
-from sdk.api.file_requests import PackedOnTheWay
-from sdk.api.values import InputShape, PathLike
+from sdk.api.file_requests import Opening, PackedOnTheWay
+from sdk.api.files.opening import reading
+from sdk.api.values import PathLike
 from sdk.deploy.target import Target
 from sdk.errors import RemoteError
 from sdk.graph.on_host.host_model import HostModel
@@ -44,11 +45,11 @@ def agree(
     source: PathLike,
     target: Target,
     *,
-    input_shape: InputShape | None = None,
+    opening: Opening = AS_IT_IS,
     progress: Progress = silent,
 ) -> Agreement:
     """Runs a package (or model) on its golden inputs on the board; how far each output is from the host's."""
-    name, package = package_of(source, progress, packing=PackedOnTheWay(input_shape=input_shape))
+    name, package = package_of(source, progress, packing=PackedOnTheWay(**reading(opening)))
     with deployed_on(board, source, (name, package), target, progress) as (
         session,
         golden,

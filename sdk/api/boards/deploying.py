@@ -13,6 +13,7 @@ from sdk.api.boards.runtimes import note_of, with_a_runtime
 from sdk.api.file_requests import PackedOnTheWay
 from sdk.api.files.golden import remembered_golden
 from sdk.api.files.layout import with_channels_last
+from sdk.api.files.opening import reading
 from sdk.api.files.packing import A_PACKAGE, name_of, title_of
 from sdk.api.files.signatures import signed_as, signed_release
 from sdk.api.files.usage import package_metadata, readable_part, usage_notes, usage_of
@@ -166,8 +167,9 @@ def package_with_notes(
                 )
             return release_name(name or title_of(data) or name_of(path)), data, ()
     progress("convert", 0, 0)
+    told: list[str] = []
     # A .tflite goes as it is, whatever is in it; what a converter wrote goes as `sdk convert` writes it.
-    tflite = tflite_bytes(path, input_shape=packing.input_shape)
+    tflite = tflite_bytes(path, note=told.append, **reading(packing))
     if not is_tflite(path):
         with contextlib.suppress(UnsupportedOperator):
             tflite = write_graph(with_channels_last(read_graph(tflite))[0])
@@ -184,4 +186,4 @@ def package_with_notes(
         metadata={"name": own, **package_metadata(graph, usage)},
         progress=lambda done, total: progress("pack", done, total),
     )
-    return release_name(name or own), package, usage_notes(graph, usage)
+    return release_name(name or own), package, (*told, *usage_notes(graph, usage))

@@ -14,7 +14,8 @@ from device_agent.tensors.agreement import OutputAgreement
 from sdk.api.board_requests import Evaluate
 from sdk.api.boards.counting import Counted, Counting, by_class
 from sdk.api.boards.deploying import deployed_on, package_of
-from sdk.api.file_requests import PackedOnTheWay
+from sdk.api.file_requests import Opening
+from sdk.api.files.opening import openings, reading
 from sdk.api.files.usage import usage_of_package
 from sdk.api.values import PathLike
 from sdk.data.for_model import data_for
@@ -121,11 +122,12 @@ def evaluate_on_board(
 def evaluate(board: str, source: PathLike, request: Evaluate, progress: Progress = silent) -> Evaluation:
     """What :func:`evaluate_on_board` does, asked for with a record that names data."""
     assert request.data is not None
-    packing = PackedOnTheWay(input_shape=request.input_shape)
+    sources = [source] if request.original is None else [source, request.original]
+    packing, *rest = openings(sources, request)
     name, package = package_of(source, progress, packing=packing)
     decoded = package_format.unpack(package)
     stated = usage_of_package(decoded, labels=request.labels, task=request.task, fit=request.fit)
-    original = None if request.original is None else original_of(request.original)
+    original = None if request.original is None else original_of(request.original, *rest)
     given = None if request.preprocess is None else Preprocess.parse(request.preprocess)
     progress("read the data", 0, 0)
     with data_for(decoded.tflite, stated, given=given, truth=request.truth) as opener:
@@ -152,11 +154,13 @@ def evaluate(board: str, source: PathLike, request: Evaluate, progress: Progress
         )
 
 
-def original_of(source: PathLike) -> bytes:
-    """The .tflite of a package, or of a model as it is."""
+def original_of(source: PathLike, opening: Opening) -> bytes:
+    """The .tflite of a package, or of a model that is read as ``opening`` says."""
     path = Path(source)
     content = read_file(path, "a package or a model") if path.is_file() else b""
-    return package_format.unpack(content).tflite if content.startswith(MAGIC) else tflite_bytes(path)
+    if content.startswith(MAGIC):
+        return package_format.unpack(content).tflite
+    return tflite_bytes(path, **reading(opening))
 
 
 def _few(samples: int, counted: Counted) -> tuple[str, ...]:

@@ -15,7 +15,9 @@ from device_agent.package.codec.format import MAGIC
 from device_agent.record.preprocess import Preprocess
 from device_agent.record.usage import Usage
 from sdk.api.board_requests import Evaluate
+from sdk.api.file_requests import Opening
 from sdk.api.files.layout import with_channels_last
+from sdk.api.files.opening import openings, reading
 from sdk.api.files.usage import usage_of, usage_of_package
 from sdk.api.values import PathLike
 from sdk.data.for_model import DataFor, data_for
@@ -96,7 +98,7 @@ def lose_by_layer(
     """What :func:`compare_layers` does with two models, asked for with a record that names data."""
     assert request.data is not None
     original, compressed = models
-    first, second = _opened(original, request), _opened(compressed, request)
+    first, second = map(_opened, models, openings(models, request), [request] * 2)
     matched, unmatched = match_layers(first.graph, second.graph)
     if not matched:
         raise ModelError(
@@ -129,7 +131,7 @@ def lose_by_layer(
     )
 
 
-def _opened(source: PathLike, request: Evaluate) -> _Model:
+def _opened(source: PathLike, opening: Opening, request: Evaluate) -> _Model:
     path = Path(source)
     content = read_file(path, "a package or a model") if path.is_file() else b""
     if content.startswith(MAGIC):
@@ -137,7 +139,7 @@ def _opened(source: PathLike, request: Evaluate) -> _Model:
         usage = usage_of_package(decoded, labels=request.labels, task=request.task, fit=request.fit)
         return _Model(decoded.tflite, read_graph(decoded.tflite), usage)
     # As it is before it is compressed.
-    graph, _ = with_channels_last(read_graph(tflite_bytes(path, input_shape=request.input_shape)))
+    graph, _ = with_channels_last(read_graph(tflite_bytes(path, **reading(opening))))
     return _Model(
         write_graph(graph), graph, usage_of(graph, labels=request.labels, task=request.task, fit=request.fit)
     )

@@ -14,6 +14,7 @@ from sdk.api.compress_request import Compress
 from sdk.api.files import efforts
 from sdk.api.files.final_check import final_check
 from sdk.api.files.layout import require_numbers, with_channels_last
+from sdk.api.files.opening import reading
 from sdk.api.files.packing import inspect_bytes, name_of
 from sdk.api.files.studies import open_study
 from sdk.api.files.usage import package_metadata, usage_notes, usage_of
@@ -164,7 +165,8 @@ class _Work:
 def _opened(source: PathLike, request: Compress, progress: Progress) -> _Work:
     """What the request names, read. Raises ModelError, DataError and BoardError."""
     progress("convert", 0, 0)
-    graph, layout = with_channels_last(convert(source, input_shape=request.input_shape))
+    told: list[str] = []
+    graph, layout = with_channels_last(convert(source, note=told.append, **reading(request)))
     require_numbers(graph, str(source))
     if request.recipe is None:
         _able(graph, request)  # before images are read
@@ -180,7 +182,7 @@ def _opened(source: PathLike, request: Compress, progress: Progress) -> _Work:
     usage = usage_of(
         graph, preprocess=request.preprocess, labels=request.labels, task=request.task, fit=request.fit
     )
-    work = _Work(graph, original, usage, board, None, None, notes=layout)
+    work = _Work(graph, original, usage, board, None, None, notes=(*told, *layout))
     if data is None and check is None:
         return work
     if data is not None and request.effort != "none":

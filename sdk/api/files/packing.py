@@ -15,6 +15,7 @@ from device_agent.package.codec.format import MAGIC, MAX_TFLITE_SIZE
 from device_agent.record.usage import Usage
 from sdk.api.file_requests import Convert, DescribeZoo, Pack, UnpackPackage, WriteZoo
 from sdk.api.files.layout import with_channels_last
+from sdk.api.files.opening import reading
 from sdk.api.files.usage import (
     metadata_of_tflite,
     package_metadata,
@@ -74,13 +75,7 @@ def convert_model(
     check_outputs([output], [source, request.labels, *code])
     progress("convert", 0, 0)
     told: list[str] = []
-    tflite = tflite_bytes(
-        Path(source),
-        input_shape=request.input_shape,
-        signature=request.signature,
-        custom_objects=request.custom_objects,
-        note=told.append,
-    )
+    tflite = tflite_bytes(Path(source), note=told.append, **reading(request))
     said: dict[str, Any] = {
         "preprocess": request.preprocess,
         "labels": request.labels,

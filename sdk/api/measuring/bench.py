@@ -11,8 +11,8 @@ from device_agent.package import reader as package_format
 from sdk.api.board_requests import Bench, Soaking
 from sdk.api.boards.deploying import package_of
 from sdk.api.boards.runtimes import note_of, with_a_runtime
-from sdk.api.file_requests import PackedOnTheWay
 from sdk.api.files.golden import remembered_golden
+from sdk.api.files.opening import openings
 from sdk.api.files.packing import name_of, title_of
 from sdk.api.files.signatures import signed_as
 from sdk.api.measuring.measure import measure
@@ -72,8 +72,8 @@ def with_deployed(
 ) -> tuple[_Result, tuple[str, ...]]:
     """What ``work`` finds about models that are on the board, as (name, package); notes on how they got there."""
     sizes = request.sizes
-    packing = PackedOnTheWay(input_shape=request.input_shape)
-    packages = _told_apart(sources, [package_of(s, progress, packing=packing) for s in sources])
+    said = zip(sources, openings(sources, request), strict=True)
+    packages = _told_apart(sources, [package_of(s, progress, packing=packing) for s, packing in said])
     if sizes is not None:
         packages = [_at_size(*package, size, progress) for size in sizes for package in packages]
     names = [name for name, _ in packages]

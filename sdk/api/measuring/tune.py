@@ -19,6 +19,7 @@ from sdk.api.files.compressing import packed
 from sdk.api.files.golden import golden_pair
 from sdk.api.files.held_against import HeldAgainst
 from sdk.api.files.layout import require_numbers, with_channels_last
+from sdk.api.files.opening import reading
 from sdk.api.files.packing import name_of
 from sdk.api.files.usage import package_metadata, usage_of
 from sdk.api.values import PathLike
@@ -186,7 +187,7 @@ def _sessions(
 def _material(source: PathLike, request: Tune, progress: Progress) -> _Material:
     data, check, samples = request.data, request.check, request.samples
     progress("convert", 0, 0)
-    graph, _ = with_channels_last(convert(source))
+    graph, _ = with_channels_last(convert(source, **reading(request)))
     require_numbers(graph, str(source))
     original = write_graph(graph)
     usage = usage_of(graph, preprocess=request.preprocess, labels=request.labels)

@@ -25,15 +25,26 @@ from sdk.graph.schema import FILE_IDENTIFIER
 READABLE = "a .keras, .h5, .pt2 or .onnx file, a SavedModel folder or a .tflite file"
 
 
-def convert(path: str | os.PathLike[str], *, input_shape: Shapes | None = None) -> Graph:
+def convert(
+    path: str | os.PathLike[str],
+    *,
+    input_shape: Shapes | None = None,
+    signature: str | None = None,
+    custom_objects: Sequence[str] = (),
+    note: Note = lambda text: None,
+) -> Graph:
     """Reads the model at ``path`` and returns its graph.
 
     ``input_shape`` is (height, width, channels), with or without a batch of 1 in front, and is needed only where the
-    model leaves them open; of several inputs, shapes by name.
+    model leaves them open; of several inputs, shapes by name. The others are as in :func:`tflite_bytes`.
     Raises :class:`ModelError` when there is no such file, when it is of another kind, or when it is broken.
     """
     path = Path(path)
-    graph = read_graph(tflite_bytes(path, input_shape=input_shape))
+    graph = read_graph(
+        tflite_bytes(
+            path, input_shape=input_shape, signature=signature, custom_objects=custom_objects, note=note
+        )
+    )
     if input_shape is not None and is_tflite(path):
         return closed(graph)  # the shapes inside are still those of the file
     return graph
@@ -59,6 +70,8 @@ def tflite_bytes(
         raise ModelError(
             f"{path} has no signatures to choose from", expected="a SavedModel folder", found=kind.words
         )
+    if custom_objects and not kind.reader.startswith("keras"):
+        raise ModelError(f"{path} has no layers of custom code", expected="a Keras file", found=kind.words)
     if kind.reader == "tflite":
         return with_input_shapes(_all_of(path), input_shape)
     if kind.reader == "saved_model":
