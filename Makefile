@@ -7,13 +7,14 @@ PYTHON ?= $(or $(shell for p in python3 python3.13 python3.12 python3.11 python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test docs lint format transcript clean
+.PHONY: help setup demo test docs lint lock format transcript clean
 
 help:
 	@echo "make demo    convert, compress, deploy and measure two networks; no board needed"
 	@echo "make test    the whole test suite"
 	@echo "make docs    the documentation as a site, in site/"
 	@echo "make lint    ruff and mypy"
+	@echo "make lock    pin the wheels for boards anew, by what the package index has now"
 	@echo "make format  let ruff format the code"
 	@echo "make transcript  record the README transcript and the page of the demo anew"
 	@echo "make clean   remove .venv and caches"
@@ -21,7 +22,7 @@ help:
 setup: $(VENV)/ready
 
 # The runtimes that go to the board are fetched here, so that demo and tests need no network.
-$(VENV)/ready: pyproject.toml
+$(VENV)/ready: pyproject.toml sdk/deploy/provision/wheels_lock.json
 	@$(PYTHON) -c '$(SUITS)' || \
 	  { echo "armlet needs Python 3.10 to 3.13 on the host; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make PYTHON=python3.12" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
@@ -47,6 +48,10 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+lock: setup
+	$(BIN)/python -m sdk.deploy.provision.renewing
+	$(BIN)/sdk board fetch local --all-runtimes
 
 transcript: setup
 	$(BIN)/python benchmarks/pages/readme_transcript.py

@@ -3,7 +3,7 @@
 The host sends this file's text to ``python3 -c`` with the arguments DESTINATION SHA256 BYTES, and a gzipped tar on
 standard input; so it stands alone (standard library, Python 3.8), and no pip or tar is needed on the board. The tree
 appears under its final name whole or not at all: it is unpacked beside it, checked against the digest of the stream,
-synced to the disk and renamed.
+synced to the disk, checked against the digest of its content, which is its name, and renamed.
 
 With the arguments ``--check`` FOLDER it checks the trees there instead: each is named by the digest of its content. One
 that is damaged goes, with every proof that names it, so that the next deploy sends it again.
@@ -30,6 +30,8 @@ MAX_FILES = 20_000
 #: A half-unpacked tree older than this many seconds was abandoned.
 ABANDONED_SECONDS = 3600.0
 PREFIX = ".unpacking-"
+#: A tree's name is the SHA-256 of its content, in hexadecimal digits.
+DIGEST_LETTERS = 64
 
 
 class StreamRefused(Exception):
@@ -105,6 +107,9 @@ def unpack(source: BinaryIO, destination: str, sha256: str, size: int) -> bool:
         if not stream.finish() or stream.digest.hexdigest() != sha256:
             raise StreamRefused(f"the stream is cut or damaged: its sha256 is not {sha256}")
         os.sync()
+        name = os.path.basename(destination)
+        if len(name) == DIGEST_LETTERS and tree_digest(temporary) != name:
+            raise StreamRefused(f"what was unpacked is not the tree that is named {name[:16]}")
         try:
             os.rename(temporary, destination)
         except OSError:
@@ -147,7 +152,7 @@ def check(home: str) -> tuple[int, list[str]]:
     for kind in ("env", "agent"):
         folder = os.path.join(home, kind)
         for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
-            if len(name) != 64 or name.startswith("."):
+            if len(name) != DIGEST_LETTERS or name.startswith("."):
                 continue
             count += 1
             tree = os.path.join(folder, name)

@@ -133,8 +133,9 @@ ROOMS: dict[str, Room] = {
     "sdk.deploy.native": _room("sdk.errors sdk.deploy.provision"),
     "sdk.deploy.predicting": _room("sdk.errors sdk.tools sdk.board.description sdk.explain.speed"),
     "sdk.deploy": _room(
-        "sdk.errors sdk.tools sdk.tools.system sdk.package sdk.board.description "
-        "sdk.board.ssh sdk.board sdk.deploy.agent sdk.deploy.provision"
+        "device_agent sdk.errors sdk.tools sdk.tools.system sdk.package "
+        "sdk.board.description sdk.board.ssh sdk.board sdk.deploy.agent "
+        "sdk.deploy.provision"
     ),
     "sdk.report": _room("device_agent.record sdk.data.meaning sdk.explain sdk.explain.soaking", pure=True),
     "sdk.report.terminal": _room(

@@ -39,6 +39,7 @@ class TargetOptions(TypedDict, total=False):
     accept_new_host_key: bool
     known_hosts: Path | None
     runtime: str | None
+    runtime_version: str | None
     kernel: str
 
 
@@ -227,6 +228,7 @@ class BenchOptions(TypedDict, total=False):
     accept_new_host_key: bool
     known_hosts: Path | None
     runtime: str | None
+    runtime_version: str | None
     kernel: str
     input_shape: InputShape | None
     signature: str | None
@@ -257,6 +259,7 @@ class SoakingOptions(TypedDict, total=False):
     accept_new_host_key: bool
     known_hosts: Path | None
     runtime: str | None
+    runtime_version: str | None
     kernel: str
     input_shape: InputShape | None
     signature: str | None
@@ -282,6 +285,7 @@ class RunSuiteOptions(TypedDict, total=False):
     accept_new_host_key: bool
     known_hosts: Path | None
     runtime: str | None
+    runtime_version: str | None
     kernel: str
     input_shape: InputShape | None
     signature: str | None
@@ -305,6 +309,7 @@ class TuneOptions(TypedDict, total=False):
     accept_new_host_key: bool
     known_hosts: Path | None
     runtime: str | None
+    runtime_version: str | None
     kernel: str
     input_shape: InputShape | None
     signature: str | None
@@ -334,6 +339,7 @@ class EvaluateOptions(TypedDict, total=False):
     accept_new_host_key: bool
     known_hosts: Path | None
     runtime: str | None
+    runtime_version: str | None
     kernel: str
     input_shape: InputShape | None
     signature: str | None
@@ -358,6 +364,7 @@ class PredictOptions(TypedDict, total=False):
     accept_new_host_key: bool
     known_hosts: Path | None
     runtime: str | None
+    runtime_version: str | None
     kernel: str
     packing: PackedOnTheWay
     top: int
@@ -374,6 +381,7 @@ class DemoOptions(TypedDict, total=False):
     accept_new_host_key: bool
     known_hosts: Path | None
     runtime: str | None
+    runtime_version: str | None
     kernel: str
     sparsity: float
     clusters: int
@@ -391,6 +399,7 @@ class CalibrateOptions(TypedDict, total=False):
     accept_new_host_key: bool
     known_hosts: Path | None
     runtime: str | None
+    runtime_version: str | None
     kernel: str
     threads: int
 
@@ -418,6 +427,7 @@ class DeployOptions(TypedDict, total=False):
     accept_new_host_key: bool
     known_hosts: Path | None
     runtime: str | None
+    runtime_version: str | None
     kernel: str
     name: str | None
     packing: PackedOnTheWay
@@ -481,6 +491,7 @@ class RollbackOptions(TypedDict, total=False):
     accept_new_host_key: bool
     known_hosts: Path | None
     runtime: str | None
+    runtime_version: str | None
     kernel: str
 
 
@@ -511,5 +522,14 @@ class InstallServiceOptions(TypedDict, total=False):
     accept_new_host_key: bool
     known_hosts: Path | None
     runtime: str | None
+    runtime_version: str | None
     kernel: str
     options: str | None
+
+
+class ExportOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.release_requests.Export`."""
+
+    sbom: PathLike | None
+    board: str | None
+    python_version: str | None

@@ -158,3 +158,16 @@ class Export:
     kind: str = option(
         help="an OCI image layout, or a role and a playbook", flag="--format", choices=("oci", "ansible")
     )
+    sbom: PathLike | None = option(
+        None,
+        help="also write what models, agent, decoder and wheels it is made of, as CycloneDX; needs --board",
+        parse=Path,
+        metavar="FILE",
+    )
+    board: str | None = option(None, help="of the catalogue, for --sbom", metavar="NAME")
+    python_version: str | None = option(
+        None,
+        help="of the board, for --sbom, such as 3.11 (default: each that the board's file names)",
+        metavar="X.Y",
+        rare=True,
+    )

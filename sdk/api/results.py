@@ -98,6 +98,7 @@ class Exported(Shown):
     files: int
     bytes: int
     releases: tuple[ExportedRelease, ...]
+    sbom: Path | None = None  # the bill of materials, where one was asked for
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""

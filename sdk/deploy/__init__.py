@@ -1,5 +1,5 @@
 """Releases on their way to boards: a session with a board that is ready, and exports for other engines.
 
-May import: sdk.board, sdk.board.description, sdk.board.ssh, sdk.deploy.agent, sdk.deploy.provision, sdk.errors,
-sdk.package, sdk.tools, sdk.tools.system.
+May import: device_agent, sdk.board, sdk.board.description, sdk.board.ssh, sdk.deploy.agent, sdk.deploy.provision,
+sdk.errors, sdk.package, sdk.tools, sdk.tools.system.
 """

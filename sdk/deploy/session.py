@@ -112,6 +112,7 @@ def make_ready(board: Board, connection: Connection, target: Target, progress: P
         connection,
         kernel=None if target.kernel == "numpy" else _kernel,
         runtime=target.runtime,
+        version=target.runtime_version,
         preferred=[(r.name, r.version) for r in board.runtimes],
         progress=progress,
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdk.tools.option import option
-from sdk.tools.values import positive
+from sdk.tools.values import positive, version
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,13 @@ class Target(Address):
         None,
         help="default: as the board's file says",
         choices=("tflite-runtime", "ai-edge-litert"),
+        rare=True,
+    )
+    runtime_version: str | None = option(
+        None,
+        help="of --runtime; one that Armlet does not pin by its hash is taken only when it is named here",
+        parse=version,
+        metavar="X.Y.Z",
         rare=True,
     )
     kernel: str = option("auto", help="decoder on the board", choices=("auto", "c", "numpy"), rare=True)

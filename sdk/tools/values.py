@@ -5,6 +5,7 @@ Nothing heavy is imported here, because `sdk --help` reads it.
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Mapping
 from math import isfinite
@@ -157,3 +158,10 @@ def _number(
     except ValueError:
         raise ArgumentTypeError(f"expected {expected}, found {text!r}") from None
     return value * units[unit] if units and unit else value  # type: ignore[return-value]
+
+
+def version(text: str) -> str:
+    """A version such as ``2.14.0``: digits, then letters, digits, dots and pluses."""
+    if not re.fullmatch(r"[0-9][A-Za-z0-9.+]{0,39}", text):
+        raise ArgumentTypeError(f"expected a version such as 2.14.0, found {text[:40]!r}")
+    return text

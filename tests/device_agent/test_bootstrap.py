@@ -119,6 +119,17 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     assert nothing_is_left(tmp_path / "env" / "abc")
 
 
+def test_another_tree_than_the_one_that_the_name_promises_is_refused(tmp_path):
+    right = tmp_path / "right"
+    put(archive(), right)
+    digest = bootstrap.tree_digest(str(right))
+    assert put(archive(), tmp_path / "env" / digest)
+    other = f"{int(digest, 16) ^ 1:064x}"
+    with pytest.raises(StreamRefused, match="not the tree that is named"):
+        put(archive(), tmp_path / "agent" / other)
+    assert nothing_is_left(tmp_path / "agent" / other)
+
+
 def test_bytes_after_the_announced_size_are_not_read(tmp_path):
     data = archive()
     stream = io.BytesIO(data + b"more")

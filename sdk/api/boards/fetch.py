@@ -40,25 +40,10 @@ def fetch_runtimes(
     ``options``: see :class:`sdk.api.board_requests.FetchRuntimes`. Raises TypeError for others.
     """
     request = build(FetchRuntimes, options, function="fetch_runtimes")
-    python_version = request.python_version
     board = load_board(board_name)
     if board.transport == "virtual":
         userland.root_folder(board.architecture, progress=progress)
-    if board.transport == "local":
-        with LocalBoard() as local, connect(**local.login()) as connection:
-            facts = read_facts(connection)
-        if python_version is not None:
-            facts = replace(facts, python=_python(python_version))
-        known = [facts]
-    else:
-        versions = (python_version,) if python_version else board.python_versions
-        if not versions:
-            raise BoardError(
-                f"the file of board {board.name} does not say which Python it has",
-                expected="--python-version X.Y",
-                found="nothing",
-            )
-        known = [_assumed_facts(board, version) for version in versions]
+    known = assumed_facts(board, request.python_version)
 
     fetched, refused = [], None
     preferred = [(r.name, r.version) for r in board.runtimes]
@@ -88,7 +73,26 @@ def fetch_runtimes(
     return fetched
 
 
-def _assumed_facts(board: Board, version: str) -> Facts:
+def assumed_facts(board: Board, python_version: str | None) -> list[Facts]:
+    """What is taken for granted of a board that is not asked, for each Python that its file names, or for one.
+
+    The board that is this computer is asked. Raises BoardError where neither says which Python it has.
+    """
+    if board.transport == "local":
+        with LocalBoard() as local, connect(**local.login()) as connection:
+            facts = read_facts(connection)
+        return [facts if python_version is None else replace(facts, python=_python(python_version))]
+    versions = (python_version,) if python_version else board.python_versions
+    if not versions:
+        raise BoardError(
+            f"the file of board {board.name} does not say which Python it has",
+            expected="--python-version X.Y",
+            found="nothing",
+        )
+    return [_facts(board, version) for version in versions]
+
+
+def _facts(board: Board, version: str) -> Facts:
     return Facts(
         home="/",
         machine=board.architecture,

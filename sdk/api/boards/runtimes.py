@@ -73,8 +73,11 @@ def _others(session: Session) -> list[str]:
 
 
 def note_of(failures: tuple[str, ...], session: Session) -> tuple[str, ...]:
-    """What a report says of runtimes that did not run the model."""
+    """What a report says of runtimes that did not run the model, and of one whose wheels are not pinned."""
     ready = session.provisioned
-    return tuple(
-        f"{failure}; {ready.runtime} {ready.runtime_version} runs it and is used" for failure in failures
-    )
+    said = [f"{failure}; {ready.runtime} {ready.runtime_version} runs it and is used" for failure in failures]
+    if not ready.pinned:
+        said.append(
+            f"{ready.runtime} {ready.runtime_version} is not pinned: its wheels are as the package index had them"
+        )
+    return tuple(said)

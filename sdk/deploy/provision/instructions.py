@@ -24,7 +24,7 @@ from sdk.board.emulation.plugin import run_counted
 from sdk.board.emulation.userland import prefix
 from sdk.board.facts import Facts
 from sdk.deploy.provision.kernel import build
-from sdk.deploy.provision.wheels import RUNTIMES, Environment, Runtime, choose_runtime, fetch_environment
+from sdk.deploy.provision.wheels import Environment, choose_runtime, fetch_environment
 from sdk.errors import BoardError
 from sdk.tools.progress import Progress, silent
 
@@ -234,13 +234,8 @@ def runtime_environment(
         max_clocks_hz=(),
         numpy_folder="/usr/lib/python3/dist-packages",
     )
-    preferred = [(runtime, version or _newest(runtime).version)] if runtime in RUNTIMES else []
-    chosen = choose_runtime(facts, name=runtime, preferred=preferred)
+    chosen = choose_runtime(facts, name=runtime, version=version)  # as it was chosen for the board, if it was
     return fetch_environment(chosen, facts, progress=progress)
-
-
-def _newest(runtime: str) -> Runtime:
-    return RUNTIMES[runtime]
 
 
 def unpacked(environment: Environment) -> Path:

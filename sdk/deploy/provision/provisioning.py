@@ -20,7 +20,7 @@ import json
 import posixpath
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +91,8 @@ class Provisioned:
     decode_kernels: tuple[str, ...]
     #: What was sent; 0 when all of it was there.
     sent_bytes: int
+    #: Whether the runtime's wheels are those of the lock; else somebody named its version.
+    pinned: bool = True
 
 
 def read_facts(connection: Connection) -> Facts:
@@ -134,20 +136,21 @@ def provision(
     facts: Facts | None = None,
     kernel: bytes | Callable[[str], bytes | None] | None = None,
     runtime: str | None = None,
+    version: str | None = None,
     preferred: Sequence[tuple[str, str]] = (),
     progress: Progress | None = None,
 ) -> Provisioned:
     """Makes the board behind ``connection`` ready, sending what is not there yet.
 
     ``kernel`` is the C decoder's shared library for the board, or makes it when told the architecture ("aarch64");
-    None leaves decoding to numpy. ``runtime`` names one and overrides ``preferred`` (name, version), the
-    board file's order. Raises ProvisionError, RemoteError or ConnectionFailed.
+    None leaves decoding to numpy. ``runtime`` names one, with a ``version`` also one that is not pinned, and overrides
+    ``preferred`` (name, version), the board file's order. Raises ProvisionError, RemoteError or ConnectionFailed.
     """
     report = progress or silent
     report("look at the board", 0, 0)
     facts = facts or read_facts(connection)
     _check_home(facts)
-    chosen = choose_runtime(facts, name=runtime, preferred=preferred)
+    chosen = choose_runtime(facts, name=runtime, version=version, preferred=preferred)
     environment = fetch_environment(chosen, facts, progress=progress)
     library = kernel(facts.wheel_architecture) if callable(kernel) else kernel
     agent = agent_tree(library)
@@ -181,7 +184,7 @@ def provision(
         connection.put(proof, accepted)
         # What it says does not matter: an old tree that stays is no reason to refuse a board that works.
         connection.run([*command, "prune"], max_output_bytes=MAX_ANSWER_BYTES)
-    return _provisioned(facts, command, environment, proof, sent)
+    return replace(_provisioned(facts, command, environment, proof, sent), pinned=chosen.pinned)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The runtime of a board as one archive: wheels fetched by pip on the host, trimmed, packed, and kept.
 
-The board has no pip and no internet, so the host asks pip for wheels of the board's Python, C library and processor
-(``pip download --platform``; nothing of them is run here), unpacks them, leaves out what an interpreter does not need,
-and packs the rest into one gzipped tar whose name is the digest of its content. Wheels and archives are kept under
+The board has no pip and no internet, so the host fetches wheels of the board's Python, C library and processor, those
+whose hashes :mod:`sdk.deploy.provision.locked` pins, unpacks them, leaves out what an interpreter does not need, and
+packs the rest into one gzipped tar whose name is the digest of its content. Wheels and archives are kept under
 ``$XDG_CACHE_HOME/armlet``: what was fetched once is provisioned later with no network.
 """
 
@@ -16,8 +16,6 @@ import io
 import json
 import os
 import re
-import subprocess
-import sys
 import tarfile
 import tempfile
 import threading
@@ -31,17 +29,16 @@ from device_agent.record.kinds import Kind, Text
 from device_agent.record.named_kinds import Sha256
 from device_agent.record.schema import parse_json, read, record, write
 from sdk.board.facts import Facts
+from sdk.deploy.provision.downloading import fetch_locked, fetch_unpinned, least_glibc, sha256_of
+from sdk.deploy.provision.locked import LockedEnvironment, WheelName, refuse_unpinned, shipped_lock
 from sdk.errors import DataError, ProvisionError
 from sdk.tools.progress import Progress
 from sdk.tools.system.folders import cache_folder
 
-#: (stage, done, total): ``total`` may be 0 while it is unknown.
-
-PIP_SECONDS = 600.0
 #: None of our wheels unpacks to more than this many bytes.
 MAX_WHEEL_BYTES = 1 << 30
 
-_ENVIRONMENT_SCHEMA = "armlet.environment/1"
+_ENVIRONMENT_SCHEMA = "armlet.environment/2"
 #: Of many boards that are made ready at once, the first fetches what all of them need.
 _FETCHING = threading.Lock()
 
@@ -56,6 +53,13 @@ class Runtime:
     pythons: tuple[tuple[int, int], tuple[int, int]]
     architectures: tuple[str, ...]
     numpy: str
+    #: Somebody named this version, so it may be one whose wheels are not pinned.
+    named: bool = False
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the lock has wheels of this version."""
+        return self.version in shipped_lock().versions(self.name)
 
 
 #: In the order of preference where a board's file names none: tflite-runtime 2.14.0, its last release, is small and
@@ -128,7 +132,8 @@ class Environment:
     architecture: str
     #: The least C library that its wheels ask for.
     glibc: tuple[int, int]
-    wheels: tuple[str, ...]
+    #: Name and SHA-256 of each.
+    wheels: tuple[tuple[WheelName, Sha256], ...]
     digest: Sha256
     archive: Archive
     archive_sha256: Sha256
@@ -154,16 +159,28 @@ class Tree:
 
 
 def choose_runtime(
-    facts: Facts, *, name: str | None = None, preferred: Sequence[tuple[str, str]] = ()
+    facts: Facts,
+    *,
+    name: str | None = None,
+    version: str | None = None,
+    preferred: Sequence[tuple[str, str]] = (),
 ) -> Runtime:
     """The runtime for a board: the one that is named, else the first of ``preferred`` (name, version) that has
-    wheels for it, else the first of RUNTIMES that has. Raises ProvisionError with the reason for each that has not."""
+    wheels for it, else the first of RUNTIMES that has. Raises ProvisionError with the reason for each that has not.
+
+    A ``version`` goes with a ``name``, and may be one that is not pinned; any other must be.
+    """
+    if version is not None and name is None:
+        raise ProvisionError("a version of no runtime", expected="--runtime beside --runtime-version")
     if name is not None:
-        preferred = [(n, v) for n, v in preferred if n == name] or [(_known(name).name, _known(name).version)]
+        of_file = [(n, v) for n, v in preferred if n == name] or [(_known(name).name, _known(name).version)]
+        preferred = [(name, version)] if version is not None else of_file
     candidates = [_with_version(*choice) for choice in preferred] or list(RUNTIMES.values())
     reasons = []
-    for runtime in candidates:
+    for runtime in (replace(one, named=version is not None) for one in candidates):
         reason = why_not(runtime, facts)
+        if reason is None and not runtime.named and not runtime.pinned:
+            raise refuse_unpinned(runtime.name, runtime.version)
         if reason is None:
             return runtime
         reasons.append(f"{runtime.name}: {reason}")
@@ -201,6 +218,9 @@ def why_not(runtime: Runtime, facts: Facts) -> str | None:
         return f"needs glibc, found {facts.libc}"
     if facts.wheel_architecture not in NUMPY_ARCHITECTURES and facts.numpy_folder is None:
         return f"needs the system's numpy on {facts.wheel_architecture} (on the board: apt-get install python3-numpy)"
+    pinned = shipped_lock().of(runtime.name, runtime.version, facts.python[:2], facts.wheel_architecture)
+    if pinned and pinned[-1].glibc > facts.glibc:
+        return f"needs glibc {_dotted(pinned[-1].glibc)}, found {_dotted(facts.glibc)}"
     return None
 
 
@@ -216,7 +236,8 @@ def fetch_environment(
 ) -> Environment:
     """The archive for a board, from the cache or, the first time, from the package index through pip.
 
-    ``facts`` need only be right about Python, architecture and glibc. Raises ProvisionError.
+    ``facts`` need only be right about Python, architecture and glibc. Raises ProvisionError, also for wheels that the
+    lock does not have, unless the runtime's version was named.
     """
     reason = why_not(runtime, facts)
     if reason is not None:
@@ -254,7 +275,15 @@ def _fetch(runtime: Runtime, facts: Facts, cache: Path | None, progress: Progres
     python = facts.python[:2]
     if progress is not None:
         progress(f"fetch {runtime.name}", 0, 0)
-    wheels = download(runtime, python, facts.wheel_architecture, facts.glibc, folder / "wheels")
+    locked = _locked(runtime, facts)
+    if locked is not None:
+        wheels = fetch_locked(locked, facts.glibc, folder / "wheels")
+    elif not runtime.named:
+        raise refuse_unpinned(runtime.name, runtime.version)
+    else:
+        wanted = [f"{runtime.name}=={runtime.version}"]
+        wanted += [runtime.numpy] if facts.wheel_architecture in NUMPY_ARCHITECTURES else []
+        wheels = fetch_unpinned(wanted, python, facts.wheel_architecture, facts.glibc, folder / "wheels")
     if progress is not None:
         progress(f"pack {runtime.name}", 0, 0)
     files = trimmed_files(wheels)
@@ -266,7 +295,7 @@ def _fetch(runtime: Runtime, facts: Facts, cache: Path | None, progress: Progres
         python=python,
         architecture=facts.wheel_architecture,
         glibc=max(least_glibc(wheel.name) for wheel in wheels),
-        wheels=tuple(sorted(wheel.name for wheel in wheels)),
+        wheels=tuple(sorted((wheel.name, sha256_of(wheel)) for wheel in wheels)),
         digest=tree.digest,
         archive=archive,
         archive_sha256=tree.archive_sha256,
@@ -279,21 +308,40 @@ def _fetch(runtime: Runtime, facts: Facts, cache: Path | None, progress: Progres
 
 
 def cached_environment(runtime: Runtime, facts: Facts, *, cache: Path | None = None) -> Environment | None:
-    """What an earlier fetch left for such a board; None when there is nothing, or nothing that runs on its glibc."""
+    """What an earlier fetch left for such a board; None when there is nothing, nothing that runs on its glibc, or other
+    wheels than the lock has for it."""
     if facts.python is None or facts.glibc is None:
         return None
+    locked = _locked(runtime, facts)
     environment = read_environment(
         _record_path(runtime, facts, cache if cache is not None else cache_folder())
     )
-    return environment if environment is not None and environment.glibc <= facts.glibc else None
+    if environment is None or environment.glibc > facts.glibc:
+        return None
+    if locked is None:
+        return environment if runtime.named else None
+    return environment if environment.wheels == _files(locked) else None
+
+
+def _locked(runtime: Runtime, facts: Facts) -> LockedEnvironment | None:
+    """What the lock has for such a board."""
+    assert facts.python is not None and facts.glibc is not None  # noqa: PT018 - who calls has seen to it
+    return shipped_lock().find(
+        runtime.name, runtime.version, facts.python[:2], facts.wheel_architecture, facts.glibc
+    )
+
+
+def _files(locked: LockedEnvironment) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((wheel.file, wheel.sha256) for wheel in locked.wheels))
 
 
 def _record_path(runtime: Runtime, facts: Facts, folder: Path) -> Path:
+    """Where the cache says what it has for such boards: one file for each least C library of the lock."""
     assert facts.python is not None
-    python = f"cp{facts.python[0]}{facts.python[1]}"
-    return (
-        folder / "environments" / f"{runtime.name}-{runtime.version}-{python}-{facts.wheel_architecture}.json"
-    )
+    locked = _locked(runtime, facts)
+    name = f"{runtime.name}-{runtime.version}-cp{facts.python[0]}{facts.python[1]}-{facts.wheel_architecture}"
+    kind = "unpinned" if locked is None else f"glibc{_dotted(locked.glibc)}"
+    return folder / "environments" / f"{name}-{kind}.json"
 
 
 def read_environment(path: Path) -> Environment | None:
@@ -305,76 +353,6 @@ def read_environment(path: Path) -> Environment | None:
     except (OSError, DataError):
         return None
     return environment if whole else None
-
-
-def platform_tags(architecture: str, glibc: tuple[int, int]) -> tuple[str, ...]:
-    """The platforms of wheels that run there, newest first (PEP 600; the old names are its aliases for x86_64 and
-    the others)."""
-    tags = [f"manylinux_{glibc[0]}_{minor}_{architecture}" for minor in range(glibc[1], 16, -1)]
-    tags.append(f"manylinux2014_{architecture}")
-    if architecture in ("x86_64", "i686"):
-        tags += [f"manylinux2010_{architecture}", f"manylinux1_{architecture}"]
-    return tuple(tags)
-
-
-def least_glibc(wheel_name: str) -> tuple[int, int]:
-    """The lowest glibc among the platform tags of a wheel's file name (PEP 427, PEP 600)."""
-    tags = wheel_name.removesuffix(".whl").rsplit("-", 1)[-1].split(".")
-    old = {"manylinux2014": (2, 17), "manylinux2010": (2, 12), "manylinux1": (2, 5)}
-    found = []
-    for tag in tags:
-        match = re.match(r"manylinux_(\d+)_(\d+)_", tag)
-        if match:
-            found.append((int(match[1]), int(match[2])))
-        elif tag.split("_")[0] in old:
-            found.append(old[tag.split("_")[0]])
-    return min(found, default=(2, 5))
-
-
-def download(
-    runtime: Runtime, python: tuple[int, int], architecture: str, glibc: tuple[int, int], folder: Path
-) -> list[Path]:
-    """Fetches the wheels of a runtime and its numpy, and nothing else: the interpreter imports with numpy alone."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    wanted = [f"{runtime.name}=={runtime.version}"]
-    if architecture in NUMPY_ARCHITECTURES:
-        wanted.append(runtime.numpy)
-    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder) as temporary:
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-input",
-        ]
-        command += ["--no-deps", "--only-binary=:all:", "--implementation", "cp"]
-        command += ["--python-version", _dotted(python), "--dest", temporary, "--find-links", str(folder)]
-        for tag in platform_tags(architecture, glibc):
-            command += ["--platform", tag]
-        try:
-            done = subprocess.run(
-                [*command, *wanted],
-                capture_output=True,
-                text=True,
-                timeout=PIP_SECONDS,
-                stdin=subprocess.DEVNULL,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise ProvisionError(f"pip could not fetch {runtime.name}", found=str(error)[:200]) from None
-        if done.returncode != 0:
-            lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [done.stderr]
-            raise ProvisionError(
-                f"pip could not fetch {' and '.join(wanted).replace('==', ' ')}",
-                expected=f"wheels for Python {_dotted(python)}, {architecture}, glibc {_dotted(glibc)}",
-                found=" ".join(lines[-1].split())[:300],
-                hint="The first deploy to a kind of board needs the package index; `sdk board fetch` does it ahead.",
-            )
-        wheels = []
-        for path in sorted(Path(temporary).glob("*.whl")):
-            wheels.append(path.replace(folder / path.name))
-        return wheels
 
 
 # -- trimming and packing -------------------------------------------------------------------------------------------

@@ -36,4 +36,6 @@ def exported(result: Any) -> RenderableType:
     for release in result.releases:
         table.add_row(release.name, release.release[:16], bytes_text(release.package_bytes))
     then = _NEXT[result.format].format(output=result.output, name=result.output.name)
-    return Group(table, Text(f"{result.output}: {bytes_text(result.bytes)} in {result.files} files\n{then}"))
+    materials = f"\n{result.sbom}: what it is made of (CycloneDX)" if result.sbom is not None else ""
+    size = f"{bytes_text(result.bytes)} in {result.files} files"
+    return Group(table, Text(f"{result.output}: {size}{materials}\n{then}"))

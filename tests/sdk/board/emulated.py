@@ -9,7 +9,7 @@ from typing import NoReturn
 import pytest
 
 from sdk.board.emulation import tools, userland
-from sdk.deploy.provision import wheels
+from sdk.deploy.provision import downloading
 from sdk.deploy.provision.instructions import runtime_environment
 from sdk.errors import ProvisionError
 
@@ -45,7 +45,7 @@ def need_runtime(name: str, machine: str = "aarch64") -> None:
         raise ProvisionError("tests do not download")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wheels, "download", refuse)
+        patch.setattr(downloading, "run_pip", refuse)
         try:
             runtime_environment(machine, name)
         except ProvisionError:

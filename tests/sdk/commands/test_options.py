@@ -81,6 +81,7 @@ TEXTS: dict[Callable[[str], Any], tuple[str, Any, str | None]] = {
     values.duration: ("20m", 1200.0, "0"),
     values.number: ("0.5", 0.5, "inf"),
     values.positive: ("3", 3, "0"),
+    values.version: ("2.14.0", "2.14.0", "-e x"),
     values.price: ("3e-8", 3e-8, "-1"),
     values.seconds: ("2.5", 2.5, "0"),
     values.input_shape: ("a=8x9,b=3", {"a": (8, 9), "b": (3,)}, "a=8x9,a=3"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
+import shutil
 import subprocess
 import tarfile
 import zipfile
@@ -14,15 +16,14 @@ from pathlib import Path
 import pytest
 
 from sdk.board.facts import Facts
-from sdk.deploy.provision import wheels
+from sdk.deploy.provision import downloading, locked, wheels
+from sdk.deploy.provision.downloading import least_glibc, platform_tags
 from sdk.deploy.provision.wheels import (
     RUNTIMES,
     cached_environment,
     choose_runtime,
     fetch_environment,
-    least_glibc,
     pack_tree,
-    platform_tags,
     trimmed_files,
 )
 from sdk.errors import ProvisionError
@@ -55,29 +56,37 @@ TRIXIE = replace(BOOKWORM, python=(3, 13, 5), glibc=(2, 41))
 @pytest.mark.parametrize(
     ("facts", "name"),
     [(BOOKWORM, "tflite-runtime"), (TRIXIE, "ai-edge-litert"), (BOOKWORM_32, "tflite-runtime"),
-     (replace(BOOKWORM, python=(3, 8, 10), glibc=(2, 31)), "tflite-runtime")],
+     (replace(BOOKWORM, python=(3, 8, 10), machine="x86_64", glibc=(2, 31)), "tflite-runtime")],
 )  # fmt: skip
 def test_a_board_gets_the_runtime_that_has_wheels_for_it(facts, name):
     assert choose_runtime(facts).name == name
 
 
 def test_the_order_of_the_boards_file_comes_first_where_it_fits():
-    order = [("ai-edge-litert", "2.1.6"), ("tflite-runtime", "2.14.0")]
-    assert (
-        choose_runtime(BOOKWORM, preferred=order).name,
-        choose_runtime(BOOKWORM, preferred=order).version,
-    ) == (
-        "ai-edge-litert",
-        "2.1.6",
-    )
+    order = [("ai-edge-litert", "2.3.0"), ("tflite-runtime", "2.14.0")]
+    assert choose_runtime(BOOKWORM, preferred=order).name == "ai-edge-litert"
     assert choose_runtime(BOOKWORM_32, preferred=order).name == "tflite-runtime"
 
 
-def test_a_runtime_that_is_named_overrides_the_order_and_keeps_its_version():
-    order = [("ai-edge-litert", "2.1.6"), ("tflite-runtime", "2.14.0")]
+def test_a_runtime_that_is_named_overrides_the_order():
+    order = [("ai-edge-litert", "2.3.0"), ("tflite-runtime", "2.14.0")]
     assert choose_runtime(BOOKWORM, name="tflite-runtime", preferred=order).name == "tflite-runtime"
-    assert choose_runtime(BOOKWORM, name="ai-edge-litert", preferred=order).version == "2.1.6"
     assert choose_runtime(BOOKWORM, name="ai-edge-litert").version == RUNTIMES["ai-edge-litert"].version
+
+
+def test_a_version_that_is_not_pinned_has_to_be_named():
+    order = [("ai-edge-litert", "2.1.6"), ("tflite-runtime", "2.14.0")]
+    with pytest.raises(ProvisionError, match="not among the wheels that Armlet pins") as caught:
+        choose_runtime(BOOKWORM, preferred=order)
+    assert "--runtime ai-edge-litert --runtime-version 2.1.6" in caught.value.hint
+    assert caught.value.expected == "2.3.0"
+    with pytest.raises(ProvisionError, match="not among"):
+        choose_runtime(BOOKWORM, name="ai-edge-litert", preferred=order)
+    chosen = choose_runtime(BOOKWORM, name="ai-edge-litert", version="2.1.6", preferred=order)
+    assert (chosen.version, chosen.named, chosen.pinned) == ("2.1.6", True, False)
+    assert choose_runtime(BOOKWORM, name="ai-edge-litert", version="2.3.0").pinned
+    with pytest.raises(ProvisionError, match="of no runtime"):
+        choose_runtime(BOOKWORM, version="2.1.6")
 
 
 @pytest.mark.parametrize(
@@ -87,6 +96,7 @@ def test_a_runtime_that_is_named_overrides_the_order_and_keeps_its_version():
         (replace(BOOKWORM, python=(3, 7, 3)), "needs Python 3.8 to 3.11, found 3.7.3"),
         (replace(BOOKWORM, glibc=None, libc="musl"), "found musl"),
         (replace(BOOKWORM, machine="riscv64"), "found riscv64"),
+        (replace(BOOKWORM, glibc=(2, 19)), "needs glibc 2.27, found 2.19"),
         (replace(BOOKWORM_32, python=(3, 13, 5)), "armv7l"),
         (replace(BOOKWORM_32, numpy_folder=None), "apt-get install python3-numpy"),
         (replace(TRIXIE, python_abi_flags="t"), "ordinary CPython"),
@@ -140,7 +150,7 @@ def wheel(folder: Path, name: str, files: dict[str, bytes]) -> Path:
     path = folder / name
     with zipfile.ZipFile(path, "w") as archive:
         for member, data in files.items():
-            archive.writestr(member, data)
+            archive.writestr(zipfile.ZipInfo(member), data)  # of no time of its own
     return path
 
 
@@ -207,31 +217,51 @@ def test_other_files_have_another_digest(files):
 
 # -- fetching, with a pip that the test plays --------------------------------------------------------------------------
 
+RUNTIME_WHEEL = "tflite_runtime-2.14.0-cp311-cp311-manylinux_2_34_aarch64.whl"
+NUMPY_WHEEL = "numpy-1.26.4-cp311-cp311-manylinux_2_17_aarch64.whl"
 
-@pytest.fixture
-def pip(monkeypatch):
+
+class Pip:
     """Stands for ``pip download``: puts two small wheels where they are asked for; remembers how it was called."""
 
-    class Pip:
-        def __init__(self):
-            self.calls: list[list[str]] = []
-            self.fails_with: str | None = None
+    def __init__(self, index: Path) -> None:
+        self.index = index
+        index.mkdir()
+        self.files = [
+            wheel(index, RUNTIME_WHEEL, {"tflite_runtime/x.py": b"x"}),
+            wheel(index, NUMPY_WHEEL, {"numpy/__init__.py": b"y"}),
+        ]
+        self.calls: list[list[str]] = []
+        self.asked_for = ""
+        self.fails_with: str | None = None
 
-        def __call__(self, command, **options):
-            self.calls.append(command)
-            if self.fails_with is not None:
-                return subprocess.CompletedProcess(command, 1, "", self.fails_with)
-            folder = Path(command[command.index("--dest") + 1])
-            wheel(
-                folder,
-                "tflite_runtime-2.14.0-cp311-cp311-manylinux_2_34_aarch64.whl",
-                {"tflite_runtime/x.py": b"x"},
-            )
-            wheel(folder, "numpy-1.26.4-cp311-cp311-manylinux_2_17_aarch64.whl", {"numpy/__init__.py": b"y"})
-            return subprocess.CompletedProcess(command, 0, "", "")
+    def __call__(self, command, **options):
+        self.calls.append(command)
+        if self.fails_with is not None:
+            return subprocess.CompletedProcess(command, 1, "", self.fails_with)
+        if "--requirement" in command:
+            self.asked_for = Path(command[command.index("--requirement") + 1]).read_text()
+        for file in self.files:
+            shutil.copy(file, command[command.index("--dest") + 1])
+        return subprocess.CompletedProcess(command, 0, "", "")
 
-    fake = Pip()
-    monkeypatch.setattr(wheels.subprocess, "run", fake)
+
+@pytest.fixture
+def pip(monkeypatch, tmp_path):
+    """A package index with two wheels, which the lock has."""
+    fake = Pip(tmp_path / "index")
+    monkeypatch.setattr(downloading.subprocess, "run", fake)
+    pinned = tuple(
+        locked.LockedWheel(
+            path.name, hashlib.sha256(path.read_bytes()).hexdigest(), *path.name.split("-")[:2], "MIT"
+        )
+        for path in fake.files
+    )
+    lock = locked.Lock(
+        (locked.LockedEnvironment("tflite-runtime", "2.14.0", (3, 11), "aarch64", (2, 34), pinned),)
+    )
+    for module in (wheels, locked):
+        monkeypatch.setattr(module, "shipped_lock", lambda: lock)
     return fake
 
 
@@ -247,25 +277,60 @@ def test_an_environment_is_fetched_once_and_then_found(tmp_path, pip):
     assert first.archive.stat().st_size == first.archive_bytes
 
 
-def test_pip_is_asked_for_wheels_of_the_board_and_runs_nothing_of_them(tmp_path, pip):
+def test_pip_is_asked_for_wheels_of_the_board_by_their_hashes_and_runs_nothing_of_them(tmp_path, pip):
     fetch_environment(RUNTIMES["tflite-runtime"], BOOKWORM, cache=tmp_path)
     command = pip.calls[0]
-    for option in ("--no-deps", "--only-binary=:all:", "--no-input"):
+    for option in ("--no-deps", "--only-binary=:all:", "--no-input", "--require-hashes"):
         assert option in command
     assert command[command.index("--python-version") + 1] == "3.11"
     assert "manylinux_2_34_aarch64" in command
-    assert command[-2:] == ["tflite-runtime==2.14.0", "numpy>=1.23.2,<2"]
+    runtime, numpy = pip.asked_for.splitlines()
+    assert runtime.startswith("tflite_runtime==2.14.0 --hash=sha256:")
+    assert numpy.startswith("numpy==1.26.4 --hash=sha256:")
 
 
-def test_an_environment_that_needs_a_newer_glibc_is_not_used_for_an_old_board(tmp_path, pip):
+def test_another_wheel_than_the_locked_one_is_refused_though_pip_brings_it(tmp_path, pip):
+    wheel(pip.index, NUMPY_WHEEL, {"numpy/__init__.py": b"import evil"})
+    with pytest.raises(ProvisionError, match=r"numpy-.*whl is not the one that Armlet pins"):
+        fetch_environment(RUNTIMES["tflite-runtime"], BOOKWORM, cache=tmp_path)
+    assert not (tmp_path / "wheels" / NUMPY_WHEEL).exists()
+    assert not list(tmp_path.glob("environments/*"))
+
+
+def test_a_wheel_of_the_cache_that_was_changed_is_fetched_again(tmp_path, pip):
+    first = fetch_environment(RUNTIMES["tflite-runtime"], BOOKWORM, cache=tmp_path)
+    shutil.rmtree(tmp_path / "environments")
+    (tmp_path / "wheels" / NUMPY_WHEEL).write_bytes(b"PK\x03\x04 not really")
+    again = fetch_environment(RUNTIMES["tflite-runtime"], BOOKWORM, cache=tmp_path)
+    assert again.digest == first.digest
+    assert pip.asked_for.startswith("numpy")  # alone: the other one was whole
+
+
+def test_what_was_packed_of_other_wheels_than_the_lock_has_now_is_not_used(tmp_path, pip, monkeypatch):
     runtime = RUNTIMES["tflite-runtime"]
     fetch_environment(runtime, BOOKWORM, cache=tmp_path)
-    assert cached_environment(runtime, replace(BOOKWORM, glibc=(2, 31)), cache=tmp_path) is None
-    assert cached_environment(runtime, replace(BOOKWORM, glibc=(2, 34)), cache=tmp_path) is not None
+    old = locked.shipped_lock().environments[0]
+    newer = replace(old, wheels=(replace(old.wheels[0], sha256="0" * 64), old.wheels[1]))
+    for module in (wheels, locked):
+        monkeypatch.setattr(module, "shipped_lock", lambda: locked.Lock((newer,)))
+    assert cached_environment(runtime, BOOKWORM, cache=tmp_path) is None
+
+
+def test_a_version_that_was_named_is_fetched_without_hashes_and_one_that_was_not_is_refused(tmp_path, pip):
+    runtime = replace(RUNTIMES["tflite-runtime"], version="2.13.0")
+    with pytest.raises(ProvisionError, match="not among"):
+        fetch_environment(runtime, BOOKWORM, cache=tmp_path)
+    assert pip.calls == []
+    named = replace(runtime, named=True)
+    environment = fetch_environment(named, BOOKWORM, cache=tmp_path)
+    assert "--require-hashes" not in pip.calls[0]
+    assert pip.calls[0][-2:] == ["tflite-runtime==2.13.0", "numpy>=1.23.2,<2"]
+    assert cached_environment(named, BOOKWORM, cache=tmp_path) == environment
+    assert cached_environment(runtime, BOOKWORM, cache=tmp_path) is None
 
 
 @pytest.mark.parametrize("damage", ["record", "archive", "nothing"])
-def test_a_cache_that_is_not_whole_is_fetched_anew(tmp_path, pip, damage):
+def test_a_cache_that_is_not_whole_is_packed_anew(tmp_path, pip, damage):
     runtime = RUNTIMES["tflite-runtime"]
     environment = fetch_environment(runtime, BOOKWORM, cache=tmp_path)
     record = next((tmp_path / "environments").glob("*.json"))
@@ -274,7 +339,7 @@ def test_a_cache_that_is_not_whole_is_fetched_anew(tmp_path, pip, damage):
     elif damage == "archive":
         environment.archive.write_bytes(b"short")
     assert fetch_environment(runtime, BOOKWORM, cache=tmp_path) == environment
-    assert len(pip.calls) == (1 if damage == "nothing" else 2)
+    assert len(pip.calls) == 1  # the wheels are in the cache
 
 
 def test_what_pip_says_is_passed_on(tmp_path, pip):
