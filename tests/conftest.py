@@ -46,6 +46,18 @@ def c_kernel(kernel_folder: Path) -> Iterator[Path]:
     decoder_kernel.use(None)
 
 
+@pytest.fixture(scope="session")
+def c_delegate(kernel_folder: Path) -> Iterator[Path]:
+    """The delegate for this machine, built, and in use while the tests run."""
+    from device_agent.run.kernels import delegate
+    from sdk.deploy.provision import kernel
+
+    path = kernel.build_delegate(folder=kernel_folder)
+    delegate.use(str(path))
+    yield path
+    delegate.use(None)
+
+
 @pytest.fixture(params=["c", "numpy"])
 def kernel(request: pytest.FixtureRequest, c_kernel: Path) -> str:
     """Every test that takes this runs on both decoders."""

@@ -34,6 +34,7 @@ class QuickStartModel(Model):
         self._interpreter: Any = _Arrays(compiled)
         self._input_indices = tuple(range(len(self.inputs)))
         self._output_indices = tuple(range(len(self.inputs), len(self.inputs) + len(self.outputs)))
+        self._armlet = None  # a start is made for the runtime's own kernels
         self.delegate = "xnnpack"  # who else would have packed the weights
         self.invoke: Callable[[], None] = compiled.run
         self.init_seconds = time.perf_counter() - begun

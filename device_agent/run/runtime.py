@@ -18,6 +18,7 @@ import numpy as np
 
 from device_agent.errors import AgentError, RuntimeUnavailable
 from device_agent.run.installed import MODULES, by_place
+from device_agent.run.kernels.delegate import Delegate, OperatorReport
 from device_agent.tensors.descriptions import describe
 from device_agent.tensors.tensor import by_name, shape_text
 
@@ -71,10 +72,11 @@ class Model:
 
     ``init_seconds`` is the time from the bytes to allocated tensors, delegates included. ``delegate`` says
     "xnnpack" when the runtime handed operators to XNNPACK, "none" when it silently did not (seen where
-    /sys/devices/system/cpu is missing), and "unknown" when the runtime does not tell.
+    /sys/devices/system/cpu is missing), and "unknown" when the runtime does not tell. ``kernels`` "armlet" gives
+    layers with zeros to :mod:`device_agent.run.kernels`, "runtime" leaves all to the runtime.
     """
 
-    def __init__(self, data: bytes, *, threads: int = 1) -> None:
+    def __init__(self, data: bytes, *, threads: int = 1, kernels: str = "runtime") -> None:
         if threads < 1:
             raise AgentError("the number of threads is wrong", expected="1 or more", found=str(threads))
         if data[4:8] != FILE_IDENTIFIER:
@@ -88,6 +90,8 @@ class Model:
         #: What it runs; the interpreter reads its weights from these very bytes.
         self.tflite: bytes | mmap.mmap = data
         self._interpreter_class = interpreter_class
+        self._kernels = kernels
+        self._armlet: Delegate | None = None
         start = time.perf_counter()
         interpreter = self._interpreter_of()
         self.init_seconds = time.perf_counter() - start
@@ -102,8 +106,15 @@ class Model:
         self.invoke: Callable[[], None] = interpreter.invoke
 
     def _interpreter_of(self) -> Any:
+        handles = []
+        if self._kernels == "armlet":
+            module = self._interpreter_class.__module__
+            self._armlet = Delegate(self.identity.name, self.identity.version, module)
+            handles = [self._armlet.handle]
         try:
-            interpreter = self._interpreter_class(model_content=self.tflite, num_threads=self.threads)
+            interpreter = self._interpreter_class(
+                model_content=self.tflite, num_threads=self.threads, experimental_delegates=handles
+            )
             interpreter.allocate_tensors()
         except SystemError as error:
             raise self._unusable(error) from error
@@ -182,6 +193,15 @@ class Model:
         for position, array in enumerate(by_name(self.inputs, list(arrays), "input")):
             self.set_input(array, position)
         self.invoke()
+
+    def armlet_operators(self) -> tuple[OperatorReport, ...]:
+        """The operators that run in kernels of Armlet, and their times where those were asked for."""
+        return () if self._armlet is None else self._armlet.operators()
+
+    def time_armlet_operators(self, on: bool = True) -> None:
+        """Begins to time the operators that run in kernels of Armlet, from zero, or ends it."""
+        if self._armlet is not None:
+            self._armlet.time_operators(on)
 
     @property
     def is_stateful(self) -> bool:

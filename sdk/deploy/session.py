@@ -14,7 +14,7 @@ from sdk.board.catalogue import load_board
 from sdk.board.description.records import Board
 from sdk.board.ssh.connection import connect
 from sdk.deploy.agent.remote_agent import RemoteAgent
-from sdk.deploy.provision.kernel import KernelBuildError, build
+from sdk.deploy.provision.kernel import KernelBuildError, build, build_delegate
 from sdk.deploy.provision.provisioning import Provisioned, provision
 from sdk.deploy.target import Target
 from sdk.errors import ArmletError, BoardError, RemoteError
@@ -111,6 +111,7 @@ def make_ready(board: Board, connection: Connection, target: Target, progress: P
     provisioned = provision(
         connection,
         kernel=None if target.kernel == "numpy" else _kernel,
+        delegate=_delegate,
         runtime=target.runtime,
         version=target.runtime_version,
         preferred=[(r.name, r.version) for r in board.runtimes],
@@ -157,5 +158,13 @@ def _kernel(architecture: str) -> bytes | None:
     """The C decoder for that processor; None where it cannot be built, and numpy decodes."""
     try:
         return build(architecture).read_bytes()
+    except KernelBuildError:
+        return None
+
+
+def _delegate(architecture: str) -> bytes | None:
+    """The kernels of Armlet for that processor; None where they cannot be built, and the runtime does everything."""
+    try:
+        return build_delegate(architecture).read_bytes()
     except KernelBuildError:
         return None

@@ -14,7 +14,7 @@ from sdk.board.emulation import userland
 from sdk.board.facts import Facts
 from sdk.board.local import LocalBoard
 from sdk.board.ssh.connection import connect
-from sdk.deploy.provision.kernel import KernelBuildError
+from sdk.deploy.provision.kernel import KernelBuildError, build_delegate
 from sdk.deploy.provision.kernel import build as build_kernel
 from sdk.deploy.provision.provisioning import fetch_runtime, read_facts
 from sdk.errors import BoardError, ProvisionError
@@ -66,6 +66,7 @@ def fetch_runtimes(
             )
         try:
             build_kernel(facts.wheel_architecture)
+            build_delegate(facts.wheel_architecture)
         except KernelBuildError:
             continue  # numpy decodes there; the report will say so
     if not fetched and refused is not None:

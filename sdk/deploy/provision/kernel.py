@@ -1,5 +1,5 @@
-"""Builds the C decoder (device_agent/package/huffman.c) for a board's processor, with the compiler of the ziglang
-wheel.
+"""Builds the C decoder (device_agent/package/huffman.c) and the delegate (device_agent/run/kernels) for a board's
+processor, with the compiler of the ziglang wheel.
 
 Nothing is fetched: zig carries headers and start files of every target. The library links to nothing (the two
 functions it needs, memcpy and memset, are in every Python process), so that one file serves any libc version.
@@ -69,10 +69,10 @@ def target_of(machine: str) -> str:
     name = _ALIASES.get(name, name)
     if name not in TARGETS:
         raise KernelBuildError(
-            "no C decoder for this processor",
+            "no C code for this processor",
             expected=", ".join(TARGETS),
             found=machine,
-            hint="The numpy decoder works everywhere.",
+            hint="Everything works without: numpy decodes, and the runtime's kernels run.",
         )
     return name
 
@@ -95,6 +95,71 @@ def build(machine: str | None = None, *, folder: Path | None = None) -> Path:
             # Built aside and renamed, so that two builds at once, or one cut short, leave no half library.
             output = Path(scratch) / "kernel.so"
             _compile(target, source, output, folder)
+            output.replace(result)
+    return result
+
+
+#: Of the delegate: what its sources are compiled with, by target, and linked with. Headers are zig's; nothing is linked
+#: to, since every process that loads a runtime has the C library.
+DELEGATE_TARGETS: dict[str, tuple[str, ...]] = {
+    "x86_64": (
+        "-target",
+        "x86_64-linux-gnu",
+        "-mcpu=x86_64_v3",
+    ),  # AVX2 and FMA; delegate.c asks whether they are there
+    "aarch64": ("-target", "aarch64-linux-gnu", "-mcpu=generic"),
+    "armv7l": ("-target", "arm-linux-gnueabihf", "-mcpu=generic+v7a+neon"),
+}
+_DELEGATE_FLAGS = (
+    "-std=gnu11",
+    "-O3",
+    "-fno-sanitize=all",
+    "-fno-stack-protector",
+    "-fno-unwind-tables",
+    "-fno-asynchronous-unwind-tables",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-g0",
+)
+_DELEGATE_LINKED = ("-shared", "-nostdlib", "-Wl,-s")
+#: ARMv7 divides by functions of the compiler's own library.
+_MORE_LINKED = {"armv7l": ("-rtlib=compiler-rt",)}
+
+
+def delegate_sources() -> tuple[Path, ...]:
+    """The C files of the delegate, as installed."""
+    return tuple(sorted((Path(device_agent.__file__).parent / "run" / "kernels").glob("*.[ch]")))
+
+
+def build_delegate(machine: str | None = None, *, folder: Path | None = None) -> Path:
+    """Path of libarmlet_delegate (device_agent/run/kernels) for ``machine``; as :func:`build`."""
+    target = target_of(machine or platform.machine())
+    sources = delegate_sources()
+    linked = (*_DELEGATE_LINKED, *_MORE_LINKED.get(target, ()))
+    flags = repr((DELEGATE_TARGETS[target], _DELEGATE_FLAGS, linked)).encode()
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources) + flags).hexdigest()
+    folder = folder or cache_folder()
+    result = folder / f"armlet_delegate-{target}-{digest[:16]}.so"
+    with _BUILDING:
+        if result.is_file():
+            return result
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            objects = []
+            for source in sources:
+                if source.suffix == ".c":
+                    objects.append(f"{scratch}/{source.stem}.o")
+                    arguments = (
+                        *DELEGATE_TARGETS[target],
+                        *_DELEGATE_FLAGS,
+                        "-c",
+                        "-o",
+                        objects[-1],
+                        str(source),
+                    )
+                    run_zig("cc", *arguments, folder=folder)
+            output = Path(scratch) / "delegate.so"
+            run_zig("cc", *DELEGATE_TARGETS[target], *linked, "-o", str(output), *objects, folder=folder)
             output.replace(result)
     return result
 

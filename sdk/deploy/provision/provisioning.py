@@ -56,6 +56,7 @@ MAX_ANSWER_BYTES = 1 << 16
 MAX_TEXT = 200
 
 KERNEL_FILE = "device_agent/package/_huffman.so"  # device_agent.package.kernel looks for it beside itself
+DELEGATE_FILE = "device_agent/run/kernels/_delegate.so"  # as device_agent.run.kernels.delegate does
 
 
 if TYPE_CHECKING:
@@ -101,8 +102,12 @@ def read_facts(connection: Connection) -> Facts:
     return parse_facts(done.stdout.decode("utf-8", "replace"))
 
 
-def agent_tree(kernel: bytes | None = None) -> Tree:
-    """The agent's modules, and the shared library of its C decoder, where there is one for the board."""
+#: The bytes of a shared library for the board, or what makes them when told the architecture ("aarch64"); None: none.
+Library = bytes | Callable[[str], bytes | None] | None
+
+
+def agent_tree(kernel: bytes | None = None, delegate: bytes | None = None) -> Tree:
+    """The agent's modules, and the shared libraries of its C decoder and its kernels, where there are some."""
     root = Path(device_agent.__file__).parent
     files = {
         f"device_agent/{module.relative_to(root).as_posix()}": (module.read_bytes(), False)
@@ -110,6 +115,8 @@ def agent_tree(kernel: bytes | None = None) -> Tree:
     }
     if kernel is not None:
         files[KERNEL_FILE] = (kernel, True)
+    if delegate is not None:
+        files[DELEGATE_FILE] = (delegate, True)
     return pack_tree(files)
 
 
@@ -134,7 +141,8 @@ def provision(
     connection: Connection,
     *,
     facts: Facts | None = None,
-    kernel: bytes | Callable[[str], bytes | None] | None = None,
+    kernel: Library = None,
+    delegate: Library = None,
     runtime: str | None = None,
     version: str | None = None,
     preferred: Sequence[tuple[str, str]] = (),
@@ -142,9 +150,10 @@ def provision(
 ) -> Provisioned:
     """Makes the board behind ``connection`` ready, sending what is not there yet.
 
-    ``kernel`` is the C decoder's shared library for the board, or makes it when told the architecture ("aarch64");
-    None leaves decoding to numpy. ``runtime`` names one, with a ``version`` also one that is not pinned, and overrides
-    ``preferred`` (name, version), the board file's order. Raises ProvisionError, RemoteError or ConnectionFailed.
+    ``kernel`` is the C decoder's shared library; None leaves decoding to numpy. ``delegate`` is that of Armlet's
+    kernels; None leaves all operators to the runtime. ``runtime`` names one, with a ``version`` also one that is not
+    pinned, and overrides ``preferred`` (name, version), the board file's order. Raises ProvisionError, RemoteError or
+    ConnectionFailed.
     """
     report = progress or silent
     report("look at the board", 0, 0)
@@ -152,8 +161,8 @@ def provision(
     _check_home(facts)
     chosen = choose_runtime(facts, name=runtime, version=version, preferred=preferred)
     environment = fetch_environment(chosen, facts, progress=progress)
-    library = kernel(facts.wheel_architecture) if callable(kernel) else kernel
-    agent = agent_tree(library)
+    libraries = [made(facts.wheel_architecture) if callable(made) else made for made in (kernel, delegate)]
+    agent = agent_tree(*libraries)
 
     root = posixpath.join(facts.home, ".armlet")
     env_path = posixpath.join(root, "env", environment.digest)

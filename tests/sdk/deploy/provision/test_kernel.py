@@ -25,8 +25,17 @@ def test_the_kernel_is_a_shared_library_for_the_machine(machine: str, kernel_fol
     assert len(library) < 100_000
 
 
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])  # for armv7l zig first makes a library of its own
+def test_the_delegate_is_a_shared_library_for_the_machine(machine: str, kernel_folder: Path) -> None:
+    library = kernel.build_delegate(machine, folder=kernel_folder).read_bytes()
+    assert struct.unpack_from("<HH", library, 16) == (3, MACHINES[machine])
+    assert b"tflite_plugin_create_delegate" in library
+    assert b".so." not in library
+    assert len(library) < 100_000
+
+
 def test_every_machine_of_a_table_has_a_test() -> None:
-    assert set(MACHINES) == set(kernel.TARGETS)
+    assert set(MACHINES) == set(kernel.TARGETS) == set(kernel.DELEGATE_TARGETS)
 
 
 def test_this_machines_kernel_loads(c_kernel: Path) -> None:

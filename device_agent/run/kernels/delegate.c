@@ -1,0 +1,404 @@
+/* The TensorFlow Lite delegate: claims what these kernels do better, and leaves everything else to the runtime.
+ *
+ * A fully connected layer is claimed where its weights are constant floats with zeros enough; neighbours become one
+ * node of the delegate. Weights are packed once, when the node is made; what the runtime itself would have packed of
+ * them is saved. Nothing here trusts the graph: shapes are checked again whenever the runtime prepares it.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__arm__)
+#include <sys/auxv.h>
+#endif
+
+#include "kernels.h"
+#include "tflite.h"
+
+/* Raised whenever the functions below or what they mean change; delegate.py knows it. */
+EXPORT const uint32_t armlet_kernels_version = 1;
+
+/* What delegate.py reads of one operator that runs here. */
+typedef struct {
+    int32_t node;         /* in the graph */
+    int32_t code;         /* BuiltinOperator */
+    uint32_t block, centroids;
+    uint64_t weights, kept;
+    uint64_t bytes;       /* of the packed weights */
+    uint64_t nanoseconds; /* of all calls that were timed */
+    uint64_t calls;
+} Report;
+
+typedef struct {
+    Report report;
+    int input, bias, output; /* tensors; bias may be TFLITE_OPTIONAL_TENSOR */
+    Limits limits;
+    bool keeps_dimensions;
+    Columns *columns;
+} Layer;
+
+/* A node of the delegate: layers in the order in which they run. */
+typedef struct Program {
+    struct Armlet *owner;
+    struct Program *next;
+    int count;
+    Layer *layers;
+    float **own;   /* (layers): memory of outputs that no other node sees; NULL for the others */
+    size_t *sizes; /* (layers): floats of them */
+} Program;
+
+typedef struct Armlet {
+    Delegate delegate;
+    Program *programs; /* those that live, the newest first */
+    Threads *threads;
+    int thread_count;
+    int timed;
+    int everything; /* claims every layer that has a zero, for tests */
+    uint32_t *blocks; /* of nodes by their numbers, while the graph is made */
+} Armlet;
+
+/* ---- what is claimed ---------------------------------------------------------------------------------------------- */
+
+/* A layer whose weights fit the last cache is quick in the runtime, too; a larger one waits for memory there. */
+enum { LARGE_BYTES = 1 << 20 };
+/* Instructions that the runtime's dense layer is worth for each weight, waiting for memory included. */
+#define DENSE_COST_SMALL 0.6
+#define DENSE_COST_LARGE 1.5
+/* Behind a ReLU about so many inputs are not zero. */
+#define ACTIVE_INPUTS 0.6
+
+static Tensor *tensor_at(Context *context, int index) {
+    return index >= 0 && (size_t)index < context->tensors_size ? &context->tensors[index] : NULL;
+}
+
+static bool is_float(const Tensor *t) {
+    return t != NULL && t->type == TFLITE_FLOAT32 && t->dims != NULL && t->sparsity == NULL;
+}
+
+static bool is_constant(const Tensor *t, int rank) {
+    return is_float(t) && t->allocation_type == TFLITE_MMAP_RO && t->data != NULL && t->dims->size == rank;
+}
+
+/* Elements of a tensor by its dimensions; -1 where they are no shape, or too many. */
+static int64_t elements_of(const Tensor *t) {
+    int64_t count = 1;
+    for (int i = 0; i < t->dims->size; i++) {
+        if (t->dims->data[i] < 0) return -1;
+        count *= t->dims->data[i];
+        if (count > INT32_MAX) return -1;
+    }
+    return count;
+}
+
+static bool limits_of(int activation, Limits *limits) {
+    limits->low = activation == ACTIVATION_NONE ? -INFINITY : activation == ACTIVATION_RELU_N1_TO_1 ? -1.0f : 0.0f;
+    limits->high = activation == ACTIVATION_RELU6            ? 6.0f
+                   : activation == ACTIVATION_RELU_N1_TO_1 ? 1.0f
+                                                           : INFINITY;
+    return activation >= ACTIVATION_NONE && activation <= ACTIVATION_RELU6;
+}
+
+/* What a node is as a layer, without its packed weights; false where it is none that these kernels compute. */
+static bool read_layer(Context *context, const Node *node, int code, Layer *layer) {
+    const FullyConnectedParams *params = node->builtin_data;
+    if (code != OP_FULLY_CONNECTED || params == NULL || node->inputs == NULL || node->outputs == NULL) return false;
+    if (node->inputs->size < 2 || node->inputs->size > 3 || node->outputs->size != 1) return false;
+    const Tensor *input = tensor_at(context, node->inputs->data[0]);
+    const Tensor *weights = tensor_at(context, node->inputs->data[1]);
+    const Tensor *output = tensor_at(context, node->outputs->data[0]);
+    layer->bias = node->inputs->size == 3 ? node->inputs->data[2] : TFLITE_OPTIONAL_TENSOR;
+    if (!is_float(input) || !is_float(output) || !is_constant(weights, 2)) return false;
+    if (input->allocation_type == TFLITE_MMAP_RO || params->weights_format != 0) return false;
+    int64_t count = elements_of(weights);
+    if (count < 1 || weights->bytes != 4 * (size_t)count || (uintptr_t)weights->data % sizeof(float)) return false;
+    if (layer->bias != TFLITE_OPTIONAL_TENSOR) {
+        const Tensor *bias = tensor_at(context, layer->bias);
+        if (!is_constant(bias, 1) || bias->bytes != 4 * (size_t)weights->dims->data[0]) return false;
+    }
+    layer->input = node->inputs->data[0];
+    layer->output = node->outputs->data[0];
+    layer->keeps_dimensions = params->keep_num_dims;
+    layer->report.code = code;
+    layer->report.weights = (uint64_t)count;
+    return limits_of(params->activation, &layer->limits);
+}
+
+/* The height of the blocks that a layer is packed in; 0 where it has no zeros, or is left to the runtime. */
+static uint32_t block_that_pays(const Tensor *weights, bool anyway) {
+    uint32_t rows = (uint32_t)weights->dims->data[0], columns = (uint32_t)weights->dims->data[1], best = 1;
+    uint64_t count = (uint64_t)rows * columns, entries[3];
+    columns_count(weights->data, rows, columns, entries);
+    if (entries[0] == count) return 0;
+    double dense = (double)count * (4 * count > LARGE_BYTES ? DENSE_COST_LARGE : DENSE_COST_SMALL);
+    double cost = columns_cost(1, entries[0]);
+    for (uint32_t block = 2; block <= 4; block *= 2)
+        if (columns_cost(block, entries[block / 2]) < cost) cost = columns_cost(best = block, entries[block / 2]);
+    return anyway || cost * ACTIVE_INPUTS < dense ? best : 0;
+}
+
+/* ---- a node of the delegate --------------------------------------------------------------------------------------- */
+
+static void free_program(Context *context, void *data) {
+    Program *program = data;
+    (void)context;
+    if (program == NULL) return;
+    for (Program **at = &program->owner->programs; *at; at = &(*at)->next)
+        if (*at == program) {
+            *at = program->next;
+            break;
+        }
+    for (int i = 0; i < program->count; i++) {
+        columns_free(program->layers[i].columns);
+        if (program->own) free(program->own[i]);
+    }
+    free(program->layers);
+    free(program->own);
+    free(program->sizes);
+    free(program);
+}
+
+static bool make_layer(Context *context, Armlet *armlet, int index, Layer *layer) {
+    Node *node;
+    Registration *registration;
+    if (context->get_node_and_registration(context, index, &node, &registration) != TFLITE_OK) return false;
+    if (!read_layer(context, node, registration->builtin_code, layer)) return false;
+    const Tensor *weights = tensor_at(context, node->inputs->data[1]);
+    layer->columns = columns_pack(weights->data, (uint32_t)weights->dims->data[0], (uint32_t)weights->dims->data[1],
+                                  armlet->blocks[index], (uint32_t)armlet->thread_count);
+    if (layer->columns == NULL) return false;
+    layer->report.node = index;
+    layer->report.block = layer->columns->block;
+    layer->report.centroids = layer->columns->centroids;
+    layer->report.kept = layer->columns->kept;
+    layer->report.bytes = layer->columns->bytes;
+    return true;
+}
+
+static void *init(Context *context, const char *buffer, size_t length) {
+    const DelegateParams *params = (const void *)buffer;
+    Armlet *armlet = params->delegate->data;
+    Program *program = calloc(1, sizeof *program);
+    (void)length;
+    if (program == NULL) return NULL;
+    program->owner = armlet;
+    program->next = armlet->programs;
+    armlet->programs = program;
+    size_t count = (size_t)params->nodes->size;
+    program->layers = calloc(count, sizeof *program->layers);
+    program->own = calloc(count, sizeof *program->own);
+    program->sizes = calloc(count, sizeof *program->sizes);
+    if (program->layers == NULL || program->own == NULL || program->sizes == NULL) goto fail;
+    for (size_t i = 0; i < count; i++, program->count++)
+        if (!make_layer(context, armlet, params->nodes->data[i], &program->layers[i])) {
+            program->count++;
+            goto fail;
+        }
+    return program;
+fail:
+    free_program(context, program);
+    return NULL; /* `prepare` says so */
+}
+
+static bool is_among(const IntArray *indices, int index) {
+    for (int i = 0; i < indices->size; i++)
+        if (indices->data[i] == index) return true;
+    return false;
+}
+
+/* The dimensions of a layer's output, from its input's; NULL where they do not fit the weights. */
+static IntArray *dimensions(const Layer *layer, const Tensor *input) {
+    int64_t count = elements_of(input), columns = layer->columns->columns;
+    int rank = layer->keeps_dimensions ? input->dims->size : 2;
+    if (count < 0 || count % columns || rank < 1 || rank > 8) return NULL;
+    if (layer->keeps_dimensions && input->dims->data[rank - 1] != columns) return NULL;
+    IntArray *result = malloc(sizeof *result + sizeof(int) * (size_t)rank);
+    if (result == NULL) return NULL;
+    result->size = rank;
+    for (int i = 0; i < rank - 1; i++) result->data[i] = layer->keeps_dimensions ? input->dims->data[i] : (int)(count / columns);
+    result->data[rank - 1] = (int)layer->columns->rows;
+    return result;
+}
+
+static bool same_dimensions(const IntArray *a, const IntArray *b) {
+    return a && a->size == b->size && memcmp(a->data, b->data, sizeof(int) * (size_t)a->size) == 0;
+}
+
+static int prepare(Context *context, Node *node) {
+    Program *program = node->user_data;
+    if (program == NULL) {
+        context->report_error(context, "armlet: a node of the delegate could not be made");
+        return TFLITE_ERROR;
+    }
+    for (int i = 0; i < program->count; i++) {
+        Layer *layer = &program->layers[i];
+        Tensor *output = tensor_at(context, layer->output);
+        IntArray *shape = dimensions(layer, tensor_at(context, layer->input));
+        if (shape == NULL) {
+            context->report_error(context, "armlet: the input of node %d does not fit its weights", layer->report.node);
+            return TFLITE_ERROR;
+        }
+        if (same_dimensions(output->dims, shape))
+            free(shape);
+        else if (context->resize_tensor(context, output, shape) != TFLITE_OK) /* takes the shape */
+            return TFLITE_ERROR;
+        output = tensor_at(context, layer->output);
+        if (is_among(node->outputs, layer->output)) continue;
+        size_t size = (size_t)elements_of(output);
+        if (program->own[i] == NULL || program->sizes[i] < size) {
+            free(program->own[i]);
+            program->own[i] = malloc(4 * (size ? size : 1));
+            program->sizes[i] = size;
+            if (program->own[i] == NULL) return TFLITE_ERROR;
+        }
+    }
+    return TFLITE_OK;
+}
+
+/* Where the values of a tensor are: with an earlier layer of this program, or with the runtime. */
+static float *values_of(const Program *program, Context *context, int index, int before) {
+    for (int i = 0; i < before; i++)
+        if (program->layers[i].output == index && program->own[i]) return program->own[i];
+    Tensor *t = tensor_at(context, index);
+    return t ? t->data : NULL;
+}
+
+static uint64_t now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static int invoke(Context *context, Node *node) {
+    Program *program = node->user_data;
+    Armlet *armlet = program->owner;
+    for (int i = 0; i < program->count; i++) {
+        Layer *layer = &program->layers[i];
+        uint64_t begun = armlet->timed ? now() : 0;
+        const float *input = values_of(program, context, layer->input, i);
+        const float *bias = layer->bias < 0 ? NULL : tensor_at(context, layer->bias)->data;
+        float *output = program->own[i] ? program->own[i] : tensor_at(context, layer->output)->data;
+        int64_t count = elements_of(tensor_at(context, layer->input));
+        if (count && (input == NULL || output == NULL)) return TFLITE_ERROR;
+        columns_run(layer->columns, input, (uint32_t)(count / layer->columns->columns), bias, &layer->limits, output,
+                    armlet->threads);
+        if (!armlet->timed) continue;
+        layer->report.nanoseconds += now() - begun;
+        layer->report.calls++;
+    }
+    return TFLITE_OK;
+}
+
+/* ---- the delegate ------------------------------------------------------------------------------------------------- */
+
+/* Nodes to be claimed, with the blocks that their weights are packed in; NULL where memory is short. */
+static IntArray *choose_nodes(Context *context, Armlet *armlet, const IntArray *plan) {
+    int most = -1;
+    for (int i = 0; i < plan->size; i++) most = plan->data[i] > most ? plan->data[i] : most;
+    IntArray *claimed = malloc(sizeof *claimed + sizeof(int) * (size_t)plan->size);
+    free(armlet->blocks);
+    armlet->blocks = calloc((size_t)most + 2, sizeof *armlet->blocks);
+    if (claimed == NULL || armlet->blocks == NULL) {
+        free(claimed);
+        return NULL;
+    }
+    claimed->size = 0;
+    for (int i = 0; i < plan->size; i++) {
+        Node *node;
+        Registration *registration;
+        Layer layer = {0};
+        int index = plan->data[i];
+        if (index < 0 || context->get_node_and_registration(context, index, &node, &registration) != TFLITE_OK) continue;
+        if (!read_layer(context, node, registration->builtin_code, &layer)) continue;
+        armlet->blocks[index] = block_that_pays(tensor_at(context, node->inputs->data[1]), armlet->everything);
+        if (armlet->blocks[index]) claimed->data[claimed->size++] = index;
+    }
+    return claimed;
+}
+
+static int prepare_delegate(Context *context, Delegate *delegate) {
+    Armlet *armlet = delegate->data;
+    IntArray *plan;
+    if (context->get_execution_plan(context, &plan) != TFLITE_OK) return TFLITE_ERROR;
+    IntArray *claimed = choose_nodes(context, armlet, plan);
+    if (claimed == NULL) return TFLITE_ERROR;
+    int status = TFLITE_OK;
+    if (claimed->size) {
+        int count = context->recommended_num_threads;
+        armlet->thread_count = count < 1 ? 1 : count > MAX_PARTS ? MAX_PARTS : count;
+        if (armlet->threads == NULL) armlet->threads = threads_start(armlet->thread_count);
+        Registration registration = {init, free_program, prepare, invoke, NULL, 0, "ArmletKernels", 1, {0}};
+        status = context->replace_nodes(context, registration, claimed, delegate);
+    }
+    free(claimed);
+    return status;
+}
+
+/* Whether this processor has what the library was built for. */
+static bool fits_processor(void) {
+#if defined(__x86_64__)
+    unsigned a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return false;
+    const unsigned needed = bit_FMA | bit_OSXSAVE | bit_AVX;
+    if ((c & needed) != needed || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+    return (b & bit_AVX2) && (b & bit_BMI) && (b & bit_BMI2);
+#elif defined(__arm__)
+    return getauxval(AT_HWCAP) & (1ul << 12); /* NEON */
+#else
+    return true;
+#endif
+}
+
+/* The wheels pass `count` as an int, TensorFlow Lite as a size_t: the lower half of it is right in both.
+ * keys: "claim" with "everything" claims every layer that has a zero, whether it pays or not. */
+EXPORT Delegate *tflite_plugin_create_delegate(char **keys, char **values, int count,
+                                               void (*report_error)(const char *)) {
+    if (!fits_processor()) {
+        if (report_error) report_error("armlet: these kernels were built for a processor with more instructions");
+        return NULL;
+    }
+    Armlet *armlet = calloc(1, sizeof *armlet);
+    if (armlet == NULL) return NULL;
+    for (int i = 0; i < count; i++) {
+        if (strcmp(keys[i], "claim") == 0 && strcmp(values[i], "everything") == 0) {
+            armlet->everything = 1;
+            continue;
+        }
+        if (report_error) report_error("armlet: an option is unknown; there is claim=everything");
+        free(armlet);
+        return NULL;
+    }
+    armlet->delegate.data = armlet;
+    armlet->delegate.prepare = prepare_delegate;
+    armlet->delegate.flags = TFLITE_ALLOWS_DYNAMIC_TENSORS;
+    return &armlet->delegate;
+}
+
+EXPORT void tflite_plugin_destroy_delegate(Delegate *delegate) {
+    if (delegate == NULL) return;
+    Armlet *armlet = delegate->data;
+    while (armlet->programs) free_program(NULL, armlet->programs);
+    threads_stop(armlet->threads);
+    free(armlet->blocks);
+    free(armlet);
+}
+
+/* Writes what is known of up to `most` operators that run in the delegate; how many there are. */
+EXPORT uint32_t armlet_operators(const Delegate *delegate, Report *reports, uint32_t most) {
+    const Armlet *armlet = delegate->data;
+    uint32_t count = 0;
+    for (const Program *program = armlet->programs; program; program = program->next)
+        for (int i = 0; i < program->count; i++, count++)
+            if (count < most) reports[count] = program->layers[i].report;
+    return count;
+}
+
+/* Begins to time the operators of every inference, from zero; 0 ends it. */
+EXPORT void armlet_time_operators(Delegate *delegate, uint32_t on) {
+    Armlet *armlet = delegate->data;
+    armlet->timed = on != 0;
+    for (Program *program = armlet->programs; on && program; program = program->next)
+        for (int i = 0; i < program->count; i++)
+            program->layers[i].report.nanoseconds = program->layers[i].report.calls = 0;
+}

@@ -1,0 +1,167 @@
+"""The delegate (delegate.c), loaded into the runtime; what it says of the operators that it runs.
+
+A library that does not load, is of another version, or meets a runtime whose structures it does not know, is not
+used: :class:`KernelsUnavailable` says why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import os
+from pathlib import Path
+from typing import Any, NamedTuple, Sequence
+
+from device_agent.errors import AgentError
+
+VERSION = 1  # armlet_kernels_version of delegate.c
+VARIABLE = "ARMLET_DELEGATE"  # environment: path of the shared library
+FILE = "_delegate.so"  # beside this module
+
+#: What runs a model's operators: chosen at the deploy by time; the runtime alone; the delegate wherever it can.
+CHOICES = ("auto", "runtime", "armlet")
+#: Distributions and the versions (major and minor) whose structures tflite.h describes.
+KNOWN_RUNTIMES = {"tflite-runtime": ("2.14",), "ai-edge-litert": ("2.3",)}
+#: More operators than this are not listed.
+MAX_OPERATORS = 4096
+
+_chosen: str | None = None
+
+
+class KernelsUnavailable(AgentError):
+    """The delegate was asked for, and there is none, or it does not work with this machine or runtime."""
+
+
+class OperatorReport(NamedTuple):
+    """One operator that runs in the delegate.
+
+    ``node``: its number in the graph; ``code``: BuiltinOperator; ``block``: rows that share a zero; ``centroids``: 0
+    where weights stand as floats; ``weights`` and ``kept``: elements, and those that are not zero; ``packed_bytes`` of
+    the weights in memory; ``seconds`` of one call, None where none was timed.
+    """
+
+    node: int
+    code: int
+    block: int
+    centroids: int
+    weights: int
+    kept: int
+    packed_bytes: int
+    seconds: float | None
+
+
+class _Report(ctypes.Structure):
+    """``Report`` of delegate.c."""
+
+    _fields_ = (
+        ("node", ctypes.c_int32),
+        ("code", ctypes.c_int32),
+        ("block", ctypes.c_uint32),
+        ("centroids", ctypes.c_uint32),
+        ("weights", ctypes.c_uint64),
+        ("kept", ctypes.c_uint64),
+        ("bytes", ctypes.c_uint64),
+        ("nanoseconds", ctypes.c_uint64),
+        ("calls", ctypes.c_uint64),
+    )
+
+
+def use(path: str | None) -> None:
+    """Makes ``path`` the library of this process, before the environment and the file beside the module."""
+    global _chosen
+    _chosen = path
+
+
+def find() -> str | None:
+    """Path of the library that would be loaded, or None."""
+    beside = Path(__file__).with_name(FILE)
+    return _chosen or os.environ.get(VARIABLE) or (str(beside) if beside.is_file() else None)
+
+
+class Delegate:
+    """A delegate for one interpreter. ``handle`` goes to the runtime's ``Interpreter(experimental_delegates=...)``.
+
+    ``runtime`` and ``version`` are the distribution's; ``module`` holds its ``load_delegate``. ``everything`` claims
+    layers that have few zeros, too. Raises KernelsUnavailable.
+    """
+
+    def __init__(self, runtime: str, version: str, module: str, *, everything: bool = False) -> None:
+        path = find()
+        if path is None:
+            raise KernelsUnavailable(
+                "there are no kernels of Armlet here",
+                hint=f"Deploy again, which brings them, or set {VARIABLE} to the library's path.",
+            )
+        require_known(runtime, version)
+        self._library = _library(path)
+        options = {"claim": "everything"} if everything else {}
+        try:
+            self.handle: Any = importlib.import_module(module).load_delegate(path, options)
+            pointer = self.handle._get_native_delegate_pointer()  # noqa: SLF001 - no public method gives it
+        except (ImportError, AttributeError, OSError, ValueError, RuntimeError) as error:
+            raise KernelsUnavailable(
+                "the runtime does not load the kernels of Armlet", found=" ".join(str(error).split())[:300]
+            ) from error
+        self._pointer = ctypes.c_void_p(pointer)
+
+    def operators(self) -> tuple[OperatorReport, ...]:
+        """What runs here, in the order of the graph; () where the delegate claimed nothing."""
+        reports = (_Report * MAX_OPERATORS)()
+        count = self._library.armlet_operators(self._pointer, reports, MAX_OPERATORS)
+        found = [
+            OperatorReport(
+                r.node,
+                r.code,
+                r.block,
+                r.centroids,
+                r.weights,
+                r.kept,
+                r.bytes,
+                r.nanoseconds * 1e-9 / r.calls if r.calls else None,
+            )
+            for r in reports[: min(count, MAX_OPERATORS)]
+        ]
+        return tuple(sorted(found))
+
+    def time_operators(self, on: bool = True) -> None:
+        """Begins to time the operators of every inference, from zero, or ends it."""
+        self._library.armlet_time_operators(self._pointer, int(on))
+
+
+def require_known(runtime: str, version: str) -> None:
+    """Raises KernelsUnavailable where the structures of this runtime are not known to be those of tflite.h."""
+    known: Sequence[str] = KNOWN_RUNTIMES.get(runtime, ())
+    if ".".join(version.split(".")[:2]) not in known:
+        raise KernelsUnavailable(
+            "the kernels of Armlet do not know this runtime",
+            expected=", ".join(f"{name} {one}" for name, ones in KNOWN_RUNTIMES.items() for one in ones),
+            found=f"{runtime} {version}",
+        )
+
+
+def _library(path: str) -> Any:
+    try:
+        library = ctypes.CDLL(path)
+        version = ctypes.c_uint32.in_dll(library, "armlet_kernels_version").value
+        library.armlet_operators.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32]
+        library.armlet_operators.restype = ctypes.c_uint32
+        library.armlet_time_operators.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
+        library.armlet_time_operators.restype = None
+    except (OSError, ValueError, AttributeError) as error:
+        raise KernelsUnavailable("the kernels of Armlet do not load", found=f"{path}: {error}") from error
+    if version != VERSION:
+        raise KernelsUnavailable(
+            "the kernels of Armlet are of another version",
+            expected=str(VERSION),
+            found=f"{version} in {path}",
+        )
+    return library
+
+
+def are_there() -> bool:
+    """Whether a library is found that loads; whether a runtime takes it is another question."""
+    with contextlib.suppress(KernelsUnavailable):
+        path = find()
+        return path is not None and _library(path) is not None
+    return False
