@@ -53,6 +53,7 @@ _PUBLIC = {
     "load_dataset": "sdk.data.loading",
     "load_run": "sdk.api.measuring.frames",
     "pack_model": "sdk.api.files.packing",
+    "predict_models": "sdk.api.measuring.predictions",
     "predict_on_board": "sdk.api.boards.predicting",
     "read_graph": "sdk.graph.reader",
     "read_record": "sdk.api.measuring.runs",
@@ -119,6 +120,7 @@ if TYPE_CHECKING:
     from sdk.api.measuring.frames import load_run as load_run
     from sdk.api.measuring.frames import samples_frame as samples_frame
     from sdk.api.measuring.measure import calibrate_board as calibrate_board
+    from sdk.api.measuring.predictions import predict_models as predict_models
     from sdk.api.measuring.runs import compare_runs as compare_runs
     from sdk.api.measuring.runs import read_record as read_record
     from sdk.api.measuring.runs import read_run as read_run

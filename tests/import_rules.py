@@ -138,13 +138,17 @@ ROOMS: dict[str, Room] = {
         "sdk.board.description sdk.board.ssh sdk.board sdk.deploy.agent "
         "sdk.deploy.provision"
     ),
-    "sdk.report": _room("device_agent.record sdk.data.meaning sdk.explain sdk.explain.soaking", pure=True),
+    "sdk.report": _room(
+        "device_agent.record sdk.data.meaning sdk.explain sdk.explain.speed sdk.explain.soaking", pure=True
+    ),
     "sdk.report.terminal": _room(
-        "device_agent.record sdk.package sdk.board.description sdk.explain sdk.explain.soaking sdk.report",
+        "device_agent.record sdk.package sdk.board.description sdk.explain "
+        "sdk.explain.speed sdk.explain.soaking sdk.report",
         pure=True,
     ),
     "sdk.report.page": _room(
-        "device_agent.record sdk.data.meaning sdk.explain sdk.explain.soaking sdk.report sdk.report.terminal",
+        "device_agent.record sdk.data.meaning sdk.explain sdk.explain.speed "
+        "sdk.explain.soaking sdk.report sdk.report.terminal",
         pure=True,
     ),
     "sdk.api": _room(
@@ -176,8 +180,8 @@ ROOMS: dict[str, Room] = {
         "sdk.graph.on_host.sources sdk.data.scoring sdk.data sdk.models sdk.package "
         "sdk.board.description sdk.board sdk.compress.weights sdk.compress.board_form "
         "sdk.compress.recipes sdk.explain sdk.explain.speed sdk.explain.soaking "
-        "sdk.deploy.agent sdk.deploy.provision sdk.deploy sdk.report sdk.report.page "
-        "sdk.api sdk.api.files sdk.api.boards"
+        "sdk.deploy.agent sdk.deploy.provision sdk.deploy.predicting sdk.deploy "
+        "sdk.report sdk.report.page sdk.api sdk.api.files sdk.api.boards"
     ),
     "sdk": _room(
         "device_agent.errors sdk.tools sdk.graph sdk.data sdk.board.description "
@@ -185,8 +189,9 @@ ROOMS: dict[str, Room] = {
     ),
     "sdk.commands": _room(
         "device_agent.errors device_agent.record sdk.errors sdk.tools "
-        "sdk.tools.system sdk.board sdk.explain sdk.deploy.native sdk.deploy "
-        "sdk.report.terminal sdk.api sdk.api.files sdk.api.boards sdk.api.measuring"
+        "sdk.tools.system sdk.board sdk.explain sdk.explain.speed sdk.deploy.native "
+        "sdk.deploy sdk.report.terminal sdk.api sdk.api.files sdk.api.boards "
+        "sdk.api.measuring"
     ),
     "sdk.cli": _room("device_agent.errors sdk.tools sdk.tools.system sdk sdk.commands"),
 }

@@ -280,7 +280,7 @@ class RecordKind(Kind):
             if written[name] is None:
                 del written[name]
         if spec.order:
-            written = {name: written[name] for name in spec.order}
+            written = {name: written[name] for name in spec.order if name in written}
         return written if spec.schema is None else {"schema": spec.schema, **written}
 
     def _of_this_schema(self, value: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -21,6 +21,7 @@ ACCURACY = "accuracy"
 VARIANTS = "variants, besides dense float and int8"
 MEASUREMENT = "measurement"
 RESULT = "result"
+TIMES = "predicted milliseconds"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,10 @@ class Bench(Opening, Target):
     )
     self_test: bool = option(
         False, help="measure the first model against itself too: the smallest difference that can be told"
+    )
+    predict: bool = option(
+        False,
+        help="predict the milliseconds, see `sdk predict`: without --host instead of measuring, with it beside",
     )
     profile: bool = option(
         True, help="do not time the operators, only the whole", flag="--no-profile", rare=True
@@ -95,7 +100,8 @@ class SuiteNetworks:
 class RunSuite(Bench, SuiteNetworks):
     """Which networks of a suite, and how they are measured."""
 
-    profile: bool = False  # from Python alone
+    predict: bool = False  # from Python alone, as the next
+    profile: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +213,30 @@ class Predict(Target):
         help="the least score of a box (default: as the package says, else 0.25)",
         parse=number,
         metavar="SCORE",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictTime:
+    """What the milliseconds of models are predicted for."""
+
+    packing: PackedOnTheWay = part(PackedOnTheWay)
+    runtime: str | None = same(Target, "runtime")
+    threads: Threads | Sequence[Threads] = option(
+        1,
+        help="more than one thread is a bound: the same inference split over so many cores without any loss "
+        "(default: {default})",
+        parse=counts,
+        metavar="N[,N]",
+        on_command_line=(1,),
+        group=TIMES,
+    )
+    calibrate: PathLike | None = option(
+        None,
+        help="what `sdk bench -o` wrote on one of the boards: its measured model scales the predictions for that board",
+        parse=Path,
+        metavar="RUN.json",
+        group=TIMES,
     )
 
 

@@ -239,6 +239,7 @@ class BenchOptions(TypedDict, total=False):
     seconds: float
     precision: float | None
     self_test: bool
+    predict: bool
     profile: bool
 
 
@@ -296,6 +297,7 @@ class RunSuiteOptions(TypedDict, total=False):
     seconds: float
     precision: float | None
     self_test: bool
+    predict: bool
     profile: bool
 
 
@@ -369,6 +371,15 @@ class PredictOptions(TypedDict, total=False):
     packing: PackedOnTheWay
     top: int
     threshold: float | None
+
+
+class PredictTimeOptions(TypedDict, total=False):
+    """Of :class:`sdk.api.board_requests.PredictTime`."""
+
+    packing: PackedOnTheWay
+    runtime: str | None
+    threads: Threads | Sequence[Threads]
+    calibrate: PathLike | None
 
 
 class DemoOptions(TypedDict, total=False):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from device_agent.errors import ArmletError
@@ -21,12 +22,14 @@ class Parser(argparse.ArgumentParser):
 
     Arguments that were given to :func:`mark_rare` are shown by ``--help-all`` alone. A parser of commands shows its
     help where no command is given; its ``subjects`` are headings and the commands below each, all by default.
+    ``gathers`` names a list of files: those that stand behind options belong to it, too, which argparse refuses.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(*arguments, **options)
         self.summary = ""
+        self.gathers = ""
         self.subjects: Mapping[str, Sequence[str]] = {}
         self._commands: Any = None
 
@@ -43,6 +46,9 @@ class Parser(argparse.ArgumentParser):
         else:
             self._check_flags(given)
         parsed, extras = super().parse_known_args(given, namespace)
+        if self.gathers and not any(word.startswith("-") for word in extras):
+            getattr(parsed, self.gathers).extend(Path(word) for word in extras)
+            extras = []
         if extras and self._commands is None:
             self._refuse(f"{extras[0]!r} is one argument too many")
         return parsed, extras

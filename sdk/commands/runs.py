@@ -6,32 +6,38 @@ import argparse
 import platform
 import shlex
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from device_agent.errors import ArmletError
 from sdk.api.board_requests import (
+    TIMES,
     Bench,
     Demo,
     Evaluate,
     Predict,
+    PredictTime,
     RunSuite,
     Soaking,
     SoakTime,
     SuiteNetworks,
     Tune,
 )
-from sdk.api.file_requests import CompareRuns, ExportRun, ShowRun
+from sdk.api.file_requests import CompareRuns, ExportRun, Pack, PackedOnTheWay, ShowRun
 from sdk.commands.arguments import board_argument
 from sdk.commands.options import add_options, keywords, request
 from sdk.commands.output import Result, progress_bar, show
 from sdk.commands.parser import add_command
-from sdk.tools.option import options_of
+from sdk.tools.option import flags_of, options_of
 from sdk.tools.system.outputs import check_outputs
 
 if TYPE_CHECKING:
     from sdk.explain.run import Report
+    from sdk.explain.speed.predictions import Predictions
+
+    _Run = TypeVar("_Run", Report, Predictions)
 
 #: sdk compare: of the answer. 2 is that of an error, 3 of a target that was missed.
 EXIT_OF_ANSWER = {"not slower": 0, "slower": 1, "can't tell": 4}
@@ -42,6 +48,8 @@ def register(commands: Any) -> None:
     _register_measuring(commands)
     _register_reading(commands)
     _register_checking(commands)
+    _register_predicting(commands)
+    _register_demo(commands)
 
 
 def _register_measuring(commands: Any) -> None:
@@ -53,6 +61,7 @@ def _register_measuring(commands: Any) -> None:
         "sdk bench --board rpi4 --host raspberrypi.local mobilenet.armlet shufflenet.armlet",
     )
     sub.add_argument("models", nargs="*", type=Path, metavar="MODEL", help="packages or models")
+    sub.gathers = "models"
     board_argument(sub, required=False)  # a table of sizes needs none
     add_options(sub, Bench)
     add_options(sub, SoakTime)
@@ -129,20 +138,39 @@ def _register_checking(commands: Any) -> None:
     add_options(sub, Evaluate)
     sub.add_argument("--html", type=Path, metavar="FILE", help="page to write; it needs no network")
 
+
+def _register_predicting(commands: Any) -> None:
     sub = add_command(
         commands,
         "predict",
         _predict,
-        "ask a model on a board about pictures: classes, boxes, a map of classes or points",
-        "sdk predict --board rpi4 --host raspberrypi.local detector.armlet street.jpg",
+        "predict the milliseconds of models on boards that are not there; with pictures, ask a model on a board",
+        "sdk predict mobilenet.keras --board rpi4 --board rpi5\n"
+        "  sdk predict --board rpi4 --host raspberrypi.local detector.armlet street.jpg",
     )
-    sub.add_argument("model", type=Path, help=".armlet package, or any model that `sdk convert` reads")
     sub.add_argument(
-        "pictures", type=Path, nargs="+", metavar="PICTURE", help="or an .npy array that the model takes"
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="MODEL",
+        help=".armlet packages, or any models that `sdk convert` reads; or one of them and pictures (or .npy arrays "
+        "that it takes) to ask it about on a board",
     )
-    board_argument(sub)
-    add_options(sub, Predict)
+    sub.gathers = "files"
+    sub.add_argument(
+        "--board",
+        action="append",
+        required=True,
+        dest="boards",
+        help="name of a board, see `sdk boards`; several times for several boards",
+    )
+    groups = add_options(sub, Predict, PredictTime)
+    groups[TIMES].add_argument(
+        "-o", "--output", type=Path, metavar="RUN.json", help="keep the predictions, for `sdk report`"
+    )
 
+
+def _register_demo(commands: Any) -> None:
     sub = add_command(
         commands,
         "demo",
@@ -187,6 +215,9 @@ def _bench(arguments: argparse.Namespace) -> None:
     if arguments.soak is not None:
         _soak(arguments)
         return
+    if arguments.predict and arguments.host is None:
+        _predict_instead(arguments)
+        return
     with progress_bar(arguments) as progress:
         report = _made(bench(arguments.board, arguments.models, request(Bench, arguments), progress))
     if arguments.output is not None:
@@ -195,7 +226,23 @@ def _bench(arguments: argparse.Namespace) -> None:
     show(arguments, report)
 
 
-def _made(report: Report) -> Report:
+def _predict_instead(arguments: argparse.Namespace) -> None:
+    """`sdk bench --predict` without a board."""
+    if arguments.sizes is not None or arguments.self_test or arguments.precision is not None:
+        raise ArmletError(
+            "nothing is measured without --host",
+            expected="--predict without --sizes, --self-test and --precision, or the board's --host",
+        )
+    if arguments.export_markdown is not None or arguments.export_csv is not None:
+        raise ArmletError("predictions have no table to export", expected="-o FILE.json, or --json")
+    asked = options_of(Bench)["threads"].default
+    threads = (1,) if arguments.threads == asked else arguments.threads
+    packing = request(PackedOnTheWay, arguments)
+    times = PredictTime(packing=packing, runtime=arguments.runtime, threads=threads)
+    _show_times(arguments, [arguments.board], arguments.models, times)
+
+
+def _made(report: _Run) -> _Run:
     """With what the page tells of how it came about: the command, and the machine that it ran on."""
     name = Path(sys.argv[0]).name
     words = ["sdk" if name == "cli.py" else name, *sys.argv[1:]]
@@ -251,6 +298,8 @@ def _bench_suite(arguments: argparse.Namespace) -> None:
 
     if arguments.soak is not None:
         raise ModelError("a suite is not soaked", expected="--soak with MODELs", found="--suite")
+    if arguments.predict:
+        raise ModelError("a suite is not predicted", expected="--predict with MODELs", found="--suite")
     if arguments.suite == DEEP_COMPRESSION.name and not arguments.models and arguments.sizes is None:
         with progress_bar(arguments) as progress:
             table = run_size_suite(networks=arguments.networks, progress=progress)
@@ -280,13 +329,15 @@ def _bench_suite(arguments: argparse.Namespace) -> None:
 def _report(arguments: argparse.Namespace) -> None:
     from sdk.api.measuring.runs import read_record, write_html, write_tables
     from sdk.explain.run import Report
+    from sdk.explain.speed.predictions import Predictions
 
     check_outputs([arguments.html], [arguments.run_file])
     found = read_record(arguments.run_file)
     if arguments.html is not None:
         write_html(found, arguments.html)
     write_tables(found, markdown=arguments.export_markdown, csv=arguments.export_csv)
-    show(arguments, found, **({"operators": arguments.operators} if isinstance(found, Report) else {}))
+    has_operators = isinstance(found, (Report, Predictions))
+    show(arguments, found, **({"operators": arguments.operators} if has_operators else {}))
 
 
 def _compare(arguments: argparse.Namespace) -> int:
@@ -341,13 +392,62 @@ def _eval_layers(arguments: argparse.Namespace, asked: Evaluate) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
+    from sdk.api.measuring.predictions import are_models
+
+    model, *others = arguments.files
+    models = are_models(others)
+    if all(models):
+        _predict_times(arguments)
+        return
+    if any(models) or len(arguments.boards) > 1:
+        found = [path for path, is_model in zip(others, models, strict=True) if not is_model]
+        raise ArmletError(
+            "pictures are shown to one model on one board",
+            expected="MODELs alone, to predict their milliseconds; or one MODEL, its PICTUREs and one --board",
+            found=f"{len(others) - len(found) + 1} models, {len(arguments.boards)} boards and {found[0]}",
+        )
+    _refuse_options(arguments, PredictTime, ("threads", "calibrate"), "with pictures")
+    if arguments.output is not None:
+        raise ArmletError("answers about pictures are not kept in a file", expected="--json, or no -o")
     from sdk.api.boards.predicting import predict
 
     with progress_bar(arguments) as progress:
-        result = predict(
-            arguments.board, arguments.model, arguments.pictures, request(Predict, arguments), progress
-        )
+        result = predict(arguments.boards[0], model, others, request(Predict, arguments), progress)
     show(arguments, result)
+
+
+def _predict_times(arguments: argparse.Namespace) -> None:
+    of_pictures = [name for name in options_of(Predict) if name not in options_of(PredictTime)]
+    of_pictures += options_of(Pack)  # which a time does not depend on
+    _refuse_options(arguments, Predict, of_pictures, "without pictures")
+    _show_times(arguments, arguments.boards, arguments.files, request(PredictTime, arguments))
+
+
+def _show_times(
+    arguments: argparse.Namespace, boards: list[str], files: list[Path], asked: PredictTime
+) -> None:
+    from sdk.api.measuring.predictions import predict_times
+    from sdk.api.measuring.runs import write_run
+
+    inputs = [*files, *([Path(asked.calibrate)] if asked.calibrate is not None else [])]
+    check_outputs([arguments.output], inputs)
+    with progress_bar(arguments) as progress:
+        result = _made(predict_times(boards, files, asked, progress))
+    if arguments.output is not None:
+        write_run(result, arguments.output)
+    show(arguments, result)
+
+
+def _refuse_options(arguments: argparse.Namespace, kind: type, names: Iterable[str], when: str) -> None:
+    """Raises ArmletError for the first of the options that was given: it would do nothing here."""
+    for name in names:
+        said = options_of(kind)[name]
+        if getattr(arguments, name) != said.default:
+            raise ArmletError(
+                f"{flags_of(name, said)[0]} says nothing {when}",
+                expected="the command without it",
+                hint="`sdk predict MODEL PICTURE` asks a model on a board; `sdk predict MODEL` predicts milliseconds.",
+            )
 
 
 def _demo(arguments: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from device_agent.record.kinds import Many, Named, Text, ValueRefused
 from device_agent.record.measurement import Measurement
-from device_agent.record.named_kinds import Sentence, Share, Size
+from device_agent.record.named_kinds import Positive, Sentence, Share, Size
 from device_agent.record.profile import Profile
 from device_agent.record.schema import limits, read, record, write
 from sdk.errors import DataError
@@ -20,6 +20,9 @@ from sdk.tools.shown import Shown
 SCHEMA = "armlet.report/2"
 #: What records of earlier schemas lack; they are still read.
 EARLIER: dict[str, dict[str, Any]] = {"armlet.report/1": {"again": []}}
+
+#: What stands beside each predicted time, in every form of output.
+PREDICTED = "predicted, not measured"
 
 #: Aligning operators with kernels looks at every pair. The largest network of the zoo has 50,000.
 MAX_PAIRS = 1 << 24
@@ -63,14 +66,40 @@ class Accuracy:
         return 100.0 * (self.original_correct - self.compressed_correct) / self.samples
 
 
+@record(what="a predicted time", derived=("statement",))
+@dataclass(frozen=True)
+class PredictedTime:
+    """Seconds of one inference on one thread, predicted and not measured; it is likely between ``low_seconds`` and
+    ``high_seconds``. ``theory_seconds`` are its MACs over the peak of one core. ``memory_decides``: waiting for DRAM is
+    a large share of it.
+    """
+
+    seconds: Positive
+    low_seconds: Positive
+    high_seconds: Positive
+    core: Sentence
+    runtime: Sentence
+    runtime_version: Sentence
+    memory_decides: bool
+    int8: bool
+    theory_seconds: Positive | None = None
+
+    @property
+    def statement(self) -> str:
+        """What the times are."""
+        return PREDICTED
+
+
 @record(
     what="a model of a run",
     derived=("ratio",),
-    may_lack=("instructions", "decode_instructions_per_weight"),  # which runs of earlier versions do not have
+    # which runs of earlier versions do not have
+    may_lack=("instructions", "decode_instructions_per_weight", "predicted"),
+    left_out=("predicted",),
     order=(
         *("name", "original_bytes", "package_bytes", "parameters", "sparsity", "macs", "effective_macs"),
         *("original_sha256", "ratio", "stages", "accuracy", "measurement", "parallel", "costs", "profile"),
-        *("instructions", "decode_instructions_per_weight"),
+        *("instructions", "decode_instructions_per_weight", "predicted"),
     ),
 )
 @dataclass(frozen=True)
@@ -95,6 +124,8 @@ class ModelRecord:
     instructions: Size | None = None
     #: By the C decoder, counted in the same way.
     decode_instructions_per_weight: float | None = field(default=None, metadata=limits(low=0.0))
+    #: Of the same board, beside what was measured; see `sdk predict`.
+    predicted: PredictedTime | None = None
 
     @property
     def ratio(self) -> float:

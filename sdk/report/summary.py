@@ -25,6 +25,7 @@ COLUMNS = (
     ),
     *("p99_seconds", "theoretical_speedup", "measured_speedup", "measured_low", "measured_high", "realised"),
     *("instructions", "verdict"),
+    *("predicted_seconds", "predicted_low_seconds", "predicted_high_seconds"),  # not measured; of one thread
 )
 
 
@@ -60,6 +61,12 @@ def _row(report: Report, model: ModelRecord, number: int) -> dict[str, Any]:
         )
     if report.emulated:
         return row
+    if (predicted := model.predicted) is not None and timed.threads == 1:
+        row.update(
+            predicted_seconds=predicted.seconds,
+            predicted_low_seconds=predicted.low_seconds,
+            predicted_high_seconds=predicted.high_seconds,
+        )
     low, high = timed.median_interval()
     row.update(
         samples=len(timed.samples_seconds),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -166,13 +166,8 @@ def package_with_notes(
                     hint="Pack the model again with these options: `sdk pack`.",
                 )
             return release_name(name or title_of(data) or name_of(path)), data, ()
-    progress("convert", 0, 0)
     told: list[str] = []
-    # A .tflite goes as it is, whatever is in it; what a converter wrote goes as `sdk convert` writes it.
-    tflite = tflite_bytes(path, note=told.append, **reading(packing))
-    if not is_tflite(path):
-        with contextlib.suppress(UnsupportedOperator):
-            tflite = write_graph(with_channels_last(read_graph(tflite))[0])
+    tflite = tflite_on_the_way(path, progress, packing, note=told.append)
     own, graph = name_of(path), readable_part(tflite)
     usage = usage_of(
         graph,
@@ -187,3 +182,44 @@ def package_with_notes(
         progress=lambda done, total: progress("pack", done, total),
     )
     return release_name(name or own), package, (*told, *usage_notes(graph, usage))
+
+
+def tflite_on_the_way(
+    source: PathLike,
+    progress: Progress,
+    packing: PackedOnTheWay = AS_IT_IS,
+    note: Callable[[str], None] | None = None,
+) -> bytes:
+    """The ``.tflite`` of a model that is no package: as it is, whatever is in it; of another kind as `sdk convert`
+    writes it. ``note`` is told what was done on the way. Raises ModelError."""
+    path = Path(source)
+    progress("convert", 0, 0)
+    tflite = tflite_bytes(path, note=note or (lambda said: None), **reading(packing))
+    if not is_tflite(path):
+        with contextlib.suppress(UnsupportedOperator):
+            tflite = write_graph(with_channels_last(read_graph(tflite))[0])
+    return tflite
+
+
+def told_apart(sources: Sequence[PathLike], packages: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    """Packages that carry one name, such as several that were made of one model, go by the names of their files: by
+    these alone, with the suffix, or with the folder, whichever tells them apart."""
+    names = [name for name, _ in packages]
+    shared = [number for number, name in enumerate(names) if names.count(name) > 1]
+    for form in (_by_file, _by_suffix, _by_folder):
+        found = {number: release_name(form(sources[number])) for number in shared}
+        if len(set(found.values())) == len(shared):
+            break
+    return [(found.get(number, name), package) for number, (name, package) in enumerate(packages)]
+
+
+def _by_file(source: PathLike) -> str:
+    return name_of(source)
+
+
+def _by_suffix(source: PathLike) -> str:
+    return f"{name_of(source)}-{Path(source).suffix.lstrip('.') or 'folder'}"
+
+
+def _by_folder(source: PathLike) -> str:
+    return f"{Path(source).absolute().parent.name}-{_by_suffix(source)}"

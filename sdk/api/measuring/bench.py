@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from device_agent.package import reader as package_format
 from sdk.api.board_requests import Bench, Soaking
-from sdk.api.boards.deploying import package_of
+from sdk.api.boards.deploying import package_of, told_apart
 from sdk.api.boards.runtimes import note_of, with_a_runtime
 from sdk.api.files.golden import remembered_golden
 from sdk.api.files.opening import openings
-from sdk.api.files.packing import name_of, title_of
+from sdk.api.files.packing import title_of
 from sdk.api.files.signatures import signed_as
 from sdk.api.measuring.measure import measure
+from sdk.api.measuring.predictions import beside_measured, require_core
 from sdk.api.values import PathLike
+from sdk.board.catalogue import load_board
 from sdk.deploy.session import Session, open_scratch_session
 from sdk.errors import ModelError
 from sdk.explain.run import Report
@@ -24,7 +25,6 @@ from sdk.explain.suites import Size, size_text
 from sdk.graph.on_host.input_size import at_size
 from sdk.graph.reader import read_graph
 from sdk.graph.writer import write_graph
-from sdk.package.release import release_name
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 
@@ -56,10 +56,17 @@ def bench_models(
 def bench(board: str, sources: Sequence[PathLike], request: Bench, progress: Progress = silent) -> Report:
     """What :func:`bench_models` does, asked for with a record."""
 
+    measured: list[tuple[str, bytes]] = []
+    if request.predict:
+        require_core(load_board(board))  # refused before anything is measured
+
     def work(session: Session, packages: Sequence[tuple[str, bytes]]) -> Report:
+        measured.extend(packages)
         return measure(session, packages, request, progress=progress)
 
     report, notes = with_deployed(board, sources, request, progress, work)
+    if request.predict:
+        report = beside_measured(report, load_board(board), measured, progress)
     return replace(report, notes=(*notes, *report.notes))
 
 
@@ -73,7 +80,7 @@ def with_deployed(
     """What ``work`` finds about models that are on the board, as (name, package); notes on how they got there."""
     sizes = request.sizes
     said = zip(sources, openings(sources, request), strict=True)
-    packages = _told_apart(sources, [package_of(s, progress, packing=packing) for s, packing in said])
+    packages = told_apart(sources, [package_of(s, progress, packing=packing) for s, packing in said])
     if sizes is not None:
         packages = [_at_size(*package, size, progress) for size in sizes for package in packages]
     names = [name for name, _ in packages]
@@ -106,32 +113,6 @@ def with_deployed(
             ],
         )
         return work(session, packages), note_of(failures, session)
-
-
-def _told_apart(
-    sources: Sequence[PathLike], packages: Sequence[tuple[str, bytes]]
-) -> list[tuple[str, bytes]]:
-    """Packages that carry one name, such as several that were made of one model, go by the names of their files: by
-    these alone, with the suffix, or with the folder, whichever tells them apart."""
-    names = [name for name, _ in packages]
-    shared = [number for number, name in enumerate(names) if names.count(name) > 1]
-    for form in (_by_file, _by_suffix, _by_folder):
-        found = {number: release_name(form(sources[number])) for number in shared}
-        if len(set(found.values())) == len(shared):
-            break
-    return [(found.get(number, name), package) for number, (name, package) in enumerate(packages)]
-
-
-def _by_file(source: PathLike) -> str:
-    return name_of(source)
-
-
-def _by_suffix(source: PathLike) -> str:
-    return f"{name_of(source)}-{Path(source).suffix.lstrip('.') or 'folder'}"
-
-
-def _by_folder(source: PathLike) -> str:
-    return f"{Path(source).absolute().parent.name}-{_by_suffix(source)}"
 
 
 def _at_size(name: str, package: bytes, size: Size, progress: Progress) -> tuple[str, bytes]:

@@ -52,7 +52,7 @@ PROFILE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class _Measured:
+class OpenModel:
     """A deployed package (or ``.tflite``) with everything that is known of it."""
 
     name: str
@@ -85,7 +85,7 @@ def measure(
             expected="a board that is not emulated, or no --self-test",
             found=session.board.name,
         )
-    models = [_open(name, data) for name, data in packages]
+    models = [open_model(name, data) for name, data in packages]
     runs, again = _timed(session, [model.name for model in models], request, progress)
     profiles: dict[str, Profile] = {}
     remarks: list[str] = []
@@ -153,7 +153,7 @@ def _all_threads(runs: Sequence[Sequence[Measurement]]) -> int:
 
 
 def _count_instructions(
-    session: Session, models: Sequence[_Measured], records: Sequence[ModelRecord], progress: Progress
+    session: Session, models: Sequence[OpenModel], records: Sequence[ModelRecord], progress: Progress
 ) -> tuple[list[ModelRecord], list[str]]:
     """The records with what the emulated core executed, and notes; where nothing can count, a note says why."""
     cpu = session.board.qemu_cpu or ""
@@ -179,14 +179,14 @@ def _count_instructions(
     return counted, [f"instructions are those of an emulated {cpu}, one thread: work done, not time"]
 
 
-def _is_worth_profiling(session: Session, model: _Measured) -> bool:
+def _is_worth_profiling(session: Session, model: OpenModel) -> bool:
     """Every model on a board with a clock; where there is none, what has zeros and a runtime that names its kernels."""
     macs, effective = (sum(getattr(c, name) for c in model.costs) for name in ("macs", "effective_macs"))
     pruned = effective <= (1.0 - gap.PRUNED_SHARE) * macs
     return not session.board.emulated or (pruned and session.provisioned.runtime in RUNTIMES_WITH_PROFILER)
 
 
-def _open(name: str, package: bytes) -> _Measured:
+def open_model(name: str, package: bytes) -> OpenModel:
     """What is known of a model: of one whose file is not understood, that it runs."""
     metadata: Mapping[str, Any] = {}
     stages: tuple[tuple[str, int], ...] = ()
@@ -201,11 +201,11 @@ def _open(name: str, package: bytes) -> _Measured:
         costs = theory.operator_costs(graph)
         if package.startswith(MAGIC):
             stages = inspect_decoded(decoded).stages
-    return _Measured(name, package, tflite, metadata, graph, costs, stages)
+    return OpenModel(name, package, tflite, metadata, graph, costs, stages)
 
 
 def _record(
-    model: _Measured, runs: Sequence[Measurement], profile: Profile | None, accuracy: Accuracy | None
+    model: OpenModel, runs: Sequence[Measurement], profile: Profile | None, accuracy: Accuracy | None
 ) -> ModelRecord:
     totals = theory.totals(model.costs)
     provenance = model.metadata.get("provenance", {})
@@ -317,7 +317,7 @@ def _not_counted(records: Sequence[ModelRecord]) -> list[str]:
 
 def profile_deployed(
     session: Session,
-    models: Sequence[_Measured],
+    models: Sequence[OpenModel],
     measured: Sequence[Measurement],
     *,
     progress: Progress = silent,
@@ -349,7 +349,7 @@ def profile_deployed(
 
 
 def _profile_isolated(
-    session: Session, model: _Measured, measured: Measurement, progress: Progress
+    session: Session, model: OpenModel, measured: Measurement, progress: Progress
 ) -> Profile:
     isolated = isolate.isolate(model.graph)
     parts = [isolate.null_model(), *isolated.models]

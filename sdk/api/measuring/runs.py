@@ -21,6 +21,8 @@ from sdk.explain import compare, tuning, verdict
 from sdk.explain.run import ModelRecord, Report
 from sdk.explain.soaking import run as soaking
 from sdk.explain.soaking.run import SoakReport
+from sdk.explain.speed import predictions
+from sdk.explain.speed.predictions import Predictions
 from sdk.explain.tuning import Tuned
 from sdk.report import summary
 from sdk.report.conditions import problems_of
@@ -106,7 +108,7 @@ class Against(Shown):
 
 
 #: What ``-o`` of a command that measures keeps.
-Kept = Report | SuiteRun | SizeRun | Tuned | SoakReport
+Kept = Report | SuiteRun | SizeRun | Tuned | SoakReport | Predictions
 _RECORDS = {
     family(schema): cls
     for schema, cls in (
@@ -114,6 +116,7 @@ _RECORDS = {
         (size_suite.SCHEMA, SizeRun),
         (tuning.SCHEMA, Tuned),
         (soaking.SCHEMA, SoakReport),
+        (predictions.SCHEMA, Predictions),
     )
 }
 
@@ -124,9 +127,9 @@ def read_run(path: PathLike) -> Report:
 
 
 def read_record(path: PathLike) -> Kept:
-    """Whatever ``sdk bench -o`` or ``sdk tune -o`` wrote: a run, a soak, a suite of runs, a table of sizes, the
-    result of a tuning. Raises DataError otherwise, FileError where the file cannot be read."""
-    record = _read_json(path, "what `sdk bench -o` or `sdk tune -o` wrote")
+    """Whatever ``sdk bench -o``, ``sdk tune -o`` or ``sdk predict -o`` wrote: a run, a soak, a suite of runs, a table
+    of sizes, the result of a tuning, predictions. Raises DataError otherwise, FileError where it cannot be read."""
+    record = _read_json(path, "what `sdk bench -o`, `sdk tune -o` or `sdk predict -o` wrote")
     kind = family(record.get("schema")) if isinstance(record, dict) else ""
     return _RECORDS.get(kind, Report).from_json(record)
 
@@ -157,13 +160,15 @@ def pages_need_jinja() -> Iterator[None]:
 def write_html(result: Kept, path: PathLike) -> None:
     """The result as one HTML file that needs nothing else. Raises DataError for a table of sizes, which has no page."""
     with pages_need_jinja():
-        from sdk.report.page import run, soak, suite, tuned
+        from sdk.report.page import predicted, run, soak, suite, tuned
     if isinstance(result, SizeRun):
         raise DataError("a table of sizes has no page", expected="a run, or a suite that was measured")
     if isinstance(result, Tuned):
         page = tuned.render(result)
     elif isinstance(result, SoakReport):
         page = soak.render(result)
+    elif isinstance(result, Predictions):
+        page = predicted.render(result)
     else:
         page = suite.render(result) if isinstance(result, SuiteRun) else run.render(result)
     write_file(Path(path), page.encode())

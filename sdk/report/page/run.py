@@ -16,7 +16,7 @@ from sdk.data.meaning.shares import wilson
 from sdk.explain.attribution import OperatorTime
 from sdk.explain.breakdown import Peaks, dispatch_seconds, roofline_seconds
 from sdk.explain.gap import Gap
-from sdk.explain.run import ModelRecord, Report
+from sdk.explain.run import ModelRecord, PredictedTime, Report
 from sdk.explain.theory import GROUPS
 from sdk.report.conditions import accounted_text, facts_of_run, problems_of, theory_text, told_texts
 from sdk.report.page import bars, charts, curves, shapes
@@ -58,6 +58,7 @@ def render(report: Report) -> str:
         time_rows=[_time_row(m, t) for m in report.models for t in m.measurements],
         start_rows=[_start_row(m) for m in report.models],
         work_rows=[_work_row(m, report.models[0]) for m in report.models if m.instructions is not None],
+        predicted_rows=[_predicted_row(m, m.predicted) for m in report.models if m.predicted is not None],
         comparison_rows=[_comparison_row(c) for c in report.comparisons],
         told=told_texts(report),
         theory=theory_text(report.comparisons),
@@ -190,6 +191,21 @@ def _time_row(m: ModelRecord, t: Measurement) -> dict[str, Any]:
             Cell("threads", t.threads, str(t.threads)),
             *(minimum, median, Cell("median_low", repr(low), seconds_range_text(low, high)), p90, p99),
             Cell("samples_taken", samples, f"{samples:,}"),
+        ],
+    }
+
+
+def _predicted_row(m: ModelRecord, p: PredictedTime) -> dict[str, Any]:
+    timed = next((t.median for t in m.measurements if t.threads == 1), None)
+    ratio = None if timed is None else timed / p.seconds
+    return {
+        "name": m.name,
+        "cells": [
+            _seconds("theory_seconds", p.theory_seconds),
+            _seconds("predicted_seconds", p.seconds),
+            Cell("predicted_low", repr(p.low_seconds), seconds_range_text(p.low_seconds, p.high_seconds)),
+            _seconds("measured_seconds", timed),
+            _ratio("measured_over_predicted", ratio),
         ],
     }
 

@@ -174,6 +174,14 @@ TEMPLATE = """
 </section>
 {% endif %}
 
+{% if predicted_rows and times %}
+<section>
+<h2>Predicted beside measured</h2>
+{{ table(["model", "theory", "predicted, not measured", "likely", "measured", "measured/predicted"], predicted_rows,
+ "One inference on one thread: theory, what was predicted without the board, and what the board took") }}
+</section>
+{% endif %}
+
 {% if gaps and times %}
 <section>
 <h2>Where it went</h2>

@@ -56,6 +56,7 @@ DRAWN_AS = {
     "sdk.explain.layers.LayerLosses": "layer_losses",
     "sdk.explain.run.Report": "report",
     "sdk.explain.soaking.run.SoakReport": "soaked",
+    "sdk.explain.speed.predictions.Predictions": "predictions",
     "sdk.explain.tuning.Tuned": "tuned",
     "sdk.package.diff.PackageDiff": "package_diff",
     "sdk.package.inspection.Inspection": "inspection",

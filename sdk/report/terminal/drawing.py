@@ -35,6 +35,7 @@ from sdk.report.terminal.gap import calibration as calibration
 from sdk.report.terminal.gap import size_suite as size_suite
 from sdk.report.terminal.gap import suite as suite
 from sdk.report.terminal.predicted import predicted as predicted
+from sdk.report.terminal.predicted import predictions as predictions
 from sdk.report.terminal.releases import board_overview as board_overview
 from sdk.report.terminal.releases import releases as releases
 from sdk.report.terminal.releases import signed as signed

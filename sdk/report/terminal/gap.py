@@ -28,7 +28,7 @@ def gap(result: Gap) -> RenderableType:
     table.add_column(justify="right")
     table.add_column()
     total = result.promised_seconds
-    table.add_row("promised by theory", seconds_text(total), "", _bar(0.0, total, longest, "dim"))
+    table.add_row("promised by theory", seconds_text(total), "", bar(0.0, total, longest, "dim"))
     for part in result.parts:
         if abs(part.seconds) < 0.0005 * result.measured_seconds:
             continue
@@ -38,10 +38,10 @@ def gap(result: Gap) -> RenderableType:
             part.name,
             sign + seconds_text(abs(part.seconds)),
             percent_text(part.seconds / result.measured_seconds, 0),
-            _bar(min(start, total), max(start, total), longest, "yellow" if part.seconds > 0 else "green"),
+            bar(min(start, total), max(start, total), longest, "yellow" if part.seconds > 0 else "green"),
         )
     measured = result.measured_seconds
-    table.add_row("measured", seconds_text(measured), "100 %", _bar(0.0, measured, longest, "cyan"))
+    table.add_row("measured", seconds_text(measured), "100 %", bar(0.0, measured, longest, "cyan"))
     parts: list[RenderableType] = [
         Text(f"\nWhere it went: {result.candidate}, {threads}", style="bold"),
         Text(
@@ -65,7 +65,8 @@ def gap(result: Gap) -> RenderableType:
     return Group(*parts)
 
 
-def _bar(start: float, end: float, longest: float, style: str) -> Text:
+def bar(start: float, end: float, longest: float, style: str) -> Text:
+    """A bar of a waterfall from ``start`` to ``end``, in seconds, on a line as long as ``longest``."""
     first = round(_BAR * max(start, 0.0) / longest)
     return Text(" " * first + "█" * max(1, round(_BAR * end / longest) - first), style=style)
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from device_agent.record.measurement import Measurement
 from sdk.explain.breakdown import Peaks, Subject, roofline_seconds
-from sdk.explain.run import ModelRecord, Report
+from sdk.explain.run import PREDICTED, ModelRecord, Report
 from sdk.explain.theory import GROUPS
 from sdk.report.conditions import facts_of_run, theory_text, told_texts
 from sdk.report.terminal.gap import gap
@@ -48,6 +48,8 @@ def report(result: Report, *, operators: bool = False) -> RenderableType:
         if result.comparisons:
             parts.append(_comparisons(result))
         parts += [Text(said) for said in told_texts(result)]
+        if any(m.predicted for m in result.models):
+            parts.append(_predicted(result.models))
         parts.extend(gap(g) for g in result.gaps)
         subjects = [subject for m in result.models if (subject := m.subject()) is not None]
         parts += [_groups(subject, result.peaks) for subject in subjects]
@@ -151,6 +153,30 @@ def _latency(models: Sequence[ModelRecord], threads: int) -> Table:
                     f"{len(t.samples_seconds):,}",
                 )
     return made
+
+
+def _predicted(models: Sequence[ModelRecord]) -> RenderableType:
+    """Theory, prediction and measurement on one thread, each in a column of its own."""
+    made = table(
+        "Predicted beside measured, 1 thread",
+        *("model", "theory", "predicted", "likely", "measured", "measured/predicted"),
+        tight=True,
+    )
+    for m in models:
+        if (p := m.predicted) is None:
+            continue
+        timed = next((t for t in m.measurements if t.threads == 1), None)
+        made.add_row(
+            short_name(m.name, 20),
+            "-" if p.theory_seconds is None else seconds_text(p.theory_seconds),
+            seconds_text(p.seconds),
+            seconds_range_text(p.low_seconds, p.high_seconds),
+            "-" if timed is None else seconds_text(timed.median),
+            "-" if timed is None else f"{timed.median / p.seconds:.2f}",
+        )
+    return Group(
+        made, Text(f"predicted: {PREDICTED}; likely: what the method's own error allows", style="dim")
+    )
 
 
 def _work_and_start(models: Sequence[ModelRecord]) -> Table:

@@ -20,15 +20,22 @@ from device_agent.record.measurement import Measurement
 from device_agent.record.release import Release, Slot, ThreadChoice
 from device_agent.record.soak import SoakTurn
 from device_agent.run.conditions import Conditions
+from sdk.api.board_requests import PredictTime
+from sdk.api.measuring.measure import open_model
+from sdk.api.measuring.predictions import predict_one
 from sdk.api.measuring.size_suite import SizeRow, SizeRun
 from sdk.api.measuring.suites import SuiteRow, SuiteRun
+from sdk.board.catalogue import load_board
 from sdk.cli import main
 from sdk.errors import ArmletError
 from sdk.explain.run import Report
 from sdk.explain.soaking.memory import plan_memory
 from sdk.explain.soaking.run import SoakReport
 from sdk.explain.speed.calibration import Calibration
+from sdk.explain.speed.predictions import Predictions, Scale, bound
 from sdk.explain.tuning import Candidate, LeftOut, Tuned
+from sdk.graph.writer import write_graph
+from sdk.report.page import predicted as predicted_page
 from sdk.report.page import run as run_page
 from sdk.report.page import soak as soak_page
 from sdk.report.page import tuned as tuned_page
@@ -36,6 +43,7 @@ from sdk.report.terminal import drawing
 from tests.device_agent.measuring.test_soak import record as soak_record
 from tests.sdk.graph.small_graphs import small_network
 from tests.sdk.report import made_up_runs
+from tests.sdk.report.made_up_engine import engine
 
 
 def short(measurement: Measurement) -> Measurement:
@@ -65,6 +73,18 @@ def a_tuning() -> Tuned:
     int8 = replace(dense, variant="int8", form="int8", threads=2, points_lost=-0.5)
     left_out = (LeftOut("90 %", "it loses 3 points"),)
     return Tuned("net", "local", False, 1.0, "images", 100, (int8, dense), left_out, 0)
+
+
+def some_predictions() -> Predictions:
+    tflite = write_graph(small_network())
+    boards = [load_board(name) for name in ("rpi4", "rpi5")]
+    asked = PredictTime(runtime="ai-edge-litert")
+    one, other = predict_one(boards, open_model("net", tflite), asked, engine=engine())
+    scale = Scale(
+        1.1, "net", "rpi4", "ai-edge-litert 2.3.0", "run.json", 0.011, 0.01, 1.7e9, False, False, ("noisy",)
+    )
+    one = replace(one, scale=scale, measured_seconds=0.011, bounds=(bound(one.prediction, 4),))
+    return Predictions((one, replace(other, costs=other.costs[:1])), "a table", 45, 0.1, 0.05, notes=("so",))
 
 
 def a_soak() -> SoakReport:
@@ -125,6 +145,7 @@ RECORDS: dict[str, tuple[Callable[[], Any], Reader]] = {
     "run": (a_run, Report.from_json),
     "tuning": (a_tuning, Tuned.from_json),
     "soak": (a_soak, SoakReport.from_json),
+    "predictions": (some_predictions, Predictions.from_json),
     "suite": (a_suite, SuiteRun.from_json),
     "sizes": (a_table_of_sizes, SizeRun.from_json),
     "calibration": (a_calibration, Calibration.from_json),
@@ -194,6 +215,9 @@ def show(record: Any) -> None:
     elif isinstance(record, Report):
         console.print(drawing.report(record, operators=True))
         run_page.render(record)
+    elif isinstance(record, Predictions):
+        console.print(drawing.predictions(record, operators=True))
+        predicted_page.render(record)
     elif isinstance(record, SuiteRun):
         console.print(drawing.suite(record))
     elif isinstance(record, SoakReport):

@@ -62,7 +62,7 @@ VERBS: dict[str, tuple[type, ...]] = {
     "bench": (boards.Bench, boards.SoakTime, boards.Soaking, boards.SuiteNetworks, boards.RunSuite),
     "tune": (boards.Tune,),
     "eval": (boards.Evaluate,),
-    "predict": (boards.Predict,),
+    "predict": (boards.Predict, boards.PredictTime),
     "demo": (boards.Demo,),
     "report": (files.ShowRun,),
     "compare": (files.CompareRuns,),

@@ -1,0 +1,314 @@
+"""Predict the milliseconds of models on boards that nobody has at hand, and say how far off that may be."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from device_agent.package.codec.format import MAGIC
+from device_agent.record.schema import parse_json
+from sdk.api.board_requests import PredictTime
+from sdk.api.boards.deploying import package_of, tflite_on_the_way, told_apart
+from sdk.api.file_requests import PackedOnTheWay
+from sdk.api.files.opening import openings
+from sdk.api.files.packing import A_PACKAGE, name_of
+from sdk.api.measuring.measure import OpenModel, known_peaks, open_model
+from sdk.api.measuring.scaling import scale_for, scales_of
+from sdk.api.values import PathLike
+from sdk.board.catalogue import list_boards, load_board
+from sdk.board.description.records import Board
+from sdk.deploy.predicting.engine import predict_on
+from sdk.errors import BoardError, DataError
+from sdk.explain import speed, theory
+from sdk.explain.run import PredictedTime, Report
+from sdk.explain.speed.prediction import Prediction
+from sdk.explain.speed.predictions import PredictedModel, Predictions, ThreadsBound, bound, kind_of
+from sdk.explain.speed.validation import NetworkKind, Validation
+from sdk.graph.on_host.sources.kinds import kind_of as kind_of_file
+from sdk.graph.on_host.sources.magic import PACKAGE
+from sdk.package.release import release_name
+from sdk.tools.option import build
+from sdk.tools.progress import Progress, silent
+from sdk.tools.system.files import read_file
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from sdk.api.keywords import PredictTimeOptions
+
+#: Boards, a model, its runtime: the predictions, in the order of the boards. See :func:`predict_on`.
+Engine = Callable[..., list[Prediction]]
+#: Endings of the files that hold models.
+_MODELS = (".armlet", ".tflite", ".lite", ".keras", ".h5", ".hdf5", ".onnx", ".pt2")
+_PLAIN = NetworkKind(memory_decides=False, int8=False)
+
+
+def predict_models(
+    boards: str | Sequence[str],
+    sources: PathLike | Sequence[PathLike],
+    *,
+    progress: Progress = silent,
+    **options: Unpack[PredictTimeOptions],
+) -> Predictions:
+    """Predicts how long an inference of models takes on boards, without any board; nothing is measured.
+
+    Each time has an interval that states the method's own error. ``boards`` are names of the catalogue, one or several;
+    ``sources`` packages or models. With ``calibrate``, a run that was measured on one of the boards, its measured model
+    scales the predictions for that board; it has to be among the models, unless the run has its prediction.
+    ``options``: see :class:`sdk.api.board_requests.PredictTime`. Raises TypeError for others, BoardError for a board
+    that cannot be predicted, DataError for a run of another board or runtime.
+    """
+    request = build(PredictTime, options, function="predict_models")
+    names = [boards] if isinstance(boards, str) else list(boards)
+    files = list(sources) if isinstance(sources, (list, tuple)) else [sources]
+    return predict_times(names, files, request, progress)
+
+
+def predict_times(
+    boards: Sequence[str],
+    sources: Sequence[Any],
+    request: PredictTime,
+    progress: Progress = silent,
+    engine: Engine | None = None,
+) -> Predictions:
+    """What :func:`predict_models` does, asked for with a record. ``engine`` makes the predictions."""
+    chosen = [require_core(load_board(name)) for name in dict.fromkeys(boards)]
+    if not chosen:
+        raise BoardError("for which board?", expected="the name of a board", hint="`sdk boards` lists them.")
+    for board in chosen:
+        _thread_counts(board, request.threads)  # refused before a minute of work
+    said = zip(sources, openings(sources, request.packing), strict=True)
+    models = told_apart(sources, [_model_of(source, progress, packing) for source, packing in said])
+    found = [
+        one
+        for number, (name, data) in enumerate(models)
+        for one in predict_one(
+            chosen, open_model(name, data), request, partial(_tell, progress, number, len(models)), engine
+        )
+    ]
+    validation = read_validation()
+    if request.calibrate is not None:
+        scales = scales_of(Path(request.calibrate), found)
+        found = [scale_for(one, scales, validation) for one in found]
+    by_name = {board.name: board for board in chosen}
+    found = [replace(one, bounds=_bounds(one, by_name[one.board], request.threads)) for one in found]
+    return Predictions(
+        models=tuple(found),
+        validation=validation.source,
+        cells=len(validation.cells),
+        median_error=validation.likely("", _PLAIN).median_error,
+        calibrated_error=validation.likely("", _PLAIN, _PLAIN).median_error,
+        notes=tuple(dict.fromkeys(_notes(found, validation))),
+    )
+
+
+def predict_one(
+    boards: Sequence[Board],
+    model: OpenModel,
+    request: PredictTime,
+    progress: Progress = silent,
+    engine: Engine | None = None,
+) -> list[PredictedModel]:
+    """One model on boards, in their order, nothing scaled; boards with the same runtime share a run of the emulator."""
+    groups: dict[tuple[str, str | None], list[Board]] = {}
+    for board in boards:
+        groups.setdefault(_runtime(board, request.runtime), []).append(board)
+    made: dict[str, Prediction] = {}
+    for (runtime, version), members in groups.items():
+        predictions = (engine or predict_on)(
+            members, model.tflite, runtime=runtime, version=version, progress=progress
+        )
+        made.update({board.name: one for board, one in zip(members, predictions, strict=True)})
+    validation, totals = read_validation(), theory.totals(model.costs)
+    provenance = model.metadata.get("provenance", {})
+    digest = hashlib.sha256(model.tflite).hexdigest()
+    return [
+        PredictedModel(
+            name=model.name,
+            board_title=board.title,
+            prediction=made[board.name],
+            factors=validation.likely(made[board.name].core, kind_of(made[board.name])),
+            original_bytes=provenance.get("original_bytes", len(model.tflite)),
+            tflite_sha256=digest,
+            original_sha256=provenance.get("original_sha256", digest),
+            macs=int(provenance.get("original_macs", totals.macs)),
+            effective_macs=totals.effective_macs,
+            costs=model.costs,
+            peaks=known_peaks(board, 1),
+        )
+        for board in boards
+    ]
+
+
+def beside_measured(
+    report: Report,
+    board: Board,
+    packages: Sequence[tuple[str, bytes]],
+    progress: Progress = silent,
+    engine: Engine | None = None,
+) -> Report:
+    """The run with what is predicted for its models, as (name, package or ``.tflite``), in a place of its own."""
+    models, notes = [], []
+    for record, (name, data) in zip(report.models, packages, strict=True):
+        asked = PredictTime(runtime=record.measurement.runtime)
+        (one,) = predict_one([board], open_model(name, data), asked, progress, engine)
+        models.append(replace(record, predicted=_time_of(one)))
+        notes += _notes([one], read_validation())
+    return replace(report, models=tuple(models), notes=(*report.notes, *dict.fromkeys(notes)))
+
+
+def _time_of(one: PredictedModel) -> PredictedTime:
+    prediction, kind = one.prediction, one.kind
+    return PredictedTime(
+        seconds=one.predicted_seconds,
+        low_seconds=one.low_seconds,
+        high_seconds=one.high_seconds,
+        core=prediction.core,
+        runtime=prediction.runtime,
+        runtime_version=prediction.runtime_version,
+        memory_decides=kind.memory_decides,
+        int8=kind.int8,
+        theory_seconds=one.theory_seconds,
+    )
+
+
+def read_validation() -> Validation:
+    """The table that every interval is taken from; it comes with the package."""
+    path = Path(speed.__file__).with_name("validation.json")
+    return Validation.from_json(parse_json(read_file(path, "the table of validation"), error=DataError))
+
+
+def are_models(paths: Sequence[Path]) -> list[bool]:
+    """Of each path, whether a model is there, told by its bytes; of what does not exist, by its ending."""
+    return [
+        path.suffix.lower() in _MODELS
+        or path.is_dir()
+        or (path.is_file() and (bool((kind := kind_of_file(path)).reader) or kind is PACKAGE))
+        for path in paths
+    ]
+
+
+@dataclass(frozen=True)
+class _Cores:
+    """The cores of one kind that a prediction is for."""
+
+    core: str
+    count: int
+
+
+def require_core(board: Board) -> Board:
+    """The board. Raises BoardError for one that has no core that can be predicted, and says what to do instead."""
+    if board.emulated:
+        alike = [other.name for other in list_boards() if _has_core(other, board.qemu_cpu or "")]
+        raise BoardError(
+            f"{board.name} is emulated: it has no clock and no memory of its own to predict a time for",
+            expected="a real board of the catalogue, such as " + ", ".join(alike or ["rpi4", "rpi5"]),
+            found=board.name,
+        )
+    if board.architecture == "host":
+        raise BoardError(
+            f"{board.name} is this computer: measure on it instead",
+            expected="an ARM board of the catalogue",
+            found=board.name,
+            hint=f"`sdk bench --board {board.name}` measures here.",
+        )
+    if board.architecture != "aarch64":
+        raise BoardError(
+            f"{board.name} is a {board.architecture} system, and only 64-bit ARM is predicted",
+            expected="a board whose system is aarch64",
+            found=board.architecture,
+        )
+    if not board.clusters:
+        raise BoardError(
+            f"the file of {board.name} does not say what cores it has",
+            expected="[[clusters]] with core and clock",
+            found="none",
+            hint="docs/add-a-board.md says how to write them.",
+        )
+    return board
+
+
+def _has_core(board: Board, qemu_cpu: str) -> bool:
+    return not board.emulated and any(cluster.core.lower() == qemu_cpu for cluster in board.clusters)
+
+
+def _fastest(board: Board) -> _Cores:
+    fastest = max(board.clusters, key=lambda cluster: cluster.peak_fp32_gflops_per_core.value)
+    return _Cores(fastest.core, len(fastest.cpus))
+
+
+def _thread_counts(board: Board, asked: Any) -> list[int]:
+    """The numbers of threads beyond one that a bound is asked for. Raises BoardError for more than the board has."""
+    cores = _fastest(board)
+    counts = [asked] if isinstance(asked, (int, str)) else list(asked)
+    found = [cores.count if count == "all" else int(count) for count in counts]
+    for count in found:
+        if count > cores.count:
+            raise BoardError(
+                f"a bound for {count} threads is not known on {board.name}: cores of one kind share the work evenly, "
+                "those of several kinds do not",
+                expected=f"at most {cores.count}, its {cores.core} cores",
+                found=str(count),
+            )
+    return [count for count in dict.fromkeys(found) if count > 1]
+
+
+def _bounds(one: PredictedModel, board: Board, asked: Any) -> tuple[ThreadsBound, ...]:
+    return tuple(bound(one.prediction, count, one.scale) for count in _thread_counts(board, asked))
+
+
+def _runtime(board: Board, asked: str | None) -> tuple[str, str | None]:
+    """Name and version: what was asked for, else what the board's file prefers."""
+    versions = {choice.name: choice.version for choice in board.runtimes}
+    if asked is not None:
+        return asked, versions.get(asked)
+    preferred = board.preferred_runtime
+    return ("ai-edge-litert", None) if preferred is None else (preferred.name, preferred.version)
+
+
+def _model_of(source: PathLike, progress: Progress, packing: PackedOnTheWay) -> tuple[str, bytes]:
+    """Name, and the package or the ``.tflite``; nothing is packed, which would take its time."""
+    path = Path(source)
+    if path.is_file() and read_file(path, A_PACKAGE).startswith(MAGIC):
+        return package_of(source, progress, packing=packing)
+    return release_name(name_of(path)), tflite_on_the_way(source, progress, packing)
+
+
+def _tell(progress: Progress, number: int, count: int, stage: str, done: int, total: int) -> None:
+    """Passes progress on, with the number of the model where there are several."""
+    progress(stage if count == 1 else f"model {number + 1} of {count}: {stage}", done, total)
+
+
+def _notes(found: Sequence[PredictedModel], validation: Validation) -> list[str]:
+    """What a reader must know before believing a predicted time."""
+    said = []
+    decided = [one for one in found if one.memory_decides]
+    if decided:
+        where = ", ".join(
+            f"{one.name} on {one.board} ({100 * one.prediction.dram_share:.0f} %)" for one in decided
+        )
+        said.append(
+            f"memory decides: {where} of the predicted time waits for DRAM; the method is least sure there, and the "
+            "interval is wider"
+        )
+    for core in dict.fromkeys(one.prediction.core for one in found):
+        if not validation.has_core(core):
+            said.append(f"no latency of a board with {core} was held against a prediction")
+    for one in found:
+        if one.prediction.emulated_core.lower() != one.prediction.core.lower():
+            said.append(
+                f"{one.board}: kernels are those that the runtime takes on {one.prediction.emulated_core}, since the "
+                f"emulator has no {one.prediction.core}"
+            )
+        guessed = list(dict.fromkeys(assumption.name for assumption in one.prediction.estimated))
+        if guessed:
+            said.append(f"{one.prediction.core}, estimated without a source: {', '.join(guessed)}")
+        if one.scale is not None:
+            said += [f"{one.scale.source} is not trusted: {doubt}" for doubt in one.scale.doubts]
+    unknown = [one.name for one in found if any(not cost.counted for cost in one.costs) or not one.costs]
+    said += [f"{name}: MACs are not known of all operators; theory leaves them out" for name in unknown]
+    return said

@@ -1,0 +1,137 @@
+"""How far predictions were from what others published: the method's own error, from which every interval is taken.
+
+A *factor* is published over predicted. An interval of a prediction is its time multiplied by the factors between the
+10th and the 90th percentile of the table, so that 8 of 10 cells of the table lie in theirs. It is never narrower: where
+the cells of networks of the same kind, of the same core, or those that nobody looked at while the model was made are
+further off, it is as wide as theirs. The predicted time itself is always inside. With one measured model of the board,
+a factor is what is left when the measured model's own is taken off: the table is read pair by pair. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from device_agent.record.named_kinds import Positive, Sentence, Size
+from device_agent.record.schema import limits, read, record, write
+from sdk.errors import DataError
+
+SCHEMA = "armlet.validation/1"
+#: The percentiles between which a factor is likely, as shares.
+LIKELY = (0.1, 0.9)
+#: Fewer cells than this say nothing of their own.
+LEAST_CELLS = 3
+
+
+@dataclass(frozen=True)
+class NetworkKind:
+    """What the method's error depends on. ``memory_decides``: waiting for DRAM is a large share of the time."""
+
+    memory_decides: bool
+    int8: bool
+
+
+@record(what="a cell of a validation")
+@dataclass(frozen=True)
+class ValidationCell:
+    """One network on one board, one thread. ``looked_at``: while the model was made, so it is no test of it.
+
+    ``memory_decides``: see :class:`NetworkKind`.
+    """
+
+    network: Sentence
+    board: Sentence
+    core: Sentence
+    runtime: Sentence
+    dtype: Sentence
+    predicted_seconds: Positive
+    published_seconds: Positive
+    looked_at: bool
+    memory_decides: bool
+
+    @property
+    def kind(self) -> NetworkKind:
+        """Of the network."""
+        return NetworkKind(self.memory_decides, self.dtype == "int8")
+
+    @property
+    def factor(self) -> float:
+        """Published over predicted."""
+        return self.published_seconds / self.predicted_seconds
+
+    @property
+    def error(self) -> float:
+        """By how much the prediction is off, as a share of what was published."""
+        return abs(self.predicted_seconds / self.published_seconds - 1.0)
+
+
+@record(what="a range of factors")
+@dataclass(frozen=True)
+class Factors:
+    """Between which factors of the prediction a time is likely, and how many cells of the table say so."""
+
+    low: Positive
+    high: Positive
+    cells: Size
+    median_error: float = field(metadata=limits(low=0.0))
+
+
+@record(SCHEMA, "a validation of predictions", DataError)
+@dataclass(frozen=True)
+class Validation:
+    """Predictions beside what others published. ``source`` says who measured and what made the predictions."""
+
+    source: Sentence
+    cells: tuple[ValidationCell, ...] = field(metadata=limits(least=LEAST_CELLS, most=4096))
+
+    def likely(self, core: str, kind: NetworkKind, measured: NetworkKind | None = None) -> Factors:
+        """The factors for a network of a kind on a board with that core. ``measured``: of what kind the one model is
+        whose measurement on the board scales the prediction; None without a measurement."""
+        factors = [(c, c.factor) for c in self.cells] if measured is None else self._scaled(kind, measured)
+        picks: list[Callable[[ValidationCell], bool]] = [
+            lambda cell: True,
+            lambda cell: not cell.looked_at,
+            lambda cell: cell.kind == kind,
+            lambda cell: cell.kind == kind and cell.core == core,
+        ]
+        low, high = 1.0, 1.0
+        for pick in picks:
+            own = [factor for cell, factor in factors if pick(cell)]
+            if len(own) >= LEAST_CELLS:
+                found = np.quantile(own, LIKELY)
+                low, high = min(low, float(found[0])), max(high, float(found[1]))
+        cells = len({id(cell) for cell, _ in factors})
+        return Factors(low, high, cells, median(abs(1.0 / factor - 1.0) for _, factor in factors))
+
+    def has_core(self, core: str) -> bool:
+        """Whether a board with that core is in the table."""
+        return any(cell.core == core for cell in self.cells)
+
+    def _scaled(self, kind: NetworkKind, measured: NetworkKind) -> list[tuple[ValidationCell, float]]:
+        """The factors that are left when each other cell of the board and runtime in turn is the measured one: of
+        networks of these kinds, or of all where the table has too few of them."""
+        pairs = [(cell, other) for cell in self.cells for other in _beside(cell, self.cells)]
+        alike = [(cell, other) for cell, other in pairs if (cell.kind, other.kind) == (kind, measured)]
+        chosen = alike if len(alike) >= 2 * LEAST_CELLS else pairs
+        return [(cell, cell.factor / other.factor) for cell, other in chosen]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return write(self)
+
+    @classmethod
+    def from_json(cls, found: Any) -> Validation:
+        """What :meth:`to_json` wrote. Raises DataError that names the first field that is wrong."""
+        return read(cls, found)
+
+
+def _beside(cell: ValidationCell, cells: Sequence[ValidationCell]) -> Iterable[ValidationCell]:
+    """Those of the same board, core and runtime."""
+    place = (cell.board, cell.core, cell.runtime)
+    return (
+        other for other in cells if other is not cell and (other.board, other.core, other.runtime) == place
+    )

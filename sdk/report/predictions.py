@@ -1,0 +1,111 @@
+"""What terminal and page say of predicted times in words. Each of them says that nothing was measured. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sdk.explain.run import PREDICTED
+from sdk.explain.speed.prediction import PARTS
+from sdk.explain.speed.predictions import PredictedModel, Predictions, ThreadsBound
+from sdk.report.units import percent_text, seconds_text, threads_text
+
+#: Names of the parts of the cycles, as people read them.
+PART_NAMES = {
+    "compute": "compute",
+    "l1": "L1",
+    "l2": "L2, L3",
+    "dram": "DRAM",
+    "branch": "branches",
+    "dispatch": "dispatch",
+}
+assert tuple(PART_NAMES) == PARTS
+#: So many kernels are named; the record has all.
+_KERNELS = 4
+
+
+def title_text(result: Predictions) -> str:
+    """What the page or the table is, with the words that nothing was measured."""
+    boards = ", ".join(dict.fromkeys(one.board for one in result.models))
+    return f"{', '.join(dict.fromkeys(one.name for one in result.models))} on {boards}: {PREDICTED}"
+
+
+def likely_text(one: PredictedModel) -> str:
+    """Where the time likely is, in the digits that it is known to: "27.9 - 39.0 ms"."""
+    low, high = seconds_text(one.low_seconds), seconds_text(one.high_seconds)
+    unit = high.rpartition(" ")[2]
+    return f"{low.removesuffix(f' {unit}')} - {high}"
+
+
+def optional_text(seconds: float | None) -> str:
+    """A time, or a dash where nothing is known."""
+    return "-" if seconds is None else seconds_text(seconds)
+
+
+def sentence_of(one: PredictedModel) -> str:
+    """One prediction in one sentence."""
+    return (
+        f"{one.name} on {one.board}: predicted {seconds_text(one.predicted_seconds)}, likely {likely_text(one)}; "
+        "not measured"
+    )
+
+
+def bound_text(one: PredictedModel, bound: ThreadsBound) -> str:
+    """A bound in words: what is divided, what is not, and that it is no prediction of a time."""
+    why = "the shared memory takes that long" if bound.memory_limits else "without any loss to sharing"
+    return f"not faster than {seconds_text(bound.seconds)} on {threads_text(bound.threads)}, {why}"
+
+
+def method_text(result: Predictions) -> str:
+    """The method's own error, from which the intervals are taken."""
+    return (
+        f"against {result.cells} published latencies it was {percent_text(result.median_error, 0)} off in the median, "
+        f"{percent_text(result.calibrated_error, 0)} with one measured model of the board; 8 of 10 lay in intervals "
+        f"as these. {result.validation[0].upper()}{result.validation[1:]}"
+    )
+
+
+def facts_of_predictions(result: Predictions) -> list[tuple[str, str]]:
+    """Label and text, one pair a line: the verdict first."""
+    facts = [
+        ("verdict", f"{PREDICTED}: an error of the method stays, and a board has heat, load and other memory")
+    ]
+    for board in dict.fromkeys(one.board for one in result.models):
+        facts.append((board, _board_text([one for one in result.models if one.board == board])))
+    ran: dict[str, list[str]] = {}
+    for one in result.models:
+        kernels = [f"{name} {percent_text(share, 0)}" for name, share in one.prediction.kernels[:_KERNELS]]
+        if kernels:
+            ran.setdefault(", ".join(kernels), []).append(f"{one.name} on {one.board}")
+    facts += [("kernels", f"{', '.join(where)}: {kernels}") for kernels, where in ran.items()]
+    facts += [(f"scaled, {board}", text) for board, text in _scale_texts(result.models)]
+    facts.append(("method", method_text(result)))
+    return facts
+
+
+def _board_text(there: Sequence[PredictedModel]) -> str:
+    first = there[0]
+    p = first.prediction
+    peak = (
+        ""
+        if first.peaks is None
+        else f"; theory: {first.peaks.flop_per_second / 1e9:.3g} GFLOP/s ({first.peaks.source})"
+    )
+    return (
+        f"{first.board_title}, {p.core} at {p.clock_hz / 1e9:.3g} GHz, one core, {p.runtime} {p.runtime_version}, "
+        f"memory {p.memory_bytes_per_second / 1e9:.3g} GB/s read and written{peak}"
+    )
+
+
+def _scale_texts(models: Sequence[PredictedModel]) -> list[tuple[str, str]]:
+    """Which measured model scales which predictions, each once."""
+    said = {}
+    for one in models:
+        if (scale := one.scale) is not None:
+            when = str(np.datetime64(int(scale.measured_unix_seconds), "s"))[:10]
+            said[
+                f"by {scale.factor:.3f}: {scale.model} took {seconds_text(scale.measured_seconds)} there on {when} "
+                f"with {scale.runtime} ({scale.source}), predicted {seconds_text(scale.predicted_seconds)}"
+            ] = one.board
+    return [(board, text) for text, board in said.items()]

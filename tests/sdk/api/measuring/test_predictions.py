@@ -1,0 +1,265 @@
+"""`sdk predict` with an engine that is made up: what is said, what is refused, and what one measurement changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sdk
+from sdk.api.board_requests import PredictTime
+from sdk.api.measuring import predictions
+from sdk.api.measuring.predictions import beside_measured, predict_times
+from sdk.board.catalogue import load_board
+from sdk.cli import main
+from sdk.errors import BoardError, DataError
+from sdk.explain.run import Report
+from sdk.explain.speed.predictions import Predictions
+from sdk.graph.writer import write_graph
+from sdk.report.page import predicted as predicted_page
+from sdk.report.page import run as run_page
+from sdk.report.summary import summary
+from sdk.report.terminal import drawing
+from tests.sdk.graph.small_graphs import small_network
+from tests.sdk.report import made_up_runs
+from tests.sdk.report.made_up_engine import engine
+from tests.sdk.report.terminal.test_tables import drawn
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    paths = folder / "small.tflite", folder / "large.tflite"
+    for path, size in zip(paths, (64, 96), strict=True):
+        path.write_bytes(write_graph(small_network(size=size, channels=32)))
+    return paths
+
+
+@pytest.fixture(autouse=True)
+def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictions, "predict_on", engine())
+
+
+def times(models: Sequence[Path], *boards: str, dram: float = 0.05, **asked: Any) -> Predictions:
+    return predict_times(boards or ("rpi4",), models, PredictTime(**asked), engine=engine(dram=dram))
+
+
+def run_on(board: str, model: Path, path: Path, *, times_as_long: float = 1.2, **changed: Any) -> Path:
+    """A run of the first model that took so many times what is predicted."""
+    (one,) = times([model], "rpi4").models
+    report = made_up_runs.report()
+    timed = made_up_runs.measurement("small", times_as_long * one.predicted_seconds)
+    timed = replace(timed, tflite_sha256=hashlib.sha256(model.read_bytes()).hexdigest(), **changed)
+    record = replace(report.models[0], name="small", measurement=timed, parallel=(), profile=None)
+    made = replace(report, board=board, models=(record,), comparisons=(), gaps=(), again=())
+    path.write_text(json.dumps(made.to_json()))
+    return path
+
+
+# -- what is said -----------------------------------------------------------------------------------------------------
+
+
+def test_no_form_of_output_lacks_the_words_that_nothing_was_measured(
+    models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, page = tmp_path / "predicted.json", tmp_path / "page.html"
+    line = ["predict", str(models[0]), "--board", "rpi4", "--board", "rpi5"]
+    assert main([*line, "-o", str(kept)]) == 0
+    terminal = capsys.readouterr().out
+    assert main([*line, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert main(["report", str(kept), "--html", str(page)]) == 0
+    again = capsys.readouterr().out
+    result = sdk.predict_models(["rpi4", "rpi5"], models[0])
+    bench = ["bench", str(models[0]), "--board", "rpi5", "--predict"]
+    assert main(bench) == 0
+    of_bench = capsys.readouterr().out
+    for text in (
+        terminal,
+        again,
+        page.read_text(),
+        json.dumps(document),
+        result._repr_html_() or "",
+        of_bench,
+    ):
+        words = " ".join(text.split()).replace("\N{NO-BREAK SPACE}", " ")
+        assert "predicted, not measured" in words.lower()
+        assert "trusted" not in words.lower()
+    assert [one["statement"] for one in document["models"]] == ["predicted, not measured"] * 2
+    assert Predictions.from_json(document).models == result.models
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_no_figure_is_cut_and_each_stands_in_its_own_column(models: tuple[Path, Path], width: int) -> None:
+    result = times(models, "rpi4", "rpi5", dram=0.4, threads=(1, "all"))
+    text = drawn(drawing.predictions(result, operators=True), width)
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= width
+    for word in (
+        "theory",
+        "predicted",
+        "likely",
+        "measured",
+        "DRAM",
+        "compute",
+        "branches",
+        "dispatch",
+        "not faster",
+    ):
+        assert word in " ".join(text.split())
+    page = predicted_page.render(result)
+    for one in result.models:
+        for seconds in (one.theory_seconds, one.predicted_seconds, one.low_seconds):
+            assert f'data-value="{seconds!r}"' in page
+        assert 'data-field="measured_seconds" data-value=""' in page.replace("\n", "")
+
+
+def test_memory_that_decides_is_flagged_and_its_interval_is_wider(models: tuple[Path, Path]) -> None:
+    plain, bound = times(models[:1]), times(models[:1], dram=0.4)
+    (one,), (slow,) = plain.models, bound.models
+    assert slow.factors.high / slow.factors.low > one.factors.high / one.factors.low
+    assert any("memory decides: small on rpi4 (40 %)" in note for note in bound.notes)
+    assert not any("memory decides" in note for note in plain.notes)
+    assert "40 % !" in drawn(drawing.predictions(bound), 100)
+    assert any("issue queues" in note for note in plain.notes)  # what is guessed is said
+
+
+def test_several_threads_are_a_bound_and_called_one(models: tuple[Path, Path]) -> None:
+    (one,) = times(models[:1], threads=(1, 2, "all")).models
+    assert [found.threads for found in one.bounds] == [2, 4]
+    assert one.bounds[1].seconds < one.bounds[0].seconds < one.predicted_seconds
+    text = drawn(drawing.predictions(times(models[:1], threads="all")), 100)
+    assert "Several threads: a bound, no prediction" in text
+    with pytest.raises(BoardError, match="at most 4, its Cortex-A72 cores"):
+        times(models[:1], threads=8)
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("board", "said"),
+    [
+        ("virtual-arm64", "rpi4"),
+        ("virtual-armhf", "emulated"),
+        ("local", "sdk bench --board local"),
+        ("rpi44", "rpi4"),
+    ],
+)
+def test_what_has_no_core_to_predict_is_refused_and_says_what_to_do(
+    models: tuple[Path, Path], board: str, said: str
+) -> None:
+    with pytest.raises(BoardError) as refused:
+        times(models[:1], board)
+    assert said in str(refused.value)
+
+
+def test_a_32_bit_system_is_refused(models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    old = replace(load_board("rpi4"), name="old-pi", architecture="armv7l")
+    monkeypatch.setattr(predictions, "load_board", lambda name: old)
+    with pytest.raises(BoardError, match=r"only 64-bit ARM is predicted.*aarch64"):
+        times(models[:1], "old-pi")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--top", "3"], "--top says nothing without pictures"),
+        (["--host", "pi"], "--host says nothing without pictures"),
+        (["street.png", "other.tflite"], "pictures are shown to one model on one board"),
+        (["street.png", "--board", "rpi5"], "pictures are shown to one model on one board"),
+        (["street.png", "--calibrate", "run.json"], "--calibrate says nothing with pictures"),
+        (["street.png", "-o", "run.json"], "not kept in a file"),
+    ],
+)
+def test_the_two_questions_of_the_verb_are_not_mixed_up(
+    models: tuple[Path, Path], more: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(models[0]), "--board", "rpi4", *more]) == 2
+    assert said in capsys.readouterr().err
+
+
+# -- one measurement --------------------------------------------------------------------------------------------------
+
+
+def test_one_measured_model_scales_the_others_of_its_board_and_says_where_it_is_from(
+    models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run = run_on("rpi4", models[0], tmp_path / "run.json")
+    small, small_on_5, large, large_on_5 = times(models, "rpi4", "rpi5", calibrate=run).models
+    plain = times(models, "rpi4").models[1]
+    assert large.scale is not None
+    assert large.predicted_seconds == pytest.approx(large.scale.factor * plain.predicted_seconds)
+    assert large.scale.factor == pytest.approx(1.2, rel=0.02)
+    assert large.factors.high / large.factors.low < plain.factors.high / plain.factors.low
+    assert large.measured_seconds is None
+    # The measured model has its time beside it, and is not predicted by itself; the other board is as it was.
+    assert small.scale is None
+    assert small.measured_seconds == pytest.approx(1.2 * small.predicted_seconds, rel=0.02)
+    assert (small_on_5.scale, large_on_5.scale) == (None, None)
+    text = " ".join(drawn(drawing.predictions(times(models, "rpi4", calibrate=run)), 200).split())
+    assert f"({run})" in text
+    assert "small took" in text
+    assert "2023-11-14" in text  # the day of the measurement
+
+
+@pytest.mark.parametrize(
+    ("board", "changed", "said"),
+    [
+        ("rpi5", {}, "measured on another board"),
+        ("rpi4", {"runtime": "tflite-runtime"}, "measured with another runtime.*--runtime tflite-runtime"),
+        ("rpi4", {"threads": 4}, "no time of one thread"),
+    ],
+)
+def test_a_run_of_another_board_runtime_or_number_of_threads_is_refused(
+    models: tuple[Path, Path], tmp_path: Path, board: str, changed: dict[str, Any], said: str
+) -> None:
+    run = run_on(board, models[0], tmp_path / "run.json", **changed)
+    with pytest.raises(DataError, match=said.replace(".*", r"[\s\S]*")):
+        times(models, "rpi4", calibrate=run)
+
+
+def test_a_run_whose_model_is_not_predicted_says_which_file_is_missing(
+    models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run = run_on("rpi4", models[0], tmp_path / "run.json")
+    with pytest.raises(DataError, match=r"nothing in .* was predicted"):
+        times(models[1:], "rpi4", calibrate=run)
+    # A run that has its own prediction beside its measurement needs no file.
+    report = Report.from_json(json.loads(run.read_text()))
+    beside = beside_measured(report, load_board("rpi4"), [("small", models[0].read_bytes())])
+    run.write_text(json.dumps(beside.to_json()))
+    (large,) = times(models[1:], "rpi4", calibrate=run).models
+    assert large.scale is not None
+    assert large.scale.factor == pytest.approx(1.2, rel=0.02)
+
+
+# -- beside a measurement ---------------------------------------------------------------------------------------------
+
+
+def test_a_measured_run_has_the_prediction_in_a_column_of_its_own(
+    models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run = run_on("rpi4", models[0], tmp_path / "run.json")
+    report = Report.from_json(json.loads(run.read_text()))
+    beside = beside_measured(report, load_board("rpi4"), [("small", models[0].read_bytes())])
+    found = beside.models[0].predicted
+    assert found is not None
+    assert Report.from_json(beside.to_json()) == beside
+    assert beside.to_json()["models"][0]["predicted"]["statement"] == "predicted, not measured"
+    assert "predicted" not in report.to_json()["models"][0]  # runs without it are as they were
+    text = drawn(drawing.report(beside), 100)
+    assert "predicted: predicted, not measured" in text
+    assert "1.20" in text
+    page = run_page.render(beside)
+    assert "predicted, not measured" in page
+    assert f'data-field="predicted_seconds" data-value="{found.seconds!r}"' in page.replace("\n", "")
+    (row,) = summary(beside)
+    assert (row["predicted_seconds"], row["median_seconds"]) == (
+        found.seconds,
+        report.models[0].measurement.median,
+    )

@@ -1,0 +1,70 @@
+"""An interval states the method's own error, as the table has it, and is never narrower."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sdk.api.measuring.predictions import read_validation
+from sdk.explain.speed.validation import NetworkKind, Validation, ValidationCell
+
+PLAIN = NetworkKind(memory_decides=False, int8=False)
+MEMORY = NetworkKind(memory_decides=True, int8=False)
+
+
+def cell(factor: float, **changed: object) -> ValidationCell:
+    """A network that took ``factor`` times what was predicted."""
+    plain = ValidationCell("net", "board", "Cortex-A72", "ncnn", "float32", 0.01, 0.01 * factor, True, False)
+    return replace(plain, **changed)  # type: ignore[arg-type]
+
+
+def test_eight_of_ten_cells_lie_in_their_interval() -> None:
+    table = read_validation()
+    inside = [
+        found.low <= one.factor <= found.high
+        for one in table.cells
+        for found in [table.likely(one.core, one.kind)]
+    ]
+    assert np.mean(inside) >= 0.8
+    # A board that is not in the table, and cells of a table that errs to one side: the prediction itself is inside.
+    assert table.likely("Cortex-X9", PLAIN).low <= 1.0 <= table.likely("Cortex-X9", PLAIN).high
+    late = Validation("made up", tuple(cell(1.2 + 0.01 * n) for n in range(10)))
+    assert late.likely("Cortex-A72", PLAIN).low == 1.0
+    assert late.likely("Cortex-A72", PLAIN).high > 1.25
+
+
+def test_an_interval_is_as_wide_as_that_of_its_own_core_and_kind() -> None:
+    cells = [cell(1.0 + 0.01 * n) for n in range(20)]
+    cells += [cell(2.0, core="Cortex-A53", board="other"), cell(2.1, core="Cortex-A53", board="other")]
+    cells += [cell(2.2, core="Cortex-A53", board="other")]
+    table = Validation("made up", tuple(cells))
+    assert table.likely("Cortex-A53", PLAIN).high > 2.0 > table.likely("Cortex-A72", PLAIN).high
+    slow = Validation("made up", (*cells[:20], *(cell(3.0, memory_decides=True) for _ in range(3))))
+    assert slow.likely("Cortex-A72", MEMORY).high == 3.0
+    assert slow.likely("Cortex-A72", PLAIN).high < 3.0
+    unseen = Validation("made up", (*cells[:20], *(cell(1.6, looked_at=False) for _ in range(3))))
+    assert unseen.likely("Cortex-A72", PLAIN).high == pytest.approx(1.6)
+
+
+def test_one_measured_model_takes_off_what_the_cells_of_a_board_have_in_common() -> None:
+    boards = {"fast": 0.8, "slow": 1.3, "other": 1.0}
+    cells = [cell(off * (1 + 0.01 * n), board=board) for board, off in boards.items() for n in range(5)]
+    table = Validation("made up", tuple(cells))
+    without, with_one = table.likely("Cortex-A72", PLAIN), table.likely("Cortex-A72", PLAIN, PLAIN)
+    assert without.high > 1.3
+    assert 0.95 < with_one.low < 1.0 < with_one.high < 1.05
+    assert with_one.median_error < 0.03 < without.median_error
+    # Pair by pair: each other cell of the board was the measured one once.
+    assert with_one.cells == 15
+    # Nothing of that kind was measured: the pairs of all kinds are all that is known.
+    assert table.likely("Cortex-A72", MEMORY, MEMORY).high == with_one.high
+
+
+def test_the_table_is_read_from_the_package() -> None:
+    table = read_validation()
+    assert Validation.from_json(table.to_json()) == table
+    assert table.likely("Cortex-A72", PLAIN).cells == len(table.cells) >= 45
+    plain = [table.likely("Cortex-A72", PLAIN, measured) for measured in (None, PLAIN)]
+    assert plain[1].high / plain[1].low < plain[0].high / plain[0].low
