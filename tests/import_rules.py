@@ -126,7 +126,9 @@ ROOMS: dict[str, Room] = {
         "device_agent.errors device_agent.record device_agent.tensors sdk.errors "
         "sdk.tools sdk.package sdk.board.ssh"
     ),
-    "sdk.deploy.fleet": _room("device_agent.record sdk.errors sdk.tools sdk.tools.system sdk.board"),
+    "sdk.deploy.fleet": _room(
+        "device_agent.record sdk.errors sdk.tools sdk.tools.system sdk.board.ssh sdk.board"
+    ),
     "sdk.deploy.provision": _room(
         "device_agent.record device_agent sdk.errors sdk.tools sdk.tools.system "
         "sdk.board.ssh sdk.board.emulation sdk.board"
@@ -163,7 +165,7 @@ ROOMS: dict[str, Room] = {
         "sdk.graph.on_host.sources sdk.data.meaning sdk.data.scoring sdk.data "
         "sdk.models sdk.package sdk.board.description sdk.board.ssh sdk.board "
         "sdk.compress sdk.compress.weights sdk.compress.rewrite "
-        "sdk.compress.board_form sdk.compress.recipes sdk.explain "
+        "sdk.compress.board_form sdk.compress.recipes sdk.explain sdk.deploy.agent "
         "sdk.deploy.provision sdk.api"
     ),
     "sdk.api.boards": _room(

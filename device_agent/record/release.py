@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Mapping, TypeVar
 
 from device_agent.errors import ArmletError, StoreError
 from device_agent.record.kinds import Kind, Text, ValueRefused, Words, shown
-from device_agent.record.named_kinds import CountKey, Sha256, Threads
+from device_agent.record.named_kinds import Count, CountKey, Seconds, Sha256, Threads
 from device_agent.record.schema import canonical, limits, parse_json, read, record, write
 
 RELEASE_SCHEMA = "armlet.release/1"
@@ -114,7 +114,15 @@ class OutputLimit:
     RELEASE_SCHEMA,
     "the manifest of a release",
     StoreError,
-    left_out=("signature_sha256", "title", "golden_limits", "number", "downgrade"),
+    left_out=(
+        "signature_sha256",
+        "title",
+        "golden_limits",
+        "number",
+        "downgrade",
+        "max_inference_seconds",
+        "max_memory_bytes",
+    ),
 )
 @dataclass(frozen=True)
 class Release:
@@ -143,6 +151,9 @@ class Release:
     #: ``downgrade`` is true.
     number: int | None = field(default=None, metadata=limits(low=1, high=MAX_NUMBER))
     downgrade: bool | None = None
+    #: What it may need on a board: who deploys may ask for less, and not for more.
+    max_inference_seconds: Seconds | None = None
+    max_memory_bytes: Count | None = None
 
     @property
     def signed_bytes(self) -> bytes:

@@ -178,8 +178,8 @@ def _install(
             answer["reason"] = unfit(
                 answer["check"],
                 old_seconds=slot.inference_seconds.get(slot.current or ""),
-                max_seconds=options.max_inference_seconds,
-                max_memory_bytes=options.max_memory_bytes,
+                max_seconds=_stricter(options.max_inference_seconds, release.max_inference_seconds),
+                max_memory_bytes=_stricter(options.max_memory_bytes, release.max_memory_bytes),
             )
         if answer["reason"]:
             store.revert(release.name, answer["reason"])
@@ -196,6 +196,12 @@ def _install(
             state = "unchanged" if runs else "confirmed"
         store.collect()
     return {**answer, "state": state}
+
+
+def _stricter(asked: float | None, signed: float | None) -> Any:
+    """The smaller limit of those that there are; None where there is none."""
+    known = [limit for limit in (asked, signed) if limit is not None]
+    return min(known) if known else None
 
 
 def _refuse_unless_acceptable(store: Store, release: Release) -> None:

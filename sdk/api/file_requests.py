@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdk.api.values import FIT, FITS, FOUND, LABELS, PREPROCESS, TASK, InputShape, PathLike
-from sdk.tools.option import option, same
+from sdk.deploy.agent.limits import CheckLimits
+from sdk.tools.option import option, part, same
 from sdk.tools.values import input_shape, positive, share, size, whole, words
 
 
@@ -149,6 +150,7 @@ class Sign:
     allow_downgrade: bool = option(
         False, help="boards may take this release although they have confirmed one of a larger number"
     )
+    limits: CheckLimits = part(CheckLimits)
 
 
 @dataclass(frozen=True, kw_only=True)

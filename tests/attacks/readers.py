@@ -29,7 +29,7 @@ from device_agent.errors import ArmletError
 from device_agent.package import reader as package_reader
 from device_agent.record import wire
 from device_agent.record.release import Release
-from device_agent.record.schema import parse_json
+from device_agent.record.schema import parse_json, write
 from device_agent.serve.form import read_form
 from sdk.api.files.usage import metadata_of_tflite
 from sdk.api.measuring.runs import read_record
@@ -38,6 +38,7 @@ from sdk.compress.recipes.recipe import Recipe
 from sdk.deploy.agent.answers import BenchAnswer, MissingAnswer, RunAnswer, StatusAnswer, read_answer
 from sdk.deploy.agent.predictions import PredictAnswer
 from sdk.deploy.fleet.inventory import load_inventory
+from sdk.deploy.provision.locked import Lock, parse_lock, shipped_lock
 from sdk.graph.reader import read_graph, read_subgraphs
 from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
@@ -94,6 +95,11 @@ def _tflite(data: bytes) -> None:
             continue
 
 
+def _beginning_of_the_lock() -> bytes:
+    """The first environment of the lock of wheels: all of them are many times as long."""
+    return json.dumps(write(Lock(shipped_lock().environments[:1]))).encode()
+
+
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
@@ -105,6 +111,11 @@ def readers() -> dict[str, Reader]:
     boards = tuple(path.read_bytes() for path in sorted((ROOT / "boards").glob("*.toml"))[:2])
     run = json.dumps(report().to_json()).encode()
     inventory = b'[boards.a]\nhost = "10.0.0.1"\nboard = "rpi4"\ngroups = ["x"]\nport = 22\n'
+    listing = {
+        "_meta": {"hostvars": {"a": {"ansible_host": "10.0.0.1", "ansible_port": 22, "site": "x"}, "b": {}}},
+        "all": {"children": ["ungrouped", "kitchen"]},
+        "kitchen": {"hosts": ["a", "b"], "vars": {"armlet_board": "rpi4", "ansible_user": "pi"}},
+    }
     release = Release("net", "0" * 64, (("0" * 64, 1),), number=3)
     signed = SignedRelease(release, b"-----BEGIN SSH SIGNATURE-----\n", {}).to_bytes()
     status = {
@@ -127,6 +138,8 @@ def readers() -> dict[str, Reader]:
         "recipe": Reader(lambda data: Recipe.from_toml(_text(data)), (Recipe().to_toml().encode(),)),
         "run": Reader(_in_a_file(read_record, ".json"), (run,)),
         "inventory": Reader(_in_a_file(load_inventory, ".toml"), (inventory,)),
+        "ansible": Reader(_in_a_file(load_inventory, ".json"), (json.dumps(listing).encode(),)),
+        "lock": Reader(parse_lock, (_beginning_of_the_lock(),)),
         "board": Reader(lambda data: parse_board(_text(data), name="b", origin="b.toml"), boards),
         "answer": Reader(_answers, (json.dumps(status).encode(), json.dumps(missing).encode())),
         "signature": Reader(lambda data: parse_signed(data, "it").prepared(b"x"), (signed,)),

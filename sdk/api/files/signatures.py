@@ -12,6 +12,7 @@ from sdk.api.files.packing import A_PACKAGE, name_of, title_of
 from sdk.api.results import Signed
 from sdk.api.values import PathLike
 from sdk.board.ssh import signing
+from sdk.deploy.agent.limits import NO_LIMITS, CheckLimits
 from sdk.errors import SignatureError
 from sdk.package.release import prepare, release_name
 from sdk.package.signed import MAX_BYTES, SignedRelease, parse_signed
@@ -27,12 +28,13 @@ def sign_package(
     name: str | None = None,
     number: int | None = None,
     allow_downgrade: bool = False,
+    limits: CheckLimits = NO_LIMITS,
 ) -> Signed:
     """Signs the release of a package with an SSH key, into a file beside it that ``sdk deploy`` sends along.
 
-    Signed are its name, the package, the host's golden pair with its limits, and a number, by default the time in
-    seconds: a board takes no smaller one under this name afterwards. With ``allow_downgrade`` it takes this one all
-    the same. Raises SignatureError where the key does not sign.
+    Signed are its name, the package, the host's golden pair with its limits, what it may need on a board (``limits``),
+    and a number, by default the time in seconds: a board takes no smaller one under this name afterwards. With
+    ``allow_downgrade`` it takes this one all the same. Raises SignatureError where the key does not sign.
     """
     path = Path(package)
     data = read_file(path, A_PACKAGE)
@@ -44,6 +46,8 @@ def sign_package(
         prepared.record,
         number=int(time.time()) if number is None else number,
         downgrade=True if allow_downgrade else None,
+        max_inference_seconds=limits.inference_seconds,
+        max_memory_bytes=limits.memory_bytes,
     )
     signature, fingerprint = signing.sign(manifest.signed_bytes, None if key is None else Path(key))
     parts = {digest for digest, _ in manifest.parts}

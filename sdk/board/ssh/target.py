@@ -9,14 +9,9 @@ from pathlib import Path
 
 from sdk.board.ssh.agent import is_security_key
 from sdk.board.ssh.config import USER_CONFIG, USUAL_IDENTITIES, HostOptions, look_up
+from sdk.board.ssh.names import is_host, is_user
 from sdk.errors import ConnectionFailed
 
-#: What ssh refuses in the name of a host, beside blanks and what cannot be printed; names reach the shell where a
-#: ProxyCommand or a ``Match exec`` holds a token for them (``valid_hostname`` and ``valid_ruser`` of its ssh.c).
-_NOT_IN_NAMES = "'`\"$\\;&<>|(){}"
-#: And what a line of known_hosts would read in another way.
-_NOT_IN_KNOWN_HOSTS = "*?!,#@"
-_NOT_IN_USERS = "'`\";&<>|(){}$"
 #: ProxyJump through more machines than this is taken for a loop in the configuration.
 MAX_JUMPS = 8
 
@@ -105,11 +100,7 @@ def find_target(
 
 
 def _check_host(host: str) -> None:
-    if (
-        not host
-        or host[0] == "-"
-        or any(c.isspace() or not c.isprintable() or c in _NOT_IN_NAMES + _NOT_IN_KNOWN_HOSTS for c in host)
-    ):
+    if not is_host(host):
         raise ConnectionFailed(
             "this is not the name of a host",
             expected="a name or an address",
@@ -120,14 +111,7 @@ def _check_host(host: str) -> None:
 
 def _check_user(user: str | None) -> None:
     """Of who asks or what describes a board; ssh's own configuration may say anything."""
-    if user is None:
-        return
-    if (
-        not user
-        or user[0] == "-"
-        or user[-1] == "\\"
-        or any(not c.isprintable() or c.isspace() or c in _NOT_IN_USERS for c in user)
-    ):
+    if user is not None and not is_user(user):
         raise ConnectionFailed(
             "this is not the name of a user", expected="a login name such as pi", found=repr(user)[:300]
         )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sdk.board.ssh.names import is_host, is_user
 from sdk.errors import InventoryError
 
 MAX_HOSTS = 10_000
@@ -80,13 +81,20 @@ class Inventory:
 
 
 def check_host(host: FleetHost, where: str) -> FleetHost:
-    """The host itself, if its name and port can be some. Raises InventoryError."""
+    """The host itself, if its name, address, user and port can be some: the last three reach ssh. Raises
+    InventoryError."""
     if not _NAME.fullmatch(host.name):
         raise InventoryError(
             f"{where}: this cannot be the name of a board",
             expected="letters, digits, dots, dashes and underscores",
             found=repr(host.name)[:80],
         )
+    if not is_host(host.host):
+        raise InventoryError(
+            f"{where}: host", expected="the name or the address of a host", found=repr(host.host)[:80]
+        )
+    if host.user is not None and not is_user(host.user):
+        raise InventoryError(f"{where}: user", expected="a login name such as pi", found=repr(host.user)[:80])
     if host.port is not None and not 1 <= host.port <= 65535:
         raise InventoryError(f"{where}: port", expected="1 to 65535", found=str(host.port))
     return host

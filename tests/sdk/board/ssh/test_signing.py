@@ -20,6 +20,7 @@ import sdk
 from device_agent.package import signature
 from sdk.api.files.golden import golden_pair
 from sdk.cli import main
+from sdk.deploy.agent.limits import CheckLimits
 from sdk.deploy.session import accepted_agent, open_connection
 from sdk.deploy.target import Target
 from sdk.errors import RemoteError, SignatureError
@@ -327,6 +328,19 @@ def test_a_board_takes_no_older_release_than_it_confirmed_but_by_a_signature(boa
         sdk.deploy_model("local", older, name="other")
     sdk.sign_package(older, me, name="other")
     assert sdk.deploy_model("local", older).name == "other"
+
+
+@pytest.mark.ssh
+def test_a_limit_that_was_signed_holds_whatever_who_deploys_asks_for(board, package, me, tmp_path, capsys):
+    assert main(["sign", str(package), "--key", str(me), "--max-latency", "0.000001ms"]) == 0
+    signed = parse_signed(package.with_name("net.armlet.sig").read_bytes(), "it")
+    assert signed.manifest.max_inference_seconds == 1e-9
+    with pytest.raises(RemoteError, match=r"an inference took .*; expected at most 1e-09 s"):
+        sdk.deploy_model("local", package, limits=CheckLimits(inference_seconds=60.0))
+    sdk.sign_package(package, me, limits=CheckLimits(inference_seconds=60.0, memory_bytes=1 << 40))
+    with pytest.raises(RemoteError, match="expected at most 1e-09 s"):
+        sdk.deploy_model("local", package, limits=CheckLimits(inference_seconds=1e-9))
+    assert sdk.deploy_model("local", package).state == "confirmed"
 
 
 @pytest.mark.ssh
