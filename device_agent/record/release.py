@@ -239,7 +239,8 @@ class Slot:
     threads: Mapping[Sha256, ThreadChoice] = field(default_factory=dict)
     #: The number of the release that was confirmed last among those that are signed; 0 before the first.
     number: int = field(default=0, metadata=limits(low=0, high=MAX_NUMBER))
-    #: Each a dict: event ("confirmed", "reverted", "rolled back", "refused" or "lost"), release, reason, unix_seconds.
+    #: Each a dict: event ("confirmed", "reverted", "rolled back", "refused", "mended" or "lost"), release, reason,
+    #: unix_seconds.
     history: tuple[Mapping[str, Any], ...] = ()
 
     def after(

@@ -31,6 +31,7 @@ from device_agent.image.fitting import ImageInput
 from device_agent.record.preprocess import Preprocess
 from device_agent.record.release import Release
 from device_agent.record.usage import Usage, check_labels
+from device_agent.run import idle_check
 from device_agent.run.conditions import near_big_cores
 from device_agent.run.histogram import LatencyHistogram
 from device_agent.run.loaded import PREVIOUS_RUNS, LoadedModel, names_a_file, release_before
@@ -237,7 +238,7 @@ class Agent:
         old = self._served
         try:
             release_id = self._store.current(self.name).id
-            if old is None or release_id != old.release:
+            if old is None or release_id != old.release or old.loaded.lost_its_start:
                 new = self._load_current()
                 if not self._closed:
                     self._served = new
@@ -279,6 +280,8 @@ class Agent:
         threads = self._threads or self._store.slot(self.name).threads_of(release.id)
         with near_big_cores() if threads > 1 else contextlib.nullcontext():
             loaded = LoadedModel.of_release(self._store, release, threads=threads, kernel=self._kernel)
+        if loaded.start == "warm":
+            idle_check.begin(self._store.folder.parent, self.name)
         return self._serve(loaded, release.id)
 
     def _serve(self, loaded: LoadedModel, release: str | None) -> _Served:

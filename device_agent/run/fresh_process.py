@@ -12,6 +12,8 @@ from device_agent.record.wire import Failure
 
 #: An answer holds raw samples at most, and those of a fresh process are few.
 MAX_ANSWER_BYTES = 16 << 20
+#: How long the start of a release may take to be made again, by the verb ``mend``.
+MEND_SECONDS = 60.0
 
 
 def python_command(module: str) -> list[str]:

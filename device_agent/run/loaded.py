@@ -16,7 +16,7 @@ from device_agent.errors import AgentError, RuntimeUnavailable, StoreError
 from device_agent.record.release import MAX_PACKAGE_BYTES, MODEL_SUFFIXES, NAME
 from device_agent.record.usage import FLIP_AXES, Usage
 from device_agent.run.array_input import parse_golden
-from device_agent.run.fresh_process import call_child
+from device_agent.run.fresh_process import MEND_SECONDS, call_child
 from device_agent.run.installed import installed_runtime
 from device_agent.run.runtime import FILE_IDENTIFIER, Model
 from device_agent.store import quick_starts as starts
@@ -39,6 +39,9 @@ class LoadedModel:
     ``tflite_sha256`` of what runs; ``start`` "warm" where it came from :mod:`device_agent.store.quick_starts`,
     else "cold"; ``start_seconds`` the time from the release's files, elsewhere from bytes, to a ready interpreter.
     """
+
+    #: The packed weights that a warm model maps, and by what they are known.
+    _mapped: tuple[Path, tuple[int, ...] | None] | None = None
 
     def __init__(
         self,
@@ -92,7 +95,8 @@ class LoadedModel:
         loaded.metadata = start.metadata
         loaded.kernel, loaded.decode_seconds = "none", 0.0
         loaded.tflite_sha256 = start.tflite_sha256
-        loaded._begin(QuickStartModel(start, threads=threads), "warm", begun)  # noqa: SLF001 - its own class
+        loaded._mapped = start.weights_path, starts.identity(start.weights_path)  # noqa: SLF001 - its own class
+        loaded._begin(QuickStartModel(start, threads=threads), "warm", begun)  # noqa: SLF001
         return loaded
 
     @classmethod
@@ -189,6 +193,11 @@ class LoadedModel:
             raise AgentError("this agent is closed")
         return self._model
 
+    @property
+    def lost_its_start(self) -> bool:
+        """Whether the files that it was started from are not those that are there now: they were damaged."""
+        return self._mapped is not None and starts.identity(self._mapped[0]) != self._mapped[1]
+
     def example_inputs(self) -> list[np.ndarray] | None:
         """One golden input for each input of the model, of its shape such as (1, 224, 224, 3); None without any.
 
@@ -256,8 +265,6 @@ def _example_of(
     return lambda: [array[0] for array in parse_golden(store.blobs.read(digest), tensors)]
 
 
-#: How long the start of a release may take to be made again.
-MEND_SECONDS = 60.0
 #: The warning where a damaged release is not run.
 PREVIOUS_RUNS = "{name}: the current release cannot be used ({error}); running the previous one"
 

@@ -8,7 +8,8 @@
 XNNPACK does not notice when a cache belongs to another model, so the folder's name holds the digest of the package, the
 runtime with its version and the core; how many threads run makes no difference to the file. Both files were read back
 and compared by SHA-256 when they were made. A start looks at sizes, times and samples of the files alone, since reading
-all of them takes longer than the start; a folder that fails this is no start, and is made again.
+all of them takes longer than the start; a folder that fails this is no start, and is made again. All of them are read
+when the machine is idle after a start (:mod:`device_agent.run.idle_check`), by every deploy, and by the doctor.
 """
 
 from __future__ import annotations
@@ -149,6 +150,15 @@ def is_whole(folder: Path) -> bool:
         )
     except (OSError, ArmletError):
         return False
+
+
+def identity(path: Path) -> tuple[int, ...] | None:
+    """What tells a file of a start from one that was made again in its place; None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def require_whole(starts: Path, package_sha256: str) -> int:

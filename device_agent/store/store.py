@@ -260,8 +260,12 @@ class Store:
 
         The same refusal again, as of a deploy in a loop, is one event: it must not push the others out of the history.
         """
+        return self.happened(name, "refused", release_id, reason)
+
+    def happened(self, name: str, event: str, release_id: str, reason: str) -> Slot:
+        """Keeps an event that changes nothing of what ``name`` stands for; the last one again counts once."""
         slot = self.slot_or_fresh(name)
-        told = slot.after("refused", release_id, reason, unix_seconds=time.time())
+        told = slot.after(event, release_id, reason, unix_seconds=time.time())
         if slot.history and {**slot.history[-1], "unix_seconds": 0} == {
             **told.history[-1],
             "unix_seconds": 0,

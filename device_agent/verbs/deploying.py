@@ -17,6 +17,8 @@ from device_agent.record.release import MAX_BLOBS, MAX_ENVIRONMENT, Release, Slo
 from device_agent.record.schema import parse_json
 from device_agent.run.array_input import json_line_from_stdin
 from device_agent.run.fresh_process import call_child
+from device_agent.run.idle_check import DAMAGED, be_idle, drop_damaged, make_again
+from device_agent.run.idle_check import look as look_at_start
 from device_agent.run.installed import environment
 from device_agent.store import quick_starts as starts
 from device_agent.store.durable import is_full
@@ -59,10 +61,11 @@ def missing(options: Namespace) -> dict[str, Any]:
             runs = _runs_as_it_should(store, options.name, options.release)
             proved = runs and _was_checked_here(store, options.name, options.release)
             if proved:
-                starts.require_whole(store.starts, store.release(options.release).package_sha256)
                 if options.keep is not None:
                     store.keep(options.name, options.keep)
                 store.collect()  # a deploy that was cut after it confirmed has not done so
+        if proved:
+            drop_damaged(store, store.release(options.release))
     return {
         "missing": list(lacking),
         "partial": store.blobs.partial(lacking),
@@ -163,8 +166,11 @@ def _install(
             raise
         _refuse_unless_acceptable(store, release)
         runs = _runs_as_it_should(store, release.name, release.id)
-        starts.require_whole(store.starts, release.package_sha256)
+        damaged = starts.require_whole(store.starts, release.package_sha256)
         if runs and _was_checked_here(store, release.name, release.id):
+            if damaged:
+                store.happened(release.name, "mended", release.id, DAMAGED)
+                make_again(release)
             if options.keep is not None:
                 store.keep(release.name, options.keep)
             store.collect()
@@ -313,6 +319,12 @@ def check(options: Namespace) -> dict[str, Any]:
         kernel=options.kernel,
         passed=passed if options.passed else None,
     )
+
+
+def look(options: Namespace) -> dict[str, Any]:
+    """Reads the whole start of what runs under a name while the machine is idle; one that is damaged is made again."""
+    be_idle()
+    return {"name": options.name, "start": look_at_start(board_store(), options.name)}
 
 
 def mend(options: Namespace) -> dict[str, Any]:

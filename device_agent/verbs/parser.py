@@ -79,6 +79,7 @@ def _add_going_back(commands: Any) -> None:
     )
     commands.add_parser("forget").add_argument("names", nargs="+")
     commands.add_parser("mend").add_argument("release")
+    commands.add_parser("look").add_argument("name")
 
 
 def _add_running(commands: Any) -> None:

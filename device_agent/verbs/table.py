@@ -92,6 +92,7 @@ VERBS: dict[str, Callable[[Namespace], dict[str, Any]]] = {
     "doctor": doctor,
     "check": deploy_verbs.check,
     "mend": deploy_verbs.mend,
+    "look": deploy_verbs.look,
     "run": model_verbs.run,
     "predict": model_verbs.predict,
     "bench": model_verbs.bench,

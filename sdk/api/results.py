@@ -257,7 +257,8 @@ def called(name: str, title: str | None) -> str:
 class Event:
     """Something that happened to a name on a board. ``unix_seconds`` is the board's clock, which may be wrong."""
 
-    event: str  # "confirmed", "reverted", "rolled back", "refused" (its signature) or "lost"
+    #: "confirmed", "reverted", "rolled back", "refused" (its signature), "mended" (its quick start) or "lost".
+    event: str
     release: str | None
     reason: str
     unix_seconds: float

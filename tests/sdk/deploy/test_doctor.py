@@ -85,16 +85,19 @@ def test_damaged_parts_and_slots_are_named_with_what_to_do(home: Path, tmp_path:
     assert any("does not know any more who may sign" in what for what in said)
 
 
-def test_a_deploy_checks_every_byte_of_the_start_of_what_runs(home: Path, tmp_path: Path) -> None:
+def test_a_deploy_checks_every_byte_of_the_start_of_what_runs(home: Path, tmp_path: Path, capsys) -> None:
     starts = home / "store" / "starts"
     weights = sorted(starts.glob("*/weights.xnnpack"))
     if not weights:
         pytest.skip("no quick start was made here")
-    stat = weights[0].stat()
-    flip(weights[0], len(weights[0].read_bytes()) // 3)
+    stat, damaged = weights[0].stat(), weights[0].read_bytes()
+    flip(weights[0], len(damaged) // 3)
+    damaged = weights[0].read_bytes()
     os.utime(weights[0], ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert sdk.deploy_model("local", tmp_path / "net.tflite", runtime="ai-edge-litert").state == "unchanged"
-    assert not weights[0].exists()
+    assert not weights[0].exists() or weights[0].read_bytes() != damaged
+    assert main(["status", "--board", "local"]) == 0
+    assert "its quick start was damaged on the disk" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_bit_flipped_in_the_hosts_cache_is_found_before_a_board_is_blamed(
