@@ -14,20 +14,20 @@ from device_agent.run.fresh_process import call_child
 from device_agent.verbs.models import CHILD_SECONDS, load_one
 
 if TYPE_CHECKING:
+    from device_agent.measuring.power import PowerMeter
     from device_agent.measuring.soak import Soaked
     from device_agent.record.soak import SoakedModel
     from device_agent.run.loaded import LoadedModel
-    from device_agent.run.power import PowerMeter
 
 
 def soak(options: Namespace) -> dict[str, Any]:
     """Measures models in turns for a long time: latency against temperature, clock and power; answers one record."""
     from device_agent.measuring.bench import set_inputs
+    from device_agent.measuring.power import find_meter
     from device_agent.measuring.soak import Reading, SoakPlan, watching
     from device_agent.measuring.soak import soak as take_turns
     from device_agent.run.array_input import read_array
     from device_agent.run.conditions import pin_to_big_cores, read_conditions
-    from device_agent.run.power import find_meter
 
     if not 0.0 < options.seconds < 86_400.0:
         raise AgentError("a soak takes some time", expected="more than 0 s and less than a day")

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from device_agent.errors import AgentError
+from device_agent.measuring.power import find_meter
 from device_agent.measuring.soak import Reading, SoakPlan, soak, watching
 from device_agent.record.measurement import MeasurementError
 from device_agent.record.schema import write
 from device_agent.record.soak import MAX_TURNS, Soak, SoakedModel, SoakTurn
 from device_agent.run.conditions import CPU, Conditions, read_conditions
-from device_agent.run.power import find_meter
 
 FAST, HOT = 2.4e9, 1.5e9
 #: Seconds of the simulation between two readings: fewer than a turn has.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from device_agent.run import power
-from device_agent.run.power import find_meter, parse_pmic, total_watts
+from device_agent.measuring import power
+from device_agent.measuring.power import find_meter, parse_pmic, total_watts
 
 #: As `vcgencmd pmic_read_adc` of a Raspberry Pi 5 prints it, the names set to the right.
 PMIC = """\
