@@ -125,6 +125,14 @@ class Compress(Opening):
         group=REACH,
         rare=True,
     )
+    channels: float = option(
+        0.0,
+        help="share of the multiply-accumulates that goes with whole channels, before all else; makes every runtime "
+        "faster, and needs --data (default: {default})",
+        parse=share,
+        metavar="SHARE",
+        group=REACH,
+    )
     low_rank: bool = option(
         True,
         help="without training, fully connected and 1x1 layers become two of low rank where that takes fewer bits "

@@ -205,6 +205,7 @@ class CompressOptions(TypedDict, total=False):
     scope: str
     board: str | None
     block: int | None
+    channels: float
     low_rank: bool
     equalise: bool
     correct_biases: bool

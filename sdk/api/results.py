@@ -147,6 +147,7 @@ class Compressed(Shown):
     metric: str = "top-1"  # that accuracy is told in, and points are lost of
     why: str = ""  # this effort, where the user left it open
     curve: tuple[dict[str, Any], ...] = ()
+    macs: tuple[int, int] = (0, 0)  # multiply-accumulates of the original, and of what is packed
     block: int = 1  # output channels of 1x1 convolutions that were pruned together
     int8: bool = False  # weights and values are 8-bit numbers
     form: str = ""  # "sparse" or "dense" where the graph was put into the form for a board
@@ -185,6 +186,7 @@ class Compressed(Shown):
             "metric": self.metric,
             "points_lost": None if self.lost is None else {**asdict(self.lost), "images": self.images},
             "curve": list(self.curve),
+            "macs": list(self.macs),
             "block": self.block,
             "int8": self.int8,
             "form": self.form,

@@ -66,7 +66,8 @@ def compress_model(
     Nothing begins that the ``seconds`` that are left are not enough for. ``recipe`` replays a file that
     ``save_recipe`` wrote, to the same bytes. ``board`` names the board that the graph is put into the fastest form
     for, exactly (docs/arm-speed.md); ``block`` how many output channels of a 1x1 convolution are pruned together
-    (None: two where that board runs them sparse, else one). With ``low_rank`` layers become two of low rank where
+    (None: two where that board runs them sparse, else one). ``channels`` is the share of the multiply-accumulates that
+    goes with whole channels, before all else. With ``low_rank`` layers become two of low rank where
     that is smaller at equal error. Without data ``equalise`` makes the channels of neighbouring layers alike, and
     ``correct_biases`` corrects biases on made-up images, for which ``preprocess`` must be known. With ``int8``
     weights and values become 8-bit numbers, their ranges taken from ``data``. ``preprocess`` (where there are data:
@@ -125,6 +126,7 @@ def compress(
         preprocess_why="" if work.chosen is None else work.chosen.why,
         notes=(*usage_notes(work.graph, work.usage), *work.notes, *_misnamed(output, request)),
         reach=reach(work.graph, by_magnitude=made.recipe.effort == "none" and not made.recipe.int8),
+        macs=(_macs(work.graph), _macs(final)),
         **_told(made, special),
     )
 
@@ -351,6 +353,7 @@ def _checkpoints(
         "shift",
         "price",
         "block",
+        "channels",
         "seed",
     )
     about = {

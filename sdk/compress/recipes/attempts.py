@@ -31,6 +31,7 @@ from sdk.compress.recipes.recipe import (
     few_of,
     refined,
     train,
+    without_channels,
 )
 from sdk.compress.recipes.task_check import checker_of
 from sdk.compress.solve.ranks import factorised, with_data, without_data
@@ -110,6 +111,9 @@ class Settings:
     shift: int = 0  # pixels that images are moved by, at most, while training
     price: float = 0.0  # of a bit, nats of the loss of a training: sdk.compress.train.priced
     block: int = 1  # output channels of a 1x1 convolution that share their zeros
+    channels: float = (
+        0.0  # the share of the multiply-accumulates that goes with whole channels; images are needed
+    )
     low_rank: bool = True  # layers become two of low rank where that wins, but in training
     equalise: bool = False  # without data: channels of neighbouring layers are made alike
     made_up: str = ""  # without data: biases are corrected on made-up images of this preprocessing
@@ -190,6 +194,7 @@ class Attempts:
         self._longest = 0.0
         self._workshop: Workshop | None = None
         self._low: Graph | None = None
+        self._narrow: Graph | None = None
         self._original_bytes: int | None = None
         self.parts = _parts(dataset, check, effort, wanted, samples)
         self.dataset = self.parts.learn if effort != "none" else dataset
@@ -206,16 +211,26 @@ class Attempts:
             shift=wanted.shift if effort == "train" else 0,
             price=wanted.price if effort == "train" else 0.0,
             block=wanted.block,
+            channels=wanted.channels,
             equalise=wanted.equalise and effort == "none",
             made_up=wanted.made_up if effort == "none" else "",
         )
+
+    @property
+    def narrow(self) -> Graph:
+        """The graph without the channels that all attempts leave out."""
+        if self._narrow is None:
+            self._narrow = self.graph
+            if self.dataset is not None and self.base.channels:
+                self._narrow = without_channels(self.graph, self.base, self.dataset, self.journey)
+        return self._narrow
 
     @property
     def low(self) -> Graph:
         """The graph after its layers of low rank became two each, which the recipes of all attempts share."""
         if self._low is None:
             images = self.dataset if self.effort == "calibrate" else None
-            self._low = factorised(self.graph, self.base.ranks, images, self.journey)
+            self._low = factorised(self.narrow, self.base.ranks, images, self.journey)
         return self._low
 
     def run(self, recipe: Recipe, watch: Watch | None = None) -> Point:
@@ -279,10 +294,11 @@ class Attempts:
             "due": kept.due,
             "watch": lambda epochs, graph: watch.epoch(epochs, lambda: self._divergence(graph())),
         }
+        state["teacher"] = self.graph
         if not recipe.begin:
-            return train(self.graph, self.dataset, recipe, **state), None, recipe
+            return train(self.narrow, self.dataset, recipe, **state), None, recipe
         begun = self._calibrating(recipe).begun(beginning(recipe))
-        return self._fitting(refined(self.graph, self.dataset, recipe, begun, **state), recipe)
+        return self._fitting(refined(self.narrow, self.dataset, recipe, begun, **state), recipe)
 
     def _calibrating(self, recipe: Recipe) -> Workshop:
         """What all calibrations share."""
@@ -341,7 +357,7 @@ class Attempts:
             return
         if self.effort == "calibrate":
             assert self.dataset is not None
-            self.base = replace(self.base, ranks=with_data(self.graph, self.dataset, price, self.journey))
+            self.base = replace(self.base, ranks=with_data(self.narrow, self.dataset, price, self.journey))
         elif self.wanted.block == 1:
             ranks, codings = without_data(self.graph, sparsity, clusters)
             own = tuple((name, LayerRecipe(*coding)) for name, coding in codings.items())

@@ -29,6 +29,7 @@ from sdk.compress.solve.calibrate import (
     solved_layers,
     with_biases,
 )
+from sdk.compress.solve.channels import narrow
 from sdk.compress.solve.layer import LEVELS
 from sdk.compress.solve.quantize import quantize, weight_grids, with_rounded
 from sdk.compress.solve.ranks import Ranks, factorised
@@ -54,6 +55,7 @@ EFFORTS = ("none", "calibrate", "train")
 SCOPES = ("layer", "global")
 SENSITIVITY_SAMPLES = 512
 ROUNDING_SAMPLES = 128  # that int8 weights are rounded on
+NARROWING_SAMPLES = 1000  # that what is left of a layer is solved on, where channels are taken out
 
 
 if TYPE_CHECKING:
@@ -117,6 +119,9 @@ class Recipe:
     block: Size = (
         1  # output channels of a 1x1 convolution that share their zeros: sdk.compress.weights.blocks
     )
+    channels: Share = (
+        0.0  # of the multiply-accumulates, which go with whole channels first: sdk.compress.solve.channels
+    )
     ranks: Ranks = ()  # layers that become two of low rank first of all: sdk.compress.rewrite.low_rank
     # Without data: channels are made alike first, and biases corrected last on made-up images of this preprocessing.
     equalise: bool = False
@@ -139,7 +144,7 @@ class Recipe:
             del used["block"]
         if not self.begin:
             del used["begin"], used["hold"]
-        for name in ("int8", "flip", "few", "layers", "ranks", "equalise", "made_up"):
+        for name in ("channels", "int8", "flip", "few", "layers", "ranks", "equalise", "made_up"):
             if not used[name]:
                 del used[name]
         return used
@@ -182,22 +187,24 @@ def apply(
     missing or another one.  Training gives ``checkpoint`` its state after every epoch, and goes on from ``resume``.
     """
     report = progress or silent
-    if recipe.effort != "none":
+    if recipe.effort != "none" or recipe.channels:
         if dataset is None:
-            raise DataError(
-                f"this recipe is to {recipe.effort}", expected="images to do it with", found="no data"
-            )
+            what = recipe.effort if recipe.effort != "none" else "take out whole channels"
+            raise DataError(f"this recipe is to {what}", expected="images to do it with", found="no data")
         kept = learned_from(dataset, recipe)
+        narrow = without_channels(graph, recipe, split(dataset, recipe.samples, recipe.hold_out)[0], report)
         if recipe.effort == "calibrate":
-            low = factorised(graph, recipe.ranks, kept, report)
+            low = factorised(narrow, recipe.ranks, kept, report)
             return Workshop(low, kept, recipe.seed, report).run(recipe)[0]
+        state: Any = {"resume": resume, "checkpoint": checkpoint}
         if recipe.begin:
-            workshop = Workshop(graph, few_of(kept, recipe), recipe.seed, report)
+            workshop = Workshop(narrow, few_of(kept, recipe), recipe.seed, report)
             begun = workshop.begun(beginning(recipe))
-            return refined(graph, kept, recipe, begun, report, resume=resume, checkpoint=checkpoint).held(
-                recipe.hold
-            )
-        return train(graph, kept, recipe, report, resume=resume, checkpoint=checkpoint)
+            student = refined(narrow, kept, recipe, begun, report, teacher=graph, **state)
+            return student.held(recipe.hold)
+        if recipe.effort == "train":
+            return train(narrow, kept, recipe, report, teacher=graph, **state)
+        graph = narrow
     graph = factorised(graph, recipe.ranks, None, report)
     if recipe.equalise:
         graph = equalise(graph)
@@ -255,6 +262,13 @@ def learned_from(dataset: Dataset, recipe: Recipe) -> Dataset:
     return kept
 
 
+def without_channels(graph: Graph, recipe: Recipe, learn: Dataset, report: Progress) -> Graph:
+    """The graph without the channels that a recipe takes out, solved on at most 1,000 of the images to learn from."""
+    if not recipe.channels:
+        return graph
+    return narrow(graph, learn.take(NARROWING_SAMPLES), recipe.channels, recipe.seed, report).graph
+
+
 def few_of(learn: Dataset, recipe: Recipe) -> Dataset:
     """Of the images to learn from those that are calibrated on."""
     return learn.take(recipe.few) if recipe.few else learn
@@ -310,16 +324,21 @@ def train(
     recipe: Recipe,
     report: Progress = silent,
     *,
+    teacher: Graph | None = None,
     resume: State | None = None,
     checkpoint: Callable[[State], None] = lambda state: None,
     due: Callable[[], bool] = lambda: False,
     watch: Callable[[int, Callable[[], Graph]], None] = lambda epochs, graph: None,
 ) -> Graph:
-    """The graph after training on all of the data set; ``watch`` may look at the graph after every epoch."""
+    """The graph after training on all of the data set.
+
+    ``teacher`` answers right (None: the graph itself); ``watch`` may look at the graph after every epoch.
+    """
     trained = tune(
         Executor(with_biases(graph)),
         dataset,
         tuning(graph, recipe),
+        teacher=None if teacher is None else Executor(teacher),
         progress=report,
         resume=resume,
         checkpoint=checkpoint,
@@ -338,6 +357,7 @@ def refined(
     begun: Begun,
     report: Progress = silent,
     *,
+    teacher: Graph | None = None,
     resume: State | None = None,
     checkpoint: Callable[[State], None] = lambda state: None,
     due: Callable[[], bool] = lambda: False,
@@ -349,6 +369,7 @@ def refined(
         dataset,
         tuning(graph, recipe),
         begun,
+        teacher=None if teacher is None else Executor(teacher),
         progress=report,
         resume=resume,
         checkpoint=checkpoint,

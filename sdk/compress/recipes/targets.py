@@ -76,6 +76,13 @@ def compress(
         raise ModelError("unknown effort", expected=f"auto, {', '.join(EFFORTS)}", found=repr(effort))
     if effort != "none" and dataset is None:
         raise DataError("calibration and training need images", expected="a data set", found="none")
+    if effort == "none" and wanted.channels:
+        raise DataError(
+            "whole channels are taken out by what they do on images",
+            expected="images, and calibration or training",
+            found="no data" if dataset is None else "effort none",
+            hint="Name some: --data FOLDER." if dataset is None else "Leave --effort out.",
+        )
     if dataset is None and check is None and (wanted.max_loss is not None or wanted.study is not None):
         raise DataError(
             "a limit of the loss can be kept only where accuracy is measured"
@@ -172,9 +179,10 @@ def _for_int8(
         hold_out=hold_out,
         data_sha256=split(dataset, samples, hold_out)[0].digest(),
         block=wanted.block,
+        channels=wanted.channels,
         int8=True,
     )
-    return TargetResult(apply(graph, recipe, report), recipe, (), "accuracy was not checked")
+    return TargetResult(apply(graph, recipe, report, dataset), recipe, (), "accuracy was not checked")
 
 
 def calibration_recipe(graph: Graph, kept: Dataset, samples: int, hold_out: int) -> Recipe:

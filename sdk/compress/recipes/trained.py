@@ -142,12 +142,12 @@ def _train_to_size(attempts: Attempts, base: Recipe, target: int) -> None:
 
 def _kept_of_size(attempts: Attempts, base: Recipe, size: float) -> float:
     """The share of weights with which pruned and shared, but untrained, weights pack to about this size."""
-    executor = Executor(with_biases(attempts.graph))
+    executor = Executor(with_biases(attempts.narrow))
     low, high = LEAST_KEPT, 1.0
     for _ in range(ESTIMATES):
         kept = float(np.sqrt(low * high))
         recipe = replace(base, sparsity=round(1 - kept, 4))
-        made = untrained(executor, tuning(attempts.graph, recipe))
+        made = untrained(executor, tuning(attempts.narrow, recipe))
         if recipe.block == 1:
             made = drop_dead_channels(made)
         if attempts.size_of(made, recipe) > size:

@@ -71,7 +71,7 @@ def prune_more(attempts: Attempts) -> None:
 
 def price_bits(attempts: Attempts) -> None:
     """Finds the price of a bit that leads to the size or the loss."""
-    wanted, graph = attempts.wanted, attempts.graph
+    wanted, graph = attempts.wanted, attempts.narrow
     if wanted.clusters is not None and not 3 <= wanted.clusters <= 2 * LEVELS + 1:
         raise ModelError(
             "the number of clusters is out of range", expected="3 to 255", found=str(wanted.clusters)

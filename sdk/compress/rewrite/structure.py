@@ -107,6 +107,16 @@ def groups_of(graph: Graph, operator: Operator) -> int:
     return graph.tensors[operator.inputs[0]].shape[3] // graph.tensors[operator.inputs[1]].shape[3]
 
 
+def multiply_accumulates(graph: Graph, operator: Operator) -> int:
+    """Multiply-accumulates of a layer, one for every weight and output position; 0 of what has no weights."""
+    if operator.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"):
+        return 0
+    weight, output = graph.tensors[operator.inputs[1]], graph.tensors[operator.outputs[0]]
+    if operator.kind == "TRANSPOSE_CONV":  # for every position of what it reads
+        return graph.tensors[operator.inputs[2]].elements * weight.elements // weight.shape[3]
+    return output.elements * weight.elements // output.shape[-1]
+
+
 def same_padding(size: int, window: int, stride: int) -> tuple[int, int]:
     """Rows that SAME adds before and after ``size`` of them (TensorFlow: the odd one goes after)."""
     total = max((-(-size // stride) - 1) * stride + window - size, 0)

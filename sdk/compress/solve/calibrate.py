@@ -254,4 +254,10 @@ def regular(moments: Moments, covariance: np.ndarray) -> np.ndarray:
 def _target(weights: np.ndarray, moments: Moments, regular: np.ndarray) -> np.ndarray:
     """The real-valued weights that come closest to the teacher's output on the student's input."""
     difference = weights @ ((moments.cross - moments.covariance) * (1 - moments.noise)[:, None, None])
-    return weights + np.swapaxes(np.linalg.solve(regular, np.swapaxes(difference, 1, 2)), 1, 2)
+    return weights + made_up_for(difference, regular)
+
+
+def made_up_for(missing: np.ndarray, regular: np.ndarray) -> np.ndarray:
+    """What is added to weights whose output lacks something that has the cross-covariance ``missing`` (groups, rows,
+    columns) with what they read, the covariance of which is ``regular`` (groups, columns, columns)."""
+    return np.swapaxes(np.linalg.solve(regular, np.swapaxes(missing, 1, 2)), 1, 2)

@@ -286,23 +286,34 @@ class Streams:
             s_t = np.swapaxes(s, 1, 2)
             t_t = np.swapaxes(t, 1, 2)
             parts = [s.sum(1, np.float64), t.sum(1, np.float64), s_t @ s, t_t @ s]
-            parts += [_energy_off_diagonal(parts[2] / s.shape[1]), t_t @ t]
+            parts += [energy_off_diagonal(parts[2] / s.shape[1]), t_t @ t]
             sums = parts if not sums else [a + b for a, b in zip(sums, parts, strict=True)]
             total += s.shape[1]
         student_mean, teacher_mean, second, cross = (part.astype(np.float64) / total for part in sums[:4])
         covariance = second - student_mean[:, :, None] * student_mean[:, None, :]
-        # Ledoit and Wolf (2004): how far the batches' own second moments lie from their mean tells how far the mean
-        # lies from the truth. Batches, not positions, because the positions of an image are not independent.
         batches = len(self._batches)
-        spread = np.maximum(sums[4] / batches - _energy_off_diagonal(second), 0) / max(batches - 1, 1)
-        noise = np.minimum(spread / np.maximum(_energy_off_diagonal(covariance), 1e-30), 1.0)
+        noise = chance_share(sums[4] / batches, second, covariance, batches)
         cross_covariance = cross - teacher_mean[:, :, None] * student_mean[:, None, :]
         energy = np.trace(second, axis1=1, axis2=2) / second.shape[1]
         taught = sums[5].astype(np.float64) / total - teacher_mean[:, :, None] * teacher_mean[:, None, :]
         return Moments(student_mean, teacher_mean, covariance, cross_covariance, taught, energy, noise)
 
 
-def _energy_off_diagonal(matrices: np.ndarray) -> np.ndarray:
+def chance_share(
+    of_batches: np.ndarray, second: np.ndarray, covariance: np.ndarray, batches: int
+) -> np.ndarray:
+    """The share (groups,) of a covariance (groups, columns, columns) off its diagonal that is chance, 0 ... 1.
+
+    As Ledoit and Wolf (2004): how far the batches' own second moments lie from their mean tells how far the mean lies
+    from the truth. ``of_batches`` (groups,) is the mean energy of those of one batch, ``second`` their mean. Batches,
+    not positions, because the positions of an image are not independent.
+    """
+    spread = np.maximum(of_batches - energy_off_diagonal(second), 0) / max(batches - 1, 1)
+    return np.minimum(spread / np.maximum(energy_off_diagonal(covariance), 1e-30), 1.0)
+
+
+def energy_off_diagonal(matrices: np.ndarray) -> np.ndarray:
+    """The sum of squares off the diagonals of matrices (groups, columns, columns), (groups,)."""
     squared = np.square(matrices, dtype=np.float64)
     return squared.sum(axis=(1, 2)) - np.trace(squared, axis1=1, axis2=2)
 

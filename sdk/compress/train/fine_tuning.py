@@ -44,13 +44,15 @@ def tune(
     dataset: Dataset,
     how: Tuning,
     *,
+    teacher: Executor | None = None,
     progress: Progress = silent,
     resume: State | None = None,
     checkpoint: Callable[[State], None] = lambda state: None,
     due: Callable[[], bool] = lambda: False,
     watch: Callable[[int, Callable[[], Graph]], None] = lambda epochs, graph: None,
 ) -> Graph:
-    """The trained graph. ``checkpoint`` gets the whole state after every epoch, and after every step at
+    """The trained graph. ``teacher`` answers right; None: ``executor`` with the graph's own weights, before they learn.
+    ``checkpoint`` gets the whole state after every epoch, and after every step at
     which ``due`` says so; ``resume`` takes it back.  ``watch`` is told how many epochs are over, with the graph
     of then at hand, and may raise to end a run that leads nowhere.
 
@@ -62,7 +64,7 @@ def tune(
             expected="2 to 256 clusters, 0 <= sparsity < 1, at least 3 epochs, 0 <= price < 1",
             found=f"{how.clusters} clusters, sparsity {how.sparsity}, {how.epochs} epochs, price {how.price}",
         )
-    student = PricedStudent(executor, how) if how.price else Student(executor, how)
+    student = PricedStudent(executor, how, teacher) if how.price else Student(executor, how, teacher)
     _teach(student, dataset, progress, resume, checkpoint, due, watch)
     return student.graph()
 
@@ -73,6 +75,7 @@ def refine(
     how: Tuning,
     begun: Begun,
     *,
+    teacher: Executor | None = None,
     progress: Progress = silent,
     resume: State | None = None,
     checkpoint: Callable[[State], None] = lambda state: None,
@@ -80,7 +83,7 @@ def refine(
     watch: Callable[[int, Callable[[], Graph]], None] = lambda epochs, graph: None,
 ) -> RefinedStudent:
     """The student that begins with what calibration found, after its epochs; the rest as in :func:`tune`."""
-    student = RefinedStudent(executor, how, begun)
+    student = RefinedStudent(executor, how, begun, teacher)
     _teach(student, dataset, progress, resume, checkpoint, due, watch)
     return student
 
@@ -139,7 +142,7 @@ def _lessons(
     student: Student, dataset: Dataset, images: np.ndarray | None
 ) -> Callable[[int, int], Iterator[tuple[int, int, Lesson]]]:
     """(epoch, steps to skip) -> (step, images, what learns them) of the rest of an epoch."""
-    how, teacher = student.how, student.executor
+    how, teacher = student.how, student.teacher
 
     def plain(epoch: int, skip: int) -> Iterator[tuple[int, int, Lesson]]:
         order = np.random.default_rng((how.seed, epoch))

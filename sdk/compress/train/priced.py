@@ -43,7 +43,7 @@ class PricedStudent(Student):
     fix_from, share_from = FIX_FROM, SHARE_FROM
     bias_centroids = BIAS_CENTROIDS
 
-    def __init__(self, executor: Executor, how: Tuning) -> None:
+    def __init__(self, executor: Executor, how: Tuning, teacher: Executor | None = None) -> None:
         weights = [w for w in executor.graph.weights() if w.array.dtype == np.float32]
         # By name and of the whole graph, before anything is taken out of it.
         self.scales = {w.tensor.name: float(np.sqrt(np.mean(np.square(w.array)))) or 1.0 for w in weights}
@@ -51,7 +51,7 @@ class PricedStudent(Student):
         self.curvature: dict[int, np.ndarray] = {}  # of the loss, by weight, nats
         self.sensed = 0  # batches of which it is the sum
         self.turn = 0  # times that codes were decided
-        super().__init__(executor, how)
+        super().__init__(executor, how, teacher)
 
     def _shared_variables(self) -> list[Any]:
         free = [v for t, v in self.values.items() if t not in self.bias_codes]

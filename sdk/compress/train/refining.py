@@ -38,8 +38,10 @@ class Begun:
 class RefinedStudent(Student):
     """As its base, without its phases: zeros and grids are what calibration found."""
 
-    def __init__(self, teacher: Executor, how: Tuning, begun: Begun) -> None:
-        super().__init__(teacher, how)
+    def __init__(
+        self, executor: Executor, how: Tuning, begun: Begun, teacher: Executor | None = None
+    ) -> None:
+        super().__init__(executor, how, teacher)
         constants = begun.constants
         self.grids = {t: grid for t, grid in begun.grids.items() if t in self.values}
         self.begun = {t: np.rint(constants[t] / grid).astype(np.int32) for t, grid in self.grids.items()}

@@ -32,10 +32,12 @@ class Student:
     fix_from, share_from = FIX_FROM, SHARE_FROM
     bias_centroids = BIAS_CENTROIDS
 
-    def __init__(self, executor: Executor, how: Tuning) -> None:
+    def __init__(self, executor: Executor, how: Tuning, teacher: Executor | None = None) -> None:
+        """``teacher`` is who answers right; None: the network as it is before it learns."""
         import tensorflow as tf
 
         self.executor, self.how, graph = executor, how, executor.graph
+        self.teacher = teacher or executor
         self.share_epoch = max(int(how.epochs * self.share_from), 1)
         self.fix_epoch = min(max(int(how.epochs * self.fix_from), 1), self.share_epoch)
         self.fixed = False  # whether masks stay as they are
@@ -127,7 +129,7 @@ class Student:
     def _step(self, images: Any, labels: Any, share: Any, factor: Any, decay: Any) -> None:
         import tensorflow as tf
 
-        teacher = self.executor(images, wanted=self.executor.scores)
+        teacher = self.teacher(images, wanted=self.teacher.scores)
         with tf.GradientTape() as tape:
             scores = self.executor(images, self.build(), wanted=self.executor.scores)
             loss = distilled(teacher, scores, labels, share)

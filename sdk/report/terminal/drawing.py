@@ -123,12 +123,21 @@ def compressed(result: Any) -> RenderableType:
             f"{result.output}: {bytes_text(result.package_bytes)} from {bytes_text(result.original_bytes)}, "
             f"{ratio_text(result.ratio)} smaller"
         ),
-        _facts(("effort", _how(result)), ("accuracy", accuracy), *_reach(result.reach)),
+        _facts(("effort", _how(result)), ("accuracy", accuracy), *_work(result), *_reach(result.reach)),
         *parts,
         *notes(result.notes),
         stages(result.inspection),
         *missed,
     )
+
+
+def _work(result: Any) -> list[tuple[str, str]]:
+    """The multiply-accumulates before and after, where whole channels went."""
+    before, after = result.macs
+    if not after < before:
+        return []
+    share = percent_text(1 - after / before, 0)
+    return [("work", f"{count_text(before)} -> {count_text(after)} multiply-accumulates, {share} fewer")]
 
 
 def _reach(reach: Any) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ import pytest
 
 from sdk.compress.recipes.recipe import Recipe, apply
 from sdk.compress.recipes.targets import Settings, TargetResult, compress, replay
+from sdk.compress.solve.channels import macs_of
 from sdk.data.loading import load_dataset
 from sdk.errors import DataError, ModelError
 from sdk.graph.dataset import Dataset
@@ -160,3 +161,21 @@ def test_a_replay_without_images_says_that_nothing_was_checked(graph: Graph, fol
     assert "kept no images back" in replay(graph, everything, few).statement
     other = load(folder, "labelled.npz").subset(range(40, 140))
     assert "on 100 images" in replay(graph, everything, few, check=other).statement
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("effort", ["calibrate", "train"])
+def test_whole_channels_go_first_and_a_replay_takes_the_same(graph: Graph, folder: Path, effort: str) -> None:
+    data = load(folder, "labelled.npz").take(80)
+    result = compress(graph, data, Settings(effort=effort, channels=0.3, sparsity=0.5, epochs=3))
+    assert result.recipe.channels == 0.3
+    assert macs_of(result.graph) <= 0.7 * macs_of(graph)
+    again = apply(graph, Recipe.from_toml(result.recipe.to_toml()), dataset=data)
+    assert write_graph(again) == write_graph(result.graph)
+
+
+def test_whole_channels_need_images(graph: Graph) -> None:
+    with pytest.raises(DataError, match="whole channels are taken out by what they do on images"):
+        compress(graph, None, Settings(channels=0.3))
+    with pytest.raises(DataError, match="this recipe is to take out whole channels"):
+        apply(graph, Recipe(channels=0.3))
