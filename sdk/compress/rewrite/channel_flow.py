@@ -44,7 +44,7 @@ class Listener:
         """The parts must stay equally large."""
 
     def shuffled(self, rows: np.ndarray) -> None:
-        """Rows (groups, channels of a group) stay equally long, and are dealt out one after another."""
+        """Rows (groups, n) stay equally long, and are dealt out one after another."""
 
 
 class ChannelFlow:
@@ -290,7 +290,7 @@ def dealt(permutation: Sequence[int]) -> int | None:
 
 
 def positions(all_of_them: Numbers, left: Numbers) -> np.ndarray:
-    """Where the channels that are ``left`` of a tensor stood in it, (left,): the n-th with a number is the n-th of
+    """Where the channels that are ``left`` of a tensor, (n,), stood in it, (n,): the n-th with a number is the n-th of
     those with that number."""
     places: dict[int, list[int]] = {}
     for place, number in enumerate(all_of_them.tolist()):

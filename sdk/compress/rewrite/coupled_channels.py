@@ -37,7 +37,7 @@ class Family:
 
     @property
     def sets(self) -> np.ndarray:
-        """Numbers of all sets, (sets,)."""
+        """Numbers of all sets, (n,)."""
         return np.concatenate(self.cells)
 
 
@@ -226,7 +226,10 @@ def _holds(graph: Graph, set_of: np.ndarray, flow: ChannelFlow, family: Family) 
 def left_after(
     graph: Graph, numbers: Mapping[int, Numbers], set_of: np.ndarray, gone: np.ndarray
 ) -> ChannelFlow:
-    """The flow of what is left when the sets ``gone`` are; :class:`ModelError` where that does not fit together."""
+    """The flow of what is left when the sets ``gone``, (n,), are.
+
+    Raises :class:`ModelError` where that does not fit together.
+    """
     stays = ~np.isin(set_of, gone)
 
     def made(tensor: int, count: int) -> Numbers:

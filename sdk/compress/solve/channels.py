@@ -85,7 +85,7 @@ def narrowed(
 def chosen(
     graph: Graph, coupling: Coupling, ordered: Sequence[Order], most_macs: float
 ) -> tuple[np.ndarray, float]:
-    """The sets that go so that at most so many multiply-accumulates are left, and the nats that they cost."""
+    """The sets that go, (n,), so that at most so many multiply-accumulates are left, and the nats that they cost."""
     work = _Work(graph, coupling, ordered)
     done = [0] * len(ordered)
     nats = 0.0
@@ -184,7 +184,7 @@ def solved_without(
     gone: np.ndarray,
     progress: Progress = silent,
 ) -> dict[int, np.ndarray]:
-    """Weights and biases by tensor number, of the whole graph's shapes, that make up for the sets that are gone.
+    """Weights and biases by tensor number, of the whole graph's shapes, that make up for the sets ``gone``, (n,).
 
     Weights that make or read those are zero.
     """
