@@ -15,12 +15,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from sdk.board.description.records import Board
 from sdk.errors import BoardError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+#: Further boards on this machine, each with a home of its own: local-a, local-toy1.
+_LOCAL = re.compile(r"local-[a-z0-9][a-z0-9-]{0,63}")
 
 
 def user_folder(environment: Mapping[str, str] | None = None) -> Path:
@@ -45,10 +48,15 @@ def list_boards() -> tuple[Board, ...]:
 
 
 def load_board(name: str) -> Board:
-    """The board of that name. Raises BoardError when there is none, or when its file is broken."""
+    """The board of that name. Raises BoardError when there is none, or when its file is broken.
+
+    "local-NAME" needs no file: it is the board ``local`` once more, with a home of its own.
+    """
     files = _files()
     if name in files:
         return _read(files[name])
+    if _LOCAL.fullmatch(name):
+        return replace(load_board("local"), name=name)
     import difflib
 
     close = difflib.get_close_matches(name.lower(), files, n=3, cutoff=0.5)

@@ -49,9 +49,9 @@ BLOCK_BYTES = 1 << 16
 LOGIN_SECONDS = 20.0
 
 
-def default_folder() -> Path:
-    """Where the board ``local`` keeps its home and keys."""
-    return data_folder("boards", "local")
+def default_folder(name: str = "local") -> Path:
+    """Where the board ``local``, or one named ``local-...``, keeps its home and keys."""
+    return data_folder("boards", name)
 
 
 class LocalBoard:

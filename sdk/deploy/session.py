@@ -129,9 +129,9 @@ def make_ready(board: Board, connection: Connection, target: Target, progress: P
 def login(board: Board, target: Target, stack: ExitStack) -> dict[str, Any]:
     """The arguments of ``connect``; starts the board first where it lives on this machine."""
     if board.transport == "local" and target.host is None:
-        from sdk.board.local import LocalBoard
+        from sdk.board.local import LocalBoard, default_folder
 
-        return stack.enter_context(LocalBoard()).login()
+        return stack.enter_context(LocalBoard(default_folder(board.name))).login()
     if board.transport == "virtual" and target.host is None:
         from sdk.board.virtual import VirtualBoard
 

@@ -256,7 +256,7 @@ class _Push:
 
 def _target(host: FleetHost, accept_new_host_key: bool) -> Target:
     return Target(
-        host=host.host,
+        host=None if host.here else host.host,
         port=host.port,
         user=host.user,
         key=host.key,

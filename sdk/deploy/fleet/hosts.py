@@ -32,10 +32,13 @@ class FleetHost:
     runtime: str | None = None
     groups: tuple[str, ...] = ()
     vars: Mapping[str, Any] = field(default_factory=dict)
+    here: bool = False  # a board on this machine, which needs no address: `local-...` or `virtual-...`
 
     @property
     def address(self) -> str:
         """How it is reached, as far as the inventory says: ``pi@cam01.local:2222``."""
+        if self.here:
+            return "this machine"
         user = f"{self.user}@" if self.user else ""
         return f"{user}{self.host}" + (f":{self.port}" if self.port else "")
 
@@ -74,7 +77,7 @@ class Inventory:
                 raise InventoryError(
                     f"{self.origin}: {first} and {host.name} are the same board",
                     expected="another host or port for each",
-                    found=host.address,
+                    found=host.host if host.here else host.address,
                     hint="Name one of them only, or choose a group that has one of them.",
                 )
         return dataclasses.replace(self, hosts=hosts)

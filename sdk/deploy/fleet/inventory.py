@@ -46,15 +46,35 @@ def load_inventory(path: Path, *, board: str | None = None) -> Inventory:
     """Reads an inventory: TOML by its suffix, else one of Ansible's. ``board`` is the type of boards for which it
     names none. Raises InventoryError, BoardError or FileError."""
     inventory = _load_toml(path, board) if path.suffix == ".toml" else load_ansible(path, board)
+    transports: dict[str, str] = {}
     for name in dict.fromkeys(host.board for host in inventory.hosts):
         try:
-            load_board(name)
+            transports[name] = load_board(name).transport
         except BoardError as error:
             first = next(host.name for host in inventory.hosts if host.board == name)
             raise InventoryError(
                 f"{path}: {first}: {error.what}", expected=error.expected, found=name, hint=error.hint
             ) from None
-    return inventory
+    hosts = tuple(_on_this_machine(host, transports[host.board]) for host in inventory.hosts)
+    return dataclasses.replace(inventory, hosts=hosts)
+
+
+def _on_this_machine(host: FleetHost, transport: str) -> FleetHost:
+    """The host. A board ``local`` without an address gets a home by its own name; an emulated one is the only one."""
+    if transport == "ssh" or host.host != host.name or host.port is not None:
+        return host
+    own = host.board
+    if own == "local":
+        own = host.name if host.name.startswith("local-") else f"local-{host.name}"
+        try:
+            load_board(own)
+        except BoardError:
+            raise InventoryError(
+                f"{host.name} cannot be a board on this machine",
+                expected="a name of small letters, digits and dashes",
+                found=host.name,
+            ) from None
+    return dataclasses.replace(host, board=own, host=own, here=True)
 
 
 def expand_range(pattern: str, where: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -442,3 +443,11 @@ def test_the_guide_shows_every_key_that_a_file_of_the_catalogue_uses():
 
     used = set().union(*(keys(tomllib.loads(path.read_text(encoding="utf-8"))) for path in CATALOGUE))
     assert {key for key in used if not re.search(rf"\b{key}\b", GUIDE)} == set()
+
+
+def test_a_board_on_this_machine_can_be_had_several_times():
+    assert replace(load_board("local-a"), name="local") == load_board("local")
+    assert load_board("local-a").name == "local-a"
+    for name in ("local-", "local-A", "local-../x", "locals"):
+        with pytest.raises(BoardError, match="unknown board"):
+            load_board(name)

@@ -53,6 +53,7 @@ def test_its_folder_and_keys_are_private(folder):
 def test_its_folder_is_where_xdg_says(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert default_folder() == tmp_path / "armlet" / "boards" / "local"
+    assert default_folder("local-a") == tmp_path / "armlet" / "boards" / "local-a"
     monkeypatch.delenv("XDG_DATA_HOME")
     assert default_folder() == Path.home() / ".local" / "share" / "armlet" / "boards" / "local"
 

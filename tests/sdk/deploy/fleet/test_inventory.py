@@ -36,6 +36,35 @@ vars = { floor = 0 }
 """
 
 
+def test_boards_on_this_machine_need_no_address(tmp_path):
+    text = """
+[boards."toy[1:2]"]
+board = "local"
+[boards.spare]
+board = "local-b"
+[boards.arm]
+board = "virtual-arm64"
+[boards.elsewhere]
+board = "local"
+host = "127.0.0.1"
+port = 2222
+"""
+    hosts = {host.name: host for host in load(tmp_path, text).select().hosts}
+    assert [(host.board, host.here) for host in hosts.values()] == [
+        ("local-toy1", True),
+        ("local-toy2", True),
+        ("local-b", True),
+        ("virtual-arm64", True),
+        ("local", False),
+    ]
+    assert hosts["toy1"].address == "this machine"
+    assert hosts["elsewhere"].address == "127.0.0.1:2222"
+    with pytest.raises(InventoryError, match="spare and b are the same board"):
+        load(tmp_path, '[boards.spare]\nboard = "local-b"\n[boards.b]\nboard = "local"\n').select()
+    with pytest.raises(InventoryError, match="small letters, digits and dashes; found Toy_1"):
+        load(tmp_path, '[boards.Toy_1]\nboard = "local"\n')
+
+
 needs_ansible = pytest.mark.skipif(
     shutil.which("ansible-inventory", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     is None,
