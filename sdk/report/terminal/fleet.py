@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sdk.report.terminal.tables import FittingTable
 from sdk.report.units import bytes_text, seconds_text
 
 #: Hexadecimal digits of a release that a person sees; ``--json`` has all of them.
@@ -165,7 +166,7 @@ def _state(state: str) -> Text:
 
 def _table(*columns: str) -> Table:
     """A column named with ``~`` may wrap, one with ``>`` holds numbers."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = FittingTable(box=box.SIMPLE_HEAD, pad_edge=False)
     table.padding = (0, 1, 0, 0)
     for name in columns:
         table.add_column(

@@ -24,6 +24,12 @@ _ENDLESS = 10_000
 class FittingTable(Table):
     """A rich Table whose cells are never cut: where they do not fit side by side, each row is a paragraph."""
 
+    def add_column(self, header: RenderableType = "", *more: Any, **options: Any) -> None:
+        """As rich's; a column of numbers never wraps, so that no unit is parted from its figure."""
+        if options.get("justify") == "right":
+            options["no_wrap"] = True
+        super().add_column(header, *more, **options)
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """What rich asks for: the table as it is, or as a list."""
         if self._needs(console, options) <= options.max_width:
@@ -39,23 +45,26 @@ class FittingTable(Table):
             cells = [console.measure(cell, options=wide) for cell in (column.header, *column.cells)]
             longest = max(cell.maximum for cell in cells)
             word = max(cell.minimum for cell in cells)  # which is what rich counts
-            total += (longest if column.no_wrap else min(longest, _READABLE)) - word
+            whole = column.no_wrap and column.overflow != "ellipsis"
+            total += (longest if whole else min(longest, _READABLE)) - word
         return total
 
     def _list(self, console: Console) -> Iterator[Any]:
         if self.title:
             yield Text(str(self.title), style=self.title_style or "bold")
         heads = [_text(column.header) for column in self.columns]
+        named = next((number for number, head in enumerate(heads) if head.plain.strip()), 0)
         for row in zip(*(column.cells for column in self.columns), strict=True):
             told = [_text(cell) for cell in row]
             if not any(cell.plain.strip() for cell in told):
                 continue
-            told[0].stylize("bold")
-            yield told[0]
+            name = Text(" ").join(cell for cell in told[: named + 1] if cell.plain.strip())
+            name.stylize("bold")
+            yield name
             lines = Table.grid(padding=(0, 1, 0, 2))
             lines.add_column(style="dim", no_wrap=True)
             lines.add_column(overflow="fold")
-            for head, cell in zip(heads[1:], told[1:], strict=True):
+            for head, cell in zip(heads[named + 1 :], told[named + 1 :], strict=True):
                 if cell.plain.strip():
                     lines.add_row(head, cell)
             yield lines
