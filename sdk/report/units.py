@@ -63,3 +63,10 @@ def _three_digits(value: float) -> str:
     if value >= 99.95:
         return f"{value:.0f}"
     return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
+
+
+def moment_text(unix_seconds: float) -> str:
+    """1.7e9 as "2023-11-14 22:13 UTC"."""
+    import numpy as np  # which knows calendars and no clock
+
+    return str(np.datetime64(int(unix_seconds / 60), "m")).replace("T", " ") + " UTC"

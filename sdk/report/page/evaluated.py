@@ -8,22 +8,19 @@ from sdk.report.page.fill import Cell, Markup, fill
 from sdk.report.terminal.evaluated import change_text
 from sdk.report.units import percent_text, seconds_text
 
-_TEMPLATE = """<h1>{{ title }}</h1>
+_TEMPLATE = """<header>
+<h1>{{ title }}</h1>
 <p class="dim">{{ r.samples }} samples of {{ r.data }}{% if r.task %}, {{ r.task }}{% endif %};
 {{ r.runtime }} {{ r.runtime_version }}{{ seconds }}.</p>
+</header>
 {% for one in changes %}<p>{{ one }}</p>
 {% endfor %}
 {{ table(["where", "metric", "reached", "95 %"], reached, "What was reached") }}
 {% if matrix %}
 <h2>Which class is taken for which</h2>
-<p class="dim">On the board. A row for each class, a column for each answer.</p>
-<div class="scroll" tabindex="0" role="region" aria-label="Which class is taken for which"><table>
-<thead><tr><th scope="col">class</th>
-{% for name in r.class_names %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead><tbody>
-{% for row in matrix %}<tr><th scope="row">{{ row.name }}</th>
-{% for c in row.cells %}<td data-field="count" data-value="{{ c.value }}"{{ c.style }}>{{ c.text }}</td>
-{% endfor %}</tr>
-{% endfor %}</tbody></table></div>
+<p class="dim">A column for each answer. Green: right; red: wrong; the darker, the larger its share of the row.</p>
+{{ table(["class"] + r.class_names | list, matrix, "Right and wrong answers on the board, a row per class",
+ "matrix") }}
 {% endif %}
 {% if mistaken %}
 <h2>Most often mistaken</h2>
@@ -90,7 +87,7 @@ def _matrix(result: Any) -> list[dict[str, Any]]:
         for place, count in enumerate(counts):
             colour = "42,125,79" if place == number else "179,64,46"
             shade = f' style="background: rgba({colour},{0.75 * count / total:.3f})"' if count else ""
-            cells.append({"value": count, "text": str(count) if count else "", "style": Markup(shade)})
+            cells.append(Cell("count", count, str(count) if count else "", shade=Markup(shade)))
         if sum(counts):
             rows.append({"name": result.class_names[number], "cells": cells})
     return rows

@@ -14,13 +14,15 @@ from sdk.report.page.template import HEAD, SCRIPT, STYLE
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure: which, its raw value, and the text that people read."""
+    """One figure: which, its raw value, and the text that people read. ``style``: a CSS class, such as "good"."""
 
     field: str
     value: Any
     text: str
     left: bool = False
     wrap: bool = False
+    style: str = ""
+    shade: str = ""  # an attribute of its own, as Markup
 
 
 def fill(template: str, **values: Any) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from sdk.explain.layers import LayerLosses, LayerNoise
 from sdk.report.page.charts import decibels
-from sdk.report.page.fill import Markup, fill
+from sdk.report.page.fill import Cell, Markup, fill
 from sdk.report.page.shapes import responsive
 from sdk.report.terminal.evaluated import decibel_text
 from sdk.report.terminal.tables import shape_text
 from sdk.report.units import percent_text
 
-_TEMPLATE = """<h1>{{ title }}</h1>
+_TEMPLATE = """<header>
+<h1>{{ title }}</h1>
 <p class="dim">{{ r.samples }} samples of {{ r.data }}{% if r.board %}; {{ r.board }}, {{ r.runtime }}{% endif %}.
 The less signal to noise, the further an output is from what it should be.</p>
+</header>
 {% if r.advice %}
 <h2>What adds most noise</h2>
 <ol>{% for one in r.advice %}<li>{{ one }}</li>{% endfor %}</ol>
@@ -22,24 +24,9 @@ The less signal to noise, the further an output is from what it should be.</p>
 <ol>{% for one in r.board_advice %}<li>{{ one }}</li>{% endfor %}</ol>
 {% endif %}
 <h2>Signal to noise along the network</h2>
-<div class="plot">{{ chart }}</div>
-{{ legend(key) }}
+<div class="plot">{{ chart }}{{ legend(key) }}</div>
 <h2>Operators</h2>
-<div class="scroll" tabindex="0" role="region" aria-label="Operators"><table class="sortable">
-<caption>Operators; a press on a head sorts by it</caption>
-<thead><tr>
-{% for head in heads %}<th scope="col"><button type="button">{{ head }}</button></th>{% endfor %}
-</tr></thead>
-<tbody>
-{% for row in rows %}
-<tr>
-{% for field, value, text, style in row %}
-<td data-label="{{ heads[loop.index0] }}" data-field="{{ field }}"
- data-value="{{ value }}" class="{{ style }}">{{ text }}</td>
-{% endfor %}
-</tr>
-{% endfor %}
-</tbody></table></div>
+{{ sortable(heads, rows, "Operators of " + r.compressed) }}
 {% if r.unmatched %}
 <h2>Not compared</h2>
 <dl>{% for one in r.unmatched %}<dt>{{ one.operator }}</dt><dd>of the {{ one.model }} model: {{ one.why }}</dd>
@@ -71,15 +58,15 @@ def render(result: LayerLosses) -> str:
     )
 
 
-def _row(one: LayerNoise, board: bool) -> list[tuple[str, object, str, str]]:
-    cells: list[tuple[str, object, str, str]] = [
-        ("operator", one.name, one.name, "left"),
-        ("kind", one.kind, one.kind, "left"),
-        ("shape", shape_text(one.shape), shape_text(one.shape), ""),
-        ("decibel", one.decibel, decibel_text(one.decibel), ""),
-        ("added", one.added, percent_text(one.added, 2), ""),
-        ("weights", one.weights, one.weights, "left"),
+def _row(one: LayerNoise, board: bool) -> list[Cell]:
+    cells = [
+        Cell("operator", one.name, one.name, left=True, wrap=True),
+        Cell("kind", one.kind, one.kind, left=True),
+        Cell("shape", shape_text(one.shape), shape_text(one.shape)),
+        Cell("decibel", one.decibel, decibel_text(one.decibel)),
+        Cell("added", repr(one.added), percent_text(one.added, 2)),
+        Cell("weights", one.weights, one.weights, left=True, wrap=True),
     ]
     if board:
-        cells.append(("board_decibel", one.board_decibel, decibel_text(one.board_decibel), ""))
+        cells.append(Cell("board_decibel", one.board_decibel, decibel_text(one.board_decibel)))
     return cells

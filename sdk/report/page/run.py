@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
 from device_agent.record.measurement import Measurement
 from sdk.data.meaning.shares import wilson
 from sdk.explain.attribution import OperatorTime
@@ -26,6 +24,7 @@ from sdk.report.terminal.tables import init_text
 from sdk.report.units import (
     bytes_text,
     count_text,
+    moment_text,
     percent_text,
     ratio_text,
     seconds_range_text,
@@ -99,7 +98,7 @@ def _roofline(report: Report, profiled: Sequence[tuple[ModelRecord, tuple[Operat
 def _about(report: Report) -> list[tuple[str, str]]:
     """When, where and how: what somebody who finds the page asks first."""
     first = report.models[0].measurement
-    when = str(np.datetime64(int(first.started_unix_seconds / 60), "m")).replace("T", " ") + " UTC"
+    when = moment_text(first.started_unix_seconds)
     threads = " and ".join(threads_text(t.threads) for t in report.models[0].measurements)
     told = [
         ("when", when),

@@ -77,6 +77,7 @@ svg text.strong { font-weight: 600; }
   tbody th { font-weight: 600; text-align: left; } td, tbody th { border: 0; white-space: normal; }
   td, td.wrap { display: flex; justify-content: space-between; gap: 1rem; text-align: right; min-width: 0; }
   td::before { content: attr(data-label); color: var(--dim); text-align: left; }
+  .matrix td[data-value="0"] { display: none; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin: 0 0 .4rem; }
   th, td { padding: .25rem .4rem; } .plot, .scroll { padding: .5rem; } }
 @media print { h2, h3 { break-after: avoid; } body { background: #fff; font-size: 11px; }
@@ -104,7 +105,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
 }
 """
 
-#: What every page begins with: nothing may be loaded from anywhere, and two macros.
+#: What every page begins with: nothing may be loaded from anywhere, and the macros.
 HEAD = """<!doctype html>
 <html lang="en">
 <head>
@@ -118,9 +119,10 @@ HEAD = """<!doctype html>
 </head>
 <body>
 <main>
+{% macro looks(c) %}{{ "left " if c.left }}{{ "wrap " if c.wrap }}{{ c.style }}{% endmacro %}
 {% macro cell(c, label) %}
-<td{% if c.left %} class="left{% if c.wrap %} wrap{% endif %}"{% endif %}
- data-label="{{ label }}" data-field="{{ c.field }}" data-value="{{ c.value }}">{{ c.text }}</td>
+<td class="{{ looks(c) }}" data-label="{{ label }}" data-field="{{ c.field }}" data-value="{{ c.value }}"
+{{- c.shade }}>{{ c.text }}</td>
 {% endmacro %}
 {% macro table(heads, rows, caption, style="") %}
 <div class="scroll {{ style }}" tabindex="0" role="region" aria-label="{{ caption }}"><table>
@@ -130,6 +132,24 @@ HEAD = """<!doctype html>
 {% for row in rows %}
 <tr><th scope="row">{{ row.name }}</th>
 {% for c in row.cells %}{{ cell(c, heads[loop.index]) }}{% endfor %}</tr>
+{% endfor %}
+</tbody></table></div>
+{% endmacro %}
+{% macro sortable(heads, rows, caption) %}
+<div class="scroll" tabindex="0" role="region" aria-label="{{ caption }}"><table class="sortable">
+<caption>{{ caption }}; a press on a head sorts by it</caption>
+<thead><tr>
+{% for head in heads %}
+<th scope="col"{% if rows and rows[0][loop.index0].left %} class="left"{% endif %}>
+<button type="button">{{ head }}</button></th>
+{% endfor %}
+</tr></thead>
+<tbody>
+{% for row in rows %}
+{% set first = row[0] %}
+<tr><th scope="row" class="{{ looks(first) }}" data-field="{{ first.field }}"
+ data-value="{{ first.value }}">{{ first.text }}</th>
+{% for c in row[1:] %}{{ cell(c, heads[loop.index]) }}{% endfor %}</tr>
 {% endfor %}
 </tbody></table></div>
 {% endmacro %}
@@ -234,18 +254,7 @@ longer it took. Line: the most that the board can do.</p>
 {% endif %}
 {% for entry in operators %}
 <details><summary>{{ entry.name }}: {{ entry.rows | length }} operators</summary>
-<div class="scroll" tabindex="0" role="region" aria-label="Operators of {{ entry.name }}"><table class="sortable">
-<caption>Operators of {{ entry.name }}; a press on a head sorts by it</caption>
-<thead><tr>
-{% for head in heads %}
-<th scope="col"{% if head in ("operator", "group", "kernels") %} class="left"{% endif %}>
-<button type="button">{{ head }}</button></th>
-{% endfor %}
-</tr></thead>
-<tbody>
-{% for row in entry.rows %}<tr>{% for c in row %}{{ cell(c, heads[loop.index0]) }}{% endfor %}</tr>
-{% endfor %}
-</tbody></table></div></details>
+{{ sortable(heads, entry.rows, "Operators of " + entry.name) }}</details>
 {% endfor %}
 </section>
 {% endif %}

@@ -5,65 +5,112 @@ Every figure stands with its raw value beside it (``data-field``, ``data-value``
 
 from __future__ import annotations
 
-from sdk.explain.tuning import Tuned
-from sdk.report.page.fill import fill
+from sdk.explain.tuning import Candidate, Tuned
+from sdk.report.page.bars import Bar, bars
+from sdk.report.page.fill import Cell, Markup, fill
 from sdk.report.terminal.tuned import baseline, cost_text, verdict
-from sdk.report.units import bytes_text, ratio_text
+from sdk.report.units import bytes_text, moment_text, ratio_text, threads_text
 
-_TEMPLATE = """<h1>{{ title }}</h1>
-<p class="dim">Ranked by {{ t.ranked_by }}. A variant may lose {{ t.max_loss }} points of {{ t.metric }}, measured on
-{{ t.samples }} images of {{ t.checked_on }}.</p>
+_TEMPLATE = """<header>
+<h1>{{ title }}</h1>
 <p class="verdict">{{ verdict }}</p>
-<div class="scroll" tabindex="0" role="region" aria-label="Variants"><table class="sortable">
-<caption>Variants; a press on a head sorts by it</caption>
-<thead><tr>
-{% for head in heads %}<th scope="col"><button type="button">{{ head }}</button></th>{% endfor %}
-</tr></thead>
-<tbody>
-{% for row in rows %}
-<tr>
-{% for field, value, text, style in row %}
-<td data-label="{{ heads[loop.index0] }}" data-field="{{ field }}"
- data-value="{{ value }}" class="{{ style }}">{{ text }}</td>
-{% endfor %}
-</tr>
-{% endfor %}
-</tbody></table></div>
+</header>
+<section>
+<h2>Variants</h2>
+<div class="plot">{{ chart }}</div>
+{{ sortable(heads, rows, "Variants of " + t.model) }}
+<p class="dim">Green: chosen. Grey: loses more than the {{ "%g" | format(t.max_loss) }} points of
+{{ t.metric }} allowed. Speed-ups against the fastest dense float variant on one thread.</p>
 {% if t.left_out %}
 <h2>Not measured</h2>
 <dl>{% for one in t.left_out %}<dt>{{ one.variant }}</dt><dd>{{ one.reason }}</dd>{% endfor %}</dl>
 {% endif %}
+</section>
+<section>
+<h2>Conditions</h2>
+<dl>{% for name, text in facts %}<dt>{{ name }}</dt><dd>{{ text }}</dd>{% endfor %}</dl>
+{% for note in t.notes %}<p>{{ note }}</p>{% endfor %}
+</section>
 </main>
 <script>{{ script }}</script>
 </body>
 </html>
 """
 
+HEADS = ("variant", "runtime", "threads", "cost", "speed-up", "points lost", "at most", "package")
+
 
 def render(result: Tuned) -> str:
     """The page."""
     base = baseline(result).cost
-    heads = ["variant", "runtime", "threads", "cost", "speed-up", "points lost", "package"]
-    rows = []
-    for number, one in enumerate(result.candidates):
-        mark = "good" if number == result.chosen else "dim" if one.points_lost > result.max_loss else ""
-        cost = cost_text(one) + (" M instructions" if one.measurement is None else "")
-        rows.append(
-            [
-                ("variant", one.variant, one.variant, f"left {mark}"),
-                ("runtime", one.runtime, f"{one.runtime} {one.runtime_version}", f"left {mark}"),
-                ("threads", one.threads, one.threads, mark),
-                ("cost", one.cost, cost, mark),
-                ("speed_up", base / one.cost, ratio_text(base / one.cost), mark),
-                ("points_lost", one.points_lost, f"{one.points_lost:.2f}", mark),
-                ("package_bytes", one.package_bytes, bytes_text(one.package_bytes), mark),
-            ]
-        )
     return fill(
         _TEMPLATE,
         title=f"{result.model} tuned for {result.board}",
         t=result,
         verdict=verdict(result),
-        heads=heads,
-        rows=rows,
+        heads=HEADS,
+        rows=[_row(one, base, _style(result, number)) for number, one in enumerate(result.candidates)],
+        chart=Markup(_chart(result)),
+        facts=_facts(result),
     )
+
+
+def _style(result: Tuned, number: int) -> str:
+    if number == result.chosen:
+        return "good"
+    return "dim" if result.candidates[number].points_lost > result.max_loss else ""
+
+
+def _cost(one: Candidate) -> str:
+    return cost_text(one) + (" M instructions" if one.measurement is None else "")
+
+
+def _row(one: Candidate, base: float, style: str) -> list[Cell]:
+    at_most = one.points_lost_at_most
+    return [
+        Cell("variant", one.variant, one.variant, left=True, style=style),
+        Cell("runtime", one.runtime, f"{one.runtime} {one.runtime_version}", left=True, style=style),
+        Cell("threads", one.threads, str(one.threads), style=style),
+        Cell("cost", repr(one.cost), _cost(one), style=style),
+        Cell("speed_up", repr(base / one.cost), ratio_text(base / one.cost), style=style),
+        Cell("points_lost", repr(one.points_lost), f"{one.points_lost:.2f}", style=style),
+        Cell(
+            "points_lost_at_most",
+            repr(at_most or ""),
+            "-" if at_most is None else f"{at_most:.2f}",
+            style=style,
+        ),
+        Cell("package_bytes", one.package_bytes, bytes_text(one.package_bytes), style=style),
+    ]
+
+
+def _chart(result: Tuned) -> str:
+    """A bar for each candidate."""
+    longest = max(one.cost for one in result.candidates) or 1.0
+    return bars(
+        (
+            Bar(
+                f"{one.variant}, {one.runtime}, {threads_text(one.threads)}",
+                _cost(one),
+                [(one.cost / longest, "series-2" if number == result.chosen else "series-7")],
+                strong=number == result.chosen,
+            )
+            for number, one in enumerate(result.candidates)
+        ),
+        "Instructions of one inference" if result.emulated else "Median time of one inference",
+    )
+
+
+def _facts(result: Tuned) -> list[tuple[str, str]]:
+    measured = [one.measurement for one in result.candidates if one.measurement is not None]
+    when = min((one.started_unix_seconds for one in measured), default=None)
+    told = [
+        ("when", "" if when is None else moment_text(when)),
+        ("board", result.board + (" (emulated)" if result.emulated else "")),
+        ("ranked by", result.ranked_by),
+        ("allowed", f"{result.max_loss:g} points of {result.metric}"),
+        ("checked on", f"{result.samples} images of {result.checked_on}"),
+        ("preprocessing", f"{result.preprocess}: {result.preprocess_why}" if result.preprocess else ""),
+        ("package", result.package),
+    ]
+    return [(name, text) for name, text in told if text]

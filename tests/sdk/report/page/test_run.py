@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import html
-import importlib.util
 import io
 import json
 import os
@@ -325,43 +323,3 @@ def test_the_page_is_no_wider_than_a_phone(source: str, tmp_path: Path) -> None:
     overflow = re.search(r"<title>wide (-?\d+)</title>", dom)
     assert overflow is not None
     assert int(overflow.group(1)) <= 0
-
-
-def axe() -> str:
-    """axe-core's script, which a package of Python brings along."""
-    found = importlib.util.find_spec("axe_core_python")
-    assert found is not None
-    assert found.origin is not None
-    return (Path(found.origin).parent / "axe.min.js").read_text(encoding="utf-8")
-
-
-@browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [375, 768, 1280])
-def test_the_page_meets_wcag_2_1_aa(source: str, width: int, scheme: str, tmp_path: Path) -> None:
-    """In a frame of that width, since a window of the browser cannot be as narrow as a phone."""
-    rules = '{type: "tag", values: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}'
-    check = f"""<script>{axe()}</script><script>
-      document.querySelectorAll("details").forEach(d => {{ d.open = true; }});
-      axe.run(document, {{runOnly: {rules}}}).then(found => parent.postMessage(JSON.stringify({{
-        violations: found.violations.map(v => v.id + ": " + v.nodes[0].html.slice(0, 200)),
-        passes: found.passes.length, wide: document.documentElement.scrollWidth - innerWidth,
-        dark: matchMedia("(prefers-color-scheme: dark)").matches}}), "*"));
-    </script></body>"""
-    page = tmp_path / "run.html"
-    page.write_text(source.replace("</body>", check).replace("script-src", "script-src 'unsafe-eval'"))
-    frame = tmp_path / "frame.html"
-    frame.write_text(
-        f"""<body><iframe src="run.html" width="{width}" height="900"></iframe><pre id="found"></pre><script>
-        addEventListener("message", e => {{ document.getElementById("found").textContent = e.data; }});
-        </script></body>"""
-    )
-    dark = ["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []
-    dom, _ = dump_dom(frame, "--virtual-time-budget=20000", "--window-size=1400,1000", *dark)
-    told = re.search(r'<pre id="found">(.*?)</pre>', dom, re.S)
-    assert told is not None
-    found = json.loads(html.unescape(told.group(1)))
-    assert found["violations"] == []
-    assert found["passes"] > 5
-    assert found["wide"] <= 0
-    assert found["dark"] == (scheme == "dark")
