@@ -75,7 +75,7 @@ def against(result: Any) -> RenderableType:
     """Two runs of the same models: which became slower, doubt excluded."""
     table = FittingTable(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for head, justify in (("model", "left"), ("threads", "right"), ("old", "right"), ("new", "right")):
-        table.add_column(head, justify=justify)  # type: ignore[arg-type]
+        table.add_column(head, justify=justify)
     table.add_column("new/old", justify="right")
     table.add_column("95 % interval", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
