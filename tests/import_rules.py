@@ -166,7 +166,7 @@ ROOMS: dict[str, Room] = {
         "sdk.models sdk.package sdk.board.description sdk.board.ssh sdk.board "
         "sdk.compress sdk.compress.weights sdk.compress.rewrite "
         "sdk.compress.board_form sdk.compress.recipes sdk.explain sdk.deploy.agent "
-        "sdk.deploy.provision sdk.api"
+        "sdk.deploy.provision sdk.deploy.predicting sdk.api"
     ),
     "sdk.api.boards": _room(
         "device_agent.record device_agent.package.codec device_agent.package "

@@ -116,6 +116,13 @@ class Compress(Opening):
         metavar="BOARD",
         group=REACH,
     )
+    predict: bool = option(
+        False,
+        help="let predicted milliseconds decide between the dense and the sparse form for the board of --for, instead "
+        "of an estimate of instructions; takes a minute (see `sdk predict`)",
+        group=REACH,
+        rare=True,
+    )
     block: int | None = option(
         None,
         help="output channels of a 1x1 convolution that become zero together, which sparse kernels like "

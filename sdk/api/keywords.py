@@ -135,6 +135,7 @@ class SignOptions(TypedDict, total=False):
     name: str | None
     number: int | None
     allow_downgrade: bool
+    limits: CheckLimits
 
 
 class VerifyOptions(TypedDict, total=False):
@@ -204,6 +205,7 @@ class CompressOptions(TypedDict, total=False):
     clusters: int | None
     scope: str
     board: str | None
+    predict: bool
     block: int | None
     channels: float
     low_rank: bool

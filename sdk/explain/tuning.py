@@ -15,16 +15,20 @@ from device_agent.record.measurement import Measurement
 from device_agent.record.named_kinds import Sentence, Size, Threads
 from device_agent.record.schema import limits, read, record, write
 from sdk.errors import DataError
+from sdk.explain.run import PREDICTED, PredictedTime
 from sdk.tools.shown import Shown
 
 SCHEMA = "armlet.tuning/1"
 #: Counts of instructions are exact, what they stand for is not: closer than this they are equal.
 EQUAL_INSTRUCTIONS = 0.01
+#: The same of predicted times of one network's variants on one core, most of whose error is common to them: the median
+#: error of the method between two networks of one board (sdk.explain.speed.validation).
+EQUAL_PREDICTIONS = 0.06
 #: However uncertain the medians, one that is further than this above another is slower.
 LEVEL = 0.05
 
 
-@record(what="a candidate", may_lack=("points_lost_at_most", "reached"))
+@record(what="a candidate", may_lack=("points_lost_at_most", "reached", "predicted"), left_out=("predicted",))
 @dataclass(frozen=True)
 class Candidate:
     """One variant on one runtime with one number of threads, and what the board needs for an inference of it.
@@ -32,7 +36,8 @@ class Candidate:
     ``points_lost`` are points of the metric of the model's task, or of answers like the original's where nothing says
     what is right; ``points_lost_at_most`` the upper end of their paired 95 % interval, None where it is not known.
     ``reached``: the metric of original and variant in words, and what a paired test says.
-    ``measurement`` is None on an emulated board, whose ``instructions`` are counted instead.
+    ``measurement`` is None on an emulated board: there a time is ``predicted`` and not measured, for a real board with
+    that core, or where that cannot be told only ``instructions`` are counted.
     """
 
     variant: str
@@ -46,17 +51,21 @@ class Candidate:
     instructions: int | None = None
     points_lost_at_most: float | None = field(default=None, metadata=limits(low=-100.0, high=100.0))
     reached: Sentence = ""
+    predicted: PredictedTime | None = None
 
     @property
     def cost(self) -> float:
-        """What candidates are ranked by: the median in seconds, or instructions."""
-        return float(self.instructions or 0) if self.measurement is None else self.measurement.median
+        """What candidates are ranked by: the median in seconds, the predicted time in seconds, or instructions."""
+        if self.measurement is not None:
+            return self.measurement.median
+        return float(self.instructions or 0) if self.predicted is None else self.predicted.seconds
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Where the cost lies: 95 % interval of the median, or what counts as the same number of instructions."""
+        """Where the cost lies: 95 % interval of the median, or what counts as the same time or number."""
         if self.measurement is None:
-            return self.cost * (1 - EQUAL_INSTRUCTIONS / 2), self.cost * (1 + EQUAL_INSTRUCTIONS / 2)
+            equal = EQUAL_INSTRUCTIONS if self.predicted is None else EQUAL_PREDICTIONS
+            return self.cost * (1 - equal / 2), self.cost * (1 + equal / 2)
         return self.measurement.median_interval()
 
 
@@ -68,7 +77,7 @@ class LeftOut:
     reason: Sentence
 
 
-@record(SCHEMA, "a result of `sdk tune`", DataError, may_lack=("metric",))
+@record(SCHEMA, "a result of `sdk tune`", DataError, may_lack=("metric", "predicted_for"))
 @dataclass(frozen=True)
 class Tuned(Shown):
     """Everything that was tried on a board, the fastest first; ``chosen`` is the number of the one that won."""
@@ -91,6 +100,8 @@ class Tuned(Shown):
         Sentence, ...
     ] = ()  # what of the data was passed over, how classes were told; a sentence each
 
+    predicted_for: str = ""  # the real board that the times are predicted for, where the board is emulated
+
     @property
     def winner(self) -> Candidate:
         """The chosen candidate."""
@@ -99,6 +110,8 @@ class Tuned(Shown):
     @property
     def ranked_by(self) -> str:
         """In words."""
+        if self.predicted_for:
+            return f"the time of one thread on {self.predicted_for}, {PREDICTED} (the board is emulated)"
         return "instructions (the board is emulated)" if self.emulated else "median latency"
 
     def to_json(self) -> dict[str, Any]:
@@ -116,6 +129,11 @@ class Tuned(Shown):
             raise ValueRefused(
                 f"the number of one of {len(self.candidates)} candidates", str(self.chosen)
             ).at("chosen")
+        told = {one.predicted is not None for one in self.candidates}
+        if told != {bool(self.predicted_for)}:
+            raise ValueRefused("a predicted time of all candidates, or of none", "of some").at(
+                "predicted_for"
+            )
 
 
 def choose(candidates: Sequence[Candidate], max_loss: float) -> tuple[tuple[Candidate, ...], int | None]:

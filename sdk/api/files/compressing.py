@@ -16,6 +16,7 @@ from sdk.api.files.final_check import final_check
 from sdk.api.files.layout import require_numbers, with_channels_last
 from sdk.api.files.opening import reading
 from sdk.api.files.packing import inspect_bytes, name_of
+from sdk.api.files.predicted_cost import predicted_seconds
 from sdk.api.files.studies import open_study
 from sdk.api.files.usage import package_metadata, usage_notes, usage_of
 from sdk.api.results import Compressed
@@ -89,6 +90,11 @@ def compress(
         [output, beside(output), request.save_recipe, request.save_tflite],
         [source, request.data, request.check, request.labels, request.recipe],
     )
+    if request.predict and (request.board is None or request.target_bytes is not None):
+        raise ModelError(
+            "a predicted time decides the form for a board when everything else is done",
+            expected="--predict with --for BOARD, and without --target-size, which counts the bytes of a form",
+        )
     work = _opened(source, request, progress)
     kept, why = None, ""
     if request.recipe is not None:
@@ -103,6 +109,8 @@ def compress(
             kept = _checkpoints(settings, Path(output), work.original, work.learn)
             settings = replace(settings, checkpoints=kept)
         made = targets.compress(work.graph, work.learn, settings, progress, check=work.check)
+    if request.predict and work.board is not None:
+        work = replace(work, seconds=predicted_seconds(work.board, progress))
     package, final, special = _package(
         work, made.graph, made.recipe, name=name_of(source), board=request.board, progress=progress
     )
@@ -162,6 +170,9 @@ class _Work:
     chosen: Chosen | None = None  # the preprocessing; None without data
     metric: Metric | None = None  # of the model's task on these images; None without data
     notes: tuple[str, ...] = ()
+    seconds: specialise.Seconds | None = (
+        None  # predicted, which decide the form of the package that is written
+    )
 
 
 def _opened(source: PathLike, request: Compress, progress: Progress) -> _Work:
@@ -303,7 +314,13 @@ def _finished(
     """The graph as it is packed: in the form for the board where there is one, and int8 where that was asked for."""
     special = None
     if work.board is not None:
-        special = specialise.for_board(graph, work.board, caller_flips=True, allow_sparse=not recipe.int8)
+        special = specialise.for_board(
+            graph,
+            work.board,
+            caller_flips=True,
+            allow_sparse=not recipe.int8,
+            seconds=work.seconds,
+        )
     final = graph if special is None else special.graph
     if recipe.int8:
         progress("quantise", 0, 0)

@@ -24,7 +24,7 @@ from sdk.board.description.records import Board
 from sdk.deploy.predicting.engine import predict_on
 from sdk.errors import BoardError, DataError
 from sdk.explain import speed, theory
-from sdk.explain.run import PredictedTime, Report
+from sdk.explain.run import Report
 from sdk.explain.speed.prediction import Prediction
 from sdk.explain.speed.predictions import PredictedModel, Predictions, ThreadsBound, bound, kind_of
 from sdk.explain.speed.validation import NetworkKind, Validation
@@ -156,24 +156,9 @@ def beside_measured(
     for record, (name, data) in zip(report.models, packages, strict=True):
         asked = PredictTime(runtime=record.measurement.runtime)
         (one,) = predict_one([board], open_model(name, data), asked, progress, engine)
-        models.append(replace(record, predicted=_time_of(one)))
+        models.append(replace(record, predicted=one.as_time()))
         notes += _notes([one], read_validation())
     return replace(report, models=tuple(models), notes=(*report.notes, *dict.fromkeys(notes)))
-
-
-def _time_of(one: PredictedModel) -> PredictedTime:
-    prediction, kind = one.prediction, one.kind
-    return PredictedTime(
-        seconds=one.predicted_seconds,
-        low_seconds=one.low_seconds,
-        high_seconds=one.high_seconds,
-        core=prediction.core,
-        runtime=prediction.runtime,
-        runtime_version=prediction.runtime_version,
-        memory_decides=kind.memory_decides,
-        int8=kind.int8,
-        theory_seconds=one.theory_seconds,
-    )
 
 
 def read_validation() -> Validation:
@@ -203,7 +188,7 @@ class _Cores:
 def require_core(board: Board) -> Board:
     """The board. Raises BoardError for one that has no core that can be predicted, and says what to do instead."""
     if board.emulated:
-        alike = [other.name for other in list_boards() if _has_core(other, board.qemu_cpu or "")]
+        alike = [other.name for other in list_boards() if _is_led_by(other, board.qemu_cpu or "")]
         raise BoardError(
             f"{board.name} is emulated: it has no clock and no memory of its own to predict a time for",
             expected="a real board of the catalogue, such as " + ", ".join(alike or ["rpi4", "rpi5"]),
@@ -232,8 +217,18 @@ def require_core(board: Board) -> Board:
     return board
 
 
-def _has_core(board: Board, qemu_cpu: str) -> bool:
-    return not board.emulated and any(cluster.core.lower() == qemu_cpu for cluster in board.clusters)
+def board_behind(board: Board) -> Board | None:
+    """The real board that an emulated one stands for: the first of the catalogue that is led by its core. That is the
+    one whose name is shortest, so that a Cortex-A72 is a Raspberry Pi 4 before boards that have others, too."""
+    alike = [other for other in list_boards() if _is_led_by(other, board.qemu_cpu or "")]
+    return min(alike, key=lambda other: (len(other.clusters), len(other.name), other.name), default=None)
+
+
+def _is_led_by(board: Board, qemu_cpu: str) -> bool:
+    real = (
+        not board.emulated and board.architecture == "aarch64" and board.memory_bytes_per_second is not None
+    )
+    return real and bool(board.clusters) and _fastest(board).core.lower() == qemu_cpu
 
 
 def _fastest(board: Board) -> _Cores:

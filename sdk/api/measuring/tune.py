@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from device_agent.package import reader as package_format
 from device_agent.record.measurement import Measurement, joined
 from device_agent.record.preprocess import Preprocess
 from device_agent.record.usage import Usage
-from sdk.api.board_requests import Tune
+from sdk.api.board_requests import PredictTime, Tune
 from sdk.api.files.compressing import packed
 from sdk.api.files.golden import golden_pair
 from sdk.api.files.held_against import HeldAgainst
@@ -22,6 +23,8 @@ from sdk.api.files.layout import require_numbers, with_channels_last
 from sdk.api.files.opening import reading
 from sdk.api.files.packing import name_of
 from sdk.api.files.usage import package_metadata, usage_of
+from sdk.api.measuring.measure import open_model
+from sdk.api.measuring.predictions import board_behind, predict_one
 from sdk.api.values import PathLike
 from sdk.board.description.records import Board
 from sdk.compress.board_form import specialise
@@ -102,8 +105,9 @@ def tune_model(
     ``sparsities`` are
     solved with ``effort`` ("none", "calibrate" or "train").  Each variant runs on every runtime that the board's file
     names (or the one of ``runtime``) and each number of ``threads`` (default: 1 and all cores), interleaved, for
-    ``inferences`` or ``seconds``.  On an emulated board instructions are counted, of one thread.  ``keep`` is a file
-    for the winner's package.  Whatever was deployed to be measured is removed again.
+    ``inferences`` or ``seconds``.  On an emulated board
+    the time of one thread is predicted for a real board with that core, else instructions are counted.  ``keep`` is a
+    file for the winner's package.  Whatever was deployed to be measured is removed again.
     ``options``: see :class:`sdk.api.board_requests.Tune`. Raises TypeError for others.
     """
     given = {"data": data, "max_loss": max_loss, **options}
@@ -118,14 +122,12 @@ def tune(board: str, source: PathLike, request: Tune, progress: Progress = silen
     with open_connection(board, request, progress) as (board_record, connection):
         sessions = _sessions(board_record, connection, request, left_out, progress)
         forms = [s.provisioned.runtime for s in sessions]
-        variants: list[_Variant] = []
-        for made in _variants(material, board_record, forms, request, progress):
-            if isinstance(made, LeftOut):
-                left_out.append(made)
-            else:
-                variants.append(made)
+        made = list(_variants(material, board_record, forms, request, progress))
+        left_out += [one for one in made if isinstance(one, LeftOut)]
+        variants = [one for one in made if not isinstance(one, LeftOut)]
+        predicted_for, notes = "", []
         if board_record.emulated:
-            candidates = _count(sessions, variants, left_out, progress)
+            candidates, predicted_for, notes = cost_emulated(sessions, variants, left_out, progress)
         else:
             candidates = _measure(sessions, variants, request, left_out, progress)
         ranked, best = choose(candidates, request.max_loss)
@@ -149,7 +151,7 @@ def tune(board: str, source: PathLike, request: Tune, progress: Progress = silen
             release = done.release
         if request.keep is not None:
             write_file(Path(request.keep), chosen.package)
-    too_few = material.held.too_few(request.max_loss)
+    too_few = [note] if (note := material.held.too_few(request.max_loss)) else []
     return Tuned(
         model=material.name,
         board=board_record.name,
@@ -165,7 +167,8 @@ def tune(board: str, source: PathLike, request: Tune, progress: Progress = silen
         package="" if request.keep is None else str(request.keep),
         preprocess=material.chosen.preprocess.name,
         preprocess_why=material.chosen.why,
-        notes=(*material.notes, *([too_few] if too_few else []), *suffix_notes(request.keep, ".armlet")),
+        predicted_for=predicted_for,
+        notes=(*material.notes, *notes, *too_few, *suffix_notes(request.keep, ".armlet")),
     )
 
 
@@ -348,25 +351,58 @@ def _points(lost: float) -> float:
     return min(max(lost, -100.0), 100.0)
 
 
-def _count(
+def cost_emulated(
     sessions: Sequence[Session], variants: Sequence[_Variant], left_out: list[LeftOut], progress: Progress
+) -> tuple[list[Candidate], str, list[str]]:
+    """Every variant on every runtime: with the time that is predicted for a real board with that core, whose name
+    comes second, or where that cannot be told with its instructions; then a note says why."""
+    behind = board_behind(sessions[0].board)
+    failed: list[LeftOut] = []
+    if behind is None:
+        why = f"no board of the catalogue is led by a {sessions[0].board.qemu_cpu}"
+    else:
+        found = _each(sessions, variants, failed, partial(_predicted, behind, progress))
+        if found:
+            left_out += failed
+            return found, behind.name, []
+        why = failed[-1].reason
+    found = _each(sessions, variants, left_out, partial(_counted, progress))
+    return found, "", [f"ranked by instructions, since no time is predicted: {why}"]
+
+
+def _each(
+    sessions: Sequence[Session],
+    variants: Sequence[_Variant],
+    left_out: list[LeftOut],
+    cost: Callable[[Session, _Variant], Candidate],
 ) -> list[Candidate]:
+    """The candidates that have a cost; of the others, why not."""
     found = []
     for session in sessions:
         for variant in variants:
             try:
-                count = instructions.count_inference(
-                    variant.tflite,
-                    runtime=session.provisioned.runtime,
-                    version=session.provisioned.runtime_version,
-                    cpu=session.board.qemu_cpu or "",
-                    progress=progress,
-                )
-            except BoardError as error:
+                found.append(cost(session, variant))
+            except (BoardError, ProvisionError) as error:
                 left_out.append(LeftOut(f"{variant.name} on {session.provisioned.runtime}", str(error)))
-                continue
-            found.append(_candidate(variant, session, 1, instructions=count.instructions))
     return found
+
+
+def _predicted(behind: Board, progress: Progress, session: Session, variant: _Variant) -> Candidate:
+    model = open_model(variant.name, variant.tflite)
+    asked = PredictTime(runtime=session.provisioned.runtime)
+    (one,) = predict_one([behind], model, asked, progress)
+    return _candidate(variant, session, 1, instructions=one.prediction.instructions, predicted=one.as_time())
+
+
+def _counted(progress: Progress, session: Session, variant: _Variant) -> Candidate:
+    count = instructions.count_inference(
+        variant.tflite,
+        runtime=session.provisioned.runtime,
+        version=session.provisioned.runtime_version,
+        cpu=session.board.qemu_cpu or "",
+        progress=progress,
+    )
+    return _candidate(variant, session, 1, instructions=count.instructions)
 
 
 def _measure(

@@ -6,6 +6,8 @@ one by :mod:`sdk.compress.board_form.cost` is taken:
 * *dense*: shuffles settled and cut short, channels rounded up to the kernel;
 * *sparse*, where the runtime has sparse kernels for the board and enough weights are zero: shuffles and groups folded
   into block-sparse weights, pools and concatenations lowered, mirrored where TensorFlow's padding asks for it, hinted.
+
+Where seconds are predicted for the board (:mod:`sdk.deploy.predicting`), these decide.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ from sdk.compress.weights.prune import prune
 from sdk.errors import ModelError
 from sdk.graph.records import Graph
 
+#: Predicted seconds of one inference of a graph on the board.
+Seconds = Callable[[Graph], float]
 #: The sparse form must cost less than this share of the dense one: the estimates are good to a tenth.
 MARGIN = 0.95
 
@@ -97,12 +101,14 @@ def for_board(
     runtime: str | None = None,
     caller_flips: bool = False,
     allow_sparse: bool = True,
+    seconds: Seconds | None = None,
 ) -> Specialised:
     """The exact rewrite of ``graph`` for ``board`` and a runtime (the board's preferred one where None).
 
     A mirrored network wants its image flipped.  With ``caller_flips`` the graph's metadata say so and whoever feeds it
     must; otherwise the graph flips the image itself and takes the same image as before.  Without ``allow_sparse`` the
-    dense form is made, which is what can be quantised.
+    dense form is made, which is what can be quantised.  ``seconds`` decides between the two forms instead of an
+    estimate of their instructions, of which fewer are not always faster.
     """
     if board.architecture == "host":
         fused, results = _run(graph, [("fuse", fuse)])
@@ -132,17 +138,29 @@ def for_board(
         sparse, more = _run(sparse, [("flip_inside", flip_inside)])
         sparse_results += more
         path = sparse_path(sparse)
-    costs = instructions(dense), instructions(sparse, set(path.operators))
-    verdict = f"about {costs[1] / 1e6:.3g} M instructions sparse, {costs[0] / 1e6:.3g} M dense"
-    if costs[1] >= MARGIN * costs[0]:
-        return Specialised(dense, "dense", (*dense_results, PassResult("sparse_hint", False, verdict)))
     try:
         hinted = sparse_hint(sparse)
     except (
         ModelError
     ) as error:  # weights of zeros alone, for one, count as sparse and leave nothing to hint at
         return Specialised(dense, "dense", (*dense_results, PassResult("sparse_hint", False, str(error))))
+    faster, verdict = _is_faster(dense, sparse, hinted, path, seconds)
+    if not faster:
+        return Specialised(dense, "dense", (*dense_results, PassResult("sparse_hint", False, verdict)))
     return Specialised(hinted, "sparse", (*sparse_results, PassResult("sparse_hint", True, verdict)))
+
+
+def _is_faster(
+    dense: Graph, sparse: Graph, hinted: Graph, path: SparsePath, seconds: Seconds | None
+) -> tuple[bool, str]:
+    """Whether the sparse form costs less, and by what: predicted seconds where these decide, else instructions."""
+    if seconds is not None:
+        costs = seconds(dense), seconds(hinted)
+        verdict = f"predicted, not measured: {1e3 * costs[1]:.3g} ms sparse, {1e3 * costs[0]:.3g} ms dense"
+    else:
+        costs = instructions(dense), instructions(sparse, set(path.operators))
+        verdict = f"about {costs[1] / 1e6:.3g} M instructions sparse, {costs[0] / 1e6:.3g} M dense"
+    return costs[1] < MARGIN * costs[0], verdict
 
 
 def _run(

@@ -18,7 +18,7 @@ from sdk.errors import DataError
 from sdk.explain.attribution import OperatorTime, attribute
 from sdk.explain.breakdown import Peaks
 from sdk.explain.macs import NOT_BY_ZERO, Counted, promised, yardstick
-from sdk.explain.run import MAX_PAIRS, PREDICTED
+from sdk.explain.run import MAX_PAIRS, PREDICTED, PredictedTime
 from sdk.explain.speed.prediction import PARTS, Prediction
 from sdk.explain.speed.validation import Factors, NetworkKind
 from sdk.explain.theory import OperatorCost
@@ -150,6 +150,20 @@ class PredictedModel:
     def memory_decides(self) -> bool:
         """Whether waiting for DRAM is a large share of the time."""
         return self.kind.memory_decides
+
+    def as_time(self) -> PredictedTime:
+        """The time alone, for records of other things."""
+        return PredictedTime(
+            seconds=self.predicted_seconds,
+            low_seconds=self.low_seconds,
+            high_seconds=self.high_seconds,
+            core=self.prediction.core,
+            runtime=self.prediction.runtime,
+            runtime_version=self.prediction.runtime_version,
+            memory_decides=self.kind.memory_decides,
+            int8=self.kind.int8,
+            theory_seconds=self.theory_seconds,
+        )
 
     def check_record(self) -> None:
         """Raises Refused for what no time follows from, and for more pairs than an alignment can look at."""

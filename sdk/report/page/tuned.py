@@ -5,6 +5,7 @@ Every figure stands with its raw value beside it (``data-field``, ``data-value``
 
 from __future__ import annotations
 
+from sdk.explain.run import PREDICTED
 from sdk.explain.tuning import Candidate, Tuned
 from sdk.report.page.bars import Bar, bars
 from sdk.report.page.fill import Cell, Markup, fill
@@ -62,6 +63,8 @@ def _style(result: Tuned, number: int) -> str:
 
 
 def _cost(one: Candidate) -> str:
+    if one.predicted is not None:
+        return f"{cost_text(one)} {PREDICTED}"
     return cost_text(one) + (" M instructions" if one.measurement is None else "")
 
 

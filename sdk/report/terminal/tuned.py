@@ -22,7 +22,8 @@ def tuned(result: Tuned) -> RenderableType:
     table.add_column("")
     for column in ("variant", "runtime"):
         table.add_column(column, no_wrap=True)
-    cost = "executed" if result.emulated else "median"  # instructions, as the line above says
+    # Instructions, as the line above says; a predicted time stands in no column of measured ones.
+    cost = "predicted" if result.predicted_for else "executed" if result.emulated else "median"
     for column in ("threads", cost, "x", "points lost", "package"):
         table.add_column(column, justify="right", no_wrap=column in ("threads", "x", "package"))
     base = baseline(result)
@@ -34,7 +35,7 @@ def tuned(result: Tuned) -> RenderableType:
             one.variant,
             one.runtime,
             str(one.threads),
-            cost_text(one) + (" M" if one.measurement is None else ""),
+            cost_text(one) + (" M" if one.measurement is None and one.predicted is None else ""),
             ratio_text(base.cost / one.cost),
             f"{one.points_lost:.2f}" + ("" if at_most is None else f" (to {at_most:.2f})"),
             bytes_text(one.package_bytes),
@@ -62,8 +63,8 @@ def baseline(result: Tuned) -> Candidate:
 
 
 def cost_text(candidate: Candidate) -> str:
-    """A latency with its unit, or millions of instructions."""
-    if candidate.measurement is not None:
+    """A latency or a predicted time with its unit, or millions of instructions."""
+    if candidate.measurement is not None or candidate.predicted is not None:
         return seconds_text(candidate.cost)
     return f"{candidate.cost / 1e6:.1f}"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +12,10 @@ import pytest
 import sdk
 from device_agent.package import reader as package_format
 from device_agent.run.loaded import LoadedModel
+from sdk.api.files import predicted_cost
 from sdk.api.files.golden import golden_pair
+from sdk.board.description.records import Board
+from sdk.compress.board_form.sparse_path import sparse_path
 from sdk.errors import DataError, ModelError
 from sdk.graph.on_host.evaluate import predict
 from sdk.graph.reader import read_graph
@@ -217,3 +222,20 @@ def test_int8_without_images_or_with_a_size_to_search_for_is_refused(
             model, tmp_path / "a.armlet", data=data, preprocess="tf", int8=True, effort="train"
         )
     assert not (tmp_path / "a.armlet").exists()
+
+
+def test_predicted_milliseconds_decide_between_the_forms_where_they_are_asked_for(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slower_sparse(boards: Sequence[Board], tflite: bytes, **asked: object) -> list[SimpleNamespace]:
+        assert (boards[0].name, asked["runtime"]) == ("rpi3", "ai-edge-litert")
+        return [SimpleNamespace(seconds=0.02 if sparse_path(read_graph(tflite)).hinted else 0.01)]
+
+    monkeypatch.setattr(predicted_cost, "predict_on", slower_sparse)
+    counted = sdk.compress_model(model, tmp_path / "a.armlet", sparsity=0.8, board="rpi3")
+    made = sdk.compress_model(model, tmp_path / "a.armlet", sparsity=0.8, board="rpi3", predict=True)
+    assert (counted.form, made.form) == ("sparse", "dense")
+    assert made.passes[-1]["reason"] == "predicted, not measured: 20 ms sparse, 10 ms dense"
+    for more in ({}, {"board": "rpi3", "target_bytes": 10_000}):
+        with pytest.raises(ModelError, match="--for BOARD, and without --target-size"):
+            sdk.compress_model(model, tmp_path / "a.armlet", predict=True, **more)  # type: ignore[arg-type]

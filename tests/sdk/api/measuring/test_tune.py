@@ -6,20 +6,31 @@ import json
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from device_agent.package.reader import unpack
+from sdk.api.measuring import predictions, tune
+from sdk.board.catalogue import load_board
 from sdk.cli import main
 from sdk.deploy.provision import wheels
-from sdk.errors import DataError
+from sdk.errors import BoardError, DataError
+from sdk.explain.run import PredictedTime
+from sdk.explain.speed.prediction import Prediction
 from sdk.explain.tuning import Candidate, Tuned, choose
 from sdk.graph.on_host.evaluate import predict, top1
 from sdk.graph.writer import write_graph
+from sdk.report.page import tuned as tuned_page
+from sdk.report.terminal import drawing
+from sdk.tools.progress import silent
 from tests.sdk.board.machine import this_machine
 from tests.sdk.graph.small_graphs import small_network
+from tests.sdk.report.made_up_engine import engine
 from tests.sdk.report.made_up_runs import measurement
+from tests.sdk.report.terminal.test_tables import drawn
 
 ON_LOCAL = ("--board", "local")
 SIZE = 16
@@ -63,6 +74,58 @@ def test_what_a_measurement_cannot_tell_apart_is_decided_by_accuracy_threads_and
     assert ranked[best or 0] is ranked[0]
     # Instructions are exact: a percent is a percent.
     assert choose([counted("a", 1000, 0.5), counted("b", 1030)], 1.0)[1] == 0
+
+
+def predicted(variant: str, seconds: float, lost: float = 0.0) -> Candidate:
+    time = PredictedTime(
+        seconds, 0.9 * seconds, 1.3 * seconds, "Cortex-A53", "ai-edge-litert", "2.3.0", False, False
+    )
+    return replace(counted(variant, round(1e9 / seconds), lost), predicted=time)
+
+
+def test_predicted_times_decide_where_instructions_say_the_opposite() -> None:
+    ranked, best = choose([predicted("float", 0.020), predicted("80 %", 0.012, 0.5)], 1.0)
+    assert [c.variant for c in ranked] == ["80 %", "float"]  # which executes more instructions
+    assert best == 0
+    # Nearer than two predictions can be told apart: the more accurate one.
+    assert choose([predicted("a", 0.0200, 0.5), predicted("b", 0.0205)], 1.0)[1] == 1
+
+
+def test_an_emulated_board_ranks_by_predicted_time_and_says_so_or_why_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session: Any = SimpleNamespace(
+        board=load_board("virtual-arm64"),
+        provisioned=SimpleNamespace(runtime="ai-edge-litert", runtime_version="2.3.0"),
+    )
+    lost: Any = SimpleNamespace(
+        points_lost=0.0, points_interval=(0.0, 0.1), before_text="90 %", after_text="90 %", verdict="alike"
+    )
+    tflite = write_graph(small_network(size=SIZE))
+    variants: list[Any] = [
+        SimpleNamespace(name="float", form="dense", package=b"x", tflite=tflite, lost=lost)
+    ]
+    monkeypatch.setattr(predictions, "predict_on", engine())
+    (one,), board, notes = tune.cost_emulated([session], variants, [], silent)
+    assert (board, notes) == ("rpi4", [])
+    assert one.predicted is not None
+    assert one.instructions
+    table = Tuned("net", "virtual-arm64", True, 1.0, "images", 100, (one,), (), 0, predicted_for=board)
+    assert Tuned.from_json(table.to_json()) == table
+    for shown in (drawn(drawing.tuned(table), 100), tuned_page.render(table)):
+        assert "the time of one thread on rpi4, predicted, not measured" in " ".join(shown.split())
+    assert "median" not in drawn(drawing.tuned(table), 100)
+
+    def refuse(*_: object, **__: object) -> list[Prediction]:
+        raise BoardError("no emulator")
+
+    monkeypatch.setattr(predictions, "predict_on", refuse)
+    monkeypatch.setattr(
+        tune.instructions, "count_inference", lambda *_, **__: SimpleNamespace(instructions=7)
+    )
+    (one,), board, notes = tune.cost_emulated([session], variants, [], silent)
+    assert (one.predicted, one.instructions, board) == (None, 7, "")
+    assert notes == ["ranked by instructions, since no time is predicted: no emulator"]
 
 
 def answer(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict:

@@ -50,6 +50,19 @@ def test_the_image_is_flipped_by_the_caller_or_by_the_graph(caller_flips: bool) 
     assert_answers_alike(graph, made.graph)
 
 
+def test_predicted_seconds_decide_instead_of_estimated_instructions() -> None:
+    graph = prune(small_mobilenet(), 0.8)
+
+    def slower_sparse(form: Graph) -> float:
+        return 0.02 if sparse_path(form).hinted else 0.01
+
+    by_time = for_board(graph, load_board("rpi3"), seconds=slower_sparse)
+    assert by_time.form == "dense"
+    assert by_time.passes[-1].reason == "predicted, not measured: 20 ms sparse, 10 ms dense"
+    assert for_board(graph, load_board("rpi3"), seconds=lambda form: 1.0).form == "dense"
+    assert for_board(graph, load_board("rpi3"), seconds=lambda form: 1 / slower_sparse(form)).form == "sparse"
+
+
 def test_a_dense_mobilenet_stays_the_model_that_it_is() -> None:
     graph = small_mobilenet()
     made = for_board(graph, load_board("rpi4"))

@@ -1,0 +1,23 @@
+"""docs/predict.md: its table is the one that intervals are taken from, its figures are the code's."""
+
+from __future__ import annotations
+
+import re
+
+from sdk.explain.run import PREDICTED
+from sdk.explain.speed.predictions import MEMORY_DECIDES
+from sdk.explain.speed.validation import LIKELY
+from tests.docs.predict_table import PAGE, filled
+
+
+def test_its_table_is_that_of_the_package() -> None:
+    page = PAGE.read_text("utf-8")
+    assert filled(page) == page, "python -m tests.docs.predict_table"
+    assert "| Raspberry Pi 4" in page
+
+
+def test_its_figures_are_those_of_the_code() -> None:
+    page = re.sub(r"\s+", " ", PAGE.read_text("utf-8"))
+    assert PREDICTED in page
+    assert f"From {100 * MEMORY_DECIDES:.0f} % on" in page
+    assert "the {:.0f}th to the {:.0f}th percentile".format(*(100 * share for share in LIKELY)) in page
