@@ -125,7 +125,8 @@ def tune(board: str, source: PathLike, request: Tune, progress: Progress = silen
         made = list(_variants(material, board_record, forms, request, progress))
         left_out += [one for one in made if isinstance(one, LeftOut)]
         variants = [one for one in made if not isinstance(one, LeftOut)]
-        predicted_for, notes = "", []
+        predicted_for = ""
+        notes: list[str] = []
         if board_record.emulated:
             candidates, predicted_for, notes = cost_emulated(sessions, variants, left_out, progress)
         else:
