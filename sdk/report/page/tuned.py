@@ -100,8 +100,14 @@ def _chart(result: Tuned) -> str:
             )
             for number, one in enumerate(result.candidates)
         ),
-        "Instructions of one inference" if result.emulated else "Median time of one inference",
+        _chart_name(result),
     )
+
+
+def _chart_name(result: Tuned) -> str:
+    if result.predicted_for:
+        return f"Time of one inference on {result.predicted_for}, {PREDICTED}"
+    return "Instructions of one inference" if result.emulated else "Median time of one inference"
 
 
 def _facts(result: Tuned) -> list[tuple[str, str]]:
