@@ -37,6 +37,7 @@ import traceback
 from typing import Any, Sequence
 
 from device_agent.errors import AgentError, ArmletError
+from device_agent.run.kernels.delegate import CHOICE_VARIABLE
 from device_agent.store import scratch
 from device_agent.verbs import table as verbs
 from device_agent.verbs.parser import build_parser
@@ -52,6 +53,8 @@ def answer(arguments: Sequence[str], listener: int | None = None) -> tuple[dict[
             os.environ["ARMLET_HOME"] = str(options.home)  # child processes of a verb read it too
         if options.scratch is not None:
             os.environ[scratch.VARIABLE] = options.scratch
+        if options.any_kernels != "auto":
+            os.environ[CHOICE_VARIABLE] = options.any_kernels
         return {"verb": options.verb, **verbs.VERBS[options.verb](options)}, 0
     except ArmletError as error:
         return error.to_json(), 2

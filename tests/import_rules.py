@@ -55,14 +55,17 @@ ROOMS: dict[str, Room] = {
     "device_agent.measuring": _room("device_agent.errors device_agent.record device_agent.run"),
     "device_agent.serve": _room(
         "device_agent.errors device_agent.record device_agent.image "
-        "device_agent.tensors device_agent.store device_agent.run device_agent"
+        "device_agent.tensors device_agent.store device_agent.run.kernels "
+        "device_agent.run device_agent"
     ),
     "device_agent.verbs": _room(
         "device_agent.errors device_agent.record device_agent.package "
-        "device_agent.tensors device_agent.store device_agent.run device_agent "
-        "device_agent.measuring device_agent.serve"
+        "device_agent.tensors device_agent.store device_agent.run.kernels "
+        "device_agent.run device_agent device_agent.measuring device_agent.serve"
     ),
-    "device_agent.__main__": _room("device_agent.errors device_agent.store device_agent.verbs"),
+    "device_agent.__main__": _room(
+        "device_agent.errors device_agent.store device_agent.run.kernels device_agent.verbs"
+    ),
     # -- the host: it shares errors, records, the way of pictures and the package's reader with the board
     "sdk.errors": _room("device_agent.errors", pure=True),
     "sdk.tools": _room("device_agent.record sdk.errors", pure=True),

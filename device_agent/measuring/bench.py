@@ -298,6 +298,7 @@ def _measurement(
         machine=os.uname().machine,
         preemptions=times.preemptions,
         start=agent.start,
+        armlet_operators=len(model.armlet_operators()),
         **shared,
     )
 

@@ -21,15 +21,17 @@ from device_agent.record.kinds import ValueRefused
 from device_agent.record.named_kinds import Celsius, Count, Cpu, Hertz, Seconds, Sha256, Threads, UnixSeconds
 from device_agent.record.schema import limits, read, record, write
 
-SCHEMA = "armlet.measurement/4"
+SCHEMA = "armlet.measurement/5"
 #: What records of earlier schemas lack; they are still read.
-_SINCE_4: dict[str, Any] = {"turns": []}
+_SINCE_5: dict[str, Any] = {"armlet_operators": 0}
+_SINCE_4: dict[str, Any] = {"turns": [], **_SINCE_5}
 _SINCE_3: dict[str, Any] = {"start": "cold", "start_seconds": None, "cold_start_seconds": None, **_SINCE_4}
 _SINCE_2: dict[str, Any] = {"during": [], "preemptions": None, **_SINCE_3}
 EARLIER: dict[str, dict[str, Any]] = {
     "armlet.measurement/1": _SINCE_2,
     "armlet.measurement/2": _SINCE_3,
     "armlet.measurement/3": _SINCE_4,
+    "armlet.measurement/4": _SINCE_5,
 }
 
 #: More samples than this are refused: ten hours at 30 a second, and 20 MB of JSON.
@@ -124,6 +126,9 @@ class Measurement:
     cold_start_seconds: Seconds | None = None
     #: The turns that the samples were taken in, in order; () where a record does not tell: then all are one.
     turns: tuple[Turn, ...] = field(default=(), metadata=limits(most=MAX_TURNS))
+
+    #: Operators that ran in kernels of Armlet (device_agent.run.kernels).
+    armlet_operators: Count = 0
 
     def check_record(self) -> None:
         """Raises ValueRefused where the turns do not hold all samples."""

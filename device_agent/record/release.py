@@ -213,11 +213,31 @@ class ThreadChoice:
         return write(self)
 
 
+@record(what="a choice of kernels", error=StoreError, may_lack=True, takes_unknown=True)
+@dataclass(frozen=True)
+class KernelChoice:
+    """What runs a release: the "runtime" alone, or "armlet" (:mod:`device_agent.run.kernels`) where it has kernels.
+
+    ``operators`` run in those; seconds are medians of one inference on one thread, timed in turns, None where nothing
+    was; ``reason`` says in words why it was chosen.
+    """
+
+    kernels: str = field(default="runtime", metadata=limits(choices=("runtime", "armlet")))
+    operators: Count = 0
+    runtime_seconds: Seconds | None = None
+    armlet_seconds: Seconds | None = None
+    reason: Reason = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return write(self)
+
+
 @record(
     SLOT_SCHEMA,
     "a slot",
     StoreError,
-    may_lack=("older", "keep", "inference_seconds", "checked_under", "threads", "number"),
+    may_lack=("older", "keep", "inference_seconds", "checked_under", "threads", "kernels", "number"),
 )
 @dataclass(frozen=True)
 class Slot:
@@ -237,6 +257,8 @@ class Slot:
     checked_under: Mapping[Sha256, Environments] = field(default_factory=dict)
     #: The threads that a release is run with, as :mod:`device_agent.measuring.threads` chose them.
     threads: Mapping[Sha256, ThreadChoice] = field(default_factory=dict)
+    #: The kernels that a release is run with, as :mod:`device_agent.measuring.kernel_choice` chose them.
+    kernels: Mapping[Sha256, KernelChoice] = field(default_factory=dict)
     #: The number of the release that was confirmed last among those that are signed; 0 before the first.
     number: int = field(default=0, metadata=limits(low=0, high=MAX_NUMBER))
     #: Each a dict: event ("confirmed", "reverted", "rolled back", "refused", "mended" or "lost"), release, reason,
@@ -281,6 +303,11 @@ class Slot:
         choice = self.threads.get(release)
         return 1 if choice is None else choice.threads
 
+    def kernels_of(self, release: str) -> str:
+        """What a release is best run with, "runtime" or "armlet"; "runtime" where that was not measured."""
+        choice = self.kernels.get(release)
+        return "runtime" if choice is None else choice.kernels
+
     def to_json(self) -> dict[str, Any]:
         """JSON-ready, without what is known of releases that the slot does not name any more."""
         named = self.releases
@@ -289,6 +316,7 @@ class Slot:
             inference_seconds=_of(named, self.inference_seconds),
             checked_under=_of(named, self.checked_under),
             threads=_of(named, self.threads),
+            kernels=_of(named, self.kernels),
         )
         return write(known)
 

@@ -50,8 +50,9 @@ class Agent:
     """A deployed model (by its name) or a model file (by its path: what has a slash or ends in .armlet or .tflite).
 
     ``home``: the agent's folder on the board (default: ``$ARMLET_HOME``, else ``~/.armlet``). ``threads`` of an
-    inference (default: as many as were fastest when the release was deployed; 1 for a file). ``top``: classes in an
-    answer.
+    inference (default: as many as were fastest when the release was deployed; 1 for a file). ``kernels``: "runtime",
+    "armlet" (layers with zeros run in :mod:`device_agent.run.kernels`), or "auto", what was faster when the release was
+    deployed ("runtime" for a file). ``top``: classes in an answer.
     ``preprocess`` and ``labels`` replace what the package says. ``reload``: a new release is loaded by the "next
     call", which waits for it; in the "background", while the old one goes on answering; or "never".
 
@@ -65,6 +66,7 @@ class Agent:
         home: str | os.PathLike | None = None,
         threads: int | None = None,
         kernel: str = "auto",
+        kernels: str = "auto",
         top: int = 5,
         preprocess: str | None = None,
         labels: Iterable[str] | None = None,
@@ -80,7 +82,7 @@ class Agent:
         self.reload_error: Exception | None = None
         #: Releases that were taken after the first.
         self.reloads = 0
-        self._threads, self._kernel, self._top = threads, kernel, top
+        self._threads, self._kernel, self._kernels, self._top = threads, kernel, kernels, top
         self._preprocess = None if preprocess is None else Preprocess.parse(preprocess)
         self._labels = None if labels is None else check_labels(list(labels))
         self._reload = reload
@@ -90,7 +92,7 @@ class Agent:
         text = os.fspath(model)
         if names_a_file(model):
             self._store: Store | None = None
-            loaded = LoadedModel.load(Path(text), threads=threads or 1, kernel=kernel)
+            loaded = LoadedModel.load(Path(text), threads=threads or 1, kernel=kernel, kernels=kernels)
             self.name = loaded.name
             self._served = self._serve(loaded, None)
             return
@@ -279,7 +281,9 @@ class Agent:
         assert self._store is not None
         threads = self._threads or self._store.slot(self.name).threads_of(release.id)
         with near_big_cores() if threads > 1 else contextlib.nullcontext():
-            loaded = LoadedModel.of_release(self._store, release, threads=threads, kernel=self._kernel)
+            loaded = LoadedModel.of_release(
+                self._store, release, threads=threads, kernel=self._kernel, kernels=self._kernels
+            )
         if loaded.start == "warm":
             idle_check.begin(self._store.folder.parent, self.name)
         return self._serve(loaded, release.id)

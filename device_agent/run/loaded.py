@@ -18,6 +18,7 @@ from device_agent.record.usage import FLIP_AXES, Usage
 from device_agent.run.array_input import parse_golden
 from device_agent.run.fresh_process import MEND_SECONDS, call_child
 from device_agent.run.installed import installed_runtime
+from device_agent.run.kernels.delegate import asked
 from device_agent.run.runtime import FILE_IDENTIFIER, Model
 from device_agent.store import quick_starts as starts
 from device_agent.store.store import Store, board_store
@@ -38,8 +39,10 @@ class LoadedModel:
     decoder that ran ("c", "numpy" or "none"); ``decode_seconds`` the time from package bytes to .tflite bytes;
     ``tflite_sha256`` of what runs; ``start`` "warm" where it came from :mod:`device_agent.store.quick_starts`,
     else "cold"; ``start_seconds`` the time from the release's files, elsewhere from bytes, to a ready interpreter.
+    ``kernels_reason`` says why kernels of Armlet that were chosen for it are not used; "" where they are.
     """
 
+    kernels_reason = ""
     #: The packed weights that a warm model maps, and by what they are known.
     _mapped: tuple[Path, tuple[int, ...] | None] | None = None
 
@@ -50,9 +53,14 @@ class LoadedModel:
         name: str = "model",
         threads: int = 1,
         kernel: str = "auto",
+        kernels: str = "auto",
         sha256: str | None = None,
     ) -> None:
-        """Loads package or .tflite bytes; ``sha256`` is theirs, where the caller has checked it already."""
+        """Loads package or .tflite bytes; ``sha256`` is theirs, where the caller has checked it already.
+
+        ``kernels``: "armlet" or "runtime" (:data:`device_agent.run.kernels.delegate.CHOICES`); "auto" is the latter
+        here, since only a deploy finds out which is faster.
+        """
         begun = time.perf_counter()
         self.name = name
         self.package_sha256: str | None = None
@@ -74,7 +82,12 @@ class LoadedModel:
             self.tflite_sha256 = unpacked.package.tflite_sha256
         else:
             self.tflite_sha256 = sha256 or hashlib.sha256(tflite).hexdigest()
-        self._begin(Model(tflite, threads=threads), "cold", begun)
+        chosen = asked(kernels)
+        self._begin(
+            Model(tflite, threads=threads, kernels="armlet" if chosen == "armlet" else "runtime"),
+            "cold",
+            begun,
+        )
 
     def _begin(self, model: Model, start: str, begun: float) -> None:
         self._example: Callable[[], list[np.ndarray]] | None = None
@@ -106,6 +119,7 @@ class LoadedModel:
         *,
         threads: int = 1,
         kernel: str = "auto",
+        kernels: str = "auto",
         store: Store | None = None,
         warm: bool = True,
     ) -> LoadedModel:
@@ -117,26 +131,48 @@ class LoadedModel:
         """
         text = os.fspath(model)
         if names_a_file(model):
-            return cls(read_file(Path(text)), name=Path(text).name, threads=threads, kernel=kernel)
+            data = read_file(Path(text))
+            return cls(data, name=Path(text).name, threads=threads, kernel=kernel, kernels=kernels)
         store = store or board_store()
+        how: dict[str, Any] = {"threads": threads, "kernel": kernel, "kernels": kernels, "warm": warm}
         try:
-            return cls.of_release(store, store.current(text), threads=threads, kernel=kernel, warm=warm)
+            return cls.of_release(store, store.current(text), **how)
         except StoreError as error:
             before = release_before(store, text, error)
-            older = cls.of_release(store, before, threads=threads, kernel=kernel, warm=warm)
+            older = cls.of_release(store, before, **how)
             warnings.warn(PREVIOUS_RUNS.format(name=text, error=error), stacklevel=2)
             return older
 
     @classmethod
     def of_release(
-        cls, store: Store, release: Release, *, threads: int = 1, kernel: str = "auto", warm: bool = True
+        cls,
+        store: Store,
+        release: Release,
+        *,
+        threads: int = 1,
+        kernel: str = "auto",
+        kernels: str = "auto",
+        warm: bool = True,
     ) -> LoadedModel:
         """Loads one release of a store: with ``warm`` and no decoder asked for, from its start, where that is whole.
 
-        A start that is not as it was made is passed over, and made again. Raises StoreError where the parts of the
-        release are not all there and whole.
+        A start that is not as it was made is passed over, and made again. ``kernels`` "auto" are those that were
+        faster when the release was deployed; where they do not work any more, the runtime's. Raises StoreError where
+        the parts of the release are not all there and whole.
         """
         begun = time.perf_counter()
+        chosen = asked(kernels)
+        if chosen == "armlet" or (chosen == "auto" and _chosen_at_deploy(store, release) == "armlet"):
+            try:
+                return cls._with_kernels(store, release, threads=threads, kernel=kernel, begun=begun)
+            except AgentError as error:
+                if chosen == "armlet":
+                    raise
+                plain = cls.of_release(
+                    store, release, threads=threads, kernel=kernel, kernels="runtime", warm=warm
+                )
+                plain.kernels_reason = str(error)
+                return plain
         mendable = False
         if warm and kernel == "auto" and store.starts.is_dir():
             runtime = installed_runtime()
@@ -153,12 +189,24 @@ class LoadedModel:
                     loaded._example = _example_of(store, release, loaded.model.inputs)  # noqa: SLF001 - its own class
                     return loaded
         data = store.read_package(release)
-        loaded = cls(data, name=release.name, threads=threads, kernel=kernel, sha256=release.package_sha256)
+        how: dict[str, Any] = {"name": release.name, "sha256": release.package_sha256}
+        loaded = cls(data, threads=threads, kernel=kernel, kernels="runtime", **how)
         loaded._example = _example_of(store, release, loaded.model.inputs)
         loaded.start_seconds = time.perf_counter() - begun
         if mendable:  # in a process of its own, like everything that could end one; this one runs without
             with contextlib.suppress(AgentError, OSError):
                 call_child(["--home", str(store.folder.parent), "mend", release.id], MEND_SECONDS)
+        return loaded
+
+    @classmethod
+    def _with_kernels(
+        cls, store: Store, release: Release, *, threads: int, kernel: str, begun: float
+    ) -> LoadedModel:
+        data = store.read_package(release)
+        how: dict[str, Any] = {"name": release.name, "sha256": release.package_sha256}
+        loaded = cls(data, threads=threads, kernel=kernel, kernels="armlet", **how)
+        loaded._example = _example_of(store, release, loaded.model.inputs)
+        loaded.start_seconds = time.perf_counter() - begun
         return loaded
 
     def keep_start(self, store: Store, release: Release) -> QuickStart:
@@ -254,6 +302,13 @@ class LoadedModel:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _chosen_at_deploy(store: Store, release: Release) -> str:
+    try:
+        return store.slot_or_fresh(release.name).kernels_of(release.id)
+    except StoreError:  # who reads the slot for its own sake says what is wrong with it
+        return "runtime"
 
 
 def _example_of(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn, Sequence
 
 from device_agent.errors import AgentError
+from device_agent.run.kernels.delegate import CHOICES
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--workers", type=int, default=1, help="interpreters of each model (default: 1)")
     what.add_argument("--threads", type=int, help="cores of one inference (default: as when it was deployed)")
     what.add_argument("--kernel", choices=("auto", "c", "numpy"), default="auto")
+    what.add_argument(
+        "--kernels",
+        choices=CHOICES,
+        default="auto",
+        help="what runs layers with zeros (default: as deployed)",
+    )
     limits = parser.add_argument_group("limits")
     limits.add_argument("--queue", type=int, default=16, help="requests that may wait (default: 16)")
     limits.add_argument("--max-connections", type=int, default=64, help="(default: 64)")

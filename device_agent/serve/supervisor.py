@@ -101,7 +101,13 @@ def check_options(options: Namespace) -> None:
 
 def _pool(name: str, options: Namespace) -> Pool:
     agents = [
-        Agent(name, threads=options.threads, kernel=options.kernel, reload="background")
+        Agent(
+            name,
+            threads=options.threads,
+            kernel=options.kernel,
+            kernels=options.kernels,
+            reload="background",
+        )
         for _ in range(options.workers)
     ]
     return Pool(agents[0].name, agents, options.queue, check=try_out)

@@ -31,6 +31,7 @@ from device_agent.errors import StoreError
 from device_agent.record.release import (
     MAX_JSON_BYTES,
     NAME,
+    KernelChoice,
     Release,
     Slot,
     ThreadChoice,
@@ -278,6 +279,12 @@ class Store:
         slot = self._on_trial(name)
         known = {**slot.threads, str(slot.trial): read(ThreadChoice, choice)}
         return self._save(dataclasses.replace(slot, threads=known))
+
+    def remember_kernels(self, name: str, choice: Mapping[str, Any]) -> Slot:
+        """Keeps the kernels that the release on trial is to run with (:mod:`device_agent.measuring.kernel_choice`)."""
+        slot = self._on_trial(name)
+        known = {**slot.kernels, str(slot.trial): read(KernelChoice, choice)}
+        return self._save(dataclasses.replace(slot, kernels=known))
 
     def _on_trial(self, name: str) -> Slot:
         slot = self.slot(name)

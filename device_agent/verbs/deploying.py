@@ -194,6 +194,7 @@ def _install(
         prepared = answer["check"].get("prepared")
         if prepared is not None:
             store.remember_threads(release.name, prepared["threads"])
+            store.remember_kernels(release.name, prepared["kernels"])
         if options.keep_on_trial and not runs:
             store.passed(release.name, answer["check"]["inference_seconds"], environment())
             state = "trial"
@@ -333,7 +334,7 @@ def mend(options: Namespace) -> dict[str, Any]:
 
     store = board_store()
     release = store.release(options.release)
-    start = LoadedModel.of_release(store, release, warm=False).keep_start(store, release)
+    start = LoadedModel.of_release(store, release, kernels="runtime", warm=False).keep_start(store, release)
     return {"release": release.id, "bytes": start.model.size + start.weights.size}
 
 

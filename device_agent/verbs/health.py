@@ -46,7 +46,9 @@ def check(
 
     _offer_to_be_killed_first()
     available = read_available_memory()
-    agent = LoadedModel.of_release(store, release, threads=threads, kernel=kernel, warm=False)
+    agent = LoadedModel.of_release(
+        store, release, threads=threads, kernel=kernel, kernels="runtime", warm=False
+    )
     start = time.perf_counter()
     difference = _golden_difference(store, release, agent)
     if difference is None:

@@ -16,6 +16,7 @@ from device_agent.errors import AgentError
 from device_agent.record.wire import finite
 from device_agent.run.array_input import MAX_ARRAY_BYTES, json_line_from_stdin, read_array, read_rows
 from device_agent.run.fresh_process import call_child
+from device_agent.run.kernels.delegate import CHOICE_VARIABLE
 from device_agent.store.store import board_store
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ def _runtime_json(agent: LoadedModel) -> dict[str, Any]:
         "runtime": model.identity.name,
         "runtime_version": model.identity.version,
         "delegate": model.delegate,
+        "armlet_operators": len(model.armlet_operators()),
     }
 
 
@@ -275,6 +277,8 @@ def profile(options: Namespace) -> dict[str, Any]:
 
     cpus = tuple(sorted(os.sched_getaffinity(0))) if options.no_pinning else pin_to_big_cores()
     plan = profiler.ProfilePlan(options.max_inferences, options.max_seconds)
+    # The profiler is the runtime's and sees its kernels alone; those of Armlet have times of their own.
+    os.environ[CHOICE_VARIABLE] = "runtime"
     agents = [load_one(model, options) for model in options.models]
     # Together where two copies of all of them fit well into the memory, else one after the other.
     needed = 4 * sum(len(agent.model.tflite) for agent in agents)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from device_agent.run.kernels.delegate import CHOICES
 from device_agent.serve import options
 from device_agent.serve.options import Parser
 
@@ -20,6 +21,13 @@ def build_parser(description: str = "") -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--scratch", metavar="TOKEN", help="deploy and run in a place of its own, until the verb `discard`"
+    )
+    parser.add_argument(
+        "--kernels",
+        dest="any_kernels",
+        choices=CHOICES,
+        default="auto",
+        help="what runs layers with zeros (default: as deployed)",
     )
     commands = parser.add_subparsers(dest="verb", required=True, parser_class=Parser)
     for verb in ("status", "smoke", "prune", "discard", "doctor"):

@@ -1,21 +1,26 @@
-"""What is done for a release once its health check has passed: its quick start is made, and its threads are chosen.
+"""What is done for a release once its health check has passed: kernels are chosen, a quick start is made for those of
+the runtime, and threads are chosen.
 
 Neither may cost a deploy: where one does not work out, the release runs without it, and the reason is told.
 """
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Callable
 
-from device_agent.errors import ArmletError
-from device_agent.measuring import threads
-from device_agent.record.release import ThreadChoice
+from device_agent.errors import AgentError, ArmletError
+from device_agent.measuring import kernel_choice, threads
+from device_agent.record.release import KernelChoice, ThreadChoice
 from device_agent.run.conditions import (
     pin_to_big_cores,
     read_available_memory,
     read_peak_memory,
     usable_cores,
 )
+from device_agent.run.kernels.delegate import asked, find
+from device_agent.store import scratch
 
 if TYPE_CHECKING:
     from device_agent.record.release import Release
@@ -32,13 +37,23 @@ MAX_INFERENCE_SECONDS = 10.0
 def prepare(
     store: Store, release: Release, agent: LoadedModel, *, emulated: bool, inference_seconds: float = 0.0
 ) -> dict[str, Any]:
-    """``agent`` is the release, loaded without a start, its inputs set. Answers ``threads`` and ``start``, as JSON."""
+    """``agent`` is the release, loaded without a start and with the runtime's kernels, its inputs set.
+
+    Answers ``threads``, ``kernels`` and ``start``, as JSON.
+    """
     start: QuickStart | None = None
     kept: dict[str, Any] = {"kept": False, "reason": ""}
     if inference_seconds > MAX_INFERENCE_SECONDS:
         slow = f"an inference takes {inference_seconds:.0f} s, too long to run more of them in a deploy"
-        return {"start": {**kept, "reason": slow}, "threads": ThreadChoice(1, {}, slow).to_json()}
+        return {
+            "start": {**kept, "reason": slow},
+            "threads": ThreadChoice(1, {}, slow).to_json(),
+            "kernels": KernelChoice(reason=slow).to_json(),
+        }
+    kernels = _choose_kernels(agent, emulated)
     try:
+        if kernels.kernels == "armlet":
+            raise AgentError("the kernels of Armlet pack their own weights, each time")
         start = agent.keep_start(store, release)
         kept = {
             "kept": True,
@@ -48,10 +63,39 @@ def prepare(
         }
     except (ArmletError, OSError, MemoryError) as error:
         kept["reason"] = str(error) or type(error).__name__
-    return {"start": kept, "threads": _choose_threads(agent, start, emulated).to_json()}
+    threads_chosen = _choose_threads(agent, start, kernels.kernels, emulated)
+    return {"start": kept, "threads": threads_chosen.to_json(), "kernels": kernels.to_json()}
 
 
-def _choose_threads(agent: LoadedModel, start: QuickStart | None, emulated: bool) -> ThreadChoice:
+def _choose_kernels(agent: LoadedModel, emulated: bool) -> KernelChoice:
+    """As asked for; by time where that is left to the agent. What is only to be measured runs as asked, too."""
+    from device_agent.run.runtime import Model
+
+    wanted = asked()
+    if wanted == "runtime":
+        return KernelChoice(reason="the runtime's were asked for")
+    if find() is None:
+        return KernelChoice(reason="there are no kernels of Armlet here")
+    if wanted == "auto" and os.environ.get(scratch.VARIABLE):
+        return KernelChoice(reason="the runtime's are measured where no others are asked for")
+    if agent.model.is_stateful:
+        return KernelChoice(reason="a model with a state of its own runs with the runtime's")
+    needed, free = 2 * len(agent.model.tflite), read_available_memory()
+    if free is not None and needed > free:
+        return KernelChoice(reason="too little memory is free to try others")
+    if wanted == "auto":
+        pin_to_big_cores()
+    chosen = kernel_choice.measure(
+        agent.model, lambda: Model(bytes(agent.model.tflite), kernels="armlet"), times_count=not emulated
+    )
+    if wanted == "armlet" and not chosen.reason.startswith("not used"):
+        return replace(chosen, kernels="armlet", reason=f"asked for; {chosen.reason}"[:300])
+    return chosen
+
+
+def _choose_threads(
+    agent: LoadedModel, start: QuickStart | None, kernels: str, emulated: bool
+) -> ThreadChoice:
     if emulated:
         return ThreadChoice(1, {}, "not measured: times of an emulated board say nothing")
     pin_to_big_cores()
@@ -61,18 +105,18 @@ def _choose_threads(agent: LoadedModel, start: QuickStart | None, emulated: bool
     if start is None and free is not None:
         cores = max(1, min(cores, free // max(2 * peak, 1)))
     try:
-        return threads.measure(_maker(agent, start), cores)
+        return threads.measure(_maker(agent, start, kernels), cores)
     except (ArmletError, MemoryError) as error:
         return ThreadChoice(1, {}, f"not measured: {error or type(error).__name__}")
 
 
-def _maker(agent: LoadedModel, start: QuickStart | None) -> Callable[[int], Callable[[], None]]:
+def _maker(agent: LoadedModel, start: QuickStart | None, kernels: str) -> Callable[[int], Callable[[], None]]:
     def make(count: int) -> Callable[[], None]:
         from device_agent.run.quick_start_model import QuickStartModel
         from device_agent.run.runtime import Model
 
         model: Model = (
-            Model(bytes(agent.model.tflite), threads=count)
+            Model(bytes(agent.model.tflite), threads=count, kernels=kernels)
             if start is None
             else QuickStartModel(start, threads=count)
         )

@@ -40,6 +40,7 @@ class TargetOptions(TypedDict, total=False):
     known_hosts: Path | None
     runtime: str | None
     runtime_version: str | None
+    kernels: str
     kernel: str
 
 
@@ -232,6 +233,7 @@ class BenchOptions(TypedDict, total=False):
     known_hosts: Path | None
     runtime: str | None
     runtime_version: str | None
+    kernels: str
     kernel: str
     input_shape: InputShape | None
     signature: str | None
@@ -264,6 +266,7 @@ class SoakingOptions(TypedDict, total=False):
     known_hosts: Path | None
     runtime: str | None
     runtime_version: str | None
+    kernels: str
     kernel: str
     input_shape: InputShape | None
     signature: str | None
@@ -290,6 +293,7 @@ class RunSuiteOptions(TypedDict, total=False):
     known_hosts: Path | None
     runtime: str | None
     runtime_version: str | None
+    kernels: str
     kernel: str
     input_shape: InputShape | None
     signature: str | None
@@ -315,6 +319,7 @@ class TuneOptions(TypedDict, total=False):
     known_hosts: Path | None
     runtime: str | None
     runtime_version: str | None
+    kernels: str
     kernel: str
     input_shape: InputShape | None
     signature: str | None
@@ -345,6 +350,7 @@ class EvaluateOptions(TypedDict, total=False):
     known_hosts: Path | None
     runtime: str | None
     runtime_version: str | None
+    kernels: str
     kernel: str
     input_shape: InputShape | None
     signature: str | None
@@ -370,6 +376,7 @@ class PredictOptions(TypedDict, total=False):
     known_hosts: Path | None
     runtime: str | None
     runtime_version: str | None
+    kernels: str
     kernel: str
     packing: PackedOnTheWay
     top: int
@@ -396,6 +403,7 @@ class DemoOptions(TypedDict, total=False):
     known_hosts: Path | None
     runtime: str | None
     runtime_version: str | None
+    kernels: str
     kernel: str
     sparsity: float
     clusters: int
@@ -414,6 +422,7 @@ class CalibrateOptions(TypedDict, total=False):
     known_hosts: Path | None
     runtime: str | None
     runtime_version: str | None
+    kernels: str
     kernel: str
     threads: int
 
@@ -442,6 +451,7 @@ class DeployOptions(TypedDict, total=False):
     known_hosts: Path | None
     runtime: str | None
     runtime_version: str | None
+    kernels: str
     kernel: str
     name: str | None
     packing: PackedOnTheWay
@@ -506,6 +516,7 @@ class RollbackOptions(TypedDict, total=False):
     known_hosts: Path | None
     runtime: str | None
     runtime_version: str | None
+    kernels: str
     kernel: str
 
 
@@ -537,6 +548,7 @@ class InstallServiceOptions(TypedDict, total=False):
     known_hosts: Path | None
     runtime: str | None
     runtime_version: str | None
+    kernels: str
     kernel: str
     options: str | None
 

@@ -117,11 +117,12 @@ def make_ready(board: Board, connection: Connection, target: Target, progress: P
         preferred=[(r.name, r.version) for r in board.runtimes],
         progress=progress,
     )
+    chosen = () if target.kernels == "auto" else (f"--kernels={target.kernels}",)
     return Session(
         board,
         connection,
         provisioned,
-        RemoteAgent(connection, provisioned.command, emulated=board.emulated),
+        RemoteAgent(connection, (*provisioned.command, *chosen), emulated=board.emulated),
         target.kernel,
     )
 

@@ -47,4 +47,11 @@ class Target(Address):
         metavar="X.Y.Z",
         rare=True,
     )
+    kernels: str = option(
+        "auto",
+        help="what runs layers with zeros: the runtime, kernels of Armlet, or what a deploy found to be faster "
+        "(default: {default}; a model that is only measured runs in the runtime)",
+        choices=("auto", "runtime", "armlet"),
+        rare=True,
+    )
     kernel: str = option("auto", help="decoder on the board", choices=("auto", "c", "numpy"), rare=True)

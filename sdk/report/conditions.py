@@ -22,6 +22,7 @@ def facts_of_run(report: Report) -> list[tuple[str, str]]:
     facts = [
         ("machine", f"{first.machine}, Python {first.python_version}, numpy {first.numpy_version}"),
         ("runtime", f"{first.runtime} {first.runtime_version}, delegate {first.delegate}"),
+        *_kernels(report),
         ("threads", f"{', '.join(str(t.threads) for t in runs)}; on CPUs {', '.join(map(str, first.cpus))}"),
         (
             "samples",
@@ -53,6 +54,13 @@ def facts_of_run(report: Report) -> list[tuple[str, str]]:
         )
         facts.append(("board's peak", f"{figures} ({report.peaks.source})"))
     return facts
+
+
+def _kernels(report: Report) -> list[tuple[str, str]]:
+    """The models of which operators ran in kernels of Armlet; nothing where none did."""
+    ran = [(m.name, m.measurement.armlet_operators) for m in report.models if m.measurement.armlet_operators]
+    told = ", ".join(f"{name}: {count} operator{'s' if count != 1 else ''}" for name, count in ran)
+    return [("kernels of Armlet", told)] if told else []
 
 
 def _machine_facts(report: Report) -> list[tuple[str, str]]:

@@ -21,6 +21,8 @@ FILE = "_delegate.so"  # beside this module
 
 #: What runs a model's operators: chosen at the deploy by time; the runtime alone; the delegate wherever it can.
 CHOICES = ("auto", "runtime", "armlet")
+#: Environment of a process: which of them it uses where a call says "auto".
+CHOICE_VARIABLE = "ARMLET_KERNELS"
 #: Distributions and the versions (major and minor) whose structures tflite.h describes.
 KNOWN_RUNTIMES = {"tflite-runtime": ("2.14",), "ai-edge-litert": ("2.3",)}
 #: More operators than this are not listed.
@@ -157,6 +159,14 @@ def _library(path: str) -> Any:
             found=f"{version} in {path}",
         )
     return library
+
+
+def asked(kernels: str = "auto") -> str:
+    """One of :data:`CHOICES`: ``kernels``, or for "auto" what the environment says. Raises KernelsUnavailable."""
+    chosen = os.environ.get(CHOICE_VARIABLE, "auto") if kernels == "auto" else kernels
+    if chosen not in CHOICES:
+        raise KernelsUnavailable("unknown kernels", expected=", ".join(CHOICES), found=repr(chosen)[:80])
+    return chosen
 
 
 def are_there() -> bool:

@@ -90,8 +90,12 @@ def measure(
     profiles: dict[str, Profile] = {}
     remarks: list[str] = []
     if request.profile:
-        worth = [m for m in models if _is_worth_profiling(session, m)]
         measured = {m.model: m for m in runs[0]}
+        worth = [
+            m for m in models if _is_worth_profiling(session, m) and not measured[m.name].armlet_operators
+        ]
+        if any(m.armlet_operators for m in runs[0]):
+            remarks.append("operators of models that run in kernels of Armlet were not timed one by one")
         try:
             taken = profile_deployed(session, worth, [measured[m.name] for m in worth], progress=progress)
             profiles = {model.name: found for model, found in zip(worth, taken, strict=True)}

@@ -82,13 +82,22 @@ class _Threads:
     reason: Words = ""
 
 
-@record(takes_unknown=True)
+@record(may_lack=True, takes_unknown=True)
+@dataclass(frozen=True)
+class _Kernels:
+    kernels: str = field(default="runtime", metadata=limits(choices=("runtime", "armlet")))
+    operators: Count = 0
+    reason: Words = ""
+
+
+@record(takes_unknown=True, may_lack=("kernels",))
 @dataclass(frozen=True)
 class PreparedAnswer:
     """What a health check answers under ``prepared``."""
 
     threads: _Threads
     start: _Start
+    kernels: _Kernels = field(default_factory=_Kernels)
 
     def prepared(self) -> Prepared:
         """The same, flat: bytes and seconds of the start, and on how many threads the model runs."""
@@ -99,6 +108,8 @@ class PreparedAnswer:
             start_seconds=self.start.warm_seconds,
             cold_start_seconds=self.start.cold_seconds,
             start_reason=self.start.reason or "",
+            kernels=self.kernels.kernels,
+            kernels_reason=self.kernels.reason,
         )
 
 
@@ -108,6 +119,7 @@ class Prepared:
 
     ``threads`` it is run with, and why so many; ``start_bytes`` of disk that make it start in ``start_seconds``
     instead of ``cold_start_seconds`` (from the release's files to a ready interpreter), or why there are none.
+    ``kernels``: "runtime", or "armlet" where layers with zeros run in kernels of Armlet, and why.
     """
 
     threads: int
@@ -116,6 +128,8 @@ class Prepared:
     start_seconds: float | None
     cold_start_seconds: float | None
     start_reason: str
+    kernels: str = "runtime"
+    kernels_reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""

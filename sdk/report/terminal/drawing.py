@@ -300,7 +300,10 @@ def _prepared(prepared: Any) -> list[tuple[str, str]]:
         )
     elif prepared.start_bytes is not None:
         start = f"from weights that are kept ready, {bytes_text(prepared.start_bytes)} of disk"
-    return [("threads", f"{prepared.threads} ({prepared.threads_reason})"), ("start", start)]
+    lines = [("threads", f"{prepared.threads} ({prepared.threads_reason})"), ("start", start)]
+    if prepared.kernels_reason:
+        lines.insert(0, ("kernels", f"{prepared.kernels} ({prepared.kernels_reason})"))
+    return lines
 
 
 # --------------------------------------------------------------------------------------------------- inspection
