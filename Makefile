@@ -36,9 +36,9 @@ $(VENV)/ready: pyproject.toml sdk/deploy/provision/wheels_lock.json
 demo: setup
 	$(BIN)/sdk demo
 
-# Side by side, a file of tests at a time, a process for every processor; then what wants the machine for itself.
+# Side by side, a file of tests at a time (tests/conftest.py says how many); then what wants the machine for itself.
 test: setup
-	$(BIN)/python -m pytest -m 'not alone' --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m 'not alone' --numprocesses auto --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m alone
 
 docs: setup
