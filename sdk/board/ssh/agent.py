@@ -28,7 +28,7 @@ def open_agent(where: str | None, only: Sequence[Path] | None) -> Any:
         def __init__(self) -> None:
             super().__init__()
             path = where or os.environ.get("SSH_AUTH_SOCK")
-            if not path:
+            if not path or not hasattr(socket, "AF_UNIX"):  # which Python on Windows lacks
                 return
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             connection.settimeout(AGENT_SECONDS)

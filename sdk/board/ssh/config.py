@@ -233,6 +233,11 @@ def _home_of_the_list() -> str:
         return ""
 
 
+def _user_number() -> str:
+    """Of who runs the command; 0, as ssh on Windows has it, where users have none."""
+    return str(os.getuid()) if hasattr(os, "getuid") else "0"
+
+
 def _path(name: str, tokens: Mapping[str, str]) -> Path:
     return Path(_replaced(name, tokens, os.environ)).expanduser()
 
@@ -250,14 +255,14 @@ def _tokens(host: str, options: HostOptions, jump: str | None) -> dict[str, str]
     except ModuleNotFoundError:  # no POSIX
         local_user = getpass.getuser()
     except KeyError:
-        local_user = str(os.getuid())
+        local_user = _user_number()
     return {
         "%": "%",
         "C": hashlib.sha1(whole.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest(),
         "L": here.partition(".")[0],
         "d": str(Path.home()),
         "h": options.hostname,
-        "i": str(os.getuid()),
+        "i": _user_number(),
         "j": through,
         "k": options.host_key_alias or host,
         "l": here,

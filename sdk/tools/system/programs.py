@@ -57,8 +57,11 @@ def run_program(
         try:
             output, errors = _read(process, limit_seconds, max_bytes)
         except BaseException:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            if hasattr(os, "killpg"):
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            else:  # no groups of processes: Windows
+                process.kill()
             raise
     return Printed(process.returncode, _text(output), _text(errors))
 

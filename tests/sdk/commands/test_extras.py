@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from sdk.graph.writer import write_graph
 from sdk.tools.extras import EXTRA_OF
+from tests.sdk.conftest import Server
 from tests.sdk.graph.small_graphs import small_network
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -23,6 +25,10 @@ class Gone:
         if name.partition(".")[0] in GONE:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 GONE = set(sys.argv.pop(1).split(","))
+import os, socket
+for name in [name for name in GONE if "." in name]:
+    module, _, attribute = name.partition(".")
+    delattr(sys.modules[module], attribute)
 sys.meta_path.insert(0, Gone())
 import importlib.util
 real = importlib.util.find_spec
@@ -104,7 +110,48 @@ def test_what_needs_tensorflow_says_so(folder: Path, words: str) -> None:
     assert "armlet[host]" in done.stderr
 
 
+#: What Python on Windows does not have.
+POSIX = [
+    "fcntl",
+    "pwd",
+    "resource",
+    "grp",
+    "termios",
+    "os.getuid",
+    "os.geteuid",
+    "os.killpg",
+    "socket.AF_UNIX",
+]
+
+
 @pytest.mark.parametrize("words", ["boards", "pack m.tflite -o w.armlet", "inspect w.armlet", "--help"])
 def test_a_laptop_without_posix_modules_starts(folder: Path, words: str) -> None:
-    done = sdk(folder, ["fcntl", "pwd", "resource", "grp", "termios"], *words.split())
+    done = sdk(folder, POSIX, *words.split())
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.ssh
+def test_a_laptop_without_posix_modules_deploys(folder: Path, openssh_server: Server) -> None:
+    """To a real sshd; the board has what it has. The second deploy waits for no lock that the first one left."""
+    config = folder / "home" / ".ssh" / "config"
+    config.parent.mkdir(parents=True, mode=0o700)
+    login = openssh_server.login
+    config.write_text(
+        f"Host pi\n HostName 127.0.0.1\n Port {login['port']}\n IdentityFile {login['key']}\n"
+        f" UserKnownHostsFile {login['known_hosts']}\n"
+    )
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    user = getpass.getuser()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("USERNAME", user)  # which Windows sets
+        patch.setenv("HOME", str(folder / "home"))
+        patch.setenv("XDG_CACHE_HOME", cache)
+        for words, says in (
+            ("deploy m.tflite", "is what runs now"),
+            ("deploy m.tflite", "m"),
+            ("status", "m"),
+            ("bench m.tflite --samples 8 --seconds 0.1 --threads 1", "Latency"),
+        ):
+            done = sdk(folder, POSIX, *words.split(), "--board", "rpi4", "--host", "pi")
+            assert done.returncode == 0, done.stderr
+            assert says in done.stdout
