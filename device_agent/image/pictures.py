@@ -129,7 +129,7 @@ def _unreadable(data: Any, error: Exception) -> DataError:
 
 
 def _without_addresses(text: str) -> str:
-    """Pillow names the object in memory that it read from, which tells nobody anything."""
+    """Pillow names the object in memory that it read from, which helps nobody."""
     return "no picture of a known format" if text.startswith("cannot identify image file") else text
 
 

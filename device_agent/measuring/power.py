@@ -150,7 +150,7 @@ def _meter(driver: str, channels: list[tuple[str, Callable[[], float | None]]]) 
 
 
 def find_meter(root: Path = Path("/")) -> PowerMeter | None:
-    """How the power of this board can be read; None where it tells nothing.
+    """How the power of this board can be read; None where it reports none.
 
     A power monitor that the kernel knows comes first, since it may see the whole board.
     """

@@ -50,7 +50,7 @@ class SoakPlan:
 
 @dataclass(frozen=True)
 class Reading:
-    """What the machine said at one moment; ``watts`` None where it does not tell them."""
+    """What the machine said at one moment; ``watts`` None where it reports none."""
 
     conditions: Conditions
     watts: float | None
@@ -122,7 +122,7 @@ def soak(
             for number in order:
                 if abandoned():
                     raise AgentError(
-                        "whoever asked for this soak is gone", hint="It was ended, and nothing is kept."
+                        "the host that asked for this soak is gone", hint="It was ended, and nothing is kept."
                     )
                 if len(turns) >= MAX_TURNS:
                     break

@@ -72,7 +72,7 @@ def verify(signed: bytes, signature: Path, allowed_signers: Path) -> str:
     names = [line for line in found.stdout.decode("utf-8", "replace").splitlines() if line]
     if found.returncode != 0 or not names:
         raise SignatureError(
-            "the signature is by nobody who may sign",
+            "the signature is not by an allowed signer",
             expected=f"a key of {allowed_signers.name}",
             found=_said(found),
         )
@@ -99,7 +99,7 @@ def _verify_time() -> list[str]:
 
 
 def is_of(signed: bytes, signature: Path) -> bool:
-    """Whether a signature is of these bytes, whoever made it."""
+    """Whether a signature is of these bytes, by any signer."""
     checked = _ssh_keygen(["check-novalidate", "-n", NAMESPACE, "-s", str(signature)], signed)
     return checked.returncode == 0
 

@@ -124,7 +124,7 @@ class Measurement:
     start_seconds: Seconds | None = None
     #: The same without what the agent kept; None where the start was cold.
     cold_start_seconds: Seconds | None = None
-    #: The turns that the samples were taken in, in order; () where a record does not tell: then all are one.
+    #: The turns that the samples were taken in, in order; () where a record lacks them: then all are one.
     turns: tuple[Turn, ...] = field(default=(), metadata=limits(most=MAX_TURNS))
 
     #: Operators that ran in kernels of Armlet (device_agent.run.kernels).

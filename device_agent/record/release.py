@@ -178,7 +178,7 @@ class Release:
         return tuple(dict.fromkeys(digests))
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON: the same release always has the same bytes, hence the same id."""
+        """Canonical JSON: the same release always has the same bytes, and so the same id."""
         return canonical(self)
 
     @classmethod

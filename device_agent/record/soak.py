@@ -40,7 +40,7 @@ else:
 @dataclass(frozen=True)
 class SoakedModel:
     """A model of a soak, and the memory of a fresh process that runs it alone: the most it ever had, and the most that
-    it had before the model was there (Python, numpy and the runtime); None where the machine does not tell."""
+    it had before the model was there (Python, numpy and the runtime); None where the machine does not report it."""
 
     name: str
     tflite_sha256: Sha256
@@ -51,7 +51,7 @@ class SoakedModel:
 
 @dataclass(frozen=True)
 class SoakTurn:
-    """One turn of a model: inferences one behind the other, and the machine meanwhile (None: it does not tell)."""
+    """One turn of a model: inferences one behind the other, and the machine meanwhile (None: not reported)."""
 
     #: Of the model, from 0.
     model: Count
@@ -65,7 +65,7 @@ class SoakTurn:
     temperature_celsius: Celsius | None = None
     #: What the board drew, in the mean.
     watts: Watts | None = None
-    #: Why the clock was lowered, as the machine says; () where it says it was not, or does not tell.
+    #: Why the clock was lowered, as the machine says; () where it was not, or no reason is reported.
     throttled: tuple[str, ...] = field(default=(), metadata=limits(most=MAX_REASONS))
     #: How often the kernel gave the model's core to another process.
     preemptions: Count = 0
@@ -92,7 +92,7 @@ class Soak:
     idle_celsius: Celsius | None = None
     idle_hz: Hertz | None = None
     idle_watts: Watts | None = None
-    #: Where watts are from, in words; None where the board does not tell its power.
+    #: Where watts are from, in words; None where the board reports no power.
     power_source: str | None = None
     governor: str | None = None
     #: Whether this machine says when it is throttled.

@@ -123,7 +123,7 @@ class Agent:
         most. Models that take no
         image take their own shape without its leading 1, or a batch of those. ``threshold``: the least score of a box
         (default: as the package says, else 0.25). ``before_each`` is called before every
-        inference of a batch, which ends with what it raises: for whoever cannot wait for all of it.
+        inference of a batch, which ends with what it raises: for callers that cannot wait for all of it.
 
         Raises DataError where the array is not what the model takes, AgentError after ``close``.
         """

@@ -33,12 +33,12 @@ ONE_KIND = 0.05
 
 @dataclass(frozen=True)
 class Conditions:
-    """What could be read at one moment; None where the machine does not tell."""
+    """What could be read at one moment; None where the machine does not report it."""
 
     temperature_celsius: float | None
     frequency_hz: float | None
     governor: str | None
-    #: Reasons that hold now, () when the machine says there are none, None when it does not tell.
+    #: Reasons that hold now, () when the machine says there are none, None when it reports none.
     throttled: tuple[str, ...] | None
     #: Counts of thermal throttling since boot, where the kernel keeps one.
     throttle_count: int | None

@@ -60,7 +60,7 @@ def installed_runtime() -> str:
 
 
 def processor(cpuinfo: Path) -> str:
-    """The kinds of cores, such as "0xd03 0xd09"; "" where the kernel does not tell."""
+    """The kinds of cores, such as "0xd03 0xd09"; "" where the kernel does not report them."""
     try:
         lines = cpuinfo.read_text("utf-8", "replace").splitlines()
     except OSError:

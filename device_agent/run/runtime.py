@@ -72,7 +72,7 @@ class Model:
 
     ``init_seconds`` is the time from the bytes to allocated tensors, delegates included. ``delegate`` says
     "xnnpack" when the runtime handed operators to XNNPACK, "none" when it silently did not (seen where
-    /sys/devices/system/cpu is missing), and "unknown" when the runtime does not tell. ``kernels`` "armlet" gives
+    /sys/devices/system/cpu is missing), and "unknown" when the runtime does not report it. ``kernels`` "armlet" gives
     layers with zeros to :mod:`device_agent.run.kernels`, "runtime" leaves all to the runtime.
     """
 

@@ -7,7 +7,7 @@ taken, or when those in front would take longer than the newcomer may wait, it i
 to try again. That is load shedding at admission, as in D. Sheehan and others, "Site Reliability Engineering", chapter
 21, and nothing that was accepted is dropped for it.
 
-Each worker is a thread with an :class:`~device_agent.run.agent.Agent`, hence an interpreter, of its own.
+Each worker is a thread with an :class:`~device_agent.run.agent.Agent`, and so an interpreter, of its own.
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ class Pool:
     # -- ending -------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Turns away whoever comes from now on; workers end when everything that was accepted is answered."""
+        """Turns away new requests from now on; workers end when everything that was accepted is answered."""
         with self._lock:
             self._closed = True
             self._lock.notify_all()
@@ -281,7 +281,7 @@ class Pool:
         job.done.set()
 
     def _give_sign(self, number: int, agent: Any, turn: int) -> None:
-        # Whoever answered somebody since the last time works; an idle worker shows it by an inference.
+        # A worker that answered since the last time works; an idle worker shows it by an inference.
         if self._check is not None and not self._served_since_check[number]:
             try:
                 self._check(agent)

@@ -98,7 +98,7 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self._thread.start()
 
     def stop(self) -> None:
-        """Lets nobody in any more; whoever came before gets an answer. Returns at once after that."""
+        """Accepts no new connections; those that are open get an answer. Returns at once after that."""
         self.shutdown()
         self.is_stopping = True
         os.write(self._waker, b"x")

@@ -62,7 +62,7 @@ class Serving:
     # -- supervision, by one thread ------------------------------------------------------------------------------
 
     def refresh(self) -> bool:
-        """Lets every model look for a new release; whether one was taken since the last time, by whomever."""
+        """Lets every model look for a new release; whether one was taken since the last time, by any caller."""
         for pool in self.pools.values():
             for agent in pool.agents:
                 agent.refresh()

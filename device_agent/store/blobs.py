@@ -90,7 +90,7 @@ class Blobs:
                 self._keep(batch)
 
     def _part(self, digest: str) -> Path:
-        """Where a blob is while it arrives. One name, for whoever holds the lock: the next transfer goes on there."""
+        """Where a blob is while it arrives. One name, because the lock is held: the next transfer goes on there."""
         return self.folder / f"{digest}.part"
 
     def _receive_one(self, stream: BufferedIOBase, digest: str, size: int, offset: int) -> Path:

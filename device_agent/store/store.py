@@ -1,7 +1,7 @@
 """The board's store: blobs by SHA-256, releases as small manifests, and for each name what runs now.
 
     store/                      directories 0700, files 0600
-        lock                    held by whoever changes anything
+        lock                    held while anything is changed
         blobs/<sha256>          checked against its name, fsynced, then renamed into place; never changed after
         releases/<id>.json      a manifest: which blobs make one package; <id> is the SHA-256 of the manifest
         starts/<package>-.../   decoded and packed for a quick start (quick_starts.py); made when it is missed
@@ -45,7 +45,7 @@ from device_agent.store import scratch as places
 from device_agent.store.blobs import Blobs
 from device_agent.store.durable import named_errors, write_durably
 
-#: How long to wait for whoever holds the lock.
+#: How long to wait for the lock.
 LOCK_SECONDS = 10.0
 
 
@@ -84,7 +84,7 @@ class Store:
 
     @contextlib.contextmanager
     def locked(self, wait_seconds: float | None = None) -> Iterator[None]:
-        """Holds the store's lock; whoever changes anything does it inside. The kernel drops it with the process."""
+        """Holds the store's lock, inside which everything is changed. The kernel drops it with the process."""
         with named_errors("lock the store"):
             descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -266,7 +266,7 @@ class FetchRuntimes:
     python_version: str | None = option(
         None, help="Python on the board (default: as its file says)", metavar="X.Y"
     )
-    all_runtimes: bool = option(False, help="every runtime that fits, not just the first")
+    all_runtimes: bool = option(False, help="every runtime that fits, not the first alone")
 
 
 @dataclass(frozen=True, kw_only=True)

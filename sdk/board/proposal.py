@@ -1,7 +1,7 @@
 """From what a board says about itself to a board file: which board of the catalogue it is, or a new file. Pure.
 
 What a file holds is either on the board (cores, clocks, extensions) or known of its cores from another board of the
-catalogue (operations a cycle), and says so. What is neither is left out: memory bandwidth is measured by
+catalogue (operations per cycle), and says so. What is neither is left out: memory bandwidth is measured by
 ``sdk board calibrate``, and peaks of cores that nobody measured do not exist.
 """
 
@@ -158,7 +158,7 @@ def board_file(probe: Probe, boards: Iterable[Board], runtimes: Sequence[Runtime
 
 
 def _cluster(group: Sequence[Cpu], board: str, like: CoreCluster) -> list[str]:
-    """A table of clusters: what the board says, and what the same core does a cycle on a board of the catalogue."""
+    """A table of clusters: what the board says, and what the same core does per cycle on a board of the catalogue."""
     clock = (group[0].max_hz or 0.0) / 1e9
     derived = '"clock_ghz x {}"'
 

@@ -95,7 +95,7 @@ def _register_connected(board_commands: Any) -> None:
         board_commands,
         "require-signatures",
         _board_require_signatures,
-        "let a board take packages only that are signed by who may",
+        "make a board accept only packages signed by an allowed key",
         "sdk board require-signatures --board rpi4 --host raspberrypi.local --allowed-signers allowed_signers",
     )
     board_arguments(sub)

@@ -37,7 +37,7 @@ def register(commands: Any) -> None:
 
 
 def deployed_as_service(arguments: argparse.Namespace, deployment: Any) -> int:
-    """Makes what was just deployed a service, and prints both; the deploy stands where that does not work."""
+    """Makes the release that was deployed a service and prints both; where that fails, the deploy stands."""
     from sdk.api.boards import services
 
     try:

@@ -144,7 +144,7 @@ def _by_truth(dataset: Dataset, score: Callable[[np.ndarray], Score]) -> Chosen:
         raise DataError(
             "it is not known what the network expects of a pixel",
             expected=f"--preprocess {', '.join(PREPROCESS)} or mean=...:scale=..., as it was trained",
-            found=f"{len(some)} images do not tell {best} from {', '.join(rivals) or 'the others'}: "
+            found=f"{len(some)} images cannot tell {best} from {', '.join(rivals) or 'the others'}: "
             f"{found[best].name} of {told}",
         )
     why = f"the best {found[best].name} of {len(candidates)} candidates on {len(some)} images ({told})"

@@ -1,7 +1,7 @@
 """Which layer loses it: the operators of two versions of one network side by side, and the noise that each adds. Pure.
 
-Noise adds up along a network, so the last operators have the least signal to noise whoever made it. What an operator
-adds is the noise of its output, as a share of the signal, less that of its noisiest input.
+Noise adds up along a network, so the last operators have the least signal to noise, wherever it comes from. What an
+operator adds is the noise of its output, as a share of the signal, less that of its noisiest input.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ Deep Compression (arXiv 1510.00149v5): sizes of table 1; shares of weights that 
 2 to 5 (first in arXiv 1506.02626); 256 centroids for convolutions and 32 for fully connected layers, 64 in
 LeNet-300-100.
 
-ShuffleNet V1 (arXiv 1707.01083v2), table 8: one thread of a Snapdragon 820, milliseconds an inference at three sizes of
-the input. The paper's "MFLOPs" are multiply-accumulates.
+ShuffleNet V1 (arXiv 1707.01083v2), table 8: one thread of a Snapdragon 820, milliseconds per inference at three sizes
+of the input. The paper's "MFLOPs" are multiply-accumulates.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def upsample(small: np.ndarray, size: int) -> np.ndarray:
 
 
 def _interpolation(source: int, size: int) -> np.ndarray:
-    """Weights (size, source) of bilinear interpolation in units of ``1 / (2 * size)``, hence whole numbers."""
+    """Weights (size, source) of bilinear interpolation in units of ``1 / (2 * size)``, so whole numbers."""
     unit = 2 * size
     # Centre of output pixel i, in source pixels: (i + 1/2) * source / size - 1/2.
     centre = (2 * np.arange(size, dtype=np.int64) + 1) * source - size

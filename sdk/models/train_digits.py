@@ -13,7 +13,7 @@ folded in, which is what magnitude pruning of the deployed network sees.
 
 Everything random is seeded, TensorFlow's deterministic kernels are on, and each network is trained by one thread of
 a process of its own: the same versions on the same kind of CPU give the same files. Other CPUs round differently,
-hence train slightly different networks.
+and so train slightly different networks.
 """
 
 from __future__ import annotations

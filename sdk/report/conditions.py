@@ -13,9 +13,12 @@ from sdk.explain.macs import NOT_BY_ZERO
 from sdk.explain.run import Report
 from sdk.report.units import percent_text, ratio_text, threads_text
 
+#: Of a value that the machine keeps to itself.
+NOT_REPORTED = "not reported by this machine"
+
 
 def facts_of_run(report: Report) -> list[tuple[str, str]]:
-    """Label and text, one pair a line."""
+    """Label and text, one pair per line."""
     first = report.models[0].measurement
     runs = report.models[0].measurements  # one for every number of threads
     warm_ups = [len(m.measurement.warmup_seconds) for m in report.models]
@@ -68,7 +71,7 @@ def _machine_facts(report: Report) -> list[tuple[str, str]]:
     first, runs = report.models[0].measurement, report.models[0].measurements
     throttled = [t.throttled for t in runs if t.throttled is not None]
     return [
-        ("governor", first.governor or "the machine does not tell"),
+        ("governor", first.governor or NOT_REPORTED),
         (
             "clock",
             _course(
@@ -89,7 +92,7 @@ def _machine_facts(report: Report) -> list[tuple[str, str]]:
                 "°C",
             ),
         ),
-        ("throttled", ("yes" if any(throttled) else "no") if throttled else "the machine does not tell"),
+        ("throttled", ("yes" if any(throttled) else "no") if throttled else NOT_REPORTED),
         ("disturbed", _disturbed([t for m in report.models for t in m.measurements])),
     ]
 
@@ -205,7 +208,7 @@ def _course(
     """ "1.5 GHz before, 1.8 to 2.4 during, 1.8 after"."""
     known = [value for value in during if value is not None]
     if before is None and after is None and not known:
-        return "the machine does not tell"
+        return NOT_REPORTED
     parts = []
     for value, when in ((before, "before"), (None, "during"), (after, "after")):
         if when == "during" and known:
@@ -220,6 +223,6 @@ def _disturbed(measured: Sequence[Measurement]) -> str:
     """How often other processes took the cores while samples were taken."""
     counts = [t.preemptions for t in measured if t.preemptions is not None]
     if not counts:
-        return "the record does not tell"
+        return "not in the record"
     samples = sum(len(t.samples_seconds) for t in measured)
     return f"other processes took a core {sum(counts):,} times in {samples:,} samples"

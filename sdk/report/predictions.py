@@ -67,7 +67,7 @@ def method_text(result: Predictions) -> str:
 
 
 def facts_of_predictions(result: Predictions) -> list[tuple[str, str]]:
-    """Label and text, one pair a line: the verdict first."""
+    """Label and text, one pair per line: the verdict first."""
     facts = [
         ("verdict", f"{PREDICTED}: an error of the method stays, and a board has heat, load and other memory")
     ]

@@ -54,14 +54,14 @@ def soak_sentences(report: SoakReport) -> list[str]:
             f"disturbed: other processes took a core {taken:,} times: stop what else runs there, and repeat"
         )
     if soak.power_source is None:
-        said.append("no energy: this board does not tell its power")
+        said.append("no energy: power is not reported by this board")
     elif all(one.joules is None for one in found):
         said.append("no energy of an inference alone: the board drew no more than while it was idle")
     return said
 
 
 def facts_of_soak(report: SoakReport) -> list[tuple[str, str]]:
-    """Label and text, one pair a line."""
+    """Label and text, one pair per line."""
     soak = report.soak
     samples = sum(turn.samples for turn in soak.turns)
     facts = [

@@ -3,7 +3,7 @@
     python -m tests.golden.make_golden
 
 A hostile file is named ``Error--what_is_wrong.armlet``. Digests and checksums in it are right unless they are what is
-wrong: whoever forges a package also forges those.
+wrong: somebody who forges a package also forges those.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class Package:
 
     @property
     def package_sha256(self) -> str:
-        """Of the whole file; computed when asked for, since whoever starts a model mostly knows it already."""
+        """Of the whole file; computed when asked for, since the caller who starts a model mostly knows it already."""
         return hashlib.sha256(self.data).hexdigest()
 
 

@@ -25,7 +25,7 @@ def samples_frame(run: Report | PathLike) -> pandas.DataFrame:
     ``run`` is a report, or the file that ``sdk bench -o`` wrote. Columns: ``model``; ``self_test``, True for the first
     model measured once more; ``threads``; ``loading`` and ``turn`` (the round of that loading), numbered from 0;
     ``turn_begun``, seconds after the beginning of the run; ``sample``, its number within the turn; ``seconds``. A
-    record that does not tell its turns has one. Raises DataError where pandas is not installed, or for another file.
+    record without turns has one. Raises DataError where pandas is not installed, or for another file.
     """
     pandas = _pandas()
     report = run if isinstance(run, Report) else read_run(run)

@@ -306,7 +306,9 @@ def _not_counted(records: Sequence[ModelRecord]) -> list[str]:
     for record in records:
         unknown = [cost for cost in record.costs if not cost.counted]
         if not record.costs:
-            notes.append(f"{record.name}: its file does not tell its operators; theory says nothing of it")
+            notes.append(
+                f"{record.name}: its operators cannot be read from its file; theory predicts nothing"
+            )
         elif unknown:
             kinds = ", ".join(sorted({visible(cost.kind, most=40) for cost in unknown}))
             notes.append(

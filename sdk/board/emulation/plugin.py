@@ -35,7 +35,7 @@ def api_version(version_text: str) -> int:
     """
     match = re.search(r"version (\d+)\.", version_text)
     if match is None:
-        raise BoardError("QEMU does not tell its version", expected="version N.N", found=version_text[:60])
+        raise BoardError("the version of QEMU is unknown", expected="version N.N", found=version_text[:60])
     return 1 if int(match[1]) < 9 else 2
 
 

@@ -73,7 +73,7 @@ def is_dynamic(program: Path) -> bool:
 
 
 def which(tool: str) -> str | None:
-    """The path of a program; administrators' folders are searched too, whoever asks."""
+    """The path of a program; administrators' folders are searched too, for every user."""
     return shutil.which(
         tool, path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
     )

@@ -163,7 +163,7 @@ class SshConnection:
 
     def _open_session(self) -> paramiko.Channel:
         """A channel for one command. A server that allows no other one now (MaxSessions) is asked again when one of
-        ours has ended, or when it may have noticed that the one before did. Raises RemoteError."""
+        our commands has ended, or when it may have noticed that the one before did. Raises RemoteError."""
         import paramiko
 
         until = time.monotonic() + SESSION_SECONDS
@@ -222,7 +222,7 @@ class SshConnection:
             channel.status_event.wait()
         finally:
             timer.cancel()
-            channel.close()  # whoever still sends to a command that has ended, stops
+            channel.close()  # a sender to a command that has ended stops
             if threads[0].ident is not None:
                 threads[0].join(SENDER_SECONDS)
         if expired.is_set():

@@ -65,7 +65,7 @@ def verify(signed: bytes, signature: bytes, allowed_signers: Path) -> str:
 
 
 def is_of(signed: bytes, signature: bytes) -> bool:
-    """Whether a signature is of these bytes, whoever made it; True where ssh-keygen is missing here: the board says."""
+    """Whether a signature is of these bytes, by any signer; True without ssh-keygen: the board decides."""
     if shutil.which("ssh-keygen") is None:
         return True
     with tempfile.TemporaryDirectory() as folder:

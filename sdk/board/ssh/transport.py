@@ -1,11 +1,11 @@
 """paramiko's transport, mended where it offends OpenSSH: nothing more is said of a channel once it is closed.
 
 paramiko makes a message (data, the end of an input, a request) under the channel's lock and sends it after that lock is
-free again. When the command ends just then, the answer to its close overtakes the message, and OpenSSH drops the
+free again. When the command ends at that moment, the answer to its close overtakes the message, and OpenSSH drops the
 whole connection over a message for a channel that is gone (``channel_from_packet_id`` in its ``channels.c``). Sending
 under the channel's lock would be no cure: while keys are exchanged again, the thread that does it needs that lock.
 
-So the order is kept where every message passes, one at a time, just before it is encrypted: what belongs to a channel
+So the order is kept where every message passes, one at a time, right before it is encrypted: what belongs to a channel
 whose close has gone out is left out there.
 """
 

@@ -1,4 +1,4 @@
-"""Roughly how many instructions an inference takes on an ARM core, to choose between two forms of one graph.
+"""Roughly how many instructions one inference takes on an ARM core, to choose between two forms of one graph.
 
 The rates are instructions for one unit of work, fitted to counts of whole networks and of single operators: QEMU's
 Cortex-A72, ai-edge-litert 2.3, one thread, float32 (``benchmarks/speed/graph_passes.py`` counts them again). They hold

@@ -7,7 +7,7 @@ Grouped, it cannot: the shuffle sends channels of one group to all the others.  
 whose weight is zero outside the groups it can, and then there is no shuffle left to run.
 
 That ordinary weight holds ``groups`` times the parameters.  It pays where zeros are skipped: in XNNPACK's sparse
-kernels, which take a block of four output channels with the same zeros at a time, just what a group gives them.
+kernels, which take a block of four output channels with the same zeros at a time, which is what a group gives them.
 """
 
 from __future__ import annotations

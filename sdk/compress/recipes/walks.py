@@ -115,7 +115,7 @@ def _next_price(tried: list[Point], attempts: Attempts, weights: int) -> float |
 
 
 def price_toward(tried: list[Point], target: int, weights: int, least: float | None = None) -> float | None:
-    """The price that should lead just below the target; None where no price between those that were tried is left."""
+    """The price that should lead to a little below the target; None where none is left to try."""
     aim, last = ((SIZE_TOLERANCE * target if least is None else least) + target) / 2, tried[-1]
     fits = [p for p in tried if p.package_bytes <= target]
     above = [p for p in tried if p.package_bytes > target]

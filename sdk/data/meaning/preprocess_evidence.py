@@ -39,7 +39,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``chosen`` is None where the images do not tell; ``why`` says so, or why this one."""
+    """``chosen`` is None where the images leave it open; ``why`` says so, or why this one."""
 
     chosen: str | None
     why: str
@@ -87,7 +87,7 @@ def by_certainty(scores: Mapping[str, np.ndarray], changed: Mapping[str, np.ndar
     doubt = {name: _entropy(found) for name, found in p.items()}  # (n,) nats
     told = {name: float(_entropy(found.mean(axis=0)) - doubt[name].mean()) for name, found in p.items()}
     moved = {name: float(np.abs(p[name] - probabilities(changed[name])).sum(axis=1).mean()) for name in p}
-    unclear = Verdict(None, f"{count} images without labels do not tell which it is", tried)
+    unclear = Verdict(None, f"{count} images without labels leave it open", tried)
     if count < _LEAST_UNLABELLED:
         return unclear
     small, large = [n for n in p if n not in _LARGE], [n for n in p if n in _LARGE]

@@ -86,7 +86,7 @@ class RolloutPlan:
         on_command_line=None,
         rare=True,
     )
-    #: "revert": take back what was confirmed; "stop": leave it, for whoever looks into it.
+    #: "revert": take back what was confirmed; "stop": leave it for somebody to look at.
     on_failure: str = option(
         "revert",
         help="what to do with the boards that have it already when it is stopped (default: {default})",

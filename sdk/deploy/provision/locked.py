@@ -1,6 +1,6 @@
 """The wheels that Armlet pins: for each runtime, Python, processor and least C library which files, with their SHA-256.
 
-``wheels_lock.json`` beside this module holds them. `make lock` writes it anew (:mod:`sdk.deploy.provision.renewing`).
+``wheels_lock.json`` beside this module holds them. `make lock` writes it again (:mod:`sdk.deploy.provision.renewing`).
 What is not in it comes to a board only when somebody names its version.
 """
 

@@ -364,7 +364,7 @@ def _proves_something(proof: bytes) -> bool:
 
 
 def _json_line(data: bytes) -> dict[str, Any]:
-    """The object in an answer; {} when it is none: whoever asks then says what was found instead."""
+    """The object in an answer; {} when it is none: the caller then says what was found instead."""
     return find_object(data, most=MAX_ANSWER_BYTES) or {}
 
 

@@ -1,4 +1,4 @@
-"""Writes the lock of wheels anew: asks the package index, through pip, what each kind of board would get today.
+"""Writes the lock of wheels again: asks the package index, through pip, what each kind of board would get today.
 
     python -m sdk.deploy.provision.renewing [--check]
 

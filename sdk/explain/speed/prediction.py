@@ -82,7 +82,7 @@ class Prediction:
     waits for it. ``emulated_core`` is what the runtime was told that it runs on, which decides its kernels; it differs
     from ``core`` where the emulator does not know that core. ``kernels`` are the names of the kernels that ran, with
     their share of the cycles; empty where the runtime's library has no names. ``operators`` are empty where the
-    runtime tells no marks. ``assumptions`` are the figures behind it, those that are guesses marked "estimated".
+    runtime reports no marks. ``assumptions`` are the figures behind it, those that are guesses marked "estimated".
     """
 
     board: Sentence

@@ -292,7 +292,7 @@ def _prepared(prepared: Any) -> list[tuple[str, str]]:
     """How the release starts and with how many threads it runs, as the board found out."""
     if prepared is None:
         return []
-    start = f"builds the model's weights anew each time: {prepared.start_reason}"
+    start = f"builds the model's weights again each time: {prepared.start_reason}"
     if prepared.start_seconds is not None and prepared.start_bytes is not None:
         start = (
             f"{seconds_text(prepared.start_seconds)} instead of {seconds_text(prepared.cold_start_seconds)}, "

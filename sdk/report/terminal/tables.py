@@ -94,7 +94,7 @@ def table(title: str | None, *columns: str, tight: bool = False) -> Table:
 
 
 def facts(*pairs: tuple[str, str]) -> Table:
-    """Label and value, one pair a line."""
+    """Label and value, one pair per line."""
     made = Table.grid(padding=(0, 2))
     made.add_column(style="dim")
     made.add_column(overflow="fold")

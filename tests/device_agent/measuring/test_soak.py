@@ -153,7 +153,7 @@ def test_models_take_turns_in_a_new_order_each_round(tmp_path):
 
 def test_a_soak_that_nobody_waits_for_ends(tmp_path):
     board = WarmingBoard(tmp_path)
-    with pytest.raises(AgentError, match="whoever asked for this soak is gone"):
+    with pytest.raises(AgentError, match="the host that asked for this soak is gone"):
         board.soak(board.model(0.24, 0.0, 1.0), seconds=3600.0, abandoned=lambda: board.now > 80.0)
     assert 80.0 < board.now < 90.0
 

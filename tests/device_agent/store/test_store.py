@@ -208,13 +208,13 @@ def test_an_earlier_manifest_that_is_damaged_keeps_nothing_from_being_removed(st
 
 def test_the_same_refusal_again_is_one_event(store):
     install(store, [b"0"])
-    for reason in ("not signed", "not signed", "by nobody who may sign", "not signed"):
+    for reason in ("not signed", "not signed", "not by an allowed signer", "not signed"):
         store.refused("net", "0" * 64, reason)
     events = [(event["event"], event["reason"]) for event in store.slot("net").history]
     assert events == [
         ("confirmed", ""),
         ("refused", "not signed"),
-        ("refused", "by nobody who may sign"),
+        ("refused", "not by an allowed signer"),
         ("refused", "not signed"),
     ]
 

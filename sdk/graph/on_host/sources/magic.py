@@ -166,7 +166,7 @@ _HTML = (b"<!doctype html", b"<html", b"<head", b"<!--")
 
 
 def by_start(head: bytes) -> Kind | None:
-    """What begins so; None where the beginning tells nothing."""
+    """The kind of file that begins so; None where it is unknown."""
     for at, mark, kind in _STARTS:
         if head[at : at + len(mark)] == mark:
             return kind

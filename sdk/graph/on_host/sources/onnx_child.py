@@ -167,7 +167,7 @@ def difference(model: str, made: Path, shapes: dict[str, Any]) -> float:
 
 
 def ordered(names: Any, places: list[dict[str, Any]]) -> list[str]:
-    """The names in the order of the tensors, by what these are called; in their own order where that tells nothing."""
+    """The names in the order of the tensors that are called so; in their own order where none is."""
     found = [next((name for name in names if name == place["name"] or f"_{name}:" in place["name"]), "")
              for place in places]  # fmt: skip
     return found if sorted(found) == sorted(names) else list(names)

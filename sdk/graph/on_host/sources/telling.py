@@ -27,7 +27,7 @@ _OPERATORS = (
 )
 _LISTED = re.compile(r"(?:TF Select|Select TensorFlow|Custom) ops: ([\w, .]+)")
 _ERROR_LINE = re.compile(r"^(?:\w+\.)*(\w*(?:Error|Exception|Interrupt|Exit))(?:: (.*))?$")
-#: What stands in front of a cause and tells nothing.
+#: Prefixes of a cause that say nothing.
 _PLACE = re.compile(r"^(?:<unknown>:\d+: )?(?:loc\(.*?\)+: )?error: ", re.IGNORECASE)
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 

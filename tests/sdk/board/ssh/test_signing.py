@@ -115,7 +115,7 @@ def test_a_signature_that_is_wrong_is_refused_in_one_line(package, me, new_key, 
         words = "of another package"
     elif what == "another key":
         signature = sdk.sign_package(package, new_key("mallory")).signature
-        words = "by nobody who may sign"
+        words = "not by an allowed signer"
     elif what in ("another purpose", "old form"):
         subject = tmp_path / "subject"
         document = json.loads(signature.read_text())
@@ -132,7 +132,7 @@ def test_a_signature_that_is_wrong_is_refused_in_one_line(package, me, new_key, 
         words = "is not JSON"
     elif what == "expired":
         allowed = allow(tmp_path, me, options='valid-before="20200101"')
-        words = "by nobody who may sign"
+        words = "not by an allowed signer"
     else:
         rewritten(signature, **CHANGES[what])
     assert main(["verify", str(package), "--allowed-signers", str(allowed)]) == 2
@@ -153,11 +153,11 @@ def test_a_clock_of_1970_makes_no_expired_key_valid(package, me, tmp_path, monke
     built = time.strftime("%Y%m%d", (*signature.BUILT, 0, 0, 0))
     monkeypatch.setattr(signature.time, "time", lambda: 0.0)
     expired = allow(tmp_path, me, options='valid-before="20200101"')
-    with pytest.raises(SignatureError, match=r"nobody who may sign|not of this release"):
+    with pytest.raises(SignatureError, match=r"not by an allowed signer|not of this release"):
         sdk.verify_package(package, expired)
     assert sdk.verify_package(package, allow(tmp_path, me)).signer == "me@example.com"
     later = allow(tmp_path, me, options=f'valid-after="{int(built[:4]) + 1}0101"')
-    with pytest.raises(SignatureError, match=r"nobody who may sign|not of this release"):
+    with pytest.raises(SignatureError, match=r"not by an allowed signer|not of this release"):
         sdk.verify_package(package, later)
 
 
@@ -250,7 +250,7 @@ def test_a_board_that_wants_signatures_takes_signed_packages_and_no_others(
     assert error.count("\n") == 1
 
     sdk.sign_package(package, new_key("mallory"))
-    with pytest.raises(RemoteError, match=r"by nobody who may sign|does not know any more who may sign"):
+    with pytest.raises(RemoteError, match=r"not by an allowed signer|does not know any more who may sign"):
         sdk.deploy_model("local", package)
 
     # Both refusals are told later, too, and what runs is what ran.
@@ -258,13 +258,13 @@ def test_a_board_that_wants_signatures_takes_signed_packages_and_no_others(
     assert (slot.current, slot.trial) == (unsigned.release, None)
     assert [event.event for event in slot.history] == ["confirmed", "refused", "refused"]
     assert "signed releases only" in slot.history[1].reason
-    assert "by nobody who may sign" in slot.history[2].reason
+    assert "not by an allowed signer" in slot.history[2].reason
     assert slot.history[2].release not in (None, unsigned.release)
     for command in ("releases", "status"):
         assert main([command, "--board", "local"]) == 0
         shown = " ".join(capsys.readouterr().out.split())
         assert "refused" in shown
-        assert "nobody who may sign" in shown
+        assert "not by an allowed signer" in shown
 
     sdk.sign_package(package, me)
     signed = sdk.deploy_model("local", package)
@@ -412,5 +412,5 @@ def test_a_policy_that_says_nothing_lets_nobody_in(board, package, me, content):
         (board / "allowed_signers").mkdir()
     else:
         (board / "allowed_signers").write_bytes(content)
-    with pytest.raises(RemoteError, match=r"by nobody who may sign|does not know any more who may sign"):
+    with pytest.raises(RemoteError, match=r"not by an allowed signer|does not know any more who may sign"):
         sdk.deploy_model("local", package)

@@ -90,7 +90,7 @@ def test_a_speed_that_still_sinks_at_the_end_is_not_called_steady():
     said = soak_sentences(SoakReport("rpi5", "Raspberry Pi 5", soak, (None,)))
     assert any(sentence.startswith("not steady yet: a still changed") for sentence in said)
     assert "whether it was throttled is not reported by this machine" in said
-    assert "no energy: this board does not tell its power" in said
+    assert "no energy: power is not reported by this board" in said
 
 
 def test_energy_needs_more_than_the_idle_board_draws():
