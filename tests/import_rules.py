@@ -110,7 +110,8 @@ ROOMS: dict[str, Room] = {
         "sdk.errors sdk.graph sdk.board.description sdk.compress.weights sdk.compress.rewrite", pure=True
     ),
     "sdk.compress.solve": _room(
-        "device_agent.record sdk.errors sdk.tools sdk.graph sdk.compress.weights sdk.compress.rewrite",
+        "device_agent.record sdk.errors sdk.tools sdk.graph sdk.graph.made_up "
+        "sdk.compress.weights sdk.compress.rewrite",
         pure=True,
     ),
     "sdk.compress.train": _room(
@@ -161,6 +162,11 @@ ROOMS: dict[str, Room] = {
         "sdk.compress.weights sdk.explain sdk.deploy.agent sdk.deploy.fleet "
         "sdk.deploy"
     ),
+    "sdk.api.checking": _room(
+        "device_agent.record device_agent.package device_agent.tensors sdk.errors "
+        "sdk.tools sdk.graph sdk.graph.made_up sdk.graph.on_host sdk.data.scoring "
+        "sdk.compress.weights sdk.compress.recipes sdk.explain sdk.api"
+    ),
     "sdk.api.files": _room(
         "device_agent.record device_agent.package.codec device_agent.package "
         "device_agent.tensors sdk.errors sdk.tools sdk.tools.system "
@@ -169,7 +175,7 @@ ROOMS: dict[str, Room] = {
         "sdk.models sdk.package sdk.board.description sdk.board.ssh sdk.board "
         "sdk.compress sdk.compress.weights sdk.compress.rewrite "
         "sdk.compress.board_form sdk.compress.recipes sdk.explain sdk.deploy.agent "
-        "sdk.deploy.provision sdk.deploy.predicting sdk.api"
+        "sdk.deploy.provision sdk.deploy.predicting sdk.api sdk.api.checking"
     ),
     "sdk.api.boards": _room(
         "device_agent.record device_agent.package.codec device_agent.package "
@@ -186,7 +192,8 @@ ROOMS: dict[str, Room] = {
         "sdk.board.description sdk.board sdk.compress.weights sdk.compress.board_form "
         "sdk.compress.recipes sdk.explain sdk.explain.speed sdk.explain.soaking "
         "sdk.deploy.agent sdk.deploy.provision sdk.deploy.predicting sdk.deploy "
-        "sdk.report sdk.report.page sdk.api sdk.api.files sdk.api.boards"
+        "sdk.report sdk.report.page sdk.api sdk.api.checking sdk.api.files "
+        "sdk.api.boards"
     ),
     "sdk": _room(
         "device_agent.errors sdk.tools sdk.graph sdk.data sdk.board.description "

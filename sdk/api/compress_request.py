@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sdk.api.file_requests import Opening
 from sdk.api.values import FIT, FITS, FOUND, LABELS, PREPROCESS, TASK, PathLike
-from sdk.compress.defaults import CLUSTERS, EPOCHS, SPARSITY
+from sdk.compress.defaults import EPOCHS
 from sdk.tools.option import option
 from sdk.tools.values import byte_count, count, duration, number, positive, price, share, whole
 
@@ -101,10 +101,16 @@ class Compress(Opening):
         group=REACH,
     )
     sparsity: float | None = option(
-        None, help=f"share of weights that becomes zero (default: {SPARSITY})", parse=share, group=REACH
+        None,
+        help="share of weights that becomes zero (default: without data as far as the outputs stay, layer by layer)",
+        parse=share,
+        group=REACH,
     )
     clusters: int | None = option(
-        None, help=f"centroids per layer, 0 for none (default: {CLUSTERS})", parse=whole, group=REACH
+        None,
+        help="centroids per layer, 0 for none (default: without data a grid for each layer, as fine as it must be)",
+        parse=whole,
+        group=REACH,
     )
     scope: str = option(
         "layer", help="where magnitudes are compared", choices=("layer", "global"), group=REACH, rare=True

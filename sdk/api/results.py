@@ -17,6 +17,8 @@ from sdk.tools.shown import Shown
 
 #: Characters of what people call a release, where it stands beside its name.
 LONGEST_TITLE = 32
+#: Outputs with a lower signal-to-noise ratio count as changed.
+LEAST_DECIBEL = 20.0
 
 
 def _plain(record: Any) -> dict[str, Any]:
@@ -124,6 +126,33 @@ class UnpackedFile(Shown):
 
 
 @dataclass(frozen=True)
+class OutputsKept:
+    """How far a compressed model's outputs are from the original's, on ``cases`` inputs that were made up.
+
+    ``decibel``: the signal-to-noise ratio of the noisiest output; ``cosine``: the smallest of any case and output;
+    ``same_answer``: the share of cases in which the largest value of an output stays the largest, 0 to 1, None where no
+    output is a row of values.
+    """
+
+    cases: int
+    decibel: float
+    cosine: float
+    same_answer: float | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether the outputs are others: less than 20 dB is left."""
+        return self.decibel < LEAST_DECIBEL
+
+    def __str__(self) -> str:
+        words = f"on {self.cases} made-up inputs the outputs keep {self.decibel:.1f} dB of the original's"
+        words += f", cosine at least {self.cosine:.4f}"
+        if self.same_answer is not None:
+            words += f"; the largest value stays the largest in {100 * self.same_answer:.0f} %"
+        return words
+
+
+@dataclass(frozen=True)
 class Compressed(Shown):
     """A model was compressed and packed; how its accuracy was checked is in ``accuracy``, or in words.
 
@@ -155,6 +184,7 @@ class Compressed(Shown):
     reach: Reach | None = (
         None  # the layers with weights, how many of them were worked on, and why not the others
     )
+    outputs: OutputsKept | None = None  # without data: what became of the outputs; None: it was not measured
     preprocess: str = ""  # that pixels went through, and how it was found; empty without data
     preprocess_why: str = ""
     notes: tuple[str, ...] = ()  # what of metadata and data is not used, and why; how classes were told
@@ -195,6 +225,7 @@ class Compressed(Shown):
             "preprocess_why": self.preprocess_why,
             "notes": list(self.notes),
             "reach": None if self.reach is None else asdict(self.reach),
+            "outputs": None if self.outputs is None else asdict(self.outputs),
             "accuracy": asdict(self.accuracy) if self.accuracy else None,
             "inspection": self.inspection.to_json(),
         }

@@ -113,6 +113,8 @@ def test_compress_for_a_board_says_what_each_pass_did(
         tmp_path / "p.armlet",
         "--sparsity",
         "0.9",
+        "--clusters",
+        "32",
         "--save-tflite",
         tmp_path / "p.tflite",
     )

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from device_agent.record.preprocess import Preprocess
 from device_agent.record.usage import Usage
+from sdk.api.checking.final_check import final_check
+from sdk.api.checking.outputs_kept import OutputsOf
 from sdk.api.compress_request import Compress
 from sdk.api.files import efforts
-from sdk.api.files.final_check import final_check
-from sdk.api.files.layout import require_numbers, with_channels_last
-from sdk.api.files.opening import reading
+from sdk.api.files.compress_opening import Work, able, by_magnitude_alone, opened, worked_on
 from sdk.api.files.packing import inspect_bytes, name_of
 from sdk.api.files.predicted_cost import predicted_seconds
 from sdk.api.files.studies import open_study
-from sdk.api.files.usage import package_metadata, usage_notes, usage_of
+from sdk.api.files.usage import package_metadata, usage_notes
 from sdk.api.results import Compressed
 from sdk.api.values import PathLike
-from sdk.board.catalogue import load_board
 from sdk.board.description.records import Board
 from sdk.board.ssh.signing import SIGNATURE_BYTES
 from sdk.compress.board_form import specialise
@@ -30,12 +28,9 @@ from sdk.compress.recipes import targets
 from sdk.compress.recipes.recipe import Recipe, to_int8
 from sdk.compress.recipes.recipe import apply as apply_recipe
 from sdk.compress.rewrite.fuse import fuse
-from sdk.compress.weights.left_alone import reach
-from sdk.data.choosing import Chosen
-from sdk.data.for_model import data_for, open_sources
-from sdk.errors import ModelError, NothingToCompress
+from sdk.compress.rewrite.halves import without_halves
+from sdk.errors import ModelError
 from sdk.explain import theory
-from sdk.graph.on_host.sources.convert import convert
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from sdk.package import pack as packer
@@ -50,7 +45,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from sdk.api.keywords import CompressOptions
-    from sdk.data.scoring.by_task import Metric
     from sdk.graph.dataset import Dataset
 
 
@@ -95,20 +89,10 @@ def compress(
             "a predicted time decides the form for a board when everything else is done",
             expected="--predict with --for BOARD, and without --target-size, which counts the bytes of a form",
         )
-    work = _opened(source, request, progress)
-    kept, why = None, ""
-    if request.recipe is not None:
-        text = read_file(Path(request.recipe), "a recipe that sdk compress wrote").decode("utf-8", "replace")
-        used = Recipe.from_toml(text)
-        metric = None if work.metric is None else work.metric.beyond_top1
-        made = targets.replay(work.graph, used, work.learn, progress, check=work.check, metric=metric)
-    else:
-        request = _able(work.graph, request)
-        settings, why = _settings(work, request, name_of(source), progress)
-        if settings.effort == "train" and work.learn is not None:
-            kept = _checkpoints(settings, Path(output), work.original, work.learn)
-            settings = replace(settings, checkpoints=kept)
-        made = targets.compress(work.graph, work.learn, settings, progress, check=work.check)
+    work = opened(source, request, progress)
+    with OutputsOf(work.graph, work.usage.preprocess) as outputs:
+        made, kept, why = _made(work, request, source, output, outputs, progress)
+        told = outputs.kept(made.graph) if by_magnitude_alone(made.recipe) else None
     if request.predict and work.board is not None:
         work = replace(work, seconds=predicted_seconds(work.board, progress))
     package, final, special = _package(
@@ -132,11 +116,57 @@ def compress(
         why=why,
         preprocess="" if work.chosen is None else work.chosen.preprocess.name,
         preprocess_why="" if work.chosen is None else work.chosen.why,
-        notes=(*usage_notes(work.graph, work.usage), *work.notes, *_misnamed(output, request)),
-        reach=reach(work.graph, by_magnitude=made.recipe.effort == "none" and not made.recipe.int8),
+        notes=(
+            *usage_notes(work.graph, work.usage),
+            *work.notes,
+            *outputs.notes,
+            *_misnamed(output, request),
+        ),
+        reach=worked_on(
+            work.graph, by_magnitude=by_magnitude_alone(made.recipe), measured=bool(made.recipe.layers)
+        ),
+        outputs=told,
         macs=(_macs(work.graph), _macs(final)),
         **_told(made, special),
     )
+
+
+def _made(
+    work: Work, request: Compress, source: PathLike, output: PathLike, outputs: OutputsOf, progress: Progress
+) -> tuple[targets.TargetResult, checkpoint.Folder | None, str]:
+    """The compressed graph, where a training keeps its state, and why that effort where it was left open."""
+    floats = replace(work, graph=without_halves(work.graph))
+    if request.recipe is not None:
+        text = read_file(Path(request.recipe), "a recipe that sdk compress wrote").decode("utf-8", "replace")
+        used = Recipe.from_toml(text)
+        metric = None if work.metric is None else work.metric.beyond_top1
+        graph = work.graph if by_magnitude_alone(used) else floats.graph
+        return targets.replay(graph, used, work.learn, progress, check=work.check, metric=metric), None, ""
+    request = able(work.graph, request)
+    settings, why = _settings(floats, request, name_of(source), progress)
+    kept = None
+    if settings.effort != "none" or settings.int8:
+        work = floats
+    if settings.effort == "train" and work.learn is not None:
+        kept = _checkpoints(settings, Path(output), work.original, work.learn)
+        settings = replace(settings, checkpoints=kept)
+    if _left_open(settings):
+        progress("answer made-up inputs", 0, 0)
+        settings = replace(settings, harmless=True, judge=outputs if outputs.answers() else None)
+    return targets.compress(work.graph, work.learn, settings, progress, check=work.check), kept, why
+
+
+def _left_open(settings: targets.Settings) -> bool:
+    """Whether it is to be found how hard each layer may be pruned and shared."""
+    if (
+        settings.effort != "none"
+        or settings.int8
+        or settings.max_loss is not None
+        or settings.study is not None
+    ):
+        return False
+    asked = sum(number is not None for number in (settings.sparsity, settings.clusters))
+    return asked == 0 or (asked == 1 and settings.target_bytes is None)
 
 
 def _write_what_else_was_asked_for(request: Compress, recipe: Recipe, final: Graph) -> None:
@@ -157,94 +187,6 @@ def _misnamed(output: PathLike, request: Compress) -> tuple[str, ...]:
     )
 
 
-@dataclass(frozen=True)
-class _Work:
-    """The model, how it is used, the board that it is for, and the images to learn from and to check on."""
-
-    graph: Graph
-    original: bytes
-    usage: Usage
-    board: Board | None
-    learn: Dataset | None
-    check: Dataset | None
-    chosen: Chosen | None = None  # the preprocessing; None without data
-    metric: Metric | None = None  # of the model's task on these images; None without data
-    notes: tuple[str, ...] = ()
-    seconds: specialise.Seconds | None = (
-        None  # predicted, which decide the form of the package that is written
-    )
-
-
-def _opened(source: PathLike, request: Compress, progress: Progress) -> _Work:
-    """What the request names, read. Raises ModelError, DataError and BoardError."""
-    progress("convert", 0, 0)
-    told: list[str] = []
-    graph, layout = with_channels_last(convert(source, note=told.append, **reading(request)))
-    require_numbers(graph, str(source))
-    if request.recipe is None:
-        _able(graph, request)  # before images are read
-    original = write_graph(graph)
-    board = None if request.board is None else load_board(request.board)
-    data, check = request.data, request.check
-    if graph.input_flips and data is not None:
-        raise ModelError(
-            f"{source} was mirrored for a board already",
-            expected="the model that it was made from, which takes images as they are",
-            found="one whose images must be flipped",
-        )
-    usage = usage_of(
-        graph, preprocess=request.preprocess, labels=request.labels, task=request.task, fit=request.fit
-    )
-    work = _Work(graph, original, usage, board, None, None, notes=(*told, *layout))
-    if data is None and check is None:
-        return work
-    if data is not None and request.effort != "none":
-        with quiet_tensorflow():  # its first import talks
-            import tensorflow  # noqa: F401
-    progress("read the data", 0, 0)
-    given = None if request.preprocess is None else Preprocess.parse(request.preprocess)
-    with data_for(original, usage, given=given, truth=request.truth) as opener:
-        found = open_sources(opener, data, check)
-        metric = opener.metric(found.checked)
-    if found.chosen.source != "values":
-        usage = replace(usage, preprocess=found.chosen.preprocess)
-    return replace(
-        work,
-        usage=usage,
-        learn=found.learn,
-        check=found.check,
-        chosen=found.chosen,
-        metric=metric,
-        notes=(*layout, *found.notes),
-    )
-
-
-def _able(graph: Graph, request: Compress) -> Compress:
-    """The request, or what is left of it where no layer can be compressed. Raises NothingToCompress unless allowed."""
-    by_magnitude = request.effort == "none" or (request.effort == "auto" and request.data is None)
-    found = reach(graph, by_magnitude=by_magnitude and not request.int8)
-    if found.compressed:
-        return request
-    if not request.allow_unchanged:
-        raise NothingToCompress(
-            f"0 of {found.layers} layers can be compressed",
-            expected="weights of float32",
-            found="; ".join(found.lines()) or "no weights at all",
-            hint="`sdk pack` packs the model as it is; --allow-unchanged writes that here, too.",
-        )
-    return replace(
-        request,
-        effort="none",
-        int8=False,
-        target_bytes=None,
-        max_loss=None,
-        trials=None,
-        storage=None,
-        sparsity=None,
-        clusters=None,
-    )
-
-
 def beside(output: PathLike) -> Path:
     """Where a package goes that misses what was asked: ``net.armlet`` stays as it is, and ``net.missed.armlet`` is
     written."""
@@ -252,7 +194,7 @@ def beside(output: PathLike) -> Path:
     return path.with_name(f"{path.stem}.missed{path.suffix}")
 
 
-def _settings(work: _Work, request: Compress, name: str, progress: Progress) -> tuple[targets.Settings, str]:
+def _settings(work: Work, request: Compress, name: str, progress: Progress) -> tuple[targets.Settings, str]:
     """What the engine is asked for, and why that effort where it was left open; the time begins to count."""
     effort, seconds, int8, why = request.effort, request.seconds, request.int8, ""
     deadline = None if seconds is None else time.monotonic() + seconds
@@ -292,7 +234,7 @@ def _settings(work: _Work, request: Compress, name: str, progress: Progress) -> 
 
 
 def _package(
-    work: _Work, graph: Graph, recipe: Recipe, *, name: str, board: str | None, progress: Progress
+    work: Work, graph: Graph, recipe: Recipe, *, name: str, board: str | None, progress: Progress
 ) -> tuple[bytes, Graph, specialise.Specialised | None]:
     """The package of a compressed graph, with the graph that is in it and what was done for the board."""
     final, special = _finished(work, graph, recipe, progress)
@@ -309,7 +251,7 @@ def _package(
 
 
 def _finished(
-    work: _Work, graph: Graph, recipe: Recipe, progress: Progress
+    work: Work, graph: Graph, recipe: Recipe, progress: Progress
 ) -> tuple[Graph, specialise.Specialised | None]:
     """The graph as it is packed: in the form for the board where there is one, and int8 where that was asked for."""
     special = None
@@ -434,7 +376,7 @@ def _block(graph: Graph, board: Board | None, effort: str, sparsity: float | Non
     if board is None or int8:
         return 1
     if sparsity is None:
-        if effort == "calibrate":
+        if effort in ("calibrate", "none"):
             return 1  # zeros are then a by-product, too few to run sparse
         sparsity = targets.TRAINED_SPARSITY if effort == "train" else Recipe.sparsity
     return specialise.block_for(graph, board, sparsity)

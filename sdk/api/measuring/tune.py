@@ -16,9 +16,9 @@ from device_agent.record.measurement import Measurement, joined
 from device_agent.record.preprocess import Preprocess
 from device_agent.record.usage import Usage
 from sdk.api.board_requests import PredictTime, Tune
+from sdk.api.checking.held_against import HeldAgainst
 from sdk.api.files.compressing import packed
 from sdk.api.files.golden import golden_pair
-from sdk.api.files.held_against import HeldAgainst
 from sdk.api.files.layout import require_numbers, with_channels_last
 from sdk.api.files.opening import reading
 from sdk.api.files.packing import name_of

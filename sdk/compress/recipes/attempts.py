@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from device_agent.record.intervals import Interval
-from sdk.compress.recipes.check import Checker
+from sdk.compress.recipes.check import Checker, Judge
 from sdk.compress.recipes.overall_progress import Journey
 from sdk.compress.recipes.parts import (
     HOLD_OUT,
@@ -124,6 +124,10 @@ class Settings:
     study: Any = None  # an Optuna study: recipes with other sparsities and bits per layer are searched
     trials: int | None = None  # of the study, by this process; None: until the time is over
     metric: Metric | None = None  # of the model's task; None: top-1 of the first output
+    harmless: bool = (
+        False  # without data: each layer is pruned and shared so far as the outputs stay what they are
+    )
+    judge: Judge | None = None  # that tells what becomes of the outputs; None: nobody can
     # The package that a graph and its recipe end up in, with all that stands in it; None: the graph alone is packed.
     package: Callable[[Graph, Recipe, Progress], bytes] | None = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -36,6 +36,24 @@ class Checked:
     divergence_nats: float
     lost: Interval
     reached: str = ""
+
+
+class Judge(Protocol):
+    """Tells the noise in the outputs of a graph, as a share of their energy."""
+
+    @property
+    def probes(self) -> int:
+        """How many graphs may be tried by ``quick``."""
+
+    @property
+    def late(self) -> bool:
+        """Whether no more is to be tried than is needed."""
+
+    def noise(self, graph: Graph) -> float:
+        """On all inputs; infinity where the graph does not run."""
+
+    def quick(self, graph: Graph) -> float:
+        """On a few of them."""
 
 
 class Checker:

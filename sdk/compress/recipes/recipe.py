@@ -19,6 +19,7 @@ from device_agent.record.schema import Held, limits, record, write
 from sdk.compress.defaults import CLUSTERS, SPARSITY
 from sdk.compress.rewrite.dead_channels import drop_dead_channels
 from sdk.compress.rewrite.equalise import equalise
+from sdk.compress.rewrite.halves import as_floats
 from sdk.compress.rewrite.short_names import shorten_names
 from sdk.compress.solve.calibrate import (
     Calibrated,
@@ -39,6 +40,7 @@ from sdk.compress.train.refining import MOST, USUAL_HOLD, Begun, RefinedStudent
 from sdk.compress.train.schedule import Tuning
 from sdk.compress.train.student import State
 from sdk.compress.weights.cluster import cluster
+from sdk.compress.weights.grid import put_on_grids
 from sdk.compress.weights.prune import prune
 from sdk.compress.weights.selection import layer_names
 from sdk.errors import DataError, ModelError, UnsupportedOperator
@@ -68,17 +70,26 @@ else:
     Digest = Text(64, pattern="([0-9a-f]{64})?", words="64 lower-case hexadecimal digits")
 
 
-@record(what="the recipe of a layer", may_lack=True, left_out=("sparsity", "clusters", "price"))
+@record(
+    what="the recipe of a layer",
+    may_lack=True,
+    left_out=("sparsity", "clusters", "price", "step", "channel_step", "places"),
+)
 @dataclass(frozen=True)
 class LayerRecipe:
     """What one layer gets in place of what the recipe says for all; None leaves it at that.
 
-    ``price`` counts for "calibrate": that many times the recipe's.
+    ``price`` counts for "calibrate": that many times the recipe's. ``step`` and ``channel_step``, for "none", put the
+    weights on a grid after they were pruned: in root mean squares of the layer, or of each output channel; ``places``
+    rounds them to so many binary places.
     """
 
     sparsity: Share | None = None
     clusters: int | None = None
     price: float | None = field(default=None, metadata=limits(low=0.0))
+    step: float | None = field(default=None, metadata=limits(low=0.0))
+    channel_step: float | None = field(default=None, metadata=limits(low=0.0))
+    places: int | None = field(default=None, metadata=limits(low=1, high=23))
 
 
 if TYPE_CHECKING:
@@ -180,11 +191,13 @@ def apply(
     *,
     resume: State | None = None,
     checkpoint: Callable[[State], None] = lambda state: None,
+    keep_halves: bool = False,
 ) -> Graph:
     """Runs the passes that the recipe names, on the float graph: :func:`to_int8` comes after all of them.
 
     A recipe that calibrates or trains needs the data set that it was made with; :class:`DataError` where that is
     missing or another one.  Training gives ``checkpoint`` its state after every epoch, and goes on from ``resume``.
+    ``keep_halves``: float16 weights stay float16, for a trial: the graph then differs in nothing but its weights.
     """
     report = progress or silent
     if recipe.effort != "none" or recipe.channels:
@@ -216,8 +229,13 @@ def apply(
             graph, recipe.sparsity, scope=recipe.scope, block=recipe.block, own=_set(own, "sparsity")
         )
     report("cluster", 1, 2)
-    if recipe.clusters:
+    if recipe.clusters or _set(own, "clusters"):
         graph = cluster(graph, recipe.clusters, own=_set(own, "clusters"))
+    graph, halves = put_on_grids(graph, _set(own, "step"), _set(own, "channel_step"), _set(own, "places"))
+    if keep_halves:
+        graph = graph.with_data({number: values.astype(np.float16) for number, values in halves.items()})
+    else:
+        graph = as_floats(graph, halves)
     report("cluster", 2, 2)
     return correct_biases(original, graph, recipe.made_up, report) if recipe.made_up else graph
 

@@ -16,6 +16,7 @@ from device_agent.record.intervals import Interval
 from sdk.compress.recipes.attempts import Attempts, Point, Settings
 from sdk.compress.recipes.budget import shares, spent, stages
 from sdk.compress.recipes.confirm import decided
+from sdk.compress.recipes.harmless import fit_size, keep_outputs
 from sdk.compress.recipes.overall_progress import Journey
 from sdk.compress.recipes.parts import HOLD_OUT, SMALLEST_CHECK, held_out, to_learn_from, unseen
 from sdk.compress.recipes.recipe import EFFORTS, Recipe, apply, learned_from, split
@@ -103,6 +104,8 @@ def compress(
     walk: Callable[[Attempts], None] = {"none": prune_more, "calibrate": price_bits, "train": keep_less}[
         effort
     ]
+    if effort == "none" and wanted.harmless:
+        walk = keep_outputs if wanted.target_bytes is None else fit_size
     if wanted.study is None or attempts.only_one:
         walk(attempts)
     else:

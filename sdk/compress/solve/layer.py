@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdk.compress.solve.matrices import bfloat16
+from sdk.compress.weights.grid import bfloat16
 
 LEVELS = 127  # whole numbers -127 ... 127: at most 255 centroids, zero among them
 BLOCK = 64  # columns between two updates of all later columns

@@ -130,12 +130,3 @@ class LayerShape:
             ],
             axis=1,
         )
-
-
-def bfloat16(values: np.ndarray) -> np.ndarray:
-    """float32 values of the same shape, rounded to the nearest that bfloat16 holds.
-
-    The package stores such scales in half the bytes.
-    """
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)).view(np.float32)

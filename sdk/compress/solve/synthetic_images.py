@@ -9,8 +9,6 @@ calibrate``). Of other networks, such as of digits, they would destroy the answe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from device_agent.record.preprocess import Preprocess
@@ -19,29 +17,11 @@ from sdk.compress.solve.statistics import Streams
 from sdk.compress.weights.biases import rounded_bias
 from sdk.errors import ModelError
 from sdk.graph.execute import Executor
+from sdk.graph.made_up.photographs import photographs
 from sdk.graph.records import Graph
 from sdk.tools.progress import Progress, silent
 
 COUNT = 32
-# Pixels 0 to 255 of photographs: mean, deviation within an image and of images' means, share of grey in the deviation.
-MEAN, DEVIATION, MEANS_DEVIATION, GREY = 115.0, 55.0, 25.0, 0.9
-
-
-def made_up_images(shape: Sequence[int], count: int) -> np.ndarray:
-    """float32 pixels 0 to 255, (count, height, width, channels)."""
-    height, width, channels = shape
-    rng = np.random.default_rng(0)
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
-    frequency[0, 0] = np.inf  # the mean is given below
-    spectrum = np.fft.rfft2(rng.normal(size=(count, channels, height, width))) / frequency
-    colours = np.moveaxis(np.fft.irfft2(spectrum, s=(height, width)), 1, 3)
-
-    def unit(values: np.ndarray) -> np.ndarray:
-        return values / np.maximum(values.std(axis=(1, 2, 3), keepdims=True), 1e-12)
-
-    mixed = unit(GREY * unit(colours.mean(axis=3, keepdims=True)) + np.sqrt(1 - GREY**2) * unit(colours))
-    pixels = MEAN + DEVIATION * mixed + MEANS_DEVIATION * rng.normal(size=(count, 1, 1, 1))
-    return np.clip(pixels, 0, 255).astype(np.float32)
 
 
 def correct_biases(
@@ -63,7 +43,7 @@ def correct_biases(
             hint="Give some real inputs: --data.",
         )
     whole = with_biases(original)
-    images = Preprocess.parse(preprocess)(made_up_images(shape, COUNT))
+    images = Preprocess.parse(preprocess)(photographs(shape, COUNT))
     streams = Streams(Executor(whole), lambda samples: images[list(samples)], COUNT)
     made = {weight.tensor_index: weight.array for weight in changed.weights()}
     layers = solved_layers(whole)

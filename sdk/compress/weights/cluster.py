@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from sdk.compress.weights.selection import PRUNED_LAYERS, select_weights
+from sdk.compress.weights.selection import PRUNED_LAYERS, float_weights, pruned_weights
 from sdk.errors import ModelError
 from sdk.graph.records import Graph
 
@@ -29,23 +29,33 @@ def cluster(
 ) -> Graph:
     """Replaces the weights of each selected layer by at most ``clusters`` centroids, zero included where it occurs.
 
-    ``own``: the numbers of single layers, by their weight's tensor number.
+    ``own``: the numbers of single layers of any kind, by their weight's tensor number; ``clusters`` may be 0.
     Raises :class:`ModelError` for a number of clusters outside 2 ... 256.
     """
     own = own or {}
-    for number in (clusters, *own.values()):
-        if not 2 <= number <= MAX_CENTROIDS:
-            raise ModelError("the number of clusters is out of range", expected="2 to 256", found=str(number))
+    for number in (clusters, *own.values()) if clusters or not own else own.values():
+        check_clusters(number)
+    numbers = {}
+    if clusters:
+        numbers = {w.tensor_index: clusters for w in pruned_weights(graph, layers, skip_first=skip_first)}
+    numbers |= own
     return graph.with_data(
         {
-            w.tensor_index: cluster_array(w.array, own.get(w.tensor_index, clusters))
-            for w in select_weights(graph, layers, skip_first=skip_first)
+            w.tensor_index: cluster_array(w.array, numbers[w.tensor_index])
+            for w in float_weights(graph)
+            if w.tensor_index in numbers
         }
     )
 
 
+def check_clusters(number: int) -> None:
+    """Raises :class:`ModelError` for a number of clusters outside 2 ... 256."""
+    if not 2 <= number <= MAX_CENTROIDS:
+        raise ModelError("the number of clusters is out of range", expected="2 to 256", found=str(number))
+
+
 def cluster_array(array: np.ndarray, clusters: int) -> np.ndarray:
-    """A float32 array of the same shape, its non-zero values moved to k-means centroids."""
+    """A float array of the same shape and type, its non-zero values moved to k-means centroids."""
     flat = array.ravel()
     nonzero = flat != 0.0
     values = flat[nonzero]
@@ -53,7 +63,7 @@ def cluster_array(array: np.ndarray, clusters: int) -> np.ndarray:
     shared = np.zeros_like(flat)
     if values.size:
         centroids = kmeans_1d(values, budget).astype(np.float32)
-        shared[nonzero] = centroids[nearest(values, centroids)]
+        shared[nonzero] = centroids.astype(array.dtype)[nearest(values, centroids)]
     return shared.reshape(array.shape)
 
 

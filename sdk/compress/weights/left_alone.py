@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
+from sdk.compress.weights.selection import (
+    PRUNED_LAYERS,
+    UNPACKING,
+    constant_weights,
+    is_float,
+    pruned_weights,
+    select_weights,
+)
+from sdk.graph.records import WEIGHT_ROLES, Graph, Weight
 
-from sdk.compress.weights.selection import PRUNED_LAYERS, select_weights
-from sdk.graph.records import Graph, Tensor
-
-#: A constant of so many elements, and of two dimensions or more, makes its operator a layer with weights.
-_LEAST_WEIGHTS = 64
 #: Characters of a layer's name in a line.
 _NAME_LENGTH = 48
-#: Operators that have weights, however few.
-_LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "CONV_3D", "BATCH_MATMUL")
-#: Operators between a constant and the layer that reads it.
-_UNPACKING = ("DEQUANTIZE", "DENSIFY")
 
 
 @dataclass(frozen=True)
@@ -60,66 +59,44 @@ def _short(name: str) -> str:
     return first if len(first) <= _NAME_LENGTH else "..." + first[3 - _NAME_LENGTH :]
 
 
-def reach(graph: Graph, *, by_magnitude: bool) -> Reach:
+def reach(graph: Graph, *, by_magnitude: bool, measured: bool = False) -> Reach:
     """What compression of a graph works on.
 
-    ``by_magnitude``: pruning and sharing without images, which leave the first layer and depthwise ones alone; else
-    all float32 layers of a known kind are solved or trained.
+    ``by_magnitude``: pruning and sharing without images, with one share for all, which leave the first layer and
+    depthwise ones alone; ``measured``: with a share for each layer, which works on all floats. Else all float32 layers
+    of a known kind are solved or trained.
     """
-    selected = {weight.tensor_index for weight in select_weights(graph)}
-    roles = {weight.tensor_index: weight for weight in graph.weights()}
-    constants = _weights(graph)
+    one_share = {weight.tensor_index for weight in pruned_weights(graph)}
+    solved = {
+        w.tensor_index
+        for w in select_weights(graph, set(WEIGHT_ROLES.values()) | _ROLES_1X1, skip_first=False)
+    }
     left, compressed = [], 0
-    for index, kind in constants.items():
-        tensor = graph.tensors[index]
-        reason = _storage(graph, index, tensor)
-        if not reason and index not in roles:
-            reason = f"weights of {kind} are not compressed"
-        if not reason and by_magnitude and index not in selected:
-            layer = roles[index].layer
-            reason = (
-                "the first layer, which sees the input itself" if layer in PRUNED_LAYERS else f"{layer} layer"
-            )
+    constants = constant_weights(graph)
+    for weight in constants:
+        reason = _storage(graph, weight)
+        if not reason and not by_magnitude and weight.tensor_index not in solved:
+            reason = f"weights of {graph.operators[weight.operator_index].kind} are not solved or trained"
+        if not reason and by_magnitude and not measured and weight.tensor_index not in one_share:
+            reason = f"{weight.layer} layer"
+            if weight.layer in PRUNED_LAYERS:
+                reason = "the first layer, which sees the input itself"
         if reason:
-            left.append(LeftAlone(tensor.name or f"tensor {index}", reason))
+            left.append(LeftAlone(weight.tensor.name or f"tensor {weight.tensor_index}", reason))
         else:
             compressed += 1
     return Reach(len(constants), compressed, tuple(left))
 
 
-def _weights(graph: Graph) -> dict[int, str]:
-    """Every constant that counts as a layer's weights, with the kind of the operator that reads it."""
-    found = {weight.tensor_index: graph.operators[weight.operator_index].kind for weight in graph.weights()}
-    producers = graph.producers()
-    for operator in graph.operators:
-        if operator.kind in _UNPACKING:
-            continue
-        for number in operator.inputs:
-            source = _behind(graph, number, producers)
-            tensor = graph.tensors[source] if source >= 0 else None
-            if tensor is None or tensor.data is None or source in found:
-                continue
-            least = 1 if operator.kind in _LAYERS else _LEAST_WEIGHTS
-            if len(tensor.shape) > 1 and tensor.elements >= least and tensor.dtype != "STRING":
-                found[source] = operator.kind
-    return found
+_ROLES_1X1 = frozenset({"convolution 1x1"})
 
 
-def _behind(graph: Graph, number: int, producers: Mapping[int, int]) -> int:
-    """The tensor from which DEQUANTIZE and DENSIFY make this one."""
-    for _ in _UNPACKING:
-        maker = graph.operators[producers[number]] if number in producers else None
-        if maker is None or maker.kind not in _UNPACKING or not maker.inputs:
-            break
-        number = maker.inputs[0]
-    return number
-
-
-def _storage(graph: Graph, index: int, tensor: Tensor) -> str:
-    """The reason that lies in how the weights are stored; "" for dense float32."""
+def _storage(graph: Graph, weight: Weight) -> str:
+    """The reason that lies in how the weights are stored; "" for dense floats."""
+    tensor = weight.tensor
     if tensor.sparsity is not None:
         return "stored sparse, behind DENSIFY"
-    if tensor.is_dense_array and tensor.data is not None and tensor.data.dtype == np.float32:
+    if is_float(tensor):
         return ""
-    behind = any(op.kind in _UNPACKING and index in op.inputs for op in graph.operators)
+    behind = any(op.kind in UNPACKING and weight.tensor_index in op.inputs for op in graph.operators)
     return f"{tensor.dtype.lower()} weights" + (" behind DEQUANTIZE" if behind else "")

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from sdk.compress.weights.blocks import block_of, check_block, energies, sizes, smallest, spread
-from sdk.compress.weights.selection import PRUNED_LAYERS, select_weights
+from sdk.compress.weights.selection import PRUNED_LAYERS, float_weights, pruned_weights
 from sdk.errors import ModelError
 from sdk.graph.records import Graph
 
@@ -31,7 +31,7 @@ def prune(
     weights lose more.  Ties are broken by position, so the count is exact and the result the same every time.
     ``block`` neighbouring output channels of a 1x1 convolution share their zeros and are judged by their mean square
     (:mod:`sdk.compress.weights.blocks`); the count is then exact to within a block.
-    ``own``: sparsities of single layers, by their weight's tensor number; they are counted by themselves.
+    ``own``: sparsities of single layers of any kind, by their weight's tensor number; they are counted by themselves.
     Raises :class:`ModelError` for a sparsity outside [0, 1), a block below 1 or an unknown scope.
     """
     own = own or {}
@@ -41,13 +41,13 @@ def prune(
     if scope not in ("layer", "global"):
         raise ModelError("unknown pruning scope", expected="'layer' or 'global'", found=repr(scope))
     check_block(block)
-    selected = select_weights(graph, layers, skip_first=skip_first)
-    apart = [w for w in selected if w.tensor_index in own]
+    selected = pruned_weights(graph, layers, skip_first=skip_first)
+    apart = [w for w in float_weights(graph) if w.tensor_index in own] if own else []
     selected = [w for w in selected if w.tensor_index not in own]
     graph = graph.with_data(
         {w.tensor_index: prune_array(w.array, own[w.tensor_index], block_of(w, block)) for w in apart}
     )
-    if not selected:
+    if not selected or not sparsity:
         return graph
     if scope == "layer":
         return graph.with_data(

@@ -13,6 +13,7 @@ import numpy as np
 
 from device_agent.record.preprocess import PREPROCESS, Preprocess
 from device_agent.tensors.tensor import TensorInfo
+from sdk.graph.made_up.photographs import photographs
 from sdk.graph.records import Graph
 
 #: What pictures are normalised to where nothing is known, in turn: -1 to 1, 0 to 1.
@@ -42,20 +43,26 @@ def made_up(
     *,
     preprocess: Preprocess | None = None,
     takes_pixels: bool = False,
+    first: int = 0,
+    like_photographs: bool = False,
 ) -> list[list[np.ndarray]]:
     """``count`` cases: each a list of one array per input, of its shape such as (1, 224, 224, 3), as it is stored.
 
     ``rows``: by position, the rows of the table that an input chooses from. ``preprocess``: what
     becomes of pixels, where that is known; else pictures of several ranges are made. ``takes_pixels``: the model
-    normalises pictures itself.
+    normalises pictures itself. ``first``: the number of the first case, others than those before it.
+    ``like_photographs``: every second pair of pictures has the spectrum of photographs in place of areas with edges.
     """
     cases = []
-    for case in range(count):
+    for case in range(first, first + count):
         rng = np.random.default_rng(1000 + case)
         names = ("raw",) if takes_pixels else PREPROCESSINGS
         scaling = preprocess or PREPROCESS[names[case % len(names)]]
         cases.append(
-            [_one(info, rows.get(position), case, rng, scaling) for position, info in enumerate(inputs)]
+            [
+                _one(info, rows.get(position), case, rng, scaling, like_photographs and case % 4 > 1)
+                for position, info in enumerate(inputs)
+            ]
         )
     return cases
 
@@ -80,7 +87,12 @@ def quiet_case(inputs: Sequence[TensorInfo]) -> list[np.ndarray]:
 
 
 def _one(
-    info: TensorInfo, rows: int | None, case: int, rng: np.random.Generator, scaling: Preprocess
+    info: TensorInfo,
+    rows: int | None,
+    case: int,
+    rng: np.random.Generator,
+    scaling: Preprocess,
+    photographed: bool,
 ) -> np.ndarray:
     kind = info.dtype.kind
     if rows is not None:
@@ -89,7 +101,8 @@ def _one(
     if kind == "b":
         return rng.random(info.shape) < 0.5
     if is_picture(info.shape):
-        return _picture_stored(info, picture(info.shape, case, rng), scaling)
+        pixels = _photograph(info.shape, case) if photographed else picture(info.shape, case, rng)
+        return _picture_stored(info, pixels, scaling)
     if kind in "iu" and not info.is_quantized:
         return rng.integers(0, SMALL_NUMBERS, info.shape).astype(info.dtype)
     values = _signal(info.shape, case, rng)
@@ -114,6 +127,14 @@ def _picture_stored(info: TensorInfo, pixels: np.ndarray, scaling: Preprocess) -
     if info.is_quantized:
         return info.quantize(scaling(pixels))
     return pixels.astype(info.dtype)
+
+
+def _photograph(shape: Sequence[int], case: int) -> np.ndarray:
+    """As :func:`picture`, with the spectrum of photographs."""
+    first = shape[3] not in _CHANNELS
+    n, height, width, channels = (shape[0], *shape[2:], shape[1]) if first else tuple(shape)
+    pixels = np.rint(photographs((height, width, channels), n, seed=case))
+    return np.moveaxis(pixels, 3, 1) if first else pixels
 
 
 def picture(shape: Sequence[int], case: int, rng: np.random.Generator) -> np.ndarray:

@@ -6,7 +6,8 @@ goes to standard error.
 
 First message: ``{"bytes": n, "threads": n, "delegates": bool, "shapes": {name: shape}, "memory": bytes}`` and the
 model. Answer: ``{"inputs": [...], "outputs": [...]}``, as TensorInfo. Each message after that is one inference:
-``{"arrays": [[dtype, shape], ...], "reset": bool}`` and its inputs; the answer lists the outputs.
+``{"arrays": [[dtype, shape], ...], "reset": bool}`` and its inputs; the answer lists the outputs. A message with
+``{"bytes": n}`` and a model puts that in the place of the one before, under the first message's options.
 """
 
 from __future__ import annotations
@@ -37,6 +38,13 @@ def main() -> int:
     _send(answers, model.description())
     for line in iter(requests.readline, b""):
         message = json.loads(line)
+        if "bytes" in message:
+            try:
+                model = _Loaded(requests.read(message["bytes"]), first)
+                _send(answers, model.description())
+            except _REFUSED as error:
+                _send(answers, {"refused": _line(error)})
+            continue
         arrays = [_read(requests, *kind) for kind in message["arrays"]]
         try:
             outputs = model.run(arrays, message["reset"])

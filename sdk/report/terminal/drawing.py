@@ -124,6 +124,7 @@ def compressed(result: Any) -> RenderableType:
             f"{ratio_text(result.ratio)} smaller"
         ),
         _facts(("effort", _how(result)), ("accuracy", accuracy), *_work(result), *_reach(result.reach)),
+        *_outputs(result.outputs),
         *parts,
         *notes(result.notes),
         stages(result.inspection),
@@ -138,6 +139,16 @@ def _work(result: Any) -> list[tuple[str, str]]:
         return []
     share = percent_text(1 - after / before, 0)
     return [("work", f"{count_text(before)} -> {count_text(after)} multiply-accumulates, {share} fewer")]
+
+
+def _outputs(outputs: Any) -> list[RenderableType]:
+    """What became of the outputs without data; in red where they are others."""
+    if outputs is None:
+        return []
+    if not outputs.changed:
+        return [Text(str(outputs))]
+    advice = "the answers change. Leave --sparsity and --clusters out, or give it images: --data"
+    return [Text(f"{outputs}: {advice}", style="bold red")]
 
 
 def _reach(reach: Any) -> list[tuple[str, str]]:

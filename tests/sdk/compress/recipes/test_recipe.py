@@ -56,7 +56,10 @@ def test_what_is_no_recipe_is_named(text: str) -> None:
         ("ranks = { a = 2.5 }", "the recipe: ranks: a; expected a whole number from 1; found 2.5"),
         ("layers = 3", "the recipe: layers; expected a table; found 3"),
         ('layers.a.clusters = "4"', "the recipe: layers: a: clusters; expected a whole number"),
-        ("layers.a.colour = 1", "the recipe: layers: a: colour; expected only clusters, price, sparsity"),
+        (
+            "layers.a.colour = 1",
+            "the recipe: layers: a: colour; expected only channel_step, clusters, places, price, sparsity, step",
+        ),
         (f"seed = {'9' * 5000}", "the recipe is not TOML"),
         (f"ranks = {'[' * 5000}", "the recipe is not TOML"),
     ],

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdk.compress.solve.layer import Problem, Solution, code_lengths, entropy_bits, solve
-from sdk.compress.solve.matrices import bfloat16
+from sdk.compress.weights.grid import bfloat16
 
 
 def correlated_problem(seed: int = 0, groups: int = 1, rows: int = 48, columns: int = 64) -> Problem:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from device_agent.package import reader as package_format
 from device_agent.record.intervals import Interval
+from sdk.api.checking.held_against import HeldAgainst
 from sdk.api.compress_request import Compress
-from sdk.api.files.held_against import HeldAgainst
 from sdk.compress.recipes import targets
 from sdk.compress.recipes.parts import unseen
 from sdk.compress.recipes.recipe import Recipe, learned_from

@@ -1,0 +1,240 @@
+"""What a change of weights does to a model's outputs, on inputs that are made up: measured in the host's runtime."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+import numpy as np
+
+from device_agent.record.preprocess import Preprocess
+from device_agent.tensors.agreement import decibel
+from sdk.api.results import OutputsKept
+from sdk.compress.weights.selection import float_weights
+from sdk.errors import ModelError
+from sdk.graph.made_up.before_choice import before_choice
+from sdk.graph.made_up.inputs import made_up, normalises_inside, quiet_case
+from sdk.graph.made_up.vocabularies import vocabularies
+from sdk.graph.on_host.host_model import HostModel
+from sdk.graph.records import Graph
+from sdk.graph.writer import write_graph
+
+CASES = 16
+#: Seconds that all cases of one model may take; where they take longer, there are fewer.
+CASES_SECONDS = 2.0
+#: Seconds in which single layers are tried.
+PROBE_SECONDS = 60.0
+LEAST_PROBES, MOST_PROBES = 6, 400
+#: Seconds after which no more is tried than is needed.
+LATE_SECONDS = 120.0
+THREADS = 2
+QUICK_CASES = 4
+#: A case counts as no quieter than this share of the mean case, so that silence is not held against a model.
+QUIET = 0.2
+#: A single case may be so many times as noisy as the mean is allowed to be.
+WORST = 3.0
+
+
+class OutputsOf:
+    """The original's outputs on made-up inputs, for graphs of the same inputs to be held against. A context manager.
+
+    The host's runtime begins to answer when it is first asked. Where it cannot, ``why_not`` says so.
+    """
+
+    def __init__(self, graph: Graph, preprocess: Preprocess | None) -> None:
+        self._graph, self._preprocess = graph, preprocess
+        self._host: HostModel | None = None
+        self._seconds = 0.0
+        self._began = time.monotonic()
+        self._cases: list[list[np.ndarray]] = []
+        self._answers: list[list[np.ndarray]] = []
+        self._original = b""
+        self._places: dict[int, int] = {}
+        self.why_not = ""
+
+    def __enter__(self) -> OutputsOf:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._host is not None:
+            self._host.close()
+
+    def answers(self) -> bool:
+        """Whether the host can run the model."""
+        if self._host is None and not self.why_not:
+            try:
+                self._open()
+            except ModelError as error:
+                self.why_not = "; ".join(filter(None, [error.what, error.found]))
+        return not self.why_not
+
+    def _open(self) -> None:
+        self._original = write_graph(before_choice(self._graph))
+        self._places = _places(self._graph, self._original)
+        self._host = HostModel(self._original, threads=THREADS)
+        cases = made_up(
+            self._host.inputs,
+            vocabularies(self._graph),
+            CASES,
+            preprocess=self._preprocess,
+            takes_pixels=normalises_inside(self._graph),
+            like_photographs=True,
+        )
+        self._cases, self._answers = self._answered(cases)
+        self._began = time.monotonic()
+        started = time.monotonic()
+        self._run(self._graph, QUICK_CASES)
+        self._seconds = time.monotonic() - started
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """That the host cannot tell, where it cannot."""
+        return (f"what becomes of the outputs was not measured: {self.why_not}",) if self.why_not else ()
+
+    @property
+    def probes(self) -> int:
+        """How many graphs may be tried before all layers are tried together."""
+        return int(np.clip(PROBE_SECONDS / max(self._seconds, 1e-3), LEAST_PROBES, MOST_PROBES))
+
+    @property
+    def late(self) -> bool:
+        """Whether it has taken long enough."""
+        return time.monotonic() - self._began > LATE_SECONDS
+
+    def noise(self, graph: Graph) -> float:
+        """The noise in the outputs as a share of their energy: the noisiest's mean, or a third of its worst case."""
+        return self._noise(graph, len(self._cases))
+
+    def quick(self, graph: Graph) -> float:
+        """As :meth:`noise`, on a few cases of several kinds."""
+        return self._noise(graph, QUICK_CASES)
+
+    def _noise(self, graph: Graph, count: int) -> float:
+        try:
+            shares = self._shares(self._run(graph, count))
+        except ModelError:
+            return float("inf")
+        return float(max(shares.mean(axis=0).max(), shares.max() / WORST)) if shares.size else 0.0
+
+    def kept(self, graph: Graph) -> OutputsKept | None:
+        """What is told of a graph's outputs; None where the host cannot run it."""
+        if not self.answers():
+            return None
+        try:
+            answers = self._run(graph, len(self._cases))
+        except ModelError as error:
+            self.why_not = error.what
+            return None
+        shares = self._shares(answers)
+        cosines = [
+            _cosine(before[n], after[n])
+            for before, after in zip(self._answers, answers, strict=True)
+            for n in range(len(before))
+        ]
+        tops = [
+            int(np.argmax(before[n])) == int(np.argmax(after[n]))
+            for before, after in zip(self._answers, answers, strict=True)
+            for n in range(len(before))
+            if before[n].size > 1 and before[n].size == after[n].size == max(before[n].shape)
+        ]
+        return OutputsKept(
+            cases=len(answers),
+            decibel=decibel(1.0, float(shares.mean(axis=0).max())) if shares.size else decibel(1.0, 0.0),
+            cosine=min(cosines, default=1.0),
+            same_answer=float(np.mean(tops)) if tops else None,
+        )
+
+    def _answered(
+        self, cases: list[list[np.ndarray]]
+    ) -> tuple[list[list[np.ndarray]], list[list[np.ndarray]]]:
+        """As many cases as there is time for, with the original's answers; the quiet one where it takes no other."""
+        assert self._host is not None
+        answers: list[list[np.ndarray]] = []
+        started = time.monotonic()
+        try:
+            for case in cases:
+                answers.append(self._answer(case))
+                if len(answers) > 1 and time.monotonic() - started > CASES_SECONDS:
+                    break
+        except ModelError:
+            if not answers:
+                cases = [quiet_case(self._host.inputs)]
+                answers = [self._answer(cases[0])]
+        return cases[: len(answers)], answers
+
+    def _answer(self, case: Sequence[np.ndarray]) -> list[np.ndarray]:
+        assert self._host is not None
+        stateful = any(tensor.is_variable for tensor in self._graph.tensors)
+        return [np.asarray(a, np.float64) for a in self._host.run_real(case, reset=stateful).values()]
+
+    def _run(self, graph: Graph, count: int) -> list[list[np.ndarray]]:
+        assert self._host is not None
+        self._host.replace(self._bytes(graph))
+        return [self._answer(case) for case in self._cases[:count]]
+
+    def _bytes(self, graph: Graph) -> bytes:
+        """The file of a graph; where only weights differ from the original's, its file with theirs put in."""
+        changed = {
+            number: tensor.data
+            for number, (tensor, before) in enumerate(zip(graph.tensors, self._graph.tensors, strict=False))
+            if tensor.data is not before.data
+        }
+        if graph.operators is not self._graph.operators or not changed.keys() <= self._places.keys():
+            return write_graph(before_choice(graph))
+        patched = bytearray(self._original)
+        for number, data in changed.items():
+            assert data is not None
+            patched[self._places[number] : self._places[number] + data.nbytes] = data.tobytes()
+        return bytes(patched)
+
+    def _shares(self, answers: list[list[np.ndarray]]) -> np.ndarray:
+        """Noise over signal of every case and output, (cases, outputs) float64; 1 and more where nothing is left."""
+        if not self._answers or not self._answers[0]:
+            return np.zeros((0, 0))
+        before = self._answers[: len(answers)]
+        signal = np.array([[_energy(a) for a in case] for case in before])
+        noise = np.array(
+            [
+                [_noise(a, b) for a, b in zip(one, other, strict=True)]
+                for one, other in zip(before, answers, strict=True)
+            ]
+        )
+        floor = np.maximum(signal, QUIET * signal.mean(axis=0))
+        return np.where(noise > 0, noise / np.maximum(floor, 1e-30), 0.0)
+
+
+def _places(graph: Graph, tflite: bytes) -> dict[int, int]:
+    """Where the float weights stand in the file of a graph, by tensor number; those found once, and no others."""
+    places = {}
+    for weight in float_weights(graph):
+        content = weight.array.tobytes()
+        place = tflite.find(content)
+        if place >= 0 and tflite.find(content, place + 1) < 0:
+            places[weight.tensor_index] = place
+    return places
+
+
+def _energy(array: np.ndarray) -> float:
+    return float(np.square(array[np.isfinite(array)]).sum())
+
+
+def _noise(one: np.ndarray, other: np.ndarray) -> float:
+    """Squared distance where the first is a number; all of its energy where the second has another shape or is none."""
+    if one.shape != other.shape:
+        return max(_energy(one), 1.0)
+    sound = np.isfinite(one)
+    apart = one[sound] - other[sound]
+    return float(np.square(apart).sum()) if np.isfinite(apart).all() else 10 * max(_energy(one), 1.0)
+
+
+def _cosine(one: np.ndarray, other: np.ndarray) -> float:
+    if one.shape != other.shape:
+        return 0.0
+    first, second = (np.nan_to_num(array).ravel() for array in (one, other))
+    sizes = float(np.linalg.norm(first)), float(np.linalg.norm(second))
+    if sizes == (0.0, 0.0):
+        return 1.0
+    return float(np.dot(first, second) / (sizes[0] * sizes[1])) if min(sizes) > 0.0 else 0.0

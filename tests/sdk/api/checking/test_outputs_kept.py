@@ -1,0 +1,106 @@
+"""What a compression without data does to the outputs is measured, said, and by default no harm."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sdk
+from sdk.api.checking import outputs_kept
+from sdk.api.checking.outputs_kept import OutputsOf
+from sdk.cli import main
+from sdk.errors import RuntimeFailed
+from sdk.graph.made_up.before_choice import before_choice
+from sdk.graph.reader import read_graph
+from sdk.graph.records import Graph, Operator, Tensor
+from sdk.graph.writer import write_graph
+from sdk.report.terminal.drawing import compressed as drawn
+from tests.sdk.graph.small_graphs import small_network
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "net.tflite"
+    path.write_bytes(write_graph(small_network(channels=32)))
+    return path
+
+
+def naming_its_class(graph: Graph) -> Graph:
+    """The graph with the number of the largest score as its only output."""
+    scores, axis, number = graph.outputs[0], len(graph.tensors), len(graph.tensors) + 1
+    tensors = (Tensor("axis", (), "INT32", np.array(1, np.int32)), Tensor("class", (1,), "INT64"))
+    choose = Operator("ARG_MAX", (scores, axis), (number,), {"outputType": 4}, "ArgMaxOptions")
+    return replace(
+        graph,
+        tensors=(*graph.tensors, *tensors),
+        operators=(*graph.operators, choose),
+        outputs=(number,),
+        signatures=(),
+    )
+
+
+def test_the_default_does_no_harm_and_is_smaller(model: Path, tmp_path: Path) -> None:
+    made = sdk.compress_model(model, tmp_path / "out.armlet")
+    assert made.outputs is not None
+    assert made.outputs.decibel >= 20
+    assert made.outputs.cosine > 0.99
+    assert made.ratio > 2
+    assert made.reach is not None
+    assert made.reach.left_alone == ()
+
+
+def test_a_recipe_replays_it(model: Path, tmp_path: Path) -> None:
+    first = sdk.compress_model(model, tmp_path / "a.armlet", save_recipe=tmp_path / "r.toml")
+    again = sdk.compress_model(model, tmp_path / "b.armlet", recipe=tmp_path / "r.toml")
+    assert (tmp_path / "a.armlet").read_bytes() == (tmp_path / "b.armlet").read_bytes()
+    assert first.outputs == again.outputs
+
+
+def test_what_ruins_the_answers_is_done_and_said_in_red(model: Path, tmp_path: Path, capsys) -> None:
+    made = sdk.compress_model(model, tmp_path / "out.armlet", sparsity=0.97, clusters=4)
+    assert made.outputs is not None
+    assert made.outputs.changed
+    (told,) = (part for part in drawn(made).renderables if "dB" in str(part))
+    assert "the answers change" in str(told)
+    assert "red" in str(told.style)
+    options = ["--sparsity", "0.97", "--clusters", "4", "--json"]
+    assert main(["compress", str(model), "-o", str(tmp_path / "out.armlet"), *options]) == 0
+    assert json.loads(capsys.readouterr().out)["outputs"]["decibel"] < 20
+
+
+def test_a_model_that_the_host_cannot_run_is_compressed_all_the_same(
+    model: Path, tmp_path: Path, monkeypatch
+) -> None:
+    def crash(*_: object, **__: object) -> None:
+        raise RuntimeFailed("the TFLite runtime crashes while it loads the model", found="signal SIGSEGV")
+
+    monkeypatch.setattr(outputs_kept, "HostModel", crash)
+    made = sdk.compress_model(model, tmp_path / "out.armlet")
+    assert made.outputs is None
+    assert made.ratio > 2
+    assert any("crashes" in note for note in made.notes)
+
+
+def test_class_numbers_are_judged_by_the_scores_they_are_chosen_by() -> None:
+    graph = small_network(channels=32)
+    assert before_choice(graph) is graph
+    chosen = before_choice(naming_its_class(graph))
+    assert [chosen.tensors[number].name for number in chosen.outputs] == ["scores"]
+    assert read_graph(write_graph(chosen)).outputs
+
+
+def test_a_graph_of_other_weights_answers_as_its_file_does() -> None:
+    graph = small_network(channels=32)
+    weight = next(graph.weights())
+    other = graph.with_data({weight.tensor_index: weight.array * np.float32(1.5)})
+    with OutputsOf(graph, None) as outputs:
+        assert outputs.answers()
+        assert outputs.noise(graph) == 0
+        patched = outputs.noise(other)
+        # Another tuple of operators is another graph: its file is written.
+        written = outputs.noise(replace(other, operators=other.operators[:1] + other.operators[1:]))
+        assert written == patched > 0
