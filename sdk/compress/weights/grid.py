@@ -45,8 +45,8 @@ def put_on_grids(
     """The graph with some weights on grids, by their tensor number: of one step, or of a step for each channel.
 
     Others are rounded to so many binary ``places``. The second result are the float32 values of float16 weights whose
-    channels have steps, of their shapes such as (64, 3, 3, 32): the package knows such steps of float32 alone, and stores
-    those in less.
+    channels have steps, of their shapes such as (64, 3, 3, 32): the package knows such steps of float32 alone, and
+    stores those in less.
     """
     changed: dict[int, np.ndarray] = {}
     halves: dict[int, np.ndarray] = {}
