@@ -77,6 +77,20 @@ CASES: Mapping[str, Case] = {
     ),
     "cifar_mobilenet_v1": _cifar("MobileNet V1 0.5 on CIFAR-10", "mobilenet_v1", epochs=12, sparsity=0.92),
     "cifar_shufflenet_v1": _cifar("ShuffleNet V1 1x on CIFAR-10", "shufflenet_v1", epochs=16, sparsity=0.9),
+    "cifar_mobilenet_v1_half": _cifar(
+        "MobileNet V1 0.5 on CIFAR-10 with half the MACs",
+        "mobilenet_v1",
+        epochs=12,
+        sparsity=0.8,
+        channels=0.5,
+    ),
+    "cifar_shufflenet_v1_half": _cifar(
+        "ShuffleNet V1 1x on CIFAR-10 with half the MACs",
+        "shufflenet_v1",
+        epochs=16,
+        sparsity=0.8,
+        channels=0.5,
+    ),
     "cifar_mobilenet_v1_16": _cifar(
         "MobileNet V1 0.5 with a stride less on CIFAR-10", "mobilenet_v1_16", epochs=12, sparsity=0.92
     ),

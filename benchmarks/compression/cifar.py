@@ -1,7 +1,7 @@
 """MobileNet V1 0.5 and ShuffleNet V1 1x on CIFAR-10: trained here, then pruned by training.
 
     python -m benchmarks.compression cifar_mobilenet_v1 --data cifar10.npz [--sparsity 0.85] [--clusters 16] \
-        [--price 0] [--block 1] [--for rpi4] [--float-epochs 24] [--epochs 24] [--work FOLDER]
+        [--price 0] [--channels 0.5] [--block 1] [--for rpi4] [--float-epochs 24] [--epochs 24] [--work FOLDER]
 
 Prints accuracy, bytes and, with ``--for``, the instructions per inference on an emulated Cortex-A72 before and after,
 both in the form that is fastest on that board. The networks are the zoo's, at 32x32. Where their strides are
@@ -30,6 +30,7 @@ from sdk.compress.board_form.mirror import flip_inside
 from sdk.compress.board_form.specialise import for_board
 from sdk.compress.recipes.attempts import key_of
 from sdk.compress.recipes.recipe import Recipe
+from sdk.compress.solve.channels import macs_of
 from sdk.data.loading import load_dataset
 from sdk.deploy.provision.instructions import count_inference
 from sdk.graph.reader import read_graph
@@ -69,6 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sparsity", type=float, default=0.85)
     parser.add_argument("--clusters", type=int, default=16)
     parser.add_argument("--price", type=float, default=0.0, help="of a bit in training; 0 counts none")
+    parser.add_argument(
+        "--channels", type=float, default=0.0, help="share of the MACs that goes with channels"
+    )
     parser.add_argument("--block", type=int, default=1, choices=(1, 2), help="channels pruned together")
     parser.add_argument("--for", dest="board", help="a board of Cortex-A72 cores, such as rpi4")
     parser.add_argument("--float-epochs", type=int, default=24)
@@ -97,6 +101,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         flip=True,
         price=arguments.price,
         block=arguments.block,
+        channels=arguments.channels,
     )
     state = arguments.work / f"{arguments.network}_cifar-{key_of(recipe)}.npz"
     started = time.perf_counter()
@@ -116,6 +121,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "ratio": round(len(write_graph(graph)) / len(packed), 2),
         "error_percent": [error_percent(model, test) for model in (write_graph(graph), compressed)],
         "zeros_of_1x1_percent": zeros,
+        "macs": [macs_of(graph), macs_of(made)],
         **board,
         "recipe": recipe.to_json(),
         "seconds": round(time.perf_counter() - started),

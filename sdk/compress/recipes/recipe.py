@@ -34,6 +34,7 @@ from sdk.compress.solve.channels import narrow
 from sdk.compress.solve.layer import LEVELS
 from sdk.compress.solve.quantize import quantize, weight_grids, with_rounded
 from sdk.compress.solve.ranks import Ranks, factorised
+from sdk.compress.solve.statistics import Taught
 from sdk.compress.solve.synthetic_images import correct_biases
 from sdk.compress.train.fine_tuning import refine, tune
 from sdk.compress.train.refining import MOST, USUAL_HOLD, Begun, RefinedStudent
@@ -407,7 +408,8 @@ def split(dataset: Dataset, samples: int, hold_out: int) -> tuple[Dataset, Datas
 
 
 class Workshop:
-    """What every calibration of one graph on the same images shares: the executor and the sensitivities."""
+    """What every calibration of one graph on the same images shares: the executor, the sensitivities and what the
+    original's layers read."""
 
     def __init__(self, graph: Graph, dataset: Dataset, seed: int, report: Progress) -> None:
         self.graph = with_biases(graph)
@@ -416,6 +418,7 @@ class Workshop:
         order = np.random.default_rng(seed).permutation(len(dataset))
         self.dataset = dataset.subset(order)
         self.report = report
+        self.taught = Taught()
         count = min(SENSITIVITY_SAMPLES, len(self.dataset))
         self.fisher = output_sensitivities(self.executor, self.images, count, seed=seed, progress=report)
 
@@ -459,8 +462,8 @@ class Workshop:
             len(self.dataset),
             recipe.price,
             self.fisher,
-            usual=Wish(sparsity=recipe.sparsity, levels=levels(recipe.clusters)),
-            block=recipe.block,
+            usual=Wish(sparsity=recipe.sparsity, levels=levels(recipe.clusters), block=recipe.block),
+            taught=self.taught,
             wishes=wishes,
             watch=watch,
             progress=self.report,

@@ -23,6 +23,7 @@ from sdk.compress.solve.statistics import (
     Moments,
     Sensitivity,
     Streams,
+    Taught,
     sensitivities,
 )
 from sdk.compress.weights.biases import rounded_bias
@@ -51,11 +52,16 @@ class SolvedLayer:
 
 @dataclass(frozen=True)
 class Wish:
-    """What one layer gets that others do not: ``price`` times as dear a bit, zeros at least, levels at most."""
+    """What one layer gets that others do not: ``price`` times as dear a bit, zeros at least, levels at most.
+
+    ``block`` counts in what all layers get: output channels of a 1x1 convolution that share their zeros
+    (:mod:`sdk.compress.weights.blocks`).
+    """
 
     price: float = 1.0
     sparsity: float | None = None
     levels: int | None = None
+    block: int = 1
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,7 @@ def calibrate(
     fisher: Mapping[int, Sensitivity],
     *,
     usual: Wish = Wish(),
-    block: int = 1,
+    taught: Taught | None = None,
     wishes: Mapping[int, Wish] | None = None,
     progress: Progress = silent,
     watch: Callable[[float], None] = lambda bits: None,
@@ -145,10 +151,9 @@ def calibrate(
     """Rounds all layers at ``price`` nats per bit, on ``count`` images, given the sensitivities of their outputs.
 
     ``usual``: what layers get for which nothing else is wished; its sparsity is the share of zeros that pruned layers
-    (1x1, other convolutions but the first, fully connected) reach at least.  ``block``: output channels of a 1x1
-    convolution that share their zeros (:mod:`sdk.compress.weights.blocks`).  ``wishes``: what single layers get, by
-    their weight's tensor number.  ``watch`` is told after every layer how many bits all
-    until then take, and may raise to end a run that leads nowhere.
+    (1x1, other convolutions but the first, fully connected) reach at least.  ``taught``: what calibrations of one
+    runner on the same images share.  ``wishes``: what single layers get, by their weight's tensor number.  ``watch`` is
+    told after every layer how many bits all until then take, and may raise to end a run that leads nowhere.
     """
     pruned = {weight.tensor_index for weight in select_weights(runner.graph)}
     wished = wishes or {}
@@ -163,10 +168,11 @@ def calibrate(
             price * usual.price * wish.price,
             levels=LEVELS if levels is None else levels,
             sparsity=least if wish.sparsity is None else wish.sparsity,
-            block=block if layer.weight.layer == "convolution 1x1" else 1,
+            block=usual.block if layer.weight.layer == "convolution 1x1" else 1,
         )
 
-    return _layer_by_layer(runner, images, count, decide, fisher, progress, watch)
+    streams = Streams(runner, images, count, taught=taught)
+    return _layer_by_layer(streams, decide, fisher, progress, watch)
 
 
 def round_to_grids(
@@ -187,24 +193,21 @@ def round_to_grids(
         scales = grids[layer.weight.tensor_index].reshape(layer.shape.groups, layer.shape.rows)
         return solve_on_grid(problem, scales, layer.shape.unfold(layer.weight.array) == 0)
 
-    return _layer_by_layer(runner, images, count, decide, {}, progress, only=grids.keys())
+    return _layer_by_layer(Streams(runner, images, count), decide, {}, progress, only=grids.keys())
 
 
 def _layer_by_layer(
-    runner: GraphRunner,
-    images: Images,
-    count: int,
+    streams: Streams,
     decide: Callable[[SolvedLayer, Problem], Solution],
     fisher: Mapping[int, Sensitivity],
     progress: Progress,
     watch: Callable[[float], None] = lambda bits: None,
     only: Collection[int] | None = None,
 ) -> Calibrated:
-    graph = runner.graph
+    graph = streams.runner.graph
     layers = solved_layers(graph)
     if only is not None:
         layers = tuple(layer for layer in layers if layer.weight.tensor_index in only)
-    streams = Streams(runner, images, count)
     constants: dict[int, np.ndarray] = {}
     solutions: dict[int, Solution] = {}
     problems: dict[int, Problem] = {}
@@ -245,10 +248,27 @@ def regular(moments: Moments, covariance: np.ndarray) -> np.ndarray:
     added = moments.noise[:, None] * diagonal + damping[:, None]
     regular = covariance + added[..., None] * np.eye(diagonal.shape[1])
     # Where all that came before was pruned away, an input is constant and its covariance nothing but rounding errors.
+    if _surely_regular(regular):
+        return regular
     eigenvalues = np.linalg.eigvalsh(regular)  # ascending
     smallest, largest = eigenvalues[:, 0], eigenvalues[:, -1]
     lacking = np.where(smallest < SMALLEST_EIGENVALUE * largest, largest - smallest, 0.0)
     return regular + lacking[:, None, None] * np.eye(diagonal.shape[1])
+
+
+def _surely_regular(matrices: np.ndarray) -> bool:
+    """Whether all smallest eigenvalues are above their limit, by a factorisation, which is faster than a spectrum.
+
+    The largest eigenvalue is at most the trace; what is left without its share of that must be positive definite.
+    """
+    traces = np.trace(matrices, axis1=1, axis2=2)
+    try:
+        np.linalg.cholesky(
+            matrices - (SMALLEST_EIGENVALUE * traces)[:, None, None] * np.eye(matrices.shape[1])
+        )
+    except np.linalg.LinAlgError:
+        return False
+    return bool(np.isfinite(traces).all())
 
 
 def _target(weights: np.ndarray, moments: Moments, regular: np.ndarray) -> np.ndarray:

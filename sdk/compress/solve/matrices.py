@@ -8,6 +8,7 @@ single group.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,7 +97,10 @@ class LayerShape:
             if keep is not None:
                 cut = cut.reshape(-1, channels)[keep]
         elif keep is not None:
-            cut = self._windows(np.asarray(value, np.float32), keep)
+            windows = self._windows(np.asarray(value, np.float32), keep)
+            if self.groups == channels:
+                return _channel_by_channel((window.T for window in windows), height * width)
+            cut = np.stack(list(windows), axis=1)
         else:
             import tensorflow as tf
 
@@ -105,12 +109,14 @@ class LayerShape:
             ).numpy()
         # extract_patches orders (kernel position, channel); a group takes a run of channels of every position.
         positions = cut.reshape(-1, height * width, self.groups, channels // self.groups)
+        if self.groups == channels and self.kernel != (1, 1):
+            return _channel_by_channel(np.moveaxis(positions[..., 0], 0, 2), height * width)
         if self.groups == 1:
             return positions.reshape(-1, 1, self.columns)
         return np.moveaxis(positions, 2, 1).reshape(-1, self.groups, self.columns)
 
-    def _windows(self, value: np.ndarray, keep: np.ndarray) -> np.ndarray:
-        """(kept positions, kernel positions, channels): what the windows at these positions cover."""
+    def _windows(self, value: np.ndarray, keep: np.ndarray) -> Iterator[np.ndarray]:
+        """What the windows at these positions cover: for each kernel position (kept positions, channels)."""
         images, height, width = self.positions(value)
         amounts = [(0, 0)] * 4
         if self.padding == "SAME":
@@ -122,11 +128,19 @@ class LayerShape:
         image, row, column = np.unravel_index(keep, (images, height, width))
         row, column = row * self.strides[0], column * self.strides[1]
         down, across = self.dilations
-        return np.stack(
-            [
-                padded[image, row + y * down, column + x * across]
-                for y in range(self.kernel[0])
-                for x in range(self.kernel[1])
-            ],
-            axis=1,
-        )
+        for y in range(self.kernel[0]):
+            for x in range(self.kernel[1]):
+                yield padded[image, row + y * down, column + x * across]
+
+
+def _channel_by_channel(windows: Iterable[np.ndarray], count: int) -> np.ndarray:
+    """For each of ``count`` kernel positions (channels, positions) -> (positions, channels, kernel positions).
+
+    Each channel's numbers are side by side in memory: products of them are several times as fast.
+    """
+    beside = np.empty(0, np.float32)
+    for number, window in enumerate(windows):
+        if number == 0:
+            beside = np.empty((count, *window.shape), np.float32)
+        beside[number] = window
+    return beside.transpose(2, 1, 0)

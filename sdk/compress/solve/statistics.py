@@ -221,6 +221,27 @@ class Moments:
     noise: np.ndarray
 
 
+class Taught:
+    """The sums of what the teacher's layers read, which are the same in each calibration of one runner on the same
+    images: they are counted once."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[int, LayerShape], tuple[np.ndarray, np.ndarray]] = {}
+
+    @property
+    def size(self) -> int:
+        """Bytes that are held."""
+        return sum(first.nbytes + second.nbytes for first, second in self._sums.values())
+
+    def get(self, tensor: int, shape: LayerShape) -> tuple[np.ndarray, np.ndarray] | None:
+        """The sums (groups, columns) and (groups, columns, columns) of a layer's columns, where they are known."""
+        return self._sums.get((tensor, shape))
+
+    def keep(self, tensor: int, shape: LayerShape, sums: tuple[np.ndarray, np.ndarray]) -> None:
+        """Holds the sums (groups, columns) and (groups, columns, columns) of a layer's columns."""
+        self._sums[tensor, shape] = sums
+
+
 class Streams:
     """Teacher and student at one point of the network, moved forward layer by layer.
 
@@ -229,9 +250,16 @@ class Streams:
     """
 
     def __init__(
-        self, runner: GraphRunner, images: Images, count: int, memory_bytes: int = MEMORY_BYTES
+        self,
+        runner: GraphRunner,
+        images: Images,
+        count: int,
+        memory_bytes: int = MEMORY_BYTES,
+        *,
+        taught: Taught | None = None,
     ) -> None:
         self.runner, self.images, self.memory_bytes = runner, images, memory_bytes
+        self.taught = taught or Taught()
         self._batches = [range(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
         self._count = count
         self._held: list[tuple[dict[int, Any], dict[int, Any]]] = []
@@ -242,7 +270,8 @@ class Streams:
         self._student = student
         live = live_before(self.runner.graph, operator_index)
         size = sum(self.runner.graph.tensors[t].elements for t in live) * 4 * 2
-        if size * self._count > self.memory_bytes:
+        if size * self._count + self.taught.size > self.memory_bytes:
+            self._hold_images()
             return
         held = []
         for number in range(len(self._batches)):
@@ -250,6 +279,15 @@ class Streams:
             if self._held:
                 self._held[number] = ({}, {})  # no longer needed, and the memory is
         self._held = held
+
+    def _hold_images(self) -> None:
+        """Holds the images until something smaller is: they are read and decoded once."""
+        source = self.runner.graph.inputs[0]
+        size = self.runner.graph.tensors[source].elements * 4
+        if not self._held and size * self._count <= self.memory_bytes // 4:
+            for batch in self._batches:
+                values = {source: self.images(batch)}
+                self._held.append((values, values))
 
     def _values(self, number: int, wanted: Sequence[int]) -> tuple[dict[int, Any], dict[int, Any]]:
         """The tensors ``wanted`` of one batch, teacher's and student's."""
@@ -274,6 +312,7 @@ class Streams:
 
     def moments(self, shape: LayerShape, tensor: int) -> Moments:
         """Moments of the columns that a layer with this unfolding reads from ``tensor``."""
+        known = self.taught.get(tensor, shape)
         sums: list[np.ndarray] = []
         total = 0
         wanted = -(-MAX_POSITIONS // len(self._batches))
@@ -285,10 +324,20 @@ class Streams:
             t, s = (np.swapaxes(shape.patches(v[tensor], keep), 0, 1) for v in values)
             s_t = np.swapaxes(s, 1, 2)
             t_t = np.swapaxes(t, 1, 2)
-            parts = [s.sum(1, np.float64), t.sum(1, np.float64), s_t @ s, t_t @ s]
-            parts += [energy_off_diagonal(parts[2] / s.shape[1]), t_t @ t]
-            sums = parts if not sums else [a + b for a, b in zip(sums, parts, strict=True)]
+            parts = [s.sum(1, np.float64), s_t @ s, t_t @ s]
+            parts.append(energy_off_diagonal(parts[1] / s.shape[1]))
+            if known is None:
+                parts += [t.sum(1, np.float64), t_t @ t]
+            for place, part in enumerate(parts):
+                if number == 0:
+                    sums.append(part)
+                else:
+                    sums[place] += part
             total += s.shape[1]
+        if known is None:
+            known = sums[4], sums[5]
+            self.taught.keep(tensor, shape, known)
+        sums = [sums[0], known[0], *sums[1:4], known[1]]
         student_mean, teacher_mean, second, cross = (part.astype(np.float64) / total for part in sums[:4])
         covariance = second - student_mean[:, :, None] * student_mean[:, None, :]
         batches = len(self._batches)

@@ -266,7 +266,7 @@ def test_a_layer_sees_the_same_with_little_memory_and_with_much(graph: Graph) ->
 def test_channels_of_a_block_share_their_zeros_in_1x1_convolutions_alone(
     graph: Graph, fisher: dict[int, Sensitivity]
 ) -> None:
-    blocks = calibrate(Executor(graph), images, COUNT, 3e-5, fisher, usual=Wish(sparsity=0.6), block=2)
+    blocks = calibrate(Executor(graph), images, COUNT, 3e-5, fisher, usual=Wish(sparsity=0.6, block=2))
     for layer in solved_layers(graph):
         used = layer.shape.unfold(blocks.constants[layer.weight.tensor_index]) != 0
         pairs = used[:, : used.shape[1] // 2 * 2].reshape(len(used), -1, 2, used.shape[2])
