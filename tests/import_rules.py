@@ -96,6 +96,7 @@ ROOMS: dict[str, Room] = {
     ),
     "sdk.board.description": _room("device_agent.record sdk.errors sdk.tools", pure=True),
     "sdk.board.ssh": _room("device_agent.record device_agent.package sdk.errors sdk.tools.system"),
+    "sdk.board.emulation.replay": _room("sdk.errors"),
     "sdk.board.emulation": _room(
         "device_agent.record device_agent.package sdk.errors sdk.tools sdk.tools.system"
     ),
@@ -138,7 +139,11 @@ ROOMS: dict[str, Room] = {
         "sdk.board.ssh sdk.board.emulation sdk.board"
     ),
     "sdk.deploy.native": _room("sdk.errors sdk.deploy.provision"),
-    "sdk.deploy.predicting": _room("sdk.errors sdk.tools sdk.board.description sdk.explain.speed"),
+    "sdk.deploy.predicting": _room(
+        "sdk.errors sdk.tools sdk.graph sdk.board.description "
+        "sdk.board.emulation.replay sdk.board.emulation sdk.explain.speed "
+        "sdk.deploy.provision"
+    ),
     "sdk.deploy": _room(
         "device_agent sdk.errors sdk.tools sdk.tools.system sdk.package "
         "sdk.board.description sdk.board.ssh sdk.board sdk.deploy.agent "

@@ -295,7 +295,7 @@ class VirtualBoard:
         for _ in range(PORT_TRIES):
             port = _free_port()
             (self.folder / "sshd_config").write_text(
-                SSHD_CONFIG.format(host=HOST, port=port, user=USER, environment=f"QEMU_CPU={self.core.name}")
+                SSHD_CONFIG.format(host=HOST, port=port, user=USER, environment=f"QEMU_CPU={self.core.qemu}")
             )
             log = self.folder / "log"
             pid = self._spawn(root, qemu, log)

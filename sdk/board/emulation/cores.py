@@ -19,7 +19,7 @@ CORES = 4
 
 @dataclass(frozen=True)
 class Core:
-    """A core by QEMU's name for it. ``part``, ``variant`` and ``revision`` are fields of its Main ID Register (MIDR),
+    """A core by its name. ``part``, ``variant`` and ``revision`` are fields of its Main ID Register (MIDR),
     ``features`` the kernel's names for its extensions, both as ``/proc/cpuinfo`` shows them on ``seen_on``."""
 
     name: str
@@ -29,6 +29,13 @@ class Core:
     revision: int
     features: str
     seen_on: str
+    #: What QEMU runs it as, where it does not know this core: one with the same instructions.
+    run_as: str = ""
+
+    @property
+    def qemu(self) -> str:
+        """QEMU's name for it, or for the core that it is run as."""
+        return self.run_as or self.name
 
 
 _ARMV8_0 = "fp asimd evtstrm crc32 cpuid"
@@ -43,7 +50,12 @@ CORES_BY_NAME = {
     for core in (
         Core("cortex-a53", 64, 0xD03, 0, 4, _ARMV8_0, "Raspberry Pi 3"),
         Core("cortex-a72", 64, 0xD08, 0, 3, _ARMV8_0, "Raspberry Pi 4"),
+        Core("cortex-a55", 64, 0xD05, 2, 0, _ARMV8_2, "Rock 3A", run_as="cortex-a76"),
+        Core("cortex-a57", 64, 0xD07, 1, 1, _ARMV8_0, "Jetson Nano"),
+        Core("cortex-a73", 64, 0xD09, 0, 2, _ARMV8_0, "Khadas VIM3", run_as="cortex-a72"),
         Core("cortex-a76", 64, 0xD0B, 4, 1, _ARMV8_2, "Raspberry Pi 5"),
+        Core("cortex-a78", 64, 0xD41, 1, 0, _ARMV8_2, "MediaTek Genio 700", run_as="cortex-a76"),
+        Core("cortex-a78ae", 64, 0xD42, 0, 1, _ARMV8_2, "Jetson Orin Nano", run_as="cortex-a76"),
         Core("cortex-a7", 32, 0xC07, 0, 5, _ARMV7, "Raspberry Pi 2"),
         Core("cortex-a15", 32, 0xC0F, 2, 3, _ARMV7, "BeagleBoard-X15"),
     )
@@ -83,7 +95,13 @@ def system_files(core: Core, *, identified: bool = True) -> dict[str, str]:
     Without the two under /sys TFLite runtimes silently run without XNNPACK; with the host's they may crash.
     """
     cpus = f"0-{CORES - 1}\n"
+    midr = 0x41 << 24 | core.variant << 20 | 0xF << 16 | core.part << 4 | core.revision
+    registers = {
+        f"sys/devices/system/cpu/cpu{number}/regs/identification/midr_el1": f"0x{midr:016x}\n"
+        for number in range(CORES if core.bits == 64 and identified else 0)
+    }
     return {
+        **registers,
         "proc/cpuinfo": cpuinfo(core, identified=identified),
         "sys/devices/system/cpu/possible": cpus,
         "sys/devices/system/cpu/present": cpus,

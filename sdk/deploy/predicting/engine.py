@@ -1,13 +1,45 @@
-"""Predicts the time of an inference on boards that nobody has at hand."""
+"""Predicts the time of an inference on boards that nobody has at hand.
+
+The runtime runs on an emulated core that says that it is the board's, so that it takes the kernels that it would take
+there. A plugin of the emulator replays the second inference, instruction by instruction, through a model of the
+board's core, caches and memory (sdk/board/emulation/replay). Nothing in that model was fitted to a latency.
+"""
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from sdk.board.description.records import Board
+from sdk.board import emulation
+from sdk.board.description.records import Board, CoreCluster
+from sdk.board.emulation.cores import Core, find_core
+from sdk.board.emulation.plugin import run_replayed
+from sdk.board.emulation.replay.machine import MAX_BOARDS, TimedBoard, machine_text, timed_core
+from sdk.board.emulation.userland import prefix
+from sdk.deploy.provision.instructions import runtime_environment, unpacked
 from sdk.errors import BoardError
-from sdk.explain.speed.prediction import Prediction
+from sdk.explain.speed.prediction import Assumption, CycleParts, Prediction
+from sdk.graph.reader import read_graph
 from sdk.tools.progress import Progress, silent
+
+MODULES = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
+#: Marks of guest_inference.py: the third begins the first inference, which fills the caches; the next ones the second.
+MARKS = (2, 3, 4)
+#: A replay that understood less than this of what was executed is refused.
+LEAST_UNDERSTOOD = 0.98
+
+
+@dataclass(frozen=True)
+class Target:
+    """One board of a run: its description, the cluster whose core computes, and the same as the replay takes it."""
+
+    board: Board
+    cluster: CoreCluster
+    timed: TimedBoard
 
 
 def predict_on(
@@ -16,14 +48,148 @@ def predict_on(
     *,
     runtime: str = "ai-edge-litert",
     version: str | None = None,
+    core: str | None = None,
     progress: Progress = silent,
 ) -> list[Prediction]:
     """One prediction for each board, in their order: one inference, one thread, on the fastest core of the board.
 
-    Boards whose cores take the same kernels share one run of the emulator. Raises BoardError where a board's core,
-    clock or memory is not described, a tool of the emulator is missing or the model does not run there, and
-    ProvisionError where the runtime cannot be fetched.
+    ``core`` names another of the board's cores. Boards with the same core share one run of the emulator. Raises
+    BoardError where a board's core, clock or memory is not described, a tool of the emulator is missing or the model
+    does not run there, and ProvisionError where the runtime cannot be fetched.
     """
-    raise BoardError(
-        "predictions are not made yet", expected="a timing model", found=f"none ({len(boards)} boards)"
+    targets = [target_of(board, core) for board in boards]
+    dtype = _dtype_of(tflite)
+    found: dict[int, Prediction] = {}
+    for group in _same_kernels(targets):
+        emulated = find_core(targets[group[0]].timed.core.name)
+        progress(f"replay an inference on {targets[group[0]].timed.core.title}", len(found), len(targets))
+        environment = runtime_environment("aarch64", runtime, version, progress=progress)
+        told = _replay(
+            [targets[place].timed for place in group],
+            emulated,
+            tflite,
+            [str(unpacked(environment)), MODULES[environment.runtime]],
+            progress,
+        )
+        for place, counted in zip(group, told["boards"], strict=True):
+            names = (environment.runtime, environment.runtime_version, dtype)
+            found[place] = prediction_of(targets[place], emulated, told, counted, names)
+    return [found[place] for place in range(len(targets))]
+
+
+def target_of(board: Board, core: str | None = None) -> Target:
+    """What the replay takes of a board. Raises BoardError where it lacks a core, a clock, or the memory's speed."""
+    clusters = sorted(board.clusters, key=lambda c: -c.peak_fp32_gflops_per_core.value)
+    if core is not None:
+        clusters = [cluster for cluster in clusters if cluster.core.lower() == core.lower()]
+    if not clusters or board.architecture != "aarch64":
+        raise BoardError(
+            "this board cannot be predicted",
+            expected="a 64-bit board whose file describes its cores"
+            if core is None
+            else f"a board with {core}",
+            found=board.name,
+        )
+    memory = board.memory_bytes_per_second
+    if memory is None:
+        raise BoardError(
+            "this board cannot be predicted",
+            expected="memcpy_gigabytes_per_second in its file",
+            found=f"none in that of {board.name}",
+        )
+    cluster = clusters[0]
+    timed = TimedBoard(board.name, timed_core(cluster.core), cluster.clock_ghz.value * 1e9, memory)
+    return Target(board, cluster, timed)
+
+
+def _same_kernels(targets: Sequence[Target]) -> list[list[int]]:
+    """Places of boards that share a run: the runtime sees the same core."""
+    groups: dict[str, list[int]] = {}
+    for place, target in enumerate(targets):
+        groups.setdefault(target.timed.core.name, []).append(place)
+    return [
+        places[i : i + MAX_BOARDS] for places in groups.values() for i in range(0, len(places), MAX_BOARDS)
+    ]
+
+
+def _replay(
+    boards: Sequence[TimedBoard], core: Core, tflite: bytes, runtime: list[str], progress: Progress
+) -> dict[str, Any]:
+    """The plugin's result of the second inference of a model."""
+    root = prefix("aarch64", core, progress=progress)
+    with tempfile.TemporaryDirectory(prefix="armlet-predict-") as temporary:
+        model = Path(temporary) / "model.tflite"
+        model.write_bytes(tflite)
+        guest = str(Path(emulation.__file__).with_name("guest_inference.py"))
+        program = ["/usr/bin/python3", "-sS", guest, *runtime, str(model), "2"]
+        written, _, messages = run_replayed(
+            "aarch64", core, root, program, boards=machine_text(boards), marks=MARKS
+        )
+    if "XNNPACK delegate" not in messages:
+        raise BoardError(
+            "the runtime ran without XNNPACK, so its time says nothing of a board",
+            expected='"XNNPACK delegate" among its messages',
+            found=" ".join(messages.split())[-200:] or "no message",
+        )
+    return read_result(written)
+
+
+def read_result(written: str) -> dict[str, Any]:
+    """The line of JSON that the plugin wrote. Raises BoardError where it did not finish or understood too little."""
+    lines = [line for line in written.splitlines() if line.startswith("{")]
+    if len(lines) != 1 or not written.rstrip().endswith("end"):
+        raise BoardError("the replay did not end", expected="one inference between two marks")
+    told: dict[str, Any] = json.loads(lines[0])
+    if told["unknown"] > (1.0 - LEAST_UNDERSTOOD) * told["instructions"]:
+        raise BoardError(
+            "too many instructions have no cost",
+            expected=f"costs of {LEAST_UNDERSTOOD:.0%} of what is executed",
+            found=f"{told['unknown']} of {told['instructions']} without, among them 0x{told['an_unknown']:08x}",
+        )
+    return told
+
+
+def prediction_of(
+    target: Target, emulated: Core, told: dict[str, Any], counted: dict[str, Any], names: tuple[str, str, str]
+) -> Prediction:
+    """The record of one board from what the plugin counted. ``names``: runtime, its version, dtype."""
+    parts = CycleParts(*(float(counted[p]) for p in ("compute", "l1", "l2", "dram", "branch", "dispatch")))
+    clock = target.timed.clock_hz
+    return Prediction(
+        board=target.board.name,
+        core=target.cluster.core,
+        emulated_core=emulated.qemu,
+        clock_hz=clock,
+        runtime=names[0],
+        runtime_version=names[1],
+        dtype=names[2],
+        cycles=parts.total,
+        instructions=told["instructions"],
+        parts=parts,
+        dram_bytes=counted["dram_bytes"],
+        dram_share=parts.dram / parts.total,
+        memory_bytes_per_second=target.timed.memory_bytes_per_second,
+        assumptions=assumptions_of(target),
     )
+
+
+def assumptions_of(target: Target) -> tuple[Assumption, ...]:
+    """Every figure that went into the replay of a board."""
+    clock, memory = target.cluster.clock_ghz, target.board.memcpy_gigabytes_per_second
+    assert memory is not None  # target_of has seen it
+    of_board = [
+        Assumption("clock", clock.value, "GHz", clock.kind, clock.source),
+        Assumption("memcpy", memory.value, "GB/s", memory.kind, memory.source),
+    ]
+    figures = target.timed.core.figures
+    return (*of_board, *(Assumption(n, f.value, f.unit, f.kind, f.source) for n, f in figures.items()))
+
+
+def _dtype_of(tflite: bytes) -> str:
+    """The arithmetic of a model: int8 where most of its elements of weights are integers."""
+    sizes: dict[str, int] = {}
+    for tensor in read_graph(tflite).tensors:
+        if tensor.data is not None:
+            sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.data.size
+    most = max(sizes, key=lambda name: sizes[name], default="FLOAT32")
+    return {"INT8": "int8", "UINT8": "int8", "INT4": "int8"}.get(most, "float32")

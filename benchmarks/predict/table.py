@@ -1,0 +1,116 @@
+"""The tables of the validation: network x board, predicted / published, and what simpler predictors make of it."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.predict.boards import PublishedBoard
+from benchmarks.predict.networks import MILLION_MACS, NETWORKS
+from sdk.board.emulation.replay.machine import timed_core
+
+#: Multiply-accumulates a cycle at peak: (float32, what fp16 or dot products make of it where the core has them).
+PEAK_MACS = {"cortex-a76": (8, 16), "cortex-a78ae": (8, 16), "cortex-a55": (4, 8)}
+
+Cells = dict[tuple[str, str], float]
+
+
+def print_tables(record: Mapping[str, Any], boards: Mapping[str, PublishedBoard]) -> dict[str, Any]:
+    """Prints them; gives the figures."""
+    cells, simple = ratios(record, boards)
+    print("predicted / published   " + " ".join(f"{name[:13]:>13}" for name in NETWORKS))
+    for name, board in boards.items():
+        row = " ".join(f"{cells[name, n]:13.2f}" if (name, n) in cells else f"{'':13}" for n in NETWORKS)
+        print(f"{name:18} {'seen' if board.looked_at else 'test':4} {row}")
+    figures = {}
+    for title, chosen in (
+        ("all", set(boards)),
+        ("looked at", {b for b in boards if boards[b].looked_at}),
+        ("test", {b for b in boards if not boards[b].looked_at}),
+    ):
+        part = {cell: value for cell, value in cells.items() if cell[0] in chosen}
+        if part:
+            figures[title] = summary(part, boards)
+            print(f"{title:10} {told(figures[title])}")
+    for title, part in simple.items():
+        if part:
+            print(f"{title:24} {told(summary(part, boards))}")
+    one = one_measured(cells)
+    if one:
+        print(f"one latency measured     median {statistics.median(one):.1%}, worst {max(one):.0%}")
+    return figures
+
+
+def ratios(record: Mapping[str, Any], boards: Mapping[str, PublishedBoard]) -> tuple[Cells, dict[str, Cells]]:
+    """Predicted / published of every cell, and the same of simpler predictors, scaled to be right in the median."""
+    cells: Cells = {}
+    simple: dict[str, Cells] = {"MACs / peak": {}, "instructions / clock": {}, "roofline": {}}
+    for key, run in record["runs"].items():
+        network = key.split()[0]
+        for name, counted in run["boards"].items():
+            board = boards.get(name)
+            if board is None or network not in board.milliseconds:
+                continue
+            clock, published = board.clock_ghz * 1e9, board.milliseconds[network] / 1e3
+            cells[name, network] = counted["cycles"] / clock / published
+            fast = board.arithmetic == "fp16" or network.endswith("int8")
+            peak = PEAK_MACS.get(timed_core(board.core).name, (4, 4))[int(fast)]
+            least = 1e6 * MILLION_MACS[network] / peak / clock
+            simple["MACs / peak"][name, network] = least / published
+            simple["instructions / clock"][name, network] = run["instructions"] / clock / published
+            memory = counted["dram_bytes"] / (2e9 * board.memcpy)
+            simple["roofline"][name, network] = max(least, memory) / published
+    return cells, simple
+
+
+def summary(cells: Cells, boards: Mapping[str, PublishedBoard]) -> dict[str, Any]:
+    """Errors are |predicted / published - 1|; ranks are those of a board's networks."""
+    errors = sorted(abs(value - 1.0) for value in cells.values())
+    ranks = [r for name in boards if (r := rank_correlation(name, cells, boards)) is not None]
+    return {
+        "cells": len(errors),
+        "median": statistics.median(errors),
+        "worst": errors[-1],
+        "within_15": sum(e <= 0.15 for e in errors) / len(errors),
+        "within_30": sum(e <= 0.30 for e in errors) / len(errors),
+        "ratio_median": statistics.median(cells.values()),
+        "rank_least": min(ranks, default=None),
+        "rank_mean": statistics.mean(ranks) if ranks else None,
+    }
+
+
+def told(figures: Mapping[str, Any]) -> str:
+    """One line of a summary."""
+    ranks = (
+        ""
+        if figures["rank_mean"] is None
+        else f", ranks {figures['rank_mean']:.3f} (least {figures['rank_least']:.2f})"
+    )
+    return (
+        f"{figures['cells']} cells: median {figures['median']:.1%}, worst {figures['worst']:.0%}, "
+        f"{figures['within_15']:.0%} within 15 %, {figures['within_30']:.0%} within 30 %, "
+        f"median ratio {figures['ratio_median']:.2f}{ranks}"
+    )
+
+
+def rank_correlation(name: str, cells: Cells, boards: Mapping[str, PublishedBoard]) -> float | None:
+    """Spearman's, of one board's networks by predicted and by published time; None for fewer than three."""
+    published = {n: boards[name].milliseconds[n] for b, n in cells if b == name}
+    if len(published) < 3:
+        return None
+    predicted = {n: cells[name, n] * ms for n, ms in published.items()}
+    places = [sorted(times, key=lambda n: times[n]) for times in (published, predicted)]
+    count = len(published)
+    squares = sum((places[0].index(n) - places[1].index(n)) ** 2 for n in published)
+    return 1.0 - 6.0 * squares / (count * (count * count - 1))
+
+
+def one_measured(cells: Cells) -> list[float]:
+    """Errors where one other network of the board is measured and scales the prediction: every pair of networks."""
+    errors = []
+    for (board, network), (other, measured) in itertools.permutations(cells, 2):
+        if board == other:
+            errors.append(abs(cells[board, network] / cells[other, measured] - 1.0))
+    return errors

@@ -1,0 +1,236 @@
+"""The timing model on loops whose time is known: ports, latencies, forwarding, caches, bandwidth, branches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sdk.board.emulation.replay.forms import group_of, read_groups
+from sdk.board.emulation.replay.machine import (
+    TimedBoard,
+    cost_table,
+    machine_text,
+    read_cores,
+    timed_core,
+)
+from sdk.board.emulation.userland import cache_folder
+from sdk.errors import BoardError
+from tests.sdk.board.emulation.replay_loops import (
+    ADD_CHAIN,
+    B_NE,
+    LDR_CHASE,
+    LDR_Q,
+    SUBS,
+    Op,
+    board,
+    core,
+    fmla,
+    replay,
+)
+
+Cycles = Callable[..., float]
+ITERATIONS = 1000
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    """Where the library is compiled, once for all runs of the tests."""
+    pytest.importorskip("ziglang", reason="no compiler")
+    return cache_folder().parent / "plugins"
+
+
+@pytest.fixture(scope="module")
+def cycles(folder: Path) -> Cycles:
+    """Cycles of one iteration of a loop on a board."""
+
+    def per_iteration(of: TimedBoard, loop: Sequence[Op]) -> float:
+        told = replay(machine_text([of]), loop, folder, iterations=ITERATIONS)
+        return float(told["boards"][0]["cycles"]) / ITERATIONS
+
+    return per_iteration
+
+
+@pytest.fixture(scope="module")
+def counted(folder: Path) -> Callable[..., dict[str, Any]]:
+    """All that is counted of a loop on a board."""
+
+    def of_board(of: TimedBoard, loop: Sequence[Op], **how: int) -> dict[str, Any]:
+        told: dict[str, Any] = replay(machine_text([of]), loop, folder, iterations=ITERATIONS, **how)[
+            "boards"
+        ][0]
+        return told
+
+    return of_board
+
+
+@pytest.mark.parametrize(("name", "latency"), [("Cortex-A72", 4), ("Cortex-A76", 2), ("Cortex-A55", 4)])
+def test_additions_to_one_register_wait_for_each_other_and_no_longer(cycles: Cycles, name: str, latency: int):
+    assert cycles(board(name), [fmla(0)]) == pytest.approx(latency, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "a_cycle"), [("Cortex-A53", 1), ("Cortex-A55", 1), ("Cortex-A72", 1), ("Cortex-A76", 2)]
+)
+def test_independent_multiply_accumulates_reach_the_peak_of_the_core(cycles: Cycles, name: str, a_cycle: int):
+    assert 16 / cycles(board(name), [fmla(i) for i in range(16)]) == pytest.approx(a_cycle, rel=0.02)
+
+
+def test_a_chain_of_additions_takes_a_cycle_each_on_every_core(cycles: Cycles):
+    for name in read_cores():
+        assert cycles(board(name), [Op(ADD_CHAIN)] * 4) == pytest.approx(4, abs=0.05), name
+
+
+def test_a_pointer_chase_takes_the_latency_of_the_level_that_holds_it(
+    cycles: Cycles, counted: Callable[..., Any]
+):
+    easy = board(core())
+    assert cycles(easy, [Op(LDR_CHASE, 0x10000, 0, 8)]) == pytest.approx(4, abs=0.1)  # L1
+    # 97 lines apart: no prefetcher, never the same line; memory's 100 cycles behind the 4 of the load
+    chased = counted(easy, [Op(LDR_CHASE, 0x10000, 64 * 97, 8)])
+    assert chased["cycles"] / ITERATIONS == pytest.approx(104, rel=0.03)
+    assert chased["dram"] > 0.95 * chased["cycles"]
+    assert chased["dram_bytes"] == 64 * ITERATIONS
+
+
+def test_a_loop_over_what_l2_holds_takes_its_latency(folder: Path):
+    # 64 lines of one set of L1 (4 ways), all of them in L2: every load misses L1 and hits L2
+    easy = machine_text([board(core())])
+    loop = [Op(LDR_CHASE, 0x100000 + 8192 * i, 0, 8) for i in range(8)]
+    told = replay(easy, loop, folder, iterations=500)["boards"][0]
+    assert told["cycles"] / 500 / 8 == pytest.approx(24, rel=0.05)
+    assert told["dram_bytes"] == 0
+    assert told["l2"] > 0.9 * told["cycles"]
+
+
+def test_streaming_loads_are_bound_by_the_bus_with_a_prefetcher_and_by_misses_without(cycles: Cycles):
+    stream = [Op(LDR_Q, 0x100000, 16)]
+    alone = cycles(board(core()), stream) * 4  # a line: four misses at a time, 100 cycles each
+    assert alone == pytest.approx(100 / 4, rel=0.1)
+    ahead = core(streams=4, l1_ahead=4, l2_ahead=16)
+    assert cycles(board(ahead), stream) * 4 == pytest.approx(64 / 8, rel=0.1)  # 64 bytes at 8 bytes a cycle
+    assert cycles(board(ahead, gigabytes=4), stream) * 4 == pytest.approx(64 / 4, rel=0.1)
+
+
+def test_the_reorder_buffer_bounds_how_many_misses_overlap(cycles: Cycles):
+    far = [Op(LDR_Q, 0x100000 + (i << 24), 64 * 97) for i in range(4)]
+    work = [Op(ADD_CHAIN)] * 28
+    wide = cycles(board(core(misses=16, reorder=512)), [*far, *work])
+    narrow = cycles(board(core(misses=16, reorder=8)), [*far, *work])
+    assert narrow > 2 * wide
+
+
+def test_an_in_order_core_waits_where_one_out_of_order_goes_on(cycles: Cycles):
+    use = Op(0x4E20D400)  # fadd v0.4s, v0.4s, v0.4s: needs the load
+    loop = [Op(LDR_Q, 0x10000), use, *[fmla(i) for i in range(8, 12)]]
+    in_order = cycles(board(core(in_order=True, decode=2, dispatch=2)), loop)
+    assert in_order > cycles(board(core(decode=2, dispatch=4)), loop)
+
+
+def test_a_loop_is_predicted_and_what_alternates_by_chance_is_not(folder: Path):
+    told = replay(machine_text([board(core())]), [Op(SUBS), Op(B_NE)], folder)
+    assert told["boards"][0]["mispredictions"] <= 2
+    assert told["branches"] == 1000
+
+
+def test_parts_add_up_to_the_cycles(counted: Callable[..., dict[str, Any]]):
+    for name in read_cores():
+        told = counted(
+            board(name), [Op(LDR_Q, 0x100000, 64), *[fmla(i) for i in range(4)], Op(SUBS), Op(B_NE)]
+        )
+        parts = sum(told[p] for p in ("compute", "l1", "l2", "dram", "branch", "dispatch"))
+        assert parts == pytest.approx(told["cycles"], abs=2), name
+
+
+def test_the_same_twice_and_the_same_beside_other_boards(folder: Path):
+    loop = [Op(LDR_Q, 0x100000, 48), fmla(1), fmla(2), Op(SUBS), Op(B_NE)]
+    a72, a53 = board("Cortex-A72", name="a"), board("Cortex-A53", name="b")
+    alone = replay(machine_text([a72]), loop, folder)["boards"][0]
+    assert replay(machine_text([a72]), loop, folder)["boards"][0] == alone
+    assert replay(machine_text([a72, a53]), loop, folder)["boards"][0] == alone
+
+
+# -- tables ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted({c.costs for c in read_cores().values()}))
+def test_every_form_of_every_table_has_a_price_and_ports_that_exist(name: str):
+    table = cost_table(name)
+    groups = {group.name: group for group in read_groups()}
+    assert sum(len(forms) for forms in table.forms.values()) > 4000
+    for group, forms in table.forms.items():
+        assert max(forms) < groups[group].forms, group
+        assert max(forms.values()) < len(table.prices), group
+    for micro, latency, adding, ports in table.prices:
+        assert 1 <= micro <= 32
+        assert adding <= latency <= 60
+        assert {unit for units, _ in ports for unit in units} <= set(table.units)
+
+
+def test_an_opcode_belongs_to_one_group_and_its_form_spreads_back():
+    groups = read_groups()
+    for opcode, name in (
+        (0x4E22CC20, "same_fmla"), (0x4F829020, "lane"), (0x4F821020, "lane_fmla"), (0x3DC00441, "ldr_v_imm"),
+        (0xACC10420, "ldp_v_back"), (0x4CDFA000, "ld1x2_post"), (0xD65F03C0, "br"), (0x4F82E020, "lane_dot"),
+        (0x0E400C20, "half_fmla"), (0x8B030041, "addsub_plain"), (0xF9800000, "prfm_imm"),
+    ):  # fmt: skip
+        place = group_of(opcode, groups)
+        assert place is not None
+        assert groups[place].name == name, hex(opcode)
+        form = groups[place].form_of(opcode)
+        assert groups[place].spread(form) == opcode & (groups[place].mask | groups[place].key)
+
+
+def test_every_core_has_every_figure_with_its_unit_and_source():
+    names = set(timed_core("Cortex-A72").figures)
+    for described in read_cores().values():
+        assert set(described.figures) == names, described.title
+        for figure in described.figures.values():
+            assert figure.kind in ("published", "measured", "estimated")
+            assert figure.unit
+            assert figure.source
+
+
+# -- what is refused -----------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_core_is_refused_with_those_that_are_known():
+    with pytest.raises(BoardError, match=r"Cortex-A72.*Cortex-M4"):
+        timed_core("Cortex-M4")
+    with pytest.raises(BoardError, match="lacks its value"):
+        read_cores('[x]\ntitle = "X"\ncosts = "cortex-a57"\nin_order = false\ndecode = { value = 2 }')
+    with pytest.raises(BoardError, match="damaged"):
+        cost_table("made-up", "units A\ncost 0: one 2 3")
+    with pytest.raises(BoardError, match="too many boards"):
+        machine_text([board("Cortex-A72")] * 17)
+    with pytest.raises(BoardError, match="no clock"):
+        machine_text([board("Cortex-A72", gigahertz=0)])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nonsense",
+        "board x decode=-1",
+        "board x decode=1e300",
+        "board x reorder=100000",
+        "board x colour=3",
+        "group x",
+        "group x 0 0 0 r:Q@0",
+        "group x 0 0 0 r:V@0*99",
+        "price 1 1 1 0 1*1",
+        "forms 99999 0",
+        "board " + "x" * 500,
+        "",
+    ],
+)
+def test_a_machine_that_is_not_one_is_refused(folder: Path, line: str):
+    with pytest.raises(ValueError, match="not understood"):
+        replay(line, [fmla(0)], folder)
+
+
+def test_any_opcode_is_replayed_and_what_has_no_price_is_counted(folder: Path):
+    told = replay(machine_text([board("Cortex-A72")]), [Op(0xFFFFFFFF), Op(0), Op(0x4E22CC20)], folder)
+    assert told["unknown"] == 2 * 1000

@@ -1,0 +1,99 @@
+"""Predictions of the catalogue's boards: what the plugin counted becomes records, and the rest is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sdk.board.catalogue import load_board
+from sdk.deploy.predicting import engine
+from sdk.deploy.predicting.engine import predict_on, read_result, target_of
+from sdk.errors import BoardError
+from sdk.graph.writer import write_graph
+from tests.sdk.board.emulated import need_counting, need_runtime
+from tests.sdk.graph.small_graphs import small_network
+
+COUNTED = {
+    "compute": 10e6,
+    "l1": 2e6,
+    "l2": 1e6,
+    "dram": 5e6,
+    "branch": 1e6,
+    "dispatch": 1e6,
+    "dram_bytes": 9_000_000,
+}
+
+
+def told(boards: int = 1, **changed: Any) -> str:
+    """What the plugin writes."""
+    entries = [{"name": str(i), "cycles": 20e6, **COUNTED} for i in range(boards)]
+    counts = {
+        "instructions": 30_000_000,
+        "unknown": 10,
+        "an_unknown": 7,
+        "branches": 1,
+        "boards": entries,
+        **changed,
+    }
+    return json.dumps(counts) + "\nb 4096 10 20\nend\n"
+
+
+def test_every_board_of_the_catalogue_that_has_a_64_bit_core_can_be_predicted():
+    for name in ("rpi3", "rpi4", "rpi5", "jetson-nano", "khadas-vim3", "orangepi5", "orin-nano", "imx8mp"):
+        target = target_of(load_board(name))
+        assert target.timed.clock_hz == target.cluster.clock_ghz.value * 1e9
+    little = target_of(load_board("khadas-vim3"), "cortex-a53")
+    assert little.timed.core.title == "Cortex-A53"
+
+
+def test_boards_that_do_not_say_enough_are_refused():
+    with pytest.raises(BoardError, match="cannot be predicted"):
+        target_of(load_board("virtual-arm64"))
+    with pytest.raises(BoardError, match="memcpy_gigabytes_per_second"):
+        target_of(replace(load_board("rpi4"), memcpy_gigabytes_per_second=None))
+    with pytest.raises(BoardError, match="Cortex-A76"):
+        target_of(load_board("rpi4"), "Cortex-A76")
+
+
+def test_what_was_counted_becomes_a_record_of_each_board(monkeypatch: pytest.MonkeyPatch):
+    runs: list[str] = []
+
+    def replayed(machine: str, core: Any, *_: Any, boards: str, marks: Any) -> tuple[str, str, str]:
+        runs.append(core.name)
+        return told(boards.count("\nboard ")), "", "INFO: Created TensorFlow Lite XNNPACK delegate for CPU."
+
+    monkeypatch.setattr(engine, "run_replayed", replayed)
+    monkeypatch.setattr(engine, "prefix", lambda *a, **k: None)
+    monkeypatch.setattr(engine, "unpacked", lambda environment: "site")
+
+    class Environment:
+        runtime, runtime_version = "ai-edge-litert", "2.3.0"
+
+    monkeypatch.setattr(engine, "runtime_environment", lambda *a, **k: Environment)
+    boards = [load_board(name) for name in ("rpi4", "rpi5", "rpi3", "imx8mp")]
+    predictions = predict_on(boards, write_graph(small_network()))
+    assert sorted(runs) == ["cortex-a53", "cortex-a72", "cortex-a76"]  # two boards share a core
+    assert [p.board for p in predictions] == ["rpi4", "rpi5", "rpi3", "imx8mp"]
+    assert predictions[0].milliseconds == pytest.approx(20e6 / 1.8e9 * 1e3)
+    assert predictions[0].dram_share == pytest.approx(0.25)
+    assert {a.name for a in predictions[0].estimated} >= {"dram_latency"}
+    assert predictions[0].from_json(predictions[0].to_json()) == predictions[0]
+
+
+def test_a_replay_that_broke_off_or_understood_too_little_is_refused():
+    with pytest.raises(BoardError, match="did not end"):
+        read_result(told().replace("end\n", ""))
+    with pytest.raises(BoardError, match=r"no cost.*0x00000007"):
+        read_result(told(unknown=3_000_000))
+
+
+def test_a_small_network_on_two_cores_is_ordered_as_the_cores_are():
+    need_counting()
+    need_runtime("ai-edge-litert")
+    model = write_graph(small_network(size=32, channels=64, classes=40))
+    slow, fast = predict_on([load_board("rpi3"), load_board("rpi5")], model)
+    assert slow.seconds > 2 * fast.seconds
+    assert fast.parts.total == pytest.approx(fast.cycles)
