@@ -49,7 +49,6 @@ SUBJECTS = {
     ),
     "boards": (
         "deploy",
-        "predict",
         "status",
         "releases",
         "rollback",
@@ -60,7 +59,7 @@ SUBJECTS = {
         "export",
         "native",
     ),
-    "measuring": ("bench", "eval", "tune", "report", "compare"),
+    "measuring": ("bench", "predict", "eval", "tune", "report", "compare"),
     "to begin with": ("demo", "completion"),
 }
 EXIT_INTERRUPTED = 130

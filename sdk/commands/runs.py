@@ -162,6 +162,7 @@ def _register_predicting(commands: Any) -> None:
         action="append",
         required=True,
         dest="boards",
+        metavar="BOARD",
         help="name of a board, see `sdk boards`; several times for several boards",
     )
     groups = add_options(sub, Predict, PredictTime)

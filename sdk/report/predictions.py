@@ -9,7 +9,7 @@ import numpy as np
 from sdk.explain.run import PREDICTED
 from sdk.explain.speed.prediction import PARTS
 from sdk.explain.speed.predictions import PredictedModel, Predictions, ThreadsBound
-from sdk.report.units import percent_text, seconds_text, threads_text
+from sdk.report.units import percent_text, seconds_text
 
 #: Names of the parts of the cycles, as people read them.
 PART_NAMES = {
@@ -51,18 +51,18 @@ def sentence_of(one: PredictedModel) -> str:
     )
 
 
-def bound_text(one: PredictedModel, bound: ThreadsBound) -> str:
-    """A bound in words: what is divided, what is not, and that it is no prediction of a time."""
-    why = "the shared memory takes that long" if bound.memory_limits else "without any loss to sharing"
-    return f"not faster than {seconds_text(bound.seconds)} on {threads_text(bound.threads)}, {why}"
+def bound_text(bound: ThreadsBound) -> str:
+    """The time that so many threads do not beat, and why."""
+    why = "the shared memory takes that long" if bound.memory_limits else "no loss between the cores"
+    return f"{seconds_text(bound.seconds)}: {why}"
 
 
 def method_text(result: Predictions) -> str:
     """The method's own error, from which the intervals are taken."""
     return (
-        f"against {result.cells} published latencies it was {percent_text(result.median_error, 0)} off in the median, "
+        f"Against {result.cells} published latencies it was {percent_text(result.median_error, 0)} off in the median, "
         f"{percent_text(result.calibrated_error, 0)} with one measured model of the board; 8 of 10 lay in intervals "
-        f"as these. {result.validation[0].upper()}{result.validation[1:]}"
+        f"as these. {result.validation[0].upper()}{result.validation[1:]}."
     )
 
 

@@ -26,7 +26,7 @@ from sdk.report.units import count_text, percent_text, ratio_text, seconds_text,
 
 _HEADS = ["model", "board", "theory", "predicted, not measured", "likely", "measured", "waits for DRAM"]
 _TEMPLATE = """<header><h1>{{ title }}</h1>
-<p class="verdict warn">Predicted, not measured: nobody ran these models on these boards.</p></header>
+<p class="verdict warn">Predicted, not measured. What was measured stands in a column of its own.</p></header>
 <section aria-label="Answer">
 {{ table(heads, rows, "One inference on one thread: theory, what is predicted, and what was measured", "answer") }}
 <p class="dim">Theory: MACs over the peak of one core. {{ method }}</p>
@@ -153,7 +153,7 @@ def _bound(one: PredictedModel, number: int) -> dict[str, Any]:
         "cells": [
             Cell("board", one.board, one.board, left=True),
             Cell("threads", bound.threads, threads_text(bound.threads)),
-            Cell("bound_seconds", repr(bound.seconds), bound_text(one, bound)),
+            Cell("bound_seconds", repr(bound.seconds), bound_text(bound)),
         ],
     }
 
