@@ -231,6 +231,11 @@ class PredictTime:
         on_command_line=(1,),
         group=TIMES,
     )
+    operators: bool = option(
+        False,
+        help="predict each operator, too, each alone; it takes two to three times as long",
+        group=TIMES,
+    )
     calibrate: PathLike | None = option(
         None,
         help="what `sdk bench -o` wrote on one of the boards: its measured model scales the predictions for that board",

@@ -389,6 +389,7 @@ class PredictTimeOptions(TypedDict, total=False):
     packing: PackedOnTheWay
     runtime: str | None
     threads: Threads | Sequence[Threads]
+    operators: bool
     calibrate: PathLike | None
 
 

@@ -407,7 +407,7 @@ def _predict(arguments: argparse.Namespace) -> None:
             expected="MODELs alone, to predict their milliseconds; or one MODEL, its PICTUREs and one --board",
             found=f"{len(others) - len(found) + 1} models, {len(arguments.boards)} boards and {found[0]}",
         )
-    _refuse_options(arguments, PredictTime, ("threads", "calibrate"), "with pictures")
+    _refuse_options(arguments, PredictTime, ("threads", "operators", "calibrate"), "with pictures")
     if arguments.output is not None:
         raise ArmletError("answers about pictures are not kept in a file", expected="--json, or no -o")
     from sdk.api.boards.predicting import predict

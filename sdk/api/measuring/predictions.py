@@ -22,6 +22,7 @@ from sdk.api.values import PathLike
 from sdk.board.catalogue import list_boards, load_board
 from sdk.board.description.records import Board
 from sdk.deploy.predicting.engine import predict_on
+from sdk.deploy.predicting.operators import with_operators
 from sdk.errors import BoardError, DataError
 from sdk.explain import speed, theory
 from sdk.explain.run import Report
@@ -122,6 +123,8 @@ def predict_one(
         predictions = (engine or predict_on)(
             members, model.tflite, runtime=runtime, version=version, progress=progress
         )
+        if request.operators:
+            predictions = with_operators(members, model.tflite, predictions, progress)
         made.update({board.name: one for board, one in zip(members, predictions, strict=True)})
     validation, totals = read_validation(), theory.totals(model.costs)
     provenance = model.metadata.get("provenance", {})

@@ -193,8 +193,14 @@ class PredictedModel:
             return ()
         return attribute(self.costs, self._profile())
 
+    @property
+    def operators_alone(self) -> bool:
+        """Whether each operator was predicted as a model of its own: its name is then its kind."""
+        kinds = {cost.index: cost.kind for cost in self.costs}
+        return all(kinds.get(one.index) == one.name for one in self.prediction.operators)
+
     def outside_seconds(self) -> float:
-        """What the inference takes outside of its operators."""
+        """What the inference takes outside of its operators; below 0 where they take longer alone."""
         return self.predicted_seconds - sum(time.seconds for time in self.operators())
 
     def counted(self) -> Counted:
@@ -208,11 +214,12 @@ class PredictedModel:
             KernelTime(one.name, one.index, not one.name.isupper(), cycle * one.cycles, cycle * one.cycles)
             for one in self.prediction.operators
         )
+        method = "isolated" if self.operators_alone else "runtime"
         outside = self.predicted_seconds - sum(kernel.seconds for kernel in kernels)
         return Profile(
             model=self.name,
             tflite_sha256=self.tflite_sha256,
-            method="runtime",
+            method=method,
             kernels=kernels,
             inferences=1,
             outside_seconds=outside,

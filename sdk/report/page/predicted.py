@@ -52,6 +52,8 @@ _TEMPLATE = """<header><h1>{{ title }}</h1>
 {% for entry in operators %}
 <section><h2>Operators of {{ entry.name }}: predicted, not measured</h2>
 <div class="plot">{{ entry.groups }}</div>
+{% if entry.alone %}<p class="dim">Each operator predicted alone, with its inputs in the caches; the whole is another
+run, so they do not add up to it.</p>{% endif %}
 <details><summary>Every operator</summary>
 {{ table(["#", "operator", "group", "output", "MACs", "predicted", "share", "kernels"], entry.rows,
  "Every operator of " + entry.name + ", predicted and not measured") }}</details>
@@ -204,6 +206,7 @@ def _operators(one: PredictedModel) -> dict[str, Any]:
     name = f"{one.name} on {one.board}"
     return {
         "name": name,
+        "alone": one.operators_alone,
         "groups": Markup(bars.bars(rows, f"{name}, by group of operators: {PREDICTED}")),
         "rows": [
             {

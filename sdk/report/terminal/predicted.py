@@ -216,11 +216,15 @@ def _groups(there: Sequence[PredictedModel]) -> RenderableType:
                 group, str(len(members)), count_text(macs) if macs else "-", *map(_with_share, seconds, there)
             )
     made.add_row("outside of them", "", "", *(_with_share(one.outside_seconds(), one) for one in there))
-    return made
+    if not any(one.operators_alone for one in there):
+        return made
+    said = "each operator predicted alone, with its inputs in the caches; the whole is another run"
+    return Group(made, Text(said, style="dim"))
 
 
 def _with_share(seconds: float, one: PredictedModel) -> str:
-    return f"{seconds_text(max(seconds, 0.0))} {percent_text(seconds / one.predicted_seconds, 0):>5}"
+    sign = "-" if seconds < 0 else ""
+    return f"{sign}{seconds_text(abs(seconds))} {percent_text(seconds / one.predicted_seconds, 0):>5}"
 
 
 def _operators(one: PredictedModel) -> RenderableType:
