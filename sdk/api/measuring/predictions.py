@@ -284,6 +284,7 @@ def _tell(progress: Progress, number: int, count: int, stage: str, done: int, to
 def _notes(found: Sequence[PredictedModel], validation: Validation) -> list[str]:
     """What a reader must know before believing a predicted time."""
     said = []
+    guessed: dict[str, dict[str, bool]] = {}
     decided = [one for one in found if one.memory_decides]
     if decided:
         where = ", ".join(
@@ -302,11 +303,12 @@ def _notes(found: Sequence[PredictedModel], validation: Validation) -> list[str]
                 f"{one.board}: kernels are those that the runtime takes on {one.prediction.emulated_core}, since the "
                 f"emulator has no {one.prediction.core}"
             )
-        guessed = list(dict.fromkeys(assumption.name for assumption in one.prediction.estimated))
-        if guessed:
-            said.append(f"{one.prediction.core}, estimated without a source: {', '.join(guessed)}")
+        names = dict.fromkeys(assumption.name.replace("_", " ") for assumption in one.prediction.estimated)
+        if names:
+            guessed.setdefault(", ".join(names), {})[one.prediction.core] = True
         if one.scale is not None:
             said += [f"{one.scale.source} is not trusted: {doubt}" for doubt in one.scale.doubts]
+    said += [f"{', '.join(cores)}: estimated, no source gives: {what}" for what, cores in guessed.items()]
     unknown = [one.name for one in found if any(not cost.counted for cost in one.costs) or not one.costs]
     said += [f"{name}: MACs are not known of all operators; theory leaves them out" for name in unknown]
     return said

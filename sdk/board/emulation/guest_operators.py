@@ -1,4 +1,4 @@
-"""Runs inside the emulated userland: marks what the replay of sdk.board.emulation is to tell apart, operator by operator.
+"""Runs inside the emulated userland: marks what the replay of sdk.board.emulation is to tell apart, by operators.
 
     python3 guest_operators.py SITE_PACKAGES MODULE FOLDER COUNT
 

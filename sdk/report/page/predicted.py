@@ -238,7 +238,7 @@ def _assumptions(result: Predictions) -> list[dict[str, Any]]:
         {
             "name": core,
             "cells": [
-                Cell("assumption", name, name, left=True, wrap=True),
+                Cell("assumption", name, name.replace("_", " "), left=True, wrap=True),
                 Cell("value", repr(value), f"{value:g} {said.unit}"),
                 Cell("known", said.kind, said.kind, left=True),
                 Cell("source", "", said.source, left=True, wrap=True),
