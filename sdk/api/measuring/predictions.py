@@ -23,7 +23,7 @@ from sdk.board.catalogue import list_boards, load_board
 from sdk.board.description.records import Board
 from sdk.deploy.predicting.engine import predict_on
 from sdk.deploy.predicting.operators import with_operators
-from sdk.errors import BoardError, DataError
+from sdk.errors import BoardError, DataError, ProvisionError
 from sdk.explain import speed, theory
 from sdk.explain.run import Report
 from sdk.explain.speed.prediction import Prediction
@@ -154,11 +154,15 @@ def beside_measured(
     progress: Progress = silent,
     engine: Engine | None = None,
 ) -> Report:
-    """The run with what is predicted for its models, as (name, package or ``.tflite``), in a place of its own."""
+    """The run with what is predicted for its models, as (name, package or ``.tflite``), in a place of its own; where
+    nothing can be predicted, as it was measured, and a note says why."""
     models, notes = [], []
     for record, (name, data) in zip(report.models, packages, strict=True):
         asked = PredictTime(runtime=record.measurement.runtime)
-        (one,) = predict_one([board], open_model(name, data), asked, progress, engine)
+        try:
+            (one,) = predict_one([board], open_model(name, data), asked, progress, engine)
+        except (BoardError, ProvisionError) as error:
+            return replace(report, notes=(*report.notes, f"nothing was predicted: {error}"))
         models.append(replace(record, predicted=one.as_time()))
         notes += _notes([one], read_validation())
     return replace(report, models=tuple(models), notes=(*report.notes, *dict.fromkeys(notes)))

@@ -21,7 +21,7 @@ from sdk.explain.macs import NOT_BY_ZERO, Counted, promised, yardstick
 from sdk.explain.run import MAX_PAIRS, PREDICTED, PredictedTime
 from sdk.explain.speed.prediction import PARTS, Prediction
 from sdk.explain.speed.validation import Factors, NetworkKind
-from sdk.explain.theory import OperatorCost
+from sdk.explain.theory import CONVOLUTION_1X1, OperatorCost
 from sdk.tools.shown import Shown
 
 SCHEMA = "armlet.predictions/1"
@@ -131,14 +131,18 @@ class PredictedModel:
 
     @property
     def theory_seconds(self) -> float | None:
-        """MACs over the peak of one core; None where the peak is not known or nothing is multiplied."""
+        """MACs over the peak of one core; None where the peak is not known or nothing is multiplied.
+
+        Where weights are stored for sparse kernels, which lets them be skipped, those of 1x1 convolutions that are zero
+        do not count.
+        """
         if self.peaks is None:
             return None
-        sparse = {time.cost.index for time in self.operators() if time.ran_sparse}
-        seconds = sum(
-            2.0 * (cost.effective_macs if cost.index in sparse else cost.macs) / self.peaks.of(cost.dtype)
-            for cost in self.costs
-        )
+        skips = any(cost.kind == "DENSIFY" for cost in self.costs)
+        seconds = 0.0
+        for cost in self.costs:
+            macs = cost.effective_macs if skips and cost.group == CONVOLUTION_1X1 else cost.macs
+            seconds += 2.0 * macs / self.peaks.of(cost.dtype)
         return seconds or None
 
     @property

@@ -19,6 +19,7 @@ from sdk.board.catalogue import load_board
 from sdk.cli import main
 from sdk.errors import BoardError, DataError
 from sdk.explain.run import Report
+from sdk.explain.speed.prediction import Prediction
 from sdk.explain.speed.predictions import Predictions
 from sdk.graph.writer import write_graph
 from sdk.report.page import predicted as predicted_page
@@ -239,6 +240,19 @@ def test_a_run_whose_model_is_not_predicted_says_which_file_is_missing(
 
 
 # -- beside a measurement ---------------------------------------------------------------------------------------------
+
+
+def test_a_measured_run_stays_where_nothing_can_be_predicted(
+    models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    def refuse(*_: object, **__: object) -> list[Prediction]:
+        raise BoardError("no emulator")
+
+    report = Report.from_json(json.loads(run_on("rpi4", models[0], tmp_path / "run.json").read_text()))
+    packages = [("small", models[0].read_bytes())]
+    kept = beside_measured(report, load_board("rpi4"), packages, engine=refuse)
+    assert kept.models == report.models
+    assert kept.notes[-1] == "nothing was predicted: no emulator"
 
 
 def test_a_measured_run_has_the_prediction_in_a_column_of_its_own(

@@ -37,6 +37,17 @@ def test_the_waterfall_begins_with_theory_and_adds_up_to_the_prediction() -> Non
     assert sum(step.seconds for step in without.steps()) == pytest.approx(found.predicted_seconds)
 
 
+def test_theory_counts_no_zeros_that_sparse_kernels_may_skip() -> None:
+    found = one()
+    pointwise = found.costs[2]
+    half = replace(pointwise, effective_macs=pointwise.macs // 2)
+    dense = replace(found, costs=(*found.costs[:2], half, *found.costs[3:]))
+    densify = replace(found.costs[3], kind="DENSIFY", index=9)
+    sparse = replace(dense, costs=(*dense.costs, densify))
+    assert dense.theory_seconds == found.theory_seconds
+    assert sparse.theory_seconds == pytest.approx(2 * (found.macs - pointwise.macs / 2) / 14.4e9)
+
+
 def test_each_operator_has_its_predicted_time_and_the_rest_lies_outside() -> None:
     found = one()
     times = found.operators()
