@@ -102,23 +102,21 @@ def predictions(result: Predictions, *, operators: bool = False) -> RenderableTy
 def _times(result: Predictions) -> RenderableType:
     made = _table(
         f"One inference, 1 thread: {result.statement}",
-        *("model", "<board", "theory", "predicted", "likely", "measured", "DRAM"),
+        *("model", "<board", "theory", "predicted", "likely", "measured"),
         tight=True,
     )
     for one in result.models:
-        share = percent_text(one.prediction.dram_share, 0)
         made.add_row(
             short_name(one.name, 20),
             one.board,
             optional_text(one.theory_seconds),
-            Text(seconds_text(one.predicted_seconds), style="bold"),
+            Text(f"{seconds_text(one.predicted_seconds)}{' !' if one.memory_decides else ''}", style="bold"),
             likely_text(one),
             optional_text(one.measured_seconds),
-            Text(f"{share} !" if one.memory_decides else share, style="yellow" if one.memory_decides else ""),
         )
-    said = "theory: MACs / peak of one core; predicted: nobody measured it; DRAM: waiting for memory"
+    said = "theory: MACs / peak of one core; predicted: nobody measured it"
     if any(one.memory_decides for one in result.models):
-        said += "; !: it decides, and the prediction is least sure"
+        said += "; !: waiting for DRAM decides, and the prediction is least sure"
     return Group(made, Text(said, style="dim"))
 
 
@@ -136,10 +134,15 @@ def _splits(result: Predictions) -> RenderableType:
         made.add_row(
             short_name(one.name, 20),
             one.board,
-            *(percent_text(seconds[name] / one.predicted_seconds, 0) for name in PART_NAMES),
+            *(_share_text(one, name, seconds[name]) for name in PART_NAMES),
             count_text(one.prediction.instructions),
         )
     return made
+
+
+def _share_text(one: PredictedModel, name: str, seconds: float) -> Text:
+    decides = name == "dram" and one.memory_decides
+    return Text(percent_text(seconds / one.predicted_seconds, 0), style="bold yellow" if decides else "")
 
 
 def _bounds(models: Sequence[PredictedModel]) -> RenderableType:

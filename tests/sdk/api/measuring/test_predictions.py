@@ -26,6 +26,7 @@ from sdk.report.page import predicted as predicted_page
 from sdk.report.page import run as run_page
 from sdk.report.summary import summary
 from sdk.report.terminal import drawing
+from sdk.report.units import seconds_text
 from tests.sdk.graph.small_graphs import small_network
 from tests.sdk.report import made_up_runs
 from tests.sdk.report.made_up_engine import engine
@@ -125,7 +126,8 @@ def test_memory_that_decides_is_flagged_and_its_interval_is_wider(models: tuple[
     assert slow.factors.high / slow.factors.low > one.factors.high / one.factors.low
     assert any("memory decides: small on rpi4 (40 %)" in note for note in bound.notes)
     assert not any("memory decides" in note for note in plain.notes)
-    assert "40 % !" in drawn(drawing.predictions(bound), 100)
+    assert f"{seconds_text(slow.predicted_seconds)} !" in drawn(drawing.predictions(bound), 100)
+    assert " !" not in drawn(drawing.predictions(plain), 100)
     assert any("issue queues" in note for note in plain.notes)  # what is guessed is said
 
 
