@@ -19,5 +19,5 @@ def test_its_table_is_that_of_the_package() -> None:
 def test_its_figures_are_those_of_the_code() -> None:
     page = re.sub(r"\s+", " ", PAGE.read_text("utf-8"))
     assert PREDICTED in page
-    assert f"From {100 * MEMORY_DECIDES:.0f} % on" in page
+    assert f"{100 * MEMORY_DECIDES:.0f} % of the time or more waits for DRAM" in page
     assert "the {:.0f}th to the {:.0f}th percentile".format(*(100 * share for share in LIKELY)) in page
