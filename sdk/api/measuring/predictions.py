@@ -311,6 +311,11 @@ def _notes(found: Sequence[PredictedModel], validation: Validation) -> list[str]
         if names:
             guessed.setdefault(", ".join(names), {})[one.prediction.core] = True
         if one.scale is not None:
+            plain = validation.likely(one.prediction.core, one.kind)
+            if one.factors.high * plain.low >= one.factors.low * plain.high:
+                said.append(
+                    f"{one.name} on {one.board}: scaled, but the table allows no narrower interval for it"
+                )
             said += [f"{one.scale.source} is not trusted: {doubt}" for doubt in one.scale.doubts]
     said += [f"{', '.join(cores)}: estimated, no source gives: {what}" for what, cores in guessed.items()]
     unknown = [one.name for one in found if any(not cost.counted for cost in one.costs) or not one.costs]
