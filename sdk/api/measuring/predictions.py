@@ -21,7 +21,7 @@ from sdk.api.measuring.scaling import scale_for, scales_of
 from sdk.api.values import PathLike
 from sdk.board.catalogue import list_boards, load_board
 from sdk.board.description.records import Board
-from sdk.deploy.predicting.engine import predict_on
+from sdk.deploy.predicting.engine import predict_on, target_of
 from sdk.deploy.predicting.operators import with_operators
 from sdk.errors import BoardError, DataError, ProvisionError
 from sdk.explain import speed, theory
@@ -221,6 +221,7 @@ def require_core(board: Board) -> Board:
             found="none",
             hint="docs/add-a-board.md says how to write them.",
         )
+    target_of(board)  # whose core is known, and the speed of its memory
     return board
 
 

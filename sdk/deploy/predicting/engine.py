@@ -60,7 +60,7 @@ def predict_on(
     targets = [target_of(board, core) for board in boards]
     dtype = _dtype_of(tflite)
     found: dict[int, Prediction] = {}
-    for group in _same_kernels(targets):
+    for group in same_kernels(targets):
         emulated = find_core(targets[group[0]].timed.core.name)
         progress(f"replay an inference on {targets[group[0]].timed.core.title}", len(found), len(targets))
         environment = runtime_environment("aarch64", runtime, version, progress=progress)
@@ -102,7 +102,7 @@ def target_of(board: Board, core: str | None = None) -> Target:
     return Target(board, cluster, timed)
 
 
-def _same_kernels(targets: Sequence[Target]) -> list[list[int]]:
+def same_kernels(targets: Sequence[Target]) -> list[list[int]]:
     """Places of boards that share a run: the runtime sees the same core."""
     groups: dict[str, list[int]] = {}
     for place, target in enumerate(targets):

@@ -161,6 +161,16 @@ def test_what_has_no_core_to_predict_is_refused_and_says_what_to_do(
     assert said in str(refused.value)
 
 
+def test_a_core_that_is_not_known_is_refused_with_those_that_are(
+    models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = load_board("rpi4")
+    clusters = (replace(board.clusters[0], core="Cortex-X925"),)
+    monkeypatch.setattr(predictions, "load_board", lambda name: replace(board, clusters=clusters))
+    with pytest.raises(BoardError, match=r"[Cc]ortex-[Aa]53.*Cortex-X925"):
+        times(models[:1], "rpi4")
+
+
 def test_a_32_bit_system_is_refused(models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     old = replace(load_board("rpi4"), name="old-pi", architecture="armv7l")
     monkeypatch.setattr(predictions, "load_board", lambda name: old)
