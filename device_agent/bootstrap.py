@@ -116,9 +116,18 @@ def unpack(source: BinaryIO, destination: str, sha256: str, size: int) -> bool:
             if os.path.isdir(destination):  # somebody else was faster, with the same content
                 return False
             raise
+        _sync_folder(parent)  # else what names this tree may outlive a power cut, and the tree not
         return True
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sync_folder(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sweep(parent: str) -> None:

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable
 
-from device_agent.errors import ArmletError
+from device_agent.errors import ArmletError, StoreError
 from device_agent.record.release import Release
 from device_agent.run.fresh_process import MEND_SECONDS, call_child, python_command
 from device_agent.run.installed import installed_runtime
@@ -88,7 +88,8 @@ def drop_damaged(store: Store, release: Release, make: Callable[[Release], Any] 
     with store.locked():
         if not starts.require_whole(store.starts, release.package_sha256):
             return "whole"
-        store.happened(release.name, "mended", release.id, DAMAGED)
+        with contextlib.suppress(StoreError):
+            store.happened(release.name, "mended", release.id, DAMAGED)
     return make_again(release, make)
 
 

@@ -179,7 +179,12 @@ class Store:
     def slot_or_fresh(self, name: str) -> Slot:
         """As :meth:`slot`; one that cannot be read must not stand in the way of the deploy that repairs it."""
         try:
-            return self.slot(name)
+            try:
+                return self.slot(name)
+            except StoreError as error:
+                if not isinstance(error.__cause__, OSError):
+                    raise
+                return self.slot(name)  # a card that did not answer once has lost nothing
         except StoreError as error:
             return Slot(name).after("lost", None, str(error), unix_seconds=time.time())
 
@@ -264,8 +269,11 @@ class Store:
         return self.happened(name, "refused", release_id, reason)
 
     def happened(self, name: str, event: str, release_id: str, reason: str) -> Slot:
-        """Keeps an event that changes nothing of what ``name`` stands for; the last one again counts once."""
-        slot = self.slot_or_fresh(name)
+        """Keeps an event that changes nothing of what ``name`` stands for; the last one again counts once.
+
+        Raises StoreError where the slot cannot be read: then nothing is worth writing over it.
+        """
+        slot = self.slot(name)
         told = slot.after(event, release_id, reason, unix_seconds=time.time())
         if slot.history and {**slot.history[-1], "unix_seconds": 0} == {
             **told.history[-1],

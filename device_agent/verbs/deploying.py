@@ -169,7 +169,8 @@ def _install(
         damaged = starts.require_whole(store.starts, release.package_sha256)
         if runs and _was_checked_here(store, release.name, release.id):
             if damaged:
-                store.happened(release.name, "mended", release.id, DAMAGED)
+                with contextlib.suppress(StoreError):
+                    store.happened(release.name, "mended", release.id, DAMAGED)
                 make_again(release)
             if options.keep is not None:
                 store.keep(release.name, options.keep)

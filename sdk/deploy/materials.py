@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 
 import device_agent
 from sdk.board.description.records import Board
 from sdk.board.facts import Facts
-from sdk.deploy.provision.kernel import KernelBuildError, source_path
+from sdk.deploy.provision.kernel import KernelBuildError, build_delegate, delegate_sources, source_path
 from sdk.deploy.provision.kernel import build as build_kernel
 from sdk.deploy.provision.locked import LockedEnvironment, refuse_unpinned, shipped_lock
 from sdk.deploy.provision.provisioning import agent_tree
@@ -34,11 +35,8 @@ def bill_of_materials(releases: Sequence[PreparedRelease], board: Board, known: 
     SOURCE_DATE_EPOCH. Raises ProvisionError where no runtime fits.
     """
     architecture = known[0].wheel_architecture
-    try:
-        decoder: bytes | None = build_kernel(architecture).read_bytes()
-    except KernelBuildError:
-        decoder = None  # then numpy decodes on the board
-    parts = _agent(decoder, architecture)
+    decoder, delegate = (_built(made, architecture) for made in (build_kernel, build_delegate))
+    parts = _agent(decoder, delegate, architecture)
     environments = [
         _environment(facts, [(r.name, r.version) for r in board.runtimes], parts) for facts in known
     ]
@@ -76,8 +74,21 @@ def _model(release: PreparedRelease) -> Part:
     )
 
 
-def _agent(decoder: bytes | None, architecture: str) -> dict[str, Part]:
-    """The agent and its decoder, by their names in the document."""
+def _built(make: Callable[[str], Path], architecture: str) -> bytes | None:
+    """A library for such boards; None where it cannot be built, and they do without."""
+    try:
+        return make(architecture).read_bytes()
+    except KernelBuildError:
+        return None
+
+
+def _agent(decoder: bytes | None, delegate: bytes | None, architecture: str) -> dict[str, Part]:
+    """The agent and its libraries, by their names in the document."""
+    libraries = {
+        "decoder": (decoder, [source_path()]),
+        "kernels": (delegate, delegate_sources()),
+    }
+    there = {name: (data, sources) for name, (data, sources) in libraries.items() if data is not None}
     parts = {
         "agent": Part(
             ref="agent",
@@ -85,19 +96,20 @@ def _agent(decoder: bytes | None, architecture: str) -> dict[str, Part]:
             name="armlet-agent",
             version=device_agent.__version__,
             licence=LICENCE,
-            properties={"armlet:tree_sha256": agent_tree(decoder).digest},
-            needs=("decoder",) if decoder is not None else (),
+            properties={"armlet:tree_sha256": agent_tree(decoder, delegate).digest},
+            needs=tuple(there),
         )
     }
-    if decoder is not None:
-        parts["decoder"] = Part(
-            ref="decoder",
+    for name, (data, sources) in there.items():
+        source = b"".join(path.read_bytes() for path in sources)
+        parts[name] = Part(
+            ref=name,
             kind="library",
-            name=f"armlet-decoder-{architecture}",
+            name=f"armlet-{name}-{architecture}",
             version=device_agent.__version__,
-            sha256=hashlib.sha256(decoder).hexdigest(),
+            sha256=hashlib.sha256(data).hexdigest(),
             licence=LICENCE,
-            properties={"armlet:source_sha256": hashlib.sha256(source_path().read_bytes()).hexdigest()},
+            properties={"armlet:source_sha256": hashlib.sha256(source).hexdigest()},
         )
     return parts
 

@@ -17,9 +17,9 @@ from sdk.board.facts import Facts
 from sdk.board.probe import Probe, probe
 from sdk.board.proposal import Proposal, propose
 from sdk.board.ssh.connection import connect
-from sdk.deploy.provision.provisioning import check_trees, prefer
+from sdk.deploy.provision.provisioning import check_trees, launcher_is_whole, prefer
 from sdk.deploy.provision.wheels import RUNTIMES, why_not
-from sdk.deploy.session import accepted_agent, agent_folder, login, make_ready, open_connection
+from sdk.deploy.session import agent_folder, login, make_ready, open_connection
 from sdk.deploy.target import Target
 from sdk.errors import BoardError
 from sdk.tools.option import build
@@ -118,14 +118,15 @@ def doctor_board(board: str, *, progress: Progress = silent, **target: Unpack[Ta
     reach = build(Target, target, function="doctor_board")
     with open_connection(board, reach, progress) as (known, connection):
         progress("look at the environments", 0, 0)
-        count, damaged = check_trees(connection, agent_folder(connection))
+        root = agent_folder(connection)
+        whole = launcher_is_whole(connection, root)  # before what it names may go
+        count, damaged = check_trees(connection, root)
         found = [(f"{tree[:20]}... was damaged", "sent again, where it is needed") for tree in damaged]
-        launcher = accepted_agent(connection)
         session = make_ready(known, connection, reach, progress)
-        if count and (launcher is None or damaged):
+        if count and (not whole or damaged):
             prefer(connection, session.provisioned)
-            if launcher is None:
-                found.append(("~/.armlet/python was lost or empty", "written again"))
+            if not whole:
+                found.append(("~/.armlet/python was lost or damaged", "written again"))
         progress("look at what is deployed", 0, 0)
         said = session.agent.doctor()
         return Diagnosis(

@@ -9,6 +9,7 @@ instructions a core retires per cycle. What it shows is work done or saved.
 from __future__ import annotations
 
 import itertools
+import shutil
 import statistics
 import tarfile
 import tempfile
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import device_agent
+from device_agent.bootstrap import tree_digest
 from device_agent.record.schema import parse_json, read, record
 from sdk.board import emulation
 from sdk.board.emulation.cores import find_core
@@ -239,8 +241,11 @@ def runtime_environment(
 
 
 def unpacked(environment: Environment) -> Path:
-    """The environment's files in a folder beside its archive; bytecode that is compiled there is kept."""
+    """The environment's files in a folder beside its archive, all of them as they were packed; bytecode that is
+    compiled there is kept. What is damaged is unpacked again."""
     folder = environment.archive.with_name(environment.digest)
+    if folder.is_dir() and not _is_whole(folder):
+        shutil.rmtree(folder)
     if not folder.is_dir():
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         with tarfile.open(environment.archive) as archive:
@@ -253,4 +258,12 @@ def unpacked(environment: Environment) -> Path:
         except OSError:  # another process was first; its folder holds the same
             if not folder.is_dir():
                 raise
+            shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        return tree_digest(str(folder)) == folder.name
+    except OSError:
+        return False

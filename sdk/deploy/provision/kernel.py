@@ -3,7 +3,8 @@ processor, with the compiler of the ziglang wheel.
 
 Nothing is fetched: zig carries headers and start files of every target. The library links to nothing (the two
 functions it needs, memcpy and memset, are in every Python process), so that one file serves any libc version.
-Builds are kept under ``$XDG_CACHE_HOME/armlet/kernels`` by a digest of source, target and flags.
+Builds are kept under ``$XDG_CACHE_HOME/armlet/kernels`` by a digest of source, target and flags, each with its own
+digest beside it: a board would take a damaged one for a library that does not run there.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import device_agent
 from sdk.errors import ArmletError
 from sdk.tools.system import folders
+from sdk.tools.system.files import write_file
 
 # `uname -m` of the board -> target of zig cc, and the processor's baseline
 TARGETS: dict[str, tuple[str, ...]] = {
@@ -87,16 +90,33 @@ def build(machine: str | None = None, *, folder: Path | None = None) -> Path:
     digest = hashlib.sha256(source.read_bytes() + repr((TARGETS[target], FLAGS)).encode()).hexdigest()
     folder = folder or cache_folder()
     result = folder / f"huffman-{target}-{digest[:16]}.so"
+    return _kept(result, lambda scratch: _compile(target, source, scratch / "kernel.so", folder))
+
+
+def _kept(result: Path, compile_into: Callable[[Path], Path]) -> Path:
+    """The library of the cache, compiled where it is not there as it was made. Two builds at once, or one cut short,
+    leave no half library: it is compiled in a folder of its own."""
     with _BUILDING:
-        if result.is_file():
+        if _is_whole(result):
             return result
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            # Built aside and renamed, so that two builds at once, or one cut short, leave no half library.
-            output = Path(scratch) / "kernel.so"
-            _compile(target, source, output, folder)
-            output.replace(result)
+        result.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=result.parent) as scratch:
+            library = compile_into(Path(scratch)).read_bytes()
+        write_file(result, library)
+        write_file(_digest_of(result), hashlib.sha256(library).hexdigest().encode())
     return result
+
+
+def _digest_of(library: Path) -> Path:
+    return library.with_suffix(".sha256")
+
+
+def _is_whole(library: Path) -> bool:
+    """Whether a library is in the cache as it was compiled."""
+    try:
+        return hashlib.sha256(library.read_bytes()).hexdigest().encode() == _digest_of(library).read_bytes()
+    except OSError:
+        return False
 
 
 #: Of the delegate: what its sources are compiled with, by target, and linked with. Headers are zig's; nothing is linked
@@ -140,32 +160,31 @@ def build_delegate(machine: str | None = None, *, folder: Path | None = None) ->
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources) + flags).hexdigest()
     folder = folder or cache_folder()
     result = folder / f"armlet_delegate-{target}-{digest[:16]}.so"
-    with _BUILDING:
-        if result.is_file():
-            return result
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            objects = []
-            for source in sources:
-                if source.suffix == ".c":
-                    objects.append(f"{scratch}/{source.stem}.o")
-                    arguments = (
-                        *DELEGATE_TARGETS[target],
-                        *_DELEGATE_FLAGS,
-                        "-c",
-                        "-o",
-                        objects[-1],
-                        str(source),
-                    )
-                    run_zig("cc", *arguments, folder=folder)
-            output = Path(scratch) / "delegate.so"
-            run_zig("cc", *DELEGATE_TARGETS[target], *linked, "-o", str(output), *objects, folder=folder)
-            output.replace(result)
-    return result
+
+    def compile_into(scratch: Path) -> Path:
+        objects = []
+        for source in sources:
+            if source.suffix == ".c":
+                objects.append(f"{scratch}/{source.stem}.o")
+                arguments = (
+                    *DELEGATE_TARGETS[target],
+                    *_DELEGATE_FLAGS,
+                    "-c",
+                    "-o",
+                    objects[-1],
+                    str(source),
+                )
+                run_zig("cc", *arguments, folder=folder)
+        output = scratch / "delegate.so"
+        run_zig("cc", *DELEGATE_TARGETS[target], *linked, "-o", str(output), *objects, folder=folder)
+        return output
+
+    return _kept(result, compile_into)
 
 
-def _compile(target: str, source: Path, output: Path, folder: Path) -> None:
+def _compile(target: str, source: Path, output: Path, folder: Path) -> Path:
     run_zig("cc", *TARGETS[target], *FLAGS, "-o", str(output), str(source), folder=folder)
+    return output
 
 
 def run_zig(*arguments: str, folder: Path | None = None) -> None:

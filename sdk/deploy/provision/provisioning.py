@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -182,7 +183,7 @@ def provision(
     )
     pair = hashlib.sha256(f"{environment.digest}\n{agent.digest}\n".encode()).hexdigest()
     accepted = posixpath.join(root, "accepted", f"{pair}.json")
-    proof = connection.get(accepted, max_bytes=MAX_ANSWER_BYTES)
+    proof = _proof(connection, accepted, [env_path, agent_path, posixpath.join(root, "python")])
     sent = 0
     if proof is None or not _proves_something(proof):
         _check_disk(facts, environment, agent)
@@ -322,6 +323,24 @@ def _launcher(python_path: str, root: str) -> bytes:
     ).encode()
 
 
+def launcher_is_whole(connection: Connection, root: str) -> bool:
+    """Whether the launcher in the agent's folder on a board is as it was written, and runs what is there."""
+    text = connection.get(posixpath.join(root, "python"), max_bytes=MAX_ANSWER_BYTES)
+    found = re.search(rb"^PYTHONPATH=(.*)\$\{PYTHONPATH:\+", text or b"", re.MULTILINE)
+    if found is None or text is None:
+        return False
+    try:
+        [path] = shlex.split(found[1].decode())
+    except ValueError:
+        return False
+    folders = path.split(":")
+    there = 'for path; do [ -d "$path" ] || exit 1; done'
+    return (
+        text == _launcher(path, root)
+        and connection.run(["sh", "-c", there, "sh", *folders], timeout_seconds=30).status == 0
+    )
+
+
 def prefer(connection: Connection, provisioned: Provisioned) -> None:
     """Makes this runtime the one that edge applications on the board get, of several that were accepted."""
     variables = dict(part.split("=", 1) for part in provisioned.command if "=" in part)
@@ -352,6 +371,22 @@ def _provisioned(
         decode_kernels=answer.decode_kernels,
         sent_bytes=sent,
     )
+
+
+#: $1 the proof; it counts where all that it speaks of is there: a tree that is lost is sent again.
+_PROOF_OF = """\
+proof=$1; shift
+for path; do if [ ! -s "$path" ]; then exit 44; fi; done
+if [ -e "$proof" ]; then cat -- "$proof"; else exit 44; fi
+"""
+
+
+def _proof(connection: Connection, path: str, of: Sequence[str]) -> bytes | None:
+    """What is kept of a smoke test, in one round trip; None where that, or what it is ``of``, is not there."""
+    done = connection.run(
+        ["sh", "-c", _PROOF_OF, "sh", path, *of], timeout_seconds=30, max_output_bytes=MAX_ANSWER_BYTES
+    )
+    return done.stdout if done.status == 0 else None
 
 
 def _proves_something(proof: bytes) -> bool:

@@ -8,16 +8,13 @@ packs the rest into one gzipped tar whose name is the digest of its content. Whe
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
 import gzip
 import hashlib
 import io
 import json
-import os
 import re
 import tarfile
-import tempfile
 import threading
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,6 +30,7 @@ from sdk.deploy.provision.downloading import fetch_locked, fetch_unpinned, least
 from sdk.deploy.provision.locked import LockedEnvironment, WheelName, refuse_unpinned, shipped_lock
 from sdk.errors import DataError, ProvisionError
 from sdk.tools.progress import Progress
+from sdk.tools.system.files import write_file
 from sdk.tools.system.folders import cache_folder
 
 #: None of our wheels unpacks to more than this many bytes.
@@ -407,12 +405,4 @@ def pack_tree(files: Mapping[str, tuple[bytes, bool]]) -> Tree:
 
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    write_file(path, data)

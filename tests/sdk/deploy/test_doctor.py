@@ -64,7 +64,7 @@ def test_damaged_environments_agents_starts_and_launchers_are_mended(home: Path,
     assert document["healthy"]
     said = " ".join(one["what"] for one in document["found"])
     assert said.count("was damaged") == 2 + len(weights)
-    assert "python was lost or empty" in said
+    assert "python was lost or damaged" in said
     assert (environment / "numpy" / "__init__.py").stat().st_size > 0
     assert doctor(capsys)["found"] == []
 

@@ -10,7 +10,7 @@ import pytest
 
 from sdk.api.boards.exporting import export_releases
 from sdk.cli import main
-from sdk.deploy.provision.kernel import build
+from sdk.deploy.provision.kernel import build, build_delegate
 from sdk.deploy.provision.locked import shipped_lock
 from sdk.errors import ArmletError
 from sdk.graph.writer import write_graph
@@ -57,6 +57,7 @@ def test_it_names_model_agent_decoder_and_every_wheel_with_hash_and_licence(
 
     assert sha256("model:small") == hashlib.sha256(packaged.read_bytes()).hexdigest()
     assert sha256("decoder") == hashlib.sha256(build("aarch64").read_bytes()).hexdigest()
+    assert sha256("kernels") == hashlib.sha256(build_delegate("aarch64").read_bytes()).hexdigest()
     assert parts["agent"]["version"] == "0.1.0"
     wheels = shipped_lock().find("ai-edge-litert", "2.3.0", (3, 11), "aarch64", (2, 36)).wheels
     assert {ref.removeprefix("wheel:"): sha256(ref) for ref in parts if ref.startswith("wheel:")} == {
