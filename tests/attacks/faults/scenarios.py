@@ -228,6 +228,22 @@ def _dropped(root: Path) -> None:
     _started(root)
 
 
+def _deploy_another(root: Path) -> None:
+    deploy(_store(root), package(1, size=16))
+
+
+def _deployed(root: Path) -> None:
+    store = _store(root)
+    data = store.read_package(store.current("net"))
+    assert data in (package(size=16), package(1, size=16)), "neither the old nor the new release"
+    _deploy_another(root)
+    assert store.read_package(store.current("net")) == package(1, size=16)
+
+
+#: The store has a harness of its own (tests/device_agent/store/test_faults.py); on a real disk it is tried here.
+DEPLOYS = Scenario("deploys", _deploy, _deploy_another, _deployed)
+
+
 # -- services ---------------------------------------------------------------------------------------------------------
 
 
@@ -400,4 +416,4 @@ def clear(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    {**SCENARIOS, CARELESS.name: CARELESS}[sys.argv[1]].work(Path(sys.argv[2]))
+    {**SCENARIOS, CARELESS.name: CARELESS, DEPLOYS.name: DEPLOYS}[sys.argv[1]].work(Path(sys.argv[2]))
