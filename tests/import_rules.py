@@ -135,8 +135,8 @@ ROOMS: dict[str, Room] = {
         "device_agent.record sdk.errors sdk.tools sdk.tools.system sdk.board.ssh sdk.board"
     ),
     "sdk.deploy.provision": _room(
-        "device_agent.bootstrap device_agent.record device_agent sdk.errors sdk.tools "
-        "sdk.tools.system sdk.board.ssh sdk.board.emulation sdk.board"
+        "device_agent.record device_agent sdk.errors sdk.tools sdk.tools.system "
+        "sdk.board.ssh sdk.board.emulation sdk.board"
     ),
     "sdk.deploy.native": _room("sdk.errors sdk.deploy.provision"),
     "sdk.deploy.predicting": _room(

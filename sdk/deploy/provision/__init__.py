@@ -1,6 +1,6 @@
 """What a board must have first: the runtime's wheels, the agent and its decoder, built and pushed once; instructions
 counted.
 
-May import: device_agent, device_agent.bootstrap, device_agent.record, sdk.board, sdk.board.emulation, sdk.board.ssh,
-sdk.errors, sdk.tools, sdk.tools.system.
+May import: device_agent, device_agent.record, sdk.board, sdk.board.emulation, sdk.board.ssh, sdk.errors, sdk.tools,
+sdk.tools.system.
 """

@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import device_agent
-from device_agent.bootstrap import tree_digest
 from device_agent.record.schema import parse_json, read, record
 from sdk.board import emulation
 from sdk.board.emulation.cores import find_core
 from sdk.board.emulation.plugin import run_counted
 from sdk.board.emulation.userland import prefix
 from sdk.board.facts import Facts
+from sdk.deploy.provision.downloading import sha256_of
 from sdk.deploy.provision.kernel import build
-from sdk.deploy.provision.wheels import Environment, choose_runtime, fetch_environment
+from sdk.deploy.provision.wheels import Environment, choose_runtime, fetch_environment, tree_digest
 from sdk.errors import BoardError
 from sdk.tools.progress import Progress, silent
 
@@ -263,7 +263,13 @@ def unpacked(environment: Environment) -> Path:
 
 
 def _is_whole(folder: Path) -> bool:
+    """Whether the files of an unpacked environment are those that its name is the digest of."""
+    files = {}
     try:
-        return tree_digest(str(folder)) == folder.name
+        for path in folder.rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                executable = bool(path.stat().st_mode & 0o100)
+                files[path.relative_to(folder).as_posix()] = (sha256_of(path), executable)
     except OSError:
         return False
+    return tree_digest(files) == folder.name

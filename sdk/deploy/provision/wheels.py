@@ -386,11 +386,16 @@ def _installed_path(name: str) -> str | None:
     return match[1] if match else None if ".data/" in name else name
 
 
+def tree_digest(files: Mapping[str, tuple[str, bool]]) -> str:
+    """The digest of a tree of files, given as path -> (SHA-256, executable); a board has the same of its own
+    (device_agent.bootstrap)."""
+    lines = [f"{path}\0{int(executable)}\0{digest}\n" for path, (digest, executable) in sorted(files.items())]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def pack_tree(files: Mapping[str, tuple[bytes, bool]]) -> Tree:
     """A reproducible .tar.gz: sorted names, no times, no owners."""
-    digest = hashlib.sha256()
     buffer = io.BytesIO()
-    # The digest is of the content, since another zlib may pack the same files into other bytes.
     with (
         gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=6, mtime=0, filename="") as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
@@ -399,8 +404,9 @@ def pack_tree(files: Mapping[str, tuple[bytes, bool]]) -> Tree:
             info = tarfile.TarInfo(path)
             info.size, info.mode = len(data), 0o700 if executable else 0o600
             archive.addfile(info, io.BytesIO(data))
-            digest.update(f"{path}\0{int(executable)}\0{hashlib.sha256(data).hexdigest()}\n".encode())
-    return Tree(digest.hexdigest(), buffer.getvalue(), sum(len(data) for data, _ in files.values()))
+    # The digest is of the content, since another zlib may pack the same files into other bytes.
+    digest = tree_digest({path: (hashlib.sha256(data).hexdigest(), x) for path, (data, x) in files.items()})
+    return Tree(digest, buffer.getvalue(), sum(len(data) for data, _ in files.values()))
 
 
 def _write(path: Path, data: bytes) -> None:
