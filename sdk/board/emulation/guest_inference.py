@@ -1,6 +1,6 @@
 """Runs inside the emulated userland: marks what sdk.board.emulation's QEMU plugin is to count around each inference.
 
-    python3 guest_inference.py SITE_PACKAGES MODULE MODEL.tflite INFERENCES
+    python3 guest_inference.py SITE_PACKAGES MODULE MODEL.tflite INFERENCES [DELEGATE.so]
 
 Prints nothing. The marks: two in a row, which tell what a mark costs, then one before the first inference (which also
 sets up what is set up late), and one after each.
@@ -22,13 +22,15 @@ def mark() -> None:
 
 def main() -> None:
     """Runs a model on seeded noise, with a mark before and after each inference."""
-    site_packages, module, model, inferences = sys.argv[1:]
+    site_packages, module, model, inferences, *delegates = sys.argv[1:]
     # Where wheels of numpy do not exist, the userland has Debian's. (Its path as this Python sees its own library.)
     system = os.path.join(os.path.dirname(os.__file__), os.pardir, "python3", "dist-packages")
     sys.path[:] = [site_packages, *sys.path, system]
     import numpy
 
-    interpreter = importlib.import_module(module).Interpreter(model, num_threads=1)
+    runtime = importlib.import_module(module)
+    handles = [runtime.load_delegate(path) for path in delegates]
+    interpreter = runtime.Interpreter(model, num_threads=1, experimental_delegates=handles)
     interpreter.allocate_tensors()
     rng = numpy.random.RandomState(0)
     for entry in interpreter.get_input_details():

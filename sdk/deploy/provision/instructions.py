@@ -70,12 +70,14 @@ def count_inference(
     identified: bool = True,
     inferences: int = INFERENCES,
     userland: Path | None = None,
+    delegate: Path | None = None,
     progress: Progress = silent,
 ) -> InferenceCount:
     """Runs a ``.tflite`` on an emulated core with one thread and counts.
 
     ``userland`` is a prepared folder (:func:`sdk.board.emulation.userland.prefix`); by default the cached one,
-    built where there is none. ``cpu`` is QEMU's name of a core. Raises BoardError where a tool is missing, the
+    built where there is none. ``delegate`` is the library of Armlet's kernels for that core, where they are to run; its
+    count says nothing of XNNPACK. ``cpu`` is QEMU's name of a core. Raises BoardError where a tool is missing, the
     model does not run, or the runtime did without XNNPACK, and ProvisionError where its wheels cannot be fetched.
     """
     core = find_core(cpu)
@@ -87,7 +89,7 @@ def count_inference(
         model = Path(temporary) / "model.tflite"
         model.write_bytes(tflite)
         arguments = [str(_GUESTS / "guest_inference.py"), str(site_packages), _MODULES[environment.runtime]]
-        arguments += [str(model), str(WARM_UP + inferences)]
+        arguments += [str(model), str(WARM_UP + inferences), *([str(delegate)] if delegate else [])]
         progress(f"count instructions on {cpu}", 0, 0)
         totals, _, messages = run_counted(
             machine,
@@ -95,8 +97,8 @@ def count_inference(
             root,
             ["/usr/bin/python3", "-sS", *arguments],
         )
-    delegate = "xnnpack" if _XNNPACK_CREATED in messages else "none"
-    if delegate == "none" and machine == "aarch64":
+    used = "xnnpack" if _XNNPACK_CREATED in messages else "none"
+    if used == "none" and machine == "aarch64" and delegate is None:
         raise BoardError(
             "the runtime ran without XNNPACK, so its count says nothing of what a board executes",
             expected=f'"{_XNNPACK_CREATED}" among its messages',
@@ -108,7 +110,7 @@ def count_inference(
         runtime_version=environment.runtime_version,
         cpu=cpu,
         identified=identified,
-        delegate=delegate,
+        delegate=used,
     )
 
 

@@ -141,6 +141,9 @@ _DELEGATE_FLAGS = (
     "-fvisibility=hidden",
     "-g0",
 )
+#: For PCs these are compiled a second time, for AVX-512; the delegate takes what the processor has.
+_WIDE_SOURCES = ("planes.c", "sparse.c")
+_WIDE_TARGET = ("-target", "x86_64-linux-gnu", "-mcpu=x86_64_v4", "-mprefer-vector-width=512")
 _DELEGATE_LINKED = ("-shared", "-nostdlib", "-Wl,-s")
 #: ARMv7 divides by functions of the compiler's own library.
 _MORE_LINKED = {"armv7l": ("-rtlib=compiler-rt",)}
@@ -148,7 +151,7 @@ _MORE_LINKED = {"armv7l": ("-rtlib=compiler-rt",)}
 
 def delegate_sources() -> tuple[Path, ...]:
     """The C files of the delegate, as installed."""
-    return tuple(sorted((Path(device_agent.__file__).parent / "run" / "kernels").glob("*.[ch]")))
+    return tuple(sorted((Path(device_agent.__file__).parent / "run" / "kernels" / "source").glob("*.[ch]")))
 
 
 def build_delegate(machine: str | None = None, *, folder: Path | None = None) -> Path:
@@ -156,25 +159,21 @@ def build_delegate(machine: str | None = None, *, folder: Path | None = None) ->
     target = target_of(machine or platform.machine())
     sources = delegate_sources()
     linked = (*_DELEGATE_LINKED, *_MORE_LINKED.get(target, ()))
-    flags = repr((DELEGATE_TARGETS[target], _DELEGATE_FLAGS, linked)).encode()
+    flags = repr((DELEGATE_TARGETS[target], _WIDE_TARGET, _DELEGATE_FLAGS, linked)).encode()
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources) + flags).hexdigest()
     folder = folder or cache_folder()
     result = folder / f"armlet_delegate-{target}-{digest[:16]}.so"
 
     def compile_into(scratch: Path) -> Path:
+        compiled = [(source, "", DELEGATE_TARGETS[target]) for source in sources if source.suffix == ".c"]
+        if target == "x86_64":
+            compiled += [
+                (source, "_wide", _WIDE_TARGET) for source in sources if source.name in _WIDE_SOURCES
+            ]
         objects = []
-        for source in sources:
-            if source.suffix == ".c":
-                objects.append(f"{scratch}/{source.stem}.o")
-                arguments = (
-                    *DELEGATE_TARGETS[target],
-                    *_DELEGATE_FLAGS,
-                    "-c",
-                    "-o",
-                    objects[-1],
-                    str(source),
-                )
-                run_zig("cc", *arguments, folder=folder)
+        for source, variant, options in compiled:
+            objects.append(f"{scratch}/{source.stem}{variant}.o")
+            run_zig("cc", *options, *_DELEGATE_FLAGS, "-c", "-o", objects[-1], str(source), folder=folder)
         output = scratch / "delegate.so"
         run_zig("cc", *DELEGATE_TARGETS[target], *linked, "-o", str(output), *objects, folder=folder)
         return output

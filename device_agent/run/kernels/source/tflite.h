@@ -12,14 +12,31 @@
 #include <stdint.h>
 
 enum { TFLITE_OK = 0, TFLITE_ERROR = 1 };
-enum { TFLITE_FLOAT32 = 1 };
+enum { TFLITE_FLOAT32 = 1, TFLITE_INT32 = 2 };
 enum { TFLITE_MMAP_RO = 1 };
 /* Without this flag a graph that computes a shape (SHAPE, PACK) cannot be prepared. */
 enum { TFLITE_ALLOWS_DYNAMIC_TENSORS = 1 };
 enum { TFLITE_OPTIONAL_TENSOR = -1 };
 
 /* BuiltinOperator of schema.fbs */
-enum { OP_FULLY_CONNECTED = 9 };
+enum {
+    OP_ADD = 0,
+    OP_AVERAGE_POOL_2D = 1,
+    OP_CONCATENATION = 2,
+    OP_CONV_2D = 3,
+    OP_DEPTHWISE_CONV_2D = 4,
+    OP_FULLY_CONNECTED = 9,
+    OP_MAX_POOL_2D = 17,
+    OP_RELU = 19,
+    OP_RELU6 = 21,
+    OP_RESHAPE = 22,
+    OP_PAD = 34,
+    OP_TRANSPOSE = 39,
+    OP_MEAN = 40,
+    OP_SPLIT = 49
+};
+
+enum { PADDING_SAME = 1, PADDING_VALID = 2 }; /* TfLitePadding */
 
 /* TfLiteFusedActivation */
 enum { ACTIVATION_NONE = 0, ACTIVATION_RELU = 1, ACTIVATION_RELU_N1_TO_1 = 2, ACTIVATION_RELU6 = 3 };
@@ -111,5 +128,25 @@ typedef struct {
     int weights_format; /* 0: rows of the matrix, one after the other */
     bool keep_num_dims;
 } FullyConnectedParams;
+
+typedef struct {
+    int padding, stride_width, stride_height, activation, dilation_width, dilation_height;
+} ConvolutionParams;
+
+typedef struct {
+    int padding, stride_width, stride_height, depth_multiplier, activation, dilation_width, dilation_height;
+} DepthwiseParams;
+
+typedef struct {
+    int padding, stride_width, stride_height, filter_width, filter_height, activation;
+} PoolParams;
+
+typedef struct {
+    int activation;
+} AddParams;
+
+typedef struct {
+    int axis, activation;
+} ConcatenationParams;
 
 #endif

@@ -1,8 +1,9 @@
 /* The TensorFlow Lite delegate: claims what these kernels do better, and leaves everything else to the runtime.
  *
- * A fully connected layer is claimed where its weights are constant floats with zeros enough; neighbours become one
- * node of the delegate. Weights are packed once, when the node is made; what the runtime itself would have packed of
- * them is saved. Nothing here trusts the graph: shapes are checked again whenever the runtime prepares it.
+ * A fully connected layer is claimed where its weights are constant floats with zeros enough; operators on images by
+ * whole chains (choice.c). Neighbours become one node of the delegate. Weights are packed once, when the node is made;
+ * what the runtime itself would have packed of them is saved. Nothing here trusts the graph: shapes are checked again
+ * whenever the runtime prepares it.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -14,8 +15,7 @@
 #include <sys/auxv.h>
 #endif
 
-#include "kernels.h"
-#include "tflite.h"
+#include "images.h"
 
 /* Raised whenever the functions below or what they mean change; delegate.py knows it. */
 EXPORT const uint32_t armlet_kernels_version = 1;
@@ -39,10 +39,12 @@ typedef struct {
     Columns *columns;
 } Layer;
 
-/* A node of the delegate: layers in the order in which they run. */
+/* A node of the delegate: fully connected layers in the order in which they run, or a chain that holds images, too. */
 typedef struct Program {
     struct Armlet *owner;
     struct Program *next;
+    Chain *chain;
+    uint64_t calls;
     int count;
     Layer *layers;
     float **own;   /* (layers): memory of outputs that no other node sees; NULL for the others */
@@ -59,30 +61,55 @@ typedef struct Armlet {
     uint32_t *blocks; /* of nodes by their numbers, while the graph is made */
 } Armlet;
 
+/* ---- the processor ------------------------------------------------------------------------------------------------ */
+
+#if defined(__x86_64__)
+/* Whether the system keeps these registers of a process (the bits of XCR0), and the processor has all of a set of
+ * instructions (of leaf 7). */
+static bool has(unsigned registers, unsigned instructions) {
+    unsigned a, b, c, d, low, high;
+    const unsigned needed = bit_FMA | bit_OSXSAVE | bit_AVX;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & needed) != needed) return false;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (b & instructions) != instructions) return false;
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (low & registers) == registers;
+}
+#endif
+
+/* Whether this processor has what the library was built for. */
+static bool fits_processor(void) {
+#if defined(__x86_64__)
+    return has(0x6, bit_AVX2 | bit_BMI | bit_BMI2);
+#elif defined(__arm__)
+    return getauxval(AT_HWCAP) & (1ul << 12); /* NEON */
+#else
+    return true;
+#endif
+}
+
+static const PlaneKernels *kernels_here(void) {
+#if defined(__x86_64__)
+    if (has(0xe6, bit_AVX512F | bit_AVX512DQ | bit_AVX512BW | bit_AVX512VL | bit_AVX512CD)) return &plane_kernels_wide;
+#endif
+    return &plane_kernels;
+}
+
 /* ---- what is claimed ---------------------------------------------------------------------------------------------- */
 
-/* A layer whose weights fit the last cache is quick in the runtime, too; a larger one waits for memory there. */
-enum { LARGE_BYTES = 1 << 20 };
-/* Instructions that the runtime's dense layer is worth for each weight, waiting for memory included. */
-#define DENSE_COST_SMALL 0.6
-#define DENSE_COST_LARGE 1.5
-/* Behind a ReLU about so many inputs are not zero. */
-#define ACTIVE_INPUTS 0.6
-
-static Tensor *tensor_at(Context *context, int index) {
+Tensor *tensor_at(Context *context, int index) {
     return index >= 0 && (size_t)index < context->tensors_size ? &context->tensors[index] : NULL;
 }
 
-static bool is_float(const Tensor *t) {
+bool is_float(const Tensor *t) {
     return t != NULL && t->type == TFLITE_FLOAT32 && t->dims != NULL && t->sparsity == NULL;
 }
 
-static bool is_constant(const Tensor *t, int rank) {
+bool is_constant(const Tensor *t, int rank) {
     return is_float(t) && t->allocation_type == TFLITE_MMAP_RO && t->data != NULL && t->dims->size == rank;
 }
 
 /* Elements of a tensor by its dimensions; -1 where they are no shape, or too many. */
-static int64_t elements_of(const Tensor *t) {
+int64_t elements_of(const Tensor *t) {
     int64_t count = 1;
     for (int i = 0; i < t->dims->size; i++) {
         if (t->dims->data[i] < 0) return -1;
@@ -92,7 +119,7 @@ static int64_t elements_of(const Tensor *t) {
     return count;
 }
 
-static bool limits_of(int activation, Limits *limits) {
+bool limits_of(int activation, Limits *limits) {
     limits->low = activation == ACTIVATION_NONE ? -INFINITY : activation == ACTIVATION_RELU_N1_TO_1 ? -1.0f : 0.0f;
     limits->high = activation == ACTIVATION_RELU6            ? 6.0f
                    : activation == ACTIVATION_RELU_N1_TO_1 ? 1.0f
@@ -125,19 +152,6 @@ static bool read_layer(Context *context, const Node *node, int code, Layer *laye
     return limits_of(params->activation, &layer->limits);
 }
 
-/* The height of the blocks that a layer is packed in; 0 where it has no zeros, or is left to the runtime. */
-static uint32_t block_that_pays(const Tensor *weights, bool anyway) {
-    uint32_t rows = (uint32_t)weights->dims->data[0], columns = (uint32_t)weights->dims->data[1], best = 1;
-    uint64_t count = (uint64_t)rows * columns, entries[3];
-    columns_count(weights->data, rows, columns, entries);
-    if (entries[0] == count) return 0;
-    double dense = (double)count * (4 * count > LARGE_BYTES ? DENSE_COST_LARGE : DENSE_COST_SMALL);
-    double cost = columns_cost(1, entries[0]);
-    for (uint32_t block = 2; block <= 4; block *= 2)
-        if (columns_cost(block, entries[block / 2]) < cost) cost = columns_cost(best = block, entries[block / 2]);
-    return anyway || cost * ACTIVE_INPUTS < dense ? best : 0;
-}
-
 /* ---- a node of the delegate --------------------------------------------------------------------------------------- */
 
 static void free_program(Context *context, void *data) {
@@ -149,6 +163,8 @@ static void free_program(Context *context, void *data) {
             *at = program->next;
             break;
         }
+    if (program->chain) chain_free(program->chain);
+    free(program->chain);
     for (int i = 0; i < program->count; i++) {
         columns_free(program->layers[i].columns);
         if (program->own) free(program->own[i]);
@@ -157,6 +173,11 @@ static void free_program(Context *context, void *data) {
     free(program->own);
     free(program->sizes);
     free(program);
+}
+
+bool is_layer(Context *context, const Node *node, int code) {
+    Layer layer = {0};
+    return read_layer(context, node, code, &layer);
 }
 
 static bool make_layer(Context *context, Armlet *armlet, int index, Layer *layer) {
@@ -176,6 +197,16 @@ static bool make_layer(Context *context, Armlet *armlet, int index, Layer *layer
     return true;
 }
 
+static bool holds_images(Context *context, const IntArray *nodes) {
+    for (int i = 0; i < nodes->size; i++) {
+        Node *node;
+        Registration *registration;
+        if (context->get_node_and_registration(context, nodes->data[i], &node, &registration) != TFLITE_OK) return true;
+        if (registration->builtin_code != OP_FULLY_CONNECTED) return true;
+    }
+    return false;
+}
+
 static void *init(Context *context, const char *buffer, size_t length) {
     const DelegateParams *params = (const void *)buffer;
     Armlet *armlet = params->delegate->data;
@@ -185,6 +216,12 @@ static void *init(Context *context, const char *buffer, size_t length) {
     program->owner = armlet;
     program->next = armlet->programs;
     armlet->programs = program;
+    if (holds_images(context, params->nodes)) {
+        program->chain = image_chain(context, params->nodes, params->outputs, armlet->blocks, kernels_here(),
+                                     armlet->thread_count);
+        if (program->chain == NULL) goto fail;
+        return program;
+    }
     size_t count = (size_t)params->nodes->size;
     program->layers = calloc(count, sizeof *program->layers);
     program->own = calloc(count, sizeof *program->own);
@@ -225,12 +262,46 @@ static bool same_dimensions(const IntArray *a, const IntArray *b) {
     return a && a->size == b->size && memcmp(a->data, b->data, sizeof(int) * (size_t)a->size) == 0;
 }
 
+/* Shapes are those for which the chain was laid out. */
+static int prepare_chain(Context *context, const Chain *chain) {
+    for (int i = 0; i < chain->step_count; i++) {
+        const Step *s = &chain->steps[i];
+        if (s->kind != STEP_LOAD && s->kind != STEP_STORE) continue;
+        const Value *v = &chain->values[s->kind == STEP_LOAD ? s->out : s->in];
+        const Tensor *t = tensor_at(context, s->tensor);
+        int64_t count = (int64_t)v->channels * (v->height ? (int64_t)v->height * v->width : 1);
+        if (t != NULL && t->dims != NULL && elements_of(t) == count) {
+            if (!v->height) continue;
+            if (t->dims->size == 4 && t->dims->data[1] == v->height && t->dims->data[2] == v->width) continue;
+        }
+        context->report_error(context, "armlet: tensor %d has another shape than when the graph was made", s->tensor);
+        return TFLITE_ERROR;
+    }
+    return TFLITE_OK;
+}
+
+static int invoke_chain(Context *context, Program *program) {
+    Chain *chain = program->chain;
+    Armlet *armlet = program->owner;
+    for (int i = 0; i < chain->step_count; i++) {
+        Step *s = &chain->steps[i];
+        if (s->kind != STEP_LOAD && s->kind != STEP_STORE) continue;
+        s->data = tensor_at(context, s->tensor)->data;
+        if (s->data == NULL) return TFLITE_ERROR;
+        if (s->kind == STEP_LOAD && !chain->values[s->out].height) chain->values[s->out].flat = s->data;
+    }
+    chain_run(chain, armlet->threads, armlet->thread_count, armlet->timed);
+    program->calls += armlet->timed != 0;
+    return TFLITE_OK;
+}
+
 static int prepare(Context *context, Node *node) {
     Program *program = node->user_data;
     if (program == NULL) {
         context->report_error(context, "armlet: a node of the delegate could not be made");
         return TFLITE_ERROR;
     }
+    if (program->chain) return prepare_chain(context, program->chain);
     for (int i = 0; i < program->count; i++) {
         Layer *layer = &program->layers[i];
         Tensor *output = tensor_at(context, layer->output);
@@ -273,6 +344,7 @@ static uint64_t now(void) {
 static int invoke(Context *context, Node *node) {
     Program *program = node->user_data;
     Armlet *armlet = program->owner;
+    if (program->chain) return invoke_chain(context, program);
     for (int i = 0; i < program->count; i++) {
         Layer *layer = &program->layers[i];
         uint64_t begun = armlet->timed ? now() : 0;
@@ -292,36 +364,12 @@ static int invoke(Context *context, Node *node) {
 
 /* ---- the delegate ------------------------------------------------------------------------------------------------- */
 
-/* Nodes to be claimed, with the blocks that their weights are packed in; NULL where memory is short. */
-static IntArray *choose_nodes(Context *context, Armlet *armlet, const IntArray *plan) {
-    int most = -1;
-    for (int i = 0; i < plan->size; i++) most = plan->data[i] > most ? plan->data[i] : most;
-    IntArray *claimed = malloc(sizeof *claimed + sizeof(int) * (size_t)plan->size);
-    free(armlet->blocks);
-    armlet->blocks = calloc((size_t)most + 2, sizeof *armlet->blocks);
-    if (claimed == NULL || armlet->blocks == NULL) {
-        free(claimed);
-        return NULL;
-    }
-    claimed->size = 0;
-    for (int i = 0; i < plan->size; i++) {
-        Node *node;
-        Registration *registration;
-        Layer layer = {0};
-        int index = plan->data[i];
-        if (index < 0 || context->get_node_and_registration(context, index, &node, &registration) != TFLITE_OK) continue;
-        if (!read_layer(context, node, registration->builtin_code, &layer)) continue;
-        armlet->blocks[index] = block_that_pays(tensor_at(context, node->inputs->data[1]), armlet->everything);
-        if (armlet->blocks[index]) claimed->data[claimed->size++] = index;
-    }
-    return claimed;
-}
-
 static int prepare_delegate(Context *context, Delegate *delegate) {
     Armlet *armlet = delegate->data;
     IntArray *plan;
     if (context->get_execution_plan(context, &plan) != TFLITE_OK) return TFLITE_ERROR;
-    IntArray *claimed = choose_nodes(context, armlet, plan);
+    free(armlet->blocks);
+    IntArray *claimed = choose_nodes(context, plan, armlet->everything, &armlet->blocks);
     if (claimed == NULL) return TFLITE_ERROR;
     int status = TFLITE_OK;
     if (claimed->size) {
@@ -333,21 +381,6 @@ static int prepare_delegate(Context *context, Delegate *delegate) {
     }
     free(claimed);
     return status;
-}
-
-/* Whether this processor has what the library was built for. */
-static bool fits_processor(void) {
-#if defined(__x86_64__)
-    unsigned a, b, c, d;
-    if (!__get_cpuid(1, &a, &b, &c, &d)) return false;
-    const unsigned needed = bit_FMA | bit_OSXSAVE | bit_AVX;
-    if ((c & needed) != needed || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
-    return (b & bit_AVX2) && (b & bit_BMI) && (b & bit_BMI2);
-#elif defined(__arm__)
-    return getauxval(AT_HWCAP) & (1ul << 12); /* NEON */
-#else
-    return true;
-#endif
 }
 
 /* The wheels pass `count` as an int, TensorFlow Lite as a size_t: the lower half of it is right in both.
@@ -384,13 +417,37 @@ EXPORT void tflite_plugin_destroy_delegate(Delegate *delegate) {
     free(armlet);
 }
 
+static Report report_of(const Program *program, const Step *s) {
+    Report report = {.node = s->node, .code = s->code, .nanoseconds = s->nanoseconds, .calls = program->calls};
+    if (s->kind == STEP_COLUMNS) {
+        report.block = s->columns->block, report.centroids = s->columns->centroids;
+        report.weights = (uint64_t)s->columns->rows * s->columns->columns;
+        report.kept = s->columns->kept, report.bytes = s->columns->bytes;
+    } else if (s->kind == STEP_CONVOLVE) {
+        const Shape *shape = &s->shape;
+        uint64_t of_group = (uint64_t)(program->chain->values[s->in].channels / shape->groups);
+        report.block = (uint32_t)s->sparse.block;
+        report.weights = of_group * (uint64_t)program->chain->values[s->out].channels * (uint64_t)shape->kernel_height *
+                         (uint64_t)shape->kernel_width;
+        report.kept = s->sparse.kept, report.bytes = s->sparse.bytes;
+    }
+    return report;
+}
+
 /* Writes what is known of up to `most` operators that run in the delegate; how many there are. */
 EXPORT uint32_t armlet_operators(const Delegate *delegate, Report *reports, uint32_t most) {
     const Armlet *armlet = delegate->data;
     uint32_t count = 0;
-    for (const Program *program = armlet->programs; program; program = program->next)
+    for (const Program *program = armlet->programs; program; program = program->next) {
         for (int i = 0; i < program->count; i++, count++)
             if (count < most) reports[count] = program->layers[i].report;
+        for (int i = 0; program->chain && i < program->chain->step_count; i++) {
+            const Step *s = &program->chain->steps[i];
+            if (s->node < 0) continue;
+            if (count < most) reports[count] = report_of(program, s);
+            count++;
+        }
+    }
     return count;
 }
 
@@ -398,7 +455,10 @@ EXPORT uint32_t armlet_operators(const Delegate *delegate, Report *reports, uint
 EXPORT void armlet_time_operators(Delegate *delegate, uint32_t on) {
     Armlet *armlet = delegate->data;
     armlet->timed = on != 0;
-    for (Program *program = armlet->programs; on && program; program = program->next)
+    for (Program *program = armlet->programs; on && program; program = program->next) {
         for (int i = 0; i < program->count; i++)
             program->layers[i].report.nanoseconds = program->layers[i].report.calls = 0;
+        for (int i = 0; program->chain && i < program->chain->step_count; i++) program->chain->steps[i].nanoseconds = 0;
+        program->calls = 0;
+    }
 }

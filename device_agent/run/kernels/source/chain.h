@@ -1,0 +1,133 @@
+/* A chain of operators on images that stay channels first between them.
+ *
+ * A value is a plane of floats for each channel, somewhere in one memory. All values of a height and width have one
+ * geometry: rows of `stride` floats, of which the last `stride - width` are zeros, `top` rows of zeros above and `bottom`
+ * below. So a pixel's neighbour is at the same distance for every pixel, a convolution runs over all of a plane in one
+ * loop, and to concatenate, split or shuffle channels is to name their planes in another order.
+ */
+#ifndef ARMLET_CHAIN_H
+#define ARMLET_CHAIN_H
+
+#include "kernels.h"
+
+enum { MAX_TAPS = 1024 };
+
+typedef struct {
+    int height, width;
+    int gap, top, bottom;  /* zeros between two rows; rows of zeros above and below */
+    int stride, origin;    /* floats of a row; of a plane before its first pixel */
+    int pixels, written;   /* floats from the first pixel to the last; what a loop over them may write */
+    int64_t plane;         /* floats of a plane */
+} Geometry;
+
+/* planes: (channels) floats from the beginning of the memory; flat: values without planes, (channels). */
+typedef struct {
+    int height, width, channels, geometry;
+    int64_t *planes;
+    float *flat;
+} Value;
+
+/* One entry of a sparse convolution is a distance in floats and `block` weights. */
+typedef struct {
+    int block, blocks;
+    int32_t *starts;  /* (blocks + 1): entries of a block of output channels */
+    int32_t *offsets; /* (entries) */
+    float *weights;   /* (entries, block) */
+    float *bias;      /* (blocks * block) */
+    int64_t *outputs; /* (blocks * block) planes that are written */
+    uint64_t kept, bytes;
+} Sparse;
+
+typedef struct {
+    int kernel_height, kernel_width, stride_height, stride_width, dilation_height, dilation_width;
+    int pad_top, pad_left, groups;
+    bool channel_last; /* weights (1, height, width, channels) of a depthwise convolution; else (out, h, w, in) */
+} Shape;
+
+/* The longest vector of any processor, in floats: a loop over pixels writes a whole number of them. */
+enum { LONGEST = 16 };
+
+typedef struct {
+    const Geometry *from, *to;
+    int64_t *source, *target;     /* planes; target: (planes, phases) */
+    int phases, *row, *column;    /* of each phase */
+    int stride_height, stride_width, left;
+    float padding;
+} Relay;
+
+/* sparse.c and planes.c, for one kind of processor; all but the first on the planes from `first` up to `end`. */
+typedef struct {
+    void (*convolve)(const Sparse *, const Geometry *, const Limits *, float *memory, int part, int parts);
+    void (*load)(const float *nhwc, const Value *, const Geometry *, float *memory, int first, int end);
+    void (*store)(const Value *, const Geometry *, const float *memory, float *nhwc, int first, int end);
+    /* Zeros again where a loop over all of a plane wrote between its rows and behind them. */
+    void (*finish)(const int64_t *planes, const Geometry *, float *memory, int first, int end);
+    void (*relay)(const Relay *, float *memory, int first, int end);
+    /* b may be NULL: then a alone, between the limits. */
+    void (*add)(const int64_t *a, const int64_t *b, const int64_t *out, const Geometry *, const Limits *, float *memory,
+                int first, int end);
+    /* The largest, or the scaled sum, of `taps` neighbours: planes of `a` are (channels, phases). */
+    void (*pool)(const int64_t *a, int phases, const int64_t *out, const Geometry *, const Limits *, const int *phase,
+                 const int *offset, int taps, bool largest, float scale, float *memory, int first, int end);
+    /* Multiplies a few pixels of every plane, each by a factor of its own. */
+    void (*scale)(const int64_t *planes, const int *pixels, const float *factors, int count, float *memory, int first,
+                  int end);
+    /* To `out`, or to the first pixels of planes where that is NULL. */
+    void (*mean)(const Value *, const Geometry *, float *memory, float *out, const int64_t *planes, int origin, int first,
+                 int end);
+} PlaneKernels;
+
+extern const PlaneKernels plane_kernels;
+#if defined(__x86_64__)
+extern const PlaneKernels plane_kernels_wide; /* the same sources for AVX-512 */
+#endif
+
+double sparse_cost(int block, double entries, double pixels);
+
+/* ---- chain.c: operators in the order in which they run ------------------------------------------------------------ */
+
+enum { STEP_LOAD, STEP_STORE, STEP_CONVOLVE, STEP_POOL, STEP_ADD, STEP_MEAN, STEP_FLATTEN, STEP_COLUMNS, STEP_VIEW };
+
+typedef struct {
+    int kind, in, second, out; /* values; second may be -1 */
+    int node, code;            /* in the graph, and its BuiltinOperator; -1 for the way in and out */
+    int tensor;                /* of the way in and out */
+    Shape shape;
+    Limits limits;
+    bool largest, means_inside; /* of a pool: not a sum; a mean that does not count padding */
+    const float *weights, *bias; /* the runtime's; bias may be NULL */
+    int block;                   /* chosen before; 0: none */
+    /* A view names planes of others: of value view[2 * c], the plane view[2 * c + 1]. */
+    int *view;
+    Relay relay;
+    int *phase, *offset; /* (taps) */
+    /* A mean counts the pixels that are inside of the image: where a border leaves some out, and what makes up for it. */
+    int border_count, *border;
+    float *border_factor;
+    Sparse sparse;
+    Columns *columns;
+    float *data; /* of `tensor`, for one run */
+    uint64_t nanoseconds;
+} Step;
+
+typedef struct {
+    const PlaneKernels *kernels;
+    int value_count, step_count, geometry_count, value_room, step_room;
+    Value *values;
+    Step *steps;
+    Geometry *geometries;
+    float *memory;
+    uint64_t bytes;
+} Chain;
+
+/* Number of a new value or step; -1 where memory is short. A flat value has height 0. */
+int chain_value(Chain *, int height, int width, int channels);
+int chain_step(Chain *, const Step *);
+/* Lays out and packs everything; false where memory is short. */
+bool chain_finish(Chain *, int threads);
+void chain_run(Chain *, Threads *, int parts, bool timed);
+void chain_free(Chain *);
+/* The block that costs least for a convolution, and what it costs; 0 where it has no weights. */
+int chain_block(const Shape *, const float *weights, int inputs, int outputs, double pixels, double *cost);
+
+#endif

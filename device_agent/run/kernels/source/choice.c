@@ -1,0 +1,123 @@
+/* Which nodes of a graph the delegate claims: those that take less work here than in the runtime.
+ *
+ * A fully connected layer stands for itself. Operators on images hang together by the values that they hand on: a chain
+ * is claimed where what its zeros save is more than what it costs to turn images around at its ends.
+ */
+#include <stdlib.h>
+
+#include "images.h"
+
+/* A layer whose weights fit the last cache is quick in the runtime, too; a larger one waits for memory there. */
+enum { LARGE_BYTES = 1 << 20 };
+/* Instructions that the runtime's dense layer is worth for each weight, waiting for memory included. */
+#define DENSE_COST_SMALL 0.6
+#define DENSE_COST_LARGE 1.5
+/* Instructions that turn one value of an image around, channels last to first or back. */
+#define TURNED 4.0
+/* Behind a ReLU about so many inputs are not zero. */
+#define ACTIVE_INPUTS 0.6
+
+/* The height of the blocks that a layer is packed in; 0 where it has no zeros, or is left to the runtime. */
+static uint32_t block_that_pays(const Tensor *weights, bool anyway) {
+    uint32_t rows = (uint32_t)weights->dims->data[0], columns = (uint32_t)weights->dims->data[1], best = 1;
+    uint64_t count = (uint64_t)rows * columns, entries[3];
+    columns_count(weights->data, rows, columns, entries);
+    if (entries[0] == count) return 0;
+    double dense = (double)count * (4 * count > LARGE_BYTES ? DENSE_COST_LARGE : DENSE_COST_SMALL);
+    double cost = columns_cost(1, entries[0]);
+    for (uint32_t block = 2; block <= 4; block *= 2)
+        if (columns_cost(block, entries[block / 2]) < cost) cost = columns_cost(best = block, entries[block / 2]);
+    return anyway || cost * ACTIVE_INPUTS < dense ? best : 0;
+}
+
+typedef struct {
+    int index; /* of the node; -1 where the delegate cannot run it */
+    int chain; /* the first of those that it hangs together with */
+    bool image;
+    double gain;
+} Candidate;
+
+static int first_of(Candidate *all, int i) {
+    while (all[i].chain != i) i = all[i].chain = all[all[i].chain].chain;
+    return i;
+}
+
+static Candidate judge(Context *context, int index, bool anyway, uint32_t *block) {
+    Candidate c = {-1, 0, false, 0};
+    Node *node;
+    Registration *registration;
+    Judged judged;
+    if (index < 0 || context->get_node_and_registration(context, index, &node, &registration) != TFLITE_OK) return c;
+    int code = registration->builtin_code;
+    if (is_layer(context, node, code)) {
+        *block = block_that_pays(tensor_at(context, node->inputs->data[1]), anyway);
+        if (*block) c.index = index;
+    } else if (image_operator(context, node, code, &judged)) {
+        *block = (uint32_t)judged.block;
+        c = (Candidate){index, 0, true, judged.work - judged.own};
+    }
+    return c;
+}
+
+/* Joins candidates that hand on values, and takes from their gain what turning around the others costs. */
+static bool connect(Context *context, const IntArray *plan, Candidate *all) {
+    int *producer = malloc(sizeof(int) * (context->tensors_size + 1));
+    bool *counted = calloc(context->tensors_size + 1, sizeof(bool));
+    if (producer == NULL || counted == NULL) {
+        free(producer);
+        free(counted);
+        return false;
+    }
+    for (size_t t = 0; t < context->tensors_size; t++) producer[t] = -1;
+    for (int i = 0; i < plan->size; i++) {
+        Node *node;
+        Registration *registration;
+        if (context->get_node_and_registration(context, plan->data[i], &node, &registration) != TFLITE_OK) continue;
+        for (int k = 0; node->inputs && k < node->inputs->size; k++) {
+            int t = node->inputs->data[k];
+            const Tensor *tensor = tensor_at(context, t);
+            if (tensor == NULL || tensor->dims == NULL || tensor->allocation_type == TFLITE_MMAP_RO) continue;
+            int from = producer[t];
+            bool here = all[i].index >= 0 && all[i].image, there = from >= 0 && all[from].index >= 0 && all[from].image;
+            if (here && there)
+                all[first_of(all, i)].chain = first_of(all, from);
+            else if ((here || there) && !counted[t]) {
+                counted[t] = true;
+                all[here ? i : from].gain -= TURNED * (double)elements_of(tensor);
+            }
+        }
+        for (int k = 0; node->outputs && k < node->outputs->size; k++)
+            if (tensor_at(context, node->outputs->data[k])) producer[node->outputs->data[k]] = i;
+    }
+    free(producer);
+    free(counted);
+    return true;
+}
+
+IntArray *choose_nodes(Context *context, const IntArray *plan, bool anyway, uint32_t **blocks) {
+    int most = -1;
+    for (int i = 0; i < plan->size; i++) most = plan->data[i] > most ? plan->data[i] : most;
+    IntArray *claimed = malloc(sizeof *claimed + sizeof(int) * (size_t)plan->size);
+    Candidate *all = calloc((size_t)plan->size + 1, sizeof *all);
+    double *gain = calloc((size_t)plan->size + 1, sizeof *gain);
+    *blocks = calloc((size_t)most + 2, sizeof **blocks);
+    bool whole = claimed && all && gain && *blocks;
+    for (int i = 0; whole && i < plan->size; i++) {
+        all[i] = judge(context, plan->data[i], anyway, &(*blocks)[plan->data[i] < 0 ? 0 : plan->data[i]]);
+        all[i].chain = i;
+    }
+    for (int i = 0; whole && i + 2 < plan->size; i++)
+        if (is_shuffle(context, plan->data + i))
+            for (int k = i; k < i + 3; k++) all[k] = (Candidate){plan->data[k], k, true, 0};
+    whole = whole && connect(context, plan, all);
+    for (int i = 0; whole && i < plan->size; i++) gain[first_of(all, i)] += all[i].image ? all[i].gain : 0;
+    if (whole) claimed->size = 0;
+    for (int i = 0; whole && i < plan->size; i++)
+        if (all[i].index >= 0 && (!all[i].image || anyway || gain[first_of(all, i)] > 0))
+            claimed->data[claimed->size++] = all[i].index;
+    free(all);
+    free(gain);
+    if (whole) return claimed;
+    free(claimed);
+    return NULL;
+}
