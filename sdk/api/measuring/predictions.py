@@ -123,7 +123,7 @@ def predict_one(
         predictions = (engine or predict_on)(
             members, model.tflite, runtime=runtime, version=version, progress=progress
         )
-        if request.operators:
+        if request.operators and not all(one.operators for one in predictions):
             predictions = with_operators(members, model.tflite, predictions, progress)
         made.update({board.name: one for board, one in zip(members, predictions, strict=True)})
     validation, totals = read_validation(), theory.totals(model.costs)

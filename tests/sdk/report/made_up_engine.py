@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from sdk.board.description.records import Board
 from sdk.explain import theory
 from sdk.explain.speed.prediction import Assumption, CycleParts, PredictedOperator, Prediction
+from sdk.explain.speed.validation import Validation, ValidationCell
 from sdk.graph.reader import read_graph
 from tests.sdk.report.made_up_runs import NAMES
 
@@ -18,6 +19,30 @@ def engine(*, dram: float = 0.05, slower: float = 1.0, marks: bool = True) -> Ca
         return [one_of(board, tflite, dram, slower, marks, **asked) for board in boards]
 
     return predict
+
+
+def validation() -> Validation:
+    """A table in which boards err by what is theirs, and networks that memory decides by more."""
+    return Validation(
+        "made up",
+        tuple(
+            ValidationCell(
+                "net",
+                f"board {off}",
+                core,
+                "ncnn",
+                "float32",
+                0.01,
+                0.01 * off * factor,
+                number % 2 == 0,
+                memory,
+            )
+            for core in ("Cortex-A72", "Cortex-A76")
+            for off in (0.9, 1.1, 1.3)
+            for memory, factors in ((False, (1.0, 1.02, 1.05)), (True, (0.6, 1.8, 2.0)))
+            for number, factor in enumerate(factors)
+        ),
+    )
 
 
 def one_of(

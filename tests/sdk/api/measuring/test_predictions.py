@@ -29,7 +29,7 @@ from sdk.report.terminal import drawing
 from sdk.report.units import seconds_text
 from tests.sdk.graph.small_graphs import small_network
 from tests.sdk.report import made_up_runs
-from tests.sdk.report.made_up_engine import engine
+from tests.sdk.report.made_up_engine import engine, validation
 from tests.sdk.report.terminal.test_tables import drawn
 
 
@@ -45,6 +45,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(autouse=True)
 def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predictions, "predict_on", engine())
+    monkeypatch.setattr(predictions, "read_validation", validation)
 
 
 def times(models: Sequence[Path], *boards: str, dram: float = 0.05, **asked: Any) -> Predictions:

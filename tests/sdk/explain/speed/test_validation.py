@@ -65,6 +65,6 @@ def test_one_measured_model_takes_off_what_the_cells_of_a_board_have_in_common()
 def test_the_table_is_read_from_the_package() -> None:
     table = read_validation()
     assert Validation.from_json(table.to_json()) == table
-    assert table.likely("Cortex-A72", PLAIN).cells == len(table.cells) >= 45
+    assert table.likely("Cortex-A72", PLAIN).cells == len(table.cells) > 10
     plain = [table.likely("Cortex-A72", PLAIN, measured) for measured in (None, PLAIN)]
     assert plain[1].high / plain[1].low < plain[0].high / plain[0].low

@@ -1,0 +1,64 @@
+"""The table that the product takes its intervals from (sdk/explain/speed/validation.json), made of a kept run.
+
+``python -m tests.docs.predict_table`` writes it, and the table of docs/predict.md; a test holds both to the run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.predict.boards import PublishedBoard, read_boards
+from sdk.explain import speed
+from sdk.explain.speed.predictions import MEMORY_DECIDES
+from sdk.explain.speed.validation import Validation, ValidationCell
+
+#: What `python -m benchmarks.predict -o` kept.
+KEPT = Path(__file__).parents[1] / "results" / "predict" / "ncnn.json"
+TABLE = Path(speed.__file__).with_name("validation.json")
+SOURCE = (
+    "The aarch64 wheel of ncnn on emulated cores, against the single-thread latencies of ncnn's benchmark/README.md "
+    "(benchmarks/predict)"
+)
+
+
+def kept_validation() -> Validation:
+    """The table of :data:`KEPT`."""
+    return validation(json.loads(KEPT.read_text("utf-8")), read_boards())
+
+
+def validation(record: Mapping[str, Any], boards: Mapping[str, PublishedBoard]) -> Validation:
+    """The table of a run, in the order of the boards."""
+    cells = {}
+    for key, run in record["runs"].items():
+        network = key.split()[0]
+        for name, counted in run["boards"].items():
+            if name in boards and network in boards[name].milliseconds:
+                cells[name, network] = _cell(boards[name], network, counted)
+    places = list(boards)
+    ordered = sorted(cells, key=lambda place: places.index(place[0]))
+    return Validation(SOURCE, tuple(cells[place] for place in ordered))
+
+
+def _cell(board: PublishedBoard, network: str, counted: Mapping[str, Any]) -> ValidationCell:
+    return ValidationCell(
+        network=network,
+        board=board.name,
+        core=board.core,
+        runtime="ncnn",
+        dtype="int8" if network.endswith("int8") else "float16" if board.arithmetic == "fp16" else "float32",
+        predicted_seconds=round(counted["cycles"] / (board.clock_ghz * 1e9), 7),
+        published_seconds=round(board.milliseconds[network] / 1e3, 7),
+        looked_at=board.looked_at,
+        memory_decides=counted["dram"] >= MEMORY_DECIDES * counted["cycles"],
+    )
+
+
+def in_lines(table: Validation) -> str:
+    """The file: a line for each cell."""
+    *head, cells = table.to_json().items()
+    lines = [f" {json.dumps(key)}: {json.dumps(value)}," for key, value in head]
+    rows = ",\n".join("  " + json.dumps(cell) for cell in cells[1])
+    return "\n".join(["{", *lines, ' "cells": [', rows, " ]", "}"]) + "\n"
