@@ -9,7 +9,7 @@ from sdk.api.file_requests import Opening
 from sdk.api.values import FIT, FITS, FOUND, LABELS, PREPROCESS, TASK, PathLike
 from sdk.compress.defaults import EPOCHS
 from sdk.tools.option import option
-from sdk.tools.values import byte_count, count, duration, number, positive, price, share, whole
+from sdk.tools.values import amount, byte_count, count, duration, number, positive, price, share, whole
 
 LEARN = "what to learn from"
 REACH = "what to reach"
@@ -137,6 +137,20 @@ class Compress(Opening):
         choices=(1, 2, 4),
         group=REACH,
         rare=True,
+    )
+    target_macs: int | None = option(
+        None,
+        help="multiply-accumulates of an inference, such as 250M, met by taking out whole channels",
+        parse=amount,
+        metavar="N",
+        group=REACH,
+    )
+    target_instructions: int | None = option(
+        None,
+        help="the same by instructions on an emulated core: the board's of --for, else a Cortex-A72",
+        parse=amount,
+        metavar="N",
+        group=REACH,
     )
     channels: float = option(
         0.0,

@@ -208,6 +208,8 @@ class CompressOptions(TypedDict, total=False):
     board: str | None
     predict: bool
     block: int | None
+    target_macs: int | None
+    target_instructions: int | None
     channels: float
     low_rank: bool
     equalise: bool

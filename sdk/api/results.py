@@ -177,6 +177,7 @@ class Compressed(Shown):
     why: str = ""  # this effort, where the user left it open
     curve: tuple[dict[str, Any], ...] = ()
     macs: tuple[int, int] = (0, 0)  # multiply-accumulates of the original, and of what is packed
+    instructions: int | None = None  # of an inference on an emulated core, where they were asked for
     block: int = 1  # output channels of 1x1 convolutions that were pruned together
     int8: bool = False  # weights and values are 8-bit numbers
     form: str = ""  # "sparse" or "dense" where the graph was put into the form for a board
@@ -217,6 +218,7 @@ class Compressed(Shown):
             "points_lost": None if self.lost is None else {**asdict(self.lost), "images": self.images},
             "curve": list(self.curve),
             "macs": list(self.macs),
+            "instructions": self.instructions,
             "block": self.block,
             "int8": self.int8,
             "form": self.form,

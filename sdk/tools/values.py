@@ -106,6 +106,19 @@ def byte_count(text: str) -> int:
     return size
 
 
+def amount(text: str) -> int:
+    """``250M`` as 250000000; K, M and G are powers of 1000."""
+    number = text.strip().upper()
+    factor = {"K": 1e3, "M": 1e6, "G": 1e9}.get(number[-1:], 1)
+    try:
+        found = int(float(number.rstrip("KMG")) * factor)
+    except (ValueError, OverflowError):
+        found = 0
+    if found < 1:
+        raise ArgumentTypeError(f"expected a number such as 250M or 1.2G, found {text!r}")
+    return found
+
+
 def duration(text: str) -> float:
     """``20ms`` as 0.02 seconds; us, ms, s, m and h, or no unit for seconds."""
     expected = "a time such as 20ms, 30s or 5m"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from sdk.api.compress_request import Compress
 from sdk.api.files import efforts
 from sdk.api.files.compress_opening import Work, able, by_magnitude_alone, opened, worked_on
 from sdk.api.files.packing import inspect_bytes, name_of
-from sdk.api.files.predicted_cost import predicted_seconds
+from sdk.api.files.predicted_cost import counted_instructions, predicted_seconds
 from sdk.api.files.studies import open_study
 from sdk.api.files.usage import package_metadata, usage_notes
 from sdk.api.results import Compressed
@@ -101,6 +102,10 @@ def compress(
     accuracy, made = final_check(
         (work.original, package), (work.learn, work.check), work.metric, made, request, progress
     )
+    instructions = None
+    if request.target_instructions is not None:
+        instructions = counted_instructions(work.board, progress)(final)
+        made = replace(made, target_met=made.target_met and instructions <= request.target_instructions)
     written = Path(output) if made.target_met else beside(output)
     write_file(written, package)
     if kept is not None:
@@ -127,6 +132,7 @@ def compress(
         ),
         outputs=told,
         macs=(_macs(work.graph), _macs(final)),
+        instructions=instructions,
         **_told(made, special),
     )
 
@@ -225,12 +231,22 @@ def _settings(work: Work, request: Compress, name: str, progress: Progress) -> t
         "room": SIGNATURE_BYTES if request.target_bytes is not None else 0,
         "if_worth": request.effort == "auto",
         "seconds_left": None if deadline is None else lambda: deadline - time.monotonic(),
+        "fits": _fits(work, request, progress),
         "study": open_study(request.storage, request.study) if searched else None,
         "package": lambda graph, recipe, step: _package(
             work, graph, recipe, name=name, board=request.board, progress=step
         )[0],
     }
     return targets.Settings(**asked), why
+
+
+def _fits(work: Work, request: Compress, progress: Progress) -> Callable[[Graph], bool] | None:
+    """Whether a graph's instructions are at most as many as asked for, in the form for the board where there is one."""
+    most = request.target_instructions
+    if most is None:
+        return None
+    counted = counted_instructions(work.board, progress)
+    return lambda graph: counted(_finished(work, graph, Recipe(), progress)[0]) <= most
 
 
 def _package(
@@ -313,6 +329,7 @@ def _checkpoints(
         "price",
         "block",
         "channels",
+        "target_macs",
         "seed",
     )
     about = {

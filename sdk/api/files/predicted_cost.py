@@ -1,4 +1,4 @@
-"""What a form of a graph costs on a board, in predicted seconds."""
+"""What a form of a graph costs on a board, in predicted seconds or counted instructions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Callable
 
 from sdk.board.description.records import Board
 from sdk.deploy.predicting.engine import predict_on
+from sdk.deploy.provision.instructions import count_inference
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from sdk.tools.progress import Progress
+
+USUAL_CORE = "cortex-a72"  # of a Raspberry Pi 4
 
 
 def predicted_seconds(board: Board, progress: Progress) -> Callable[[Graph], float]:
@@ -22,3 +25,18 @@ def predicted_seconds(board: Board, progress: Progress) -> Callable[[Graph], flo
         return prediction.seconds
 
     return seconds
+
+
+def counted_instructions(board: Board | None, progress: Progress) -> Callable[[Graph], int]:
+    """A function that counts the instructions of one inference of a graph on the board's fastest core, emulated, on one
+    thread; on a Cortex-A72 without a board. What it raises, :func:`count_inference` says."""
+    core = USUAL_CORE
+    if board is not None and board.qemu_cpu is not None:
+        core = board.qemu_cpu
+    elif board is not None and board.clusters:
+        core = max(board.clusters, key=lambda c: c.peak_fp32_gflops_per_core.value).core.lower()
+
+    def instructions(graph: Graph) -> int:
+        return count_inference(write_graph(graph), cpu=core, progress=progress).instructions
+
+    return instructions

@@ -111,6 +111,9 @@ class Settings:
     shift: int = 0  # pixels that images are moved by, at most, while training
     price: float = 0.0  # of a bit, nats of the loss of a training: sdk.compress.train.priced
     block: int = 1  # output channels of a 1x1 convolution that share their zeros
+    target_macs: int | None = None  # met by taking out whole channels
+    # Whether a graph of this shape is small enough: channels go until one is.
+    fits: Callable[[Graph], bool] | None = None
     channels: float = (
         0.0  # the share of the multiply-accumulates that goes with whole channels; images are needed
     )

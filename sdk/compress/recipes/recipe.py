@@ -30,7 +30,7 @@ from sdk.compress.solve.calibrate import (
     solved_layers,
     with_biases,
 )
-from sdk.compress.solve.channels import narrow
+from sdk.compress.solve.channels import narrow, share_that_fits
 from sdk.compress.solve.layer import LEVELS
 from sdk.compress.solve.quantize import quantize, weight_grids, with_rounded
 from sdk.compress.solve.ranks import Ranks, factorised
@@ -286,6 +286,14 @@ def without_channels(graph: Graph, recipe: Recipe, learn: Dataset, report: Progr
     if not recipe.channels:
         return graph
     return narrow(graph, learn.take(NARROWING_SAMPLES), recipe.channels, recipe.seed, report).graph
+
+
+def channels_that_fit(
+    graph: Graph, recipe: Recipe, learn: Dataset, fits: Callable[[Graph], bool], report: Progress
+) -> Recipe:
+    """The recipe that takes out so many channels that what is left ``fits``; never fewer than it did."""
+    share = share_that_fits(graph, learn.take(NARROWING_SAMPLES), fits, recipe.seed, report)
+    return replace(recipe, channels=max(share, recipe.channels))
 
 
 def few_of(learn: Dataset, recipe: Recipe) -> Dataset:

@@ -8,6 +8,7 @@ they are where its search starts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -19,11 +20,13 @@ from sdk.compress.recipes.confirm import decided
 from sdk.compress.recipes.harmless import fit_size, keep_outputs
 from sdk.compress.recipes.overall_progress import Journey
 from sdk.compress.recipes.parts import HOLD_OUT, SMALLEST_CHECK, held_out, to_learn_from, unseen
-from sdk.compress.recipes.recipe import EFFORTS, Recipe, apply, learned_from, split
+from sdk.compress.recipes.recipe import EFFORTS, Recipe, apply, channels_that_fit, learned_from, split
 from sdk.compress.recipes.search import search
 from sdk.compress.recipes.task_check import checker_of
 from sdk.compress.recipes.trained import TRAINED_SPARSITY, keep_less
 from sdk.compress.recipes.walks import price_bits, price_of, prune_more
+from sdk.compress.solve.channel_choice import macs_of
+from sdk.compress.solve.channels import SHARE_STEPS
 from sdk.compress.weights.blocks import check_block
 from sdk.errors import DataError, ModelError
 from sdk.graph.records import Graph
@@ -69,7 +72,14 @@ def compress(
     report = progress or silent
     effort = wanted.effort
     check_block(wanted.block)
+    if wanted.int8 and wanted.fits is not None:
+        raise ModelError(
+            "the instructions of an int8 model are not known before it is one",
+            expected="--target-macs with --int8",
+            found="--target-instructions",
+        )
     if wanted.int8:
+        wanted = _with_channels(graph, wanted)
         return _for_int8(graph, dataset, check, wanted, report)
     if effort == "auto":
         effort = "none" if dataset is None else "calibrate"
@@ -77,7 +87,8 @@ def compress(
         raise ModelError("unknown effort", expected=f"auto, {', '.join(EFFORTS)}", found=repr(effort))
     if effort != "none" and dataset is None:
         raise DataError("calibration and training need images", expected="a data set", found="none")
-    if effort == "none" and wanted.channels:
+    wanted = _with_channels(graph, wanted)
+    if effort == "none" and (wanted.channels or wanted.fits):
         raise DataError(
             "whole channels are taken out by what they do on images",
             expected="images, and calibration or training",
@@ -101,6 +112,8 @@ def compress(
         report, stages(effort, wanted), spent(wanted), shares(effort, wanted.epochs * samples, to_check)
     )
     attempts = Attempts(graph, dataset, check, effort, wanted, samples, journey)
+    if wanted.fits is not None and attempts.dataset is not None:
+        attempts.base = channels_that_fit(graph, attempts.base, attempts.dataset, wanted.fits, journey)
     walk: Callable[[Attempts], None] = {"none": prune_more, "calibrate": price_bits, "train": keep_less}[
         effort
     ]
@@ -113,6 +126,15 @@ def compress(
     found = decided(attempts)
     recipe, curve = found.point.recipe, tuple(attempts.curve)
     return TargetResult(found.graph, recipe, curve, found.statement, found.met, found.lost, found.images)
+
+
+def _with_channels(graph: Graph, wanted: Settings) -> Settings:
+    """The settings, with the share of channels that a target of multiply-accumulates asks for."""
+    if wanted.target_macs is None:
+        return wanted
+    macs = macs_of(graph)
+    share = math.ceil(SHARE_STEPS * max(1 - wanted.target_macs / max(macs, 1), 0.0)) / SHARE_STEPS
+    return replace(wanted, channels=min(max(share, wanted.channels), 1 - 1 / SHARE_STEPS))
 
 
 def _usual_samples(dataset: Dataset | None, effort: str, wanted: Settings, check: Dataset | None) -> int:

@@ -8,7 +8,7 @@ makes of the images (as in He et al., arXiv 1707.06168), and biases make the mea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,6 @@ import numpy as np
 
 from sdk.compress.rewrite.coupled_channels import Coupling, coupled_channels
 from sdk.compress.rewrite.cut_channels import cut_channels
-from sdk.compress.rewrite.structure import multiply_accumulates
 from sdk.compress.solve.calibrate import (
     made_up_for,
     output_sensitivities,
@@ -24,6 +23,7 @@ from sdk.compress.solve.calibrate import (
     solved_layers,
     with_biases,
 )
+from sdk.compress.solve.channel_choice import chosen, macs_of, steps
 from sdk.compress.solve.channel_costs import Order, column_sets, orders, seen_by
 from sdk.compress.solve.statistics import GraphRunner, Images, Moments, Streams
 from sdk.errors import ModelError
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
 
 COUNTED_ON = 256  # images that tell what channels cost
+SHARE_STEPS = 10**6  # of the multiply-accumulates: a share is told in these
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +46,6 @@ class Narrowed:
     macs: int
     original_macs: int
     expected_loss_nats: float
-
-
-def macs_of(graph: Graph) -> int:
-    """Multiply-accumulates of one inference, of the layers whose channels may go."""
-    return sum(multiply_accumulates(graph, operator) for operator in graph.operators)
 
 
 def narrowed(
@@ -67,113 +63,25 @@ def narrowed(
     channels may go, and where all that may are not enough.
     """
     graph = runner.graph
-    coupling = coupled_channels(graph)
     before = macs_of(graph)
-    if not coupling.families:
-        chosen(graph, coupling, (), (1 - share) * before)
-    layers = solved_layers(graph)
-    few = min(count, COUNTED_ON)
-    seen = seen_by(runner, layers, images, few, progress)
-    fisher = output_sensitivities(runner, images, few, seed=seed, progress=progress)
-    ordered = orders(coupling, layers, seen, fisher, progress)
+    coupling, ordered = _ordered(runner, images, count, seed, progress)
     gone, nats = chosen(graph, coupling, ordered, (1 - share) * before)
     constants = solved_without(runner, images, count, coupling, gone, progress)
     cut = cut_channels(graph.with_data(constants), coupling, gone)
     return Narrowed(cut, macs_of(cut), before, nats)
 
 
-def chosen(
-    graph: Graph, coupling: Coupling, ordered: Sequence[Order], most_macs: float
-) -> tuple[np.ndarray, float]:
-    """The sets that go, (n,), so that at most so many multiply-accumulates are left, and the nats that they cost."""
-    work = _Work(graph, coupling, ordered)
-    done = [0] * len(ordered)
-    nats = 0.0
-    left = work.macs()
-    while left > most_macs:
-        best, saved = None, 0.0
-        cheapest = np.inf
-        for number, order in enumerate(ordered):
-            if done[number] == len(order.chunks):
-                continue
-            saves = left - work.macs_without(number, order.chunks[done[number]])
-            price = order.nats[done[number]] / max(saves, 1e-9)
-            if saves > 0 and price < cheapest:
-                best, saved, cheapest = number, saves, price
-        if best is None:
-            raise ModelError(
-                "so many channels cannot go",
-                expected=f"at most {100 * (1 - left / work.original):.0f} % of the multiply-accumulates",
-                found=f"{100 * (1 - most_macs / work.original):.0f} %",
-                hint="Ask for less with --channels."
-                if ordered
-                else "No layer's channels may go: each is an output, or mixed in a way that is not known.",
-            )
-        work.take(best, ordered[best].chunks[done[best]])
-        nats += ordered[best].nats[done[best]]
-        done[best] += 1
-        left -= saved
-    sets = [chunk for order, n in zip(ordered, done, strict=True) for chunk in order.chunks[:n]]
-    return np.concatenate(sets) if sets else np.zeros(0, np.int64), nats
-
-
-class _Work:
-    """Multiply-accumulates of a graph while channels go: each layer's are a product of what it makes and reads."""
-
-    def __init__(self, graph: Graph, coupling: Coupling, ordered: Sequence[Order]) -> None:
-        of_set = {int(one): n for n, order in enumerate(ordered) for one in order.family.sets}
-        family_of = np.full(len(coupling.set_of) + 1, -1)
-        for one, number in of_set.items():
-            family_of[one] = number
-        self._made: list[np.ndarray] = []  # sets along the last axis of what each layer makes
-        self._read: list[np.ndarray] = []  # and of what it reads; none for a depthwise layer
-        self._unit: list[float] = []
-        self._layers_of: list[set[int]] = [set() for _ in ordered]
-        for operator in graph.operators:
-            macs = multiply_accumulates(graph, operator)
-            if not macs or operator.outputs[0] not in coupling.numbers:
-                continue
-            source = operator.inputs[2 if operator.kind == "TRANSPOSE_CONV" else 0]
-            made = coupling.sets(operator.outputs[0])
-            read = coupling.sets(source) if operator.kind != "DEPTHWISE_CONV_2D" else made[:0]
-            for number in {*family_of[made].tolist(), *family_of[read].tolist()} - {-1}:
-                self._layers_of[number].add(len(self._unit))
-            self._unit.append(macs / (len(made) * max(len(read), 1)))
-            self._made.append(made)
-            self._read.append(read)
-        self.original = float(macs_of(graph))
-        self._counts = [
-            [float(len(a)), float(max(len(b), 1))] for a, b in zip(self._made, self._read, strict=True)
-        ]
-        self._rest = self.original - sum(self._of(n, c) for n, c in enumerate(self._counts))
-        self._gone = np.zeros(len(coupling.set_of) + 1, bool)
-
-    def macs(self) -> float:
-        """What is left now."""
-        return self._rest + sum(self._of(n, counts) for n, counts in enumerate(self._counts))
-
-    def macs_without(self, number: int, sets: np.ndarray) -> float:
-        """What would be left if these sets of a family went, too."""
-        change = 0.0
-        for layer, counts in self._counts_without(number, sets).items():
-            change += self._of(layer, counts) - self._of(layer, self._counts[layer])
-        return self.macs() + change
-
-    def take(self, number: int, sets: np.ndarray) -> None:
-        """Lets these sets of a family go."""
-        for layer, counts in self._counts_without(number, sets).items():
-            self._counts[layer] = counts
-
-    def _counts_without(self, number: int, sets: np.ndarray) -> dict[int, list[float]]:
-        found = {}
-        for layer in self._layers_of[number]:
-            made = self._counts[layer][0] - float(np.isin(self._made[layer], sets).sum())
-            read = self._counts[layer][1] - float(np.isin(self._read[layer], sets).sum())
-            found[layer] = [made, read]
-        return found
-
-    def _of(self, layer: int, counts: Sequence[float]) -> float:
-        return self._unit[layer] * counts[0] * counts[1]
+def _ordered(
+    runner: GraphRunner, images: Images, count: int, seed: int, progress: Progress
+) -> tuple[Coupling, list[Order]]:
+    """What goes together, and the order in which each family goes; none where nothing may go."""
+    coupling, layers = coupled_channels(runner.graph), solved_layers(runner.graph)
+    if not coupling.families:
+        return coupling, []
+    few = min(count, COUNTED_ON)
+    seen = seen_by(runner, layers, images, few, progress)
+    fisher = output_sensitivities(runner, images, few, seed=seed, progress=progress)
+    return coupling, orders(coupling, layers, seen, fisher, progress)
 
 
 def solved_without(
@@ -244,10 +152,47 @@ def _solved(weights: np.ndarray, moments: Moments, kept: np.ndarray) -> tuple[np
 
 def narrow(graph: Graph, dataset: Dataset, share: float, seed: int, progress: Progress) -> Narrowed:
     """:func:`narrowed` of any graph, on all images of a data set."""
-    # In a mixed order, because folders are sorted by class and costs are counted on the first images alone.
+    images, count = _mixed(dataset, seed)
+    return narrowed(Executor(with_biases(graph)), images, count, share, seed=seed, progress=progress)
+
+
+def share_that_fits(
+    graph: Graph, dataset: Dataset, fits: Callable[[Graph], bool], seed: int, progress: Progress
+) -> float:
+    """The least share of the multiply-accumulates that must go so that what is left ``fits``, for :func:`narrow`.
+
+    ``fits`` is asked about graphs of the right shapes, whose weights are not solved. Raises :class:`ModelError` where
+    the smallest does not fit.
+    """
+    whole = with_biases(graph)
+    if fits(whole):
+        return 0.0
+    images, count = _mixed(dataset, seed)
+    coupling, ordered = _ordered(Executor(whole), images, count, seed, progress)
+    taken = list(steps(whole, coupling, ordered))
+
+    def cut(number: int) -> Graph:
+        return cut_channels(whole, coupling, np.concatenate([step.sets for step in taken[:number]]))
+
+    if not taken or not fits(cut(len(taken))):
+        raise ModelError(
+            "the target is below what whole channels can reach",
+            expected="a target that the network meets without most of its channels",
+            found="it is missed when all have gone that may",
+        )
+    low, high = 0, len(taken)  # steps that are too few, and enough
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(cut(middle)) else (middle, high)
+    before = macs_of(whole)
+    return int(SHARE_STEPS * (1 - taken[high - 1].left / before)) / SHARE_STEPS
+
+
+def _mixed(dataset: Dataset, seed: int) -> tuple[Images, int]:
+    """All images in a mixed order: folders are sorted by class, and costs are counted on the first alone."""
     mixed = dataset.subset(np.random.default_rng(seed).permutation(len(dataset)))
 
     def images(samples: Sequence[int]) -> np.ndarray:
         return mixed.images(list(samples))
 
-    return narrowed(Executor(with_biases(graph)), images, len(mixed), share, seed=seed, progress=progress)
+    return images, len(mixed)

@@ -135,10 +135,13 @@ def compressed(result: Any) -> RenderableType:
 def _work(result: Any) -> list[tuple[str, str]]:
     """The multiply-accumulates before and after, where whole channels went."""
     before, after = result.macs
-    if not after < before:
-        return []
-    share = percent_text(1 - after / before, 0)
-    return [("work", f"{count_text(before)} -> {count_text(after)} multiply-accumulates, {share} fewer")]
+    told = []
+    if after < before:
+        share = percent_text(1 - after / before, 0)
+        told.append(f"{count_text(before)} -> {count_text(after)} multiply-accumulates, {share} fewer")
+    if result.instructions is not None:
+        told.append(f"{count_text(result.instructions)} instructions per inference on the emulated core")
+    return [("work", "; ".join(told))] if told else []
 
 
 def _outputs(outputs: Any) -> list[RenderableType]:

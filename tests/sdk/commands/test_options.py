@@ -75,6 +75,7 @@ TEXTS: dict[Callable[[str], Any], tuple[str, Any, str | None]] = {
     kept_releases: ("3", 3, "0"),
     portion: ("25%", Portion(share=0.25), "0%"),
     sizes: ("32x48,64x64", ((32, 48), (64, 64)), "32x"),
+    values.amount: ("250M", 250_000_000, "0"),
     values.byte_count: ("500KB", 500_000, "0"),
     values.count: ("0", 0, "-1"),
     values.counts: ("1,all", (1, "all"), "1,some"),

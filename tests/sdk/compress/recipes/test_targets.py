@@ -9,7 +9,7 @@ import pytest
 
 from sdk.compress.recipes.recipe import Recipe, apply
 from sdk.compress.recipes.targets import Settings, TargetResult, compress, replay
-from sdk.compress.solve.channels import macs_of
+from sdk.compress.solve.channel_choice import macs_of
 from sdk.data.loading import load_dataset
 from sdk.errors import DataError, ModelError
 from sdk.graph.dataset import Dataset
@@ -172,6 +172,18 @@ def test_whole_channels_go_first_and_a_replay_takes_the_same(graph: Graph, folde
     assert macs_of(result.graph) <= 0.7 * macs_of(graph)
     again = apply(graph, Recipe.from_toml(result.recipe.to_toml()), dataset=data)
     assert write_graph(again) == write_graph(result.graph)
+
+
+@pytest.mark.tensorflow
+def test_a_target_of_work_is_met_by_whole_channels(graph: Graph, folder: Path) -> None:
+    data, most = load(folder, "labelled.npz").take(80), int(0.8 * macs_of(graph))
+    result = compress(graph, data, Settings(target_macs=most))
+    assert 0.6 * most < macs_of(result.graph) <= most
+    assert compress(graph, data, Settings(target_macs=10 * most)).recipe.channels == 0
+    fitting = compress(graph, data, Settings(fits=lambda g: macs_of(g) <= most))
+    assert macs_of(fitting.graph) <= most
+    with pytest.raises(DataError, match="whole channels"):
+        compress(graph, None, Settings(target_macs=most))
 
 
 def test_whole_channels_need_images(graph: Graph) -> None:

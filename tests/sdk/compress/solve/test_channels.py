@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from sdk.compress.rewrite.coupled_channels import coupled_channels
 from sdk.compress.rewrite.cut_channels import cut_channels
 from sdk.compress.solve.calibrate import output_sensitivities, solved_layers, with_biases
+from sdk.compress.solve.channel_choice import chosen, macs_of
 from sdk.compress.solve.channel_costs import Order, chunk_sizes, orders, seen_by
-from sdk.compress.solve.channels import chosen, macs_of, narrowed
+from sdk.compress.solve.channels import narrow, narrowed, share_that_fits
 from sdk.errors import ModelError
 from sdk.explain.theory import operator_costs, totals
 from sdk.graph.execute import Executor
 from sdk.graph.records import Graph
+from sdk.tools.progress import silent
 from tests.sdk.compress.layered_graphs import Layers, small_mobilenet, small_shufflenet
-from tests.sdk.graph.small_graphs import small_network
+from tests.sdk.graph.small_graphs import labelled_noise, small_network
 
 pytestmark = pytest.mark.tensorflow
 COUNT = 64
@@ -74,6 +78,33 @@ def test_a_share_of_the_work_goes_and_answers_stay_nearer_than_without_solving(n
 def test_work_is_counted_as_everywhere(network: object) -> None:
     graph = network(16)  # type: ignore[operator]
     assert macs_of(graph) == totals(operator_costs(graph)).macs
+
+
+def test_what_a_coarse_step_saved_too_much_is_given_back() -> None:
+    graph = with_biases(small_mobilenet(16))
+    coupling, order = coupled_channels(graph), ordered(graph)
+    most = 0.6 * macs_of(graph)
+    gone, nats = chosen(graph, coupling, order, most)
+    assert macs_of(cut_channels(graph, coupling, gone)) <= most
+    for one in order:
+        mine = [chunk for chunk in one.chunks if np.isin(chunk, gone).all()]
+        if mine:  # no family could have kept its last channels
+            rest = gone[~np.isin(gone, mine[-1])]
+            assert macs_of(cut_channels(graph, coupling, rest)) > most
+    assert nats <= sum(sum(one.nats) for one in order)
+
+
+def test_the_least_share_that_fits_is_found(tmp_path: Path) -> None:
+    graph = small_network(channels=48)
+    data = labelled_noise(tmp_path / "noise.npz", graph, 60)
+    most = 0.7 * macs_of(graph)
+    share = share_that_fits(graph, data, lambda g: macs_of(g) <= most, 0, silent)
+    made = narrow(graph, data, share, 0, silent)
+    assert made.macs <= most
+    assert narrow(graph, data, share - 0.15, 0, silent).macs > most
+    assert share_that_fits(graph, data, lambda g: True, 0, silent) == 0
+    with pytest.raises(ModelError, match="below what whole channels can reach"):
+        share_that_fits(graph, data, lambda g: False, 0, silent)
 
 
 def test_more_than_there_is_is_refused() -> None:
