@@ -102,10 +102,7 @@ def compress(
     accuracy, made = final_check(
         (work.original, package), (work.learn, work.check), work.metric, made, request, progress
     )
-    instructions = None
-    if request.target_instructions is not None:
-        instructions = counted_instructions(work.board, progress)(final)
-        made = replace(made, target_met=made.target_met and instructions <= request.target_instructions)
+    made, instructions = _counted(work, request, made, final, progress)
     written = Path(output) if made.target_met else beside(output)
     write_file(written, package)
     if kept is not None:
@@ -238,6 +235,17 @@ def _settings(work: Work, request: Compress, name: str, progress: Progress) -> t
         )[0],
     }
     return targets.Settings(**asked), why
+
+
+def _counted(
+    work: Work, request: Compress, made: targets.TargetResult, final: Graph, progress: Progress
+) -> tuple[targets.TargetResult, int | None]:
+    """The result, which misses its target where the packed graph takes more instructions than asked for, and those."""
+    if request.target_instructions is None:
+        return made, None
+    instructions = counted_instructions(work.board, progress)(final)
+    met = made.target_met and instructions <= request.target_instructions
+    return replace(made, target_met=met), instructions
 
 
 def _fits(work: Work, request: Compress, progress: Progress) -> Callable[[Graph], bool] | None:

@@ -72,15 +72,8 @@ def compress(
     report = progress or silent
     effort = wanted.effort
     check_block(wanted.block)
-    if wanted.int8 and wanted.fits is not None:
-        raise ModelError(
-            "the instructions of an int8 model are not known before it is one",
-            expected="--target-macs with --int8",
-            found="--target-instructions",
-        )
     if wanted.int8:
-        wanted = _with_channels(graph, wanted)
-        return _for_int8(graph, dataset, check, wanted, report)
+        return _for_int8(graph, dataset, check, _with_channels(graph, wanted), report)
     if effort == "auto":
         effort = "none" if dataset is None else "calibrate"
     if effort not in EFFORTS:
@@ -88,13 +81,7 @@ def compress(
     if effort != "none" and dataset is None:
         raise DataError("calibration and training need images", expected="a data set", found="none")
     wanted = _with_channels(graph, wanted)
-    if effort == "none" and (wanted.channels or wanted.fits):
-        raise DataError(
-            "whole channels are taken out by what they do on images",
-            expected="images, and calibration or training",
-            found="no data" if dataset is None else "effort none",
-            hint="Name some: --data FOLDER." if dataset is None else "Leave --effort out.",
-        )
+    _refuse_channels_without_images(wanted, effort, dataset)
     if dataset is None and check is None and (wanted.max_loss is not None or wanted.study is not None):
         raise DataError(
             "a limit of the loss can be kept only where accuracy is measured"
@@ -135,6 +122,17 @@ def _with_channels(graph: Graph, wanted: Settings) -> Settings:
     macs = macs_of(graph)
     share = math.ceil(SHARE_STEPS * max(1 - wanted.target_macs / max(macs, 1), 0.0)) / SHARE_STEPS
     return replace(wanted, channels=min(max(share, wanted.channels), 1 - 1 / SHARE_STEPS))
+
+
+def _refuse_channels_without_images(wanted: Settings, effort: str, dataset: Dataset | None) -> None:
+    """Raises DataError where whole channels are to go and nothing tells what they do."""
+    if effort == "none" and (wanted.channels or wanted.fits):
+        raise DataError(
+            "whole channels are taken out by what they do on images",
+            expected="images, and calibration or training",
+            found="no data" if dataset is None else "effort none",
+            hint="Name some: --data FOLDER." if dataset is None else "Leave --effort out.",
+        )
 
 
 def _usual_samples(dataset: Dataset | None, effort: str, wanted: Settings, check: Dataset | None) -> int:
@@ -183,6 +181,12 @@ def _for_int8(
             expected="some hundred images",
             found="no data",
             hint="Name some: --data FOLDER.",
+        )
+    if wanted.fits is not None:
+        raise ModelError(
+            "the instructions of an int8 model are not known before it is one",
+            expected="--target-macs with --int8",
+            found="--target-instructions",
         )
     if wanted.effort not in ("auto", "none") or wanted.target_bytes is not None:
         raise ModelError(
