@@ -13,10 +13,11 @@ import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[3]
 SOURCE = Path(__file__).with_name("recorder.c")
 _HEAD = struct.Struct("<IIIIQ")
 _READ, _CREATE, _WRITE, _TRUNCATE, _RENAME, _UNLINK, _MKDIR, _RMDIR, _FSYNC, _SYNC, _CHMOD = range(11)
@@ -37,32 +38,48 @@ def build(folder: Path) -> Path:
     return library
 
 
-def recorded(
-    library: Path,
-    root: Path,
-    command: Sequence[str],
-    *,
-    log: Path | None = None,
-    at: int | None = None,
-    error: int = 0,
-    environment: Mapping[str, str] | None = None,
-) -> tuple[int, subprocess.CompletedProcess]:
-    """Runs a command whose calls below ``root`` are counted, and logged where ``log`` says; how many there were.
+class Watched:
+    """A scenario in a process whose calls below ``root`` are counted, fail at will, and are logged where ``log`` says.
 
-    Call number ``at`` fails with ``error``.
+    The process is started once, and works in a child each time (:func:`tests.attacks.faults.scenarios.serve`).
     """
-    counter = root.with_name(f"{root.name}.count")
-    counter.write_bytes(bytes(8))
-    own = {"LD_PRELOAD": str(library), "FAULTS_ROOT": str(root), "FAULTS_COUNT": str(counter)}
-    if log is not None:
-        log.unlink(missing_ok=True)
-        own["FAULTS_LOG"] = str(log)
-    if at is not None:
-        own |= {"FAULTS_AT": str(at), "FAULTS_ERRNO": str(error)}
-    done = subprocess.run(
-        command, capture_output=True, env={**os.environ, **(environment or {}), **own}, timeout=300
-    )
-    return struct.unpack("<q", counter.read_bytes())[0], done
+
+    def __init__(self, library: Path, root: Path, name: str, log: Path | None = None) -> None:
+        self._control = root.with_name(f"{root.name}.control")
+        self._set(-1, 0)
+        watched = {"LD_PRELOAD": str(library), "FAULTS_ROOT": str(root), "FAULTS_CONTROL": str(self._control)}
+        if log is not None:
+            log.unlink(missing_ok=True)
+            watched["FAULTS_LOG"] = str(log)
+        self._process = subprocess.Popen(
+            [sys.executable, "-B", "-m", "tests.attacks.faults.scenarios", name, str(root)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(root), **watched},
+            text=True,
+        )
+
+    def _set(self, at: int, error: int) -> None:
+        with open(
+            self._control, "r+b" if self._control.exists() else "w+b"
+        ) as file:  # the same file: it is mapped
+            file.write(struct.pack("<qqq", 0, at, error))
+
+    def work(self, at: int = -1, error: int = 0) -> tuple[int, bool]:
+        """Does the work; call number ``at`` fails with ``error``. How many calls there were; whether it ended well."""
+        self._set(at, error)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("work\n")
+        self._process.stdin.flush()
+        status = self._process.stdout.readline().strip()
+        calls, *_ = struct.unpack("<qqq", self._control.read_bytes())
+        return calls, status == "0"
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.communicate()
 
 
 @dataclass

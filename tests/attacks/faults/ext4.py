@@ -22,8 +22,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.attacks.faults.disk import fingerprint
-from tests.attacks.faults.harness import ROOT, place
+from tests.attacks.faults.disk import ROOT, fingerprint
+from tests.attacks.faults.harness import place
 from tests.attacks.faults.scenarios import DEPLOYS, SCENARIOS, Scenario
 
 IMAGE_BYTES = 64 << 20
@@ -63,10 +63,14 @@ def cut(scenario: Scenario, image: Path, where: Path, *, after: float, wait: flo
         work = subprocess.Popen(
             command,
             env=environment,
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        assert work.stdin is not None
+        work.stdin.write(b"work\n")
+        work.stdin.close()
         before = fingerprint(root)
         while work.poll() is None and not _changed(root, before):
             time.sleep(0.001)

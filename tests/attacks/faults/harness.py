@@ -25,7 +25,6 @@ from tests.attacks.faults.scenarios import SCENARIOS, Scenario, clear
 
 T = TypeVar("T")
 ERRORS = ("ENOSPC", "EIO", "EROFS")
-ROOT = Path(__file__).resolve().parents[3]
 #: Of one flipped file: the first and the last byte, and what is between them at equal distances.
 POSITIONS = 9
 
@@ -50,21 +49,6 @@ class Broken:
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(source, target, symlinks=True)
 
-    def _run(self, **options) -> int:
-        command = [
-            sys.executable,
-            "-B",
-            "-m",
-            "tests.attacks.faults.scenarios",
-            self.scenario.name,
-            str(self.root),
-        ]
-        environment = {"PYTHONPATH": str(ROOT), "HOME": str(self.root)}
-        count, done = disk.recorded(self._library, self.root, command, environment=environment, **options)
-        if "at" not in options and done.returncode != 0:
-            raise RuntimeError(done.stderr.decode()[-2000:])
-        return count
-
     def _expect(self, what: str, kind: str, act: Callable[[Path], object] | None = None) -> None:
         self.tried[kind] += 1
         try:
@@ -78,7 +62,11 @@ class Broken:
         """Kills and power cuts after every call that changes the disk, or ``most`` of them, evenly spread; how many
         calls there are, reads counted."""
         log = self._place / "log"
-        calls = self._run(log=log)
+        watched = disk.Watched(self._library, self.root, self.scenario.name, log)
+        calls, well = watched.work()
+        watched.close()
+        if not well:
+            raise RuntimeError(f"{self.scenario.name} does not work undisturbed")
         states = list(disk.states(self._before, self.root, log, self._place / "states"))
         for what, state in self._some(states, most):
             self._keep(state, self.root)
@@ -87,10 +75,12 @@ class Broken:
 
     def errors(self, calls: int, most: int | None = None) -> None:
         """Every call fails with each error."""
+        watched = disk.Watched(self._library, self.root, self.scenario.name)
         for call, name in self._some([(call, name) for call in range(calls) for name in ERRORS], most):
             self._keep(self._before, self.root)
-            self._run(at=call, error=getattr(errno, name))
+            watched.work(call, getattr(errno, name))
             self._expect(f"{name} at call {call}", name)
+        watched.close()
 
     def flips(self, most: int | None = None) -> None:
         """Every file that the work made: a bit at some places, emptied, cut short, zeros, and gone."""

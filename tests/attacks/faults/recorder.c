@@ -1,11 +1,10 @@
 /* Preloaded into a process and its children: writes down, in order, every call that changes what lies below a folder,
  * and lets one of them fail. tests/attacks/faults/disk.py reads the log; what a power cut leaves follows from it.
  *
- *   FAULTS_ROOT  the folder; what lies elsewhere is let through
- *   FAULTS_LOG   the log: records of struct head, two paths, data; appended with one write() each
- *   FAULTS_AT    the number of the call that fails, from 0; none without
- *   FAULTS_ERRNO with what
- *   FAULTS_COUNT a file of 8 bytes that all processes count in
+ *   FAULTS_ROOT    the folder; what lies elsewhere is let through
+ *   FAULTS_LOG     the log: records of struct head, two paths, data; appended with one write() each
+ *   FAULTS_CONTROL a file of three numbers of 8 bytes, shared by all processes: calls so far, the call that fails
+ *                  (from 0; -1: none), and with which errno
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -31,21 +30,19 @@ struct head { uint32_t op, first, second, data; uint64_t offset; };
 static const char *root;
 static size_t root_length;
 static int log_fd = -1;
-static int64_t *count, at = -1;
-static int fault;
+static int64_t *control;
 
 __attribute__((constructor)) static void begin(void) {
     root = getenv("FAULTS_ROOT");
     if (!root) return;
     root_length = strlen(root);
-    const char *path = getenv("FAULTS_COUNT");
+    const char *path = getenv("FAULTS_CONTROL");
     int fd = path ? (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC, 0) : -1;
     if (fd >= 0) {
-        void *shared = mmap(NULL, sizeof *count, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        count = shared == MAP_FAILED ? NULL : shared;
+        void *shared = mmap(NULL, 3 * sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        control = shared == MAP_FAILED ? NULL : shared;
         syscall(SYS_close, fd);
     }
-    if (getenv("FAULTS_AT")) { at = atoll(getenv("FAULTS_AT")); fault = atoi(getenv("FAULTS_ERRNO")); }
     path = getenv("FAULTS_LOG");
     fd = path ? (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600) : -1;
     if (fd >= 0) { log_fd = fcntl(fd, F_DUPFD_CLOEXEC, 600); syscall(SYS_close, fd); }
@@ -78,8 +75,9 @@ static int of_path(int folder, const char *name, char *path) {
 
 /* Whether the call may go on; its number is taken. */
 static int goes_on(void) {
-    int64_t number = count ? __atomic_fetch_add(count, 1, __ATOMIC_SEQ_CST) : -2;
-    if (at >= 0 && number == at) { errno = fault; return 0; }
+    if (!control) return 1;
+    int64_t number = __atomic_fetch_add(control, 1, __ATOMIC_SEQ_CST);
+    if (number == control[1]) { errno = (int)control[2]; return 0; }
     return 1;
 }
 

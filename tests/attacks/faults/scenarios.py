@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
+import importlib.util
 import io
 import os
 import shutil
@@ -415,5 +417,21 @@ def clear(root: Path) -> None:
     root.mkdir(mode=0o700, parents=True)
 
 
+def serve(scenario: Scenario, root: Path) -> None:
+    """Works once for each line of standard input, each time in a child; prints how that ended."""
+    if importlib.util.find_spec("ai_edge_litert") is not None:
+        importlib.import_module("ai_edge_litert.interpreter")  # else each child imports it
+    for _ in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                scenario.work(root)
+                status = 0
+            finally:
+                os._exit(status)
+        print(os.waitpid(child, 0)[1], flush=True)
+
+
 if __name__ == "__main__":
-    {**SCENARIOS, CARELESS.name: CARELESS, DEPLOYS.name: DEPLOYS}[sys.argv[1]].work(Path(sys.argv[2]))
+    serve({**SCENARIOS, CARELESS.name: CARELESS, DEPLOYS.name: DEPLOYS}[sys.argv[1]], Path(sys.argv[2]))

@@ -164,7 +164,10 @@ def test_who_dribbles_is_cut_off_in_time_however_often_a_byte_comes(server, begi
 
 
 def silent(server, count: int, begin: bytes = b"") -> list[socket.socket]:
-    """Connections that send this and nothing more."""
+    """Connections that send this and nothing more, once those of before are gone."""
+    end = time.monotonic() + 10
+    while server.listeners[0].connections and time.monotonic() < end:
+        time.sleep(0.01)
     channels = []
     for _ in range(count):
         channel = socket.socket(socket.AF_UNIX)
