@@ -17,7 +17,7 @@ NAMES = ("tflite-runtime", "ai-edge-litert")
 
 def session(runtime: str) -> SimpleNamespace:
     board = SimpleNamespace(runtimes=[SimpleNamespace(name=name) for name in NAMES])
-    provisioned = SimpleNamespace(runtime=runtime, runtime_version="1.0", facts=None)
+    provisioned = SimpleNamespace(runtime=runtime, runtime_version="1.0", facts=None, pinned=True)
     return SimpleNamespace(board=board, connection=None, provisioned=provisioned, scratch=None)
 
 
@@ -48,6 +48,14 @@ def test_the_next_runtime_is_tried_and_both_are_named():
     assert result == NAMES[1]
     (note,) = note_of(failures, used)
     assert "tflite-runtime 1.0: tflite-runtime lacks an operator; ai-edge-litert 1.0 runs it" in note
+
+
+def test_wheels_that_are_not_pinned_are_said():
+    used = session(NAMES[0])
+    assert note_of((), used) == ()
+    used.provisioned.pinned = False
+    (note,) = note_of((), used)
+    assert note.startswith("tflite-runtime 1.0 is not pinned")
 
 
 def test_a_runtime_that_was_asked_for_is_the_only_one():
