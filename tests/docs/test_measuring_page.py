@@ -15,8 +15,9 @@ from sdk.api.boards.counting import BATCH_BYTES
 from sdk.api.measuring.runs import MAX_RUN_BYTES
 from sdk.cli import build_parser
 from sdk.commands.runs import EXIT_OF_ANSWER
-from sdk.explain import breakdown, calibration, causes
+from sdk.explain import breakdown, causes
 from sdk.explain.gap import ADDS_UP, PRUNED_SHARE
+from sdk.explain.speed import calibration
 from sdk.report.page import template as page
 from sdk.report.page.run import HEADS
 
