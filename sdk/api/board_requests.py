@@ -43,15 +43,17 @@ class Bench(Opening, Target):
         on_command_line=(1, "all"),
     )
     samples: int = option(4096, help="inferences per model (default: {default})", parse=positive, rare=True)
-    seconds: float = option(10.0, help="or this long, whichever is first (default: {default})", parse=seconds)
+    seconds: float = option(
+        10.0, help="stop after so many seconds, if that comes first (default: {default})", parse=seconds
+    )
     precision: float | None = option(
         None,
-        help="go on until the 95 %% intervals are within this, such as 1%%, or --seconds are over",
+        help="measure until the 95 %% intervals are within this, such as 1%%, or --seconds are over",
         parse=share,
         metavar="X%",
     )
     self_test: bool = option(
-        False, help="measure the first model against itself too: the smallest difference that can be told"
+        False, help="measure the first model against itself too, for the smallest difference that can be told"
     )
     predict: bool = option(
         False,
@@ -88,7 +90,7 @@ class SuiteNetworks:
 
     networks: Sequence[str] | None = option(
         None,
-        help="of a suite, by their names in the zoo, such as shufflenet_v1,alexnet",
+        help="networks of the suite, by their names in the zoo, such as shufflenet_v1,alexnet",
         flag="--only",
         parse=words,
         metavar="NETWORK[,NETWORK]",
@@ -121,7 +123,7 @@ class Tune(Opening, Target):
     labels: PathLike | None = option(None, help=LABELS, parse=Path, metavar="FILE", group=ACCURACY)
     truth: PathLike | None = same(Compress, "truth", group=ACCURACY)
     max_loss: float = option(
-        help="of the metric of the model's task (such as top-1 or mAP) that a variant may lose",
+        help="points of the metric of the model's task (such as top-1 or mAP) that a variant may lose",
         parse=number,
         metavar="POINTS",
         group=ACCURACY,
@@ -143,29 +145,33 @@ class Tune(Opening, Target):
     )
     samples: int | None = option(
         None,
-        help="at most so many images to calibrate on",
+        help="calibrate on at most N images",
         parse=positive,
         metavar="N",
         group=VARIANTS,
         rare=True,
     )
     epochs: int = option(
-        EPOCHS, help="of training (default: {default})", parse=positive, group=VARIANTS, rare=True
+        EPOCHS, help="epochs of training (default: {default})", parse=positive, group=VARIANTS, rare=True
     )
     threads: Sequence[int] | None = option(
         None,
-        help="of the runtime (default: 1 and all cores)",
+        help="threads of the runtime (default: 1 and all cores)",
         parse=counts,
         metavar="N[,N]",
         group=MEASUREMENT,
         rare=True,
     )
     inferences: int = option(
-        256, help="per candidate (default: {default})", parse=positive, group=MEASUREMENT, rare=True
+        256,
+        help="inferences per candidate (default: {default})",
+        parse=positive,
+        group=MEASUREMENT,
+        rare=True,
     )
     seconds: float = option(
         5.0,
-        help="or this long, whichever is first (default: {default})",
+        help="stop after so many seconds, if that comes first (default: {default})",
         parse=seconds,
         group=MEASUREMENT,
         rare=True,
@@ -194,12 +200,14 @@ class Evaluate(Opening, Target):
     truth: PathLike | None = same(CheckData, "truth")
     original: PathLike | None = option(
         None,
-        help="the model that this one was made from: both are held against each other on the same images",
+        help="the model that this one was made from: both are compared on the same images",
         parse=Path,
         metavar="MODEL",
     )
-    split: str | None = option(None, help="where the data have both", choices=("train", "test"), rare=True)
-    limit: int | None = option(None, help="at most so many images, taken evenly", parse=positive)
+    split: str | None = option(
+        None, help="part of the data to use, where they have both", choices=("train", "test"), rare=True
+    )
+    limit: int | None = option(None, help="use at most N images, taken evenly", parse=positive)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +218,7 @@ class Predict(Target):
     top: int = option(5, help="classes in an answer (default: {default})", parse=positive, metavar="N")
     threshold: float | None = option(
         None,
-        help="the least score of a box (default: as the package says, else 0.25)",
+        help="least score of a box (default: as the package says, else 0.25)",
         parse=number,
         metavar="SCORE",
     )

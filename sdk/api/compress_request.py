@@ -38,7 +38,7 @@ class Compress(Opening):
     )
     truth: PathLike | None = option(
         None,
-        help="what is right for the images to check on, where it does not lie beside them: COCO's JSON, a folder of "
+        help="what is right for the images to check on, if it does not lie beside them: COCO's JSON, a folder of "
         "YOLO's text files or of masks, a table or arrays of classes or values",
         parse=Path,
         metavar="FILE",
@@ -53,15 +53,18 @@ class Compress(Opening):
         group=LEARN,
     )
     samples: int | None = option(
-        None, help="at most so many of the images", parse=positive, metavar="N", group=LEARN, rare=True
+        None, help="use at most N of the images", parse=positive, metavar="N", group=LEARN, rare=True
     )
     epochs: int = option(
-        EPOCHS, help="of training, at most (default: {default})", parse=positive, group=LEARN, rare=True
+        EPOCHS,
+        help="epochs of training, at most (default: {default})",
+        parse=positive,
+        group=LEARN,
+        rare=True,
     )
     shift: int = option(
         0,
-        help="training sees images moved by up to so many pixels, where they stay what they are "
-        "(default: {default})",
+        help="move training images by up to so many pixels (default: {default})",
         parse=count,
         metavar="PIXELS",
         group=LEARN,
@@ -69,8 +72,8 @@ class Compress(Opening):
     )
     price: float = option(
         0.0,
-        help="training counts the package's bits at so much of its loss each, such as 3e-8 "
-        "(default: {default}, it does not)",
+        help="what a bit of the package costs in training, in nats of its loss, such as 3e-8 "
+        "(default: {default}, nothing)",
         parse=price,
         metavar="NATS",
         group=LEARN,
@@ -79,7 +82,7 @@ class Compress(Opening):
 
     target_bytes: int | None = option(
         None,
-        help="of the package, such as 500KB",
+        help="largest size of the package, such as 500KB",
         flag="--target-size",
         parse=byte_count,
         metavar="SIZE",
@@ -87,7 +90,7 @@ class Compress(Opening):
     )
     max_loss: float | None = option(
         None,
-        help="of the metric of the model's task, such as top-1 or mAP",
+        help="points of the metric of the model's task (such as top-1 or mAP) that may be lost",
         parse=number,
         metavar="POINTS",
         group=REACH,
@@ -131,7 +134,7 @@ class Compress(Opening):
     )
     block: int | None = option(
         None,
-        help="output channels of a 1x1 convolution that become zero together, which sparse kernels like "
+        help="output channels of a 1x1 convolution that become zero together, as sparse kernels need it "
         "(default: 2 where the board of --for runs them sparse, else 1)",
         parse=whole,
         choices=(1, 2, 4),
@@ -154,7 +157,7 @@ class Compress(Opening):
     )
     channels: float = option(
         0.0,
-        help="share of the multiply-accumulates that goes with whole channels, before all else; makes every runtime "
+        help="share of the multiply-accumulates to remove as whole channels, before all else; every runtime gets "
         "faster, and needs --data (default: {default})",
         parse=share,
         metavar="SHARE",
@@ -170,20 +173,20 @@ class Compress(Opening):
     )
     equalise: bool = option(
         False,
-        help="without data: channels of neighbouring layers are made alike before weights are shared, exactly",
+        help="without data: even out the channels of neighbouring layers, exactly, before weights are shared",
         group=REACH,
         rare=True,
     )
     correct_biases: bool = option(
         False,
-        help="without data: biases take back what pruning and sharing did to the means, on made-up images",
+        help="without data: correct biases for what pruning and sharing did to the means of made-up images",
         group=REACH,
         rare=True,
     )
     int8: bool = option(False, help="8-bit weights and values; ranges are taken from --data", group=REACH)
 
     allow_unchanged: bool = option(
-        False, help="where no layer can be compressed: write the package all the same", group=REACH, rare=True
+        False, help="write the package even if no layer can be compressed", group=REACH, rare=True
     )
 
     trials: int | None = option(
@@ -203,7 +206,11 @@ class Compress(Opening):
         rare=True,
     )
     study: str | None = option(
-        None, help="of the study in the storage (default: armlet)", metavar="NAME", group=SEARCH, rare=True
+        None,
+        help="name of the study in the storage (default: armlet)",
+        metavar="NAME",
+        group=SEARCH,
+        rare=True,
     )
 
     recipe: PathLike | None = option(

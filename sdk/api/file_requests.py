@@ -29,17 +29,20 @@ class Opening:
 
     input_shape: InputShape | None = option(
         None,
-        help="where the model leaves it open, such as 224x224x3; of several inputs, by name",
+        help="shape that the model leaves open, such as 224x224x3; by name for several inputs",
         parse=input_shape,
         metavar="[NAME=]HxWxC[,...]",
         rare=True,
     )
     signature: str | None = option(
-        None, help="of a SavedModel that has several (default: serving_default)", metavar="NAME", rare=True
+        None,
+        help="signature of a SavedModel that has several (default: serving_default)",
+        metavar="NAME",
+        rare=True,
     )
     custom_objects: tuple[str, ...] = option(
         (),
-        help="code of a Keras file's own layers, which is imported; several with commas",
+        help="own layers of a Keras file; the code is imported; several with commas",
         parse=words,
         metavar="FILE.py:Class[,...]",
         rare=True,
@@ -139,16 +142,16 @@ class Sign:
         None, help="private key, or .pub of one in the SSH agent (default: as ssh's)", parse=Path
     )
     name: str | None = option(
-        None, help="of the release (default: as the package says, else as its file)", metavar="NAME"
+        None, help="name of the release (default: as the package says, else as its file)", metavar="NAME"
     )
     number: int | None = option(
         None,
-        help="a board takes no smaller one under this name afterwards (default: the time now, in seconds)",
+        help="number of the release; a board takes no smaller one afterwards (default: the time in seconds)",
         parse=positive,
         metavar="N",
     )
     allow_downgrade: bool = option(
-        False, help="boards may take this release although they have confirmed one of a larger number"
+        False, help="let boards take this release even if they confirmed one of a larger number"
     )
     limits: CheckLimits = part(CheckLimits)
 
@@ -205,8 +208,10 @@ class CheckData:
         parse=Path,
         metavar="FILE",
     )
-    split: str | None = option(None, help="where the data have both", choices=("train", "test"), rare=True)
-    limit: int | None = option(None, help="at most so many samples, taken evenly", parse=positive)
+    split: str | None = option(
+        None, help="part of the data to use, where they have both", choices=("train", "test"), rare=True
+    )
+    limit: int | None = option(None, help="use at most N samples, taken evenly", parse=positive)
     sheet: PathLike | None = option(
         None,
         help="write nine samples as the network sees them here",
@@ -221,14 +226,14 @@ class CompareRuns:
 
     limit: float = option(
         0.05,
-        help="slower counts beyond this, the whole 95 %% interval considered (default: 5%%)",
+        help="fail if the whole 95 %% interval is slower by more than this (default: 5%%)",
         flag="--fail-if-slower",
         parse=share,
         metavar="X%",
     )
     size_limit: float | None = option(
         None,
-        help="a package that is larger by more than this fails too, such as 2%% (default: sizes do not count)",
+        help="fail if a package is larger by more than this, such as 2%% (default: any size passes)",
         flag="--fail-if-larger",
         parse=share,
         metavar="X%",

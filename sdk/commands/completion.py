@@ -17,7 +17,7 @@ def register(commands: Any) -> None:
         commands,
         "completion",
         _completion,
-        "print what makes your shell complete commands, options and files",
+        "print the script that completes commands, options and files in your shell",
         "sdk completion bash >> ~/.bashrc",
     )
     sub.add_argument("shell", choices=SHELLS)

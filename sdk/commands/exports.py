@@ -45,7 +45,7 @@ def register(commands: Any) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="folder; a folder a target goes into it",
+        help="folder to write; each target gets a folder in it",
     )
     sub.add_argument(
         "--target",

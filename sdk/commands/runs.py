@@ -108,7 +108,7 @@ def _register_reading(commands: Any) -> None:
         commands,
         "compare",
         _compare,
-        "hold a new run against an old one; exit status 1: a model became slower or larger, 0: none did, 4: can't tell",
+        "compare a new run with an old one; exit status 1: a model became slower or larger, 0: none did, 4: can't tell",
         "sdk compare old.json new.json --fail-if-slower 5% --fail-if-larger 2%",
     )
     sub.add_argument("old", type=Path, metavar="OLD.json", help="what `sdk bench -o` wrote")

@@ -22,7 +22,7 @@ def register(commands: Any) -> None:
     summary = "see, stop, start or remove what a board serves; `sdk deploy --service` sets it up"
     actions = add_group(commands, "service", summary)
     for action, run, summary in (
-        ("status", _status, "say how the services of a board are"),
+        ("status", _status, "show the state of the services of a board"),
         ("start", _start, "start a service that was stopped"),
         ("stop", _stop, "stop a service until the board starts again"),
         ("remove", _remove, "end a service for good; the model stays deployed"),

@@ -42,7 +42,7 @@ class Target(Address):
     )
     runtime_version: str | None = option(
         None,
-        help="of --runtime; one that Armlet does not pin by its hash is taken only when it is named here",
+        help="version of --runtime; one that Armlet does not pin by its hash must be named here",
         parse=version,
         metavar="X.Y.Z",
         rare=True,

@@ -2,7 +2,7 @@
 
     @dataclass(frozen=True, kw_only=True)
     class Compress:
-        epochs: int = option(30, help="of training, at most (default: {default})", parse=positive)
+        epochs: int = option(30, help="epochs of training, at most (default: {default})", parse=positive)
 
 The Python function takes the fields as keywords; :mod:`sdk.commands.options` makes the command's arguments of them.
 Type checkers know the keywords from :mod:`sdk.api.keywords`, which is made of the records.

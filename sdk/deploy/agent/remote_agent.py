@@ -402,7 +402,7 @@ class RemoteAgent:
     ) -> PredictAnswer:
         """What a deployed model says of one image, (height, width, 3) uint8 of any size, by the task of the model.
 
-        ``top``: classes in an answer. ``threshold``: the least score of a box. Raises RemoteError.
+        ``top``: classes in an answer. ``threshold``: least score of a box. Raises RemoteError.
         """
         options = ["--top", str(top), "--kernel", kernel]
         if threshold is not None:

@@ -61,7 +61,7 @@ class RolloutPlan:
 
     canary: Portion = option(
         Portion(count=1),
-        help="boards, or 5%% of them, that go first (default: {default})",
+        help="boards that go first, a number or a share such as 5%% (default: {default})",
         parse=portion,
         metavar="N",
         group=MANY_BOARDS,
@@ -70,7 +70,7 @@ class RolloutPlan:
     )
     batch: Portion = option(
         Portion(share=0.25),
-        help="boards, or a share, that follow at once (default: {default})",
+        help="boards per batch after that, a number or a share (default: {default})",
         parse=portion,
         metavar="N",
         group=MANY_BOARDS,
@@ -89,7 +89,7 @@ class RolloutPlan:
     #: "revert": take back what was confirmed; "stop": leave it for somebody to look at.
     on_failure: str = option(
         "revert",
-        help="what to do with the boards that have it already when it is stopped (default: {default})",
+        help="what to do with boards that confirmed it, when the rollout stops (default: {default})",
         choices=("revert", "stop"),
         group=MANY_BOARDS,
         on_command_line=None,
