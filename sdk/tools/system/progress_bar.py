@@ -20,6 +20,7 @@ from sdk.tools.progress import WHOLE, Progress, silent
 
 AT_MOST_EVERY = 0.05  # seconds between two changes of the line
 END_SECONDS = 2.0
+MOST_PARTS = 999  # of a stage, that are counted in words
 TRUSTED_SECONDS, TRUSTED_SHARE = 4.0, 0.05  # before both are over nobody knows how long it will take
 MARGIN = 0.5  # of an early estimate
 
@@ -153,7 +154,7 @@ class Line:
     def __init__(self, tell: Callable[..., None], clock: Callable[[], float] = time.monotonic) -> None:
         self._tell, self._clock = tell, clock
         self._estimate = Estimate(clock)
-        self._name, self._told_at = "", -math.inf
+        self._name, self._counted, self._told_at = "", "", -math.inf
         self._whole: tuple[int, int, float | None] | None = None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
@@ -163,8 +164,12 @@ class Line:
         if stage == WHOLE:
             self._whole = (done, total, left)
         else:
-            self._name = stage
+            # Which of a few parts; the share is that of the whole work.
+            self._name, self._counted = stage, f" {done} of {total}" if 1 < total <= MOST_PARTS else ""
         if new or self._clock() - self._told_at > AT_MOST_EVERY:
             self._told_at = self._clock()
-            shown = self._whole or (done, total or None, left)
-            self._tell("task", visible(self._name, most=60), *shown)
+            name = visible(self._name, most=60)
+            if self._whole is None:
+                self._tell("task", name, done, total or None, left)
+            else:
+                self._tell("task", name + self._counted, *self._whole)

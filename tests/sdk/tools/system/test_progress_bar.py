@@ -149,7 +149,7 @@ def test_the_line_tells_the_whole_once_it_is_known_and_not_every_step() -> None:
         ("task", "convert\\x1b", 0, None, None),
         ("task", "push", 0, 100, None),
         ("task", "push", 100, 100, None),
-        ("task", "check", 300, 1000, None),
+        ("task", "check 1 of 7", 300, 1000, None),
     ]
 
 
