@@ -73,7 +73,9 @@ ROOMS: dict[str, Room] = {
     "sdk.graph.embedded": _room(pure=True),
     "sdk.graph": _room("device_agent.record sdk.errors sdk.graph.embedded", pure=True),
     "sdk.graph.made_up": _room("device_agent.record device_agent.tensors sdk.graph", pure=True),
-    "sdk.graph.on_host": _room("device_agent.record device_agent.tensors sdk.errors sdk.graph"),
+    "sdk.graph.on_host": _room(
+        "device_agent.record device_agent.tensors sdk.errors sdk.tools.system sdk.graph"
+    ),
     "sdk.graph.on_host.sources": _room(
         "device_agent.record sdk.errors sdk.tools.system sdk.graph sdk.graph.on_host"
     ),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from device_agent.record.visible import visible
 from device_agent.tensors.tensor import TensorInfo, by_name, shape_text
 from sdk.errors import ModelError, RuntimeFailed
 from sdk.graph.on_host.refusals import hint_for
+from sdk.tools.system.pipes import Blocks
 
 #: How long loading and one inference may take; the slowest network of the zoo needs a second.
 LOAD_SECONDS = 120.0
@@ -34,7 +34,6 @@ MEMORY_SHARE = 0.75
 #: An answer's line has at most this many bytes, and its arrays together.
 MAX_LINE_BYTES = 1 << 24
 MAX_ARRAY_BYTES = 1 << 31
-READ_BYTES = 1 << 20
 #: The process may always address this many bytes.
 LEAST_MEMORY_BYTES = 4 << 30
 #: Of what the runtime prints, the end that is looked at.
@@ -63,6 +62,8 @@ class HostModel:
         self._arrived = bytearray()
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._process = _start(self._said)
+        assert self._process.stdout is not None
+        self._blocks = Blocks(self._process.stdout)
         try:
             first = {
                 "bytes": len(tflite),
@@ -126,6 +127,7 @@ class HostModel:
         """Ends the process."""
         if self._process.poll() is None:
             self._process.kill()
+        self._blocks.stop()
         for stream in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(OSError):
                 assert stream is not None
@@ -189,11 +191,10 @@ class HostModel:
 
     def _wait(self, deadline: float, what: str, seconds: float) -> None:
         """Adds what the process has written. Raises ModelError when it has ended, or is too slow."""
-        assert self._process.stdout is not None
-        descriptor = self._process.stdout.fileno()
-        if not select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        arrived = self._blocks.next(deadline)
+        if arrived is None:
             raise self._failed(f"takes too long while it {what}", f"no answer within {seconds:g} s")
-        block = os.read(descriptor, READ_BYTES)
+        _, block = arrived
         if not block:
             raise self._failed(f"crashes while it {what}", self._how_it_ended())
         self._arrived += block

@@ -52,20 +52,11 @@ def onnx_bytes(path: Path, *, input_shape: Shapes | None = None) -> bytes:
 
 def _converted(converter: str, child: str, path: Path, more: Sequence[str], program: str) -> bytes:
     python = python_for(converter, path)
-    script = Path(__file__).with_name(child)
+    script = Path(__file__).resolve().with_name(child)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "model.tflite"
         # Its own folder is where such programs leave what they write on the side.
-        command = [
-            "sh",
-            "-c",
-            'cd "$1" && shift && exec "$@"',
-            "sh",
-            folder,
-            python,
-            str(script),
-            str(path.resolve()),
-        ]
+        command = [python, str(script), str(path.resolve())]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": ""}
         try:
             printed = run_program(
@@ -73,6 +64,7 @@ def _converted(converter: str, child: str, path: Path, more: Sequence[str], prog
                 limit_seconds=CONVERT_SECONDS,
                 max_bytes=MOST_OUTPUT,
                 environment=environment,
+                folder=Path(folder),
             )
         except ProgramFailed as error:
             raise ModelError(f"{program} could not convert {path}", found=str(error)) from error

@@ -121,7 +121,7 @@ def _folder(name: str) -> Path:
 
 
 def _python(folder: Path) -> Path:
-    return folder / "bin" / "python"
+    return folder / "Scripts" / "python.exe" if os.name == "nt" else folder / "bin" / "python"
 
 
 def _run(name: str, command: Sequence[str]) -> None:

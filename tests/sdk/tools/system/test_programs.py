@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from sdk.tools.system.pipes import Blocks
 from sdk.tools.system.programs import ProgramFailed, run_program
 
 
@@ -52,3 +54,20 @@ def test_a_program_that_does_not_end_is_ended_with_what_it_started(script, tmp_p
 def test_a_program_that_is_not_there_is_told():
     with pytest.raises(ProgramFailed, match="No such file"):
         run_program(["/not/there"], limit_seconds=1, max_bytes=1)
+
+
+def test_what_arrives_is_told_by_pipe_and_the_end_of_each():
+    with subprocess.Popen(
+        ["sh", "-c", "echo one; sleep 0.2; echo two >&2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        blocks = Blocks(process.stdout, process.stderr)
+        assert blocks.next(time.monotonic() + 10) == (0, b"one\n")
+        assert blocks.next(time.monotonic()) is None
+        found = [blocks.next(time.monotonic() + 10) for _ in range(3)]
+        assert sorted(found) == [(0, b""), (1, b""), (1, b"two\n")]
+        blocks.stop()
+
+
+def test_a_program_runs_in_the_folder_that_is_named(tmp_path: Path):
+    done = run_program(["pwd"], limit_seconds=10, max_bytes=1000, folder=tmp_path)
+    assert done.output.strip() == str(tmp_path.resolve())
