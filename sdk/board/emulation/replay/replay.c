@@ -463,6 +463,7 @@ static Way *put(Board *board, Cache *cache, uint64_t line, uint64_t ready, uint8
     Way *way = take(board, cache, line);
     if (way->line && way->dirty) {
         uint64_t leaving = way->line - 1;
+        if (cache == &board->l1) board->l2_free += board->l2_cycles; /* the way down is the way up */
         Cache *below = cache == &board->l1 ? &board->l2 : cache == &board->l2 && board->l3.sets ? &board->l3 : NULL;
         Way *there = below ? find(board, below, leaving) : NULL;
         if (there) there->dirty = 1;
