@@ -100,7 +100,8 @@ ROOMS: dict[str, Room] = {
     "sdk.board.ssh": _room("device_agent.record device_agent.package sdk.errors sdk.tools.system"),
     "sdk.board.emulation.replay": _room("sdk.errors"),
     "sdk.board.emulation": _room(
-        "device_agent.record device_agent.package sdk.errors sdk.tools sdk.tools.system"
+        "device_agent.record device_agent.package device_agent.measuring sdk.errors "
+        "sdk.tools sdk.tools.system"
     ),
     "sdk.board": _room(
         "device_agent.record sdk.errors sdk.tools sdk.tools.system "
@@ -142,9 +143,9 @@ ROOMS: dict[str, Room] = {
     ),
     "sdk.deploy.native": _room("sdk.errors sdk.deploy.provision"),
     "sdk.deploy.predicting": _room(
-        "sdk.errors sdk.tools sdk.graph sdk.board.description "
-        "sdk.board.emulation.replay sdk.board.emulation sdk.explain.speed "
-        "sdk.deploy.provision"
+        "device_agent.record device_agent sdk.errors sdk.tools sdk.graph "
+        "sdk.board.description sdk.board.emulation.replay sdk.board.emulation "
+        "sdk.explain.speed sdk.deploy.provision"
     ),
     "sdk.deploy": _room(
         "device_agent sdk.errors sdk.tools sdk.tools.system sdk.package "

@@ -14,19 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import device_agent
 from sdk.board import emulation
 from sdk.board.description.records import Board, CoreCluster
 from sdk.board.emulation.cores import Core, find_core
 from sdk.board.emulation.plugin import run_replayed
 from sdk.board.emulation.replay.machine import MAX_BOARDS, TimedBoard, machine_text, timed_core
 from sdk.board.emulation.userland import prefix
+from sdk.deploy.predicting.profiled import Event, Look, operators_of, read_events, read_looks
 from sdk.deploy.provision.instructions import runtime_environment, unpacked
+from sdk.deploy.provision.wheels import Environment
 from sdk.errors import BoardError
 from sdk.explain.speed.prediction import Assumption, CycleParts, Prediction
 from sdk.graph.reader import read_graph
 from sdk.tools.progress import Progress, silent
 
 MODULES = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
+#: Runtimes whose profiler names the operators, through the C API (device_agent.measuring.litert_profiler).
+PROFILED = ("ai-edge-litert",)
 #: Marks of guest_inference.py: the third begins the first inference, which fills the caches; the next ones the second.
 MARKS = (2, 3, 4)
 #: A replay that understood less than this of what was executed is refused.
@@ -40,6 +45,15 @@ class Target:
     board: Board
     cluster: CoreCluster
     timed: TimedBoard
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a run of the emulator gave: the plugin's counts, the looks at the clock, and the profiler's events."""
+
+    told: dict[str, Any]
+    looks: tuple[Look, ...]
+    events: tuple[Event, ...]
 
 
 def predict_on(
@@ -68,12 +82,12 @@ def predict_on(
             [targets[place].timed for place in group],
             emulated,
             tflite,
-            [str(unpacked(environment)), MODULES[environment.runtime]],
+            environment,
             progress,
         )
-        for place, counted in zip(group, told["boards"], strict=True):
-            names = (environment.runtime, environment.runtime_version, dtype)
-            found[place] = prediction_of(targets[place], emulated, told, counted, names)
+        names = (environment.runtime, environment.runtime_version, dtype)
+        for number, place in enumerate(group):
+            found[place] = prediction_of(targets[place], emulated, told, number, names)
     return [found[place] for place in range(len(targets))]
 
 
@@ -113,16 +127,22 @@ def same_kernels(targets: Sequence[Target]) -> list[list[int]]:
 
 
 def _replay(
-    boards: Sequence[TimedBoard], core: Core, tflite: bytes, runtime: list[str], progress: Progress
-) -> dict[str, Any]:
+    boards: Sequence[TimedBoard], core: Core, tflite: bytes, environment: Environment, progress: Progress
+) -> Replayed:
     """The plugin's result of the second inference of a model."""
     root = prefix("aarch64", core, progress=progress)
+    guests, site = Path(emulation.__file__).parent, str(unpacked(environment))
     with tempfile.TemporaryDirectory(prefix="armlet-predict-") as temporary:
-        model = Path(temporary) / "model.tflite"
-        model.write_bytes(tflite)
-        guest = str(Path(emulation.__file__).with_name("guest_inference.py"))
-        program = ["/usr/bin/python3", "-sS", guest, *runtime, str(model), "2"]
-        written, _, messages = run_replayed(
+        model = str(Path(temporary) / "model.tflite")
+        Path(model).write_bytes(tflite)
+        program = ["/usr/bin/python3", "-sSB"]
+        if environment.runtime not in PROFILED:
+            guest = str(guests / "guest_inference.py")
+            program += [guest, site, MODULES[environment.runtime], model, "2"]
+        else:
+            agent = str(Path(device_agent.__file__).parent.parent)
+            program += [str(guests / "guest_profile.py"), site, agent, model]
+        written, said, messages = run_replayed(
             "aarch64", core, root, program, boards=machine_text(boards), marks=MARKS
         )
     if "XNNPACK delegate" not in messages:
@@ -131,7 +151,7 @@ def _replay(
             expected='"XNNPACK delegate" among its messages',
             found=" ".join(messages.split())[-200:] or "no message",
         )
-    return read_result(written)
+    return Replayed(read_result(written), read_looks(written), read_events(said))
 
 
 def read_result(written: str) -> dict[str, Any]:
@@ -150,9 +170,10 @@ def read_result(written: str) -> dict[str, Any]:
 
 
 def prediction_of(
-    target: Target, emulated: Core, told: dict[str, Any], counted: dict[str, Any], names: tuple[str, str, str]
+    target: Target, emulated: Core, replayed: Replayed, number: int, names: tuple[str, str, str]
 ) -> Prediction:
-    """The record of one board from what the plugin counted. ``names``: runtime, its version, dtype."""
+    """The record of the run's board ``number`` from what the plugin counted. ``names``: runtime, its version, dtype."""
+    counted = replayed.told["boards"][number]
     parts = CycleParts(*(float(counted[p]) for p in ("compute", "l1", "l2", "dram", "branch", "dispatch")))
     clock = target.timed.clock_hz
     return Prediction(
@@ -164,11 +185,12 @@ def prediction_of(
         runtime_version=names[1],
         dtype=names[2],
         cycles=parts.total,
-        instructions=told["instructions"],
+        instructions=replayed.told["instructions"],
         parts=parts,
         dram_bytes=counted["dram_bytes"],
         dram_share=parts.dram / parts.total,
         memory_bytes_per_second=target.timed.memory_bytes_per_second,
+        operators=operators_of(replayed.looks, replayed.events, number),
         assumptions=assumptions_of(target),
     )
 

@@ -5,18 +5,22 @@
  * A mark is a system call whose first argument is MARK, as in count_instructions.c; marks are counted from 0. Between
  * the marks `warm` and `last` all blocks and accesses to memory of the thread that made the mark are replayed; at
  * `first` the clocks are set to nought. At `last` one line of JSON is written to `out`. Before `warm` nothing is
- * instrumented, so that a program starts at full speed. A system call with OPERATOR_MARK ends an operator: one line
- * "o INSTRUCTIONS CYCLES..." with the running totals. At the end the busiest blocks: "b ADDRESS INSTRUCTIONS CYCLES".
+ * instrumented, so that a program starts at full speed. A look at the clock, as profilers take it before and after an
+ * operator, is one line "c NANOSECONDS INSTRUCTIONS CYCLES..." with the host's clock and the running totals; a system
+ * call with OPERATOR_MARK is one line "o INSTRUCTIONS CYCLES...". At the end the busiest blocks: "b ADDRESS INSTRUCTIONS CYCLES".
  *
  * Memory is bounded: blocks are kept by their address and content, and no trace is.
  */
 #include "replay.c"
+
+#include <time.h>
 
 #ifndef API_VERSION
 #define API_VERSION 1
 #endif
 #define MARK UINT64_C(0x41524d4c)
 #define OPERATOR_MARK UINT64_C(0x41524d4d)
+enum { CLOCK_GETTIME = 113, GETTIMEOFDAY = 169 }; /* of 64-bit ARM; under QEMU both are system calls */
 #define EXPORT __attribute__((visibility("default")))
 
 typedef uint64_t qemu_plugin_id_t;
@@ -51,7 +55,7 @@ extern void qemu_plugin_reset(qemu_plugin_id_t id, void (*callback)(qemu_plugin_
 EXPORT extern int qemu_plugin_version;
 int qemu_plugin_version = API_VERSION;
 
-enum { MAX_ACCESSES = 1 << 16, MAX_BLOCKS = 1 << 18, SLOTS = 1 << 19, MAX_OPERATORS = 100000, SHOWN_BLOCKS = 400 };
+enum { MAX_ACCESSES = 1 << 16, MAX_BLOCKS = 1 << 18, SLOTS = 1 << 19, MAX_LOOKS = 100000, SHOWN_BLOCKS = 400 };
 
 typedef struct {
     uint64_t address;
@@ -67,7 +71,7 @@ static uint32_t n_blocks;
 static Access accesses[MAX_ACCESSES];
 static size_t n_accesses;
 static Block *pending;
-static long marks, warm, first, last, operators;
+static long marks, warm, first, last, looks;
 static int replaying;
 static unsigned int replayed_cpu;
 
@@ -167,12 +171,20 @@ static void write_result(void) {
     free(busy);
 }
 
-static void on_operator(void) {
-    if (!replaying || marks <= first || ++operators > MAX_OPERATORS) return;
-    finish(0);
-    fprintf(output, "o %" PRIu64, machine_instructions(machine));
+static void write_totals(void) {
+    fprintf(output, " %" PRIu64, machine_instructions(machine));
     for (int b = 0; b < machine_boards(machine); b++) fprintf(output, " %" PRIu64, machine_cycles(machine, b));
     fprintf(output, "\n");
+}
+
+static void on_look(int is_mark) {
+    if (!replaying || marks <= first || ++looks > MAX_LOOKS) return;
+    finish(0);
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (is_mark) fprintf(output, "o");
+    else fprintf(output, "c %lld", (long long)now.tv_sec * 1000000000 + now.tv_nsec);
+    write_totals();
 }
 
 static void on_system_call(qemu_plugin_id_t id, unsigned int cpu, int64_t number, uint64_t a1, uint64_t a2,
@@ -185,8 +197,9 @@ static void instrument(qemu_plugin_id_t id) {
 
 static void on_system_call(qemu_plugin_id_t id, unsigned int cpu, int64_t number, uint64_t a1, uint64_t a2,
                            uint64_t a3, uint64_t a4, uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8) {
-    (void)number, (void)a2, (void)a3, (void)a4, (void)a5, (void)a6, (void)a7, (void)a8;
-    if (a1 == OPERATOR_MARK) on_operator();
+    (void)a2, (void)a3, (void)a4, (void)a5, (void)a6, (void)a7, (void)a8;
+    if (a1 == OPERATOR_MARK) on_look(1);
+    else if (cpu == replayed_cpu && (number == CLOCK_GETTIME || number == GETTIMEOFDAY)) on_look(0);
     if (a1 != MARK) return;
     long mark = marks++;
     if (mark == warm) {

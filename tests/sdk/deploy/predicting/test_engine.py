@@ -97,3 +97,6 @@ def test_a_small_network_on_two_cores_is_ordered_as_the_cores_are():
     slow, fast = predict_on([load_board("rpi3"), load_board("rpi5")], model)
     assert slow.seconds > 2 * fast.seconds
     assert fast.parts.total == pytest.approx(fast.cycles)
+    assert [o.name.split()[0] for o in fast.operators] == [o.name.split()[0] for o in slow.operators]
+    assert len(fast.operators) >= 4
+    assert sum(o.cycles for o in fast.operators) == pytest.approx(fast.cycles, rel=0.5)
