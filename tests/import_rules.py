@@ -100,8 +100,7 @@ ROOMS: dict[str, Room] = {
     "sdk.board.ssh": _room("device_agent.record device_agent.package sdk.errors sdk.tools.system"),
     "sdk.board.emulation.replay": _room("sdk.errors"),
     "sdk.board.emulation": _room(
-        "device_agent.record device_agent.package device_agent.measuring sdk.errors "
-        "sdk.tools sdk.tools.system"
+        "device_agent.record device_agent.package sdk.errors sdk.tools sdk.tools.system"
     ),
     "sdk.board": _room(
         "device_agent.record sdk.errors sdk.tools sdk.tools.system "

@@ -7,6 +7,7 @@ profiler names, in their order, as JSON.
 """
 
 import contextlib
+import importlib
 import json
 import os
 import sys
@@ -24,11 +25,10 @@ def main() -> None:
     """Two inferences of a model, the second with names and times of its operators."""
     site_packages, agent, path = sys.argv[1:]
     sys.path[:] = [agent, site_packages, *sys.path]
-    from device_agent.measuring.litert_profiler import ProfiledModel
-    from device_agent.measuring.profiler import kernel_events
-
+    measuring = importlib.import_module("device_agent.measuring.litert_profiler")
+    kernel_events = importlib.import_module("device_agent.measuring.profiler").kernel_events
     with open(path, "rb") as file:
-        model = ProfiledModel(file.read())
+        model = measuring.ProfiledModel(file.read())
     mark()
     mark()
     mark()
