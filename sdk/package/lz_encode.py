@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -18,14 +18,52 @@ _WINDOWS = 1024  # looked up to estimate how much repeats
 # by more than this before it is worth the seconds of trying.
 _WORTH = 0.97
 _REPEATED = 0.02  # share of pieces that occur elsewhere: repeats at a distance, which samples do not see
-# Literal context, literal position and position bits worth trying; the first is xz's own choice.
-_ALL_PROPERTIES = ((3, 0, 2), (0, 2, 2), (0, 0, 0), (3, 0, 0), (2, 2, 2), (0, 0, 2))
-_THOROUGH_SIZE = 1 << 15  # bytes up to which all of them are tried
+# Literal context, literal position and position bits worth trying; the first is xz's own choice. Weights of a byte have
+# no context (0, 0, 0), or one of the channels beside each other (0, 2 to 4, ...): a few percent of an int8 model.
+_USUAL = (3, 0, 2)
+_ALL_PROPERTIES = (
+    *(_USUAL, (0, 0, 0), (0, 0, 2), (1, 0, 0), (2, 0, 0), (3, 0, 0), (4, 0, 0), (4, 0, 2), (0, 1, 1)),
+    *((0, 2, 0), (0, 2, 2), (2, 2, 2), (0, 3, 0), (0, 3, 3), (1, 3, 3), (0, 4, 0), (0, 4, 4)),
+)
+_THOROUGH_SIZE = 1 << 12  # bytes up to which all of them are tried; above, those that a sample likes
+_EVERY = tuple(
+    (literal, place, position)
+    for literal in range(5)
+    for place in range(5 - literal)
+    for position in range(5)
+)
+_SMALL_SKELETON = 1 << 13  # bytes up to which all that LZMA knows are tried on it
+_LIKED = 2  # of them
+_LIKED_SLICE, _LIKED_SLICES = 1 << 13, 4  # bytes of the sample
+_ALIGNED = 16  # bytes: every place has the same position bits in a sample as in the whole
 
 
 def quick_size(content: bytes | memoryview) -> int:
     """About what these bytes would take inside the skeleton."""
     return min(len(content), len(zlib.compress(content, 6)) - 6) if len(content) <= 1 << 16 else len(content)
+
+
+def inside_size(content: bytes | memoryview) -> int:
+    """About what bytes that hardly repeat take inside the skeleton, by LZMA."""
+    return len(lzma.compress(content, lzma.FORMAT_RAW, filters=[_filter(content, _USUAL, preset=6)]))
+
+
+def _liked(content: bytes | memoryview) -> list[tuple[int, int, int]]:
+    """The properties to try: all for few bytes, else those that do best on slices, and xz's own."""
+    if len(content) <= _THOROUGH_SIZE:
+        return list(_ALL_PROPERTIES)
+    sample = content
+    if len(content) > _LIKED_SLICE * _LIKED_SLICES:
+        step = (len(content) - _LIKED_SLICE) // (_LIKED_SLICES - 1) // _ALIGNED * _ALIGNED
+        sample = b"".join(content[n * step : n * step + _LIKED_SLICE] for n in range(_LIKED_SLICES))
+    sizes = {
+        properties: len(
+            lzma.compress(sample, lzma.FORMAT_RAW, filters=[_filter(sample, properties, preset=6)])
+        )
+        for properties in _ALL_PROPERTIES
+    }
+    best = sorted(_ALL_PROPERTIES, key=lambda one: sizes[one])[:_LIKED]
+    return [*best, *([] if _USUAL in best else [_USUAL])]
 
 
 def _sample(content: bytes | memoryview) -> bytes | memoryview:
@@ -66,7 +104,7 @@ def may_win_whole(tflite: bytes, size: int) -> bool:
     fast = zlib.compressobj(1)
     view = memoryview(tflite)
     deflated = sum(len(fast.compress(view[at : at + _PIECE])) for at in range(0, len(view), _PIECE))
-    return (deflated + len(fast.flush())) * 0.9 < size or _repeated_share(tflite, 4, size) > _REPEATED
+    return (deflated + len(fast.flush())) * 0.85 < size or _repeated_share(tflite, 4, size) > _REPEATED
 
 
 def _repeated_share(content: bytes | memoryview, width: int, size: int) -> float:
@@ -154,10 +192,16 @@ def encode_lzma(content: bytes | memoryview, width: int, properties: tuple[int, 
 
 def encode(content: bytes | memoryview, width: int = 1) -> bytes:
     """The smallest lz section of ``content`` as elements of ``width`` bytes."""
-    tried = _ALL_PROPERTIES if len(content) <= _THOROUGH_SIZE else _ALL_PROPERTIES[:1]
-    return min([encode_deflate(content, width), *(encode_lzma(content, width, it) for it in tried)], key=len)
+    return _smallest(content, width, _liked(_transposed(content, width) if width > 1 else content))
+
+
+def _smallest(content: bytes | memoryview, width: int, properties: Sequence[tuple[int, int, int]]) -> bytes:
+    return min(
+        [encode_deflate(content, width), *(encode_lzma(content, width, it) for it in properties)], key=len
+    )
 
 
 def encode_skeleton(content: bytes | memoryview) -> bytes:
     """The skeleton's section: raw or lz, never transposed, so that the metadata can be read first."""
-    return min(bytes([RAW]) + content, encode(content), key=len)
+    properties = _EVERY if len(content) <= _SMALL_SKELETON else _liked(content)
+    return min(bytes([RAW]) + content, _smallest(content, 1, properties), key=len)

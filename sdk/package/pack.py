@@ -39,11 +39,15 @@ from sdk.package.symbols import Symbols
 
 _TABLE_COST = DIGEST_PREFIX_SIZE + 4 + 8  # digest, sizes and span of one section in the table
 _SMALLEST_SECTION = 256  # bytes decoded: below, digest and table eat what a code saves
-_WHOLE_MUST_SAVE = 0.997  # a package without sections has to be sent whole whenever anything changes
+_WHOLE_MUST_SAVE = 0.999  # a package without sections has to be sent whole whenever anything changes
 _BUNDLE_SIZE = (
     1 << 14
 )  # decoded bytes; larger ones code no better, and one changed bias sends all of its bundle
-_BUNDLE_DTYPES = ("float32", "float16", "bfloat16", "int32")
+_BUNDLE_DTYPES = ("float32", "float16", "bfloat16", "int32", "int8", "uint8", "int16")
+# Bytes of which codes leave more than this share are as good as noise to them: LZMA's arithmetic code is better by a
+# percent or several, and where it is, the whole file would be LZMA's without a section of its own.
+_HARDLY_CODED = 0.4
+_LZ_MUST_SAVE = 0.997
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ def _pieces(
             blob = encode_buffer(content, span)
             if _bundles_well(span) and (span.size < _BUNDLE_SIZE // 2 and blob[0] in (RAW, PLANES)):
                 small.setdefault(span.dtype, []).append(span)
-            elif len(blob) + _TABLE_COST < lz_encode.quick_size(content):
+            elif len(blob) + _TABLE_COST < _inside(content, span.width):
                 pieces.append(_Piece(blob, ((span.offset, span.size),)))
                 first_of[digest] = span.offset
         elif _bundles_well(span):
@@ -122,6 +126,13 @@ def _pieces(
         pieces += _bundles(tflite, members)
     # A span can only repeat one that a section fills; the others stay in the skeleton.
     return pieces, repeats
+
+
+def _inside(content: bytes | memoryview, width: int) -> int:
+    """About what elements of ``width`` bytes would take inside the skeleton: LZMA's does not store noise as it is."""
+    if width > 1 or len(content) > 1 << 16:
+        return lz_encode.quick_size(content)
+    return lz_encode.inside_size(content)
 
 
 def _bundles_well(span: BufferSpan) -> bool:
@@ -138,7 +149,7 @@ def _bundles(tflite: bytes, members: list[BufferSpan]) -> list[_Piece]:
             size += taken[-1].size
         content = b"".join(tflite[span.offset : span.offset + span.size] for span in taken)
         blob = encode_elements(content, taken[0].width, ())
-        if len(blob) + _TABLE_COST + 4 * len(taken) < lz_encode.quick_size(content):
+        if len(blob) + _TABLE_COST + 4 * len(taken) < _inside(content, taken[0].width):
             result.append(_Piece(blob, tuple((span.offset, span.size) for span in taken)))
     return result
 
@@ -175,8 +186,13 @@ def encode_elements(content: bytes | memoryview, width: int, scaled: tuple[scale
         if symbols is not None:
             offer(coding.encode_codes(symbols, factors.scales))
     for item in {1, width} if len(content) % width == 0 else {1}:
-        if lz_encode.may_win(content, item, 1 + len(content) if best is None else len(best)):
+        most = 1 + len(content) if best is None else len(best)
+        if lz_encode.may_win(content, item, most):
             offer(lz_encode.encode(content, item))
+        elif width == 1 and most > _HARDLY_CODED * len(content):
+            blob = lz_encode.encode(content)
+            if len(blob) < _LZ_MUST_SAVE * most:
+                offer(blob)
     return best if best is not None else coding.encode_raw(np.frombuffer(content, np.uint8))
 
 

@@ -139,13 +139,26 @@ def test_models_as_runtimes_load_them_come_back() -> None:
         comes_back(tflite)
 
 
+def test_int8_weights_are_no_larger_than_what_xz_makes_of_them() -> None:
+    rng = np.random.default_rng(7)
+    # Channels beside each other, four of which repeat in size, as in kernels of TFLite; and rows that are noise.
+    sizes = np.resize([2.0, 9.0, 30.0, 60.0], (3000, 4))
+    beside = np.rint(rng.normal(0, 1, (3000, 4)) * sizes).clip(-127, 127).astype(np.int8)
+    noise = [(f"n{number}", "int8", rng.integers(-128, 128, 1024).astype(np.int8)) for number in range(8)]
+    for weights in ([("w", "int8", beside)], noise):
+        model = flatbuffer(weights)
+        packed = pack(model)
+        comes_back(model, packed)
+        assert len(packed) < 0.999 * len(lzma.compress(model, preset=9 | lzma.PRESET_EXTREME))
+
+
 def test_the_layout_follows_the_weights() -> None:
     rng = np.random.default_rng(5)
     assert layouts(flatbuffer([("w", "float32", clustered(rng, 20000, 32, 0.0))])) == ["dense"]
     assert layouts(flatbuffer([("w", "float32", clustered(rng, 20000, 32, 0.9))])) == ["sparse"]
     assert layouts(flatbuffer([("w", "float32", float32(rng, 20000))])) == ["planes"]
     assert layouts(flatbuffer([("w", "float32", np.resize(float32(rng, 20000), 60000))])) == ["lz"]
-    assert layouts(flatbuffer([("w", "int8", rng.integers(-128, 128, 20000).astype(np.int8))])) == []
+    assert layouts(flatbuffer([("w", "int8", rng.integers(-128, 128, 20000).astype(np.int8))])) == ["raw"]
 
 
 def test_ternary_weights_are_coded_by_words_below_one_bit_each() -> None:
