@@ -39,7 +39,10 @@ def validation(record: Mapping[str, Any], boards: Mapping[str, PublishedBoard]) 
                 cells[name, network] = _cell(boards[name], network, counted)
     places = list(boards)
     ordered = sorted(cells, key=lambda place: places.index(place[0]))
-    return Validation(SOURCE, tuple(cells[place] for place in ordered))
+    # Runs that were not made again since the model of the core changed last are named in the record.
+    earlier = dict.fromkeys(key.split()[0] for key in record.get("earlier", ()))
+    said = f"; in part by an earlier version of the model: {', '.join(earlier)}" if earlier else ""
+    return Validation(SOURCE + said, tuple(cells[place] for place in ordered))
 
 
 def _cell(board: PublishedBoard, network: str, counted: Mapping[str, Any]) -> ValidationCell:

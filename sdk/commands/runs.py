@@ -436,7 +436,7 @@ def _show_times(
         result = _made(predict_times(boards, files, asked, progress))
     if arguments.output is not None:
         write_run(result, arguments.output)
-    show(arguments, result)
+    show(arguments, result, operators=asked.operators)
 
 
 def _refuse_options(arguments: argparse.Namespace, kind: type, names: Iterable[str], when: str) -> None:
