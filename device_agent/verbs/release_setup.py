@@ -53,7 +53,7 @@ def prepare(
     kernels = _choose_kernels(agent, emulated)
     try:
         if kernels.kernels == "armlet":
-            raise AgentError("the kernels of Armlet pack their own weights, each time")
+            raise AgentError("the kernels of Armlet pack theirs at every start")
         start = agent.keep_start(store, release)
         kept = {
             "kept": True,

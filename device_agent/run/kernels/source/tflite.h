@@ -82,7 +82,9 @@ typedef struct {
 
 typedef struct Context Context;
 
-/* Goes by value, so it is declared longer than in any version: what the runtime takes of it comes first. */
+/* Goes by value. On 64 bits it is declared longer than in any version: what the runtime takes of it comes first. On 32-bit
+ * ARM the arguments behind it follow it on the stack, so it has the very length that tflite-runtime 2.14 knows, the one
+ * runtime there is. */
 typedef struct {
     void *(*init)(Context *, const char *, size_t);
     void (*free)(Context *, void *);
@@ -92,7 +94,12 @@ typedef struct {
     int32_t builtin_code;
     const char *custom_name;
     int version;
+#if defined(__arm__)
+    void *room[2];
+    uint64_t inplace_operator;
+#else
     void *room[16];
+#endif
 } Registration;
 
 struct Context {

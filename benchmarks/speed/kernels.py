@@ -1,0 +1,217 @@
+"""What zeros are worth in kernels of Armlet: time on this machine, instructions on an emulated ARM core.
+
+    python -m benchmarks.speed.kernels [--part host|cores|all] [--cpu cortex-a72] [-o results.json]
+
+Untrained networks of the zoo, pruned by magnitude: AlexNet at the densities of Deep Compression (Han et al., 2016,
+table 4) and its classifier alone, timed in turns on one thread against the dense network in the same runtime; and of
+others the instructions of an inference, counted under QEMU, dense in the runtime and pruned with the kernels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.record import benchmark
+from device_agent.run.kernels import delegate
+from device_agent.run.runtime import Model
+from sdk.deploy.provision.instructions import count_inference
+from sdk.deploy.provision.kernel import build_delegate
+from sdk.graph.on_host.sources.keras_files import from_keras
+from sdk.graph.reader import read_graph
+from sdk.graph.records import Graph, Operator, Signature, Tensor, Weight
+from sdk.graph.writer import write_graph
+from sdk.models import build
+from sdk.tools.system.progress_bar import terminal_progress
+
+#: Weights that are kept of conv1 to conv5 and fc6 to fc8.
+DEEP_COMPRESSION = (0.84, 0.38, 0.35, 0.37, 0.37, 0.09, 0.09, 0.25)
+#: Sizes of AlexNet's fully connected layers.
+CLASSIFIER = (9216, 4096, 4096, 1000)
+#: Values that a pruned fully connected layer keeps: 5 bits for single weights, as in the paper; 4 for fours.
+CENTROIDS = {1: 31, 2: 15, 4: 15}
+ROUNDS = 31
+
+#: Name, how it is built, which convolutions are pruned, shares of zeros.
+NETWORKS: tuple[tuple[str, Callable[[], Any], str, tuple[float, ...]], ...] = (
+    ("SqueezeNet 1.1", lambda: build("squeezenet", version="1.1"), "all but the first", (0.8,)),
+    ("MobileNet V1 1.0", lambda: build("mobilenet_v1"), "1x1", (0.8, 0.9)),
+    ("ShuffleNet V1 1x g3", lambda: build("shufflenet_v1"), "1x1", (0.5, 0.8)),
+)
+
+
+def prune(weight: Weight, keep: float, block: int, values: int | None = None) -> np.ndarray:
+    """The weights, of which the largest blocks of output channels stay, of so many values where that is given."""
+    rows = np.moveaxis(weight.array, weight.channel_axis, 0)
+    matrix = rows.reshape(len(rows), -1).copy()
+    block = block if len(matrix) % block == 0 else 1
+    sizes = (matrix.reshape(len(matrix) // block, block, -1) ** 2).sum(axis=1)
+    kept = max(1, round(keep * sizes.size))
+    least = np.partition(sizes.ravel(), sizes.size - kept)[sizes.size - kept]
+    matrix *= np.repeat(sizes >= least, block, axis=0)
+    if values is not None:
+        found = matrix[matrix != 0.0]
+        centroids = np.quantile(found, np.linspace(0.0, 1.0, values))
+        nearest = np.searchsorted((centroids[1:] + centroids[:-1]) / 2.0, found)
+        matrix[matrix != 0.0] = centroids[nearest]
+    whole = np.moveaxis(matrix.reshape(rows.shape), 0, weight.channel_axis)
+    return np.ascontiguousarray(whole, np.float32)
+
+
+def alexnet(graph: Graph, block: int) -> bytes:
+    """AlexNet, pruned as Deep Compression pruned it."""
+    changes = {}
+    for weight, keep in zip(graph.weights(), DEEP_COMPRESSION, strict=True):
+        values = CENTROIDS[block] if weight.layer == "fully connected" else None
+        changes[weight.tensor_index] = prune(weight, keep, block, values)
+    return write_graph(graph.with_data(changes))
+
+
+def classifier() -> Graph:
+    """AlexNet's fully connected layers alone."""
+    rng = np.random.default_rng(0)
+    tensors = [Tensor("x", (1, CLASSIFIER[0]), "FLOAT32")]
+    operators = []
+    for columns, rows in itertools.pairwise(CLASSIFIER):
+        weights = rng.standard_normal((rows, columns), np.float32) / np.float32(np.sqrt(columns))
+        tensors += [
+            Tensor(f"weights{rows}{columns}", (rows, columns), "FLOAT32", weights),
+            Tensor(f"bias{rows}{columns}", (rows,), "FLOAT32", np.zeros(rows, np.float32)),
+            Tensor(f"y{rows}{columns}", (1, rows), "FLOAT32"),
+        ]
+        last = len(tensors) - 1
+        options = {"fusedActivationFunction": int(rows != CLASSIFIER[-1])}
+        inputs = (last - 3, last - 2, last - 1)
+        operators.append(Operator("FULLY_CONNECTED", inputs, (last,), options, "FullyConnectedOptions"))
+    last = len(tensors) - 1
+    signature = Signature("serving_default", (("x", 0),), (("y", last),))
+    return Graph(tuple(tensors), tuple(operators), (0,), (last,), signatures=(signature,))
+
+
+def pruned_classifier(block: int) -> bytes:
+    """The classifier, pruned as Deep Compression pruned it."""
+    graph = classifier()
+    keep = dict(zip((w.tensor_index for w in graph.weights()), DEEP_COMPRESSION[-3:], strict=True))
+    return write_graph(
+        graph.with_data(
+            {w.tensor_index: prune(w, keep[w.tensor_index], block, CENTROIDS[block]) for w in graph.weights()}
+        )
+    )
+
+
+def timed(name: str, dense: bytes, sparse: dict[str, bytes]) -> list[dict[str, Any]]:
+    """Seconds of one inference in turns, one thread: dense in the runtime, and each of ``sparse`` with the kernels."""
+    models = {"dense, runtime": Model(dense)}
+    models |= {key: Model(data, kernels="armlet") for key, data in sparse.items()}
+    samples: dict[str, list[float]] = {key: [] for key in models}
+    rng = np.random.default_rng(0)
+    for model in models.values():
+        # Behind the convolutions of a network about 4 of 10 inputs of its classifier are not zero.
+        shape = model.inputs[0].shape
+        values = rng.standard_normal(shape, np.float32)
+        model.set_input(np.maximum(values - 0.25, 0.0) if len(shape) == 2 else values)
+    for _ in range(ROUNDS):
+        for key, model in models.items():
+            model.invoke()
+            start = time.perf_counter()
+            model.invoke()
+            samples[key].append(time.perf_counter() - start)
+    first = statistics.median(samples["dense, runtime"]), min(samples["dense, runtime"])
+    rows = []
+    for key, taken in samples.items():
+        median, least = statistics.median(taken), min(taken)
+        print(
+            f"{name:24} {key:24} median {median * 1e3:7.2f} ms ({first[0] / median:5.2f}x), "
+            f"least {least * 1e3:7.2f} ms ({first[1] / least:5.2f}x)",
+            flush=True,
+        )
+        operators = len(models[key].armlet_operators())
+        packed = sum(op.packed_bytes for op in models[key].armlet_operators())
+        rows.append(
+            {
+                "network": name,
+                "form": key,
+                "samples_seconds": taken,
+                "armlet_operators": operators,
+                "packed_bytes": packed,
+            }
+        )
+    return rows
+
+
+def on_host() -> list[dict[str, Any]]:
+    """AlexNet and its classifier on this machine."""
+    delegate.use(str(build_delegate()))
+    names = {1: "single weights, kernels", 4: "fours, kernels"}
+    rows = timed(
+        "AlexNet's classifier",
+        write_graph(classifier()),
+        {name: pruned_classifier(b) for b, name in names.items()},
+    )
+    graph = read_graph(from_keras(build("alexnet")))
+    return rows + timed("AlexNet", write_graph(graph), {name: alexnet(graph, b) for b, name in names.items()})
+
+
+def on_cores(cpu: str) -> list[dict[str, Any]]:
+    """Instructions of an inference on an emulated core: dense in the runtime, pruned with the kernels."""
+    library = build_delegate("aarch64")
+    rows = []
+    with terminal_progress() as progress:
+        for name, make, which, shares in NETWORKS:
+            graph = read_graph(from_keras(make()))
+            forms: list[tuple[str, bytes, Path | None]] = [("dense, runtime", write_graph(graph), None)]
+            chosen = [
+                w
+                for number, w in enumerate(w for w in graph.weights() if w.layer.startswith("convolution"))
+                if (number if which == "all but the first" else w.layer == "convolution 1x1")
+            ]
+            for share in shares:
+                changes = {w.tensor_index: prune(w, 1.0 - share, 4) for w in chosen}
+                data = write_graph(graph.with_data(changes))
+                forms.append((f"{100 * share:.0f} % zero in fours, kernels", data, library))
+            dense = 0
+            for form, data, used in forms:
+                count = count_inference(data, cpu=cpu, delegate=used, inferences=1, progress=progress)
+                dense = dense or count.instructions
+                print(
+                    f"{name:24} {form:32} {count.instructions / 1e6:8.1f} M ({dense / count.instructions:.2f}x)",
+                    flush=True,
+                )
+                rows.append(
+                    {
+                        "network": name,
+                        "pruned": which,
+                        "form": form,
+                        "cpu": cpu,
+                        "instructions": count.instructions,
+                    }
+                )
+    return rows
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--part", choices=("host", "cores", "all"), default="all", help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--cpu", default="cortex-a72", help="the core that is emulated (default: %(default)s)"
+    )
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was timed and counted."""
+    return {
+        "host": on_host() if arguments.part != "cores" else [],
+        "cores": on_cores(arguments.cpu) if arguments.part != "host" else [],
+    }
+
+
+if __name__ == "__main__":
+    benchmark(__doc__, measure, add_arguments)
