@@ -95,7 +95,9 @@ class _Here:
             if isinstance(stdin, bytes)
             else stdin.read()
         )
-        environment = {**os.environ, "HOME": str(self._root)}
+        # The real python3 before any shim of the user's, which starts a dozen shells.
+        path = f"{sys.base_prefix}/bin:{os.environ.get('PATH', os.defpath)}"
+        environment = {**os.environ, "HOME": str(self._root), "PATH": path}
         done = subprocess.run(argv, input=data, capture_output=True, env=environment)
         return Completed(tuple(argv), done.returncode, done.stdout, done.stderr)
 
