@@ -136,6 +136,14 @@ class Tune(Opening, Target):
         group=VARIANTS,
         rare=True,
     )
+    channels: Sequence[float] = option(
+        (0.25,),
+        help="shares of the multiply-accumulates that go with whole channels (default: {default})",
+        parse=shares,
+        metavar="X[,X]",
+        group=VARIANTS,
+        rare=True,
+    )
     effort: str = option(
         "calibrate",
         help="how zeros are made, as in `sdk compress` (default: {default})",

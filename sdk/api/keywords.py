@@ -331,6 +331,7 @@ class TuneOptions(TypedDict, total=False):
     labels: PathLike | None
     truth: PathLike | None
     sparsities: Sequence[float]
+    channels: Sequence[float]
     effort: str
     samples: int | None
     epochs: int

@@ -28,6 +28,7 @@ from sdk.compress.board_form.mirror import flip_inside
 from sdk.compress.recipes import targets
 from sdk.compress.recipes.recipe import Recipe, to_int8
 from sdk.compress.recipes.recipe import apply as apply_recipe
+from sdk.compress.rewrite.dynamic_range import dynamic_range
 from sdk.compress.rewrite.fuse import fuse
 from sdk.compress.rewrite.halves import without_halves
 from sdk.errors import ModelError
@@ -288,6 +289,8 @@ def _finished(
             seconds=work.seconds,
         )
     final = graph if special is None else special.graph
+    if recipe.dynamic:
+        final = dynamic_range(final)
     if recipe.int8:
         progress("quantise", 0, 0)
         with quiet_tensorflow():
@@ -312,6 +315,7 @@ def _told(made: targets.TargetResult, special: specialise.Specialised | None) ->
         "curve": tuple(
             {
                 "package_bytes": point.package_bytes,
+                "macs": point.macs,
                 "accuracy_percent": point.accuracy_percent,
                 "agreement_percent": point.agreement_percent,
                 "points_lost_at_most": None if point.lost is None else point.lost.high,

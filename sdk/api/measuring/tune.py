@@ -30,6 +30,7 @@ from sdk.board.description.records import Board
 from sdk.compress.board_form import specialise
 from sdk.compress.recipes import targets
 from sdk.compress.recipes.recipe import Recipe, Workshop, apply, split, to_int8
+from sdk.compress.rewrite.dynamic_range import dynamic_range
 from sdk.data.choosing import Chosen
 from sdk.data.for_model import data_for, open_sources
 from sdk.data.scoring.score import Change
@@ -37,7 +38,7 @@ from sdk.deploy.provision import instructions
 from sdk.deploy.provision.provisioning import prefer
 from sdk.deploy.session import Session, discarding, in_scratch, make_ready, open_connection
 from sdk.deploy.target import Target
-from sdk.errors import BoardError, DataError, ProvisionError, RemoteError
+from sdk.errors import BoardError, DataError, ModelError, ProvisionError, RemoteError
 from sdk.explain.tuning import Candidate, LeftOut, Tuned, choose
 from sdk.graph.dataset import Dataset
 from sdk.graph.on_host.sources.convert import convert
@@ -97,7 +98,8 @@ def tune_model(
     progress: Progress = silent,
     **options: Unpack[TuneOptions],
 ) -> Tuned:
-    """Builds dense float, sparse float and int8 variants, measures them on ``board`` and deploys the fastest.
+    """Builds variants of a model, measures them on ``board`` and deploys the fastest: dense float, sparse float, int8
+    and dynamic int8, the dense ones also without the ``channels`` that take these shares of the multiply-accumulates.
 
     A variant may lose at most ``max_loss`` points of the metric of the model's task (top-1 of a classifier, mAP of a
     detector, mean IoU, hundredths of the spread of values; of answers like the original's where nothing says what is
@@ -268,18 +270,42 @@ def _variants(
         for sparsity in sparsities:
             yield LeftOut(names[sparsity], reason)
 
+    recipe = replace(nothing, dynamic=True)
+    yield _variant("dynamic int8", "int8", dynamic_range(dense), recipe, material, progress)
+    for share in (0.0, *request.channels):
+        yield from _narrow(share, material, board, progress)
+
+
+def _narrow(
+    share: float, material: _Material, board: Board, progress: Progress
+) -> Iterator[_Variant | LeftOut]:
+    """int8, and where channels go for this share of the multiply-accumulates also float and dynamic int8."""
+    name = f", {100 * share:.0f} % less work" if share else ""
+    recipe = Recipe(sparsity=0.0, clusters=0, channels=share, hold_out=material.hold_out)
+    graph = material.graph
+    if share:
+        kept, _ = split(material.learn, material.samples, material.hold_out)
+        floats = replace(recipe, samples=material.samples, data_sha256=kept.digest())
+        try:
+            with quiet_tensorflow():
+                graph = apply(graph, floats, progress, material.learn)
+        except ModelError as error:
+            yield LeftOut(f"whatever has {name[2:]}", str(error))
+            return
+        dense = specialise.for_board(graph, board, allow_sparse=False).graph
+        yield _variant(f"float{name}", "dense", dense, floats, material, progress)
+        dynamic = replace(floats, dynamic=True)
+        yield _variant(f"dynamic int8{name}", "int8", dynamic_range(dense), dynamic, material, progress)
     progress("quantise", 0, 0)
-    kept, _ = split(material.learn, min(material.samples, targets.INT8_SAMPLES), material.hold_out)
-    recipe = replace(
-        nothing,
-        int8=True,
-        samples=min(material.samples, targets.INT8_SAMPLES),
-        hold_out=material.hold_out,
-        data_sha256=kept.digest(),
-    )
+    few = min(material.samples, targets.INT8_SAMPLES)
+    kept, _ = split(material.learn, few, material.hold_out)
+    recipe = replace(recipe, int8=True, samples=few, data_sha256=kept.digest())
     with quiet_tensorflow():
+        if share:  # on the images that the recipe names, so that it can be replayed
+            graph = apply(material.graph, recipe, progress, material.learn)
+        dense = specialise.for_board(graph, board, allow_sparse=False).graph
         quantised = to_int8(dense, recipe, material.learn, progress)
-    yield _variant("int8", "int8", quantised, recipe, material, progress)
+    yield _variant(f"int8{name}", "int8", quantised, recipe, material, progress)
 
 
 def _pruned(

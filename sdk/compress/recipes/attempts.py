@@ -34,6 +34,7 @@ from sdk.compress.recipes.recipe import (
     without_channels,
 )
 from sdk.compress.recipes.task_check import checker_of
+from sdk.compress.solve.channel_choice import macs_of
 from sdk.compress.solve.ranks import factorised, with_data, without_data
 from sdk.compress.train.refining import RefinedStudent
 from sdk.compress.train.schedule import Tuning
@@ -159,6 +160,7 @@ class Point:
     divergence_nats: float | None = None  # of the answers from the original's
     lost: Interval | None = None  # points of top-1, or of agreement without labels
     reached: str = ""  # the metric of the model's task in words, where that is another
+    macs: int = 0  # multiply-accumulates of an inference
 
 
 class Watch:
@@ -258,6 +260,7 @@ class Attempts:
             checked.divergence_nats if checked else None,
             checked.lost if checked else None,
             checked.reached if checked else "",
+            macs_of(made),
         )
         self.keep(made, point)
         if left is not None:

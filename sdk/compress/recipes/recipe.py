@@ -138,15 +138,18 @@ class Recipe:
     # Without data: channels are made alike first, and biases corrected last on made-up images of this preprocessing.
     equalise: bool = False
     made_up: str = ""
+    dynamic: bool = False  # 8-bit weights under float values, last: sdk.compress.rewrite.dynamic_range
     int8: bool = False  # quantised last, after everything that is done to a float graph: see ``to_int8``
     layers: Layers = ()  # by the names of ``layer_names``
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready fields, for the package's provenance."""
         used = write(self)
-        learns = ("samples", "hold_out", "seed", "data_sha256")
+        learns: tuple[str, ...] = ("samples", "hold_out", "seed", "data_sha256")
+        if self.channels or self.int8:
+            learns = () if self.channels else ("seed",)
         unused = {
-            "none": ("price", "epochs", "shift", *(("seed",) if self.int8 else learns)),
+            "none": ("price", "epochs", "shift", *learns),
             "calibrate": ("epochs", "shift"),
             "train": ("scope",) if self.price else ("price", "scope"),
         }
@@ -156,7 +159,7 @@ class Recipe:
             del used["block"]
         if not self.begin:
             del used["begin"], used["hold"]
-        for name in ("channels", "int8", "flip", "few", "layers", "ranks", "equalise", "made_up"):
+        for name in ("channels", "dynamic", "int8", "flip", "few", "layers", "ranks", "equalise", "made_up"):
             if not used[name]:
                 del used[name]
         return used

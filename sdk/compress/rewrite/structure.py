@@ -113,8 +113,8 @@ def multiply_accumulates(graph: Graph, operator: Operator) -> int:
         return 0
     weight, output = graph.tensors[operator.inputs[1]], graph.tensors[operator.outputs[0]]
     if operator.kind == "TRANSPOSE_CONV":  # for every position of what it reads
-        return graph.tensors[operator.inputs[2]].elements * weight.elements // weight.shape[3]
-    return output.elements * weight.elements // output.shape[-1]
+        return graph.tensors[operator.inputs[2]].elements * weight.elements // max(weight.shape[3], 1)
+    return output.elements * weight.elements // max(output.shape[-1] if output.shape else 1, 1)
 
 
 def same_padding(size: int, window: int, stride: int) -> tuple[int, int]:

@@ -206,7 +206,7 @@ def _choose(
 
     ``value`` and ``cost`` are (groups, rows); a block of rows takes zero together or not at all.
     """
-    nearest = np.clip(np.rint(value), -levels, levels)
+    nearest = np.minimum(np.maximum(np.rint(value), -levels), levels)  # several times as fast as np.clip
     toward_zero = np.sign(nearest)
     zero_total = cost * value**2 + prices[levels]
     best, best_total = np.zeros_like(nearest), np.full_like(value, np.inf)
@@ -218,7 +218,7 @@ def _choose(
         nearest + toward_zero,
         smallest,
     ):
-        candidate = np.clip(candidate, -levels, levels)
+        candidate = np.minimum(np.maximum(candidate, -levels), levels)
         total = cost * (value - candidate) ** 2 + prices[candidate.astype(np.int64) + levels]
         better = (total < best_total) & (candidate != 0)
         best = np.where(better, candidate, best)

@@ -479,13 +479,20 @@ def test_tuning_there_ranks_by_instructions_and_zeros_win(board: VirtualBoard, t
     coarse = np.random.default_rng(0).integers(0, 256, (120, 8, 8, 3))
     np.savez(data, x=coarse.repeat(8, axis=1).repeat(8, axis=2).astype(np.uint8))
     tuned = tune_model(
-        "virtual-arm64", model, data, preprocess="tf", max_loss=100.0, sparsities=(0.9,), effort="none"
+        "virtual-arm64",
+        model,
+        data,
+        preprocess="tf",
+        max_loss=100.0,
+        sparsities=(0.9,),
+        channels=(),
+        effort="none",
     )
     assert tuned.emulated
     assert "instructions" in tuned.ranked_by
     assert {c.threads for c in tuned.candidates} == {1}
     found = {(c.variant, c.runtime): c.instructions for c in tuned.candidates}
-    assert {v for v, _ in found} == {"float", "float, 90 % zero", "int8"}
+    assert {v for v, _ in found} == {"float", "float, 90 % zero", "int8", "dynamic int8"}
     assert {r for _, r in found} == {"ai-edge-litert", "tflite-runtime"}
     assert (tuned.winner.variant, tuned.winner.runtime) == ("float, 90 % zero", "ai-edge-litert")
     # tflite-runtime does not skip zeros on this core, and the table shows it.
