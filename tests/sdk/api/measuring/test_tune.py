@@ -230,7 +230,18 @@ def test_a_dry_run_leaves_nothing_on_the_board(
 ) -> None:
     if "ai-edge-litert" not in runtimes():
         pytest.skip("ai-edge-litert is not in the cache: run `sdk board fetch local --all-runtimes`")
-    fast = ["--threads", 1, "--seconds", 0.1, "--inferences", 9, "--runtime", "ai-edge-litert"]
+    fast = [
+        "--threads",
+        1,
+        "--seconds",
+        0.1,
+        "--inferences",
+        9,
+        "--runtime",
+        "ai-edge-litert",
+        "--samples",
+        40,
+    ]
     found = answer(
         capsys,
         "tune",
