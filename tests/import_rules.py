@@ -196,11 +196,11 @@ ROOMS: dict[str, Room] = {
         "device_agent.record device_agent.package.codec device_agent.package "
         "sdk.errors sdk.tools sdk.tools.system sdk.graph sdk.graph.on_host "
         "sdk.graph.on_host.sources sdk.data.scoring sdk.data sdk.models sdk.package "
-        "sdk.board.description sdk.board sdk.compress.weights sdk.compress.board_form "
-        "sdk.compress.recipes sdk.explain sdk.explain.speed sdk.explain.soaking "
-        "sdk.deploy.agent sdk.deploy.provision sdk.deploy.predicting sdk.deploy "
-        "sdk.report sdk.report.page sdk.api sdk.api.checking sdk.api.files "
-        "sdk.api.boards"
+        "sdk.board.description sdk.board sdk.compress.weights sdk.compress.rewrite "
+        "sdk.compress.board_form sdk.compress.recipes sdk.explain sdk.explain.speed "
+        "sdk.explain.soaking sdk.deploy.agent sdk.deploy.provision "
+        "sdk.deploy.predicting sdk.deploy sdk.report sdk.report.page sdk.api "
+        "sdk.api.checking sdk.api.files sdk.api.boards"
     ),
     "sdk": _room(
         "device_agent.errors sdk.tools sdk.graph sdk.data sdk.board.description "
