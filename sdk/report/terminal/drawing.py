@@ -150,7 +150,7 @@ def _outputs(outputs: Any) -> list[RenderableType]:
         return []
     if not outputs.changed:
         return [Text(str(outputs))]
-    advice = "the answers change. Leave --sparsity and --clusters out, or give it images: --data"
+    advice = "the answers change. Ask for less (--sparsity, --clusters, --target-size), or give images: --data"
     return [Text(f"{outputs}: {advice}", style="bold red")]
 
 
