@@ -150,7 +150,9 @@ def _outputs(outputs: Any) -> list[RenderableType]:
         return []
     if not outputs.changed:
         return [Text(str(outputs))]
-    advice = "the answers change. Ask for less (--sparsity, --clusters, --target-size), or give images: --data"
+    advice = (
+        "the answers change. Ask for less (--sparsity, --clusters, --target-size), or give images: --data"
+    )
     return [Text(f"{outputs}: {advice}", style="bold red")]
 
 
