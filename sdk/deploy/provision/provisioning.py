@@ -376,7 +376,7 @@ def _provisioned(
 #: $1 the proof; it counts where all that it speaks of is there: a tree that is lost is sent again.
 _PROOF_OF = """\
 proof=$1; shift
-for path; do if [ ! -s "$path" ]; then exit 44; fi; done
+for path; do if [ ! -d "$path" ] && [ ! -s "$path" ]; then exit 44; fi; done
 if [ -e "$proof" ]; then cat -- "$proof"; else exit 44; fi
 """
 
