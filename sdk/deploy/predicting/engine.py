@@ -21,7 +21,7 @@ from sdk.board.emulation.cores import Core, find_core
 from sdk.board.emulation.plugin import run_replayed
 from sdk.board.emulation.replay.machine import MAX_BOARDS, TimedBoard, machine_text, timed_core
 from sdk.board.emulation.userland import prefix
-from sdk.deploy.predicting.profiled import Event, Look, operators_of, read_events, read_looks
+from sdk.deploy.predicting.profiled import Event, Look, kernels_of, operators_of, read_events, read_looks
 from sdk.deploy.provision.instructions import runtime_environment, unpacked
 from sdk.deploy.provision.wheels import Environment
 from sdk.errors import BoardError
@@ -176,6 +176,7 @@ def prediction_of(
     counted = replayed.told["boards"][number]
     parts = CycleParts(*(float(counted[p]) for p in ("compute", "l1", "l2", "dram", "branch", "dispatch")))
     clock = target.timed.clock_hz
+    operators = operators_of(replayed.looks, replayed.events, number)
     return Prediction(
         board=target.board.name,
         core=target.cluster.core,
@@ -190,7 +191,8 @@ def prediction_of(
         dram_bytes=counted["dram_bytes"],
         dram_share=parts.dram / parts.total,
         memory_bytes_per_second=target.timed.memory_bytes_per_second,
-        operators=operators_of(replayed.looks, replayed.events, number),
+        kernels=kernels_of(operators, parts.total),
+        operators=operators,
         assumptions=assumptions_of(target),
     )
 

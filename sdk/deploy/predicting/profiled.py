@@ -100,3 +100,11 @@ def matched(looks: Sequence[Look], events: Sequence[Event]) -> list[int]:
         k = came[number][k]
         places.append(number + k)
     return places[::-1]
+
+
+def kernels_of(operators: Sequence[PredictedOperator], cycles: float) -> tuple[tuple[str, float], ...]:
+    """The runtime's names of the kernels that ran, each with its share of the cycles, the greatest first."""
+    spent: dict[str, float] = {}
+    for operator in operators:
+        spent[operator.name] = spent.get(operator.name, 0.0) + operator.cycles
+    return tuple(sorted(((name, own / cycles) for name, own in spent.items()), key=lambda pair: -pair[1]))

@@ -99,4 +99,7 @@ def test_a_small_network_on_two_cores_is_ordered_as_the_cores_are():
     assert fast.parts.total == pytest.approx(fast.cycles)
     assert [o.name.split()[0] for o in fast.operators] == [o.name.split()[0] for o in slow.operators]
     assert len(fast.operators) >= 4
+    assert sum(share for _, share in fast.kernels) == pytest.approx(
+        sum(o.cycles for o in fast.operators) / fast.cycles
+    )
     assert sum(o.cycles for o in fast.operators) == pytest.approx(fast.cycles, rel=0.5)

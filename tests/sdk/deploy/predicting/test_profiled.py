@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from sdk.deploy.predicting.profiled import Event, Look, matched, operators_of, read_events, read_looks
+from sdk.deploy.predicting.profiled import (
+    Event,
+    Look,
+    kernels_of,
+    matched,
+    operators_of,
+    read_events,
+    read_looks,
+)
 from sdk.errors import BoardError
 
 
@@ -21,6 +29,7 @@ def test_events_find_their_spans_between_those_of_the_delegate_and_the_whole():
     found = operators_of(looks, events, 1)
     assert [(o.index, o.name) for o in found] == [(0, "a"), (1, "b"), (2, "c"), (3, "d")]
     assert [o.cycles for o in found] == pytest.approx([1000, 600, 800, 1000], abs=1)
+    assert kernels_of([found[1], found[1], found[0]], 2200.0) == (("b", 1200 / 2200), ("a", 1000 / 2200))
     assert [o.instructions for o in found] == pytest.approx([250, 150, 200, 250], abs=1)
 
 
