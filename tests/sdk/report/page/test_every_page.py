@@ -15,8 +15,8 @@ import pytest
 from device_agent.tensors.agreement import OutputAgreement
 from sdk.api.boards.evaluating import Evaluation, Reached
 from sdk.explain.layers import LayerLosses, LayerNoise, Unmatched
-from sdk.report.page import evaluated, layers, run, soak, suite, tuned
-from tests.sdk.api.test_damaged_records import a_run, a_soak, a_suite, a_tuning
+from sdk.report.page import evaluated, layers, predicted, run, soak, suite, tuned
+from tests.sdk.api.test_damaged_records import a_run, a_soak, a_suite, a_tuning, some_predictions
 from tests.sdk.report.page.test_run import browser, dump_dom
 
 WIDTHS = (375, 768, 1280)
@@ -54,6 +54,7 @@ def an_evaluation() -> Evaluation:
 PAGES: dict[str, Callable[[], str]] = {
     "run": lambda: run.render(a_run()),
     "tune": lambda: tuned.render(a_tuning()),
+    "predict": lambda: predicted.render(some_predictions()),
     "suite": lambda: suite.render(a_suite()),
     "soak": lambda: soak.render(a_soak()),
     "layers": lambda: layers.render(a_layered_comparison()),
