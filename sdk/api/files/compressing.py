@@ -129,7 +129,7 @@ def compress(
             work.graph, by_magnitude=by_magnitude_alone(made.recipe), measured=bool(made.recipe.layers)
         ),
         outputs=told,
-        macs=(_macs(work.graph), _macs(final)),
+        macs=_work_of(work.graph, final),
         instructions=instructions,
         **_told(made, special),
     )
@@ -420,6 +420,14 @@ def _named(usage: Usage) -> str:
             found="none",
         )
     return usage.preprocess.name
+
+
+def _work_of(before: Graph, after: Graph) -> tuple[int, int]:
+    """Multiply-accumulates of both; zeros where shapes inside are open, so that they cannot be counted."""
+    try:
+        return _macs(before), _macs(after)
+    except ModelError:
+        return 0, 0
 
 
 def _macs(graph: Graph) -> int:
