@@ -292,7 +292,9 @@ def test_programs_there_are_arm_programs_of_the_core_in_the_board_file(connectio
     assert says(connection, "echo $QEMU_CPU") == load_board("virtual-arm64").qemu_cpu == "cortex-a72"
     assert says(connection, "python3 -c 'import platform; print(platform.machine())'") == "aarch64"
     assert says(connection, "od -An -tx1 -j18 -N2 /bin/bash") == "b7 00"  # e_machine: EM_AARCH64
-    assert says(connection, "ls /sys/devices/system/cpu") == "possible\npresent"
+    assert says(connection, "ls /sys/devices/system/cpu | grep -v cpu") == "possible\npresent"
+    identity = "/sys/devices/system/cpu/cpu0/regs/identification/midr_el1"
+    assert says(connection, f"cat {identity}") == "0x00000000410fd083"
     assert says(connection, "echo $0; nproc >/dev/null && echo yes") == "sh\nyes"
 
 

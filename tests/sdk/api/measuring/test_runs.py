@@ -252,7 +252,7 @@ def test_a_file_that_holds_no_record_is_told_which_commands_write_one(tmp_path, 
     path = tmp_path / "run.json"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(ArmletError, match="`sdk bench -o` or `sdk tune -o`"):
+    with pytest.raises(ArmletError, match="`sdk bench -o`, `sdk tune -o` or `sdk predict -o`"):
         read_record(path)
 
 
