@@ -183,7 +183,9 @@ def test_on_the_local_board_every_runtime_and_thread_count_is_measured_and_the_b
         "--threads",
         "1,2",
         "--seconds",
-        3,
+        1,
+        "--samples",
+        40,
         *only,
     ]
     found = answer(capsys, "tune", *ON_LOCAL, *arguments, "--inferences", 30, "-o", kept, "--keep", package)
