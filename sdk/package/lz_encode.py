@@ -97,6 +97,12 @@ _HASHES = 1 << 16  # of windows, at a time: each takes forty bytes
 _R = 0x9E3779B97F4A7C15  # odd, its bits without a pattern: 2**64 over the golden ratio
 
 
+# What LZMA makes of what DEFLATE left, at best. Large files are tried with less hope: each trial takes twenty times their
+# size of memory.
+_PROMISED, _PROMISED_LARGE = 0.85, 0.9
+_LARGE_FILE = 1 << 22  # bytes
+
+
 def may_win_whole(tflite: bytes, size: int) -> bool:
     """Whether compressing the whole file at once could beat ``size`` bytes."""
     if len(tflite) <= 1 << 16:
@@ -104,7 +110,8 @@ def may_win_whole(tflite: bytes, size: int) -> bool:
     fast = zlib.compressobj(1)
     view = memoryview(tflite)
     deflated = sum(len(fast.compress(view[at : at + _PIECE])) for at in range(0, len(view), _PIECE))
-    return (deflated + len(fast.flush())) * 0.85 < size or _repeated_share(tflite, 4, size) > _REPEATED
+    promised = (deflated + len(fast.flush())) * (_PROMISED if len(tflite) <= _LARGE_FILE else _PROMISED_LARGE)
+    return promised < size or _repeated_share(tflite, 4, size) > _REPEATED
 
 
 def _repeated_share(content: bytes | memoryview, width: int, size: int) -> float:
