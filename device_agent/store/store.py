@@ -420,7 +420,10 @@ class Store:
             places.remove_place(self._slots)
 
     def _read_slot(self, path: Path, name: str) -> Slot:
-        return Slot.from_bytes(self._read_json(path, f"slot {name}"), name)
+        slot = Slot.from_bytes(self._read_json(path, f"slot {name}"), name)
+        if slot.name != name:  # what is kept next would go into the other one's file
+            raise StoreError(f"slot {name} is damaged", expected=f"the name {name}", found=repr(slot.name))
+        return slot
 
     def _read_json(self, path: Path, what: str) -> bytes:
         with named_errors(f"read {what}"):

@@ -444,6 +444,16 @@ def test_a_beginning_that_has_rotted_is_not_built_on(store):
     assert store.blobs.read(digest) == LARGE
 
 
+def test_a_slot_that_holds_another_name_is_damaged_and_the_next_deploy_mends_it(store):
+    release = install(store, [b"one"])
+    path = store.slot_path("net")
+    path.write_bytes(path.read_bytes().replace(b'"name": "net"', b'"name": "Net"'))
+    with pytest.raises(StoreError, match="slot net is damaged"):
+        store.current("net")
+    install(store, [b"one"])
+    assert store.current("net") == release
+
+
 def test_a_beginning_that_is_gone_is_told(store):
     digest = sha(LARGE)
     with pytest.raises(StoreError, match="is gone"):
