@@ -97,8 +97,8 @@ _HASHES = 1 << 16  # of windows, at a time: each takes forty bytes
 _R = 0x9E3779B97F4A7C15  # odd, its bits without a pattern: 2**64 over the golden ratio
 
 
-# What LZMA makes of what DEFLATE left, at best. Large files are tried with less hope: each trial takes twenty times their
-# size of memory.
+# What LZMA makes of what DEFLATE left, at best. Large files are tried with less hope: each trial takes twenty times
+# their size of memory.
 _PROMISED, _PROMISED_LARGE = 0.85, 0.9
 _LARGE_FILE = 1 << 22  # bytes
 
