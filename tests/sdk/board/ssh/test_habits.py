@@ -179,11 +179,11 @@ def test_one_session_at_a_time_is_enough(sshd: Callable[..., Server]) -> None:
 
 
 @pytest.fixture
-def ssh_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def ssh_agent(tmp_path: Path, socket_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An agent of this test's own, and a home without keys."""
     if shutil.which("ssh-agent") is None:
         pytest.skip("there is no ssh-agent")
-    path = tmp_path / "agent"
+    path = socket_folder / "agent"
     agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
     while not path.exists():
         assert agent.poll() is None
