@@ -32,10 +32,8 @@ POSITIONS = 9
 class Broken:
     """One scenario, its folder in memory, and what happened to it."""
 
-    def __init__(
-        self, scenario: Scenario, library: Path, place: Path, every: int = 1, first: int = 0
-    ) -> None:
-        self.scenario, self._library, self._every, self._first = scenario, library, every, first
+    def __init__(self, scenario: Scenario, library: Path, place: Path, every: int = 1) -> None:
+        self.scenario, self._library, self._every = scenario, library, every
         self.root, self._before = place / "disk", place / "before"
         self._place = place
         self.tried: Counter[str] = Counter()
