@@ -1,4 +1,4 @@
-"""ncnn's benchmark networks, written down anew in ncnn's text format: the layers of the papers, with no weights."""
+"""The networks of ncnn's benchmark in ncnn's text format: the layers as the papers have them, without weights."""
 
 from __future__ import annotations
 

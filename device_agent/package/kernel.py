@@ -8,19 +8,20 @@ which one ran.
 from __future__ import annotations
 
 import ctypes
-import os
 from pathlib import Path
 from typing import Any
 
 from device_agent.errors import ArmletError
 from device_agent.package.codec.format import KERNEL_ERRORS
+from device_agent.package.pushed_library import PushedLibrary
 
 KERNEL_VERSION = 2  # armlet_kernel_version of huffman.c
 KERNEL_VARIABLE = "ARMLET_KERNEL"  # environment: path of the shared library
 KERNEL_FILE = "_huffman.so"  # beside this module
 
 _loaded: dict[str, Kernel] = {}
-_chosen: str | None = None
+_LIBRARY = PushedLibrary(KERNEL_VARIABLE, Path(__file__).with_name(KERNEL_FILE))
+use, find = _LIBRARY.use, _LIBRARY.find
 
 
 class KernelUnavailable(ArmletError):
@@ -58,18 +59,6 @@ class Kernel:
             raise KERNEL_ERRORS[-status - 1](
                 "section is corrupt", found=f"status {status} from the C decoder"
             )
-
-
-def use(path: str | None) -> None:
-    """Makes ``path`` the kernel of this process, before the environment and the file beside the module."""
-    global _chosen
-    _chosen = path
-
-
-def find() -> str | None:
-    """Path of the kernel that :func:`load` would take, or None."""
-    beside = Path(__file__).with_name(KERNEL_FILE)
-    return _chosen or os.environ.get(KERNEL_VARIABLE) or (str(beside) if beside.is_file() else None)
 
 
 def load() -> Kernel:

@@ -249,8 +249,8 @@ class PredictTime:
     )
     operators: bool = option(
         False,
-        help="a table of every operator; a runtime that does not tell them (tflite-runtime) runs each alone, which "
-        "takes two to three times as long",
+        help="a table of every operator; tflite-runtime reports none, so there each is run alone, which takes "
+        "two to three times as long",
         group=TIMES,
     )
     calibrate: PathLike | None = option(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Sequence
 
 from device_agent.errors import AgentError
+from device_agent.package.pushed_library import PushedLibrary
 
 VERSION = 1  # armlet_kernels_version of delegate.c
 VARIABLE = "ARMLET_DELEGATE"  # environment: path of the shared library
@@ -28,7 +29,8 @@ KNOWN_RUNTIMES = {"tflite-runtime": ("2.14",), "ai-edge-litert": ("2.3",)}
 #: More operators than this are not listed.
 MAX_OPERATORS = 4096
 
-_chosen: str | None = None
+_LIBRARY = PushedLibrary(VARIABLE, Path(__file__).with_name(FILE))
+use, find = _LIBRARY.use, _LIBRARY.find
 
 
 class KernelsUnavailable(AgentError):
@@ -67,18 +69,6 @@ class _Report(ctypes.Structure):
         ("nanoseconds", ctypes.c_uint64),
         ("calls", ctypes.c_uint64),
     )
-
-
-def use(path: str | None) -> None:
-    """Makes ``path`` the library of this process, before the environment and the file beside the module."""
-    global _chosen
-    _chosen = path
-
-
-def find() -> str | None:
-    """Path of the library that would be loaded, or None."""
-    beside = Path(__file__).with_name(FILE)
-    return _chosen or os.environ.get(VARIABLE) or (str(beside) if beside.is_file() else None)
 
 
 class Delegate:

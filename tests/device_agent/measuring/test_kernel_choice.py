@@ -1,4 +1,4 @@
-"""The kernels of a release are chosen by time, kept in its slot, and used by whoever loads it."""
+"""A deploy chooses the kernels of a release by time; the slot keeps them, and every load uses them."""
 
 from __future__ import annotations
 
