@@ -35,17 +35,16 @@ def find_map(output: Any, task: Task, labels: Sequence[str], where: Placement) -
             hint="Pack with another --task; `--task raw` gives the outputs as they are.",
         )
     if task.form == "scores":
-        numbers = np.argmax(values, axis=2)
+        numbers = np.argmax(values, axis=2).astype(np.uint16)
     elif task.form == "mask":
         least = task.threshold
         if least is None:
             least = 0.5 if values.min() >= 0.0 and values.max() <= 1.0 else 0.0
-        numbers = values > least
+        numbers = (values > least).astype(np.uint16)
         labels = ("background", *labels) if len(labels) == 1 else labels
     else:
-        numbers = np.clip(np.nan_to_num(values), 0, MAX_CLASSES - 1)
-    numbers = numbers.astype(np.uint16)
-    if numbers.max() < 256:
+        numbers = np.clip(np.nan_to_num(values), 0, MAX_CLASSES - 1).astype(np.uint16)
+    if np.max(numbers) < 256:
         numbers = numbers.astype(np.uint8)
     return ClassMap(numbers, tuple(_shares(numbers, labels)), where.box)
 
@@ -53,8 +52,8 @@ def find_map(output: Any, task: Task, labels: Sequence[str], where: Placement) -
 def _shares(numbers: Any, labels: Sequence[str]) -> Any:
     """Every class that is there, the largest first."""
     counts = np.bincount(numbers.reshape(-1))
-    for number in np.argsort(-counts, kind="stable"):
+    for number in np.argsort(-counts, kind="stable").tolist():
         if counts[number] == 0:
             return
         label = labels[number] if number < len(labels) else None
-        yield Share(int(number), float(counts[number] / numbers.size), label)
+        yield Share(number, float(counts[number] / numbers.size), label)

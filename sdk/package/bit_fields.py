@@ -93,6 +93,6 @@ class BlockIndex:
     def bytes(self) -> bytes:
         """The index as it stands in a section: minimum, width, and what each block has above the minimum."""
         sums = np.array(self._sums, np.int64)
-        least = int(sums.min())
-        width = int(sums.max() - least).bit_length()
+        least = int(np.min(sums))
+        width = int(np.max(sums) - least).bit_length()
         return varint(least) + bytes([width]) + pack_bits(sums - least, np.full(len(sums), width))

@@ -243,7 +243,7 @@ def _parse_dense(cursor: Cursor, size: int, inside_planes: bool) -> Dense:
     if word_length > 1:
         centroids = cursor.varint("number of centroids", MAX_CENTROIDS)
         numbers = np.frombuffer(cursor.take(code.symbols * word_length, "words"), np.uint8)
-        if int(numbers.max()) >= centroids:
+        if int(np.max(numbers)) >= centroids:
             raise SymbolInvalid("a word names a centroid that does not exist", expected=f"below {centroids}")
         words = _parse_codebook(cursor, centroids, width, scales)[numbers].reshape(-1, word_length)
     else:
@@ -387,7 +387,7 @@ def _parse_gap_code(cursor: Cursor, split: int, msb: int) -> tuple[Code, Array]:
     tokens = np.flatnonzero(lengths)
     if len(tokens) == 1 and tokens[0] == listed - 1 and lengths[-1] == ONLY_TOKEN:
         return Code(), tokens
-    if lengths[-1] == 0 or int(lengths.max()) > MAX_CODE_LENGTH:
+    if lengths[-1] == 0 or int(np.max(lengths)) > MAX_CODE_LENGTH:
         raise CodeInvalid("lengths of the gap codes", found=str(lengths.tolist()))
     # bincount and flatnonzero speak intp, which has 32 bits on a 32-bit board.
     counts = np.bincount(lengths[tokens].astype(np.intp), minlength=2)[1:].tolist()

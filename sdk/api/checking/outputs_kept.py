@@ -117,7 +117,7 @@ class OutputsOf:
             shares = self._shares(self._run(graph, count))
         except ModelError:
             return float("inf")
-        return float(max(shares.mean(axis=0).max(), shares.max() / WORST)) if shares.size else 0.0
+        return float(max(np.max(shares.mean(axis=0)), np.max(shares) / WORST)) if shares.size else 0.0
 
     def kept(self, graph: Graph) -> OutputsKept | None:
         """What is told of a graph's outputs; None where the host cannot run it."""
@@ -142,7 +142,7 @@ class OutputsOf:
         ]
         return OutputsKept(
             cases=len(answers),
-            decibel=decibel(1.0, float(shares.mean(axis=0).max())) if shares.size else decibel(1.0, 0.0),
+            decibel=decibel(1.0, float(np.max(shares.mean(axis=0)))) if shares.size else decibel(1.0, 0.0),
             cosine=min(cosines, default=1.0),
             same_answer=float(np.mean(tops)) if tops else None,
         )

@@ -6,6 +6,7 @@ of a convolution, halves of a split and rows of a shuffle must stay equally larg
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -193,9 +194,9 @@ def _family(
     made = np.stack([_counted(makers[t], place) for t in tensors]) if tensors else np.zeros((0, len(members)))
     signature = np.concatenate([made, *counts]).T
     _, cell_of = np.unique(signature, axis=0, return_inverse=True)
-    cells = [np.flatnonzero(cell_of.ravel() == n) for n in range(int(cell_of.max()) + 1)]
+    cells = [np.flatnonzero(cell_of.ravel() == n) for n in range(int(np.max(cell_of)) + 1)]
     sizes = [len(cell) for cell in cells]
-    for taken in ([1] * len(cells), [size // int(np.gcd.reduce(sizes)) for size in sizes]):
+    for taken in ([1] * len(cells), [size // math.gcd(*sizes) for size in sizes]):
         firsts = [cell[0] for cell in cells]
         loads = [count[:, firsts] @ np.array(taken) for count in counts]
         if all((load == load[0]).all() for load in loads):

@@ -57,7 +57,7 @@ def _other_orders(answered: np.ndarray, labels: np.ndarray, classes: int) -> lis
         )
     present = np.unique(labels)
     if len(labels) >= _IMAGES_PER_CLASS * len(present):
-        usual = {int(k): int(np.bincount(answered[labels == k]).argmax()) for k in present}
+        usual = {int(k): int(np.argmax(np.bincount(answered[labels == k]))) for k in present}
         if len(set(usual.values())) == len(usual):
             told = ", ".join(f"{k} is the model's {v}" for k, v in list(usual.items())[:4] if k != v)
             orders.append(

@@ -53,7 +53,7 @@ def by_labels(scores: Mapping[str, np.ndarray], labels: np.ndarray) -> Verdict:
     share = {name: float(hits.mean()) for name, hits in right.items()}
     tried = tuple(Tried(name, 100 * share[name], 100 * _certainty(scores[name])) for name in scores)
     best = max(share, key=lambda name: share[name])  # of equal ones the first
-    guess = float(np.bincount(labels).max()) / len(labels)
+    guess = float(np.max(np.bincount(labels))) / len(labels)
     if chance_of_more(int(right[best].sum()), len(labels), guess) > SIGNIFICANT / len(scores):
         return Verdict(
             None,
@@ -121,7 +121,7 @@ def probabilities(scores: np.ndarray) -> np.ndarray:
     if flat.shape[1] == 1:
         p = flat if _threshold(flat) else 1 / (1 + np.exp(-np.clip(flat, -50, 50)))
         flat = np.concatenate([1 - p, p], axis=1)
-    elif flat.min(initial=0.0) < -1e-3 or np.abs(flat.sum(axis=1) - 1).max(initial=0.0) > 0.02:
+    elif np.min(flat, initial=0.0) < -1e-3 or np.abs(flat.sum(axis=1) - 1).max(initial=0.0) > 0.02:
         flat = np.exp(flat - flat.max(axis=1, keepdims=True))
         flat /= flat.sum(axis=1, keepdims=True)
     return np.clip(flat, 1e-12, 1.0)
