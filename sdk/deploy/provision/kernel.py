@@ -142,7 +142,7 @@ _DELEGATE_FLAGS = (
     "-g0",
 )
 #: For PCs these are compiled a second time, for AVX-512; the delegate takes what the processor has.
-_WIDE_SOURCES = ("planes.c", "sparse.c")
+_WIDE_SOURCES = ("planes.c", "sparse.c", "windows.c")
 _WIDE_TARGET = ("-target", "x86_64-linux-gnu", "-mcpu=x86_64_v4", "-mprefer-vector-width=512")
 _DELEGATE_LINKED = ("-shared", "-nostdlib", "-Wl,-s")
 #: ARMv7 divides by functions of the compiler's own library.

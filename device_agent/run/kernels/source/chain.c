@@ -19,7 +19,7 @@ static bool make_room(void **items, int count, int *room, size_t size) {
 
 int chain_value(Chain *chain, int height, int width, int channels) {
     if (!make_room((void **)&chain->values, chain->value_count, &chain->value_room, sizeof(Value))) return -1;
-    chain->values[chain->value_count] = (Value){height, width, channels, -1, NULL, NULL};
+    chain->values[chain->value_count] = (Value){.height = height, .width = width, .channels = channels, .geometry = -1};
     return chain->value_count++;
 }
 
@@ -27,139 +27,6 @@ int chain_step(Chain *chain, const Step *step) {
     if (!make_room((void **)&chain->steps, chain->step_count, &chain->step_room, sizeof(Step))) return -1;
     chain->steps[chain->step_count] = *step;
     return chain->step_count++;
-}
-
-/* ---- geometry ----------------------------------------------------------------------------------------------------- */
-
-static int floor_divide(int a, int b) { return a / b - (a % b < 0); }
-
-/* A convolution or pool that reads the planes of its input as they are: every neighbour at one distance. */
-static bool is_direct(const Chain *chain, const Step *s) {
-    const Value *in = &chain->values[s->in], *out = &chain->values[s->out];
-    return s->shape.stride_height == 1 && s->shape.stride_width == 1 && in->height == out->height &&
-           in->width == out->width && !(s->kind == STEP_POOL && s->largest);
-}
-
-/* Which neighbour tap k of a dimension is: so many strides away, in the phase that begins at `phase`. */
-static int distance(int k, int dilation, int pad, int stride, int *phase) {
-    int at = k * dilation - pad, far = floor_divide(at, stride);
-    *phase = at - far * stride;
-    return far;
-}
-
-static int geometry_of(Chain *chain, int height, int width) {
-    for (int i = 0; i < chain->geometry_count; i++)
-        if (chain->geometries[i].height == height && chain->geometries[i].width == width) return i;
-    chain->geometries[chain->geometry_count] = (Geometry){.height = height, .width = width};
-    return chain->geometry_count++;
-}
-
-static int larger(int a, int b) { return a > b ? a : b; }
-
-/* Widens the zeros around the planes that a step reads. */
-static void widen(Chain *chain, Step *s) {
-    const Shape *shape = &s->shape;
-    Geometry *g = &chain->geometries[chain->values[s->out].geometry];
-    int phase, right = 0, left = 0;
-    for (int k = 0; k < shape->kernel_height; k++) {
-        int far = distance(k, shape->dilation_height, shape->pad_top, shape->stride_height, &phase);
-        g->top = larger(g->top, -far), g->bottom = larger(g->bottom, far);
-    }
-    for (int k = 0; k < shape->kernel_width; k++) {
-        int far = distance(k, shape->dilation_width, shape->pad_left, shape->stride_width, &phase);
-        left = larger(left, -far), right = larger(right, far);
-    }
-    s->relay.left = left;
-    /* Where what is right of a row may be no zero, it does not serve as the left of the next. */
-    g->gap = larger(g->gap, is_direct(chain, s) ? larger(left, right) : left + right);
-}
-
-static bool lay_out(Chain *chain) {
-    chain->geometries = calloc((size_t)chain->value_count + 1, sizeof(Geometry));
-    if (chain->geometries == NULL) return false;
-    for (int i = 0; i < chain->value_count; i++) {
-        Value *v = &chain->values[i];
-        if (v->height) v->geometry = geometry_of(chain, v->height, v->width);
-        if (v->height && (v->planes = calloc((size_t)v->channels, sizeof *v->planes)) == NULL) return false;
-    }
-    for (int i = 0; i < chain->step_count; i++)
-        if (chain->steps[i].kind == STEP_CONVOLVE || chain->steps[i].kind == STEP_POOL) widen(chain, &chain->steps[i]);
-    for (int i = 0; i < chain->geometry_count; i++) {
-        Geometry *g = &chain->geometries[i];
-        g->stride = g->width + g->gap;
-        g->origin = g->top * g->stride + g->gap;
-        g->pixels = g->height * g->stride - g->gap;
-        g->written = (g->pixels + LONGEST - 1) / LONGEST * LONGEST;
-        int64_t most = g->origin + (int64_t)g->written + (int64_t)(g->bottom + 1) * g->stride + g->gap + LONGEST;
-        g->plane = ((most + 15) / 16 | 1) * 16; /* an odd number of cache lines: planes do not meet in one set */
-    }
-    return true;
-}
-
-/* Taps of a kernel that are inside of a dimension. */
-static int count_inside(int at, int kernel, int stride, int pad, int size) {
-    int count = 0;
-    for (int k = 0; k < kernel; k++) count += at * stride + k - pad >= 0 && at * stride + k - pad < size;
-    return count;
-}
-
-static bool find_border(const Chain *chain, Step *s) {
-    const Value *in = &chain->values[s->in], *out = &chain->values[s->out];
-    const Geometry *g = &chain->geometries[out->geometry];
-    const Shape *p = &s->shape;
-    int taps = p->kernel_height * p->kernel_width;
-    s->border = calloc((size_t)out->height * (size_t)out->width, sizeof(int));
-    s->border_factor = calloc((size_t)out->height * (size_t)out->width, sizeof(float));
-    if (s->border == NULL || s->border_factor == NULL) return false;
-    for (int y = 0; y < out->height; y++)
-        for (int x = 0; x < out->width; x++) {
-            int inside = count_inside(y, p->kernel_height, p->stride_height, p->pad_top, in->height) *
-                         count_inside(x, p->kernel_width, p->stride_width, p->pad_left, in->width);
-            if (inside == taps || inside == 0) continue;
-            s->border[s->border_count] = g->origin + y * g->stride + x;
-            s->border_factor[s->border_count++] = (float)taps / (float)inside;
-        }
-    return true;
-}
-
-static void place(Chain *chain, int64_t *planes, int count, int geometry, int64_t *end) {
-    for (int c = 0; c < count; c++) {
-        planes[c] = *end;
-        *end += chain->geometries[geometry].plane;
-    }
-}
-
-/* The phases of a stride that a step reads, and which tap is in which, at which distance. */
-static bool make_taps(Chain *chain, Step *s, int64_t *end) {
-    const Shape *shape = &s->shape;
-    const Value *in = &chain->values[s->in], *out = &chain->values[s->out];
-    int taps = shape->kernel_height * shape->kernel_width, phases = 0, row, column;
-    int *rows = calloc((size_t)taps, sizeof(int)), *columns = calloc((size_t)taps, sizeof(int));
-    s->phase = calloc((size_t)taps, sizeof(int)), s->offset = calloc((size_t)taps, sizeof(int));
-    s->relay.row = rows, s->relay.column = columns;
-    if (rows == NULL || columns == NULL || s->phase == NULL || s->offset == NULL) return false;
-    const Geometry *g = &chain->geometries[out->geometry];
-    for (int t = 0; t < taps; t++) {
-        int ky = t / shape->kernel_width, kx = t % shape->kernel_width, p = 0;
-        int down = distance(ky, shape->dilation_height, shape->pad_top, shape->stride_height, &row);
-        int right = distance(kx, shape->dilation_width, shape->pad_left, shape->stride_width, &column);
-        while (p < phases && (rows[p] != row || columns[p] != column)) p++;
-        rows[p] = row, columns[p] = column;
-        if (p == phases) phases++;
-        s->phase[t] = p, s->offset[t] = down * g->stride + right;
-    }
-    s->relay.phases = 1;
-    s->relay.target = in->planes;
-    if (is_direct(chain, s)) return true;
-    s->relay.phases = phases;
-    s->relay.from = &chain->geometries[in->geometry], s->relay.to = g;
-    s->relay.source = in->planes;
-    s->relay.stride_height = shape->stride_height, s->relay.stride_width = shape->stride_width;
-    s->relay.padding = s->kind == STEP_POOL && s->largest ? -INFINITY : 0.0f;
-    s->relay.target = calloc((size_t)in->channels * (size_t)phases, sizeof(int64_t));
-    if (s->relay.target == NULL) return false;
-    place(chain, s->relay.target, in->channels * phases, out->geometry, end);
-    return true;
 }
 
 /* ---- packing ------------------------------------------------------------------------------------------------------ */
@@ -201,6 +68,29 @@ int chain_block(const Shape *shape, const float *weights, int inputs, int output
     return best;
 }
 
+/* A window over each channel: its weights, row by row, or those of a mean. */
+static bool pack_window(Chain *chain, Step *s) {
+    const Value *in = &chain->values[s->in], *out = &chain->values[s->out];
+    const Shape *shape = &s->shape;
+    int size = shape->kernel_height, channels = s->kind == STEP_POOL ? 1 : out->channels;
+    s->window = (Window){in->planes, out->planes, calloc((size_t)channels * WINDOW_FLOATS, sizeof(float)),
+                         s->kind == STEP_POOL ? 0 : WINDOW_FLOATS, size, shape->stride_height, shape->pad_top,
+                         shape->pad_left, s->kind == STEP_POOL && s->largest};
+    if (s->window.weights == NULL) return false;
+    for (int c = 0; c < channels; c++) {
+        float *to = s->window.weights + (int64_t)c * WINDOW_FLOATS;
+        for (int t = 0; t < size * size; t++) {
+            float weight = s->kind == STEP_POOL ? 1.0f / (float)(size * size) : weight_at(shape, s->weights, in->channels, c, t, 0);
+            to[t / size * 3 + t % size] = weight;
+            s->sparse.kept += s->kind == STEP_CONVOLVE && weight != 0.0f;
+        }
+        to[WINDOW_BIAS] = s->kind == STEP_CONVOLVE && s->bias ? s->bias[c] : 0.0f;
+    }
+    s->sparse.block = 1;
+    s->sparse.bytes = 4 * (uint64_t)channels * WINDOW_FLOATS;
+    return true;
+}
+
 static bool pack(Chain *chain, Step *s) {
     const Value *in = &chain->values[s->in], *out = &chain->values[s->out];
     const Shape *shape = &s->shape;
@@ -210,6 +100,7 @@ static bool pack(Chain *chain, Step *s) {
     Sparse *p = &s->sparse;
     if (entries > INT32_MAX) return false;
     p->block = block, p->blocks = out->channels / block, p->outputs = out->planes;
+    p->added = s->second >= 0 ? chain->values[s->second].planes : NULL;
     p->starts = calloc((size_t)p->blocks + 1, sizeof *p->starts);
     p->offsets = calloc((size_t)entries + 1, sizeof *p->offsets);
     p->weights = calloc((size_t)(entries + 1) * (size_t)block, sizeof *p->weights);
@@ -243,33 +134,105 @@ static void view(Chain *chain, Step *s) {
     for (int c = 0; c < out->channels; c++) out->planes[c] = chain->values[s->view[2 * c]].planes[s->view[2 * c + 1]];
 }
 
+/* ---- joining ------------------------------------------------------------------------------------------------------ */
+
+typedef struct {
+    int readers;
+    Step *producer; /* of a convolution or pool; NULL: another */
+} Use;
+
+static bool is_free(const Limits *limits) { return limits->low == -INFINITY && limits->high == INFINITY; }
+
+/* Limits of what a value is made by, where nothing else reads it and they may be put there. */
+static bool takes_limits(const Use *use, const Limits *limits) {
+    const Step *s = use->producer;
+    if (s == NULL || use->readers != 1 || !is_free(&s->limits)) return false;
+    return !s->means_inside || limits->high == INFINITY; /* a mean is scaled at its border, after its limits */
+}
+
+/* A sum where one of both comes from a convolution that nothing else reads: the convolution begins with the other. */
+static bool join_sum(Chain *chain, Step *s, Use *uses) {
+    for (int k = 0; k < 2; k++) {
+        int mine = k ? s->in : s->second, other = k ? s->second : s->in;
+        Step *p = uses[mine].producer;
+        if (mine == other || p == NULL || p->kind != STEP_CONVOLVE || p->second >= 0) continue;
+        if (uses[mine].readers != 1 || !is_free(&p->limits)) continue;
+        if (p->shape.groups == chain->values[p->in].channels) continue; /* windows.c adds nothing */
+        bool before = false; /* the other is there when the convolution runs */
+        for (Step *one = chain->steps; one < p; one++) before = before || one->out == other;
+        if (!before) continue;
+        p->second = other, p->out = s->out, p->limits = s->limits;
+        return true;
+    }
+    return false;
+}
+
+/* ReLU of a concatenation: each part is limited where it is made. */
+static bool join_limits(Chain *chain, Step *s, Use *uses) {
+    Step *p = uses[s->in].producer, *view = NULL;
+    if (takes_limits(&uses[s->in], &s->limits)) {
+        p->out = s->out, p->limits = s->limits;
+        return true;
+    }
+    for (Step *one = chain->steps; one < s; one++)
+        if (one->kind == STEP_VIEW && one->out == s->in) view = one;
+    if (view == NULL || uses[s->in].readers != 1) return false;
+    int channels = chain->values[s->in].channels;
+    for (int c = 0; c < channels; c++)
+        if (!takes_limits(&uses[view->view[2 * c]], &s->limits)) return false;
+    for (int c = 0; c < channels; c++) uses[view->view[2 * c]].producer->limits = s->limits;
+    view->out = s->out;
+    return true;
+}
+
+/* Joins sums and limits with the convolutions before them; what is joined runs no more. */
+static bool join_steps(Chain *chain) {
+    Use *uses = calloc((size_t)chain->value_count + 1, sizeof *uses);
+    if (uses == NULL) return false;
+    for (Step *s = chain->steps; s < chain->steps + chain->step_count; s++) {
+        if (s->in >= 0) uses[s->in].readers++;
+        if (s->second >= 0) uses[s->second].readers++;
+        for (int c = 0; s->kind == STEP_VIEW && c < chain->values[s->out].channels; c++)
+            uses[s->view[2 * c]].readers += c == 0 || s->view[2 * c] != s->view[2 * c - 2];
+        if (s->kind == STEP_CONVOLVE || s->kind == STEP_POOL) uses[s->out].producer = s;
+    }
+    for (Step *s = chain->steps; s < chain->steps + chain->step_count; s++) {
+        if (s->kind != STEP_ADD) continue;
+        if (s->second >= 0 ? !join_sum(chain, s, uses) : !join_limits(chain, s, uses)) continue;
+        for (Step *one = chain->steps; one < s; one++)
+            if (one->out == s->out && (one->kind == STEP_CONVOLVE || one->kind == STEP_POOL)) uses[s->out].producer = one;
+        s->kind = STEP_JOINED, s->in = s->second = s->out = -1;
+    }
+    free(uses);
+    return true;
+}
+
 bool chain_finish(Chain *chain, int threads) {
     int64_t end = 0;
-    if (!lay_out(chain)) return false;
+    if (!join_steps(chain)) return false;
+    if (!chain_lay_out(chain)) return false;
     for (int i = 0; i < chain->step_count; i++) {
         Step *s = &chain->steps[i];
         Value *out = s->out >= 0 ? &chain->values[s->out] : NULL;
-        if (s->kind == STEP_VIEW) {
-            view(chain, s);
-            continue;
-        }
-        if (out && out->height) place(chain, out->planes, out->channels, out->geometry, &end);
+        if (s->kind == STEP_VIEW) view(chain, s);
+        if (s->kind == STEP_VIEW || s->kind == STEP_JOINED) continue;
+        if (out && out->height) chain_place(chain, out->planes, out->channels, out->geometry, &end);
         if (out && !out->height && s->kind != STEP_LOAD) {
             out->flat = calloc((size_t)out->channels + 1, sizeof(float));
             if (out->flat == NULL) return false;
         }
         bool taps = s->kind == STEP_CONVOLVE || s->kind == STEP_POOL;
-        if (taps && !make_taps(chain, s, &end)) return false;
-        if (s->kind == STEP_POOL && s->means_inside && !find_border(chain, s)) return false;
+        if (taps && !chain_make_taps(chain, s, &end)) return false;
+        if (s->kind == STEP_POOL && s->means_inside && !chain_find_border(chain, s)) return false;
         if (end > INT32_MAX / 2) return false; /* distances are 32 bits */
-        if (s->kind == STEP_CONVOLVE && !pack(chain, s)) return false;
+        if (s->windowed ? !pack_window(chain, s) : s->kind == STEP_CONVOLVE && !pack(chain, s)) return false;
         if (s->kind == STEP_COLUMNS) {
             uint32_t rows = (uint32_t)out->channels, columns = (uint32_t)chain->values[s->in].channels;
             s->columns = columns_pack(s->weights, rows, columns, (uint32_t)s->block, (uint32_t)threads);
             if (s->columns == NULL) return false;
         }
     }
-    chain->bytes = 4 * ((uint64_t)end + 4 * LONGEST); /* a copy reads whole vectors */
+    chain->bytes = 4 * ((uint64_t)end + 8 * LONGEST); /* copies and windows read whole vectors */
     chain->memory = calloc(1, chain->bytes);
     return chain->memory != NULL;
 }
@@ -286,6 +249,7 @@ void chain_free(Chain *chain) {
         if (s->relay.phases && s->relay.source) free(s->relay.target);
         free(s->relay.row);
         free(s->relay.column);
+        free(s->window.weights);
         free(s->phase);
         free(s->offset);
         free(s->view);
@@ -325,6 +289,9 @@ static void run_part(void *context, int part) {
     const Geometry *g = out && out->height ? &chain->geometries[out->geometry] : NULL;
     int first = (int)((int64_t)counted->channels * part / job->parts);
     int end = (int)((int64_t)counted->channels * (part + 1) / job->parts);
+    /* What has few channels is turned around pixel by pixel, by one part. */
+    if ((s->kind == STEP_LOAD || s->kind == STEP_STORE) && counted->channels <= 4)
+        first = 0, end = part == 0 ? counted->channels : 0;
     if (job->relays) {
         chain->kernels->relay(&s->relay, memory, first, end);
         return;
@@ -342,13 +309,20 @@ static void run_part(void *context, int part) {
             break;
         case STEP_POOL: {
             int taps = s->shape.kernel_height * s->shape.kernel_width;
-            chain->kernels->pool(s->relay.target, s->relay.phases, out->planes, g, &s->limits, s->phase, s->offset, taps,
+            if (s->windowed)
+                chain->kernels->window(&s->window, from, g, &s->limits, memory, first, end);
+            else
+                chain->kernels->pool(s->relay.target, s->relay.phases, out->planes, g, &s->limits, s->phase, s->offset, taps,
                         s->largest, s->largest ? 1.0f : 1.0f / (float)taps, memory, first, end);
             if (s->border_count)
                 chain->kernels->scale(out->planes, s->border, s->border_factor, s->border_count, memory, first, end);
             break;
         }
         case STEP_CONVOLVE:
+            if (s->windowed) {
+                chain->kernels->window(&s->window, from, g, &s->limits, memory, first, end);
+                break;
+            }
             chain->kernels->convolve(&s->sparse, g, &s->limits, memory, part, job->parts);
             first = (int)((int64_t)s->sparse.blocks * part / job->parts) * s->sparse.block;
             end = (int)((int64_t)s->sparse.blocks * (part + 1) / job->parts) * s->sparse.block;
@@ -368,7 +342,7 @@ void chain_run(Chain *chain, Threads *threads, int parts, bool timed) {
         Step *s = &chain->steps[i];
         uint64_t begun = timed ? now() : 0;
         Job job = {chain, s, parts, true};
-        if (s->kind == STEP_VIEW || (s->kind == STEP_LOAD && !chain->values[s->out].height)) continue;
+        if (s->kind == STEP_VIEW || s->kind == STEP_JOINED || (s->kind == STEP_LOAD && !chain->values[s->out].height)) continue;
         if (s->kind == STEP_COLUMNS)
             columns_run(s->columns, chain->values[s->in].flat, 1, s->bias, &s->limits, chain->values[s->out].flat, threads);
         else if (s->kind == STEP_STORE && !chain->values[s->in].height)

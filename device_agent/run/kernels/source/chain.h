@@ -23,6 +23,7 @@ typedef struct {
 /* planes: (channels) floats from the beginning of the memory; flat: values without planes, (channels). */
 typedef struct {
     int height, width, channels, geometry;
+    bool not_negative; /* no pixel is less than zero */
     int64_t *planes;
     float *flat;
 } Value;
@@ -35,6 +36,7 @@ typedef struct {
     float *weights;   /* (entries, block) */
     float *bias;      /* (blocks * block) */
     int64_t *outputs; /* (blocks * block) planes that are written */
+    const int64_t *added; /* (blocks * block) planes that are added to them; NULL: none */
     uint64_t kept, bytes;
 } Sparse;
 
@@ -55,7 +57,18 @@ typedef struct {
     float padding;
 } Relay;
 
-/* sparse.c and planes.c, for one kind of processor; all but the first on the planes from `first` up to `end`. */
+/* Floats of a channel's window: three rows of three weights, and the bias. */
+enum { WINDOW_FLOATS = 12, WINDOW_BIAS = 9 };
+
+/* A window of 3x3 or 2x2 neighbours over every channel for itself, one pixel or two further each time. */
+typedef struct {
+    const int64_t *source, *target;
+    float *weights; /* (channels, WINDOW_FLOATS), or one for all of them: then `step` is 0 */
+    int step, size, stride, top, left;
+    bool largest; /* of the neighbours, instead of their weighted sum */
+} Window;
+
+/* windows.c, sparse.c and planes.c, for one kind of processor; all but the first on the planes from `first` up to `end`. */
 typedef struct {
     void (*convolve)(const Sparse *, const Geometry *, const Limits *, float *memory, int part, int parts);
     void (*load)(const float *nhwc, const Value *, const Geometry *, float *memory, int first, int end);
@@ -69,6 +82,8 @@ typedef struct {
     /* The largest, or the scaled sum, of `taps` neighbours: planes of `a` are (channels, phases). */
     void (*pool)(const int64_t *a, int phases, const int64_t *out, const Geometry *, const Limits *, const int *phase,
                  const int *offset, int taps, bool largest, float scale, float *memory, int first, int end);
+    void (*window)(const Window *, const Geometry *from, const Geometry *to, const Limits *, float *memory, int first,
+                   int end);
     /* Multiplies a few pixels of every plane, each by a factor of its own. */
     void (*scale)(const int64_t *planes, const int *pixels, const float *factors, int count, float *memory, int first,
                   int end);
@@ -84,9 +99,21 @@ extern const PlaneKernels plane_kernels_wide; /* the same sources for AVX-512 */
 
 double sparse_cost(int block, double entries, double pixels);
 
-/* ---- chain.c: operators in the order in which they run ------------------------------------------------------------ */
+/* ---- chain.c and layout.c: operators in the order in which they run ------------------------------------------------------------ */
 
-enum { STEP_LOAD, STEP_STORE, STEP_CONVOLVE, STEP_POOL, STEP_ADD, STEP_MEAN, STEP_FLATTEN, STEP_COLUMNS, STEP_VIEW };
+/* STEP_JOINED: what another step does as well. */
+enum {
+    STEP_LOAD,
+    STEP_STORE,
+    STEP_CONVOLVE,
+    STEP_POOL,
+    STEP_ADD,
+    STEP_MEAN,
+    STEP_FLATTEN,
+    STEP_COLUMNS,
+    STEP_VIEW,
+    STEP_JOINED
+};
 
 typedef struct {
     int kind, in, second, out; /* values; second may be -1 */
@@ -94,6 +121,7 @@ typedef struct {
     int tensor;                /* of the way in and out */
     Shape shape;
     Limits limits;
+    bool windowed;               /* by windows.c */
     bool largest, means_inside; /* of a pool: not a sum; a mean that does not count padding */
     const float *weights, *bias; /* the runtime's; bias may be NULL */
     int block;                   /* chosen before; 0: none */
@@ -105,6 +133,7 @@ typedef struct {
     int border_count, *border;
     float *border_factor;
     Sparse sparse;
+    Window window;
     Columns *columns;
     float *data; /* of `tensor`, for one run */
     uint64_t nanoseconds;
@@ -125,6 +154,13 @@ int chain_value(Chain *, int height, int width, int channels);
 int chain_step(Chain *, const Step *);
 /* Lays out and packs everything; false where memory is short. */
 bool chain_finish(Chain *, int threads);
+/* Where values lie; false where memory is short. */
+bool chain_lay_out(Chain *);
+/* Gives so many planes a place behind `end`. */
+void chain_place(Chain *, int64_t *planes, int count, int geometry, int64_t *end);
+/* The phases of a stride that a step reads, and which tap is in which, at which distance. */
+bool chain_make_taps(Chain *, Step *, int64_t *end);
+bool chain_find_border(const Chain *, Step *);
 void chain_run(Chain *, Threads *, int parts, bool timed);
 void chain_free(Chain *);
 /* The block that costs least for a convolution, and what it costs; 0 where it has no weights. */

@@ -49,8 +49,20 @@ INLINE void turn_around(float *nhwc, const Value *v, const Geometry *g, float *m
         }
 }
 
+/* An image of three channels, pixel by pixel: a loop that compilers make vectors of. */
+static void load_three(const float *nhwc, const Value *v, const Geometry *g, float *memory) {
+    for (int y = 0; y < v->height; y++, nhwc += (int64_t)3 * v->width) {
+        float *line = memory + g->origin + (int64_t)y * g->stride;
+        float *restrict a = line + v->planes[0], *restrict b = line + v->planes[1], *restrict c = line + v->planes[2];
+        for (int x = 0; x < v->width; x++) a[x] = nhwc[3 * x], b[x] = nhwc[3 * x + 1], c[x] = nhwc[3 * x + 2];
+    }
+}
+
 static void planes_load(const float *nhwc, const Value *v, const Geometry *g, float *memory, int first, int end) {
-    turn_around((float *)nhwc, v, g, memory, first, end, false);
+    if (v->channels == 3 && end - first == 3)
+        load_three(nhwc, v, g, memory);
+    else
+        turn_around((float *)nhwc, v, g, memory, first, end, false);
 }
 
 static void planes_store(const Value *v, const Geometry *g, const float *memory, float *nhwc, int first, int end) {
@@ -169,14 +181,19 @@ static void planes_scale(const int64_t *planes, const int *pixels, const float *
 static void planes_mean(const Value *v, const Geometry *g, float *memory, float *out, const int64_t *planes, int origin, int first,
                  int end) {
     for (int c = first; c < end; c++) {
+        /* Between rows there are zeros: only the last few pixels are no whole vector. */
+        const float *plane = memory + v->planes[c] + g->origin;
+        Lane sums[2] = {{0}};
         float sum = 0.0f;
-        for (int y = 0; y < v->height; y++) {
-            const float *line = memory + v->planes[c] + g->origin + (int64_t)y * g->stride;
-            for (int x = 0; x < v->width; x++) sum += line[x];
-        }
+        int i = 0;
+        for (; i + 2 * LANES <= g->pixels; i += 2 * LANES)
+            sums[0] += *(const Lane *)(plane + i), sums[1] += *(const Lane *)(plane + i + LANES);
+        sums[0] += sums[1];
+        for (int k = 0; k < LANES; k++) sum += sums[0][k];
+        for (; i < g->pixels; i++) sum += plane[i];
         *(out ? &out[c] : memory + planes[c] + origin) = sum / (float)(v->height * v->width);
     }
 }
 
 const PlaneKernels VARIANT(plane_kernels) = {VARIANT(sparse_run), planes_load, planes_store, planes_finish,
-                                             planes_relay,        planes_add,  planes_pool,  planes_scale, planes_mean};
+                                             planes_relay,        planes_add,  planes_pool,  VARIANT(window_run), planes_scale, planes_mean};

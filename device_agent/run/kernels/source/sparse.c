@@ -17,7 +17,7 @@ INLINE void run_tile(const Sparse *s, const Limits *limited, float *memory, int6
 #pragma GCC unroll 4
     for (int b = 0; b < block; b++)
 #pragma GCC unroll 16
-        for (int i = 0; i < n; i++) sums[b][i] = (Lane){0} + bias[b];
+        for (int i = 0; i < n; i++) sums[b][i] = lane_of(bias[b]);
     const float *from = memory + pixel;
     const float *weights = s->weights + (int64_t)s->starts[number] * block;
     for (int32_t e = s->starts[number]; e < s->starts[number + 1]; e++, weights += block) {
@@ -39,7 +39,14 @@ INLINE void run_tile(const Sparse *s, const Limits *limited, float *memory, int6
         }
     }
     const bool above = limits->low > -INFINITY, below = limits->high < INFINITY;
-    const Lane low = (Lane){0} + limits->low, high = (Lane){0} + limits->high;
+    const Lane low = lane_of(limits->low), high = lane_of(limits->high);
+    if (s->added)
+#pragma GCC unroll 4
+        for (int b = 0; b < block; b++) {
+            const float *other = memory + s->added[(int64_t)number * block + b] + pixel;
+#pragma GCC unroll 16
+            for (int i = 0; i < n; i++) sums[b][i] += *(const Lane *)(other + i * LANES);
+        }
 #pragma GCC unroll 4
     for (int b = 0; b < block; b++) {
         float *to = memory + s->outputs[(int64_t)number * block + b] + pixel;

@@ -14,6 +14,7 @@
 #define VARIANT(name) name##_wide
 enum { LANES = 16, TILE_1 = 16, TILE_2 = 13, TILE_4 = 6 };
 typedef float Lane __attribute__((vector_size(64), aligned(4), may_alias));
+INLINE Lane lane_of(float x) { return (Lane)_mm512_set1_ps(x); }
 INLINE Lane lane_max(Lane bound, Lane x) { return (Lane)_mm512_max_ps((__m512)bound, (__m512)x); }
 INLINE Lane lane_min(Lane bound, Lane x) { return (Lane)_mm512_min_ps((__m512)bound, (__m512)x); }
 #elif defined(__AVX2__)
@@ -21,6 +22,7 @@ INLINE Lane lane_min(Lane bound, Lane x) { return (Lane)_mm512_min_ps((__m512)bo
 #define VARIANT(name) name
 enum { LANES = 8, TILE_1 = 8, TILE_2 = 6, TILE_4 = 3 };
 typedef float Lane __attribute__((vector_size(32), aligned(4), may_alias));
+INLINE Lane lane_of(float x) { return (Lane)_mm256_set1_ps(x); }
 INLINE Lane lane_max(Lane bound, Lane x) { return (Lane)_mm256_max_ps((__m256)bound, (__m256)x); }
 INLINE Lane lane_min(Lane bound, Lane x) { return (Lane)_mm256_min_ps((__m256)bound, (__m256)x); }
 #else
@@ -28,16 +30,46 @@ INLINE Lane lane_min(Lane bound, Lane x) { return (Lane)_mm256_min_ps((__m256)bo
 #define VARIANT(name) name
 enum { LANES = 4, TILE_1 = 16, TILE_2 = 13, TILE_4 = 6 };
 typedef float Lane __attribute__((vector_size(16), aligned(4), may_alias));
+INLINE Lane lane_of(float x) { return (Lane)vdupq_n_f32(x); }
 INLINE Lane lane_max(Lane bound, Lane x) { return (Lane)vmaxq_f32((float32x4_t)bound, (float32x4_t)x); }
 INLINE Lane lane_min(Lane bound, Lane x) { return (Lane)vminq_f32((float32x4_t)bound, (float32x4_t)x); }
 #endif
 
+/* Two vectors that follow one another: the even and the odd of them. */
+typedef float Wide __attribute__((vector_size(2 * 4 * LANES), aligned(4), may_alias));
+#if defined(__AVX512F__)
+#define EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#define SHIFTED 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16
+#elif defined(__AVX2__)
+#define EVEN 0, 2, 4, 6, 8, 10, 12, 14
+#define ODD 1, 3, 5, 7, 9, 11, 13, 15
+#define SHIFTED 1, 2, 3, 4, 5, 6, 7, 8
+#else
+#define EVEN 0, 2, 4, 6
+#define ODD 1, 3, 5, 7
+#define SHIFTED 1, 2, 3, 4
+#endif
+INLINE void lane_halves(const float *at, Lane *even, Lane *odd) {
+    Wide both = *(const Wide *)at;
+    *even = __builtin_shufflevector(both, both, EVEN);
+    *odd = __builtin_shufflevector(both, both, ODD);
+}
+INLINE Lane lane_even(const float *at) {
+    Wide both = *(const Wide *)at;
+    return __builtin_shufflevector(both, both, EVEN);
+}
+/* One further, the first of `next` behind it. */
+INLINE Lane lane_shifted(Lane x, Lane next) { return __builtin_shufflevector(x, next, SHIFTED); }
+
 INLINE Lane lane_limited(const Limits *limits, Lane x) {
-    return lane_min((Lane){0} + limits->high, lane_max((Lane){0} + limits->low, x));
+    return lane_min(lane_of(limits->high), lane_max(lane_of(limits->low), x));
 }
 
 INLINE int lanes_of(const Geometry *g) { return (g->pixels + LANES - 1) / LANES; }
 
 void VARIANT(sparse_run)(const Sparse *, const Geometry *, const Limits *, float *memory, int part, int parts);
+void VARIANT(window_run)(const Window *, const Geometry *from, const Geometry *to, const Limits *, float *memory, int first,
+                         int end);
 
 #endif
