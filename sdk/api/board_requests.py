@@ -249,8 +249,8 @@ class PredictTime:
     )
     operators: bool = option(
         False,
-        help="a table of every operator; tflite-runtime reports none, so there each is run alone, which takes "
-        "two to three times as long",
+        help="the time of every operator, too; where the runtime reports none (tflite-runtime), each is run alone as a "
+        "model of its own, which takes two to three times as long",
         group=TIMES,
     )
     calibrate: PathLike | None = option(

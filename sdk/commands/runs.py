@@ -165,7 +165,7 @@ def _register_predicting(commands: Any) -> None:
         metavar="BOARD",
         help="name of a board, see `sdk boards`; several times for several boards",
     )
-    groups = add_options(sub, Predict, PredictTime)
+    groups = add_options(sub, Predict, PredictTime, ExportRun)
     groups[TIMES].add_argument(
         "-o", "--output", type=Path, metavar="RUN.json", help="keep the predictions, for `sdk report`"
     )
@@ -234,8 +234,6 @@ def _predict_instead(arguments: argparse.Namespace) -> None:
             "nothing is measured without --host",
             expected="--predict without --sizes, --self-test and --precision, or the board's --host",
         )
-    if arguments.export_markdown is not None or arguments.export_csv is not None:
-        raise ArmletError("predictions have no table to export", expected="-o FILE.json, or --json")
     asked = options_of(Bench)["threads"].default
     threads = (1,) if arguments.threads == asked else arguments.threads
     packing = request(PackedOnTheWay, arguments)
@@ -408,6 +406,7 @@ def _predict(arguments: argparse.Namespace) -> None:
             found=f"{len(others) - len(found) + 1} models, {len(arguments.boards)} boards and {found[0]}",
         )
     _refuse_options(arguments, PredictTime, ("threads", "operators", "calibrate"), "with pictures")
+    _refuse_options(arguments, ExportRun, ("export_markdown", "export_csv"), "with pictures")
     if arguments.output is not None:
         raise ArmletError("answers about pictures are not kept in a file", expected="--json, or no -o")
     from sdk.api.boards.predicting import predict
@@ -428,7 +427,7 @@ def _show_times(
     arguments: argparse.Namespace, boards: list[str], files: list[Path], asked: PredictTime
 ) -> None:
     from sdk.api.measuring.predictions import predict_times
-    from sdk.api.measuring.runs import write_run
+    from sdk.api.measuring.runs import write_run, write_tables
 
     inputs = [*files, *([Path(asked.calibrate)] if asked.calibrate is not None else [])]
     check_outputs([arguments.output], inputs)
@@ -436,6 +435,7 @@ def _show_times(
         result = _made(predict_times(boards, files, asked, progress))
     if arguments.output is not None:
         write_run(result, arguments.output)
+    write_tables(result, markdown=arguments.export_markdown, csv=arguments.export_csv)
     show(arguments, result, operators=asked.operators)
 
 

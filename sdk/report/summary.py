@@ -1,14 +1,17 @@
-"""A run as one row per model and number of threads, for other tools: records, Markdown, CSV. Pure."""
+"""A run, or predictions, as one row per model and number of threads, for other tools: records, Markdown, CSV. Pure."""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import Any
 
 from device_agent.record.visible import visible
 from sdk.data.meaning.shares import wilson
-from sdk.explain.run import ModelRecord, Report
+from sdk.explain.run import PREDICTED, ModelRecord, Report
+from sdk.explain.speed.predictions import PredictedModel, Predictions
+from sdk.report.predictions import likely_text
 from sdk.report.units import bytes_text, percent_text, ratio_text, seconds_range_text, seconds_text
 
 #: The columns, in order. Seconds, bytes and shares; None where nothing is known, or where a time means nothing.
@@ -28,9 +31,54 @@ COLUMNS = (
     *("predicted_seconds", "predicted_low_seconds", "predicted_high_seconds"),  # not measured; of one thread
 )
 
+#: The columns of predictions: none of it is measured but ``measured_seconds``. A bound is no prediction: several
+#: threads are not faster than it.
+PREDICTED_COLUMNS = (
+    *("model", "board", "core", "runtime", "dtype", "threads", "statement", "theory_seconds"),
+    *("predicted_seconds", "predicted_low_seconds", "predicted_high_seconds", "bound_seconds"),
+    *("measured_seconds", "dram_share", "memory_decides"),
+    *("compute_seconds", "l1_seconds", "l2_seconds", "dram_seconds", "branch_seconds", "dispatch_seconds"),
+)
 
-def summary(report: Report) -> list[dict[str, Any]]:
-    """A row for each model and number of threads; its keys are :data:`COLUMNS`."""
+
+def summary(result: Report | Predictions) -> list[dict[str, Any]]:
+    """A row for each model (on each board, where it is predicted) and number of threads.
+
+    Its keys are :data:`COLUMNS`, or :data:`PREDICTED_COLUMNS`.
+    """
+    if isinstance(result, Predictions):
+        return [row for one in result.models for row in _predicted_rows(one)]
+    return _measured_rows(result)
+
+
+def _predicted_rows(one: PredictedModel) -> list[dict[str, Any]]:
+    told = one.prediction
+    same = {
+        **dict.fromkeys(PREDICTED_COLUMNS),
+        "model": one.name,
+        "board": one.board,
+        "core": told.core,
+        "runtime": f"{told.runtime} {told.runtime_version}",
+        "dtype": told.dtype,
+        "statement": PREDICTED,
+    }
+    alone = {
+        **same,
+        "threads": 1,
+        "theory_seconds": one.theory_seconds,
+        "predicted_seconds": one.predicted_seconds,
+        "predicted_low_seconds": one.low_seconds,
+        "predicted_high_seconds": one.high_seconds,
+        "measured_seconds": one.measured_seconds,
+        "dram_share": told.dram_share,
+        "memory_decides": one.memory_decides,
+        **{f"{name}_seconds": seconds for name, seconds in one.part_seconds().items()},
+    }
+    bounds = [{**same, "threads": b.threads, "bound_seconds": b.seconds} for b in one.bounds if b.threads > 1]
+    return [alone, *bounds]
+
+
+def _measured_rows(report: Report) -> list[dict[str, Any]]:
     return [
         _row(report, model, number) for model in report.models for number in range(len(model.measurements))
     ]
@@ -89,50 +137,79 @@ def _row(report: Report, model: ModelRecord, number: int) -> dict[str, Any]:
     return row
 
 
-def as_csv(report: Report) -> str:
+def as_csv(result: Report | Predictions) -> str:
     """The summary as CSV (RFC 4180) with a head, numbers at full precision."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS)
+    writer = csv.DictWriter(text, PREDICTED_COLUMNS if isinstance(result, Predictions) else COLUMNS)
     writer.writeheader()
     writer.writerows(
         {name: _inert(value) if isinstance(value, str) else value for name, value in row.items()}
-        for row in summary(report)
+        for row in summary(result)
     )
     return text.getvalue()
 
 
-def as_markdown(report: Report) -> str:
+def as_markdown(result: Report | Predictions) -> str:
     """The summary as a table of GitHub's Markdown, in the units of the terminal's report."""
-    heads = [
-        "model",
-        "threads",
-        "package",
-        "accuracy",
-        "median",
-        "95 % interval",
-        "p90",
-        "speed-up",
-        "in theory",
-    ]
+    if isinstance(result, Predictions):
+        heads = [
+            "model",
+            "board",
+            "threads",
+            "theory",
+            "predicted, not measured",
+            "likely",
+            "measured",
+            "DRAM",
+        ]
+        return _table(heads, [cells for one in result.models for cells in _predicted_cells(one)])
+    heads = ["model", "threads", "package", "accuracy", "median", "95 % interval", "p90", "speed-up"]
+    return _table([*heads, "in theory"], [_measured_cells(row) for row in summary(result)])
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(heads) + " |", "|:---|" + "---:|" * (len(heads) - 1)]
-    for row in summary(report):
-        low, high = row["median_low_seconds"], row["median_high_seconds"]
-        ratios = [
-            "-" if row[name] is None else ratio_text(row[name])
-            for name in ("measured_speedup", "theoretical_speedup")
-        ]
-        cells = [
-            visible(row["model"]).replace("|", "\\|"),
-            str(row["threads"]),
-            bytes_text(row["package_bytes"]),
-            "-" if row["accuracy"] is None else percent_text(row["accuracy"], 2),
-            "-" if low is None else seconds_text(row["median_seconds"]),
-            "-" if low is None else seconds_range_text(low, high),
-            "-" if low is None else seconds_text(row["p90_seconds"]),
-            *ratios,
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
+    lines += ["| " + " | ".join(cells) + " |" for cells in rows]
     return "\n".join(lines) + "\n"
+
+
+def _in_a_cell(text: str) -> str:
+    return visible(text).replace("|", "\\|")
+
+
+def _predicted_cells(one: PredictedModel) -> list[list[str]]:
+    """A row, and one for each bound."""
+    theory, measured = (
+        "-" if seconds is None else seconds_text(seconds)
+        for seconds in (one.theory_seconds, one.measured_seconds)
+    )
+    names = [_in_a_cell(one.name), _in_a_cell(one.board)]
+    share = percent_text(one.prediction.dram_share, 0)
+    times = [theory, seconds_text(one.predicted_seconds), likely_text(one), measured, share]
+    bounds = [
+        [*names, str(b.threads), "-", f"at least {seconds_text(b.seconds)}", "-", "-", "-"]
+        for b in one.bounds
+        if b.threads > 1
+    ]
+    return [[*names, "1", *times], *bounds]
+
+
+def _measured_cells(row: dict[str, Any]) -> list[str]:
+    low, high = row["median_low_seconds"], row["median_high_seconds"]
+    ratios = [
+        "-" if row[name] is None else ratio_text(row[name])
+        for name in ("measured_speedup", "theoretical_speedup")
+    ]
+    return [
+        _in_a_cell(row["model"]),
+        str(row["threads"]),
+        bytes_text(row["package_bytes"]),
+        "-" if row["accuracy"] is None else percent_text(row["accuracy"], 2),
+        "-" if low is None else seconds_text(row["median_seconds"]),
+        "-" if low is None else seconds_range_text(low, high),
+        "-" if low is None else seconds_text(row["p90_seconds"]),
+        *ratios,
+    ]
 
 
 def _inert(text: str) -> str:

@@ -175,11 +175,15 @@ def write_html(result: Kept, path: PathLike) -> None:
 
 
 def write_tables(result: Kept, *, markdown: PathLike | None = None, csv: PathLike | None = None) -> None:
-    """The run as a table, a row per model and number of threads. Raises DataError for what is no run of models."""
+    """The run, or predictions, as a table, a row per model and number of threads.
+
+    Raises DataError for what is no run of models.
+    """
     if markdown is None and csv is None:
         return
-    if not isinstance(result, Report):
-        raise DataError("this record has no table to export", expected="what `sdk bench MODEL ... -o` wrote")
+    if not isinstance(result, (Report, Predictions)):
+        wanted = "what `sdk bench MODEL ... -o` or `sdk predict MODEL ... -o` wrote"
+        raise DataError("this record has no table to export", expected=wanted)
     if markdown is not None:
         write_file(Path(markdown), summary.as_markdown(result).encode())
     if csv is not None:

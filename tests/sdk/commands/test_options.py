@@ -62,7 +62,7 @@ VERBS: dict[str, tuple[type, ...]] = {
     "bench": (boards.Bench, boards.SoakTime, boards.Soaking, boards.SuiteNetworks, boards.RunSuite),
     "tune": (boards.Tune,),
     "eval": (boards.Evaluate,),
-    "predict": (boards.Predict, boards.PredictTime),
+    "predict": (boards.Predict, boards.PredictTime, files.ExportRun),
     "demo": (boards.Demo,),
     "report": (files.ShowRun,),
     "compare": (files.CompareRuns,),

@@ -72,7 +72,9 @@ def test_no_form_of_output_lacks_the_words_that_nothing_was_measured(
 ) -> None:
     kept, page = tmp_path / "predicted.json", tmp_path / "page.html"
     line = ["predict", str(models[0]), "--board", "rpi4", "--board", "rpi5"]
-    assert main([*line, "-o", str(kept)]) == 0
+    tables = tmp_path / "table.csv", tmp_path / "table.md"
+    exports = ["--export-csv", str(tables[0]), "--export-markdown", str(tables[1])]
+    assert main([*line, "-o", str(kept), *exports]) == 0
     terminal = capsys.readouterr().out
     assert main([*line, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -89,6 +91,7 @@ def test_no_form_of_output_lacks_the_words_that_nothing_was_measured(
         json.dumps(document),
         result._repr_html_() or "",
         of_bench,
+        *(table.read_text() for table in tables),
     ):
         words = " ".join(text.split()).replace("\N{NO-BREAK SPACE}", " ")
         assert "predicted, not measured" in words.lower()
