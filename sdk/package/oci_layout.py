@@ -56,9 +56,17 @@ def layout(releases: Sequence[PreparedRelease]) -> dict[str, bytes]:
 
 
 def archive(files: Mapping[str, bytes]) -> bytes:
-    """A layout as one tar, without dates and owners: an ``oci-archive``."""
+    """A layout as one tar, without dates and owners: an ``oci-archive``.
+
+    Its folders have entries of their own: skopeo gives a folder that has none to root, which only root may do."""
     buffer = io.BytesIO()
+    parts = [path.split("/") for path in files]
+    folders = {"/".join(names[:depth]) for names in parts for depth in range(1, len(names))}
     with tarfile.TarFile(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for path in sorted(folders):
+            member = tarfile.TarInfo(path)
+            member.type, member.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(member)
         for path, data in sorted(files.items()):
             member = tarfile.TarInfo(path)
             member.size = len(data)
