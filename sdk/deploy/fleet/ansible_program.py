@@ -19,6 +19,9 @@ LIMIT_SECONDS = 120.0
 #: A range of a hundred million hosts ends here, and not when this machine's memory does.
 MEMORY_BYTES = 2 << 30
 
+#: One of its messages, which names the file twice, is no longer.
+MAX_SAID = 2000
+
 #: A file that it cannot read is an error and not a warning beside an empty list.
 _ENVIRONMENT = {
     "ANSIBLE_DEPRECATION_WARNINGS": "False",
@@ -59,7 +62,7 @@ def list_inventory(path: Path) -> tuple[str, tuple[str, ...]]:
         raise InventoryError(f"{path}: {PROGRAM}", expected="a list of hosts", found=str(error)) from None
     if printed.status != 0:
         raise _refused(path, printed)
-    return printed.output, tuple(_messages(printed, "WARNING"))
+    return printed.output, tuple(said[:300] for said in _messages(printed, "WARNING"))
 
 
 def _refused(path: Path, printed: Printed) -> InventoryError:
@@ -69,16 +72,23 @@ def _refused(path: Path, printed: Printed) -> InventoryError:
     hint = None
     if "vault" in printed.errors:
         hint = "Ansible is told of passwords by ANSIBLE_VAULT_PASSWORD_FILE, or by ansible.cfg."
+    # Before 2.19 it breaks its lines, and so a long name, wherever they end.
+    whole = re.compile(r"\s?".join(map(re.escape, str(path.absolute()))))
+    found = "; ".join(whole.sub(lambda _: path.name, said)[:300] for said in told)
     return InventoryError(
-        f"Ansible cannot read {path}", expected="an inventory", found="; ".join(told)[:600], hint=hint
+        f"Ansible cannot read {path}", expected="an inventory", found=found[:600], hint=hint
     )
 
 
 def _messages(printed: Printed, kind: str) -> list[str]:
-    """Its warnings or errors, each in one line and without what it repeats of them."""
+    """Its warnings or errors, each in one line and without what it repeats of them.
+
+    Before version 2.19 an error begins with ``ERROR!``, and a plugin's warning with an asterisk."""
     text = " ".join(printed.errors.split())
-    found = re.findall(rf"\[{kind}\]: (.*?)(?= ?\[(?:[A-Z]+ )?(?:WARNING|ERROR)\]: |$)", text)
+    begins = r"(?:\[{0}\]: |{0}! )"
+    other = begins.format("(?:[A-Z]+ )?(?:WARNING|ERROR)")
+    found = re.findall(rf"{begins.format(kind)}(?:\* )?(.*?)(?= ?{other}|$)", text)
     lines = [
         re.split(r" (?:Failed to parse inventory with|<<< caused by|Origin: )", said)[0] for said in found
     ]
-    return list(dict.fromkeys(line[:300] for line in lines))
+    return list(dict.fromkeys(line[:MAX_SAID] for line in lines))

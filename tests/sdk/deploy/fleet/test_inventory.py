@@ -266,7 +266,7 @@ def test_variables_beside_an_ansible_inventory_win_as_they_do_there(tmp_path):
 @needs_ansible
 def test_folders_and_programs_are_read_as_ansible_reads_them(tmp_path):
     (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "1.ini").write_text("[kitchen]\noven armlet_board=rpi5\n")
+    (tmp_path / "site" / "1-kitchen").write_text("[kitchen]\noven armlet_board=rpi5\n")
     program = tmp_path / "site" / "2.sh"
     listing = {"bath": {"hosts": ["tap"]}, "_meta": {"hostvars": {"tap": {"ansible_port": 7}}}}
     program.write_text(f"#!/bin/sh\necho '{json.dumps(listing)}'\n")
