@@ -137,8 +137,8 @@ def test_a_laptop_without_posix_modules_deploys(folder: Path, openssh_server: Se
     config.parent.mkdir(parents=True, mode=0o700)
     login = openssh_server.login
     config.write_text(
-        f"Host pi\n HostName 127.0.0.1\n Port {login['port']}\n IdentityFile {login['key']}\n"
-        f" UserKnownHostsFile {login['known_hosts']}\n"
+        f'Host pi\n HostName 127.0.0.1\n Port {login["port"]}\n IdentityFile "{login["key"]}"\n'
+        f' UserKnownHostsFile "{login["known_hosts"]}"\n'
     )
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     user = getpass.getuser()

@@ -384,20 +384,20 @@ class SecurityKeyAgent:
 
 
 def test_a_security_key_lets_us_in_by_the_agent(
-    sshd: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sshd: Callable[..., Server], tmp_path: Path, socket_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import base64
 
     server = sshd()
-    agent = SecurityKeyAgent(tmp_path / "agent")
+    agent = SecurityKeyAgent(socket_folder / "agent")
     public = f"{SK.decode()} {base64.b64encode(agent.blob).decode()} key\n"
     (server.folder / "authorized_keys").write_text(public)
-    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(socket_folder / "agent"))
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "id_ed25519_sk").write_text("a handle that nothing but ssh-sk-helper reads")
     (tmp_path / "id_ed25519_sk.pub").write_text(public)
     config = tmp_path / "config"
-    config.write_text(f"IdentityFile {tmp_path}/id_ed25519_sk\nIdentitiesOnly yes\n")
+    config.write_text(f'IdentityFile "{tmp_path}/id_ed25519_sk"\nIdentitiesOnly yes\n')
     with login_of(server, config=config) as opened:
         assert opened.run(["echo", "in"]).stdout == b"in\n"
     agent.close()

@@ -450,8 +450,8 @@ def test_a_security_key_is_left_to_the_agent_and_certificates_are_read_from_the_
     (tmp_path / "certificate").write_text("a certificate")
     config = tmp_path / "config"
     config.write_text(
-        f"IdentityFile {tmp_path}/plain\nIdentityFile {tmp_path}/button\nCertificateFile {tmp_path}/certificate\n"
-        f"CertificateFile {tmp_path}/gone\n"
+        f'IdentityFile "{tmp_path}/plain"\nIdentityFile "{tmp_path}/button"\n'
+        f'CertificateFile "{tmp_path}/certificate"\nCertificateFile "{tmp_path}/gone"\n'
     )
     target = find_target("board", config=config)
     assert target.keys == (tmp_path / "plain",)
