@@ -16,11 +16,13 @@ Nothing heavy is imported here: every command imports what it needs when it runs
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+from typing import NoReturn
 
 from device_agent.errors import ArmletError
 from sdk import __version__
@@ -29,6 +31,7 @@ from sdk.commands.output import say
 from sdk.commands.parser import Parser
 from sdk.tools.extras import missing
 from sdk.tools.system.encoding import write_plainly
+from sdk.tools.system.quiet import leave_out_forms_of_data
 
 EXIT_BAD_INPUT = 2
 
@@ -96,6 +99,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
+def program() -> NoReturn:
+    """Runs the command of this process's arguments, and ends the process with its exit status."""
+    leave_out_forms_of_data()
+    try:
+        sys.exit(main())
+    finally:
+        gc.freeze()  # else Python takes every object apart before it ends, a second after TensorFlow
+
+
 def _fail(error: ArmletError, as_json: bool) -> int:
     say("error", error)
     if as_json:
@@ -130,4 +142,4 @@ def _complete(parser: Parser) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

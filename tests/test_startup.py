@@ -77,3 +77,25 @@ def test_importing_the_packages_imports_nothing_heavy(tmp_path: Path):
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert not {name.partition(".")[0] for name in json.loads(result.stdout)} & {*HEAVY, "numpy", "rich"}
+
+
+def test_a_command_imports_tensorflow_without_what_it_does_not_need():
+    code = """\
+import gc, sys
+from sdk.tools.system.quiet import leave_out_forms_of_data, quiet_tensorflow
+leave_out_forms_of_data()
+with quiet_tensorflow():
+    assert {"tensorflow", "keras"} <= set(sys.modules)
+assert not {"pandas", "scipy", "sklearn"} & set(sys.modules)
+assert gc.isenabled()
+import keras, sklearn.datasets  # what a user's layers may import
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_the_program_ends_with_the_status_of_its_command(tmp_path: Path):
+    for arguments, status in ((["boards"], 0), (["inspect", str(tmp_path / "missing.armlet")], 2)):
+        code = f"import sys; sys.argv[1:] = {arguments!r}; from sdk.cli import program; program()"
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == status, done.stderr
+        assert bool(done.stdout) == (status == 0)
