@@ -2,6 +2,8 @@
 
 A command in a block without a language needs hours, a data set, the internet or what a test cannot have. Those, and all
 that sentences name, are held against the parsers: the command has to exist, with every option that is written there.
+The first page's commands are processes of their own, as a reader's are; those of the other pages are forks of one that
+has imported TensorFlow (see warm_commands.py).
 Commands on ``--board rpi4 --host ...`` run on the board ``local``, root needs no ``sudo``, and searches and
 measurements that may take minutes get seconds.
 """
@@ -24,6 +26,7 @@ import pytest
 import sdk
 from sdk.cli import build_parser
 from tests.docs.documented import PAGES, ROOT, Block, blocks, named_commands
+from tests.docs.warm_commands import WarmCommands
 from tests.sdk.board.emulated import need_runtime, need_virtual_board
 from tests.sdk.conftest import Server, cached_environment, make_key, start_sshd
 from tests.sdk.deploy.fleet.simulated_fleet import SimulatedFleet, make_image
@@ -50,6 +53,7 @@ _PATIENCE = (
 )
 #: On the pages behind the first, which is run as it stands and held to its time.
 _FEWER_IMAGES = (r"^sdk compress\b(?=.* --data )(?!.* --(save-)?recipe )", "sdk compress --samples 128")
+PYTHONPATH = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
 _SUDO = re.compile(r'sudo --preserve-env=HOME "\$\(command -v sdk\)"')
 
 
@@ -137,10 +141,23 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield fleet.inventory()
 
 
-class Reader:
-    """Somebody who does what a page says: a folder, a home, and boards of their own. ``files`` are there already."""
+@pytest.fixture(scope="module")
+def programs() -> Iterator[Path | None]:
+    """`sdk` and `python` that need not import TensorFlow anew; None where a process cannot be waited for like that."""
+    if not hasattr(os, "pidfd_open"):
+        yield None
+        return
+    with WarmCommands({**os.environ, "PYTHONPATH": PYTHONPATH}) as commands:
+        yield commands.folder
 
-    def __init__(self, folder: Path, files: Path | None, sshd: Server) -> None:
+
+class Reader:
+    """Somebody who does what a page says: a folder, a home, and boards of their own. ``files`` are there already.
+
+    ``programs``: a folder whose `sdk` and `python` run instead of this environment's.
+    """
+
+    def __init__(self, folder: Path, files: Path | None, sshd: Server, programs: Path | None = None) -> None:
         self.folder = folder
         if files is not None:
             shutil.copytree(
@@ -158,11 +175,12 @@ class Reader:
             private.chmod(0o700)
         (self.home / ".ssh").mkdir(mode=0o700)
         make_key(self.home / ".ssh" / "id_ed25519")
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
         self.environment = {
             **os.environ,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
+            "PATH": os.pathsep.join([*([str(programs)] if programs else []), path]),
+            "PYTHONPATH": PYTHONPATH,
             "HOME": str(self.home),
             "XDG_DATA_HOME": str(data),
             "XDG_CONFIG_HOME": str(folder / "config"),
@@ -223,7 +241,7 @@ class Reader:
         script = self.folder / "page.py"
         with script.open("a", encoding="utf-8") as file:
             file.write(block.text)
-        self.runs(shlex.join([sys.executable, str(script)]))
+        self.runs(shlex.join(["python", str(script)]))
 
 
 def processor_seconds() -> float:
@@ -269,14 +287,19 @@ def test_six_commands_lead_from_a_checkout_to_the_page_of_ones_own_model(first_d
 @pytest.mark.ssh
 @pytest.mark.parametrize("page", [page for page in RUN if page != FIRST_PAGE], ids=name_of)
 def test_a_page_does_what_it_says(
-    page: Path, first_day: Path, sshd: Server, tmp_path: Path, request: pytest.FixtureRequest
+    page: Path,
+    first_day: Path,
+    programs: Path | None,
+    sshd: Server,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ):
     cached_environment("ai-edge-litert")
     text = page.read_text(encoding="utf-8")
     if "virtual-arm64" in text:
         need_virtual_board()
         need_runtime("ai-edge-litert")
-    reader = Reader(tmp_path, first_day, sshd)
+    reader = Reader(tmp_path, first_day, sshd, programs)
     if "boards.toml" in text:
         shutil.copy(request.getfixturevalue("inventory"), tmp_path)
     if "~/.armlet/python" in text or "sdk rollback --board" in text:
