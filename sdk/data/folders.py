@@ -176,7 +176,7 @@ def _groups(
             found=f"{len(flat)} images and {len(filled)} subfolders of images",
         )
     if flat:
-        notes.append(f"left out {len(flat)} pictures beside the class folders, such as {flat[0].name}")
+        notes.append(f"pictures beside the class folders are left out: {len(flat)}, such as {flat[0].name}")
     if len(groups) > len(filled):
         empty = [name for name, files in groups if not files]
         notes.append(f"folders without a picture: {', '.join(empty[:5])}")

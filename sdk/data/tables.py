@@ -37,7 +37,7 @@ def truth_of_tables(
             continue
         cells = [named.get(file.name, named.get(file.stem, ())) for file in used]
         if len(used) < len(files):
-            notes.append(f"left out {len(files) - len(used)} pictures that {table.name} does not name")
+            notes.append(f"pictures that {table.name} does not name are left out: {len(files) - len(used)}")
         left_out.others = [name for name in left_out.others if name != table.name]
         values = _as_values(cells, wanted.values)
         if values is not None:

@@ -125,7 +125,7 @@ def _of_coco(path: Path, files: Sequence[Path], wanted: Wanted) -> tuple[list[Pa
 
     told = f"boxes of {path.name} (COCO); {how}"
     if len(used) < len(files):
-        told += f"; left out {len(files) - len(used)} pictures that it does not name"
+        told += f"; pictures that it does not name are left out: {len(files) - len(used)}"
     if len(used) < len(found.pictures):
         told += f"; {len(found.pictures) - len(used)} pictures that it names are not there"
     return used, Truth(BOXES, of, told), told
@@ -253,7 +253,7 @@ def _of_masks(folder: Path, files: Sequence[Path], wanted: Wanted) -> tuple[list
 
     told = f"maps of classes beside the pictures, such as {masks[used[0]].name}"
     if len(used) < len(files):
-        told += f"; left out {len(files) - len(used)} pictures without one"
+        told += f"; pictures without one are left out: {len(files) - len(used)}"
     return used, Truth(MAPS, of, told), told
 
 

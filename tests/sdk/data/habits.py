@@ -4,6 +4,7 @@ table of docs/data.md, which a test holds to what happens.
 
 from __future__ import annotations
 
+import functools
 import io
 import tempfile
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from sdk.graph.on_host.evaluate import predict
 from tests.sdk.data.colour_network import COLOURS, SIZE, colour_network
 
 PAGE = Path(__file__).parents[3] / "docs" / "data.md"
+FULL = Path(__file__).with_suffix(".md")
 HEAD, END = "<!-- habits -->\n", "<!-- /habits -->\n"
 NAMES = ("red", "green", "blue", "yellow")
 LABELS = np.arange(40) % 4
@@ -225,18 +227,44 @@ def outcome(make: Make, usage: Usage) -> str:
         return "; ".join([right, *notes])
 
 
+@functools.cache
+def outcomes() -> dict[str, list[str]]:
+    """What happens -> the habits that end so."""
+    found: dict[str, list[str]] = {}
+    for name, make, usage in HABITS:
+        found.setdefault(outcome(make, usage).replace("|", "/"), []).append(name)
+    return found
+
+
 def table() -> str:
-    """The rows of docs/data.md."""
+    """The habits with all that is said, one row per outcome: the text of ``FULL``."""
     rows = ["| what people have | what happens |", "| --- | --- |"]
-    rows += [f"| {name} | {outcome(make, usage).replace('|', '/')} |" for name, make, usage in HABITS]
+    rows += [f"| {'; '.join(names)} | {what} |" for what, names in outcomes().items()]
+    return "\n".join(rows) + "\n"
+
+
+#: What most have in common, and the page says once.
+COMMON = {"40 of 40 right", "folders matched by name with 4 labels", "labels in 'y' are class numbers, 0 to 3"}
+
+
+def summary() -> str:
+    """The rows of docs/data.md: without what is common, and of a refusal the first sentence."""
+    short: dict[str, list[str]] = {}
+    for what, names in outcomes().items():
+        said = what.split("; ")
+        said = said[:1] if what.startswith("refused") else [one for one in said if one not in COMMON]
+        short.setdefault("; ".join(said) or "taken as it is", []).extend(names)
+    rows = ["| what people have | what happens |", "| --- | --- |"]
+    rows += [f"| {'; '.join(names)} | {words} |" for words, names in short.items()]
     return "\n".join(rows) + "\n"
 
 
 def main() -> None:
-    """Writes the table into the page."""
+    """Writes both tables."""
+    FULL.write_text(table(), encoding="utf-8")
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(HEAD)
     _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{HEAD}\n{table()}\n{END}{after}", encoding="utf-8")
+    PAGE.write_text(f"{before}{HEAD}\n{summary()}\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 
 from sdk.graph.on_host.sources.kinds import kind_of
+from sdk.graph.on_host.sources.magic import EXPORT_LINES
 from sdk.graph.writer import write_graph
 from tests.sdk.graph.on_host.sources.test_kinds import OTHERS, zipped
 from tests.sdk.graph.small_graphs import small_network
@@ -52,14 +53,18 @@ def _read_kinds(folder: Path) -> list[Path]:
 
 
 def table() -> str:
-    """The rows of docs/sources.md."""
-    rows = ["| file | is | what happens |", "| --- | --- | --- |"]
+    """The rows of docs/sources.md: files that end alike share one."""
+    found: dict[str, list[tuple[str, str]]] = {}
     with tempfile.TemporaryDirectory() as place:
         for path in _read_kinds(Path(place)):
             kind = kind_of(path)
             what = f"converted: {READERS[kind.reader]}" if kind.reader else f"refused. {kind.hint}"
-            cells = [f"`{path.name}`", kind.words, what.replace("FOLDER", "DIR")]
-            rows.append("| " + " | ".join(cell.replace("|", "/").strip() for cell in cells) + " |")
+            what = what.replace("FOLDER", "DIR").replace(EXPORT_LINES, "[export](#pytorch)").strip()
+            found.setdefault(what, []).append((f"`{path.name}`", kind.words))
+    rows = ["| file | is | what happens |", "| --- | --- | --- |"]
+    for what, files in found.items():
+        cells = [", ".join(dict.fromkeys(column)) for column in zip(*files, strict=True)]
+        rows.append("| " + " | ".join(cell.replace("|", "/") for cell in (*cells, what)) + " |")
     return "\n".join(rows) + "\n"
 
 
