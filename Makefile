@@ -14,9 +14,9 @@ help:
 	@echo "make test    the whole test suite"
 	@echo "make docs    the documentation as a site, in site/"
 	@echo "make lint    ruff and mypy"
-	@echo "make lock    pin the wheels for boards anew, by what the package index has now"
+	@echo "make lock    pin the wheels for boards by what the package index has now"
 	@echo "make format  let ruff format the code"
-	@echo "make transcript  record the README transcript and the page of the demo anew"
+	@echo "make transcript  record the README transcript and the page of the demo again"
 	@echo "make clean   remove .venv and caches"
 
 setup: $(VENV)/ready
