@@ -1,5 +1,5 @@
-"""Takes the papers' tables with `sdk bench --suite` and puts them into docs/measuring.md, the raw runs beside the other
-results: `python -m benchmarks.pages.paper_tables shufflenet-paper` on a machine that does nothing else (3 minutes),
+"""Takes the papers' tables with `sdk bench --suite` and puts them into benchmarks/results/suites/README.md, beside the
+raw runs: `python -m benchmarks.pages.paper_tables shufflenet-paper` on an idle machine (3 minutes),
 `python -m benchmarks.pages.paper_tables deep-compression` on one with 16 GB of memory (its clock does not
 matter; some minutes).
 """
@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "measuring.md"
 RESULTS = ROOT / "benchmarks" / "results" / "suites"
+PAGE = RESULTS / "README.md"
 
 #: What `sdk` is called with for each table; the file of the run is added.
 COMMANDS = {

@@ -244,7 +244,11 @@ def table() -> str:
 
 
 #: What most have in common, and the page says once.
-COMMON = {"40 of 40 right", "folders matched by name with 4 labels", "labels in 'y' are class numbers, 0 to 3"}
+COMMON = {
+    "40 of 40 right",
+    "folders matched by name with 4 labels",
+    "labels in 'y' are class numbers, 0 to 3",
+}
 
 
 def summary() -> str:

@@ -1,5 +1,5 @@
-"""Files as people have them, and what becomes of them: ``python -m tests.sdk.graph.on_host.sources.table`` writes the
-table of docs/sources.md, which a test holds to what happens.
+"""Files as people have them, and what becomes of them: ``python -m tests.sdk.graph.on_host.sources.table`` writes
+table.md, to which docs/sources.md links; a test holds it to what happens.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from sdk.graph.writer import write_graph
 from tests.sdk.graph.on_host.sources.test_kinds import OTHERS, zipped
 from tests.sdk.graph.small_graphs import small_network
 
-PAGE = Path(__file__).parents[5] / "docs" / "sources.md"
-HEAD, END = "<!-- sources -->\n", "<!-- /sources -->\n"
+FULL = Path(__file__).with_suffix(".md")
 
 #: Who reads a kind, and what that means for a person.
 READERS = {
@@ -53,13 +52,17 @@ def _read_kinds(folder: Path) -> list[Path]:
 
 
 def table() -> str:
-    """The rows of docs/sources.md: files that end alike share one."""
+    """The text of ``FULL``: files that end alike share a row."""
     found: dict[str, list[tuple[str, str]]] = {}
     with tempfile.TemporaryDirectory() as place:
         for path in _read_kinds(Path(place)):
             kind = kind_of(path)
             what = f"converted: {READERS[kind.reader]}" if kind.reader else f"refused. {kind.hint}"
-            what = what.replace("FOLDER", "DIR").replace(EXPORT_LINES, "[export](#pytorch)").strip()
+            what = (
+                what.replace("FOLDER", "DIR")
+                .replace(EXPORT_LINES, "export it as a program of torch.export")
+                .strip()
+            )
             found.setdefault(what, []).append((f"`{path.name}`", kind.words))
     rows = ["| file | is | what happens |", "| --- | --- | --- |"]
     for what, files in found.items():
@@ -69,10 +72,8 @@ def table() -> str:
 
 
 def main() -> None:
-    """Writes the table into the page."""
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(HEAD)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{HEAD}\n{table()}\n{END}{after}", encoding="utf-8")
+    """Writes the table."""
+    FULL.write_text(table(), encoding="utf-8")
 
 
 if __name__ == "__main__":
