@@ -26,7 +26,7 @@ def answer(
 ) -> Prediction:
     """What ``outputs``, real values without their leading 1, say of the image that the input was made from.
 
-    ``where``: how the input (height, width: ``input_size``) lies on it; None where the input is no image. A model
+    ``where``: how the input (height, width: ``input_size``) lies on it; None where the input is not an image. A model
     without a task answers with classes where it has one output, and with its outputs alone where it has several.
     Raises DataError where an output has not the form that the task says.
     """

@@ -4,7 +4,7 @@ Forms of :class:`device_agent.record.task.Task`, without the leading 1:
 
 scores      (height, width, classes): the highest wins
 numbers     (height, width) or (height, width, 1): the class itself
-mask        (height, width) or (height, width, 1): class 1 above a half, or above 0 where values are no probabilities
+mask        (height, width) or (height, width, 1): class 1 above a half, or above 0 where values are not probabilities
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def find_map(output: Any, task: Task, labels: Sequence[str], where: Placement) -
         values = values[..., 0]
     if values.ndim != (3 if task.form == "scores" else 2) or values.size == 0:
         raise DataError(
-            "the output is no map of classes",
+            "the output is not a map of classes",
             expected="(height, width, classes)" if task.form == "scores" else "(height, width)",
             found=str(np.shape(output)),
             hint="Pack with another --task; `--task raw` gives the outputs as they are.",

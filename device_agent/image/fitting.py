@@ -74,7 +74,7 @@ class ImageInput:
         return lambda tensor: np.copyto(self._sample(tensor), preprocess(image), casting="same_kind")
 
     def placement(self, row: Any, preprocessed: bool) -> Placement | None:
-        """Where the input lies on the image ``row``; None for an input that is no image."""
+        """Where the input lies on the image ``row``; None for an input that is not an image."""
         if not self.is_image:
             return None
         how = CROP if preprocessed or self.usage.preprocess is None else self.usage.fit or CROP
@@ -86,7 +86,7 @@ class ImageInput:
         if min(row.shape[:2]) < 1 or max(row.shape[:2]) > MAX_SIDE:
             raise DataError(
                 "the image has no such size",
-                expected=f"1 to {MAX_SIDE} pixels a side",
+                expected=f"1 to {MAX_SIDE} pixels per side",
                 found=_text(row.shape),
             )
         if row.dtype != np.uint8:
@@ -94,7 +94,7 @@ class ImageInput:
             low, high = float(row.min()), float(row.max())
             if not 0.0 <= low <= high <= 255.0:
                 raise DataError(
-                    "these are no pixels",
+                    "these are not pixels",
                     expected="values of 0 to 255",
                     found=f"{low:g} to {high:g}",
                     hint="What is normalised already goes in with preprocessed=True.",
@@ -135,9 +135,7 @@ class ImageInput:
             return lambda tensor: np.copyto(self._sample(tensor), row)
         if row.dtype.kind != "f" or not (self.info.is_quantized or self.info.dtype.kind == "f"):
             raise DataError(
-                "the package does not say what a pixel becomes"
-                if self.is_image
-                else "the input has the wrong type",
+                "the package names no preprocessing" if self.is_image else "the input has the wrong type",
                 expected=str(self.info.dtype) + (" or float32" if self.info.is_quantized else ""),
                 found=str(row.dtype),
                 hint="Pack with --preprocess, or give Agent(preprocess=...)." if self.is_image else None,

@@ -22,7 +22,7 @@ from device_agent.run.loaded import LoadedModel
 #: Warming up ends when the medians of the last two windows of this many differ by less than this, ...
 STABLE_WINDOW = 5
 STABLE_CHANGE = 0.02
-#: ... not before so many seconds or inferences, while a clock may still be rising, ...
+#: ... not before this many seconds or inferences, while a clock may still be rising, ...
 LEAST_WARMUP_SECONDS = 0.02
 LEAST_WARMUP_INFERENCES = 200
 #: ... or after this many seconds, whatever comes first.
@@ -33,7 +33,7 @@ FEW_IN_A_TURN = 4
 
 @dataclass(frozen=True)
 class LoadingPlan:
-    """How much to measure of one loading of a model: ``samples`` in so many rounds, or ``max_seconds`` of turns.
+    """How much to measure of one loading of a model: ``samples`` in this many rounds, or ``max_seconds`` of turns.
 
     Whichever is first, and one sample at least.
     """
@@ -200,8 +200,9 @@ def _no_garbage_collection() -> Iterator[None]:
 def set_inputs(agent: LoadedModel, array: np.ndarray | None = None) -> None:
     """Puts the inputs of a model in place: ``array`` as the first, else golden ones, else seeded noise in [0, 1).
 
-    Noise is no input for what looks words up in a table; golden inputs were made for the model. ``array`` is one input
-    (1, ...), the first of a batch (n, ...), or an input without its leading 1. Raises AgentError for another shape.
+    Noise is not an input for what looks words up in a table; golden inputs were made for the model. ``array`` is one
+    input (1, ...), the first of a batch (n, ...), or an input without its leading 1. Raises AgentError for another
+    shape.
     """
     model = agent.model
     golden = agent.example_inputs() if array is None else None
@@ -319,7 +320,7 @@ def with_start(measurement: Measurement, cold: ColdStart) -> Measurement:
 
 
 def thin_out(during: Sequence[tuple[float, Conditions]], most: int = MAX_MOMENTS) -> tuple[Moment, ...]:
-    """At most so many moments, evenly over the run, the first and the last among them; () where none tells anything."""
+    """At most this many moments, evenly over the run, with the first and the last; () where none tells anything."""
     return evenly(
         [
             Moment(seconds, found.frequency_hz, found.temperature_celsius)

@@ -17,7 +17,7 @@ from device_agent.run.runtime import Model
 
 #: The kernels of Armlet must take less than this share of the runtime's time: they start up more slowly.
 CLEARLY_FASTER = 0.95
-#: Rounds in which both run, in turns; no further one begins after so many seconds.
+#: Rounds in which both run, in turns; no further one begins after this many seconds.
 MAX_ROUNDS = 15
 MAX_SECONDS = 2.0
 #: Outputs may differ by this share of the largest value: float sums in another order, over many layers.

@@ -25,7 +25,7 @@ START_SHARE = 0.5
 LEAST_MEASURED_SHARE = 0.25
 #: Of what a loading is measured, this share at most is warming up.
 WARMUP_SHARE = 0.25
-#: A run that goes on until it is precise ends with so many loadings.
+#: A run that goes on until it is precise ends with this many loadings.
 END_LOADINGS = 400
 
 

@@ -41,7 +41,7 @@ class SoakPlan:
 
     @classmethod
     def of(cls, seconds: float, models: int) -> SoakPlan:
-        """The plan of a soak of so many seconds and models."""
+        """The plan of a soak of this many seconds and models."""
         turn = min(TURN_SECONDS, seconds / (LEAST_TURNS_OF_A_MODEL * models))
         # Half of the turns that a record holds: a turn takes a little longer than planned, never much shorter.
         turn = max(turn, 2.0 * seconds / MAX_TURNS)

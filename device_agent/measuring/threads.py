@@ -17,16 +17,16 @@ from device_agent.record.release import ThreadChoice
 #: Candidates that are less than this apart are a tie, and the one with fewer threads is taken: the others' cores are
 #: left to somebody else.
 TIE = 0.05
-#: Rounds in which every candidate runs once; no further one begins after so many seconds.
+#: Rounds in which every candidate runs once; no further one begins after this many seconds.
 MAX_ROUNDS = 15
 MAX_SECONDS = 1.0
 MAX_CANDIDATES = 8
-#: A number of threads has at most so many samples in a record.
+#: A number of threads has at most this many samples in a record.
 MAX_SAMPLES = 64
 
 
 def candidates(cores: int) -> tuple[int, ...]:
-    """Numbers of threads to try on so many cores: all up to 4, then even ones."""
+    """Numbers of threads to try on this many cores: all up to 4, then even ones."""
     return tuple(n for n in range(1, cores + 1) if n <= 4 or n % 2 == 0)[:MAX_CANDIDATES]
 
 

@@ -52,10 +52,10 @@ def require_policy(allowed_signers: Path) -> None:
     except OSError as error:
         found = error.strerror or str(error)
     raise SignatureError(
-        "this board takes signed releases only, and does not know any more who may sign",
+        "this board takes signed releases only, and has lost its list of allowed signers",
         expected=f"{allowed_signers}, with names and keys",
         found=found,
-        hint="`sdk board require-signatures --allowed-signers FILE` says it again.",
+        hint="`sdk board require-signatures --allowed-signers FILE` sets it again.",
     )
 
 

@@ -93,7 +93,7 @@ class _Parser:
             return found
         if dataclasses.is_dataclass(found) and isinstance(found, type):
             return self._of_record(found)
-        raise TypeError(f"{name} is no kind, no record, or not imported at run time")
+        raise TypeError(f"{name} is not a kind, not a record, or not imported at run time")
 
 
 def _name(node: Any) -> str:

@@ -164,8 +164,8 @@ def difference_interval(first: np.ndarray, second: np.ndarray, confidence: float
     return Interval(value, value - half, value + half)
 
 
-#: Beside what was counted, so many more of the worst kind: where nothing was lost on n images, a loss of 3.7 / n is not
-#: seen in one case of forty, as Poisson's distribution has it.
+#: Beside what was counted, this many more of the worst kind: where nothing was lost on n images, a loss of 3.7 / n
+#: is not seen in one case of forty, as Poisson's distribution has it.
 _UNSEEN = 1.4
 
 

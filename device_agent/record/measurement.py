@@ -46,7 +46,7 @@ MAX_MOMENTS = 64
 NOISY_P90_OVER_MEDIAN = 0.15
 #: A clock that fell by more than this between before and after is called throttling.
 CLOCK_FALL = 0.10
-#: A run is disturbed by other processes when they took its core away more often than once in so many samples.
+#: A run is disturbed by other processes when they took its core away more often than once in this many samples.
 SAMPLES_A_PREEMPTION = 20
 #: Fewer samples than this say little about a 99th percentile.
 FEW_SAMPLES = 100
@@ -247,7 +247,7 @@ def _known(values: Iterator[float | None]) -> list[float]:
 
 
 def evenly(moments: Sequence[Moment], most: int) -> tuple[Moment, ...]:
-    """At most so many of the moments, evenly over the run, the first and the last among them."""
+    """At most this many of the moments, evenly over the run, the first and the last among them."""
     kept = np.linspace(0, len(moments) - 1, min(len(moments), most)).round().astype(int)
     return tuple(moments[i] for i in kept)
 

@@ -46,10 +46,10 @@ MAX_KEEP = 64
 #: The number of a signed release is at most this: every reader of JSON holds it exactly.
 MAX_NUMBER = (1 << 53) - 1
 
-#: A model has at most so many outputs with golden answers.
+#: A model has at most this many outputs with golden answers.
 MAX_OUTPUTS = 1024
 
-#: What an output holds, which decides how it is held against the golden one.
+#: What an output holds, which decides how it is compared with the golden one.
 VALUES = "values"
 CLASSES = "classes"
 BOXES = "boxes"
@@ -67,7 +67,7 @@ _NAME_WORDS = "1 to 64 letters, digits, dots, dashes and underscores, beginning 
 
 @dataclass(frozen=True)
 class _EnvironmentList(Kind):
-    """A slot that an older agent wrote has one text: a runtime alone, which is no environment of today."""
+    """A slot that an older agent wrote has one text: a runtime alone, which is not an environment of today."""
 
     @property
     def expected(self) -> str:
@@ -290,7 +290,7 @@ class Slot:
 
     @property
     def before(self) -> tuple[str, ...]:
-        """What can be gone back to, newest first."""
+        """The releases that a rollback can reach, newest first."""
         return (self.previous, *self.older) if self.previous is not None else ()
 
     @property

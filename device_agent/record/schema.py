@@ -94,7 +94,7 @@ def record(
 
 
 def family(schema: Any) -> str:
-    """``armlet.report`` of ``armlet.report/1``: what a record is, whatever its version; "" for what is no schema."""
+    """``armlet.report`` of ``armlet.report/1``: what a record is, whatever its version; "" for what is not a schema."""
     return schema.partition("/")[0] if isinstance(schema, str) else ""
 
 

@@ -127,7 +127,7 @@ def _object(body: Any) -> Mapping[str, Any]:
         )
     unknown = [key for key in fields if key not in _FIELDS]
     if unknown:
-        raise DataError("the body says too much", expected=", ".join(_FIELDS), found=_short(unknown[0]))
+        raise DataError("the body has unknown fields", expected=", ".join(_FIELDS), found=_short(unknown[0]))
     return fields
 
 

@@ -75,7 +75,7 @@ class Agent:
         if reload not in RELOADS:
             raise AgentError("unknown way to reload", expected=", ".join(RELOADS), found=repr(reload)[:80])
         if top < 1:
-            raise AgentError("there is nothing to answer", expected="top of 1 or more", found=str(top))
+            raise AgentError("`top` is too small", expected="top of 1 or more", found=str(top))
         #: How long calls took, from the array to the answer, waiting for their turn included: one sample an image.
         self.latency = LatencyHistogram()
         #: Why the last new release was not taken; None when it was.

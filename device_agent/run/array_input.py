@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: No array is read that is larger than this many bytes.
 MAX_ARRAY_BYTES = 1 << 30
 #: All golden inputs of a release together have at most this many bytes, and all outputs; those of a small model no
-#: more than the next number, or what so many cases and answers of its own tensors take.
+#: more than the next number, or what this many cases and answers of its own tensors take.
 MAX_GOLDEN_BYTES = 1 << 27
 SMALL_GOLDEN_BYTES = 1 << 24
 MAX_GOLDEN_CASES = 64

@@ -22,8 +22,8 @@ CPU = "sys/devices/system/cpu"
 #: Names of thermal zones that measure the CPU, best first (``type`` of Raspberry Pi, Rockchip, Amlogic, x86...).
 CPU_ZONES = ("cpu", "soc", "x86_pkg_temp", "package", "core", "bigcore", "thermal-fan-est", "acpitz")
 
-#: Bits of `vcgencmd get_throttled` (Raspberry Pi documentation, "vcgencmd"): what holds now; so many bits higher, what
-#: happened since boot.
+#: Bits of `vcgencmd get_throttled` (Raspberry Pi documentation, "vcgencmd"): what holds now; this many bits higher,
+#: what happened since boot.
 THROTTLE_BITS = {0: "under-voltage", 1: "ARM frequency capped", 2: "throttled", 3: "soft temperature limit"}
 SINCE_BOOT = 16
 
@@ -226,7 +226,7 @@ def read_cpu_quota(root: Path = Path("/")) -> float | None:
     period, quota = (
         _text(root / f"sys/fs/cgroup/cpu/cpu.cfs_{which}_us").strip() for which in ("period", "quota")
     )
-    quotas.append(parse_cpu_quota(f"{quota} {period}"))  # cgroup v1; -1 is no limit
+    quotas.append(parse_cpu_quota(f"{quota} {period}"))  # cgroup v1; -1 is not a limit
     return min((found for found in quotas if found is not None), default=None)
 
 

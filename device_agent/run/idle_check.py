@@ -23,7 +23,7 @@ from device_agent.run.installed import installed_runtime
 from device_agent.store import quick_starts as starts
 from device_agent.store.store import Store
 
-#: A start that was read whole less than so many seconds ago is not read again.
+#: A start that was read whole less than this many seconds ago is not read again.
 RECENT_SECONDS = 3600.0
 DAMAGED = "its quick start was damaged on the disk: dropped, to be made again"
 

@@ -151,7 +151,7 @@ class Pool:
                 self._lock.notify_all()
 
     def enter(self, seconds: float) -> QueuePlace:
-        """A place for a request that wants its answer within so many seconds. Raises TurnedAway, DeadlineExceeded."""
+        """A place for a request that wants its answer within this many seconds. Raises TurnedAway, DeadlineExceeded."""
         with self._lock:
             if seconds <= 0.0:
                 raise _too_late()  # its body took so long

@@ -29,7 +29,7 @@ from device_agent.serve.turn_lock import AWAY
 
 JSON, RAW = "application/json", "application/octet-stream"
 PICTURES = ("image/jpeg", "image/png")
-#: Bodies of at most so many bytes are parsed at once, however many they are.
+#: Bodies of at most this many bytes are parsed at once, however many they are.
 SHORT_BODY_BYTES = 1 << 18
 
 _Question = TypeVar("_Question")
@@ -51,7 +51,7 @@ class Api(HttpConnection):
         if self.command not in methods:
             raise RequestRefused(
                 405,
-                "this address does not do that",
+                "this address does not take this method",
                 expected=", ".join(methods),
                 found=self.command[:20],
                 headers={"Allow": ", ".join(methods)},
@@ -134,7 +134,7 @@ class Api(HttpConnection):
         longest = self.served.deadline_seconds
         if options.get("deadline", 0.0) > longest:
             raise DataError(
-                "this server answers sooner than that, or not",
+                "the deadline is longer than this server's",
                 expected=f"a deadline of at most {longest:g} s",
                 found=f"{options['deadline']:g}",
             )

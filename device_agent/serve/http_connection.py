@@ -249,7 +249,7 @@ class HttpConnection(http.server.BaseHTTPRequestHandler):
             if not taken:
                 raise RequestRefused(
                     503,
-                    "this server holds too many bytes of others",
+                    "this server has no memory left for this body",
                     close=True,
                     headers={"Retry-After": "1"},
                     hint="Try again in 1 s.",

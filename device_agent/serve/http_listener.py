@@ -45,7 +45,7 @@ class ByteBudget:
         self._changed = threading.Condition()
 
     def take(self, count: int, wait_seconds: float = 0.0) -> bool:
-        """Takes bytes where so many are free, or become free in time; whether it did."""
+        """Takes bytes where this many are free, or become free in time; whether it did."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._free >= count, wait_seconds):
                 return False
@@ -222,11 +222,11 @@ def _loopback(host: str, allow_remote: bool) -> ipaddress.IPv4Address | ipaddres
         address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError:
         raise AgentError(
-            "this is no address to listen on", expected="such as 127.0.0.1", found=host[:80]
+            "this is not an address to listen on", expected="such as 127.0.0.1", found=host[:80]
         ) from None
     if not address.is_loopback and not allow_remote:
         raise AgentError(
-            f"{host} can be reached by others, and this server asks nobody who they are",
+            f"{host} can be reached by others, and this server has no login",
             expected="an address of the loopback, such as 127.0.0.1",
             found=host,
             hint="Reach it through SSH (ssh -L 8080:127.0.0.1:8080 BOARD), or put a server with a password in "

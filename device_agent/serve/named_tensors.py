@@ -55,7 +55,7 @@ def named_question(body: Any) -> NamedQuestion:
     unknown = [key for key in fields if key not in _FIELDS]
     if unknown:
         raise DataError(
-            "the body says too much", expected=", ".join(_FIELDS), found=visible(unknown[0], most=80)
+            "the body has unknown fields", expected=", ".join(_FIELDS), found=visible(unknown[0], most=80)
         )
     if len(fields["inputs"]) > MAX_INPUTS:
         raise DataError("there are too many inputs", expected=f"at most {MAX_INPUTS}")

@@ -80,7 +80,7 @@ def check_options(options: Namespace) -> None:
     if options.socket is None and options.port is None:
         raise AgentError("where to listen?", expected="--socket PATH or --port N", found="neither")
     if options.port is not None and not 0 <= options.port < 1 << 16:
-        raise AgentError("this is no port", expected="0 to 65535", found=str(options.port))
+        raise AgentError("this is not a port", expected="0 to 65535", found=str(options.port))
     for name, least in (
         ("workers", 1),
         ("threads", 1),
@@ -96,7 +96,7 @@ def check_options(options: Namespace) -> None:
     for name in ("deadline", "read_seconds", "idle_seconds", "drain_seconds"):
         if not 0.0 < getattr(options, name) <= 86400.0:
             found = f"{getattr(options, name):g}"
-            raise AgentError(f"--{name.replace('_', '-')} is no time", expected="up to a day", found=found)
+            raise AgentError(f"--{name.replace('_', '-')} is not a time", expected="up to a day", found=found)
 
 
 def _pool(name: str, options: Namespace) -> Pool:

@@ -95,7 +95,7 @@ def unit_text(home: Path) -> str:
 def _escaped(path: str) -> str:
     """A path as units want it, without meaning for "%". Raises AgentError for what systemd takes in no path."""
     if not path.isprintable() or set(path) & set("\"\\'"):
-        raise AgentError("systemd cannot be told of this folder", found=repr(path)[:200])
+        raise AgentError("systemd does not take the path of this folder", found=repr(path)[:200])
     return path.replace("%", "%%")
 
 
@@ -218,7 +218,7 @@ def _installed(name: str) -> str:
     _require_manager()
     if check_name(name) not in _names():
         raise AgentError(
-            f"{name} is no service here",
+            f"{name} is not a service here",
             found=", ".join(_names()) or "no services",
             hint="`sdk deploy --service` makes it one.",
         )

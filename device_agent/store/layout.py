@@ -151,7 +151,7 @@ class _Folder:
             ) from None
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise StoreError(f"{path} of the layout is no file")
+            raise StoreError(f"{path} of the layout is not a file")
         return os.fdopen(descriptor, "rb")
 
     def close(self) -> None:
@@ -173,7 +173,7 @@ class _Tar:
         # Whatever a header says that is none: tarfile raises several of these.
         except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, RecursionError) as error:
             raise StoreError(
-                "this is no OCI image layout",
+                "this is not an OCI image layout",
                 expected="a folder, or a tar that is not compressed",
                 found=f"{path}: {error}"[:300],
             ) from None
@@ -247,5 +247,5 @@ def _digest_of(descriptor: Any) -> str:
 def _json(data: bytes, what: str) -> dict[str, Any]:
     value = parse_json(data, what=f"the {what}", error=StoreError, most=MAX_MANIFEST_BYTES)
     if not isinstance(value, dict):
-        raise StoreError(f"the {what} is no JSON object", found=type(value).__name__)
+        raise StoreError(f"the {what} is not a JSON object", found=type(value).__name__)
     return value

@@ -8,8 +8,8 @@
 XNNPACK does not notice when a cache belongs to another model, so the folder's name holds the digest of the package, the
 runtime with its version and the core; how many threads run makes no difference to the file. Both files were read back
 and compared by SHA-256 when they were made. A start looks at sizes, times and samples of the files alone, since reading
-all of them takes longer than the start; a folder that fails this is no start, and is made again. All of them are read
-when the machine is idle after a start (:mod:`device_agent.run.idle_check`), by every deploy, and by the doctor.
+all of them takes longer than the start; a folder that fails this is not a start, and is made again. All of them are
+read when the machine is idle after a start (:mod:`device_agent.run.idle_check`), by every deploy, and by the doctor.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MODEL, WEIGHTS, RECORD = "model.tflite", "weights.xnnpack", "start.json"
 MAX_RECORD_BYTES = 1 << 22
 
 
-# Samples of a file: so many blocks of so many bytes, evenly spread, the first and the last among them.
+# Samples of a file: this many blocks of this many bytes, evenly spread, the first and the last among them.
 _SAMPLES = 32
 _SAMPLE_BYTES = 4096
 
@@ -182,7 +182,7 @@ def collect(starts: Path, packages: Collection[str]) -> int:
 
 
 def remove(folder: Path) -> int:
-    """Takes the record away first, so that a half-removed folder is no start; the bytes of what was there."""
+    """Takes the record away first, so that a half-removed folder is not a start; the bytes of what was there."""
     with contextlib.suppress(OSError):
         os.unlink(folder / RECORD)
     size = 0

@@ -249,7 +249,7 @@ class Store:
         return {"previous": whole[0] if whole else None, "older": tuple(whole[1:])}
 
     def keep(self, name: str, keep: int) -> Slot:
-        """From now on ``name`` keeps so many releases; what is too many goes with the next :meth:`collect`."""
+        """From now on ``name`` keeps this many releases; what is too many goes with the next :meth:`collect`."""
         slot = self.slot(name)
         if slot.keep == check_keep(keep):
             return slot
@@ -332,7 +332,7 @@ class Store:
         )
 
     def _require_whole(self, release_id: str, slot: Slot) -> None:
-        """Raises StoreError unless a release, manifest and every blob, is there to be gone back to."""
+        """Raises StoreError unless a release, manifest and every blob, is there for a rollback."""
         try:
             lacking = self.blobs.missing(self.release(release_id).blobs)
         except StoreError:
@@ -340,7 +340,7 @@ class Store:
         if lacking:
             others = ", ".join(other[:12] for other in slot.before if other != release_id)
             raise StoreError(
-                f"the release {release_id[:12]} of {slot.name} is damaged, and cannot be gone back to",
+                f"the release {release_id[:12]} of {slot.name} is damaged, so there is no way back to it",
                 expected="every part of it",
                 found=f"{len(lacking)} missing or damaged",
                 hint=f"Deploy it again, or go back to another one: {others}."
@@ -354,7 +354,7 @@ class Store:
         return slot
 
     def forget(self, name: str) -> None:
-        """``name`` stands for nothing any more, and its history is gone; one that never was is no error."""
+        """``name`` stands for nothing any more, and its history is gone; one that never was is not an error."""
         with named_errors("remove a slot"):
             try:
                 os.unlink(self._slots / f"{check_name(name)}.json")

@@ -1,8 +1,8 @@
 """Golden answers: how far outputs may be from those that the host got, and whether they are.
 
-An output of real values is held against two limits: the largest difference of one element, which catches what is far
+An output of real values is compared with two limits: the largest difference of one element, which catches what is far
 off somewhere, and the root mean square over all of them, which catches what is a little off everywhere. An output of
-class numbers is held against the share of elements that differ. Detections come in no order that two runtimes agree
+class numbers is compared with the share of elements that differ. Detections come in no order that two runtimes agree
 on, so they are matched as sets.
 """
 

@@ -365,7 +365,7 @@ def rollback(options: Namespace) -> dict[str, Any]:
 
 
 def named_release(slot: Slot, beginning: str) -> str:
-    """The release that can be gone back to whose id begins so. Raises StoreError where none or several do."""
+    """The release that a rollback can reach whose id begins so. Raises StoreError where none or several do."""
     found = [release_id for release_id in slot.before if release_id.startswith(beginning)]
     if len(found) != 1:
         raise StoreError(

@@ -16,7 +16,7 @@ from device_agent.run.fresh_process import call_child
 from device_agent.store import quick_starts as starts
 from device_agent.store.store import Store, board_store, default_home
 
-#: A start is made again within so many seconds, or not.
+#: A start is made again within this many seconds, or not.
 MEND_SECONDS = 120.0
 
 

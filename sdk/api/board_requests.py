@@ -30,21 +30,21 @@ class Bench(Opening, Target):
 
     sizes: Sequence[tuple[int, int]] | None = option(
         None,
-        help="images of these sizes, such as 224x224 (default: the model's own; of a suite, all)",
+        help="sizes of the images, such as 224x224 (default: the model's own; for a suite, all of its sizes)",
         parse=sizes,
         metavar="HxW[,HxW]",
         rare=True,
     )
     threads: Threads | Sequence[Threads] = option(
         1,
-        help="threads of the runtime, a number or all (default: {default}: two answers)",
+        help="numbers of threads of the runtime, or all (default: {default}, an answer for each)",
         parse=counts,
         metavar="N[,N]",
         on_command_line=(1, "all"),
     )
     samples: int = option(4096, help="inferences per model (default: {default})", parse=positive, rare=True)
     seconds: float = option(
-        10.0, help="stop after so many seconds, if that comes first (default: {default})", parse=seconds
+        10.0, help="stop after this many seconds, if that comes first (default: {default})", parse=seconds
     )
     precision: float | None = option(
         None,
@@ -53,14 +53,14 @@ class Bench(Opening, Target):
         metavar="X%",
     )
     self_test: bool = option(
-        False, help="measure the first model against itself too, for the smallest difference that can be told"
+        False, help="also measure the first model against itself: the smallest difference that can be told"
     )
     predict: bool = option(
         False,
-        help="predict the milliseconds, see `sdk predict`: without --host instead of measuring, with it beside",
+        help="predict milliseconds as `sdk predict` does: without --host instead of measuring, with it beside",
     )
     profile: bool = option(
-        True, help="do not time the operators, only the whole", flag="--no-profile", rare=True
+        True, help="time the whole model only, not its operators", flag="--no-profile", rare=True
     )
 
 
@@ -70,7 +70,7 @@ class SoakTime:
 
     soak: float | None = option(
         None,
-        help="let the models take turns for so long instead: speed against temperature, clock and power, and memory",
+        help="let the models take turns for this long instead, such as 30m: speed over temperature, clock and power",
         parse=duration,
         metavar="30m",
     )
@@ -138,7 +138,7 @@ class Tune(Opening, Target):
     )
     channels: Sequence[float] = option(
         (0.25,),
-        help="shares of the multiply-accumulates that go with whole channels (default: {default})",
+        help="shares of the multiply-accumulates to remove with whole channels (default: {default})",
         parse=shares,
         metavar="X[,X]",
         group=VARIANTS,
@@ -179,7 +179,7 @@ class Tune(Opening, Target):
     )
     seconds: float = option(
         5.0,
-        help="stop after so many seconds, if that comes first (default: {default})",
+        help="stop after this many seconds, if that comes first (default: {default})",
         parse=seconds,
         group=MEASUREMENT,
         rare=True,
@@ -188,7 +188,11 @@ class Tune(Opening, Target):
         True, help="measure only; nothing stays on the board", flag="--no-deploy", group=RESULT
     )
     keep: PathLike | None = option(
-        None, help="write the winner's package here too", parse=Path, metavar="FILE.armlet", group=RESULT
+        None,
+        help="also write the winner's package to this file",
+        parse=Path,
+        metavar="FILE.armlet",
+        group=RESULT,
     )
 
 
@@ -213,7 +217,7 @@ class Evaluate(Opening, Target):
         metavar="MODEL",
     )
     split: str | None = option(
-        None, help="part of the data to use, where they have both", choices=("train", "test"), rare=True
+        None, help="part of the data to use, where it has both", choices=("train", "test"), rare=True
     )
     limit: int | None = option(None, help="use at most N images, taken evenly", parse=positive)
 
@@ -240,7 +244,7 @@ class PredictTime:
     runtime: str | None = same(Target, "runtime")
     threads: Threads | Sequence[Threads] = option(
         1,
-        help="more than one thread is a bound: the same inference split over so many cores without any loss "
+        help="more than one thread is a bound: the same inference split over this many cores without any loss "
         "(default: {default})",
         parse=counts,
         metavar="N[,N]",
@@ -255,7 +259,7 @@ class PredictTime:
     )
     calibrate: PathLike | None = option(
         None,
-        help="what `sdk bench -o` wrote on one of the boards: its measured model scales the predictions for that board",
+        help="run that `sdk bench -o` kept on one of the boards: its measured model scales the predictions for it",
         parse=Path,
         metavar="RUN.json",
         group=TIMES,
@@ -288,11 +292,11 @@ class FetchRuntimes:
     python_version: str | None = option(
         None, help="Python on the board (default: as its file says)", metavar="X.Y"
     )
-    all_runtimes: bool = option(False, help="every runtime that fits, not the first alone")
+    all_runtimes: bool = option(False, help="fetch every runtime that fits, not only the first")
 
 
 @dataclass(frozen=True, kw_only=True)
 class AddBoard:
     """How a board's file is written."""
 
-    replace: bool = option(False, help="write over a file of that name")
+    replace: bool = option(False, help="replace a board file of that name")

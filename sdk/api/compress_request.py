@@ -14,7 +14,7 @@ from sdk.tools.values import amount, byte_count, count, duration, number, positi
 LEARN = "what to learn from"
 REACH = "what to reach"
 SEARCH = "to search sparsity and bits of every layer (Optuna)"
-AGAIN = "to do it again"
+AGAIN = "to repeat it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Compress(Opening):
     )
     truth: PathLike | None = option(
         None,
-        help="what is right for the images to check on, if it does not lie beside them: COCO's JSON, a folder of "
+        help="right answers for the images to check on, if they are not beside them: COCO's JSON, a folder of "
         "YOLO's text files or of masks, a table or arrays of classes or values",
         parse=Path,
         metavar="FILE",
@@ -64,7 +64,7 @@ class Compress(Opening):
     )
     shift: int = option(
         0,
-        help="move training images by up to so many pixels (default: {default})",
+        help="move training images by up to this many pixels (default: {default})",
         parse=count,
         metavar="PIXELS",
         group=LEARN,
@@ -72,8 +72,8 @@ class Compress(Opening):
     )
     price: float = option(
         0.0,
-        help="what a bit of the package costs in training, in nats of its loss, such as 3e-8 "
-        "(default: {default}, nothing)",
+        help="price of a bit of the package in training, in nats of the loss, such as 3e-8 "
+        "(default: {default}, none)",
         parse=price,
         metavar="NATS",
         group=LEARN,
@@ -90,7 +90,7 @@ class Compress(Opening):
     )
     max_loss: float | None = option(
         None,
-        help="points of the metric of the model's task (such as top-1 or mAP) that may be lost",
+        help="points of the task's metric (such as top-1 or mAP) that may be lost",
         parse=number,
         metavar="POINTS",
         group=REACH,
@@ -105,13 +105,13 @@ class Compress(Opening):
     )
     sparsity: float | None = option(
         None,
-        help="share of weights that becomes zero (default: without data as far as the outputs stay, layer by layer)",
+        help="share of weights that becomes zero (default: without data, as much as the outputs allow, layer by layer)",
         parse=share,
         group=REACH,
     )
     clusters: int | None = option(
         None,
-        help="centroids per layer, 0 for none (default: without data a grid for each layer, as fine as it must be)",
+        help="centroids per layer, 0 for none (default: without data, a grid per layer, as fine as the outputs need)",
         parse=whole,
         group=REACH,
     )
@@ -120,7 +120,7 @@ class Compress(Opening):
     )
     board: str | None = option(
         None,
-        help="put the graph into the form that runs fastest there, exactly; see `sdk boards`",
+        help="put the graph into the form that runs fastest on this board, with the same answers; see `sdk boards`",
         flag="--for",
         metavar="BOARD",
         group=REACH,
@@ -143,30 +143,30 @@ class Compress(Opening):
     )
     target_macs: int | None = option(
         None,
-        help="multiply-accumulates of an inference, such as 250M, met by taking out whole channels",
+        help="remove whole channels until an inference takes at most this many multiply-accumulates, such as 250M",
         parse=amount,
         metavar="N",
         group=REACH,
     )
     target_instructions: int | None = option(
         None,
-        help="the same by instructions on an emulated core: the board's of --for, else a Cortex-A72",
+        help="the same for instructions on the emulated core of the board of --for, else a Cortex-A72",
         parse=amount,
         metavar="N",
         group=REACH,
     )
     channels: float = option(
         0.0,
-        help="share of the multiply-accumulates to remove as whole channels, before all else; every runtime gets "
-        "faster, and needs --data (default: {default})",
+        help="share of the multiply-accumulates to remove as whole channels, before all else; makes every runtime "
+        "faster; needs --data (default: {default})",
         parse=share,
         metavar="SHARE",
         group=REACH,
     )
     low_rank: bool = option(
         True,
-        help="without training, fully connected and 1x1 layers become two of low rank where that takes fewer bits "
-        "at equal error (default: auto)",
+        help="without training, split fully connected and 1x1 layers into two of low rank where that takes fewer "
+        "bits at equal error (default: auto)",
         choices={"auto": True, "off": False},
         group=REACH,
         rare=True,
@@ -179,7 +179,7 @@ class Compress(Opening):
     )
     correct_biases: bool = option(
         False,
-        help="without data: correct biases for what pruning and sharing did to the means of made-up images",
+        help="without data: restore the mean of each channel on made-up images by its bias",
         group=REACH,
         rare=True,
     )
@@ -191,7 +191,7 @@ class Compress(Opening):
 
     trials: int | None = option(
         None,
-        help="try so many recipes (default with --storage: 30)",
+        help="number of recipes to try (default with --storage: 30)",
         parse=positive,
         metavar="N",
         group=SEARCH,
@@ -199,7 +199,7 @@ class Compress(Opening):
     )
     storage: str | None = option(
         None,
-        help="keep the study there, so that several machines work on it: sqlite:///FILE, postgresql://..., "
+        help="keep the study in this storage, so that several machines can share it: sqlite:///FILE, postgresql://..., "
         "journal:FILE, redis://HOST, grpc://HOST:PORT (default: in memory)",
         metavar="URL",
         group=SEARCH,

@@ -16,7 +16,7 @@ class Pack:
     """How the model is used, where its file does not say it."""
 
     preprocess: str | None = option(
-        None, help=f"{PREPROCESS} (default: as the model says, if it does)", metavar="NAME"
+        None, help=f"{PREPROCESS} (default: from the model, if it says)", metavar="NAME"
     )
     labels: PathLike | None = option(None, help=LABELS, parse=Path, metavar="FILE")
     task: str | None = option(None, help=TASK, metavar="TASK")
@@ -29,7 +29,7 @@ class Opening:
 
     input_shape: InputShape | None = option(
         None,
-        help="shape that the model leaves open, such as 224x224x3; by name for several inputs",
+        help="shape of an input that the model leaves open, such as 224x224x3; NAME=SHAPE for several inputs",
         parse=input_shape,
         metavar="[NAME=]HxWxC[,...]",
         rare=True,
@@ -65,16 +65,16 @@ class InstallTool:
 
     packages: tuple[str, ...] = option(
         (),
-        help="what pip installs first, in place of the usual, such as torch==2.13.0+cpu",
+        help="packages that pip installs first instead of the usual ones, such as torch==2.13.0+cpu",
         parse=words,
         metavar="REQUIREMENT[,...]",
     )
     python: str | None = option(
-        None, help="interpreter that it is made with (default: the one that runs)", metavar="PROGRAM"
+        None, help="Python interpreter of the environment (default: the running one)", metavar="PROGRAM"
     )
 
 
-PACKED = "for a model that is no package yet"
+PACKED = "for a model that is not packed yet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +151,7 @@ class Sign:
         metavar="N",
     )
     allow_downgrade: bool = option(
-        False, help="let boards take this release even if they confirmed one of a larger number"
+        False, help="let boards take this release even if they confirmed one with a larger number"
     )
     limits: CheckLimits = part(CheckLimits)
 
@@ -186,9 +186,9 @@ class ShowRun(ExportRun):
     """How a kept run is shown."""
 
     html: PathLike | None = option(
-        None, help="page to write; it needs no network", parse=Path, metavar="FILE"
+        None, help="HTML page to write; it loads nothing from a network", parse=Path, metavar="FILE"
     )
-    operators: bool = option(False, help="every single operator too")
+    operators: bool = option(False, help="also show every operator")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,20 +196,20 @@ class CheckData:
     """For which model data are looked at, and what is shown of them."""
 
     model: PathLike | None = option(
-        None, help="package or model that is to use them", flag="--for", parse=Path, metavar="MODEL"
+        None, help="package or model that will use the data", flag="--for", parse=Path, metavar="MODEL"
     )
     preprocess: str | None = option(None, help=f"{PREPROCESS} (default: {FOUND})", metavar="NAME")
     labels: PathLike | None = same(Pack, "labels")
     task: str | None = same(Pack, "task")
     truth: PathLike | None = option(
         None,
-        help="what is right: COCO's JSON, a folder of YOLO's text files or of masks, a table or arrays of classes or "
+        help="right answers: COCO's JSON, a folder of YOLO's text files or of masks, a table or arrays of classes or "
         "values (default: what lies beside the data)",
         parse=Path,
         metavar="FILE",
     )
     split: str | None = option(
-        None, help="part of the data to use, where they have both", choices=("train", "test"), rare=True
+        None, help="part of the data to use, where it has both", choices=("train", "test"), rare=True
     )
     limit: int | None = option(None, help="use at most N samples, taken evenly", parse=positive)
     sheet: PathLike | None = option(

@@ -28,15 +28,17 @@ class Deploy(Target):
     """How a release comes to one board, and what it may need there."""
 
     name: str | None = option(
-        None, help="what to call it there (default: as the package says, else as its file)", metavar="NAME"
+        None,
+        help="name of the model on the board (default: as the package says, else as its file)",
+        metavar="NAME",
     )
     packing: PackedOnTheWay = part(PackedOnTheWay)
     keep_on_trial: bool = option(
-        False, help="check it, but leave the old one running until `sdk confirm`", rare=True
+        False, help="check the release, but keep the old one running until `sdk confirm`", rare=True
     )
     keep: int | None = option(
         None,
-        help="releases of that name to keep there (default: the board file's keep_releases, else 2)",
+        help="how many releases of that name the board keeps (default: the board file's keep_releases, else 2)",
         parse=kept_releases,
         metavar="N",
         rare=True,
@@ -63,7 +65,7 @@ class FleetQuery:
 
     group: str | None = option(
         None,
-        help="of the inventory (default: all of its boards)",
+        help="group of boards in the inventory (default: all boards)",
         metavar="NAME",
         group=MANY_BOARDS,
         rare=True,
@@ -79,7 +81,7 @@ class FleetAnswer:
 
     output: PathLike | None = option(
         None,
-        help="write the JSON document there, too",
+        help="also write the JSON document to this file",
         flag=("-o", "--output"),
         parse=Path,
         metavar="FILE",
@@ -113,7 +115,7 @@ class WayBack:
         help="beginning of the release's id, see `sdk releases` (default: the one before)",
         metavar="ID",
     )
-    reason: str = option("asked for", help="kept in the history on the board", metavar="TEXT", rare=True)
+    reason: str = option("asked for", help="reason to keep in the board's history", metavar="TEXT", rare=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +134,7 @@ class AsService:
 
     service: bool = option(
         False,
-        help="serve it there from now on, as a service of systemd, see docs/serve.md",
+        help="also serve the model on the board, as a systemd service, see docs/serve.md",
         group=SERVICE,
     )
 
@@ -143,7 +145,7 @@ class InstallService(Target):
 
     options: str | None = option(
         None,
-        help='what to serve it with, such as "--port 8080 --queue 32" (default: as before)',
+        help='options of the server, such as "--port 8080 --queue 32" (default: as before)',
         flag="--service-options",
         metavar="TEXT",
         group=SERVICE,
@@ -160,14 +162,14 @@ class Export:
     )
     sbom: PathLike | None = option(
         None,
-        help="also write what models, agent, decoder and wheels it is made of, as CycloneDX; needs --board",
+        help="also write a bill of materials (models, agent, decoder, wheels) as CycloneDX; needs --board",
         parse=Path,
         metavar="FILE",
     )
-    board: str | None = option(None, help="of the catalogue, for --sbom", metavar="NAME")
+    board: str | None = option(None, help="board of the catalogue, for --sbom", metavar="NAME")
     python_version: str | None = option(
         None,
-        help="of the board, for --sbom, such as 3.11 (default: each that the board's file names)",
+        help="Python version of the board, for --sbom, such as 3.11 (default: each that its file names)",
         metavar="X.Y",
         rare=True,
     )

@@ -16,11 +16,11 @@ InputShape = Sequence[int] | Mapping[str, Sequence[int]]
 PREPROCESS = (
     "what the model expects of a pixel: tf, torch, 01, raw, caffe or mean=...:scale=...; :bgr for blue first"
 )
-FOUND = "as the model says or shows, else as the images tell"
+FOUND = "from the model, else from the images"
 LABELS = "what its classes are called: one label per line, or numbered, CSV, JSON, YAML, pbtxt"
 TASK = (
-    "what its outputs mean: classes, detections, segmentation, keypoints or raw, with :OUTPUT behind it where that "
-    "could be several (default: as the model tells, if it does)"
+    "what its outputs mean: classes, detections, segmentation, keypoints or raw, with :OUTPUT behind it where "
+    "several outputs fit (default: found from the model, if possible)"
 )
 FIT = (
     "how a picture of another shape gets into it: crop (the middle), stretch (all of it, squeezed) or letterbox "

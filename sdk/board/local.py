@@ -10,7 +10,7 @@ and serves one private folder:
         home/.bin   first on PATH; python3 there is the interpreter that runs this process, without its venv
         ssh/        host key, user key, known_hosts
 
-It is no sandbox: a process that is started over it may do what its user may.
+It is not a sandbox: a process that is started over it may do what its user may.
 """
 
 from __future__ import annotations

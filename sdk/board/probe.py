@@ -72,7 +72,7 @@ EXTENSIONS = {"asimd": "neon", "neon": "neon", "asimdhp": "fp16", "asimddp": "do
 
 @dataclass(frozen=True)
 class Cpu:
-    """One CPU by the kernel's number for it. ``core`` is None where it is no core of Arm's that is known here."""
+    """One CPU by the kernel's number for it. ``core`` is None where it is not a core of Arm's that is known here."""
 
     number: int
     implementer: int | None

@@ -130,7 +130,7 @@ class VirtualBoard:
         self.board = load_board(board) if isinstance(board, str) else board
         if self.board.transport != "virtual" or self.board.qemu_cpu is None:
             raise BoardError(
-                f"{self.board.name} is no virtual board",
+                f"{self.board.name} is not a virtual board",
                 expected='a board file with transport = "virtual" and a qemu_cpu',
                 found=f"transport {self.board.transport!r}",
             )

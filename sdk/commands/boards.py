@@ -63,7 +63,7 @@ def register(commands: Any) -> None:
         "look at a board and write its file to your own folder",
         "sdk board add kitchen-pi --host kitchen.local",
     )
-    sub.add_argument("name", help="what --board will call it")
+    sub.add_argument("name", help="name of the board, for --board")
     add_options(sub, AddBoard, Address)
 
     _register_emulated(board_commands)
@@ -85,7 +85,7 @@ def _register_connected(board_commands: Any) -> None:
         board_commands,
         "doctor",
         _board_doctor,
-        "check every byte of what is on a board, and mend what can be; exit status 1: something is left to do",
+        "check every byte of Armlet on a board and repair what it can; exit status 1: something is left to do",
         "sdk board doctor --board rpi4 --host raspberrypi.local",
     )
     board_argument(sub)

@@ -19,7 +19,7 @@ def register(commands: Any) -> None:
         within,
         "check",
         _check,
-        "show what of data would be used: samples, classes, what is passed over and why, the preprocessing",
+        "show which data would be used: samples, classes, what is left out and why, the preprocessing",
         "sdk data check images/ --for mobilenet.tflite --sheet sheet.png",
     )
     sub.add_argument("data", type=Path, help="folder of images, or .npz")

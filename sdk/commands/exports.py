@@ -29,7 +29,7 @@ def register(commands: Any) -> None:
         "--output",
         type=Path,
         required=True,
-        help="new folder, or for oci a new file that ends with .tar",
+        help="new folder to write, or for oci a new .tar file",
     )
 
     sub = add_command(

@@ -98,7 +98,7 @@ def _register_reading(commands: Any) -> None:
         commands,
         "unpack",
         _unpack,
-        "decode a package to the very .tflite that was packed",
+        "decode a package to exactly the .tflite that was packed",
         "sdk unpack mobilenet.armlet -o mobilenet.tflite",
     )
     sub.add_argument("package", type=Path, help=".armlet file")

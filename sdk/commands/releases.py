@@ -75,7 +75,7 @@ def _register_changing(commands: Any) -> None:
         commands,
         "rollback",
         _rollback,
-        "make the release before the current one run again, or another earlier one",
+        "go back to the release before the current one, or to another earlier one",
         "sdk rollback --board rpi4 --host raspberrypi.local mobilenet",
     )
     sub.add_argument("name", help="name of a deployed model")

@@ -131,12 +131,14 @@ def _register_checking(commands: Any) -> None:
         type=Path,
         nargs=2,
         metavar=("ORIGINAL", "COMPRESSED"),
-        help="instead of a model: how far the output of each operator is from the original's, and on --board from the "
+        help="instead of a model: compare the output of each operator with the original's, and with --board with the "
         "host's",
     )
     board_argument(sub, required=False)
     add_options(sub, Evaluate)
-    sub.add_argument("--html", type=Path, metavar="FILE", help="page to write; it needs no network")
+    sub.add_argument(
+        "--html", type=Path, metavar="FILE", help="HTML page to write; it loads nothing from a network"
+    )
 
 
 def _register_predicting(commands: Any) -> None:
@@ -144,7 +146,7 @@ def _register_predicting(commands: Any) -> None:
         commands,
         "predict",
         _predict,
-        "predict the milliseconds of models on boards that are not there; with pictures, ask a model on a board",
+        "predict milliseconds of models on boards that you do not have; with pictures, ask a model on a board",
         "sdk predict mobilenet.keras --board rpi4 --board rpi5\n"
         "  sdk predict --board rpi4 --host raspberrypi.local detector.armlet street.jpg",
     )
@@ -379,7 +381,9 @@ def _eval_layers(arguments: argparse.Namespace, asked: Evaluate) -> None:
 
     if arguments.model is not None:
         raise ArmletError(
-            "there is a model too many", expected="--layers and its two models", found=str(arguments.model)
+            "a MODEL is given beside --layers",
+            expected="--layers and its two models",
+            found=str(arguments.model),
         )
     with progress_bar(arguments) as progress:
         result = lose_by_layer(tuple(arguments.layers), asked, arguments.board, progress)
@@ -445,7 +449,7 @@ def _refuse_options(arguments: argparse.Namespace, kind: type, names: Iterable[s
         said = options_of(kind)[name]
         if getattr(arguments, name) != said.default:
             raise ArmletError(
-                f"{flags_of(name, said)[0]} says nothing {when}",
+                f"{flags_of(name, said)[0]} has no effect {when}",
                 expected="the command without it",
                 hint="`sdk predict MODEL PICTURE` asks a model on a board; `sdk predict MODEL` predicts milliseconds.",
             )

@@ -47,7 +47,7 @@ def deployed_as_service(arguments: argparse.Namespace, deployment: Any) -> int:
             )
     except ArmletError as error:
         show(arguments, ServedDeployment(deployment, None, error))
-        say("error", f"it is deployed, and is no service: {error}")
+        say("error", f"it is deployed, and is not a service: {error}")
         return EXIT_BAD_INPUT
     show(arguments, ServedDeployment(deployment, installed))
     return 0

@@ -185,9 +185,7 @@ def _other_truth(path: Path, split: str | None) -> np.ndarray:
         )
         key = array_name(arrays, LABEL_NAMES, part) or (next(iter(arrays)) if len(arrays) == 1 else None)
         if key is None:
-            raise DataError(
-                f"{path} does not say what is right", expected="an array 'y'", found=names_of(arrays)
-            )
+            raise DataError(f"{path} holds no right answers", expected="an array 'y'", found=names_of(arrays))
         return np.asarray(arrays[key])
     return numbers_of_table(path)
 
@@ -197,7 +195,7 @@ def _truth(raw: np.ndarray, key: str, count: int, wanted: Wanted) -> Truth | Non
     if wanted.task is not None:
         if wanted.task.kind != SEGMENTATION or raw.ndim < 3 or raw.dtype.kind not in "uifb":
             raise DataError(
-                f"array {key!r} does not say what is right for {wanted.task.in_words()}",
+                f"array {key!r} holds no right answers for {wanted.task.in_words()}",
                 expected="whole numbers of shape (samples, height, width), for a segmenting model",
                 found=f"{raw.dtype} {raw.shape}",
             )
@@ -268,7 +266,7 @@ def _whole_numbers(raw: np.ndarray, key: str) -> np.ndarray:
             wrong = raw != np.rint(raw)
     if wrong.any():
         raise DataError(
-            f"array {key!r} holds labels that are no class numbers",
+            f"array {key!r} holds labels that are not class numbers",
             expected="whole numbers from 0",
             found=f"{int(wrong.sum())} of {raw.size} that are not, such as {raw[wrong][0]} at {int(np.argmax(wrong))}",
             hint="Leave these samples out, or mend their labels.",

@@ -35,7 +35,7 @@ class Chosen:
     """A preprocessing and how it was found.
 
     ``source``: "given", "stated" (by the package or the model's metadata), "graph", "labels", "certainty", or "values"
-    where the data are no pixels. ``why``: in words. ``tried``: what each candidate gave, where some were tried.
+    where the data are not pixels. ``why``: in words. ``tried``: what each candidate gave, where some were tried.
     """
 
     preprocess: Preprocess
@@ -62,14 +62,14 @@ def choose_preprocess(
 
     ``given``: by the user, which is not questioned; ``stated``: by package or metadata. ``score``: what the
     network reaches on images (n, height, width, channels), the first of the data, where no classes are right. Raises
-    DataError where nothing tells, and where the data are no pixels and not in the range that is expected.
+    DataError where nothing tells, and where the data are not pixels and not in the range that is expected.
     """
     known = known_preprocess(model.input, model.graph)
     expected = given or stated or (None if known is None else known.preprocess)
     if not dataset.are_pixels:
         if expected is not None and len(dataset.input_shape) == 3:
             _check_range(dataset, expected)
-        return Chosen(AS_THEY_ARE, "values", "the data are no pixels and go in as they are")
+        return Chosen(AS_THEY_ARE, "values", "the data are not pixels and go in as they are")
     if given is not None:
         return Chosen(given, "given", "as it was given")
     if stated is not None:
@@ -99,7 +99,7 @@ def _by_evidence(model: ModelFacts, dataset: Dataset, answer: Answer) -> Chosen:
     coloured = dataset.input_shape[-1] == 3
     candidates = evidence.COLOUR if coloured else evidence.GREY
     labels = dataset.labels
-    verdict = evidence.Verdict(None, "its answers are no scores of classes", ())
+    verdict = evidence.Verdict(None, "its answers are not scores of classes", ())
     if model.score_output is not None:
         for limit in _ROUNDS:
             some = dataset.take(limit)
@@ -114,7 +114,7 @@ def _by_evidence(model: ModelFacts, dataset: Dataset, answer: Answer) -> Chosen:
                 break
     if verdict.chosen is None:
         raise DataError(
-            "it is not known what the network expects of a pixel",
+            "the preprocessing of the network is not known",
             expected=f"--preprocess {', '.join(PREPROCESS)} or mean=...:scale=..., as it was trained",
             found=f"{verdict.why}: {evidence.table(verdict.tried)}" if verdict.tried else verdict.why,
             hint="Of the data: " + "; ".join(dataset.notes) + "." if dataset.notes else None,
@@ -142,7 +142,7 @@ def _by_truth(dataset: Dataset, score: Callable[[np.ndarray], Score]) -> Chosen:
     ]
     if not apart or rivals:
         raise DataError(
-            "it is not known what the network expects of a pixel",
+            "the preprocessing of the network is not known",
             expected=f"--preprocess {', '.join(PREPROCESS)} or mean=...:scale=..., as it was trained",
             found=f"{len(some)} images cannot tell {best} from {', '.join(rivals) or 'the others'}: "
             f"{found[best].name} of {told}",

@@ -1,4 +1,4 @@
-"""Samples that are there more than once, told by what is in them: what was learned from is no test."""
+"""Samples that are there more than once, told by what is in them: what was learned from is not a test."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def duplicates_within(dataset: Dataset) -> tuple[str, ...]:
         return ()
     extra = len(digests) - len(counts)
     named = ", ".join(dataset.source_name(int(dataset.indices[i])) for i in again[:_NAMED])
-    notes = [f"{extra} samples are there once more, such as {named}"]
+    notes = [f"{extra} samples are duplicates, such as {named}"]
     labels = dataset.labels
     if labels is not None:
         classes: dict[bytes, set[int]] = {}
@@ -77,4 +77,4 @@ def first_of_each(dataset: Dataset) -> tuple[Dataset, str]:
     if len(kept) == len(dataset):
         return dataset, ""
     less = replace(dataset, indices=dataset.indices[np.array(kept)])
-    return less, f"{len(dataset) - len(kept)} images are there once more and count once"
+    return less, f"{len(dataset) - len(kept)} images are duplicates and do not count"

@@ -183,7 +183,7 @@ def _groups(
         if not wanted.labels and wanted.scores == len(groups):
             filled = groups  # a class without samples counts in the order of classes
     if len(filled) == 1 and not wanted.labels and not filled[0][0].isdecimal():
-        notes.append(f"one folder alone, {filled[0][0]}, is no class: the images have no labels")
+        notes.append(f"a single folder, {filled[0][0]}, is not a class: the images have no labels")
         return filled, None
     return filled, match_classes([name for name, _ in filled], labels=wanted.labels, scores=wanted.scores)
 

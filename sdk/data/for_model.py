@@ -29,7 +29,7 @@ from sdk.graph.on_host.host_model import HostModel
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
 
-#: Images on which the order of classes is held against the model's answers.
+#: Images on which the order of classes is compared with the model's answers.
 _ORDER_CHECKED_ON = 128
 
 
@@ -73,7 +73,7 @@ class DataOpener:
     ) -> DataFor:
         """The data at ``path``; every later source gets the preprocessing of the first. Raises DataError.
 
-        ``with_truth``: whether the file that says what is right, where one was named, is about these data.
+        ``with_truth``: whether the file of right answers, where one was named, is about these data.
         """
         scores = self.facts.scores
         wanted = self._wanted()
@@ -147,7 +147,7 @@ def data_for(
 ) -> Iterator[DataOpener]:
     """Opens data for a model while it runs on the host. Raises ModelError where it does not run.
 
-    ``truth``: the file or folder that says what is right; None: it is found beside the data.
+    ``truth``: the file or folder of right answers; None: it is found beside the data.
     """
     with HostModel(tflite) as model:
         yield DataOpener(model, tflite, stated, given, truth)

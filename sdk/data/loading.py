@@ -94,7 +94,7 @@ def own_shape(path: str | os.PathLike[str], split: str | None = None) -> tuple[i
 def _parsed(preprocess: str | Preprocess | None) -> Preprocess:
     if preprocess is None:
         raise DataError(
-            "it is not said what the network expects of a pixel",
+            "the preprocessing of the network is missing",
             expected=f"preprocess={', '.join(PREPROCESS)} or mean=...:scale=...",
             found="none",
         )

@@ -136,7 +136,7 @@ def _looks_like_a_picture(path: Path) -> bool:
 
 
 def _check(path: Path) -> None:
-    """Raises DataError where the file is no whole picture: by its head and its end; if in doubt it is decoded."""
+    """Raises DataError where the file is not a whole picture: by its head and its end; if in doubt it is decoded."""
     data = path.read_bytes()
     pictures.check_header(data)
     if any(data.startswith(magic) and end not in data[-_TAIL_BYTES:] for magic, end in _ENDS):

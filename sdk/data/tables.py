@@ -1,4 +1,4 @@
-"""Tables that say what is right for pictures: a class, or values, in a row with the name of a file."""
+"""Tables of right answers for pictures: a class, or values, in a row with the name of a file."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def truth_of_tables(
             return used, None, Truth(VALUES, values.__getitem__, told)
         if any(len(row) != 1 for row in cells):
             raise DataError(
-                f"{table.name} does not say what is right",
+                f"{table.name} holds no right answers",
                 expected=f"a class for each picture, or {wanted.values} numbers",
                 found=f"a row of {max(map(len, cells))}",
             )
         return used, _classes([row[0] for row in cells], table.name, notes, wanted), None
     if wanted.truth is not None:
         raise DataError(
-            f"{wanted.truth} does not say what is right for the pictures in {folder}",
+            f"{wanted.truth} holds no right answers for the pictures in {folder}",
             expected="a table (.csv, .tsv, .txt) of file names and classes or values, for half of them at least",
             found="no such file" if not wanted.truth.is_file() else "other names",
         )
@@ -95,7 +95,7 @@ def numbers_of_table(path: Path) -> np.ndarray:
     """The numbers of a table, (rows,) or (rows, columns); a first line of names is passed over. Raises DataError."""
     if not path.is_file() or path.suffix.lower() not in _SUFFIXES:
         raise DataError(
-            f"{path} does not say what is right",
+            f"{path} holds no right answers",
             expected="an .npz, an .npy or a table (.csv, .tsv, .txt) of numbers",
             found="no such file" if not path.exists() else f"a file {path.suffix or 'without a suffix'}",
         )
@@ -108,7 +108,7 @@ def numbers_of_table(path: Path) -> np.ndarray:
         if found.ndim == 2 and found.size:
             return found[:, 0] if found.shape[1] == 1 else found
     raise DataError(
-        f"{path.name} is no table of numbers", expected="numbers in rows of one length", found="others"
+        f"{path.name} is not a table of numbers", expected="numbers in rows of one length", found="others"
     )
 
 

@@ -66,7 +66,7 @@ def truth_of_pictures(
         return _of_yolo(folder, files, texts, wanted)
     if given is not None:
         raise DataError(
-            f"{given} says of no picture in {folder} what is on it",
+            f"{given} describes no picture in {folder}",
             expected="COCO's JSON, or a folder of YOLO's text files, with the names of the pictures",
             found="no such file or folder" if not given.exists() else "other names",
         )
@@ -112,7 +112,7 @@ def _of_coco(path: Path, files: Sequence[Path], wanted: Wanted) -> tuple[list[Pa
     used = [file for file in files if file.name in found.pictures]
     if not used or not found.categories:
         raise DataError(
-            f"{path} says of no picture what is on it",
+            f"{path} describes none of the pictures",
             expected=f"names such as {files[0].name}",
             found=", ".join(list(found.pictures)[:3]) or "no names",
         )
@@ -127,7 +127,7 @@ def _of_coco(path: Path, files: Sequence[Path], wanted: Wanted) -> tuple[list[Pa
     if len(used) < len(files):
         told += f"; pictures that it does not name are left out: {len(files) - len(used)}"
     if len(used) < len(found.pictures):
-        told += f"; {len(found.pictures) - len(used)} pictures that it names are not there"
+        told += f"; {len(found.pictures) - len(used)} pictures that it names are missing"
     return used, Truth(BOXES, of, told), told
 
 
@@ -295,7 +295,7 @@ def _stored(path: Path) -> np.ndarray:
             if image.mode == "1":
                 stored = np.asarray(image).astype(np.uint8) * _WHITE
     except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{path} is no readable map", expected="a whole PNG", found=str(error)) from error
+        raise DataError(f"{path} is not a readable map", expected="a whole PNG", found=str(error)) from error
     if stored.ndim == 3:
         if (stored != stored[..., :1]).any():
             raise DataError(

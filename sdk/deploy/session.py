@@ -43,7 +43,7 @@ def agent_folder(connection: Connection) -> str:
     home = done.stdout.decode("utf-8", "replace")
     if done.status != 0 or not home.startswith("/") or not home.isprintable():
         raise RemoteError(
-            f"{connection.address} has no home folder for who logs in",
+            f"{connection.address} has no home folder for this user",
             expected="$HOME, a path from the root",
             found=repr(home)[:80],
         )

@@ -142,7 +142,7 @@ def best_seen(subjects: Sequence[Subject]) -> Peaks:
     ]
     if not rates:
         raise DataError(
-            "nothing tells what this board can do",
+            "the peak of this board is not known",
             expected="an operator that multiplies for longer than the clock is coarse",
             found="none",
             hint="Measure the board itself: sdk board calibrate",

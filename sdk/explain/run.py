@@ -183,7 +183,7 @@ class Report(Shown):
     command: Sentence = ""  # what made the run, as a person would type it
 
     def check_record(self) -> None:
-        """Raises ValueRefused for a self-test that cannot be held against the first model."""
+        """Raises ValueRefused for a self-test that cannot be compared with the first model."""
         tested = [timed.threads for timed in self.again]
         threads = [timed.threads for timed in self.models[0].measurements]
         if tested and tested != threads:

@@ -1,6 +1,6 @@
 """Which variant of a model is best on a board: the records of `sdk tune`, and the choice between candidates. Pure.
 
-A variant is one form of the model (dense float, float with so many zeros, int8); a candidate is a variant on one
+A variant is one form of the model (dense float, float with this many zeros, int8); a candidate is a variant on one
 runtime with one number of threads.
 """
 
@@ -33,8 +33,8 @@ LEVEL = 0.05
 class Candidate:
     """One variant on one runtime with one number of threads, and what the board needs for an inference of it.
 
-    ``points_lost`` are points of the metric of the model's task, or of answers like the original's where nothing says
-    what is right; ``points_lost_at_most`` the upper end of their paired 95 % interval, None where it is not known.
+    ``points_lost`` are points of the metric of the model's task, or of answers like the original's without right
+    answers; ``points_lost_at_most`` the upper end of their paired 95 % interval, None where it is not known.
     ``reached``: the metric of original and variant in words, and what a paired test says.
     ``measurement`` is None on an emulated board: there a time is ``predicted`` and not measured, for a real board with
     that core, or where that cannot be told only ``instructions`` are counted.
@@ -87,7 +87,7 @@ class Tuned(Shown):
     emulated: bool
     max_loss: float
     checked_on: Sentence  # which images the loss was measured on, in words
-    samples: int  # so many of them
+    samples: int  # this many of them
     candidates: tuple[Candidate, ...] = field(metadata=limits(least=1, most=4096))
     left_out: tuple[LeftOut, ...] = field(metadata=limits(most=4096))
     chosen: int

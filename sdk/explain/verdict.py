@@ -1,7 +1,7 @@
 """Did a model become slower than it was? Three answers: slower, not slower, can't tell and what would settle it. Pure.
 
-The old and the new run were not measured together. What slowed one of them as a whole, and its own record shows, is no
-property of the model: then, and where the interval reaches over the limit, the answer is that nobody can tell.
+The old and the new run were not measured together. What slowed one of them as a whole, by its own record, is not a
+property of the model: then, and where the interval reaches over the limit, the answer is: can't tell.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Verdict:
 def judge(old: Measurement, new: Measurement, comparison: Comparison, limit: float) -> Verdict:
     """Whether the new run is slower than the old one by more than ``limit``, a share."""
     if old == new:
-        return Verdict(NOT_SLOWER)  # one run, held against itself
+        return Verdict(NOT_SLOWER)  # one run, compared with itself
     slow = 1.0 / comparison.measured_speedup
     low, high = 1.0 / comparison.measured_high, 1.0 / comparison.measured_low
     # A noisy run may as a whole be slower by as much as its slow samples are.

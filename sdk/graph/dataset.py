@@ -43,7 +43,7 @@ class Dataset:
     are_pixels: bool = True  # False: values go into the network as they are, whatever it expects of a pixel
     input_dtype: str = "float32"  # of the network's input; whole numbers where it takes pixels as they are
     source_name: Callable[[int], str] = str  # what a person calls sample i of the source
-    truth: Truth | None = None  # what is right where that is no class
+    truth: Truth | None = None  # what is right where that is not a class
     _cache: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:

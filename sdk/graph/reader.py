@@ -92,7 +92,7 @@ def _model_of(data: bytes) -> Any:
         MemoryError,
         AttributeError,
     ) as error:
-        why = f"its flatbuffer cannot be walked ({type(error).__name__}: {error})"
+        why = f"its flatbuffer cannot be read ({type(error).__name__}: {error})"
         raise _broken(why, hint="Fetch the file again: a part of it is missing or changed.") from error
     if model.version != SCHEMA_VERSION:
         raise ModelError(

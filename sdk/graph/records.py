@@ -162,7 +162,8 @@ class Graph:
     def with_data(self, changes: Mapping[int, np.ndarray]) -> Graph:
         """A copy in which the constants of some tensors are replaced, each by one of the same shape and type.
 
-        ``changes``: by tensor number. Raises ModelError for another shape or type, and where a tensor is no constant.
+        ``changes``: by tensor number. Raises ModelError for another shape or type, and where a tensor is not a
+        constant.
         """
         tensors = list(self.tensors)
         for index, array in changes.items():

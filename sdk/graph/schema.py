@@ -26,7 +26,7 @@ class WalkedTooFar(ValueError):
 
 @contextlib.contextmanager
 def walking(items: int) -> Iterator[None]:
-    """Inside it a flatbuffer is walked no further than so many items of vectors and characters of texts.
+    """Inside it a flatbuffer is walked no further than this many items of vectors and characters of texts.
 
     Tables may share what they point to: a thousand tensors and one shape of a thousand dimensions are a million
     numbers, of some thousand bytes. Raises WalkedTooFar in the walk.

@@ -151,7 +151,7 @@ def _operator_code(kind: str, version: int, custom_code: str | None) -> Any:
 
 
 def _raw(text: str) -> bytes:
-    """The bytes of a name as they were read, also where they are no UTF-8."""
+    """The bytes of a name as they were read, also where they are not UTF-8."""
     return text.encode("utf-8", "surrogateescape")
 
 

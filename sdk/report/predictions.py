@@ -21,7 +21,7 @@ PART_NAMES = {
     "dispatch": "dispatch",
 }
 assert tuple(PART_NAMES) == PARTS
-#: So many kernels are named; the record has all.
+#: This many kernels are named; the record has all.
 _KERNELS = 4
 
 
@@ -52,7 +52,7 @@ def sentence_of(one: PredictedModel) -> str:
 
 
 def bound_text(bound: ThreadsBound) -> str:
-    """The time that so many threads do not beat, and why."""
+    """The time that this many threads do not beat, and why."""
     why = "the shared memory takes that long" if bound.memory_limits else "no loss between the cores"
     return f"{seconds_text(bound.seconds)}: {why}"
 

@@ -53,7 +53,7 @@ CORPUS = Path(__file__).with_name("corpus")
 SECONDS, SECONDS_PER_BYTE = 1.0, 1e-4
 #: Of memory, for one input beside a constant: a byte of JSON becomes an object.
 BYTES, BYTES_PER_BYTE = 24 << 20, 400
-#: One input in so many is measured for memory, which makes it ten times as slow.
+#: One input in this many is measured for memory, which makes it ten times as slow.
 MEASURED = 8
 MAX_INPUT = 1 << 16
 
@@ -184,7 +184,7 @@ def mutant(data: bytes, rng: random.Random) -> bytes:
 
 @contextmanager
 def _ended_after(seconds: int) -> Iterator[None]:
-    """Raises TimeoutError in the block after so many seconds."""
+    """Raises TimeoutError in the block after this many seconds."""
 
     def expire(number: int, frame: Any) -> None:
         raise TimeoutError(f"no end within {seconds} s")

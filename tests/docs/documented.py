@@ -38,7 +38,7 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def named_commands(page: Path) -> Iterator[str]:
-    """Every command of ours that a page names, in a block or in a sentence, to be held against the parsers."""
+    """Every command of ours that a page names, in a block or in a sentence, to be compared with the parsers."""
     for block in blocks(page):
         if block.language in ("", "sh"):
             yield from (line for line in block.lines() if line.startswith(OURS))

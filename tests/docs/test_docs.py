@@ -1,7 +1,7 @@
 """The documentation is run: every command of a ``sh`` block, every page's Python, and the site that is built of it.
 
 A command in a block without a language needs hours, a data set, the internet or what a test cannot have. Those, and all
-that sentences name, are held against the parsers: the command has to exist, with every option that is written there.
+that sentences name, are compared with the parsers: the command has to exist, with every option that is written there.
 The first page's commands are processes of their own, as a reader's are; those of the other pages are forks of one that
 has imported TensorFlow (see warm_commands.py).
 Commands on ``--board rpi4 --host ...`` run on the board ``local``, root needs no ``sudo``, and searches and

@@ -39,6 +39,12 @@ BANNED = {
     r"\bactual(?:ly)? (?:there|here)\b": "there",
     r"\bso-called\b": "the name alone",
     r"\bplease\b": "an order",
+    r"(?<!there )\b(?:is|are|was|were) no (?!longer|more|better|less|larger|smaller|further|other)": "is not a",
+    r"\bheld against\b": "compared with",
+    r"(?<!why )(?<!how )\bso many\b(?! (?:\w+ )?that\b)": "this many",
+    r"\bsays? what is right\b": "right answers",
+    r"\bwho logs in\b": "this user, the user of the board",
+    r"\bgone back to\b": "rolled back to",
     r"\bsimply\b|\beasily\b|\bjust\b(?! (?:after|before|now|as|below|above))": "nothing",
 }
 

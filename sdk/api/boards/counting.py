@@ -126,7 +126,7 @@ class Counting:
     def _counted(self) -> Counted:
         scores = {place: scorer.scores() for place, scorer in self._scorers.items()}
         if not self._metric.by_truth:
-            scores.pop(next(iter(scores)))  # it was held against itself
+            scores.pop(next(iter(scores)))  # it was compared with itself
         places = list(scores)
         changes = tuple(
             (before, after, change(scores[before][0], scores[after][0])) for before, after in pairwise(places)

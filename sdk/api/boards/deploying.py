@@ -190,7 +190,7 @@ def tflite_on_the_way(
     packing: PackedOnTheWay = AS_IT_IS,
     note: Callable[[str], None] | None = None,
 ) -> bytes:
-    """The ``.tflite`` of a model that is no package: as it is, whatever is in it; of another kind as `sdk convert`
+    """The ``.tflite`` of a model that is not a package: as it is, whatever is in it; of another kind as `sdk convert`
     writes it. ``note`` is told what was done on the way. Raises ModelError."""
     path = Path(source)
     progress("convert", 0, 0)

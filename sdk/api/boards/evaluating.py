@@ -108,9 +108,9 @@ def evaluate_on_board(
     """Runs a package (or model) on the board and holds its answers there and here against what is right, by batches.
 
     What is counted follows from the task of the model (``task`` names another): top-1 and top-5 of classes, mAP of
-    boxes against COCO JSON or YOLO text, mean IoU of maps, the error of values; where nothing says what is right, all
-    outputs against the host's. ``truth`` names what is right where it does not lie beside the data; ``original`` a
-    model that the package was made from, which is held against it on the same images by a paired test.
+    boxes against COCO JSON or YOLO text, mean IoU of maps, the error of values; without right answers, all
+    outputs against the host's. ``truth`` names the right answers where they do not lie beside the data; ``original`` a
+    model that the package was made from, which is compared with it on the same images by a paired test.
     ``preprocess`` is what the package or the model's metadata say by default, else what the network itself or the
     images show; the result says which and why. ``options``: see :class:`sdk.api.board_requests.Evaluate`. Raises
     TypeError for others, DataError where nothing shows it.
@@ -168,7 +168,7 @@ def _few(samples: int, counted: Counted) -> tuple[str, ...]:
     drawn = any(score.right is None for scores in counted.scores.values() for score in scores)
     if samples >= _FEW or not drawn:
         return ()
-    return (f"{samples} images are few: the 95 % intervals of them are narrower than the truth",)
+    return (f"{samples} images are few: their 95 % intervals are too narrow",)
 
 
 def _told(counted: Counted, by_truth: bool, names: Mapping[int, str]) -> dict[str, Any]:

@@ -195,7 +195,7 @@ class _Connections:
     @contextlib.contextmanager
     def session(self, host: FleetHost, accept: bool, progress: Progress) -> Iterator[Session]:
         if self._closed:
-            raise ConnectionFailed(f"{host.name} was not connected to", found="Ctrl-C")
+            raise ConnectionFailed(f"{host.name} is not connected", found="Ctrl-C")
         with open_session(host.board, _target(host, accept), progress) as session:
             with self._lock:
                 self._open.add(session.connection)

@@ -51,7 +51,7 @@ def final_check(
 def _unseen(learn: Dataset | None, recipe: Recipe) -> Dataset | None:
     """Of the images to learn from, all that the recipe did not use, to check on.
 
-    None where it used all: what was learned from is no test.
+    None where it used all: what was learned from is not a test.
     """
     if learn is None or not recipe.int8:
         return learn
@@ -64,11 +64,11 @@ def _without_a_check(made: targets.TargetResult, images: int, request: Compress)
         raise DataError(
             "too few images to measure a loss on",
             expected=f"at least {targets.HOLD_OUT * targets.SMALLEST_CHECK}, or others with --check",
-            found=f"{images}, which are all learned from",
+            found=f"{images}, all of them used for learning",
         )
     return replace(
         made,
-        statement=f"accuracy was not checked: all {images} images are learned from; --check names others",
+        statement=f"accuracy was not checked: all {images} images are used for learning; name others with --check",
     )
 
 

@@ -1,4 +1,4 @@
-"""A compressed model held against its original on the same images, in the metric of the model's task, on the host."""
+"""A compressed model compared with its original on the same images, in the metric of the model's task, on the host."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _BATCH_BYTES = 64 << 20
 
 
 class HeldAgainst:
-    """What the original reaches on images, for others to be held against. ``metric``: of the model on these images.
+    """What the original reaches on images, for others to be compared with. ``metric``: of the model on these images.
 
-    Where nothing says what is right, the original's own answers are.
+    Without right answers in the data, the original's own count.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class HeldAgainst:
         )
 
     def too_few(self, points: float) -> str:
-        """Why a loss of so many points cannot be told on these images; "" where it can."""
+        """Why a loss of this many points cannot be told on these images; "" where it can."""
         if self._original.right is not None:
             return too_few(len(self._dataset), points)
         return ""

@@ -30,14 +30,14 @@ LEAST_PROBES, MOST_PROBES = 6, 400
 LATE_SECONDS = 120.0
 THREADS = 2
 QUICK_CASES = 4
-#: A case counts as no quieter than this share of the mean case, so that silence is not held against a model.
+#: A case counts as no quieter than this share of the mean case, so that silence is not compared with a model.
 QUIET = 0.2
-#: A single case may be so many times as noisy as the mean is allowed to be.
+#: A single case may be this many times as noisy as the mean is allowed to be.
 WORST = 3.0
 
 
 class OutputsOf:
-    """The original's outputs on made-up inputs, for graphs of the same inputs to be held against. A context manager.
+    """The original's outputs on made-up inputs, for graphs of the same inputs to be compared with. A context manager.
 
     The host's runtime begins to answer when it is first asked. Where it cannot, ``why_not`` says so.
     """
@@ -92,7 +92,7 @@ class OutputsOf:
     @property
     def notes(self) -> tuple[str, ...]:
         """That the host cannot tell, where it cannot."""
-        return (f"what becomes of the outputs was not measured: {self.why_not}",) if self.why_not else ()
+        return (f"the change of the outputs was not measured: {self.why_not}",) if self.why_not else ()
 
     @property
     def probes(self) -> int:

@@ -64,7 +64,7 @@ class DataReport(Shown):
     candidates: tuple[dict[str, Any], ...]
     notes: tuple[str, ...]
     sheet: str
-    truth: str = ""  # what is right where that is no class: "boxes", "maps of classes", "values"
+    truth: str = ""  # what is right where that is not a class: "boxes", "maps of classes", "values"
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""

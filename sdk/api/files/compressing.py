@@ -88,7 +88,7 @@ def compress(
     )
     if request.predict and (request.board is None or request.target_bytes is not None):
         raise ModelError(
-            "a predicted time decides the form for a board when everything else is done",
+            "--predict chooses the form for a board after everything else",
             expected="--predict with --for BOARD, and without --target-size, which counts the bytes of a form",
         )
     work = opened(source, request, progress)
@@ -415,7 +415,7 @@ def _named(usage: Usage) -> str:
     """The name of the preprocessing that the model wants."""
     if usage.preprocess is None:
         raise ModelError(
-            "images can be made up only where it is known what the model expects of a pixel",
+            "made-up images need the model's preprocessing",
             expected="--preprocess tf, torch, 01, raw or mean=...:scale=...",
             found="none",
         )

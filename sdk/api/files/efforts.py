@@ -37,7 +37,7 @@ def strongest(
 
     Without images: none.  With images: calibrate.  Where a size, a loss or a sparsity is ``aimed`` at, with at least
     2,000 images to learn from, that have labels or were given a time budget: train, where the measured pace says that
-    it fits the budget (of at least 10 epochs' time) or, without one, half an hour. Such a training is held against
+    it fits the budget (of at least 10 epochs' time) or, without one, half an hour. Such a training is compared with
     calibration, and left out where that leaves nothing to win.
     """
     if learn is None:
@@ -47,12 +47,12 @@ def strongest(
     except UnsupportedOperator as error:
         return "none", str(error).splitlines()[0]
     if not aimed:
-        return "calibrate", "neither a size nor a loss was asked for, and training is for those"
+        return "calibrate", "neither a size nor a loss was asked for, which training needs"
     count = min(samples or len(learn), len(learn))
     labelled = learn.labels is not None
     images = f"{count:,} images {'with' if labelled else 'without'} labels"
     if count < TRAINED_IMAGES:
-        return "calibrate", f"{images}; training wants {TRAINED_IMAGES:,}"
+        return "calibrate", f"{images}; training needs {TRAINED_IMAGES:,}"
     if not labelled and seconds is None:
         return "calibrate", f"{images}; to train on them name a time budget or --effort train"
     allowed = USUAL_SECONDS if seconds is None else seconds * budget.BUDGET_SHARE

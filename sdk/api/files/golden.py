@@ -160,7 +160,7 @@ def _chosen_cases(host: HostModel, tflite: bytes, graph: Graph, preprocess: Prep
     for info in (*host.inputs, *host.outputs):
         if info.dtype.kind not in "fiub":
             raise ModelError(
-                f"the model takes or gives what is no number: {info.name!r}",
+                f"the model has an input or output that holds no numbers: {info.name!r}",
                 expected="numbers",
                 found=str(info.dtype) if info.dtype.kind != "O" else "text",
             )
@@ -239,7 +239,7 @@ def _run(tflite: bytes, cases: Sequence[Case], *, threads: int = 1, delegates: b
 
 
 def _answers(tflite: bytes, cases: Sequence[Case]) -> list[list[Case]]:
-    """What the host's runtime answers in each of its ways; the first is what boards are held against."""
+    """What the host's runtime answers in each of its ways; the first is what boards are compared with."""
     answers = [_run(tflite, cases), _run(tflite, cases, threads=2)]
     with contextlib.suppress(ModelError):  # a model may need XNNPACK
         answers.append(_run(tflite, cases, delegates=False))

@@ -89,9 +89,9 @@ def convert_model(
     except UnsupportedOperator as error:  # converted all the same; nothing can be written into it here
         if any(value is not None for value in said.values()):
             raise ModelError(
-                f"{source} is converted, but how it is used cannot be written into it: {error.what}",
+                f"{source} is converted; its preprocessing, labels and task cannot be written into it: {error.what}",
                 expected="a model of one subgraph, or no such option",
-                hint="Say it to `sdk pack` or `sdk deploy` instead.",
+                hint="Give the option to `sdk pack` or `sdk deploy` instead.",
             ) from error
         written = _write_tflite(tflite, read_subgraphs(tflite)[0], str(source), Path(output))
         return replace(written, notes=(*told, *written.notes))
@@ -135,7 +135,7 @@ def pack_model(
 
 
 def _not_packed(source: Path) -> ModelError:
-    """The error for what is no ``.tflite``: what it is, and what makes one of it."""
+    """The error for what is not a ``.tflite``: what it is, and what makes one of it."""
     kind = kind_of(source)
     if not kind.reader:
         return not_read(source, kind, expected=A_TFLITE)
@@ -143,7 +143,7 @@ def _not_packed(source: Path) -> ModelError:
         f"{source} is not a TFLite model",
         expected=A_TFLITE,
         found=kind.words,
-        hint="It goes through `sdk convert`, `sdk compress` or `sdk deploy`.",
+        hint="`sdk convert`, `sdk compress` and `sdk deploy` take it.",
     )
 
 
@@ -204,7 +204,7 @@ def inspect_bytes(data: bytes) -> inspection.Inspection:
 
 
 def inspect_decoded(decoded: package_format.Unpacked) -> inspection.Inspection:
-    """The same of a package that is decoded already. Raises ModelError where what it holds is no model."""
+    """The same of a package that is decoded already. Raises ModelError where what it holds is not a model."""
     package = decoded.package
     rows: list[inspection.LayerRow] = []
     sections = {offset: section for section in package.sections for offset, _ in section.spans}
@@ -341,7 +341,7 @@ def name_of(source: PathLike) -> str:
 
 
 def title_of(package: bytes) -> str | None:
-    """What a package calls its model, in its own words; None where it says nothing or is no package."""
+    """What a package calls its model, in its own words; None where it says nothing or is not a package."""
     if not package.startswith(MAGIC):
         return None
     said = package_format.read(package).metadata.get("name")

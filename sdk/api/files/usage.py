@@ -35,7 +35,7 @@ from sdk.tools.system.files import read_file
 
 #: Name of the metadata entry of a ``.tflite`` that says how it is used.
 USAGE_METADATA = "armlet.usage"
-#: That entry holds at most so many bytes: 65,536 labels of 256 characters.
+#: That entry holds at most this many bytes: 65,536 labels of 256 characters.
 MAX_USAGE_BYTES = 64 << 20
 
 
@@ -133,7 +133,7 @@ def _classes(graph: Graph, task: Task | None) -> int | None:
 
 
 def _check_labels(labels: tuple[str, ...], classes: int | None) -> None:
-    """Raises DataError where these are not the labels of so many classes."""
+    """Raises DataError where these are not the labels of this many classes."""
     if classes is not None and classes != len(labels):
         raise DataError(
             "the labels are not those of this model",

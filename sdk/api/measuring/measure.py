@@ -307,12 +307,12 @@ def _not_counted(records: Sequence[ModelRecord]) -> list[str]:
         unknown = [cost for cost in record.costs if not cost.counted]
         if not record.costs:
             notes.append(
-                f"{record.name}: its operators cannot be read from its file; theory predicts nothing"
+                f"{record.name}: its operators cannot be read from its file, so there is no theory for it"
             )
         elif unknown:
             kinds = ", ".join(sorted({visible(cost.kind, most=40) for cost in unknown}))
             notes.append(
-                f"{record.name}: MACs are not known of {len(unknown)} of {len(record.costs)} operators ({kinds}); "
+                f"{record.name}: the MACs of {len(unknown)} of {len(record.costs)} operators are not known ({kinds}); "
                 "theory leaves them out"
             )
     return notes

@@ -301,7 +301,7 @@ def _notes(found: Sequence[PredictedModel], validation: Validation) -> list[str]
         )
     for core in dict.fromkeys(one.prediction.core for one in found):
         if not validation.has_core(core):
-            said.append(f"no latency of a board with {core} was held against a prediction")
+            said.append(f"no prediction for {core} was compared with a published latency")
     for one in found:
         if one.prediction.emulated_core.lower() != one.prediction.core.lower():
             said.append(
@@ -320,5 +320,5 @@ def _notes(found: Sequence[PredictedModel], validation: Validation) -> list[str]
             said += [f"{one.scale.source} is not trusted: {doubt}" for doubt in one.scale.doubts]
     said += [f"{', '.join(cores)}: estimated, no source gives: {what}" for what, cores in guessed.items()]
     unknown = [one.name for one in found if any(not cost.counted for cost in one.costs) or not one.costs]
-    said += [f"{name}: MACs are not known of all operators; theory leaves them out" for name in unknown]
+    said += [f"{name}: the MACs of some operators are not known; theory leaves them out" for name in unknown]
     return said

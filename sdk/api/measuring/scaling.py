@@ -25,7 +25,7 @@ def scales_of(path: Path, found: Sequence[PredictedModel]) -> list[tuple[Scale, 
     there = [one for one in found if one.board == run.board]
     if run.emulated:
         raise DataError(
-            f"{path} is no measurement", expected="a run on a real board", found="an emulated one"
+            f"{path} is not a measurement", expected="a run on a real board", found="an emulated one"
         )
     if not there:
         boards = dict.fromkeys(f"{one.board} ({one.prediction.core})" for one in found)

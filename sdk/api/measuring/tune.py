@@ -102,9 +102,8 @@ def tune_model(
     and dynamic int8, the dense ones also without the ``channels`` that take these shares of the multiply-accumulates.
 
     A variant may lose at most ``max_loss`` points of the metric of the model's task (top-1 of a classifier, mAP of a
-    detector, mean IoU, hundredths of the spread of values; of answers like the original's where nothing says what is
-    right) on ``check``, else on the test split of ``data``, else on images that nothing was learned from.
-    ``sparsities`` are
+    detector, mean IoU, hundredths of the spread of values; of answers like the original's without right ones) on
+    ``check``, else on the test split of ``data``, else on images that nothing was learned from. ``sparsities`` are
     solved with ``effort`` ("none", "calibrate" or "train").  Each variant runs on every runtime that the board's file
     names (or the one of ``runtime``) and each number of ``threads`` (default: 1 and all cores), interleaved, for
     ``inferences`` or ``seconds``.  On an emulated board
@@ -386,7 +385,7 @@ def cost_emulated(
     behind = board_behind(sessions[0].board)
     failed: list[LeftOut] = []
     if behind is None:
-        why = f"no board of the catalogue is led by a {sessions[0].board.qemu_cpu}"
+        why = f"no board of the catalogue has {sessions[0].board.qemu_cpu} as its fastest core"
     else:
         found = _each(sessions, variants, failed, partial(_predicted, behind, progress))
         if found:

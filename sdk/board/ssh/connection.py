@@ -179,7 +179,7 @@ class SshConnection:
                         continue
                 if time.monotonic() > until:
                     raise RemoteError(
-                        f"{self.address} lets nobody run a command",
+                        f"{self.address} does not let this user run a command",
                         expected="one session at least (MaxSessions of its sshd)",
                         found=str(error.text),
                     ) from None
@@ -236,7 +236,7 @@ class SshConnection:
         said, errors = answer_of(out.data, mark), _said(err, mark)
         if out.overflowed or err.overflowed or max(len(said or b""), len(errors)) > max_output_bytes:
             raise RemoteError(
-                f"`{argv[0]}` on {self.address} said too much",
+                f"`{argv[0]}` on {self.address} printed too much",
                 expected=f"at most {max_output_bytes} bytes",
                 found="more",
             )
@@ -258,7 +258,7 @@ class SshConnection:
                     f"the connection to {self.address} was lost",
                     expected=f"the answer of `{argv[0]}`",
                     found="the end of the connection",
-                    hint="Run the command again: what was there before still is.",
+                    hint="Run the command again: the board has what it had before.",
                 )
             raise RemoteError(
                 f"`{argv[0]}` on {self.address} was killed",
@@ -315,7 +315,7 @@ class SshConnection:
                 f"the connection to {self.address} was lost",
                 expected=f"to {doing}",
                 found=str(error) or type(error).__name__,
-                hint="Run the command again: what was there before still is.",
+                hint="Run the command again: the board has what it had before.",
             ) from error
 
 

@@ -76,7 +76,7 @@ def log_in_without_a_key(target: SshTarget, transport: Any, error: Exception) ->
     """
     if not transport.is_active():
         raise ConnectionFailed(
-            f"{target.address} took leave after {transport.keys_offered} keys were offered, before the right one",
+            f"{target.address} closed the connection after {transport.keys_offered} keys, before the right one",
             expected="the right key among the first (MaxAuthTries of its sshd)",
             found="the end of the connection",
             hint="Name the key with --key, or with IdentityFile and IdentitiesOnly in ~/.ssh/config.",
@@ -105,7 +105,7 @@ def log_in_without_a_key(target: SshTarget, transport: Any, error: Exception) ->
         ) from None
     offered = ", ".join(str(path) for path in target.keys) or "the keys of the SSH agent and ~/.ssh"
     raise ConnectionFailed(
-        f"{target.address} refuses our key",
+        f"{target.address} refuses the key",
         expected=f"{offered} among its authorized keys",
         found=str(error).rstrip("."),
         hint=hint,
@@ -150,5 +150,7 @@ def _ask(target: SshTarget, transport: Any) -> None:
             raise ConnectionFailed(f"cannot log in to {target.address}", found=str(error)) from None
         break
     raise ConnectionFailed(
-        f"{target.address} refuses the password", expected="that of the user there", hint="Check --user."
+        f"{target.address} refuses the password",
+        expected="the password of the user on the board",
+        hint="Check --user.",
     ) from None

@@ -1,6 +1,6 @@
 """Commands that any login shell passes on as they are, and their answers among what it prints itself. Pure.
 
-sshd gives a command to the login shell of who logs in: bash, which may print a greeting from ``.bashrc``, but also
+sshd gives a command to the login shell of the board's user: bash, which may print a greeting from ``.bashrc``, but also
 csh, which takes no line end within quotes, or fish, in which a backslash within quotes is another thing. So the shell
 gets one line without any character that one of them reads in its own way: everything else is written in octal, for the
 ``printf`` of the POSIX shell that it starts. That shell prints a mark before and behind what the command says.

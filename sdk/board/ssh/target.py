@@ -105,7 +105,7 @@ def _check_host(host: str) -> None:
             "this is not the name of a host",
             expected="a name or an address",
             found=repr(host)[:300],
-            hint="The user is said by --user." if re.fullmatch(r"[\w.-]+@[\w.:-]+", host) else None,
+            hint="Give the user with --user." if re.fullmatch(r"[\w.-]+@[\w.:-]+", host) else None,
         )
 
 

@@ -148,7 +148,7 @@ def _parts(graph: Graph, shuffle: Shuffle) -> list[tuple[int, int, int]] | None:
 
 
 def _runs(wanted: np.ndarray, parts: list[tuple[int, int, int]]) -> list[tuple[int, int, int]] | None:
-    """The channels as one run of each part: tensor, first channel in it, number; None where they are no such runs."""
+    """The channels as one run of each part: tensor, first channel in it, number; None where they are not such runs."""
     runs = []
     for tensor, start, channels in parts:
         inside = np.sort(wanted[(wanted >= start) & (wanted < start + channels)])

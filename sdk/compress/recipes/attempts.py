@@ -106,7 +106,7 @@ class Settings:
     room: int = 0  # bytes of the target that the package leaves free, for its signature
     # Points of top-1, or of agreement with the original where labels are missing.
     max_loss: float | None = None
-    samples: int | None = None  # at most so many images; by default 1,000, and all for training
+    samples: int | None = None  # at most this many images; by default 1,000, and all for training
     seed: int = 0
     epochs: int = Tuning.epochs  # of training
     shift: int = 0  # pixels that images are moved by, at most, while training
@@ -142,7 +142,7 @@ class Settings:
 
     @property
     def least_bytes(self) -> float:
-        """A package of so many bytes is near enough to the target: within 3 % of it, with its signature or without."""
+        """A package of this many bytes is near enough to the target: within 3 %, with or without its signature."""
         if self.target_bytes is None:
             return 0.0
         return min(SIZE_TOLERANCE * self.target_bytes, ROOM_TO_AIM * (self.target_bytes - self.room))
@@ -167,7 +167,7 @@ class Watch:
     """Is told what an attempt has come to so far, and may raise to end one that leads nowhere. This one never does."""
 
     def bits(self, bits: float) -> None:
-        """All layers calibrated until now take so many."""
+        """All layers calibrated until now take this many."""
 
     def package(self, size: int) -> None:
         """Bytes of the package, before the check."""
@@ -176,7 +176,7 @@ class Watch:
         """The divergence on the first batches of the check."""
 
     def epoch(self, epochs: int, nats: Callable[[], float]) -> None:
-        """So many epochs are over, and ``nats()`` measures the divergence of now."""
+        """This many epochs are over, and ``nats()`` measures the divergence of now."""
 
 
 class Attempts:

@@ -88,7 +88,7 @@ def epochs_within(attempts: Attempts, recipe: Recipe, trainings: int) -> int:
             found=f"{left / 60:.1f} minutes left",
             hint="Allow more (--time-budget), take fewer images (--samples), or use --effort calibrate.",
         )
-    # A run that was cut and goes on must not count again: its weights were trained for so many epochs.
+    # A run that was cut and goes on must not count again: its weights were trained for this many epochs.
     return int(wanted.checkpoints.remember("epochs", min(wanted.epochs, allowed)))
 
 

@@ -20,8 +20,8 @@ LEAST_BATCH, MOST_BATCH, BATCH_VALUES = (
     32,
     256,
     1 << 20,
-)  # images at once; together they have about so many values
-WATCHED_IMAGES = 256  # of a check that may be ended early, so that its mean is no accident
+)  # images at once; together they have about this many values
+WATCHED_IMAGES = 256  # of a check that may be ended early, so that its mean is not an accident
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ def checked_of(point: Point) -> Checked:
 
 
 def _carried(checked: Checked, limit: float, images: int) -> str:
-    """Which limit so many images carry, and how many it would take, in words."""
+    """Which limit this many images carry, and how many it would take, in words."""
     lost = checked.lost
     words = f"{images:,} images carry no limit below {max(lost.high, least_limit(images)):.2f} points here"
     if lost.value >= limit:

@@ -82,7 +82,7 @@ def checked_parts(checked: Dataset | None, *, compared: bool) -> Parts:
 
 
 def least_limit(images: int) -> float:
-    """The least limit of a loss, in points, that so many images can confirm: where no answer changed at all."""
+    """The least limit of a loss, in points, that this many images can confirm: where no answer changed at all."""
     return 100.0 if images == 0 else 100 * paired_interval(np.zeros(images)).high
 
 

@@ -82,7 +82,7 @@ class LayerRecipe:
 
     ``price`` counts for "calibrate": that many times the recipe's. ``step`` and ``channel_step``, for "none", put the
     weights on a grid after they were pruned: in root mean squares of the layer, or of each output channel; ``places``
-    rounds them to so many binary places.
+    rounds them to this many binary places.
     """
 
     sparsity: Share | None = None
@@ -117,13 +117,13 @@ class Recipe:
     effort: str = field(default="none", metadata=limits(choices=EFFORTS))
     price: Price = 0.0  # nats per bit; for "train" 0 counts none
     samples: int = 0  # of the data set, taken evenly
-    hold_out: int = 0  # every so many-th of them is kept back to check on; 0 keeps none
+    hold_out: int = 0  # every n-th of them is kept back to check on; 0 keeps none
     seed: int = 0
     data_sha256: Digest = ""  # digest of the images that were calibrated or trained on
     epochs: int = 0
     shift: int = 0  # pixels that images are moved by, at most, while training
     flip: bool = False  # half of the images are mirrored while training
-    few: Count = 0  # a calibration takes at most so many of the images to learn from; 0: all
+    few: Count = 0  # a calibration takes at most this many of the images to learn from; 0: all
     begin: Price = (
         0.0  # the price of the calibration that a training begins with; 0: it begins with the original
     )

@@ -29,10 +29,8 @@ from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 
 TRIALS = 30  # where neither a number nor a time is given
-SPAN = (
-    2.0  # a layer's kept weights, or the price of its bits, are so many times as much, or so many times less
-)
-BITS = 1.0  # a layer's centroids have so many bits more or less
+SPAN = 2.0  # a layer's kept weights, or the price of its bits, are this many times as much, or this many times less
+BITS = 1.0  # a layer's centroids have this many bits more or less
 ALL_SPAN = 1.25  # the same for all layers together
 WORSE = 1.5  # times the best trial's divergence on the same images: nothing comes of it
 WATCHED_EPOCHS = 0.5  # of a training; before that half of the weights are still to go
@@ -141,7 +139,7 @@ def _hold(study: Any, attempts: Attempts) -> None:
         return
     if differing := [name for name, value in about.items() if found.get(name) != value]:
         raise DataError(
-            "the study is about something else",
+            "the study is one of another search",
             expected=json.dumps({name: found.get(name) for name in differing}),
             found=json.dumps({name: about[name] for name in differing}),
             hint="Give the same model, images and targets on every machine, or another --study NAME.",

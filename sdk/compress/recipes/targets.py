@@ -128,7 +128,7 @@ def _refuse_channels_without_images(wanted: Settings, effort: str, dataset: Data
     """Raises DataError where whole channels are to go and nothing tells what they do."""
     if effort == "none" and (wanted.channels or wanted.fits):
         raise DataError(
-            "whole channels are taken out by what they do on images",
+            "whole channels are chosen by what they do on images",
             expected="images, and calibration or training",
             found="no data" if dataset is None else "effort none",
             hint="Name some: --data FOLDER." if dataset is None else "Leave --effort out.",

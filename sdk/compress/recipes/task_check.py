@@ -18,7 +18,7 @@ from sdk.tools.progress import Progress, silent
 if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
 
-#: Of the original's outputs so many bytes are kept, to hold others against.
+#: Of the original's outputs this many bytes are kept, to hold others against.
 KEPT_BYTES = 512 << 20
 
 
@@ -82,11 +82,7 @@ class TaskChecker(Checker):
     def statement(self, checked: Checked, verb: str = "checked") -> str:
         """In words, what was measured on what, and how sure the loss is."""
         kept = "kept back for it" if self.held_out else "of their own"
-        against = (
-            ""
-            if self._metric.by_truth
-            else ", which do not say what is right, against the original's answers"
-        )
+        against = "" if self._metric.by_truth else ", which hold no right answers, against the original's"
         where = f"{verb} on {len(self.dataset):,} images of {self.dataset.name} {kept}{against}"
         return (
             f"{where}: {checked.reached}; outputs are {checked.agreement_percent:.2f} % like the original's (cosine); "

@@ -1,4 +1,4 @@
-"""The walk of a training toward a size, or a loss: it begins with what calibration found, and is held against it.
+"""The walk of a training toward a size, or a loss: it begins with what calibration found, and is compared with it.
 
 Composes like :mod:`sdk.compress.recipes.recipe`.  Calibration takes a fraction of the time, so it goes first. A
 training that refines what it found keeps its zeros and about its size. Where most weights are to go, one that
@@ -35,7 +35,7 @@ DEARER, REFINEMENTS = (
     3,
 )  # toward a loss: the price of each refinement against the one before, and their number
 WORTH_WINNING = 0.3  # points: where calibration loses less, there is nothing for a training to win
-MUCH_LOST = 3.0  # points: where refinement leaves so many, one that prunes as it learns is tried, too
+MUCH_LOST = 3.0  # points: where refinement leaves this many, one that prunes as it learns is tried, too
 
 
 def keep_less(attempts: Attempts) -> None:

@@ -143,6 +143,6 @@ def price_toward(tried: list[Point], target: int, weights: int, least: float | N
 
 
 def price_of(graph: Graph, points: float) -> float:
-    """The price of a bit that should cost about so many points, nats."""
+    """The price of a bit that should cost about this many points, nats."""
     weights = sum(w.array.size for w in graph.weights())
     return max(DEFAULT_LOSS_NATS * points, 1e-4) / (NATS_PER_PRICE * weights)

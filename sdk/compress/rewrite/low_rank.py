@@ -143,7 +143,7 @@ def factorise(
     """The graph with each named weight (tensor number -> rank) as two layers; bias and activation stay with the second.
 
     ``covariances``: by tensor number, (columns, columns) of what the layer reads; without one all inputs count the
-    same. Raises :class:`ModelError` for a weight that is no candidate, or a rank that it cannot have.
+    same. Raises :class:`ModelError` for a weight that is not a candidate, or a rank that it cannot have.
     """
     editor = Editor(graph)
     possible = {weight.tensor_index: weight for weight in candidates(graph)}

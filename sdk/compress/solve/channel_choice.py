@@ -55,7 +55,7 @@ def steps(graph: Graph, coupling: Coupling, ordered: Sequence[Order]) -> Iterato
 def chosen(
     graph: Graph, coupling: Coupling, ordered: Sequence[Order], most_macs: float
 ) -> tuple[np.ndarray, float]:
-    """The sets that go, (n,), so that at most so many multiply-accumulates are left, and the nats that they cost.
+    """The sets that go, (n,), so that at most this many multiply-accumulates are left, and the nats that they cost.
 
     What the last, coarse step saved too much is given back: the dearest steps that there is room for stay after all.
     """
@@ -66,7 +66,7 @@ def chosen(
         step = next(found, None)
         if step is None:
             raise ModelError(
-                "so many channels cannot go",
+                "this many channels cannot be removed",
                 expected=f"at most {100 * (1 - left / original):.0f} % of the multiply-accumulates",
                 found=f"{100 * (1 - most_macs / original):.0f} %",
                 hint="Ask for less with --channels."

@@ -30,7 +30,7 @@ from sdk.tools.progress import Progress, silent
 
 KERNEL_WIDTH = 8  # channels that a matrix kernel makes at once: counts stay multiples of it
 NARROW = 16  # families of fewer sets go by fours, or one by one
-FINE_COLUMNS = 512  # of a layer; up to so many one channel goes at a time
+FINE_COLUMNS = 512  # of a layer; up to this many one channel goes at a time
 MOST_COLUMNS = 5000  # of a layer whose channels are chosen: its inverse must be held
 
 

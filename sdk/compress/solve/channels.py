@@ -178,7 +178,7 @@ def share_that_fits(
         raise ModelError(
             "the target is below what whole channels can reach",
             expected="a target that the network meets without most of its channels",
-            found="it is missed when all have gone that may",
+            found="missed even without all channels that may go",
         )
     low, high = 0, len(taken)  # steps that are too few, and enough
     while high - low > 1:

@@ -5,7 +5,7 @@ dw``. As in Optimal Brain Surgeon and GPTQ (arXiv 2208.11580, 2210.17323) column
 another and what rounding does wrong is made up for by the columns still to come, through the Cholesky factor
 of ``inv(H)``. Which value a weight takes is decided by error plus price: its share of the output error, in
 nats of the network's loss, plus ``price`` nats for every bit of its code (the idea of CERWU, arXiv
-2505.18758). So pruning is no separate step: zero is the cheapest symbol, and a weight whose error does not
+2505.18758). So pruning is not a separate step: zero is the cheapest symbol, and a weight whose error does not
 pay for its bits becomes zero.
 
 A row's values are ``scale * k`` with whole numbers ``k``; the scale follows from the row's sensitivity, not

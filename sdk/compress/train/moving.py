@@ -21,7 +21,7 @@ LIKE, LIKE_WITH_LABELS, POINTS = 92.0, 80.0, 1.0
 def moves_borne(executor: Executor, dataset: Dataset) -> tuple[bool, int]:
     """Whether images may be mirrored, and by how many pixels they may be moved, without becoming something else.
 
-    Digits may not be mirrored: the original answers otherwise. (False, 0) for inputs that are no images.
+    Digits may not be mirrored: the original answers otherwise. (False, 0) for inputs that are not images.
     """
     shape = dataset.input_shape
     if len(shape) != 3 or shape[0] < SMALLEST_SHARE or shape[1] < SMALLEST_SHARE:

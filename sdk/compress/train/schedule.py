@@ -16,7 +16,7 @@ REFINING_RATE = 0.3  # of the learning rate, where training begins with what cal
 class Tuning:
     """How to train.
 
-    ``shift``: images are moved by up to so many pixels each way, and with ``flip`` half of them are mirrored, where
+    ``shift``: images are moved by up to this many pixels each way, and with ``flip`` half of them are mirrored, where
     they stay what they are.
     """
 

@@ -15,7 +15,7 @@ from sdk.graph.records import Graph
 
 #: Largest multiple: the package looks for no larger one.
 MOST_STEPS = 255
-#: Values below so many steps become zero, a little more than half of one: zeros cost fewest bits.
+#: Values below this many steps become zero, a little more than half of one: zeros cost fewest bits.
 ZERO = 0.6
 #: A channel of fewer weights gets no step of its own.
 LEAST_PER_CHANNEL = 8
@@ -44,7 +44,7 @@ def put_on_grids(
 ) -> tuple[Graph, dict[int, np.ndarray]]:
     """The graph with some weights on grids, by their tensor number: of one step, or of a step for each channel.
 
-    Others are rounded to so many binary ``places``. The second result are the float32 values of float16 weights whose
+    Others are rounded to this many binary ``places``. The second result are the float32 values of float16 weights whose
     channels have steps, of their shapes such as (64, 3, 3, 32): the package knows such steps of float32 alone, and
     stores those in less.
     """
@@ -90,7 +90,7 @@ def multiples(rows: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rounded(array: np.ndarray, bits: int) -> np.ndarray:
-    """A float array of the same shape and type, its values rounded to so many bits behind the binary point.
+    """A float array of the same shape and type, its values rounded to this many bits behind the binary point.
 
     That keeps every weight to the same share of itself, for layers that no grid is fine enough for.
     """

@@ -10,13 +10,13 @@ from sdk.graph.records import Graph, Tensor, Weight
 
 # Depthwise kernels hold a percent of a MobileNet's weights and lose accuracy first, so they are left alone.
 PRUNED_LAYERS = ("convolution 1x1", "convolution", "fully connected", "recurrent", "embedding")
-#: A constant of so many elements, and of two dimensions or more, makes its operator a layer with weights.
+#: A constant of this many elements, and of two dimensions or more, makes its operator a layer with weights.
 LEAST_WEIGHTS = 64
 #: Operators that have weights, however few.
 _LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "CONV_3D", "BATCH_MATMUL")
 #: Operators between a constant and the layer that reads it.
 UNPACKING = ("DEQUANTIZE", "DENSIFY")
-#: What a table calls the constants of operators that are no layer of :data:`sdk.graph.records.WEIGHT_ROLES`.
+#: What a table calls the constants of operators that are not a layer of :data:`sdk.graph.records.WEIGHT_ROLES`.
 _ROLES = {
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "recurrent",
     "BIDIRECTIONAL_SEQUENCE_LSTM": "recurrent",

@@ -30,7 +30,7 @@ class ClassMatch:
 def match_classes(
     names: Sequence[str], *, labels: Sequence[str] = (), scores: int | None = None, what: str = "folders"
 ) -> ClassMatch:
-    """The class of every name, of a model with these ``labels`` and so many ``scores`` (None: not known).
+    """The class of every name, of a model with these ``labels`` and this many ``scores`` (None: not known).
 
     Raises DataError where names or numbers do not fit, saying what would.
     """
@@ -48,7 +48,7 @@ def match_classes(
 
 
 def check_numbers(numbers: Sequence[int], scores: int | None, what: str) -> str:
-    """What is to be said of class numbers that fit a model of so many scores. Raises DataError where they do not."""
+    """What is to be said of class numbers that fit a model of this many scores. Raises DataError where they do not."""
     low, high = min(numbers), max(numbers)
     if scores is None:
         return f"{what} are class numbers, {low} to {high}"
@@ -69,7 +69,7 @@ def check_numbers(numbers: Sequence[int], scores: int | None, what: str) -> str:
 
 
 def classes_of(scores: int) -> int:
-    """How many classes so many scores tell apart: one score tells two."""
+    """How many classes this many scores tell apart: one score tells two."""
     return 2 if scores == 1 else scores
 
 

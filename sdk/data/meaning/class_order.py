@@ -9,7 +9,7 @@ import numpy as np
 from sdk.data.meaning.preprocess_evidence import answers, paired_chance
 from sdk.errors import DataError
 
-#: Another order counts only where chance makes such a gain so rarely, and where it is so many points.
+#: Another order counts only where chance makes such a gain so rarely, and where it is this many points.
 _CHANCE = 1e-4
 _POINTS = 15.0
 _OPEN_POINTS = 2.0

@@ -46,7 +46,7 @@ class ModelFacts:
         return None if self.score_output is None else int(self.outputs[self.score_output].shape[-1])
 
     def classes_of_task(self, labels: int) -> int | None:
-        """How many classes a detector or a segmenting model knows, of so many ``labels``; None where it is not said."""
+        """How many classes a detector or a segmenting model with this many ``labels`` knows; None if unknown."""
         task = self.task
         if task is None or not task.outputs or max(task.outputs) >= len(self.outputs):
             return None

@@ -39,7 +39,7 @@ def stored_form(values: np.ndarray, channels: int) -> StoredForm:
     if not np.isfinite([low, high]).all():
         wrong = int(np.argmax(~np.isfinite(values).reshape(len(values), -1).all(axis=1)))
         raise DataError(
-            "the images hold numbers that are none",
+            "the images hold values that are not finite",
             expected="finite values",
             found=f"NaN or inf in image {wrong}",
         )
@@ -137,4 +137,4 @@ def _are_whole(line: _Line, values: np.ndarray) -> bool:
 
 
 def _as_they_are(low: float, high: float) -> str:
-    return f"values of {low:.3g} to {high:.3g} are no pixels: they go into the network as they are"
+    return f"values of {low:.3g} to {high:.3g} are not pixels: they go into the network as they are"

@@ -31,7 +31,7 @@ class ClassScorer:
         self._classes = 0
 
     def truth_of(self, outputs: Sequence[np.ndarray], truth: Any = None) -> Any:
-        """The best class of one sample, from outputs such as (classes,): what another model is held against."""
+        """The best class of one sample, from outputs such as (classes,): what another model is compared with."""
         del truth
         return int(answers(np.asarray(outputs[self._output]).reshape(1, -1))[0])
 
@@ -87,8 +87,8 @@ class MapScorer:
         return find_map(outputs[self._task.outputs[0]], self._task, (), where)
 
     def truth_of(self, outputs: Sequence[np.ndarray], truth: Any = None) -> Any:
-        """The map of one sample at the picture's size, from outputs such as (height, width): what another model is held
-        against."""
+        """The map of one sample at the picture's size, from outputs such as (height, width): what another model is
+        compared with."""
         height, width = self._input_size if truth is None else truth.numbers.shape
         where = Placement(0.0, 0.0, float(width), float(height), height, width)
         found = (
@@ -152,7 +152,7 @@ class ValueScorer:
         wanted = np.asarray(truth, np.float64).reshape(-1)
         if values.shape != wanted.shape:
             raise DataError(
-                "the values that are right do not fit the output",
+                "the right values do not fit the output",
                 expected=f"{values.size} for each sample",
                 found=str(wanted.size),
             )

@@ -57,11 +57,11 @@ def parse_coco(text: str, name: str) -> CocoFile:
         said = json.loads(text)
     except ValueError as error:
         raise DataError(
-            f"{name} is no JSON", expected="COCO's annotations", found=str(error)[:100]
+            f"{name} is not JSON", expected="COCO's annotations", found=str(error)[:100]
         ) from error
     if not is_coco(said):
         raise DataError(
-            f"{name} holds no annotations of COCO",
+            f"{name} holds no COCO annotations",
             expected="lists of images, annotations and categories",
             found=", ".join(map(str, said))[:100] if isinstance(said, dict) else "a list",
         )
@@ -88,7 +88,7 @@ def parse_coco(text: str, name: str) -> CocoFile:
         names = {int(one["id"]): str(one.get("name", one["id"])) for one in said["categories"]}
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{name} is not as COCO's annotations are",
+            f"{name} has another form than COCO's annotations",
             expected="images with id, file_name, height, width; annotations with image_id, category_id, bbox",
             found=f"{type(error).__name__}: {error}"[:100],
         ) from error
@@ -178,14 +178,14 @@ def parse_yolo(text: str, name: str) -> tuple[np.ndarray, np.ndarray]:
             values = []
         if len(values) != 5 and not (len(values) >= 7 and len(values) % 2 == 1):
             raise DataError(
-                f"{name} is no file of YOLO's labels",
+                f"{name} is not a YOLO label file",
                 expected="lines of a class and middle x, middle y, width, height, or the points of an outline",
                 found=f"line {number}: {line[:60]!r}",
             )
         place = np.array(values[1:])
         if values[0] != int(values[0]) or values[0] < 0 or place.min() < -_SLACK or place.max() > 1 + _SLACK:
             raise DataError(
-                f"{name} holds what is no class or no share of the picture",
+                f"{name} holds a number that is neither a class nor a share of the picture",
                 expected="a class number from 0, and numbers of 0 to 1",
                 found=f"line {number}: {line[:60]!r}",
                 hint="Divide pixels by the picture's width and height." if place.max() > 2 else None,

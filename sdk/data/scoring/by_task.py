@@ -29,7 +29,7 @@ class Scorer(Protocol):
 
     @property
     def kind(self) -> str:
-        """What answers are held against: "classes", or a kind of truth."""
+        """What answers are compared with: "classes", or a kind of truth."""
 
     def truth_of(self, outputs: Sequence[np.ndarray], truth: Any = None) -> Any:
         """The answer to one sample in the form of what is right, from outputs such as (classes,); ``truth`` only says
@@ -44,7 +44,7 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class Metric:
-    """``begin()`` starts to count for one model. ``by_truth``: answers are held against what the data say is right,
+    """``begin()`` starts to count for one model. ``by_truth``: answers are compared with what the data say is right,
     else against those of the original. ``name``: of the score that a loss is counted in.
     """
 
@@ -77,7 +77,7 @@ def score_of(metric: Metric, outputs: Sequence[np.ndarray], truths: Sequence[Any
 def metric_for(facts: ModelFacts, fit: str | None, dataset: Dataset) -> Metric:
     """The metric of a model of these facts on these data; ``fit``: how pictures get into its input.
 
-    Raises DataError where what the data say is right does not belong to the task of the model.
+    Raises DataError where the right answers in the data do not fit the task of the model.
     """
     kind = None if dataset.truth is None else dataset.truth.kind
     shape = facts.input_shape
@@ -88,7 +88,7 @@ def metric_for(facts: ModelFacts, fit: str | None, dataset: Dataset) -> Metric:
         wanted = BOXES if task.kind == DETECTIONS else MAPS
         if kind not in (None, wanted):
             raise DataError(
-                "what the data say is right does not belong to the task of the model",
+                "the right answers in the data do not fit the task of the model",
                 expected=f"{wanted}, for {task.in_words()}",
                 found=str(kind),
             )
@@ -102,7 +102,7 @@ def metric_for(facts: ModelFacts, fit: str | None, dataset: Dataset) -> Metric:
         return Metric(lambda: ValueScorer(at), True, "mean absolute error")
     if kind is not None:
         raise DataError(
-            f"the data have {kind}, and the model does not say that it answers with some",
+            f"the data have {kind}, but the model's task is not known",
             expected="--task detections or --task segmentation, as the model is",
             found="no task" if task is None else task.in_words(),
         )

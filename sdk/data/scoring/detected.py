@@ -43,8 +43,8 @@ class BoxScorer:
         return find_boxes(read, self._task, (), where, self._input_size, least)
 
     def truth_of(self, outputs: Sequence[np.ndarray], truth: Any = None) -> Any:
-        """The boxes of one sample that people would be shown, from outputs such as (n, 6): what another model is held
-        against."""
+        """The boxes of one sample that people would be shown, from outputs such as (n, 6): what another model is
+        compared with."""
         height, width = self._input_size if truth is None else (truth.height, truth.width)
         return TrueBoxes.of_answer(self._boxes(outputs, height, width, None), height, width)
 

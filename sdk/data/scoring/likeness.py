@@ -19,7 +19,7 @@ class Likeness:
         self._count = self._differing = 0
 
     def add(self, one: np.ndarray, other: np.ndarray) -> None:
-        """Values of any shape, and others of the same shape that are held against them."""
+        """Values of any shape, and others of the same shape that are compared with them."""
         self._count += one.size
         self._differing += int(np.sum(one != other))
         first, second = (np.nan_to_num(np.asarray(side, np.float64)).reshape(-1) for side in (one, other))

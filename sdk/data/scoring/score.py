@@ -156,7 +156,7 @@ def mcnemar(only_before: int, only_after: int) -> float:
 
 
 def too_few(samples: int, points: float) -> str:
-    """Why a loss of so many points cannot be seen on so many images, with how many it takes; "" where it can.
+    """Why a loss of this many points cannot be seen on this many images, with how many it takes; "" where it can.
 
     Where not one of n images changes, a loss of 1 - 0.05^(1/n) still goes unseen in one case of twenty.
     """

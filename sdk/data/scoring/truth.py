@@ -1,4 +1,4 @@
-"""What is right for one sample where that is no class: boxes, a map of classes, or values (k,). Pure."""
+"""What is right for one sample where that is not a class: boxes, a map of classes, or values (k,). Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TrueBoxes:
 
     @classmethod
     def of_answer(cls, boxes: tuple[Box, ...], height: int, width: int) -> TrueBoxes:
-        """The boxes that a model found, as what another model is held against."""
+        """The boxes that a model found, as what another model is compared with."""
         return cls(
             height,
             width,

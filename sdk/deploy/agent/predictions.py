@@ -13,7 +13,7 @@ from sdk.deploy.agent.answers import Base64, NotNegative, Words
 @record(may_lack=True, takes_unknown=True)
 @dataclass(frozen=True)
 class ScoredAnswer:
-    """A class and its score; None where the board's was no number."""
+    """A class and its score; None where the board's was not a number."""
 
     index: Count
     score: float | None = None
@@ -23,7 +23,7 @@ class ScoredAnswer:
 @record(may_lack=True, takes_unknown=True)
 @dataclass(frozen=True)
 class PointAnswer:
-    """A point, from the picture's left and top; None for what was no number."""
+    """A point, from the picture's left and top; None for what was not a number."""
 
     x: float | None
     y: float | None

@@ -44,7 +44,7 @@ class _SoakAnswer:
 def soak_models(
     agent: RemoteAgent, models: Sequence[str], *, seconds: float, threads: int, kernel: str = "auto"
 ) -> Soak:
-    """Lets deployed models have turns for so many seconds in all; ``threads`` as for :meth:`RemoteAgent.bench`.
+    """Lets deployed models have turns for this many seconds in all; ``threads`` as for :meth:`RemoteAgent.bench`.
 
     Raises RemoteError, also when the agent soaked something else.
     """

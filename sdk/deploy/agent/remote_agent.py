@@ -243,7 +243,7 @@ class RemoteAgent:
         said = read_answer(InstallAnswer, answer, "install")
         if said.state == "reverted" and said.was_current:
             raise HealthCheckFailed(
-                f"{name} runs on the board, but does not pass its health check in what the board has now",
+                f"{name} runs on the board, but does not pass its health check in the board's present environment",
                 expected="the answers that it gave when it was confirmed",
                 found=said.reason,
                 hint="Deploy with the runtime that it was confirmed under (--runtime), or another model.",

@@ -132,7 +132,7 @@ class _StatusAnswer:
 def install_service(agent: RemoteAgent, name: str, options: str | None = None) -> InstalledService:
     """Makes a deployed model a service; ``options`` of ``serve``, None to keep those that it has.
 
-    Raises RemoteError, also where no systemd runs for who logs in.
+    Raises RemoteError, also where no systemd runs for the board's user.
     """
     answer = _call(agent, "install", name, *([] if options is None else [f"--options={options}"]))
     said = read_answer(_InstallAnswer, answer, "service")

@@ -99,7 +99,7 @@ def expand_range(pattern: str, where: str) -> list[str]:
 
 
 def _between(first: str, last: str, step: int) -> list[str]:
-    """Both ends included; [] when these are no ends of a range."""
+    """Both ends included; [] when these are not ends of a range."""
     if step < 1:
         return []
     if first.isascii() and first.isdigit() and last.isascii() and last.isdigit():

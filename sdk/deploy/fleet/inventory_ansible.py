@@ -87,7 +87,7 @@ def load_ansible(path: Path, board: str | None) -> Inventory:
         notes.append(f"left out, not reached by SSH: {', '.join(left_out)}")
     if not_used:
         notes.append(
-            f"not used: {', '.join(sorted(not_used))}; options of ssh belong into ~/.ssh/config, and boards are "
+            f"not used: {', '.join(sorted(not_used))}; put options of ssh into ~/.ssh/config, and boards are "
             "reached with keys"
         )
     return Inventory(path, check_distinct(hosts, path), tuple(notes))
@@ -103,8 +103,8 @@ def read_text(path: Path, what: str) -> str:
 
 
 def _is_listing(path: Path) -> bool:
-    """Whether a file holds what ``ansible-inventory --list`` prints: JSON. What is no file and no folder is a pipe from
-    that program, or not there, which reading tells."""
+    """Whether ``path`` holds what ``ansible-inventory --list`` prints, JSON. Neither a file nor a folder: a pipe from
+    that program, or missing, which reading tells."""
     if path.is_dir():
         return False
     if path.suffix == ".json" or not path.is_file():

@@ -20,7 +20,7 @@ MANY_BOARDS = "many boards"
 
 @dataclass(frozen=True)
 class Portion:
-    """So many boards, or such a share of them."""
+    """This many boards, or such a share of them."""
 
     count: int = 0
     share: float | None = None
@@ -108,7 +108,7 @@ class RolloutPlan:
     def __post_init__(self) -> None:
         if self.batch.of(1 << 20) < 1 or self.max_failures < 0 or self.parallel < 1:
             raise RolloutError(
-                "this is no plan for a rollout",
+                "this is not a plan for a rollout",
                 expected="a batch of 1 board or more, 0 failures or more, 1 board at once or more",
                 found=f"batch {self.batch}, {self.max_failures} failures, {self.parallel} at once",
             )

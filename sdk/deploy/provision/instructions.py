@@ -2,7 +2,7 @@
 
 The emulator's clock means nothing, but the instructions are those that the real core would execute: same machine
 code, same kernels chosen by the runtime. The count does not depend on how busy the host is, and is the same to within
-a few hundred from run to run. It is no latency either: it says nothing of caches, of memory, or of how many
+a few hundred from run to run. It is not a latency either: it says nothing of caches, of memory, or of how many
 instructions a core retires per cycle. What it shows is work done or saved.
 """
 

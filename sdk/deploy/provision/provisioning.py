@@ -130,7 +130,7 @@ def _check_home(facts: Facts) -> None:
     """Raises ProvisionError where nothing in the home folder may run."""
     if facts.noexec:
         raise ProvisionError(
-            "the home folder of who logs in is mounted noexec, so no library in it can be loaded",
+            "the home folder on the board is mounted noexec, so no library in it can be loaded",
             expected="a home whose files may run",
             found=f"noexec at {facts.home}",
             hint=f"Remount it: sudo mount -o remount,exec MOUNTPOINT (`findmnt -T {facts.home}` names it, /etc/fstab "
@@ -192,7 +192,7 @@ def provision(
         proof = json.dumps({**answer, "environment": environment.digest, "agent": agent.digest}).encode()
         connection.put(_launcher(python_path, root), posixpath.join(root, "python"), mode=0o700)
         connection.put(proof, accepted)
-        # What it says does not matter: an old tree that stays is no reason to refuse a board that works.
+        # What it says does not matter: an old tree that stays is not a reason to refuse a board that works.
         connection.run([*command, "prune"], max_output_bytes=MAX_ANSWER_BYTES)
     return replace(_provisioned(facts, command, environment, proof, sent), pinned=chosen.pinned)
 
@@ -359,7 +359,9 @@ def _provisioned(
         raise RemoteError("the board's smoke test names no decoder", found=found)
     if answer.runtime != environment.runtime:
         raise RemoteError(
-            "another runtime answers than was pushed", expected=environment.runtime, found=answer.runtime
+            "the board answers with another runtime than was pushed",
+            expected=environment.runtime,
+            found=answer.runtime,
         )
     return Provisioned(
         facts=facts,

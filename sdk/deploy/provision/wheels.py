@@ -259,7 +259,7 @@ def whole_environment(
     again = fetch_environment(runtime, facts, cache=environment.archive.parents[1], progress=progress)
     if again.digest != environment.digest:
         raise ProvisionError(
-            f"{runtime.name} in this computer's cache was damaged, and what was fetched again is another",
+            f"{runtime.name} in this computer's cache was damaged, and the fetched one is not that of the lock",
             expected=environment.digest[:16],
             found=again.digest[:16],
             hint=f"Remove {environment.archive.parents[1]} and deploy again.",

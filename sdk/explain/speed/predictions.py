@@ -266,7 +266,7 @@ class PredictedRatio:
 class Predictions(Shown):
     """Models on boards, model by model, each on each board. Nothing in it is measured but what is called so.
 
-    ``validation`` says what the method was held against, ``cells`` how many latencies that are, ``median_error`` how
+    ``validation`` says what the method was compared with, ``cells`` how many latencies that are, ``median_error`` how
     far off it is there without a measurement of the board, ``calibrated_error`` with one.
     """
 
@@ -321,7 +321,7 @@ def kind_of(prediction: Prediction) -> NetworkKind:
 
 
 def bound(prediction: Prediction, threads: int, scale: Scale | None = None) -> ThreadsBound:
-    """The least time of the inference on so many cores of the kind that it was predicted for.
+    """The least time of the inference on this many cores of the kind that it was predicted for.
 
     What a core does and waits for by itself is divided among them without any loss; the bytes that cross the memory bus
     take the time that they take, however many ask for them.

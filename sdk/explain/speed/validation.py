@@ -38,7 +38,7 @@ class NetworkKind:
 @record(what="a cell of a validation")
 @dataclass(frozen=True)
 class ValidationCell:
-    """One network on one board, one thread. ``looked_at``: while the model was made, so it is no test of it.
+    """One network on one board, one thread. ``looked_at``: while the model was made, so it is not a test of it.
 
     ``memory_decides``: see :class:`NetworkKind`.
     """

@@ -82,7 +82,7 @@ class Flatbuffer:
         return bytes(self.data[start : start + count])
 
     def text(self, table: int, number: int, most: int) -> str:
-        """The text in a field, "" where it is absent; what is no UTF-8 in it is replaced."""
+        """The text in a field, "" where it is absent; what is not UTF-8 in it is replaced."""
         return self.bytes_of(table, number, most).decode("utf-8", "replace")
 
     def floats(self, table: int, number: int, most: int) -> tuple[float, ...]:

@@ -1,7 +1,7 @@
 """TFLite metadata: what the author of a model says of its inputs, its outputs and the files that come with it.
 
 They are a flatbuffer of their own (``metadata_schema.fbs`` of TFLite Support, identifier M001) in the model's buffer
-:data:`TFLITE_METADATA`. Field numbers are those of that schema. What is longer than the limits below is no metadata.
+:data:`TFLITE_METADATA`. Field numbers are those of that schema. What is longer than the limits below is not metadata.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class ModelMetadata:
 
 
 def read_model_metadata(raw: bytes) -> ModelMetadata | None:
-    """What the bytes of the buffer say; None where they are no metadata."""
+    """What the bytes of the buffer say; None where they are not metadata."""
     if len(raw) > MAX_BYTES or raw[4:8] != _IDENTIFIER:
         return None
     try:

@@ -45,7 +45,7 @@ class OwnWords:
     def loose_labels(self, count: int | None = None) -> tuple[str, ...]:
         """Labels that belong to no output by name: the exporter's, or those of the only file that can hold some.
 
-        ``count``: how many scores the model gives, where that is known; a file of so many lines holds labels.
+        ``count``: how many scores the model gives, where that is known; a file of this many lines holds labels.
         """
         if self.notes is not None:
             return self.notes.names

@@ -18,7 +18,7 @@ from sdk.graph.records import Graph
 
 #: What pictures are normalised to where nothing is known, in turn: -1 to 1, 0 to 1.
 PREPROCESSINGS = ("tf", "01")
-#: An axis of at least so many values is a row of samples of a sound.
+#: An axis of at least this many values is a row of samples of a sound.
 SOUND_SAMPLES = 1000
 #: Numbers of unknown meaning are small.
 SMALL_NUMBERS = 4

@@ -26,7 +26,7 @@ from device_agent.tensors.descriptions import describe
 def main() -> int:
     """Answers until standard input ends; the exit status is 0 also where a model is refused."""
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what the runtime prints is no answer
+    os.dup2(2, 1)  # what the runtime prints is not an answer
     requests = sys.stdin.buffer
     first = json.loads(requests.readline())
     _limit_memory(first["memory"])

@@ -17,7 +17,7 @@ _TEMPLATE = """<header>
 {% endfor %}
 {{ table(["where", "metric", "reached", "95 %"], reached, "What was reached") }}
 {% if matrix %}
-<h2>Which class is taken for which</h2>
+<h2>Confusion matrix</h2>
 <p class="dim">A column for each answer. Green: right; red: wrong; the darker, the larger its share of the row.</p>
 {{ table(["class"] + r.class_names | list, matrix, "Right and wrong answers on the board, a row per class",
  "matrix") }}

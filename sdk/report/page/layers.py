@@ -20,7 +20,7 @@ The less signal to noise, the further an output is from what it should be.</p>
 <ol>{% for one in r.advice %}<li>{{ one }}</li>{% endfor %}</ol>
 {% endif %}
 {% if r.board_advice %}
-<h2>Where board and host part most</h2>
+<h2>Where board and host differ most</h2>
 <ol>{% for one in r.board_advice %}<li>{{ one }}</li>{% endfor %}</ol>
 {% endif %}
 <h2>Signal to noise along the network</h2>

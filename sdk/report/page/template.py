@@ -137,7 +137,7 @@ HEAD = """<!doctype html>
 {% endmacro %}
 {% macro sortable(heads, rows, caption) %}
 <div class="scroll" tabindex="0" role="region" aria-label="{{ caption }}"><table class="sortable">
-<caption>{{ caption }}; a press on a head sorts by it</caption>
+<caption>{{ caption }}; click a heading to sort</caption>
 <thead><tr>
 {% for head in heads %}
 <th scope="col"{% if rows and rows[0][loop.index0].left %} class="left"{% endif %}>

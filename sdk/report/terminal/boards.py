@@ -110,7 +110,7 @@ def stopped_board(result: Any) -> RenderableType:
 
 def signature_policy(result: Any) -> RenderableType:
     """From whom a board takes packages."""
-    signed = "only that are signed by one of them" if result.requires_signatures else "from anyone"
+    signed = "only if they are signed by one of them" if result.requires_signatures else "from anyone"
     return Text(f"{result.board} takes packages {signed}")
 
 

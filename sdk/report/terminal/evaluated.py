@@ -68,7 +68,7 @@ def _reached(result: Any) -> RenderableType:
 
 
 def _reference(result: Any) -> str:
-    """What answers are held against where nothing says what is right."""
+    """What answers are compared with where the data hold no right answers."""
     return "the host" if all(one.place == "board" for one in result.reached) else "the original"
 
 
@@ -111,7 +111,7 @@ def layer_losses(result: LayerLosses) -> RenderableType:
     parts += _named("what adds most noise:", result.advice, "no operator adds noise")
     if result.board:
         parts += _named(
-            "where board and host part most:", result.board_advice, "board and host agree everywhere"
+            "where board and host differ most:", result.board_advice, "board and host agree everywhere"
         )
     for alone in result.unmatched[:_MOST_UNMATCHED]:
         told = f"not compared: {alone.operator} of the {alone.model} model, {alone.why}"

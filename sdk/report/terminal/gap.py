@@ -72,7 +72,7 @@ def bar(start: float, end: float, longest: float, style: str) -> Text:
 
 
 def against(result: Any) -> RenderableType:
-    """Two runs of the same models: which became slower, doubt excluded."""
+    """Two runs of the same models: which became slower, with 95 % confidence."""
     table = FittingTable(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for head, justify in (("model", "left"), ("threads", "right"), ("old", "right"), ("new", "right")):
         table.add_column(head, justify=justify)
@@ -112,8 +112,8 @@ def against(result: Any) -> RenderableType:
     ]
     said = {
         "slower": f"{len(result.slower)} of {len(result.comparisons)} slower by more than {limit}",
-        "not slower": f"none slower by more than {limit}, doubt excluded",
-        "can't tell": f"none surely slower by more than {limit}; of {len(result.cannot_tell)} nobody can tell",
+        "not slower": f"none slower by more than {limit}, with 95 % confidence",
+        "can't tell": f"none certainly slower by more than {limit}; {len(result.cannot_tell)} can't be told",
     }[result.answer]
     grown = [
         Text(

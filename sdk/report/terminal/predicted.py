@@ -114,7 +114,7 @@ def _times(result: Predictions) -> RenderableType:
             likely_text(one),
             optional_text(one.measured_seconds),
         )
-    said = "theory: MACs / peak of one core; predicted: nobody measured it"
+    said = "theory: MACs / peak of one core; predicted: not measured"
     if any(one.memory_decides for one in result.models):
         said += "; !: waiting for DRAM decides, and the prediction is least sure"
     return Group(made, Text(said, style="dim"))

@@ -35,7 +35,7 @@ def service(result: Any) -> RenderableType:
 
 def service_removed(result: Any) -> RenderableType:
     """What a removal came to."""
-    return Text(f"{result.name} {'is no service any more' if result.removed else 'was no service'}")
+    return Text(f"{result.name} {'is not a service any more' if result.removed else 'was not a service'}")
 
 
 def installed_service(installed: Any) -> RenderableType:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sdk.tools.system.files import FileError
 
-#: What Armlet itself writes: such a file in a folder that is read as a whole is no part of what is read there.
+#: What Armlet itself writes: such a file in a folder that is read as a whole is not a part of what is read there.
 WRITTEN_SUFFIXES = (".armlet", ".tflite", ".toml", ".html", ".sig")
 
 _AnyPath = str | os.PathLike[str]

@@ -27,7 +27,7 @@ class Terminal(Console):
             self.width = UNWRAPPED_COLUMNS
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """The segments of ``renderable``, their text made visible; rich's own control codes are no text."""
+        """The segments of ``renderable``, their text made visible; rich's own control codes are not text."""
         for segment in super().render(renderable, options):
             if segment.control or segment.text.isprintable():
                 yield segment

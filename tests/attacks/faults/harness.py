@@ -98,7 +98,7 @@ class Broken:
             self._expect(f"{path}: {what}", "damage: " + what.partition(" at")[0], self.scenario.mend)
 
     def _some(self, points: list[T], most: int | None) -> list[T]:
-        """Those that are tried: every so many, or so many, the last among them."""
+        """Those that are tried: every n-th, or n of them, the last among them."""
         step = self._every if most is None else max(1, len(points) // most)
         return points[::-1][::step][::-1]
 

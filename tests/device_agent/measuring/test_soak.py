@@ -25,7 +25,7 @@ READ_EVERY = 2.2
 
 
 class WarmingBoard:
-    """A board of one thermal mass: 25 °C around it, 12 K per watt, so many seconds to warm up; hot above 80 °C.
+    """A board of one thermal mass: 25 °C around it, 12 K per watt, this many seconds to warm up; hot above 80 °C.
 
     What it says stands in files as Linux has them, written when its clock moves.
     """
@@ -71,7 +71,7 @@ class WarmingBoard:
             self.readings.append(Reading(read_conditions([0], self.root), self.meter.read()))
 
     def model(self, gigacycles: float, stalls: float, watts: float):
-        """An inference of so many cycles and so many seconds of waiting for memory, which no clock shortens."""
+        """An inference of this many cycles and this many seconds of waiting for memory, which no clock shortens."""
 
         def invoke() -> None:
             hertz = HOT if self.hot else FAST

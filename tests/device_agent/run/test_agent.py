@@ -103,7 +103,7 @@ def test_floats_hold_pixels_too_and_may_come_normalised(store):
     assert agent.predict(picture().astype(np.float64)).outputs[0].tolist() == exact.outputs[0].tolist()
     normalised = PREPROCESS["tf"](picture())
     assert agent.predict(normalised, preprocessed=True).outputs[0].tolist() == exact.outputs[0].tolist()
-    with pytest.raises(DataError, match=r"these are no pixels.*preprocessed=True"):
+    with pytest.raises(DataError, match=r"these are not pixels.*preprocessed=True"):
         agent.predict(normalised)
     with pytest.raises(DataError, match="found nan"):
         agent.predict(np.full((8, 8, 3), np.nan))
@@ -168,7 +168,7 @@ def test_a_batch_ends_with_what_is_raised_before_one_of_its_images(store):
 def test_a_package_that_says_nothing_of_its_images_takes_only_what_the_model_takes(store):
     deploy(store, package(preprocess=None))
     agent = Agent("net")
-    with pytest.raises(DataError, match=r"does not say what a pixel becomes.*--preprocess"):
+    with pytest.raises(DataError, match=r"names no preprocessing.*--preprocess"):
         agent.predict(picture())
     with pytest.raises(DataError, match=r"another shape.*expected 8x8x3; found 9x9x3"):
         agent.predict(np.zeros((9, 9, 3), np.float32))

@@ -221,7 +221,7 @@ def test_bodies_of_all_clients_together_are_bounded(server, monkeypatch):
     monkeypatch.setattr(http_connection, "ROOM_SECONDS", 0.05)
     large = HEAD + TENSOR + b"Content-Length: 1001\r\n\r\n" + bytes(1001)
     [(status, document)] = answers(exchange(server.path, large))
-    assert (status, document["what"]) == (503, "this server holds too many bytes of others")
+    assert (status, document["what"]) == (503, "this server has no memory left for this body")
     assert bodies.take(1000)  # all is given back
     bodies.give_back(1000)
     works(server)

@@ -161,7 +161,7 @@ def test_it_is_stopped_started_and_removed_with_all_that_was_written(systemd, ho
     assert call("remove")["removed"] is False
     assert systemd.calls() == ["daemon-reload"]
     assert call("status", None)["services"] == []
-    with pytest.raises(AgentError, match="net is no service here"):
+    with pytest.raises(AgentError, match="net is not a service here"):
         call("stop")
 
 
@@ -243,5 +243,5 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path, folder):
 
 @pytest.mark.parametrize("folder", ["line\nbreak", 'quote"', "back\\slash"])
 def test_a_folder_that_no_unit_can_name_is_refused(tmp_path, folder):
-    with pytest.raises(AgentError, match="cannot be told"):
+    with pytest.raises(AgentError, match="does not take the path"):
         service.unit_text(tmp_path / folder)

@@ -22,7 +22,7 @@ from device_agent.store.store import Store
 from sdk.package import oci_layout as oci
 from sdk.package.release import prepare
 
-DATA = bytes(range(256)) * 9000  # three parts of what is no package
+DATA = bytes(range(256)) * 9000  # three parts of what is not a package
 
 
 @pytest.fixture
@@ -120,14 +120,14 @@ BROKEN = {
     "a digest that climbs": lambda files: with_index(files, {"digest": "sha256:../../../../etc/passwd"}),
     "a digest of another length": lambda files: with_index(files, {"digest": "sha256:" + "0" * 63}),
     "a manifest that is missing": lambda files: with_index(files, {"digest": "sha256:" + "0" * 64}),
-    "a manifest that is no JSON": lambda files: with_index(files, put(files, b"no")),
+    "a manifest that is not JSON": lambda files: with_index(files, put(files, b"no")),
     "a manifest without config": lambda files: with_index(
         files, put(files, json.dumps({"artifactType": layouts.ARTIFACT_TYPE}).encode())
     ),
     "a blob that is damaged": lambda files: {
         k: v[:-1] + b"!" if k.startswith("blobs/") else v for k, v in files.items()
     },
-    "a release that is no JSON": lambda files: with_release(b"no"),
+    "a release that is not JSON": lambda files: with_release(b"no"),
     "a release that is nested": lambda files: with_release(DEEP),
     "a release of another schema": lambda files: with_release(_record(schema="armlet.release/9")),
     "a release with a bad name": lambda files: with_release(_record(name="../x")),

@@ -49,7 +49,7 @@ BINFMT = "/proc/sys/fs/binfmt_misc"
 
 
 def test_a_board_that_is_not_virtual_is_refused(tmp_path: Path):
-    with pytest.raises(BoardError, match="rpi4 is no virtual board"):
+    with pytest.raises(BoardError, match="rpi4 is not a virtual board"):
         VirtualBoard("rpi4", tmp_path)
 
 

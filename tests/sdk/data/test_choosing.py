@@ -156,7 +156,7 @@ def test_unlabelled_images_tell_only_where_every_sign_agrees() -> None:
     scores = dict.fromkeys(evidence.COLOUR, unsure) | {"torch": sure}
     verdict = evidence.by_certainty(scores, scores)
     assert verdict.chosen == "torch"
-    # Large values make a network certain of anything: that is no sign.
+    # Large values make a network certain of anything: that is not a sign.
     assert evidence.by_certainty(scores | {"raw": sure * 50}, scores | {"raw": sure * 50}).chosen is None
     few = {name: found[:10] for name, found in scores.items()}
     assert evidence.by_certainty(few, few).chosen is None

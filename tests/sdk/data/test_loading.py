@@ -218,7 +218,7 @@ def test_what_is_not_data_is_named(tmp_path: Path) -> None:
 
 
 def test_no_preprocessing_is_assumed(class_folders: Path) -> None:
-    with pytest.raises(DataError, match="not said what the network expects"):
+    with pytest.raises(DataError, match="the preprocessing of the network is missing"):
         load_dataset(class_folders, input_shape=(8, 8, 3))
 
 

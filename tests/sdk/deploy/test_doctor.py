@@ -82,7 +82,7 @@ def test_damaged_parts_and_slots_are_named_with_what_to_do(home: Path, tmp_path:
     (home / "signatures_required").write_bytes(b"")
     said = [one["what"] for one in doctor(capsys, status=1)["found"]]
     assert any("Deploy net again" in what for what in said)
-    assert any("does not know any more who may sign" in what for what in said)
+    assert any("lost its list of allowed signers" in what for what in said)
 
 
 def test_a_deploy_checks_every_byte_of_the_start_of_what_runs(home: Path, tmp_path: Path, capsys) -> None:

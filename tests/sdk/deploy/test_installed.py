@@ -35,7 +35,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Installation:
-    """An environment into which the wheel was installed, and a folder to be in, which is no checkout."""
+    """An environment into which the wheel was installed, and a folder to be in, which is not a checkout."""
 
     bin: Path
     work: Path

@@ -25,7 +25,7 @@ READERS = pytest.mark.parametrize("read", [read_graph, read_subgraphs])
 
 
 def repeated(count: int, length: int, *, name: bytes = b"") -> bytes:
-    """A model of tensors that all are one table, whose shape has so many dimensions."""
+    """A model of tensors that all are one table, whose shape has this many dimensions."""
     schema, builder = schema_classes(), flatbuffers.Builder(1 << 16)
     schema.TensorStartShapeVector(builder, length)
     for _ in range(length):

@@ -144,7 +144,7 @@ def test_custom_operators_keep_their_code_and_options() -> None:
     [
         (b"", "found 0 bytes"),
         (b"PK\x03\x04 not a model", "found ' not'"),
-        (b"\x1c\x00\x00\x00TFL3", "cannot be walked"),
+        (b"\x1c\x00\x00\x00TFL3", "flatbuffer cannot be read"),
     ],
 )
 def test_what_is_no_model_is_refused(data: bytes, found: str) -> None:

@@ -38,7 +38,7 @@ class Group:
 
 
 def read_groups() -> tuple[Group, ...]:
-    """All groups, in the order in which an opcode is held against them."""
+    """All groups, in the order in which an opcode is compared with them."""
     groups = []
     for line in SOURCE.read_text(encoding="utf-8").splitlines():
         if line.strip() and not line.startswith("#"):

@@ -110,7 +110,7 @@ def price(
     found: dict[tuple[int, int], str], processor: str, program: str, groups: tuple[Group, ...]
 ) -> dict[tuple[int, int], Price]:
     """The price of every form that the model prices."""
-    # A branch's target is no number for llvm-mca's parser.
+    # A branch's target is not a number for llvm-mca's parser.
     texts = {
         k: re.sub(r"#-?\d+$", ".", t) if re.match(r"(b|bl|cbz|cbnz|tbz|tbnz|b\.\w+) ", t) else t
         for k, t in found.items()

@@ -160,7 +160,7 @@ _ENDINGS: tuple[tuple[tuple[str, ...], Kind], ...] = (
     ((".ipynb",), Kind("a notebook", "Run it, and save its model: model.save(...) or torch.export.save(...).")),
     ((".cc", ".c", ".h", ".cpp"), Kind(
         "C source", "A model as a C array is turned back by writing its bytes to a file: xxd -r -p.")),
-    ((".pkl", ".pickle", ".joblib"), Kind("a pickle", "scikit-learn's and other pickles are no networks.")),
+    ((".pkl", ".pickle", ".joblib"), Kind("a pickle", "scikit-learn's and other pickles are not networks.")),
 )  # fmt: skip
 _HTML = (b"<!doctype html", b"<html", b"<head", b"<!--")
 

@@ -25,7 +25,7 @@ def main(model: str, output: str, said: str) -> int:
         loaded = onnx.load(model)
     except Exception as error:
         return tell(
-            f"it is no sound ONNX model: {str(error).strip().splitlines()[0][:200]}", "Fetch it again."
+            f"it is not a sound ONNX model: {str(error).strip().splitlines()[0][:200]}", "Fetch it again."
         )
     graph = loaded.graph
     lacking = sorted(

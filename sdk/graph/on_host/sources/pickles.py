@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickletools
 
-#: Of a pickle at most so many opcodes are looked at.
+#: Of a pickle at most this many opcodes are looked at.
 MAX_OPCODES = 200_000
 #: What stands in a file of weights and nothing else, by the start of "module name".
 _WEIGHTS_ONLY = (
@@ -61,7 +61,7 @@ def names_in(data: bytes) -> tuple[list[str], list[str]]:
                     kept[len(kept)] = last[-1]
             elif opcode.name in ("BINGET", "LONG_BINGET") and argument in kept:
                 last = [*last[-1:], kept[argument]]
-    except Exception:  # whatever pickletools raises on bytes that are no pickle: it has no common root
+    except Exception:  # whatever pickletools raises on bytes that are not pickle: it has no common root
         pass
     return list(names), list(texts)
 

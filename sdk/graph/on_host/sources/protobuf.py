@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: Of a message at most so many fields are looked at.
+#: Of a message at most this many fields are looked at.
 MAX_FIELDS = 4000
 
 #: Number of a field and its value: a number, or the bytes of a text or of a message.

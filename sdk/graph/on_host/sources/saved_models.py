@@ -25,7 +25,7 @@ from sdk.tools.system.quiet import quiet_tensorflow
 
 #: How far two answers of the same computation may be apart.
 SAME_ANSWER = 1e-4
-#: A state is compared over so many calls.
+#: A state is compared over this many calls.
 CALLS = 3
 
 
@@ -179,7 +179,7 @@ def _of_one(tflite: bytes, path: Path, batch: int) -> bytes:
         why = error.found or error.what
     shapes = "x".join(str(n) for n in read_graph(tflite).tensors[read_graph(tflite).inputs[0]].shape)
     raise ModelError(
-        f"{path} takes {batch} images at a time, and cannot be had for one",
+        f"{path} takes {batch} images at a time, and cannot be converted for one",
         expected="a batch of 1, or one that is open",
         found=visible(why, most=200),
         hint=f"Export it with a batch of 1 or None; or keep its batch: --input-shape {shapes}.",

@@ -12,7 +12,7 @@ from sdk.errors import ModelError
 from sdk.tools.system.files import FileError, write_file
 from sdk.tools.system.folders import cache_folder
 
-#: Of a cause so many characters are shown, and of operators so many.
+#: Of a cause this many characters are shown, and of operators this many.
 MOST_CHARACTERS = 300
 MOST_OPERATORS = 8
 KEPT_BYTES = 1 << 22
@@ -70,7 +70,7 @@ def _telling_line(said: str) -> str:
         kind, text = _ERROR_LINE.match(raised[-1]).groups()  # type: ignore[union-attr]
         return text or kind
     plain = [line for line in lines if not line.startswith(("Traceback", "File ", "^", "~"))]
-    return plain[0] if plain else "no word of why"
+    return plain[0] if plain else "no reason given"
 
 
 def keep(name: str, text: str) -> Path | None:

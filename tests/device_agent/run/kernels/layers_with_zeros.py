@@ -11,7 +11,7 @@ from sdk.graph.writer import write_graph
 def sparse_matrix(
     rows: int, columns: int, keep: float, *, block: int = 1, values: int | None = 15, seed: int = 0
 ) -> np.ndarray:
-    """(rows, columns) float32 of which a share is kept in blocks of rows, of so many values (None: of any)."""
+    """(rows, columns) float32 of which a share is kept in blocks of rows, of this many values (None: of any)."""
     rng = np.random.default_rng(seed)
     mask = np.repeat(rng.random((-(-rows // block), columns)) < keep, block, axis=0)[:rows]
     full = rng.standard_normal((rows, columns))

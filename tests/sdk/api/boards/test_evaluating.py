@@ -66,7 +66,7 @@ def test_classes_are_held_against_the_original(evaluated, tmp_path: Path) -> Non
     assert second["only_before"] == second["only_after"] == 0
     assert np.sum(found["confusion"]) == 40
     assert np.trace(found["confusion"]) == found["board_top1"]
-    assert "Which class is taken for which" in page.read_text()
+    assert "Confusion matrix" in page.read_text()
 
 
 def test_all_outputs_are_held_against_each_other_without_labels(evaluated) -> None:

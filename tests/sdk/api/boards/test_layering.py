@@ -59,7 +59,7 @@ def test_layers_need_images_and_no_other_model(
     assert main(["eval", "--layers", one, two]) != 0
     assert "--data" in capsys.readouterr().err
     assert main(["eval", one, "--layers", one, two, "--data", data]) != 0
-    assert "a model too many" in capsys.readouterr().err
+    assert "a MODEL is given beside --layers" in capsys.readouterr().err
     assert main(["eval", "--data", data]) != 0
     assert "--layers ORIGINAL COMPRESSED" in capsys.readouterr().err
 

@@ -55,7 +55,7 @@ def test_samples_that_are_there_twice_are_told_and_kept_apart(tmp_path: Path) ->
     assert "10 of 10 test samples are among the training samples" in told
     np.savez(tmp_path / "e.npz", x=np.concatenate([pixels, pixels[:3]]), y=np.append(labels, [0, 1, 3]))
     told = " ".join(sdk.check_data(tmp_path / "e.npz").notes)
-    assert "3 samples are there once more" in told
+    assert "3 samples are duplicates" in told
     assert "1 samples are in several classes at once" in told
     twice = sdk.load_dataset(tmp_path / "e.npz", input_shape=(8, 8, 3), preprocess="raw")
     once, note = first_of_each(twice)

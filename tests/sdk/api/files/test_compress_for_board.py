@@ -195,12 +195,12 @@ def test_int8_tells_no_accuracy_on_images_that_it_learned_from(model: Path, tmp_
     images = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), np.uint8)
     np.savez(
         tmp_path / "few.npz", x=np.concatenate([images, images])
-    )  # what is there twice is no test either
+    )  # what is there twice is not a test either
     made = sdk.compress_model(
         model, tmp_path / "a.armlet", data=tmp_path / "few.npz", preprocess="tf", int8=True
     )
     assert made.accuracy is None
-    assert "all 30 images are learned from" in made.statement
+    assert "all 30 images are used for learning" in made.statement
     limited = sdk.compress_model(
         model, tmp_path / "a.armlet", data=tmp_path / "few.npz", preprocess="tf", int8=True, max_loss=1.0
     )

@@ -1,4 +1,4 @@
-"""The answers of the host that boards are held against: made once, remembered, made again where that is of no use."""
+"""The answers of the host that boards are compared with: made once, remembered, made again where that is of no use."""
 
 from __future__ import annotations
 

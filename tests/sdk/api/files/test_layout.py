@@ -1,4 +1,4 @@
-"""Every graph is looked at before it is edited: weights that are no numbers are refused by name."""
+"""Every graph is looked at before it is edited: weights that are not numbers are refused by name."""
 
 from __future__ import annotations
 

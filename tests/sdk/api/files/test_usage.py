@@ -76,7 +76,9 @@ def test_a_package_of_which_nothing_is_known_says_nothing(model, tmp_path):
 def test_images_that_were_calibrated_on_say_how_they_were_preprocessed(model, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), np.uint8)
     np.savez(tmp_path / "data.npz", x=images)
-    with pytest.raises(DataError, match="not known what the network expects"):  # random images tell nothing
+    with pytest.raises(
+        DataError, match="the preprocessing of the network is not known"
+    ):  # random images tell nothing
         sdk.compress_model(model, tmp_path / "a.armlet", data=tmp_path / "data.npz")
     made = sdk.compress_model(model, tmp_path / "a.armlet", data=tmp_path / "data.npz", preprocess="01")
     assert stated(tmp_path / "a.armlet").preprocess.name == made.preprocess == "01"

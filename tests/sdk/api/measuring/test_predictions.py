@@ -53,7 +53,7 @@ def times(models: Sequence[Path], *boards: str, dram: float = 0.05, **asked: Any
 
 
 def run_on(board: str, model: Path, path: Path, *, times_as_long: float = 1.2, **changed: Any) -> Path:
-    """A run of the first model that took so many times what is predicted."""
+    """A run of the first model that took this many times what is predicted."""
     (one,) = times([model], "rpi4").models
     report = made_up_runs.report()
     timed = made_up_runs.measurement("small", times_as_long * one.predicted_seconds)

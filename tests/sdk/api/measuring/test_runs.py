@@ -1,4 +1,4 @@
-"""Runs that were kept: read again, shown again, and held against each other as a build server would."""
+"""Runs that were kept: read again, shown again, and compared with each other as a build server would."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def test_a_command_that_takes_too_long_is_ended(connection):
 
 @pytest.mark.parametrize("redirect", ["", " >&2"])
 def test_a_command_that_says_too_much_is_ended(connection, redirect):
-    with pytest.raises(RemoteError, match="said too much"):
+    with pytest.raises(RemoteError, match="printed too much"):
         connection.run(["sh", "-c", f"cat /dev/zero{redirect}"], max_output_bytes=100_000, timeout_seconds=30)
     assert connection.run(["echo", "still here"]).stdout == b"still here\n"
 
@@ -311,13 +311,13 @@ def test_a_changed_host_key_is_always_refused(server, tmp_path, accept, new_key)
 
 
 def test_a_wrong_key_is_refused(server, tmp_path, new_key):
-    with pytest.raises(ConnectionFailed, match="refuses our key") as caught:
+    with pytest.raises(ConnectionFailed, match="refuses the key") as caught:
         server.connect(key=new_key("wrong"))
     assert str(tmp_path / "wrong") in caught.value.expected
 
 
 def test_a_wrong_user_is_refused(server):
-    with pytest.raises(ConnectionFailed, match="refuses our key"):
+    with pytest.raises(ConnectionFailed, match="refuses the key"):
         server.connect(user="nobody-of-this-name")
 
 
@@ -551,7 +551,7 @@ def test_a_locked_key_that_the_agent_holds_is_used_and_no_other_of_the_agents(
     config.write_text(config.read_text().replace(str(openssh_server.login["key"]), str(locked)))
     with connect("board", config=config) as found:
         assert says_hi(found)
-    with pytest.raises(ConnectionFailed, match="refuses our key"):
+    with pytest.raises(ConnectionFailed, match="refuses the key"):
         openssh_server.connect(key=new_key("unknown"))
 
 

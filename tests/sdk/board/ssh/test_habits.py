@@ -224,7 +224,7 @@ def test_a_server_that_takes_passwords_only_says_so(sshd: Callable[..., Server])
 def test_a_refused_key_says_how_to_put_one_there(
     sshd: Callable[..., Server], new_key: Callable[[str], Path]
 ) -> None:
-    with pytest.raises(ConnectionFailed, match="refuses our key") as raised:
+    with pytest.raises(ConnectionFailed, match="refuses the key") as raised:
         sshd().connect(key=new_key("unknown"))
     assert "ssh-copy-id" in str(raised.value)
 
@@ -333,7 +333,7 @@ def test_without_the_certificate_the_key_is_refused(
     sshd: Callable[..., Server], ssh_agent: Path, tmp_path: Path
 ) -> None:
     authority, key = make_key(tmp_path / "authority"), make_key(tmp_path / "certified")
-    with pytest.raises(ConnectionFailed, match="refuses our key"):
+    with pytest.raises(ConnectionFailed, match="refuses the key"):
         login_of(sshd(f'TrustedUserCAKeys "{authority}.pub"'), key=key)
 
 

@@ -420,7 +420,7 @@ def talkative(tmp_path: Path) -> Path:
 def test_a_name_that_a_shell_would_act_on_reaches_none(name: str, talkative: Path) -> None:
     with pytest.raises(ConnectionFailed, match="not the name of a host"):
         find_target(name, config=talkative)
-    if name not in ("*", "a,b", "!a", "#a", "a\\b"):  # which are no name of a host alone
+    if name not in ("*", "a,b", "!a", "#a", "a\\b"):  # which are not names of a host alone
         for asked in ({"user": name}, {"default_user": name}):
             with pytest.raises(ConnectionFailed, match="not the name of a user"):
                 find_target("board", config=talkative, **asked)
@@ -437,7 +437,7 @@ def test_names_as_people_have_them_are_taken(host: str, user: str) -> None:
 
 
 def test_a_user_before_the_host_is_told_where_it_belongs() -> None:
-    with pytest.raises(ConnectionFailed, match="The user is said by --user"):
+    with pytest.raises(ConnectionFailed, match="Give the user with --user"):
         find_target("pi@raspberrypi.local", config=None)
 
 

@@ -49,7 +49,7 @@ class Wire:
         return {"port": self._listener.getsockname()[1], "host_key_alias": alias}
 
     def count_from_here(self) -> None:
-        """What was said so far, the handshake and the login, is no message."""
+        """What was said so far, the handshake and the login, is not a message."""
         self._counting = True
 
     def _is_the_one(self) -> bool:

@@ -72,7 +72,7 @@ def checked(rng: np.random.Generator, share: float, images: int) -> Checked:
 
 
 def made_up(rng: np.random.Generator, shares: dict[int, float], images: int) -> Attempts:
-    """Attempts of packages of these sizes, checked on so many images to choose on."""
+    """Attempts of packages of these sizes, checked on this many images to choose on."""
     attempts = Attempts.__new__(Attempts)
     attempts.wanted, attempts.curve, attempts.kept = Settings(max_loss=LIMIT), [], []
     attempts.parts = SimpleNamespace(choosing=range(images), confirming=range(images))  # type: ignore[assignment]

@@ -187,7 +187,7 @@ def test_a_target_of_work_is_met_by_whole_channels(graph: Graph, folder: Path) -
 
 
 def test_whole_channels_need_images(graph: Graph) -> None:
-    with pytest.raises(DataError, match="whole channels are taken out by what they do on images"):
+    with pytest.raises(DataError, match="whole channels are chosen by what they do on images"):
         compress(graph, None, Settings(channels=0.3))
     with pytest.raises(DataError, match="this recipe is to take out whole channels"):
         apply(graph, Recipe(channels=0.3))

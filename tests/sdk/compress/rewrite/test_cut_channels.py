@@ -59,7 +59,7 @@ NETWORKS: tuple[Callable[[], Graph], ...] = (
 
 
 def some_of(family: Family, steps: int, seed: int = 0) -> np.ndarray:
-    """Sets that so many steps take, drawn."""
+    """Sets that this many steps take, drawn."""
     rng = np.random.default_rng(seed)
     taken = [rng.permutation(c)[: steps * n] for c, n in zip(family.cells, family.taken, strict=True)]
     return np.concatenate(taken)

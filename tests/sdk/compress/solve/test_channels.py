@@ -108,7 +108,7 @@ def test_the_least_share_that_fits_is_found(tmp_path: Path) -> None:
 
 
 def test_more_than_there_is_is_refused() -> None:
-    with pytest.raises(ModelError, match="so many channels cannot go"):
+    with pytest.raises(ModelError, match="this many channels cannot be removed"):
         narrowed(Executor(with_biases(small_mobilenet(16))), images, COUNT, 0.99)
 
 

@@ -150,7 +150,12 @@ def test_a_status_that_is_something_else_is_refused(slot):
 
 @pytest.mark.parametrize(
     ("was_current", "words"),
-    [(True, "in what the board has now"), (False, "went back"), (None, "went back"), ("yes", "was_current")],
+    [
+        (True, "in the board's present environment"),
+        (False, "went back"),
+        (None, "went back"),
+        ("yes", "was_current"),
+    ],
 )
 def test_a_release_that_fails_where_it_runs_already_is_told_apart_from_a_new_one(was_current, words):
     answer = {"state": "reverted", "reason": "the golden outputs do not come out\x1b[2J"}

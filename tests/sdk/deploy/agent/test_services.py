@@ -123,7 +123,7 @@ def test_a_service_runs_reloads_is_restarted_when_it_hangs_and_goes(manager: Use
     assert (started["state"], started["ready"]) == ("active", True)
     assert sdk(manager, "service", "remove", "net") == {"name": "net", "removed": True}
     assert sdk(manager, "service", "status")["services"] == []
-    assert sdk(manager, "service", "start", "net", status=2)["what"].endswith("net is no service here")
+    assert sdk(manager, "service", "start", "net", status=2)["what"].endswith("net is not a service here")
 
 
 @pytest.mark.ssh
@@ -136,7 +136,7 @@ def test_where_no_systemd_runs_the_model_is_deployed_and_the_rest_said_clearly(
     document = json.loads(printed.out)
     assert document["state"] == "confirmed"
     assert "no systemd that could run a service" in document["service"]["what"]
-    assert "it is deployed, and is no service" in printed.err
+    assert "it is deployed, and is not a service" in printed.err
     assert "python -m device_agent serve" in printed.err
     assert main(["service", "status", *ON_LOCAL]) == 2
     assert "no systemd" in capsys.readouterr().err

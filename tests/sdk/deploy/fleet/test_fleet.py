@@ -169,7 +169,7 @@ def test_boards_that_die_in_a_batch_stop_the_rollout_and_after_mending_it_goes_o
     reasons = {b["name"]: b["reason"] for b in stopped["boards"]}
     assert "was lost" in reasons["cam03"]
     assert "could not store a blob" in reasons["cam04"]
-    assert "refuses our key" in reasons["cam05"]
+    assert "refuses the key" in reasons["cam05"]
     healthy = [n for n in fleet.names if found[n] in ("confirmed", "reverted")]
     assert "cam01" in healthy
     left = before["release"] if on_failure == "revert" else stopped["release"]

@@ -1,4 +1,4 @@
-"""Every kind of model file becomes the same graph, and what is no model is refused in one line."""
+"""Every kind of model file becomes the same graph, and what is not a model is refused in one line."""
 
 from __future__ import annotations
 

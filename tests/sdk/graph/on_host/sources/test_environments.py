@@ -76,7 +76,7 @@ def fake(folder: Path, script: str) -> str:
             "echo 'Traceback (most recent call last):\n  x\nValueError: the cause' >&2; exit 1",
             "found the cause",
         ),
-        ("exit 0", "found no word of why"),
+        ("exit 0", "found no reason given"),
     ],
 )
 def test_a_failure_is_told_in_a_line_and_kept(

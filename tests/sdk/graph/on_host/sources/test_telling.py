@@ -24,7 +24,7 @@ Details:"""
         ("Traceback (most recent call last):\n  File x\n  x\nValueError: the shape is wrong", "the shape is wrong"),
         ("plain words\nsecond line", "plain words"),
         ("\x1b[31mred\x1b[0m words", "red words"),
-        ("", "no word of why"),
+        ("", "no reason given"),
     ],
 )  # fmt: skip
 def test_the_cause_is_told(said: str, told: str) -> None:
