@@ -1,4 +1,4 @@
-"""What the commands that measure on a board or look at it can be asked for, each option once."""
+"""The options of the commands that measure on a board or look at it, each declared once."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class RunSuite(Bench, SuiteNetworks):
 
 @dataclass(frozen=True, kw_only=True)
 class Tune(Opening, Target):
-    """What a variant may lose, which are built, how they are measured, and what becomes of the fastest."""
+    """How much a variant may lose, which are built, how they are measured, and whether the fastest is deployed."""
 
     data: PathLike = option(help="images, labels optional: a folder or an .npz", parse=Path, group=ACCURACY)
     check: PathLike | None = option(
@@ -198,7 +198,7 @@ class Tune(Opening, Target):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Opening, Target):
-    """Which images are counted on the board and here."""
+    """Which images are evaluated, on the board and on the host."""
 
     data: PathLike | None = option(
         help="folder of images, or .npz with x and y (default: inputs made up for the model)",
@@ -224,7 +224,7 @@ class Evaluate(Opening, Target):
 
 @dataclass(frozen=True, kw_only=True)
 class Predict(Target):
-    """How a model is packed on the way, and what of an answer is shown."""
+    """How a model is packed on the way, and which part of an answer is shown."""
 
     packing: PackedOnTheWay = part(PackedOnTheWay)
     top: int = option(5, help="classes in an answer (default: {default})", parse=positive, metavar="N")
@@ -238,7 +238,7 @@ class Predict(Target):
 
 @dataclass(frozen=True, kw_only=True)
 class PredictTime:
-    """What the milliseconds of models are predicted for."""
+    """For which boards and runtimes milliseconds are predicted."""
 
     packing: PackedOnTheWay = part(PackedOnTheWay)
     runtime: str | None = same(Target, "runtime")

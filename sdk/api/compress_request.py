@@ -1,4 +1,4 @@
-"""What `sdk compress` and :func:`sdk.compress_model` can be asked for, each option once."""
+"""The options of `sdk compress` and :func:`sdk.compress_model`, each declared once."""
 
 from __future__ import annotations
 

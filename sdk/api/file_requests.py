@@ -1,4 +1,4 @@
-"""What the commands on files can be asked for, but `sdk compress`: each option once."""
+"""The options of the commands on files, except `sdk compress`, each declared once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sdk.tools.values import input_shape, positive, share, size, whole, words
 
 @dataclass(frozen=True, kw_only=True)
 class Pack:
-    """How the model is used, where its file does not say it."""
+    """How the model is used, if its file does not say so."""
 
     preprocess: str | None = option(
         None, help=f"{PREPROCESS} (default: from the model, if it says)", metavar="NAME"
@@ -25,7 +25,7 @@ class Pack:
 
 @dataclass(frozen=True, kw_only=True)
 class Opening:
-    """What a model's file leaves open."""
+    """Input shape, signature and custom layers, which a model's file may leave open."""
 
     input_shape: InputShape | None = option(
         None,
@@ -51,7 +51,7 @@ class Opening:
 
 @dataclass(frozen=True, kw_only=True)
 class Convert(Opening):
-    """What a model leaves open, and how it is used."""
+    """What :class:`Opening` and :class:`Pack` hold, for `sdk convert`."""
 
     preprocess: str | None = same(Pack, "preprocess")
     labels: PathLike | None = same(Pack, "labels")
@@ -61,7 +61,7 @@ class Convert(Opening):
 
 @dataclass(frozen=True, kw_only=True)
 class InstallTool:
-    """What a converter's environment is made of."""
+    """The packages and the Python of a converter's environment."""
 
     packages: tuple[str, ...] = option(
         (),
@@ -92,7 +92,7 @@ class PackedOnTheWay(Opening):
 
 @dataclass(frozen=True, kw_only=True)
 class UnpackPackage:
-    """What decodes a package."""
+    """The decoder of a package."""
 
     kernel: str = option(
         "auto", help="decoder (default: {default})", choices=("auto", "c", "numpy"), rare=True
@@ -136,7 +136,7 @@ class WriteZoo(DescribeZoo):
 
 @dataclass(frozen=True, kw_only=True)
 class Sign:
-    """Who signs, and what is signed with the package."""
+    """The signing key, and the name and number that are signed with the package."""
 
     key: PathLike | None = option(
         None, help="private key, or .pub of one in the SSH agent (default: as ssh's)", parse=Path
@@ -158,7 +158,7 @@ class Sign:
 
 @dataclass(frozen=True, kw_only=True)
 class Verify:
-    """Who may have signed, and where the signature is."""
+    """The allowed signers, and where the signature is."""
 
     allowed_signers: PathLike = option(
         help="lines of a name and a public key, see ssh-keygen(1)", parse=Path, metavar="FILE"
@@ -193,7 +193,7 @@ class ShowRun(ExportRun):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckData:
-    """For which model data are looked at, and what is shown of them."""
+    """For which model data are checked, and how many samples are shown."""
 
     model: PathLike | None = option(
         None, help="package or model that will use the data", flag="--for", parse=Path, metavar="MODEL"
@@ -222,7 +222,7 @@ class CheckData:
 
 @dataclass(frozen=True, kw_only=True)
 class CompareRuns:
-    """When a model counts as slower, and as larger."""
+    """The limits beyond which a model counts as slower or larger."""
 
     limit: float = option(
         0.05,

@@ -1,4 +1,4 @@
-"""What the commands on what boards run can be asked for, for one board and for many: each option once.
+"""The options of deploy, rollback, services and exports, for one board and for many, each declared once.
 
 Nothing heavy is imported here, because `sdk --help` reads it.
 """
@@ -25,7 +25,7 @@ SERVICE = "service"
 
 @dataclass(frozen=True, kw_only=True)
 class Deploy(Target):
-    """How a release comes to one board, and what it may need there."""
+    """How a release is deployed to one board, and the limits that it must keep there."""
 
     name: str | None = option(
         None,
@@ -141,7 +141,7 @@ class AsService:
 
 @dataclass(frozen=True, kw_only=True)
 class InstallService(Target):
-    """What a service is started with, and how the board is reached."""
+    """The options of a service, and how the board is reached."""
 
     options: str | None = option(
         None,
@@ -155,7 +155,7 @@ class InstallService(Target):
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """For whom releases are written."""
+    """The format of an export, and its bill of materials."""
 
     kind: str = option(
         help="an OCI image layout, or a role and a playbook", flag="--format", choices=("oci", "ansible")

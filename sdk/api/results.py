@@ -141,7 +141,7 @@ class OutputsKept:
 
     @property
     def changed(self) -> bool:
-        """Whether the outputs are others: less than 20 dB is left."""
+        """Whether the outputs differ: their signal-to-noise ratio is below 20 dB."""
         return self.decibel < LEAST_DECIBEL
 
     def __str__(self) -> str:
@@ -272,7 +272,7 @@ class Deployment(Shown):
 
     @property
     def called(self) -> str:
-        """Its name, behind what people call it."""
+        """The display name, followed by the board's name in brackets."""
         return called(self.name, self.title)
 
     def to_json(self) -> dict[str, Any]:
@@ -331,7 +331,7 @@ class SlotStatus(Shown):
 
     @property
     def since(self) -> str | None:
-        """When what runs now began to: it was confirmed, or another was rolled back."""
+        """Time since which the current release runs: its confirmation, or a rollback to it."""
         for event in reversed(self.history):
             if event.event == "rolled back" or (event.event == "confirmed" and event.release == self.current):
                 return event.when
@@ -389,7 +389,7 @@ class Diagnosis(Shown):
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing is left to be mended by others."""
+        """True when nothing is left that only a person or a deploy can repair."""
         return all(mended for _, mended in self.found)
 
     def to_json(self) -> dict[str, Any]:
@@ -400,7 +400,7 @@ class Diagnosis(Shown):
 
 @dataclass(frozen=True)
 class Signed(Shown):
-    """A signature was written, or is right: whose it is, as ssh-keygen names them."""
+    """A signature that was written or verified, with its signer as ssh-keygen names them."""
 
     package: Path
     signature: Path

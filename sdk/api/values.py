@@ -1,4 +1,4 @@
-"""What options of several verbs have in common: paths, help, and values that need to know boards or suites.
+"""Help texts and parsers that the options of several verbs share.
 
 Nothing heavy is imported here, because `sdk --help` reads it.
 """

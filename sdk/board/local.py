@@ -171,7 +171,7 @@ class LocalBoard:
     # -- processes ----------------------------------------------------------------------------------------------
 
     def environment(self) -> dict[str, str]:
-        """What a login has: not the variables of the user who started the command."""
+        """The environment of a login, without the variables of the user who started the command."""
         passed = {
             name: value
             for name, value in os.environ.items()

@@ -1,4 +1,4 @@
-"""From what a board says about itself to a board file: which board of the catalogue it is, or a new file. Pure.
+"""Turns the facts of a board into a proposal: a board of the catalogue, or a new board file. Pure.
 
 What a file holds is either on the board (cores, clocks, extensions) or known of its cores from another board of the
 catalogue (operations per cycle), and says so. What is neither is left out: memory bandwidth is measured by

@@ -1,4 +1,4 @@
-"""Arguments that several commands share: what their functions take without a keyword, and how a board is reached."""
+"""Arguments that several commands share: models, boards and addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands on data alone: what of them would be used, and how."""
+"""Commands on data: which samples would be used, and how."""
 
 from __future__ import annotations
 

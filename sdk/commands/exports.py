@@ -1,4 +1,4 @@
-"""Commands that write what others take: releases for other engines to carry, the C library for native programs."""
+"""Commands that write for others: releases for other engines to carry, the C library for native programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command says: one JSON document for machines, or tables for people; progress on stderr."""
+"""Prints the result of a command: one JSON document, or tables for people; progress on stderr."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Result(Protocol):
-    """What a command shows: a record that says what a machine gets, and whose type names what draws it."""
+    """A result that a command shows: a record with JSON, whose type names its drawing function."""
 
     def to_json(self) -> Any:
         """JSON-ready."""

@@ -1,4 +1,4 @@
-"""Commands about what runs on a board: deploy, see, confirm, go back."""
+"""Commands on the releases of a board: deploy, status, confirm, rollback."""
 
 from __future__ import annotations
 

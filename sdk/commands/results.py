@@ -1,4 +1,4 @@
-"""What commands show that no function returns as one record: lists, and what became of a thing.
+"""Results of commands that no public function returns as one record.
 
 Each says by ``to_json`` what a machine gets; :data:`sdk.report.terminal.dispatch.DRAWN_AS` names what draws it for
 people.
@@ -76,7 +76,7 @@ class StoppedBoard:
 
 @dataclass(frozen=True)
 class SignaturePolicy:
-    """Whether a board takes packages only that are signed."""
+    """Whether a board accepts only signed packages."""
 
     board: str
     requires_signatures: bool
@@ -99,7 +99,7 @@ class Networks:
 
 @dataclass(frozen=True)
 class Verified:
-    """A signature that is right."""
+    """A valid signature."""
 
     signed: Signed
 
@@ -134,7 +134,7 @@ class ServedDeployment:
 
 @dataclass(frozen=True)
 class RemovedService:
-    """A service that is none any more; ``removed``: it was one before."""
+    """A removed service; ``removed``: whether there was one."""
 
     name: str
     removed: bool
@@ -146,7 +146,7 @@ class RemovedService:
 
 @dataclass(frozen=True)
 class NativeLibraries:
-    """Libraries in C that were built, one a target."""
+    """C libraries that were built, one per target."""
 
     libraries: Sequence[Any]
 

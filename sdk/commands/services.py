@@ -1,4 +1,4 @@
-"""Commands about models that a board serves: how they are, stop, start, remove. `sdk deploy --service` makes them."""
+"""Commands about models that a board serves: status, stop, start, remove. `sdk deploy --service` makes them."""
 
 from __future__ import annotations
 

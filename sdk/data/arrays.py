@@ -1,4 +1,4 @@
-"""Samples in an ``.npz`` or ``.npy``: which array holds images and which labels, and what their numbers mean."""
+"""Reads samples from an ``.npz`` or ``.npy``: the arrays of images and labels, and the meaning of their numbers."""
 
 from __future__ import annotations
 

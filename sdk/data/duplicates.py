@@ -1,4 +1,4 @@
-"""Samples that are there more than once, told by what is in them: what was learned from is not a test."""
+"""Finds duplicate samples by their content: what was learned from is not a test."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def contents(dataset: Dataset) -> list[bytes]:
 
 
 def duplicates_within(dataset: Dataset) -> tuple[str, ...]:
-    """A sentence on samples that are there more than once, and on those that are so in several classes."""
+    """A sentence on duplicate samples, and on duplicates in several classes."""
     digests = contents(dataset)
     counts = Counter(digests)
     again = [i for i, digest in enumerate(digests) if counts[digest] > 1]
@@ -67,7 +67,7 @@ def without_shared(learn: Dataset, check: Dataset) -> tuple[Dataset | None, str]
 
 
 def first_of_each(dataset: Dataset) -> tuple[Dataset, str]:
-    """The samples without those that are there once more, and a sentence on it, empty where all differ."""
+    """The samples without duplicates, and a sentence on them, empty if all differ."""
     seen: set[bytes] = set()
     kept = []
     for number, digest in enumerate(contents(dataset)):

@@ -1,4 +1,4 @@
-"""The data for one model: classes by its labels, pixels as it takes them, and a word on how each was found."""
+"""The data for one model: classes by its labels, pixels as it takes them, and notes on how each was found."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def load_wanted(
 
 
 def own_shape(path: str | os.PathLike[str], split: str | None = None) -> tuple[int, ...]:
-    """The shape of a sample where no network asks for one: as stored in arrays, else one for pictures of any size."""
+    """The shape of a sample without a network: as stored in arrays, else one for pictures of any size."""
     path = Path(path)
     return _PICTURES if path.is_dir() or not path.is_file() else shape_of_samples(path, split)
 

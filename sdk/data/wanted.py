@@ -1,4 +1,4 @@
-"""What a network wants of data: the shape of its input, how pictures become it, and what can be right for it."""
+"""The requirements of a network on data: the shape of its input, the fitting of pictures, the kind of right answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A board, ready to be talked to: connected, provisioned, with its agent. Puts the board side's stages together."""
+"""A session with a board: connected, provisioned, with its agent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a board's outputs are from the host's, for any model and without data: on inputs that are made up for it."""
+"""Differences between a board's outputs and the host's on made-up inputs, for any model without data."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def agree(
     opening: Opening = AS_IT_IS,
     progress: Progress = silent,
 ) -> Agreement:
-    """Runs a package (or model) on its golden inputs on the board; how far each output is from the host's."""
+    """Runs a package (or model) on its golden inputs on the board; the distance of each output from the host's."""
     name, package = package_of(source, progress, packing=PackedOnTheWay(**reading(opening)))
     with deployed_on(board, source, (name, package), target, progress) as (
         session,

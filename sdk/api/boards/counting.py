@@ -1,4 +1,4 @@
-"""The answers of host, board and original to the same samples, counted by one code as the task of the model says."""
+"""Right answers of host, board and original on the same samples, counted by the task of the model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MOST_IN_MATRIX = 60
 
 @dataclass(frozen=True)
 class Counted:
-    """What was counted, by the places "original" (where there is one), "host" and "board"."""
+    """Counts by place: "original" (if there is one), "host" and "board"."""
 
     scores: Mapping[str, tuple[Score, ...]]
     scorers: Mapping[str, Scorer]
@@ -159,7 +159,7 @@ def _check_alike(original: Sequence[TensorInfo], other: Sequence[TensorInfo]) ->
 
 
 def by_class(scorer: ClassScorer, names: Mapping[int, str]) -> dict[str, Any]:
-    """What the answers of each class were, the most frequent mistakes, and the matrix of both where it is small."""
+    """Right answers per class, the most frequent mistakes, and the confusion matrix if it is small."""
     counts = confusion(scorer.answered, scorer.right, scorer.classes)
     present = np.flatnonzero(counts.sum(axis=1))
     return {

@@ -1,4 +1,4 @@
-"""Deploy a model: its package, the host's own answer to hold the board's against, and the push."""
+"""Deploys a model: makes its package and the host's golden answers, and pushes both."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ AS_IT_IS = PackedOnTheWay()
 def deploy_model(
     board: str, source: PathLike, *, progress: Progress = silent, **options: Unpack[DeployOptions]
 ) -> Deployment:
-    """Pushes a package (or any model, packed on the way) and makes it what runs on the board under its name.
+    """Pushes a package (or any model, packed on the way) and makes it the release that runs there under its name.
 
     The board runs the host's golden input before it confirms the new release; with ``keep_on_trial`` it leaves the
     old one running until :func:`sdk.confirm_model`. A signature beside the package (``sdk sign``) goes with it.

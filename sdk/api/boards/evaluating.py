@@ -1,4 +1,4 @@
-"""Accuracy on a board, against the host on the very same images, in the metrics of the model's task."""
+"""Accuracy on a board and on the host, on the same images, in the metrics of the model's task."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def evaluate_on_board(
     progress: Progress = silent,
     **options: Unpack[EvaluateOptions],
 ) -> Evaluation:
-    """Runs a package (or model) on the board and holds its answers there and here against what is right, by batches.
+    """Runs a package (or model) on board and host, in batches, and compares both with the right answers.
 
     What is counted follows from the task of the model (``task`` names another): top-1 and top-5 of classes, mAP of
     boxes against COCO JSON or YOLO text, mean IoU of maps, the error of values; without right answers, all
@@ -120,7 +120,7 @@ def evaluate_on_board(
 
 
 def evaluate(board: str, source: PathLike, request: Evaluate, progress: Progress = silent) -> Evaluation:
-    """What :func:`evaluate_on_board` does, asked for with a record that names data."""
+    """Does what :func:`evaluate_on_board` does, with its options as a record that names data."""
     assert request.data is not None
     sources = [source] if request.original is None else [source, request.original]
     packing, *rest = openings(sources, request)
@@ -200,7 +200,7 @@ def _told(counted: Counted, by_truth: bool, names: Mapping[int, str]) -> dict[st
 
 
 def reached(place: str, score: Score) -> Reached:
-    """A score as it is told."""
+    """A score as text and numbers for a report."""
     interval = score.interval()
     words = " to ".join(score.text(end).removesuffix(" %") for end in interval)
     return Reached(

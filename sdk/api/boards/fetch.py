@@ -34,7 +34,7 @@ ASSUMED_GLIBC = (2, 36)
 def fetch_runtimes(
     board_name: str, *, progress: Progress = silent, **options: Unpack[FetchRuntimesOptions]
 ) -> list[Fetched]:
-    """One record a runtime that is now in the cache; the first that fits, or with ``all_runtimes`` each that does.
+    """One record per runtime that is now in the cache; the first that fits, or with ``all_runtimes`` each that does.
 
     Raises ProvisionError when none fits the board's Python, BoardError when a virtual board cannot be built.
     ``options``: see :class:`sdk.api.board_requests.FetchRuntimes`. Raises TypeError for others.
@@ -75,7 +75,7 @@ def fetch_runtimes(
 
 
 def assumed_facts(board: Board, python_version: str | None) -> list[Facts]:
-    """What is taken for granted of a board that is not asked, for each Python that its file names, or for one.
+    """Assumed facts of a board that is not connected, for each Python that its file names, or for one.
 
     The board that is this computer is asked. Raises BoardError where neither says which Python it has.
     """

@@ -1,4 +1,4 @@
-"""Functions on many boards at once: roll a release out, see what runs where, go back everywhere.
+"""Functions on many boards at once: rollout, status, rollback.
 
 Each board has one connection at a time, and at most ``parallel`` boards are talked to at once. What the boards have in
 common (the package, its golden pair, the wheels, the decoder) is made once.
@@ -60,7 +60,7 @@ def deploy_fleet(
     progress: Progress = silent,
     **options: Unpack[DeployFleetOptions],
 ) -> FleetDeployment:
-    """Makes a package (or any model) what runs on every board of an inventory: first a canary, then batches.
+    """Deploys a package (or any model) to every board of an inventory: a canary first, then batches.
 
     The rollout stops when a canary or more than ``plan.max_failures`` boards fail, and what it confirmed is taken back.
     The same call again goes on where it was interrupted. ``board`` is the type of boards for which the inventory names
@@ -142,7 +142,7 @@ def fleet_status(
 def rollback_fleet(
     inventory: PathLike, name: str, *, progress: Progress = silent, **options: Unpack[RollbackFleetOptions]
 ) -> FleetRollback:
-    """Makes the release before the current one run again, or the one whose id begins with ``to``, on every board of
+    """Goes back to the release before the current one, or to the one whose id begins with ``to``, on every board of
     an inventory that has it.
 
     ``options``: see :class:`sdk.api.release_requests.RollbackFleet`. Raises TypeError for others.

@@ -1,4 +1,4 @@
-"""Which layer loses it: every operator's output in the original and in the compressed model, on host and board."""
+"""Compares every operator's output in the original and in the compressed model, on host and board."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def compare_layers(
     progress: Progress = silent,
     **options: Unpack[EvaluateOptions],
 ) -> LayerLosses:
-    """For each operator how far its output in ``after`` is from that in ``before``, in decibel, on the host.
+    """Signal-to-noise ratio in decibel of each operator's output in ``after`` against that in ``before``, on the host.
 
     With ``board`` also how far it is there from the host's. Operators are matched by what their outputs are called,
     else by kind and shape; those of one model alone are named. ``options``: see

@@ -1,4 +1,4 @@
-"""What a model on a board says of pictures: the same answer that a program there gets."""
+"""Answers of a model on a board about pictures, as a program on the board gets them."""
 
 from __future__ import annotations
 

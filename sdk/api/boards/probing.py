@@ -38,7 +38,7 @@ _ANY_BOARD = Board(name="board", title="a board", architecture="aarch64", transp
 
 @dataclass(frozen=True)
 class Probed(Shown):
-    """What a board says about itself, and what to make of it."""
+    """Facts about a board, and a proposal for its board file."""
 
     address: str
     probe: Probe
@@ -110,7 +110,7 @@ def add_board(name: str, probed: Probed, **options: Unpack[AddBoardOptions]) -> 
 
 
 def doctor_board(board: str, *, progress: Progress = silent, **target: Unpack[TargetOptions]) -> Diagnosis:
-    """Checks every byte of what Armlet has on a board, mends what can be mended, and says what it did.
+    """Checks every byte of Armlet on a board, repairs what it can, and returns what it found and did.
 
     Environments and agents that are damaged are sent again, quick starts made again. ``target``: see
     :class:`sdk.deploy.target.Target`. Raises RemoteError, ProvisionError.

@@ -1,4 +1,4 @@
-"""Functions on what a board has: what runs, what happened, back to the release before.
+"""Status, history and rollback of the releases on a board.
 
 None of them sends anything to the board: they ask the agent that was accepted there last.
 """
@@ -68,7 +68,7 @@ def status_of(known: Board, connection: Connection, progress: Progress = silent)
 def rollback_model(
     board: str, name: str, *, progress: Progress = silent, **options: Unpack[RollbackOptions]
 ) -> SlotStatus:
-    """Makes the release before the current one run again, or the earlier one whose id begins with ``to``.
+    """Goes back to the release before the current one, or to the earlier one whose id begins with ``to``.
 
     What was newer is let go. Raises RemoteError where there is none.
     ``options``: see :class:`sdk.api.release_requests.Rollback`. Raises TypeError for others.
@@ -93,7 +93,7 @@ def require_signatures(
     progress: Progress = silent,
     **target: Unpack[TargetOptions],
 ) -> None:
-    """From now on the board takes packages only that are signed by a key of this file; by anyone, with None.
+    """Makes the board accept only packages signed by a key of this file; with None, unsigned packages too.
 
     The file is as ssh-keygen(1) describes it under "ALLOWED SIGNERS". Raises SignatureError when it names nobody, and
     RemoteError on a board without ssh-keygen, which could not verify anything.

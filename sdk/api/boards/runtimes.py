@@ -22,7 +22,7 @@ _Result = TypeVar("_Result")
 def with_a_runtime(
     session: Session, target: Target, progress: Progress, work: Callable[[Session], _Result]
 ) -> tuple[Session, _Result, tuple[str, ...]]:
-    """What ``work`` answers on the first runtime with which no health check fails; that session; what did not work.
+    """The result of ``work`` on the first runtime that passes the health check, its session, and earlier failures.
 
     A runtime that ``target`` names is the only one that is tried. Raises RemoteError with the reason of each where
     none runs the model, and what else ``work`` raises.
@@ -73,7 +73,7 @@ def _others(session: Session) -> list[str]:
 
 
 def note_of(failures: tuple[str, ...], session: Session) -> tuple[str, ...]:
-    """What a report says of runtimes that did not run the model, and of one whose wheels are not pinned."""
+    """Notes for a report on runtimes that did not run the model, and on one whose wheels are not pinned."""
     ready = session.provisioned
     said = [f"{failure}; {ready.runtime} {ready.runtime_version} runs it and is used" for failure in failures]
     if not ready.pinned:

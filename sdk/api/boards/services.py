@@ -52,7 +52,7 @@ def stop_service(
 def remove_service(
     board: str, name: str, *, progress: Progress = silent, **target: Unpack[TargetOptions]
 ) -> bool:
-    """Ends a service for good, the model stays deployed; whether there was one."""
+    """Ends a service for good and returns whether there was one; the model stays deployed."""
     with board_agent(board, build(Target, target, function="remove_service"), progress) as agent:
         return remote_service.remove_service(agent, name)
 
@@ -60,6 +60,6 @@ def remove_service(
 def service_status(
     board: str, name: str | None = None, *, progress: Progress = silent, **target: Unpack[TargetOptions]
 ) -> Services:
-    """How one service of a board is, or all of them."""
+    """State of one service of a board, or of all."""
     with board_agent(board, build(Target, target, function="service_status"), progress) as agent:
         return remote_service.service_status(agent, name)

@@ -1,4 +1,4 @@
-"""What a compressed model lost, on images that nothing was learned from: told at the end, where no search told it."""
+"""The loss of a compressed model on images that nothing was learned from, if no search measured it."""
 
 from __future__ import annotations
 

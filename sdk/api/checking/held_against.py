@@ -18,7 +18,7 @@ _BATCH_BYTES = 64 << 20
 
 
 class HeldAgainst:
-    """What the original reaches on images, for others to be compared with. ``metric``: of the model on these images.
+    """The original's score on images, with which others are compared. ``metric``: of the model on these images.
 
     Without right answers in the data, the original's own count.
     """
@@ -44,7 +44,7 @@ class HeldAgainst:
         return f"{self._dataset.name}{against}"
 
     def change(self, tflite: bytes, progress: Progress = silent, stage: str = "check") -> Change:
-        """What became of the metric in another model. Raises ModelError where it does not take the images."""
+        """The change of the metric in another model. Raises ModelError where it does not take the images."""
         return change(self._original, self._scored(tflite, self._metric.begin(), progress, stage))
 
     def told(self, found: Change) -> str:

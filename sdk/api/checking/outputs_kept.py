@@ -1,4 +1,4 @@
-"""What a change of weights does to a model's outputs, on inputs that are made up: measured in the host's runtime."""
+"""The effect of changed weights on a model's outputs, on made-up inputs, measured in the host's runtime."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class OutputsOf:
 
     @property
     def late(self) -> bool:
-        """Whether it has taken long enough."""
+        """Whether the time for trials is used up."""
         return time.monotonic() - self._began > LATE_SECONDS
 
     def noise(self, graph: Graph) -> float:
@@ -120,7 +120,7 @@ class OutputsOf:
         return float(max(np.max(shares.mean(axis=0)), np.max(shares) / WORST)) if shares.size else 0.0
 
     def kept(self, graph: Graph) -> OutputsKept | None:
-        """What is told of a graph's outputs; None where the host cannot run it."""
+        """How well a graph keeps the outputs; None where the host cannot run it."""
         if not self.answers():
             return None
         try:

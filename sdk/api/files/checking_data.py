@@ -1,4 +1,4 @@
-"""What would be used of data, shown before anything long begins: `sdk data check`."""
+"""`sdk data check`: shows which data would be used, before anything long begins."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ClassCount:
 
 @dataclass(frozen=True)
 class DataReport(Shown):
-    """What would be used of data. ``input_shape``: of the model, else of the data themselves.
+    """Which data would be used. ``input_shape``: of the model, else of the data themselves.
 
     ``preprocess`` and ``preprocess_why`` are empty without a model. ``notes``: what is passed over and why, how classes
     were told, which samples are there twice; a sentence each. ``sheet``: the picture that was written, "" without.
@@ -74,7 +74,7 @@ class DataReport(Shown):
 def check_data(
     data: PathLike, *, progress: Progress = silent, **options: Unpack[CheckDataOptions]
 ) -> DataReport:
-    """What of ``data`` would be used, and how: samples, classes, what is passed over, the preprocessing that is taken.
+    """Which samples of ``data`` would be used, their classes, what is left out, and the preprocessing.
 
     With ``sheet`` a PNG of nine samples as the network sees them is written. ``options``: see
     :class:`sdk.api.file_requests.CheckData`. Raises DataError for whatever a later command would refuse, TypeError for

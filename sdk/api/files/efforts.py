@@ -1,4 +1,4 @@
-"""Which effort a model is compressed with where the user leaves it open: the strongest that data and time allow."""
+"""Chooses the effort if the user leaves it open: the strongest that data and time allow."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def _forget_the_oldest(folder: Path) -> None:
 
 
 def golden_pair(model: bytes, *, inputs: np.ndarray | None = None) -> Golden:
-    """Inputs that fit a model, the host's answers, and how far those of a board may be from them.
+    """Inputs that fit a model, the host's answers, and the limits for the difference of a board's answers.
 
     ``model`` is a package or a ``.tflite``. ``inputs``: pictures (n, height, width, channels), for its only input, as
     the model takes them, in place of those that are made up. Raises ModelError where the host cannot run the model.

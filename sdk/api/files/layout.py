@@ -1,4 +1,4 @@
-"""What is done to every graph before it is edited: channels last with a word on what changed, and sound weights."""
+"""Prepares every graph for editing: channels last, with notes, and finite weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sdk.graph.records import Graph
 
 
 def with_channels_last(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
-    """The graph with channels last, where that leaves less to transpose, and what a person should know of it."""
+    """The graph with channels last, if that leaves less to transpose, and notes for a person."""
     found = channels_last(graph)
     notes = []
     for place in found.inputs:

@@ -1,4 +1,4 @@
-"""How a model's file is read, as a request says; of several models, what is said reaches those that it suits."""
+"""How a request says to read a model's file; of several models, each option reaches those that it suits."""
 
 from __future__ import annotations
 

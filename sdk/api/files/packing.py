@@ -341,7 +341,7 @@ def name_of(source: PathLike) -> str:
 
 
 def title_of(package: bytes) -> str | None:
-    """What a package calls its model, in its own words; None where it says nothing or is not a package."""
+    """The display name of a package's model; None if it has none or is not a package."""
     if not package.startswith(MAGIC):
         return None
     said = package_format.read(package).metadata.get("name")

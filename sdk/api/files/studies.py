@@ -20,7 +20,7 @@ KINDS = "sqlite:///FILE, postgresql://..., mysql://..., journal:FILE, redis://HO
 
 
 def open_study(storage: str | None = None, name: str | None = None, *, seed: int = 0) -> Any:
-    """A study that minimises; one of this name that the storage has already is gone on with.
+    """A study that minimises; an existing one of this name is continued.
 
     ``storage`` is a database URL as Optuna takes it, ``journal:FILE`` (a file that several machines may reach, as over
     NFS), ``redis://...`` or ``grpc://HOST:PORT`` (Optuna's proxy).  None keeps the study in memory, where the same seed

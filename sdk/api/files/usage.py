@@ -1,4 +1,4 @@
-"""What a file says, or is told, of how its model is used: preprocessing, mirroring, labels.
+"""How a model is used, by its file and the options: preprocessing, mirroring, labels.
 
 In a ``.tflite`` it stands in the metadata entry :data:`USAGE_METADATA`, as JSON, so that it survives every step
 from ``sdk convert`` on; before it counts what is told, behind it what the model's author says in TFLite metadata
@@ -47,7 +47,7 @@ def usage_of(
     task: str | None = None,
     fit: str | None = None,
 ) -> Usage:
-    """What the graph says, replaced by what is given here. Raises DataError, also for labels that are too many or few.
+    """The usage in the graph, replaced by the options given here. Raises DataError, also for a wrong number of labels.
 
     ``labels`` is a file of labels, one per line in the order of the classes, or in another form that people use.
     ``task``: see :func:`sdk.graph.own_task.told_task`; ``fit``: one of :data:`device_agent.record.task.FITS`.
@@ -96,7 +96,7 @@ def usage_of_package(
     task: str | None = None,
     fit: str | None = None,
 ) -> Usage:
-    """What a package says, replaced by what is given here, as for :func:`usage_of`. Raises DataError."""
+    """The usage in a package, replaced by the options given here, as for :func:`usage_of`. Raises DataError."""
     stated = Usage.from_metadata(decoded.package.metadata)
     if labels is not None:
         stated = replace(stated, labels=read_labels(Path(labels)))
@@ -143,7 +143,7 @@ def _check_labels(labels: tuple[str, ...], classes: int | None) -> None:
 
 
 def usage_notes(graph: Graph, usage: Usage) -> tuple[str, ...]:
-    """What of the model's own words on its use is not used, and why; and that its task is not known."""
+    """Notes on metadata of the model that are not used, and on an unknown task."""
     clues = clues_of(graph, own_words(graph), len(usage.labels))
     notes = own_usage(graph)[1]
     if (

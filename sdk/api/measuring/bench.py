@@ -77,7 +77,7 @@ def with_deployed(
     progress: Progress,
     work: Callable[[Session, Sequence[tuple[str, bytes]]], _Result],
 ) -> tuple[_Result, tuple[str, ...]]:
-    """What ``work`` finds about models that are on the board, as (name, package); notes on how they got there."""
+    """The result of ``work`` on models that are deployed for it, as (name, package), and notes on their deploy."""
     sizes = request.sizes
     said = zip(sources, openings(sources, request), strict=True)
     packages = told_apart(sources, [package_of(s, progress, packing=packing) for s, packing in said])

@@ -1,4 +1,4 @@
-"""Predict the milliseconds of models on boards that nobody has at hand, and say how far off that may be."""
+"""Predicts the milliseconds of models on boards that are not connected, with intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions on saved runs: read one, render it, and hold a new run against an old one."""
+"""Functions on saved runs: read, render, compare."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Larger:
 
     @property
     def share(self) -> float:
-        """By how much, as a share of the old size."""
+        """The growth as a share of the old size."""
         return self.new_bytes / self.old_bytes - 1.0
 
 
@@ -72,7 +72,7 @@ class Against(Shown):
 
     @property
     def answer(self) -> verdict.Answer:
-        """The answer for all models: slower if one is, else can't tell if nobody can for one."""
+        """The answer for all models: slower if one is, else can't tell if one can't be told."""
         return verdict.overall(self.verdicts)
 
     @property
@@ -82,7 +82,7 @@ class Against(Shown):
 
     @property
     def cannot_tell(self) -> tuple[compare.Comparison, ...]:
-        """The models of which nobody can tell."""
+        """The models for which the answer is can't tell."""
         return self._those(verdict.CANNOT_TELL)
 
     def _those(self, answer: verdict.Answer) -> tuple[compare.Comparison, ...]:
@@ -127,7 +127,7 @@ def read_run(path: PathLike) -> Report:
 
 
 def read_record(path: PathLike) -> Kept:
-    """Whatever ``sdk bench -o``, ``sdk tune -o`` or ``sdk predict -o`` wrote: a run, a soak, a suite of runs, a table
+    """The record that ``sdk bench -o``, ``sdk tune -o`` or ``sdk predict -o`` wrote: a run, a soak, a suite, a table
     of sizes, the result of a tuning, predictions. Raises DataError otherwise, FileError where it cannot be read."""
     record = _read_json(path, "what `sdk bench -o`, `sdk tune -o` or `sdk predict -o` wrote")
     kind = family(record.get("schema")) if isinstance(record, dict) else ""

@@ -1,4 +1,4 @@
-"""Soak models on a board: what is left of their speed after the first minute, the energy and the memory they take."""
+"""Soaks models on a board: speed after the first minute, energy and memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of a kind of board: cores, clocks, figures of speed with their sources, runtimes. Frozen and pure."""
+"""Records of a kind of board: cores, clocks, figures of speed with their sources, runtimes. Frozen and pure."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class RuntimeChoice:
 
 @dataclass(frozen=True)
 class PublishedLatency:
-    """What somebody else measured on this board, to hold a report against. ``threads`` is None where it is not said.
+    """A published latency of this board, to compare a report with. ``threads`` is None where it is not said.
 
     ``million_macs`` is the complexity of the publisher's own network, which may differ from the paper's.
     """

@@ -1,4 +1,4 @@
-"""Which ARM core an emulated program is told that it runs on.
+"""ARM cores by name, and the files that tell an emulated program on which core it runs.
 
 ``qemu-aarch64 -cpu cortex-a72`` decides which instructions work. What the core *is* a program learns from
 ``/proc/cpuinfo``, which QEMU's user mode (before 8.1) passes through from the host. XNNPACK picks its kernels by that

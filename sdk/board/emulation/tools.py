@@ -1,4 +1,4 @@
-"""The programs of Debian that emulation takes: where they are, and which package has those that are not."""
+"""The programs of Debian that emulation needs: their paths, and the packages of missing ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What everything else knows of a connection to a board: commands that it runs, files that it puts and gets."""
+"""The interface of a connection to a board: run a command, put and get files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Connection(Protocol):
 
     @property
     def address(self) -> str:
-        """What a person would recognise the board by, e.g. ``pi@raspberrypi.local``."""
+        """The board's address for people, e.g. ``pi@raspberrypi.local``."""
 
     def run(
         self,

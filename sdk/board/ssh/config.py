@@ -1,4 +1,4 @@
-"""What ssh's configuration says of a host, by the one program that reads it as ssh does: ``ssh -G``.
+"""The options of a host in ssh's configuration, read by ``ssh -G``.
 
 So ``Include``, ``Match``, comments, quotes and defaults are this machine's own; ``Match exec`` runs its command,
 as it does there. The files are the user's (``$HOME/.ssh/config``) and the system's. ssh takes the home folder from the

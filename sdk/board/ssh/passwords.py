@@ -1,4 +1,4 @@
-"""What is left where no key lets us in: a certificate, a password that a person types, or what to do about it."""
+"""Logins without a key: a certificate, a password from the terminal, or advice what to do."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def sign(data: bytes, key: Path | None = None) -> tuple[bytes, str]:
 
 
 def verify(signed: bytes, signature: bytes, allowed_signers: Path) -> str:
-    """Who signed some bytes, as ``allowed_signers`` names them. Raises SignatureError; the same check as a board's."""
+    """The signer of some bytes, as ``allowed_signers`` names them. Raises SignatureError, as a board does."""
     read_allowed_signers(allowed_signers)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "signature"

@@ -1,4 +1,4 @@
-"""Running one recipe after another on one graph, and keeping what came of each: what every search is made of.
+"""Runs one recipe after another on one graph and keeps the results: the base of every search.
 
 Composes like :mod:`sdk.compress.recipes.recipe`.  An attempt makes the graph, packs it, to know its real size, and
 checks it on images that it did not learn from, where there are some.
@@ -164,7 +164,7 @@ class Point:
 
 
 class Watch:
-    """Is told what an attempt has come to so far, and may raise to end one that leads nowhere. This one never does."""
+    """Watches an attempt while it runs, and may raise to end a hopeless one. This one never does."""
 
     def bits(self, bits: float) -> None:
         """All layers calibrated until now take this many."""
@@ -176,7 +176,7 @@ class Watch:
         """The divergence on the first batches of the check."""
 
     def epoch(self, epochs: int, nats: Callable[[], float]) -> None:
-        """This many epochs are over, and ``nats()`` measures the divergence of now."""
+        """Called after this many epochs; ``nats()`` measures the present divergence."""
 
 
 class Attempts:
@@ -389,7 +389,7 @@ class Attempts:
         return self.misses(point), point.package_bytes, nats
 
     def score(self, point: Point) -> float:
-        """The rank as one number for a study: what misses is above 1,000, what meets is below."""
+        """The rank as one number for a study: above 1,000 if the target is missed, below if it is met."""
         missed, *rest = self.rank(point)
         # Toward a size answers count, not points: they tell more about the next trial.
         first = rest[1] if len(rest) == 3 else rest[0]

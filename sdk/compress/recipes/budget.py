@@ -1,4 +1,4 @@
-"""What a compression is expected to take: its stages, how long they are beside each other, and the epochs that fit.
+"""The expected stages of a compression, their relative durations, and the epochs that fit a budget.
 
 Composes like :mod:`sdk.compress.recipes.recipe`.
 """
@@ -40,7 +40,7 @@ def spent(wanted: Settings) -> Callable[[], float] | None:
 
 
 def stages(effort: str, wanted: Settings) -> list[str]:
-    """What is expected to be done, in order."""
+    """The expected stages, in order."""
     aims = wanted.target_bytes is not None or wanted.max_loss is not None
     attempt, first, runs = {
         "none": (["prune", "cluster", "pack", "check"], [], UNTAUGHT_RUNS if aims else 1),

@@ -1,4 +1,4 @@
-"""What a compressed network still answers: counted on images that it did not learn from."""
+"""Counts right answers of a compressed network on images that it did not learn from."""
 
 from __future__ import annotations
 

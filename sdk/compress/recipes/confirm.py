@@ -1,4 +1,4 @@
-"""Which attempt is taken, and what is said of it: confirmed on images that no attempt saw.
+"""Chooses an attempt and confirms it on images that no attempt saw.
 
 Composes like :mod:`sdk.compress.recipes.recipe`.  A limit of the loss holds for the upper end of a paired 95 %
 interval. Several attempts may be confirmed on the same images without growing luckier by their number: from the one
@@ -117,7 +117,7 @@ def _of_one_part(attempts: Attempts, graph: Graph, point: Point) -> Verdict:
 
 
 def checked_of(point: Point) -> Checked:
-    """What was checked of an attempt, where something was."""
+    """The check of an attempt, if there was one."""
     assert point.agreement_percent is not None
     assert point.divergence_nats is not None
     assert point.lost is not None

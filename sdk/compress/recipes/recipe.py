@@ -78,7 +78,7 @@ else:
 )
 @dataclass(frozen=True)
 class LayerRecipe:
-    """What one layer gets in place of what the recipe says for all; None leaves it at that.
+    """The settings of one layer that replace the recipe's; None keeps the recipe's.
 
     ``price`` counts for "calibrate": that many times the recipe's. ``step`` and ``channel_step``, for "none", put the
     weights on a grid after they were pruned: in root mean squares of the layer, or of each output channel; ``places``
@@ -102,7 +102,7 @@ else:
 @record(what="a recipe", error=ModelError, may_lack=True)
 @dataclass(frozen=True)
 class Recipe:
-    """What is done. ``sparsity`` 0 or ``clusters`` 0 leaves that pass out.
+    """The settings of a compression. ``sparsity`` 0 or ``clusters`` 0 leaves that pass out.
 
     With effort "none" weights are pruned by magnitude and shared by k-means, which needs no data but for ``int8``.
     With "calibrate" the layers are solved on ``samples`` images of a data set at ``price`` nats per bit; ``sparsity``
@@ -443,7 +443,7 @@ class Workshop:
         return self.graph.with_data(result.constants), result.loss
 
     def begun(self, recipe: Recipe) -> Begun:
-        """What a training begins with."""
+        """The constants and grids that a training begins with."""
         result = self._calibrated(recipe)
         layers = {layer.weight.tensor_index: layer.shape for layer in solved_layers(self.graph)}
         grids = {

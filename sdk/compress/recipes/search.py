@@ -38,7 +38,7 @@ CHECK_STEP = 10_000  # steps of the study from here on are batches of a check, b
 
 
 class Hopeless(Exception):
-    """A trial that leads nowhere is over."""
+    """Ends a hopeless trial."""
 
 
 def search(attempts: Attempts, walk: Callable[[Attempts], None]) -> None:
@@ -258,7 +258,7 @@ class Race(Watch):
         self._report(CHECK_STEP + batches, nats)
 
     def epoch(self, epochs: int, nats: Callable[[], float]) -> None:
-        """Looked at from the middle of the training on."""
+        """Checked from the middle of the training on."""
         if epochs >= WATCHED_EPOCHS * self.attempts.base.epochs:
             self._report(epochs, nats())
 

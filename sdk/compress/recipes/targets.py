@@ -1,4 +1,4 @@
-"""From what a user asks for (a size, a loss that is allowed) to a recipe, with everything that was tried on the way.
+"""Finds the recipe for a target size or an allowed loss, with everything that was tried.
 
 Composes like :mod:`sdk.compress.recipes.recipe`.  Every effort has one knob that trades size for accuracy: how
 hard weights are pruned and shared without data, the price of a bit for calibration, the share of weights that
@@ -153,7 +153,7 @@ def replay(
     check: Dataset | None = None,
     metric: Metric | None = None,
 ) -> TargetResult:
-    """What the recipe makes of the graph, and how accuracy was checked: on ``check``, or on what it held out."""
+    """The graph after the recipe, and how accuracy was checked: on ``check``, or on the images that it kept back."""
     report = progress or silent
     made = apply(graph, recipe, report, dataset)
     used = check

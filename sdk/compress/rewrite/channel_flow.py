@@ -32,7 +32,7 @@ JOINS = frozenset({"ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DI
 
 
 class Listener:
-    """Is told what the structure of a graph asks of its channels. This one lets everything pass."""
+    """Receives the constraints that the structure of a graph puts on its channels. This one allows everything."""
 
     def joined(self, first: Numbers, second: Numbers) -> None:
         """Each channel of the first and its neighbour of the second are one."""

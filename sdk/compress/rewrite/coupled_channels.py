@@ -57,7 +57,7 @@ class Coupling:
 
 
 def coupled_channels(graph: Graph) -> Coupling:
-    """What goes together in this graph."""
+    """The coupling of the channels of this graph."""
     gathered = _Gathered(graph)
     flow = ChannelFlow(graph, gathered.made, gathered)
     set_of = gathered.roots()
@@ -95,7 +95,7 @@ class _Gathered(Listener):
         self._parent = list(range(sum(widths)))
 
     def made(self, tensor: int, count: int) -> Numbers:
-        """The channels of a tensor that something makes."""
+        """The channels that an operator makes in a tensor."""
         self.makes.add(tensor)
         return self._starts[tensor] + np.arange(count)
 

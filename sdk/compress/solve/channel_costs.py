@@ -1,4 +1,4 @@
-"""What it costs to take whole channels out: nats of loss, in the order in which they are best taken.
+"""Nats of loss that whole channels cost when they are removed, in the best order.
 
 A channel that goes is missed by the layers that read it.  What each of them loses is the error of its output after its
 other weights made up for it as well as they can, times what errors cost there (Fisher information): Optimal Brain

@@ -1,4 +1,4 @@
-"""What calibration images say about a network: how much each output channel matters, and what each layer sees.
+"""Statistics of a network on calibration images: the sensitivity of each output channel, and the input of each layer.
 
 Two networks run side by side: the teacher (the float original) and the student (whose earlier layers are
 already compressed). Both are one executor with other constants. Values are moved forward from layer to layer
@@ -58,7 +58,7 @@ class LayerPlace:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What errors of a layer's output cost, in nats for half a squared error, means over images.
+    """The cost of errors of a layer's output, in nats for half a squared error, means over images.
 
     ``channels`` (groups * rows,) sums over positions as if errors at different positions had nothing in common.  The
     rest are the second moments of the gradients of a group's weights and biases, summed over its rows: ``weights``

@@ -1,4 +1,4 @@
-"""What the teacher answers, asked once for every image and the way in which it was moved."""
+"""The teacher's answers, computed once per image and move."""
 
 from __future__ import annotations
 

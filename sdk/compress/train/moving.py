@@ -1,4 +1,4 @@
-"""Whether images stay what they are when they are mirrored or moved: what the original answers says so."""
+"""Whether images keep their meaning when they are mirrored or moved, by the original's answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What weights cost in bits: the rate term of a training.
+"""The cost of weights in bits: the rate term of a training.
 
 A weight that is not zero costs the code of its gap and the code of its centroid
 (``device_agent/package/PACKAGE_FORMAT.md``). While weights are pruned that is about log2(1 + (w / s)^2) / 2 bits:

@@ -1,4 +1,4 @@
-"""How to train, and when what happens."""
+"""Settings of a training, and when its phases begin."""
 
 from __future__ import annotations
 

@@ -241,7 +241,7 @@ def group_of(state: State, name: str) -> dict[int, np.ndarray]:
 
 
 def not_of_this(found: object) -> ModelError:
-    """What is raised for the state of another training."""
+    """The error for the state of another training."""
     return ModelError(
         "the checkpoint is not of this training", expected="the same model and settings", found=str(found)
     )

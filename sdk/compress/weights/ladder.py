@@ -1,4 +1,4 @@
-"""How coarse one layer may become, step by step: what each step leaves of its bits, and adds of noise."""
+"""Steps by which one layer may become coarser: the remaining bits and the added noise of each."""
 
 from __future__ import annotations
 

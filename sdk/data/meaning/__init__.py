@@ -1,4 +1,4 @@
-"""What data on disk mean: which folder is which class, what a file of labels says, what stored numbers are as pixels.
+"""The meaning of data on disk: classes of folders, labels of files, pixels of stored numbers.
 
 Pure. May import: device_agent.record, device_agent.tensors, sdk.errors, sdk.graph.
 """

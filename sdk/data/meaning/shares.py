@@ -1,4 +1,4 @@
-"""How sure a share of right answers is, and what became of answers between two runs on the same images. Pure."""
+"""Intervals of a share of right answers, and confusions. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the numbers of an array of images are, as pixels 0 ... 255: told by type, range and steps. Pure."""
+"""Turns the numbers of an array of images into pixels 0 ... 255, by type, range and steps. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What COCO JSON and YOLO text say of the things on pictures. Pure."""
+"""Reads boxes of pictures from COCO JSON and YOLO text. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which metric a model is held to: by its task, and by what is known to be right. Pure."""
+"""Chooses the metric of a model by its task and the right answers in the data. Pure."""
 
 from __future__ import annotations
 

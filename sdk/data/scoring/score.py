@@ -1,4 +1,4 @@
-"""One metric of one model on some images, with a 95 % interval, and what became of it in another model. Pure.
+"""One metric of one model on some images, with a 95 % interval, and its change in another model. Pure.
 
 A score knows its value for any weights of its images, so that one bootstrap serves every metric: shares, means, mAP.
 """
@@ -110,7 +110,7 @@ class Change:
 
 
 def change(before: Score, after: Score) -> Change:
-    """What became of a metric. Both are of the same images in the same order."""
+    """The change of a metric. Both are of the same images in the same order."""
     if before.right is not None and after.right is not None:
         only_before = int(np.sum(before.right & ~after.right))
         only_after = int(np.sum(~before.right & after.right))

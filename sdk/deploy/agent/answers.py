@@ -93,7 +93,7 @@ class _Kernels:
 @record(takes_unknown=True, may_lack=("kernels",))
 @dataclass(frozen=True)
 class PreparedAnswer:
-    """What a health check answers under ``prepared``."""
+    """The part ``prepared`` of a health check's answer."""
 
     threads: _Threads
     start: _Start
@@ -115,7 +115,7 @@ class PreparedAnswer:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the board did for a release beyond its health check.
+    """What the board prepared for a release beyond its health check.
 
     ``threads`` it is run with, and why so many; ``start_bytes`` of disk that make it start in ``start_seconds``
     instead of ``cold_start_seconds`` (from the release's files to a ready interpreter), or why there are none.

@@ -1,4 +1,4 @@
-"""What an agent says of a picture, as records: classes, boxes, a map, or points, in pixels of the picture."""
+"""The answer of an agent about a picture, as records: classes, boxes, a map, or points, in pixels of the picture."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class MapAnswer:
 @record(may_lack=True, takes_unknown=True)
 @dataclass(frozen=True)
 class PredictAnswer:
-    """What a model says of one picture. ``task`` None: the package does not say what the model is for.
+    """The answer of a model about one picture. ``task`` None: the package does not say what the model is for.
 
     ``boxes``, ``map`` and ``points`` are None for models of other tasks; ``outputs`` are the shapes of what came out.
     """

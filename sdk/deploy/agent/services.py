@@ -43,7 +43,7 @@ class Service(Shown):
 
 @dataclass(frozen=True)
 class InstalledService:
-    """What `sdk deploy --service` came to. ``advice`` is for the person at the terminal."""
+    """The result of `sdk deploy --service`. ``advice`` is for the person at the terminal."""
 
     service: Service
     changed: bool
@@ -150,12 +150,12 @@ def stop_service(agent: RemoteAgent, name: str) -> Service:
 
 
 def remove_service(agent: RemoteAgent, name: str) -> bool:
-    """Ends a service for good; whether there was one."""
+    """Ends a service for good and returns whether there was one."""
     return read_answer(_RemoveAnswer, _call(agent, "remove", name), "service").removed
 
 
 def service_status(agent: RemoteAgent, name: str | None = None) -> Services:
-    """How one service is, or all."""
+    """State of one service, or of all."""
     said = read_answer(_StatusAnswer, _call(agent, "status", *([] if name is None else [name])), "service")
     return Services(tuple(answer.service() for answer in said.services), said.linger)
 

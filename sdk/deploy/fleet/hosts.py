@@ -1,4 +1,4 @@
-"""The boards of a fleet as records: who they are, how they are reached, and that no two are the same."""
+"""The boards of a fleet as records, with their addresses; no two are the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a rollout did so far, on the disk: a line of JSON for every change of a board, each synced before the next step.
+"""The journal of a rollout on disk: a line of JSON for every change of a board, each synced before the next step.
 
     $XDG_DATA_HOME/armlet/rollouts/<inventory>.lock        held while a rollout over that inventory runs
     $XDG_DATA_HOME/armlet/rollouts/<rollout>.jsonl         while there is something to go on with

@@ -1,4 +1,4 @@
-"""Predicts the time of an inference on boards that nobody has at hand.
+"""Predicts the time of an inference on boards that are not connected.
 
 The runtime runs on an emulated core that says that it is the board's, so that it takes the kernels that it would take
 there. A plugin of the emulator replays the second inference, instruction by instruction, through a model of the
