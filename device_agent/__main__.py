@@ -44,7 +44,7 @@ from device_agent.verbs.parser import build_parser
 
 
 def answer(arguments: Sequence[str], listener: int | None = None) -> tuple[dict[str, Any], int]:
-    """What a call answers, and its exit status. ``listener``: the channel whose reader it ends with."""
+    """The answer of a call, and its exit status. ``listener``: the channel whose reader it ends with."""
     try:
         options = build_parser(__doc__).parse_args(arguments)
         if listener is not None and options.verb != "serve":  # a service outlives who started it

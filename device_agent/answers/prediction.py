@@ -1,4 +1,4 @@
-"""What an application gets back: the best classes by name, boxes, a map or points, and the raw outputs. Pure."""
+"""The answer to an application: the best classes by name, boxes, a map or points, and the raw outputs. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a model's input lies on the image that it was made from, and how an image gets the input's shape. Pure.
+"""The place of a model's input on its image, and the fitting of images. Pure.
 
 Coordinates of an answer are shares of the input, 0 ... 1 from its left and its top; :class:`Placement` makes pixels of
 the image of them, whichever way the image was fitted.
@@ -44,7 +44,7 @@ class Placement:
 
 
 def placement_on(rows: int, columns: int, height: int, width: int, how: str) -> Placement:
-    """Where an input of (height, width) lies on an image of (rows, columns) pixels that is fitted this way.
+    """The place of an input of (height, width) on an image of (rows, columns) pixels that is fitted this way.
 
     ``how``: see :data:`device_agent.record.task.FITS`.
     """

@@ -56,7 +56,7 @@ class LoadingPlan:
 
 @dataclass(frozen=True)
 class ColdStart:
-    """What only a fresh process can tell; see the verb ``load`` of the agent."""
+    """Times that need a fresh process; see the verb ``load`` of the agent."""
 
     decode_seconds: float
     decode_kernel: str

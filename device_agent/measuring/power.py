@@ -1,4 +1,4 @@
-"""What a board says of the power that it draws: the rails that it can measure, and their sum.
+"""Reads the power of a board: the rails that it can measure, and their sum.
 
 As in :mod:`device_agent.run.conditions` a fact is a file, or the output of a command, and a pure function of its text.
 Units: Linux ``hwmon/sysfs-interface.rst`` (millivolts, milliamperes, microwatts); NVIDIA's older driver ``ina3221x``
@@ -49,7 +49,7 @@ def parse_pmic(text: str) -> Watts:
 
 
 def total_watts(rails: Watts) -> float | None:
-    """What all rails draw; the supplies alone where some of them are. None without any, or where it cannot be."""
+    """Watts of all rails; the supplies alone where some of them are. None without any, or where it cannot be."""
     supplies = [watts for rail, watts in rails.items() if rail in SUPPLIES]
     watts = sum(supplies or rails.values())
     return watts if rails and 0.0 <= watts <= MOST_WATTS else None

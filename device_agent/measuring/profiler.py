@@ -75,7 +75,7 @@ def outside_of_kernels(
 
 @dataclass(frozen=True)
 class ProfileTaken:
-    """What :class:`Turns` found; times in seconds."""
+    """The results of :class:`Turns`; times in seconds."""
 
     kernels: tuple[KernelTime, ...]
     outside_seconds: float
@@ -133,7 +133,7 @@ class Turns:
         self._spent += (self._clock() - begun) / 1e9
 
     def taken(self) -> ProfileTaken:
-        """What was found. Raises AgentError when inferences differ in their kernels."""
+        """The profile. Raises AgentError when inferences differ in their kernels."""
         seen = self._seen
         steps = [[(e.name, e.node) for e in events] for events in seen]
         if any(step != steps[0] for step in steps):

@@ -50,7 +50,7 @@ class SoakPlan:
 
 @dataclass(frozen=True)
 class Reading:
-    """What the machine said at one moment; ``watts`` None where it reports none."""
+    """The machine's readings at one moment; ``watts`` None where it reports none."""
 
     conditions: Conditions
     watts: float | None

@@ -60,7 +60,7 @@ def require_policy(allowed_signers: Path) -> None:
 
 
 def verify(signed: bytes, signature: Path, allowed_signers: Path) -> str:
-    """Who signed these bytes: the first name that ``allowed_signers`` gives the key. Raises SignatureError.
+    """The signer of these bytes: the first name that ``allowed_signers`` gives the key. Raises SignatureError.
 
     ``signature`` is a file as ``ssh-keygen -Y sign -n armlet`` writes it.
     """

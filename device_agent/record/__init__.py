@@ -1,4 +1,4 @@
-"""What host and board write down for each other: records, their schemas, and the one reader and writer of them all.
+"""The records that host and board exchange: their schemas, and the one reader and writer of them all.
 
 Pure. May import: device_agent.errors.
 """

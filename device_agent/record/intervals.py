@@ -92,7 +92,7 @@ def typical(samples: Sequence[float], turns: Sequence[Turn]) -> float:
 def typical_interval(
     samples: Sequence[float], turns: Sequence[Turn], confidence: float = CONFIDENCE
 ) -> Interval:
-    """Where :func:`typical` lies. One loading says nothing of the next; its interval is that of its own median."""
+    """The interval of :func:`typical`. One loading says nothing of the next; its interval is that of its own median."""
     found = levels(samples, turns)
     if len(found) > 1 and float(found.min()) > 0.0:
         return _exponential(mean_interval(np.log(found), confidence))

@@ -1,4 +1,4 @@
-"""What a value of a record may be. A kind reads a parsed JSON or TOML value, and writes it back. Pure.
+"""The kinds of values in records. A kind reads a parsed JSON or TOML value, and writes it back. Pure.
 
 Every kind has limits: of a number its range, of a text its length and that a terminal cannot be driven by it, of a list
 how many it holds. What does not keep them is :class:`ValueRefused`, with the way that leads to it.
@@ -213,7 +213,7 @@ class Text(Kind):
 
 @dataclass(frozen=True)
 class Words(Kind):
-    """What somebody else says, for people to read: cut to ``most`` characters, control characters as escapes."""
+    """Text of strangers, for people to read: cut to ``most`` characters, control characters as escapes."""
 
     most: int = MAX_TEXT
 

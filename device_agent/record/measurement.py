@@ -58,7 +58,7 @@ class MeasurementError(AgentError):
 
 @dataclass(frozen=True)
 class Moment:
-    """What the machine said while models ran: ``seconds`` after the first sample; None where it reports nothing."""
+    """The machine's readings while models ran: ``seconds`` after the first sample; None where it reports nothing."""
 
     seconds: Seconds
     frequency_hz: Hertz | None
@@ -253,7 +253,7 @@ def evenly(moments: Sequence[Moment], most: int) -> tuple[Moment, ...]:
 
 
 def find_disturbances(measurement: Measurement) -> tuple[str, ...]:
-    """What slowed the model while it was measured, or may have: why another run may come out otherwise."""
+    """What slowed the model, or may have, while it was measured."""
     m = measurement
     found = []
     if m.emulated:

@@ -20,7 +20,7 @@ BGR = ":bgr"
 
 @dataclass(frozen=True)
 class Preprocess:
-    """What a network expects of a pixel 0 ... 255: ``(pixel - mean) / scale``, one value or one per channel.
+    """The preprocessing of a pixel 0 ... 255: ``(pixel - mean) / scale``, one value or one per channel.
 
     With ``bgr`` the channels enter in the order blue, green, red; ``mean`` and ``scale`` are in that order then.
     """
@@ -77,7 +77,7 @@ class Preprocess:
         return np.divide(out, scale, out=out)
 
     def as_whole(self, channels: int, dtype: Any) -> Any:
-        """What becomes of each pixel value in an input of whole numbers without a scale: (256, channels) ``dtype``.
+        """Each pixel value as it is stored in an input of whole numbers without a scale: (256, channels) ``dtype``.
 
         Raises DataError where that is out of range, or between two levels.
         """

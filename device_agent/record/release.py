@@ -1,4 +1,4 @@
-"""What the store writes down: releases, which never change, and slots, which say what a name stands for.
+"""Records of the store: releases, which never change, and slots, which say what a name stands for.
 
 Bytes to checked records and back, no files. Every limit that a record has to keep is here; host and agent share them.
 """
@@ -157,7 +157,7 @@ class Release:
 
     @property
     def signed_bytes(self) -> bytes:
-        """What a signature is made of: the whole manifest, but for the signature."""
+        """The bytes that are signed: the whole manifest without the signature."""
         return canonical(replace(self, signature_sha256=None))
 
     @property
@@ -216,7 +216,7 @@ class ThreadChoice:
 @record(what="a choice of kernels", error=StoreError, may_lack=True, takes_unknown=True)
 @dataclass(frozen=True)
 class KernelChoice:
-    """What runs a release: the "runtime" alone, or "armlet" (:mod:`device_agent.run.kernels`) where it has kernels.
+    """The kernels that run a release: the "runtime" alone, or "armlet" (:mod:`device_agent.run.kernels`).
 
     ``operators`` run in those; seconds are medians of one inference on one thread, timed in turns, None where nothing
     was; ``reason`` says in words why it was chosen.
@@ -241,7 +241,7 @@ class KernelChoice:
 )
 @dataclass(frozen=True)
 class Slot:
-    """What a name stands for: ids of releases, and the last events, oldest first."""
+    """The releases of a name: their ids, and the last events, oldest first."""
 
     name: ReleaseName
     current: Sha256 | None = None
@@ -304,7 +304,7 @@ class Slot:
         return 1 if choice is None else choice.threads
 
     def kernels_of(self, release: str) -> str:
-        """What a release is best run with, "runtime" or "armlet"; "runtime" where that was not measured."""
+        """The best kernels of a release, "runtime" or "armlet"; "runtime" where that was not measured."""
         choice = self.kernels.get(release)
         return "runtime" if choice is None else choice.kernels
 

@@ -183,7 +183,7 @@ def _real_number(digits: str) -> float:
 
 
 def as_error(refused: ValueRefused, what: str, error: type[ArmletError]) -> ArmletError:
-    """What a person is told of a refusal in ``what``, such as "a measurement"."""
+    """The error for a refusal in ``what``, such as "a measurement"."""
     place = dotted(refused.path)
     subject = f"the field {place} of {what}" if place else what
     if refused.problem == "missing":

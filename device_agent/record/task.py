@@ -1,4 +1,4 @@
-"""What a model is for, and in which form its outputs say it, as its package's metadata tell the board. Pure.
+"""The task of a model and the form of its outputs, as its package's metadata say. Pure.
 
     "task": {"kind": "detections", "form": "yolov8", "outputs": [0], "classes": 80}
 

@@ -1,4 +1,4 @@
-"""What goes over a wire: arrays in requests to ``serve``, predictions in answers, the error of a verb that failed.
+"""Messages on the wire: arrays in requests to ``serve``, predictions in answers, the error of a verb that failed.
 
 Pure; the bytes are a stranger's.
 
@@ -48,7 +48,7 @@ _FIELDS = ("image", "shape", "dtype", "preprocessed", "top")
 
 @dataclass(frozen=True)
 class Question:
-    """What a request asks: ``image`` is one array, or the bytes of an encoded image where ``encoded``."""
+    """A request: ``image`` is one array, or the bytes of an encoded image where ``encoded``."""
 
     image: Any
     encoded: bool = False
@@ -59,7 +59,7 @@ class Question:
 @record(what="the answer of an agent", may_lack=True, takes_unknown=True)
 @dataclass(frozen=True)
 class Failure:
-    """What an agent answers where a verb failed, as :class:`device_agent.errors.ArmletError` has it.
+    """The answer of an agent when a verb failed, as :class:`device_agent.errors.ArmletError` has it.
 
     ``error`` is the name of its class.
     """

@@ -1,4 +1,4 @@
-"""What an edge application embeds: an image in, a named answer out, and always the release that is confirmed.
+"""The library for edge applications: an image in, a named answer out, and always the release that is confirmed.
 
     from device_agent import Agent
 
@@ -162,7 +162,7 @@ class Agent:
 
     @property
     def usage(self) -> Usage:
-        """What is done to its images, and its labels."""
+        """Preprocessing and labels of the model."""
         return self._require().usage
 
     @property

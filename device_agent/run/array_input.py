@@ -1,4 +1,4 @@
-"""What comes to a verb from outside: arrays of numbers and one line of JSON, each checked for size and kind."""
+"""Reads the input of a verb: arrays of numbers and one line of JSON, each checked for size and kind."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ ONE_KIND = 0.05
 
 @dataclass(frozen=True)
 class Conditions:
-    """What could be read at one moment; None where the machine does not report it."""
+    """Readings at one moment; None where the machine does not report it."""
 
     temperature_celsius: float | None
     frequency_hz: float | None
@@ -48,7 +48,7 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Throttled:
-    """What the firmware of a Raspberry Pi says of its clock: reasons that hold now, and that held since boot."""
+    """The throttling of a Raspberry Pi, by its firmware: reasons that hold now, and that held since boot."""
 
     now: tuple[str, ...]
     since_boot: tuple[str, ...]

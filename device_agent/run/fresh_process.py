@@ -17,7 +17,7 @@ MEND_SECONDS = 60.0
 
 
 def python_command(module: str) -> list[str]:
-    """What runs a module in a Python of this kind: with the packages that this one finds, and no others."""
+    """The command that runs a module in a Python of this kind: with the packages that this one finds, and no others."""
     flags = [flag for flag, is_set in (("-S", sys.flags.no_site), ("-s", sys.flags.no_user_site)) if is_set]
     return [sys.executable, *flags, "-m", module]
 

@@ -1,4 +1,4 @@
-"""What a model would run in here, told without importing any of it: that takes seconds on a slow board."""
+"""The installed runtime and its versions, found without an import, which takes seconds on a slow board."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where ``serve`` listens: a Unix socket that only its user may open, or TCP, on the loopback unless told otherwise.
+"""The listeners of ``serve``: a Unix socket that only its user may open, or TCP, on the loopback unless told otherwise.
 
 One thread for each connection (socketserver), and a limit to their number. Where a new one finds no room, the one that
 has kept us waiting longest makes room for it. ``stop`` ends in order: nobody new is let
@@ -53,14 +53,14 @@ class ByteBudget:
             return True
 
     def give_back(self, count: int) -> None:
-        """What was taken is free again."""
+        """Frees what was taken."""
         with self._changed:
             self._free += count
             self._changed.notify_all()
 
 
 class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """What both kinds of server have in common; ``handler`` is a HttpConnection that knows what to answer."""
+    """The common part of both kinds of server; ``handler`` is a HttpConnection that knows what to answer."""
 
     daemon_threads = True
     block_on_close = False

@@ -1,4 +1,4 @@
-"""What a client sends, read until a deadline and no further than a limit: for http.server instead of a file."""
+"""Reads what a client sends, until a deadline and no further than a limit: for http.server instead of a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``serve`` serves: a pool for each model, how they are, and what the metrics say of them."""
+"""The models of ``serve``: a pool for each, their state and their metrics."""
 
 from __future__ import annotations
 
@@ -110,11 +110,11 @@ class Serving:
         }
 
     def describe_all(self) -> list[dict[str, Any]]:
-        """What each model takes and gives."""
+        """Inputs and outputs of each model."""
         return [self.describe(pool) for pool in self.pools.values()]
 
     def describe(self, pool: Pool) -> dict[str, Any]:
-        """What a model takes and gives."""
+        """Inputs and outputs of a model."""
         agent: Agent = pool.agents[0]
         model, usage = agent.model.model, agent.usage
         return {

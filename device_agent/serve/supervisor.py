@@ -193,7 +193,7 @@ def drain(serving: Serving, seconds: float) -> None:
 
 
 class End:
-    """What signals say."""
+    """The state that signals set."""
 
     def __init__(self) -> None:
         self.come = threading.Event()

@@ -161,7 +161,7 @@ class Blobs:
         return data
 
     def path(self, digest: str) -> Path:
-        """Where a blob is, if it is there and whole; raises StoreError otherwise."""
+        """The path of a blob that is there and whole; raises StoreError otherwise."""
         self.read(digest)
         return self.folder / digest
 

@@ -1,4 +1,4 @@
-"""What makes a release start quickly: its decoded model, and XNNPACK's packed weights, as files to be mapped.
+"""Files for a quick start of a release: its decoded model, and XNNPACK's packed weights, as files to be mapped.
 
     store/starts/<package>-<runtime>-<core>/     0700, files 0600; made in a temporary folder, then renamed into place
         model.tflite       what the package decodes to
@@ -219,5 +219,5 @@ def _sample(path: Path) -> int:
 
 
 def to_bytes(start: QuickStart) -> bytes:
-    """What ``start.json`` holds of it."""
+    """The content of ``start.json``."""
     return json.dumps(record_kind(_Kept).write(start), sort_keys=True).encode()

@@ -170,7 +170,7 @@ class Store:
         return self._slots / f"{check_name(name)}.json"
 
     def slot(self, name: str) -> Slot:
-        """What ``name`` stands for; an empty slot when nothing was ever deployed under it."""
+        """The slot of ``name``; an empty one when nothing was ever deployed under it."""
         path = self.slot_path(name)
         if not path.exists():
             return Slot(name)

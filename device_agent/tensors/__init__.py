@@ -1,4 +1,4 @@
-"""What goes into a model and comes out of it: real values and stored ones, and answers compared with expected ones.
+"""Inputs and outputs of a model: real values and stored ones, and answers compared with expected ones.
 
 Pure. May import: device_agent.errors, device_agent.record.
 """

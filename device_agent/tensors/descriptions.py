@@ -1,4 +1,4 @@
-"""What a TFLite interpreter says of its inputs and outputs, as :class:`~device_agent.tensors.tensor.TensorInfo`.
+"""The inputs and outputs of a TFLite interpreter, as :class:`~device_agent.tensors.tensor.TensorInfo`.
 
 Names are those of the model's signature, which people chose, where one covers the model's inputs and outputs; else
 those of the tensors. Each is made unique. Host and board name by this rule.

@@ -1,4 +1,4 @@
-"""What a call of the agent may say: its verbs and their options."""
+"""The command line of the agent: its verbs and their options."""
 
 from __future__ import annotations
 

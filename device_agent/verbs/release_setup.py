@@ -1,4 +1,4 @@
-"""What is done for a release once its health check has passed: kernels are chosen, a quick start is made for those of
+"""The setup of a release after its health check: kernels are chosen, a quick start is made for those of
 the runtime, and threads are chosen.
 
 Neither may cost a deploy: where one does not work out, the release runs without it, and the reason is told.

@@ -44,7 +44,7 @@ MAX_FACTS_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class Facts:
-    """What a board is. None: not reported by this machine. ``python`` is None where there is no python3."""
+    """Facts about a board. None: not reported by this machine. ``python`` is None where there is no python3."""
 
     home: str
     #: ``uname -m``: that of the kernel, which may be wider than what runs on it.

@@ -50,7 +50,7 @@ LOGIN_SECONDS = 20.0
 
 
 def default_folder(name: str = "local") -> Path:
-    """Where the board ``local``, or one named ``local-...``, keeps its home and keys."""
+    """The folder with home and keys of the board ``local``, or of one named ``local-...``."""
     return data_folder("boards", name)
 
 

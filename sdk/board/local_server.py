@@ -1,4 +1,4 @@
-"""What the SSH server of the local board allows: one key, and commands.
+"""The SSH server of the local board: it allows one key, and commands.
 
 Apart from :mod:`sdk.board.local` because the class needs paramiko at its definition, and importing that takes longer
 than the command line may take to print its help.
@@ -34,7 +34,7 @@ class BoardTransport(paramiko.Transport):
 
 
 class CommandRunner(Protocol):
-    """Who runs the commands: :class:`sdk.board.local.LocalBoard`."""
+    """The runner of the commands: :class:`sdk.board.local.LocalBoard`."""
 
     def execute(self, channel: paramiko.Channel, command: str, begun: threading.Event) -> None:
         """Runs one command on a channel, once ``begun`` says that the client knows of it."""

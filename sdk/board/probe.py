@@ -1,4 +1,4 @@
-"""What a board is made of, for its board file: one command over a connection, and pure functions of what it prints.
+"""Probes a board for its board file: one command over a connection, and pure functions of its output.
 
 :mod:`sdk.board.facts` asks what provisioning has to know; this adds what theory and a reader of reports want:
 which core each CPU is, its clocks and governor, the system on chip, temperatures. Everything is optional but a

@@ -83,7 +83,7 @@ MaxStartups 100
 
 @dataclass(frozen=True)
 class Status(Shown):
-    """What is known about a virtual board. ``port`` and ``pid`` are None while it does not run."""
+    """The state of a virtual board. ``port`` and ``pid`` are None while it does not run."""
 
     board: str
     running: bool

@@ -1,4 +1,4 @@
-"""What `sdk deploy`, `sdk status` and `sdk rollback` do with --inventory: many boards, one table, one JSON document."""
+"""`sdk deploy`, `sdk status` and `sdk rollback` with --inventory: many boards, one table, one JSON document."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class KnownBoard:
 
 @dataclass(frozen=True)
 class FetchedRuntimes:
-    """What is in the cache for a board now."""
+    """The runtimes in the cache for a board."""
 
     runtimes: Sequence[Fetched]
 
@@ -110,7 +110,7 @@ class Verified:
 
 @dataclass(frozen=True)
 class Histories:
-    """What happened to the models of a board."""
+    """The history of the models of a board."""
 
     slots: Sequence[SlotStatus]
 

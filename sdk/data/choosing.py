@@ -58,7 +58,7 @@ def choose_preprocess(
     stated: Preprocess | None = None,
     score: Callable[[np.ndarray], Score] | None = None,
 ) -> Chosen:
-    """What is done to the pixels of ``dataset`` for this network; it may hold any preprocessing so far.
+    """The preprocessing of ``dataset`` for this network; it may hold any preprocessing so far.
 
     ``given``: by the user, which is not questioned; ``stated``: by package or metadata. ``score``: what the
     network reaches on images (n, height, width, channels), the first of the data, where no classes are right. Raises

@@ -162,7 +162,7 @@ def _graph(tflite: bytes) -> Graph | None:
 
 @dataclass(frozen=True)
 class Sources:
-    """What a network learns from and is checked on, apart; None where there is none. ``notes`` of both."""
+    """The data to learn from and the data to check on; None where there are none. ``notes`` of both."""
 
     learn: Dataset | None
     check: Dataset | None
@@ -171,7 +171,7 @@ class Sources:
 
     @property
     def checked(self) -> Dataset:
-        """What a network is checked on, or what some is kept back of for that."""
+        """The data to check on, or those of which some are kept back for it."""
         found = self.check or self.learn
         assert found is not None
         return found

@@ -43,7 +43,7 @@ _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 
 @dataclass
 class LeftOut:
-    """What was passed over below a folder, for one note on each kind."""
+    """The files of a folder that were left out, for one note per kind."""
 
     noise: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)

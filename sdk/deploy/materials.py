@@ -1,4 +1,4 @@
-"""What a release and its environment on a kind of board are made of, as a bill of materials."""
+"""The bill of materials of a release and its environment on a kind of board."""
 
 from __future__ import annotations
 

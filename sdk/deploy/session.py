@@ -38,7 +38,7 @@ class Session:
 
 
 def agent_folder(connection: Connection) -> str:
-    """Where the agent keeps everything on a board: ``~/.armlet``, which need not be there yet."""
+    """The agent's folder on a board: ``~/.armlet``, which need not be there yet."""
     done = connection.run(["sh", "-c", 'printf %s "$HOME"'], max_output_bytes=1 << 12)
     home = done.stdout.decode("utf-8", "replace")
     if done.status != 0 or not home.startswith("/") or not home.isprintable():

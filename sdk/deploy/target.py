@@ -1,4 +1,4 @@
-"""Where a board is and what to run there, as options that every command on a board takes.
+"""The address of a board and its runtime, as options that every command on a board takes.
 
 Nothing heavy is imported here, because `sdk --help` reads it.
 """

@@ -60,7 +60,7 @@ LEAST_SECONDS_FOR_A_PEAK = 2e-6
 @record(what="peaks of a board", may_lack=True)
 @dataclass(frozen=True)
 class Peaks:
-    """What a board can do on the profiled number of threads. ``source`` says who says so.
+    """The peaks of a board on the profiled number of threads, and their ``source``.
 
     ``memory_bytes_per_second`` counts reads and writes together; None leaves the memory out. ``clock_hz`` is the clock
     at which the peaks hold; None where it is unknown.
@@ -78,7 +78,7 @@ class Peaks:
 
 
 class TimedRun(Protocol):
-    """What a gap needs to know of a measurement; :class:`device_agent.record.measurement.Measurement` has it."""
+    """The part of a measurement that a gap needs; :class:`device_agent.record.measurement.Measurement` has it."""
 
     @property
     def median(self) -> float:
@@ -151,7 +151,7 @@ def best_seen(subjects: Sequence[Subject]) -> Peaks:
 
 
 def dispatch_seconds(subject: Subject) -> float:
-    """What an inference takes outside of its kernels; below 0 where operators timed alone add up to more.
+    """Seconds of an inference outside of its kernels; below 0 where operators timed alone add up to more.
 
     The smaller of two estimates that err upwards: what the profile saw outside of the kernels, which holds the
     profiler's own work, and what an inference without the profiler, taken in turn with the profiled ones, took beyond

@@ -35,8 +35,8 @@ WAITS_FOR_WEIGHTS = 1 / 3
 
 @dataclass(frozen=True)
 class Case:
-    """What is explained: two models on a board, where theory promises ``ratio``. ``scale`` makes a time of the profile
-    one on as many threads as the gap is for.
+    """The case to explain: two models on a board, where theory promises ``ratio``. ``scale`` makes a time of the
+    profile one on as many threads as the gap is for.
     """
 
     baseline: Subject

@@ -25,7 +25,7 @@ EARLIER: dict[str, dict[str, Any]] = {"armlet.comparison/1": {"smallest_told": 0
 
 
 class Work(Protocol):
-    """What comparing needs to know of a model's theory; :class:`sdk.explain.theory.Totals` has it."""
+    """The part of a model's theory that a comparison needs; :class:`sdk.explain.theory.Totals` has it."""
 
     @property
     def macs(self) -> int:
@@ -37,7 +37,7 @@ class Work(Protocol):
 
 
 class Timed(Protocol):
-    """What comparing needs to know of a measurement; :class:`device_agent.record.measurement.Measurement` has it."""
+    """The part of a measurement for a comparison; :class:`device_agent.record.measurement.Measurement` has it."""
 
     @property
     def samples_seconds(self) -> tuple[float, ...]:
@@ -77,7 +77,7 @@ class Timed(Protocol):
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What casts doubt on the samples, one sentence each."""
+        """Doubts about the samples, one sentence each."""
 
 
 @dataclass(frozen=True)

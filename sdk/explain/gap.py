@@ -85,7 +85,7 @@ class Gap:
 
     @property
     def accounted(self) -> float:
-        """What operators, dispatch and threads take, as a share of the candidate's median: about 1 on a quiet board."""
+        """Time of operators, dispatch and threads as a share of the candidate's median: about 1 on a quiet board."""
         return 1.0 - self._disturbance.candidate_seconds / self.measured_seconds
 
     @property

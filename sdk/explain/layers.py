@@ -1,4 +1,4 @@
-"""Which layer loses it: the operators of two versions of one network side by side, and the noise that each adds. Pure.
+"""Finds the layers that lose accuracy: operators of two versions of a network, and the noise that each adds. Pure.
 
 Noise adds up along a network, so the last operators have the least signal to noise, wherever it comes from. What an
 operator adds is the noise of its output, as a share of the signal, less that of its noisiest input.
@@ -186,7 +186,7 @@ def _by_structure(
 
 
 def added_noise(graph: Graph, decibels: Mapping[int, float]) -> dict[int, float]:
-    """What the operator of each measured tensor adds to the noise, as a share of the signal, from 0."""
+    """The noise that the operator of each measured tensor adds, as a share of the signal, from 0."""
     noise = {tensor: 10.0 ** (-value / 10.0) for tensor, value in decibels.items()}
     found: dict[int, float] = {}
     for operator in graph.operators:
@@ -200,7 +200,7 @@ def added_noise(graph: Graph, decibels: Mapping[int, float]) -> dict[int, float]
 
 
 def weights_in_words(graph: Graph, number: int) -> str:
-    """What an operator's weights are: their type, the share of zeros, how many values; empty where it has none."""
+    """An operator's weights in words: their type, the share of zeros, how many values; empty where it has none."""
     found = _weights(graph, number)
     if found is None:
         return ""
@@ -278,7 +278,7 @@ def _layer_name(graph: Graph, tensor: int) -> str:
 
 
 def advise_board(layers: Sequence[LayerNoise]) -> tuple[str, ...]:
-    """The three operators in which board and host part most, the worst first; none where they agree."""
+    """The three operators in which board and host differ most, the worst first; none where they agree."""
     worst = sorted((one for one in layers if one.board_added > _NOTHING), key=lambda one: -one.board_added)
     return tuple(
         f"{one.kind} {_short(one.name)} ({_text(one.shape)}): {one.board_decibel:.1f} dB between host and board; "

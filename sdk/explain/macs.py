@@ -121,7 +121,7 @@ class Counted:
 
 
 def yardstick(baseline: Counted, candidate: Counted) -> Yardstick:
-    """What the work of the two is counted in."""
+    """The unit in which the work of both is counted."""
     if not (baseline.effective_macs and candidate.effective_macs):
         return ALL
     of_one_file = baseline.original != "" and baseline.original == candidate.original

@@ -1,4 +1,4 @@
-"""What a run found out: one immutable record, written by the pipeline, read by terminal, JSON and HTML."""
+"""The record of a run: immutable, written by the pipeline, read by terminal, JSON and HTML."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class PredictedTime:
 
     @property
     def statement(self) -> str:
-        """What the times are."""
+        """The words that say what the times are."""
         return PREDICTED
 
 
@@ -150,7 +150,7 @@ class ModelRecord:
             )
 
     def subject(self) -> Subject | None:
-        """What a gap is computed from; None without a profile."""
+        """The input of a gap; None without a profile."""
         if self.profile is None:
             return None
         return Subject(

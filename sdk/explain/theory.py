@@ -1,4 +1,4 @@
-"""What an inference must cost: multiply-accumulates, bytes and the roofline's time, operator by operator. Pure.
+"""The least cost of an inference: multiply-accumulates, bytes and the roofline's time, operator by operator. Pure.
 
 How multiply-accumulates (MACs) are counted is in :mod:`sdk.explain.macs`. *Effective* MACs leave out the zeros of
 constant weights. Every weight of a convolution is used equally often, so the count is exact: ``macs x non-zeros /
@@ -144,7 +144,7 @@ class Totals:
 
 
 class Rates(Protocol):
-    """What a board can do; :class:`sdk.explain.breakdown.Peaks` has it."""
+    """The peaks of a board; :class:`sdk.explain.breakdown.Peaks` has it."""
 
     @property
     def memory_bytes_per_second(self) -> float | None:
@@ -169,7 +169,7 @@ class RooflineTime:
 
     @property
     def bound(self) -> str:
-        """What limits it: "compute" or "memory"."""
+        """The limit: "compute" or "memory"."""
         return "compute" if self.compute_seconds >= self.memory_seconds else "memory"
 
 

@@ -55,14 +55,14 @@ class Candidate:
 
     @property
     def cost(self) -> float:
-        """What candidates are ranked by: the median in seconds, the predicted time in seconds, or instructions."""
+        """The figure that ranks candidates: the median in seconds, the predicted time in seconds, or instructions."""
         if self.measurement is not None:
             return self.measurement.median
         return float(self.instructions or 0) if self.predicted is None else self.predicted.seconds
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Where the cost lies: 95 % interval of the median, or what counts as the same time or number."""
+        """The interval of the cost: 95 % interval of the median, or what counts as the same time or number."""
         if self.measurement is None:
             equal = EQUAL_INSTRUCTIONS if self.predicted is None else EQUAL_PREDICTIONS
             return self.cost * (1 - equal / 2), self.cost * (1 + equal / 2)

@@ -16,7 +16,7 @@ _CACHE_BYTES = 1 << 30  # decoded images are kept up to this size; a larger fold
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What is right for each sample of a source: ``of(i)``, as ``kind`` says (:mod:`sdk.data.scoring.truth`).
+    """The right answers for the samples of a source: ``of(i)``, as ``kind`` says (:mod:`sdk.data.scoring.truth`).
 
     ``told``: where it was found, in words.
     """

@@ -1,4 +1,4 @@
-"""What each TFLite operator means in ``tf.nn``, for a batch of any size; :mod:`sdk.graph.execute` runs them.
+"""Each TFLite operator in terms of ``tf.nn``, for a batch of any size; :mod:`sdk.graph.execute` runs them.
 
 Semantics follow the operators' reference kernels (tensorflow/lite/kernels); options carry the names of schema.fbs.
 An operator that would mix the samples of a batch is refused, because the graph was written for a batch of one.

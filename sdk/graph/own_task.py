@@ -1,4 +1,4 @@
-"""What a model is for, as far as it tells: its operators, the shapes of its outputs, its metadata. Pure.
+"""Finds the task of a model by its operators, the shapes of its outputs and its metadata. Pure.
 
 Nothing is guessed: where shapes fit two tasks, the task is not known, and the model answers with its outputs.
 """
@@ -73,7 +73,7 @@ class OutputFacts:
 
 @dataclass(frozen=True)
 class Clues:
-    """What tells a task: the image that goes in as (height, width), the outputs, the model's words, and labels."""
+    """The clues to a task: the image that goes in as (height, width), the outputs, the model's words, and labels."""
 
     image: tuple[int, int] | None
     outputs: tuple[OutputFacts, ...]

@@ -1,4 +1,4 @@
-"""What changed between two packages, and what a push of the second would send to a board that has the first.
+"""Differences between two packages, and the bytes that a push of the second sends to a board with the first.
 
 Sections are named by their SHA-256, so a section that the board has is never sent again, wherever in the model it
 stands.

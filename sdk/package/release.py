@@ -48,7 +48,7 @@ class Golden:
 
 @dataclass(frozen=True)
 class PreparedRelease:
-    """What the agent's ``install`` takes: ``record`` is the manifest, ``blobs`` all that it names, by SHA-256."""
+    """The input of the agent's ``install``: ``record`` is the manifest, ``blobs`` all that it names, by SHA-256."""
 
     id: str
     record: Release

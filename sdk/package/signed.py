@@ -1,4 +1,4 @@
-"""What `sdk sign` writes beside a package: the manifest of a release, its signature, and its golden pair. Pure.
+"""The file of `sdk sign` beside a package: the manifest of a release, its signature, and its golden pair. Pure.
 
 The signature is over the manifest (``Release.signed_bytes``), so that name, package, golden pair, limits and number
 cannot be taken apart: who deploys sends them as they were signed.
@@ -76,7 +76,7 @@ class SignedRelease:
 
 
 def parse_signed(data: bytes, where: str) -> SignedRelease:
-    """What a file beside a package holds; ``where`` names it. Raises SignatureError, also for one of the old form."""
+    """The signed release in a file beside a package; ``where`` names it. Raises SignatureError."""
     if data.startswith(_OLD_FORM):
         raise SignatureError(
             f"{where} signs the package alone, as Armlet did before",

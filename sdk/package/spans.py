@@ -1,4 +1,4 @@
-"""Where the weights stand in the bytes of a .tflite, found by walking the flatbuffer as far as they are.
+"""Finds the weights in the bytes of a .tflite by walking its flatbuffer.
 
 The walk is bounded and distrustful: it follows only what it needs (model -> buffers, subgraphs -> tensors), checks
 every offset, and gives up quietly on anything odd, because a model that cannot be walked can still be packed whole.

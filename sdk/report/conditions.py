@@ -106,12 +106,12 @@ def spread_text(spread: Spread) -> str:
 
 
 def work_text(work: str) -> str:
-    """What theory counts, in words: "MACs", or "MACs not by zero"."""
+    """The count of theory, in words: "MACs", or "MACs not by zero"."""
     return "MACs not by zero" if work == NOT_BY_ZERO else work
 
 
 def theory_text(comparisons: Sequence[Comparison]) -> str:
-    """What stands in a table of comparisons, and beside the promise the number that the other count would give."""
+    """The legend of a table of comparisons, with the promise by the other count."""
     said = "measured: ratio of medians; realised: measured / in theory; in theory: ratio of "
     kinds = list(dict.fromkeys(c.work for c in comparisons))
     if kinds == [NOT_BY_ZERO]:
@@ -130,7 +130,7 @@ def theory_text(comparisons: Sequence[Comparison]) -> str:
 
 
 def told_texts(report: Report) -> list[str]:
-    """What a self-test says, and which comparisons show no difference: one sentence each."""
+    """The result of a self-test, and the comparisons without a difference: one sentence each."""
     said = []
     for first, again in zip(report.models[0].measurements, report.again, strict=False):
         smallest = smallest_told(first, again)
@@ -166,7 +166,7 @@ NAMED = 3
 
 
 def problems_of(reports: Sequence[Report]) -> list[str]:
-    """What is wrong with these runs, and with which of their models: one sentence a problem, or a kind of problem."""
+    """The problems of these runs, with the models concerned: one sentence per problem, or per kind of problem."""
     found: dict[str, list[tuple[str, str]]] = {}
     measured = 0
     for report in reports:

@@ -1,4 +1,4 @@
-"""What terminal and page say of predicted times in words. Each of them says that nothing was measured. Pure."""
+"""Predicted times in words, for terminal and page. Each text says that nothing was measured. Pure."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _KERNELS = 4
 
 
 def title_text(result: Predictions) -> str:
-    """What the page or the table is, with the words that nothing was measured."""
+    """The title of a page or table, which says that nothing was measured."""
     boards = ", ".join(dict.fromkeys(one.board for one in result.models))
     return f"{', '.join(dict.fromkeys(one.name for one in result.models))} on {boards}: {PREDICTED}"
 
 
 def likely_text(one: PredictedModel) -> str:
-    """Where the time likely is, in the digits that it is known to: "27.9 - 39.0 ms"."""
+    """The likely range of the time, in its known digits: "27.9 - 39.0 ms"."""
     low, high = seconds_text(one.low_seconds), seconds_text(one.high_seconds)
     unit = high.rpartition(" ")[2]
     return f"{low.removesuffix(f' {unit}')} - {high}"

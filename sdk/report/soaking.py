@@ -29,7 +29,7 @@ def joules_text(joules: float | None) -> str:
 
 
 def soak_sentences(report: SoakReport) -> list[str]:
-    """What a soak says: throttling, whether it is steady, whether the ranking held; one sentence each."""
+    """The results of a soak: throttling, whether it is steady, whether the ranking held; one sentence each."""
     soak, found = report.soak, report.figures
     fell = throttle(soak)
     if fell is not None:

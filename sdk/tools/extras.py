@@ -28,7 +28,7 @@ EXTRA_OF = {
 
 
 def missing(error: ModuleNotFoundError) -> ArmletError | None:
-    """What to tell a person, or None if no extra brings the module: then the installation itself is broken."""
+    """The advice to install an extra, or None if no extra brings the module: then the installation is broken."""
     name = (error.name or "").partition(".")[0]
     if name not in EXTRA_OF:
         return None

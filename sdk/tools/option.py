@@ -100,7 +100,7 @@ def parts_of(request: type) -> dict[str, type]:
 
 
 def flags_of(name: str, said: Option) -> tuple[str, ...]:
-    """What is written on a command line, such as ("--max-loss",)."""
+    """The flags of an option, such as ("--max-loss",)."""
     return said.flags or ("--" + name.replace("_", "-"),)
 
 

@@ -1,4 +1,4 @@
-"""What a package holds: every check of the header, the table and the sections, and the way back to the ``.tflite``.
+"""Reads a package: checks the header, the table and the sections, and gives back the ``.tflite``.
 
 PACKAGE_FORMAT.md is the specification. Pure: bytes in, bytes out; no files, no clock, nothing printed.
 :mod:`device_agent.package.reader` chooses the decoder.
@@ -62,7 +62,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Package:
-    """What a package holds. Sizes in bytes; ``skeleton_size`` is coded, as it stands in the file."""
+    """The contents of a package. Sizes in bytes; ``skeleton_size`` is coded, as it stands in the file."""
 
     format_version: int
     package_size: int
@@ -248,7 +248,7 @@ def _metadata(table: PackageTable, content: Content) -> dict[str, Any]:
 
 
 def describe(data: bytes, opened: Opened) -> Package:
-    """What ``sdk inspect`` and the agent say of a package that :func:`open_package` has checked.
+    """The description of a checked package for ``sdk inspect`` and the agent.
 
     Raises MetadataInvalid.
     """

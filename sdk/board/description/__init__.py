@@ -1,4 +1,4 @@
-"""What a kind of board is, as records, and the file that says so.
+"""Records of a kind of board, and the reader of its file.
 
 Pure. May import: device_agent.record, sdk.errors, sdk.tools.
 """

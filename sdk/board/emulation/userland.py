@@ -89,7 +89,7 @@ USER_ID = 60472
 
 @dataclass(frozen=True)
 class UserlandRecipe:
-    """What makes one userland differ from another."""
+    """The settings that decide the content of a userland."""
 
     architecture: str  # Debian's name
     suite: str = "bookworm"
@@ -117,7 +117,7 @@ RECIPES = {
 
 
 def cache_folder() -> Path:
-    """Where built userlands are kept."""
+    """The folder of built userlands."""
     return folders.cache_folder("userlands")
 
 
@@ -132,7 +132,7 @@ def recipe_of(machine: str) -> UserlandRecipe:
 
 
 def archive_path(machine: str, cache: Path | None = None) -> Path:
-    """Where :func:`archive` keeps its result."""
+    """The path of :func:`archive`'s result."""
     return (cache if cache is not None else cache_folder()) / f"{recipe_of(machine).digest}.tar.gz"
 
 

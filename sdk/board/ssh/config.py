@@ -46,7 +46,7 @@ _TOKEN = re.compile(r"%(.?)|\$\{([^}]*)\}")
 
 @dataclass(frozen=True)
 class HostOptions:
-    """What ssh's configuration says of one host, ready for use: ``~``, tokens and variables are replaced."""
+    """The options of one host in ssh's configuration, ready for use: ``~``, tokens and variables are replaced."""
 
     hostname: str
     port: int

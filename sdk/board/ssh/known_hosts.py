@@ -21,7 +21,7 @@ REVOKED = "@revoked"
 
 @dataclass(frozen=True)
 class KnownKeys:
-    """What the files say of one host. ``revoked`` holds keys in base64 that are refused whatever else is said."""
+    """The known keys of one host. ``revoked`` holds keys in base64 that are always refused."""
 
     keys: tuple[paramiko.PKey, ...]
     revoked: frozenset[str]

@@ -24,7 +24,7 @@ s=$?; printf %s {mark}; [ $s -le 128 ] || kill -$((s-128)) $$; exit $s"""
 
 
 def as_one_line(argv: Sequence[str], mark: str) -> str:
-    """What the login shell is given to run ``argv``; ``mark``, letters and digits, is printed around its answer."""
+    """The line for the login shell that runs ``argv``; ``mark``, letters and digits, is printed around its answer."""
     script = _SCRIPT.format(mark=mark, command=shlex.join(argv))
     plain = _PLAIN.sub(lambda found: b"\\0%03o" % found[0][0], script.encode("utf-8", "surrogateescape"))
     # Where a shell prints what it runs (set -v), the mark must not be in it: its first letter is in octal.
@@ -33,7 +33,7 @@ def as_one_line(argv: Sequence[str], mark: str) -> str:
 
 
 def answer_of(output: bytearray, mark: str) -> bytes | None:
-    """What the command said on one of its streams, between the marks; None without the first: it never began.
+    """The command's output on one of its streams, between the marks; None without the first: it never began.
 
     The second mark is missing on standard error, and where the shell was ended.
     """

@@ -25,7 +25,7 @@ MAX_ALLOWED_SIGNERS_BYTES = 1 << 20
 
 
 def signature_path(package: Path) -> Path:
-    """Where the signature of a package is."""
+    """The path of a package's signature."""
     return package.with_name(package.name + ".sig")
 
 

@@ -1,4 +1,4 @@
-"""Where a board is and how to log in: the command line first, then ``~/.ssh/config``, then ssh's own defaults."""
+"""The address of a board and its login: the command line first, then ``~/.ssh/config``, then ssh's own defaults."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def find_target(
     config: Path | str | None = USER_CONFIG,
     _jumps: int = 0,
 ) -> SshTarget:
-    """What is None is looked up in ``config``; None for ``config`` reads no file. ``default_user``: as who to log in
-    when nothing else says so. Raises ConnectionFailed."""
+    """What is None is looked up in ``config``; None for ``config`` reads no file. ``default_user``: the login name
+    if nothing else gives one. Raises ConnectionFailed."""
     _check_host(host)
     if _jumps > MAX_JUMPS:
         raise ConnectionFailed("ProxyJump goes in circles", expected=f"at most {MAX_JUMPS} jumps", found=host)

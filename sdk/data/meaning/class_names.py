@@ -48,7 +48,7 @@ def match_classes(
 
 
 def check_numbers(numbers: Sequence[int], scores: int | None, what: str) -> str:
-    """What is to be said of class numbers that fit a model of this many scores. Raises DataError where they do not."""
+    """A note on class numbers that fit a model of this many scores. Raises DataError where they do not."""
     low, high = min(numbers), max(numbers)
     if scores is None:
         return f"{what} are class numbers, {low} to {high}"

@@ -1,4 +1,4 @@
-"""What a network expects of a pixel, as its graph shows: by the input's type and scale, or what it does first. Pure."""
+"""The preprocessing that a graph shows: by its input's type and scale, or its first operators. Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Known:
 
 
 def known_preprocess(entry: TensorInfo, graph: Graph | None) -> Known | None:
-    """What an input, an image, and the graph behind it show; None where they show nothing.
+    """The preprocessing that an image input and its graph show; None where they show none.
 
     ``graph`` is None for a model that cannot be read as one.
     """

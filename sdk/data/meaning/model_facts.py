@@ -1,4 +1,4 @@
-"""What a model takes and gives, as the runtime describes it, and which output holds the scores of classes. Pure."""
+"""Inputs and outputs of a model, as the runtime describes them, and the output with the scores of classes. Pure."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _LEAST_UNLABELLED = 16
 
 @dataclass(frozen=True)
 class Tried:
-    """What one candidate gave: percent right (None without labels), mean certainty of the best class."""
+    """The result of one candidate: percent right (None without labels), mean certainty of the best class."""
 
     name: str
     accuracy_percent: float | None
@@ -178,5 +178,5 @@ def _log_tail(most: int, count: int, share: float) -> float:
 
 
 def table(tried: Sequence[Tried]) -> str:
-    """What each candidate gave, in one line."""
+    """The results of all candidates, in one line."""
     return ", ".join(one.told() for one in tried)

@@ -29,7 +29,7 @@ class Scorer(Protocol):
 
     @property
     def kind(self) -> str:
-        """What answers are compared with: "classes", or a kind of truth."""
+        """The kind of right answers: "classes", or a kind of truth."""
 
     def truth_of(self, outputs: Sequence[np.ndarray], truth: Any = None) -> Any:
         """The answer to one sample in the form of what is right, from outputs such as (classes,); ``truth`` only says
@@ -59,7 +59,7 @@ class Metric:
         return None if self.plain else self
 
     def truths(self, dataset: Dataset) -> list[Any]:
-        """What is right for each sample of the data, in order; for metrics ``by_truth``."""
+        """The right answer for each sample of the data, in order; for metrics ``by_truth``."""
         if dataset.truth is not None:
             return [dataset.truth.of(int(index)) for index in dataset.indices]
         assert dataset.labels is not None

@@ -31,7 +31,7 @@ class Likeness:
         self._noise += float(np.dot(apart, apart))
 
     def told(self) -> OutputAgreement:
-        """What was found, of all that was added."""
+        """The likeness of all that was added."""
         if self._classes:
             differing = self._differing / max(self._count, 1)
             return OutputAgreement(self.name, differing, 1.0 - differing, decibel(1.0, 2.0 * differing), True)

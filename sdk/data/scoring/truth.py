@@ -1,4 +1,4 @@
-"""What is right for one sample where that is not a class: boxes, a map of classes, or values (k,). Pure."""
+"""The right answer for one sample that is not a class: boxes, a map of classes, or values (k,). Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an agent answers, as records: a board's bytes are hostile until every field has its type and its limits.
+"""The answers of an agent, as records: a board's bytes are hostile until every field has its type and its limits.
 
 Agents of other versions answer more or less than this: fields that are not known here are passed over. What a board
 says in words is cut, and its control characters are made visible.
@@ -139,7 +139,7 @@ class Prepared:
 @record(may_lack=True, takes_unknown=True)
 @dataclass(frozen=True)
 class CheckAnswer:
-    """What a health check found; None where there was none to run."""
+    """The findings of a health check; None where there was none."""
 
     largest_difference: NotNegative | None = None
     seconds: NotNegative | None = None
@@ -183,7 +183,7 @@ class EventAnswer:
 @record(may_lack=True, takes_unknown=True)
 @dataclass(frozen=True)
 class SlotAnswer:
-    """What a name stands for; ``package_bytes`` and ``package_sha256`` are those of the current release."""
+    """The releases of a name; ``package_bytes`` and ``package_sha256`` are those of the current release."""
 
     name: ReleaseName
     history: tuple[EventAnswer, ...]

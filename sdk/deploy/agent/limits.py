@@ -1,4 +1,4 @@
-"""What a new release may need on a board, as options of `sdk deploy`.
+"""Limits of a new release on a board, as options of `sdk deploy`.
 
 Nothing heavy is imported here, because `sdk --help` reads it.
 """
@@ -13,9 +13,8 @@ from sdk.tools.values import byte_count, duration
 
 @dataclass(frozen=True)
 class CheckLimits:
-    """What a release may need on the board beyond giving the right outputs. None: as the agent sees fit, which is
-    generous: ten times as slow as the release before, and as much memory as is free.
-    """
+    """Limits of a release on the board beside right outputs. None: the agent's, which are
+    generous: ten times as slow as the release before, and as much memory as is free."""
 
     inference_seconds: float | None = option(
         None,

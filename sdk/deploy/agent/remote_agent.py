@@ -400,7 +400,7 @@ class RemoteAgent:
         threshold: float | None = None,
         kernel: str = "auto",
     ) -> PredictAnswer:
-        """What a deployed model says of one image, (height, width, 3) uint8 of any size, by the task of the model.
+        """The answer of a deployed model about one image, (height, width, 3) uint8 of any size, by the model's task.
 
         ``top``: classes in an answer. ``threshold``: least score of a box. Raises RemoteError.
         """

@@ -35,7 +35,7 @@ _ENVIRONMENT = {
 
 
 def list_inventory(path: Path) -> tuple[str, tuple[str, ...]]:
-    """What ``ansible-inventory --list`` prints of a file or a folder, and its warnings. Raises InventoryError."""
+    """The output of ``ansible-inventory --list`` for a file or a folder, and its warnings. Raises InventoryError."""
     # Beside this Python, where a virtual environment has it that is not activated, too.
     folders = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
     program = shutil.which(PROGRAM, path=folders)

@@ -51,7 +51,7 @@ Cflags: -I${{includedir}}
 
 @dataclass(frozen=True)
 class NativeLibrary:
-    """What was written for one target. ``sizes``: bytes of every file, by its path below ``folder``."""
+    """The files that were written for one target. ``sizes``: bytes of every file, by its path below ``folder``."""
 
     machine: str
     version: str

@@ -49,7 +49,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a run of the emulator gave: the plugin's counts, the looks at the clock, and the profiler's events."""
+    """The results of a run of the emulator: the plugin's counts, the looks at the clock, and the profiler's events."""
 
     told: dict[str, Any]
     looks: tuple[Look, ...]
@@ -92,7 +92,7 @@ def predict_on(
 
 
 def target_of(board: Board, core: str | None = None) -> Target:
-    """What the replay takes of a board. Raises BoardError where it lacks a core, a clock, or the memory's speed."""
+    """A board as the replay takes it. Raises BoardError where it lacks a core, a clock, or the memory's speed."""
     clusters = sorted(board.clusters, key=lambda c: -c.peak_fp32_gflops_per_core.value)
     if core is not None:
         clusters = [cluster for cluster in clusters if cluster.core.lower() == core.lower()]

@@ -79,7 +79,7 @@ def with_operators(
 
 
 def spans(written: str, models: int, boards: int) -> list[list[float]]:
-    """What the second run of each model took, from the running totals that the plugin wrote: for each model its
+    """The cost of the second run of each model, from the running totals that the plugin wrote: for each model its
     instructions, and the cycles of each board. Raises BoardError where a total is missing."""
     totals = [
         [float(word) for word in line.split()[1:]] for line in written.splitlines() if line.startswith("o ")

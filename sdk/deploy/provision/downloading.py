@@ -54,7 +54,7 @@ def wheel_options(python: tuple[int, int], architecture: str, glibc: tuple[int, 
 
 
 def run_pip(command: str, options: Sequence[str], what: str, expected: str) -> str:
-    """What ``pip COMMAND`` prints. Raises ProvisionError with its last error."""
+    """The output of ``pip COMMAND``. Raises ProvisionError with its last error."""
     try:
         done = subprocess.run(
             [sys.executable, "-m", "pip", command, *options],

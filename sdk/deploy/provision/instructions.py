@@ -183,7 +183,7 @@ def count_decoding(
 @record(what="the answer of the emulated decoder", error=BoardError)
 @dataclass(frozen=True)
 class Decoded:
-    """What guest_decode.py prints: bytes of every call of the C decoder; layout, numbers and bytes of every section."""
+    """The output of guest_decode.py: bytes per call of the C decoder; layout, numbers and bytes per section."""
 
     calls: tuple[int, ...]
     sections: tuple[tuple[str, int, int], ...]

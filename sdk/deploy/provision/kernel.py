@@ -57,7 +57,7 @@ class KernelBuildError(ArmletError):
 
 
 def cache_folder() -> Path:
-    """Where built kernels are kept."""
+    """The folder of built kernels."""
     return folders.cache_folder("kernels")
 
 

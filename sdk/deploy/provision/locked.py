@@ -63,7 +63,7 @@ class Lock:
     def of(
         self, runtime: str, version: str, python: tuple[int, int], architecture: str
     ) -> tuple[LockedEnvironment, ...]:
-        """What is pinned for such boards, the one for the newest C library first."""
+        """The pinned environments for such boards, the one for the newest C library first."""
         wanted = (runtime, version, python, architecture)
         found = [
             e for e in self.environments if (e.runtime, e.runtime_version, e.python, e.architecture) == wanted

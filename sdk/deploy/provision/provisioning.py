@@ -69,7 +69,7 @@ else:
 @record(takes_unknown=True)
 @dataclass(frozen=True)
 class Proof:
-    """What a smoke test answers; kept on the board beside the trees that passed it."""
+    """The answer of a smoke test; kept on the board beside the trees that passed it."""
 
     runtime: Said
     runtime_version: Said

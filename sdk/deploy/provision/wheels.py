@@ -306,8 +306,8 @@ def _fetch(runtime: Runtime, facts: Facts, cache: Path | None, progress: Progres
 
 
 def cached_environment(runtime: Runtime, facts: Facts, *, cache: Path | None = None) -> Environment | None:
-    """What an earlier fetch left for such a board; None when there is nothing, nothing that runs on its glibc, or other
-    wheels than the lock has for it."""
+    """The environment that an earlier fetch left for such a board; None when there is none, none that runs on its
+    glibc, or other wheels than the lock has for it."""
     if facts.python is None or facts.glibc is None:
         return None
     locked = _locked(runtime, facts)

@@ -1,4 +1,4 @@
-"""What models do after the first minute, and the memory that they need: figures of a soak, and its report.
+"""Figures of a soak, and its report: speed after the first minute, and memory.
 
 Pure. May import: device_agent.record, sdk.errors, sdk.explain, sdk.graph, sdk.tools.
 """

@@ -1,4 +1,4 @@
-"""What a soak says: steady state, the share of speed that is kept, time to throttle, energy per inference. Pure."""
+"""Figures of a soak: steady state, the share of speed that is kept, time to throttle, energy per inference. Pure."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class MemoryPlan:
 
     @property
     def peak_bytes(self) -> int:
-        """What is alive at the peak."""
+        """Bytes that are alive at the peak."""
         return max(self.alive_bytes)
 
 

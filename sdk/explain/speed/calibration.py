@@ -1,4 +1,4 @@
-"""What a board can do, measured on the board itself through the runtime that will run there. Pure.
+"""The peaks of a board, measured on the board through its runtime. Pure.
 
 The host makes small models, the board's agent times them (the verb ``time``), and the best of each kind is a figure:
 

@@ -48,7 +48,7 @@ class CycleParts:
 @record(what="an operator of a prediction")
 @dataclass(frozen=True)
 class PredictedOperator:
-    """What one operator of the runtime's plan takes. ``index`` is its place in the order in which operators ran.
+    """The cost of one operator of the runtime's plan. ``index`` is its place in the order in which operators ran.
 
     ``name`` is the runtime's name for it (``Convolution (NHWC, F32) IGEMM``); ``cycles`` and ``instructions`` are those
     between its start and the next one's.

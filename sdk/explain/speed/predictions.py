@@ -1,4 +1,4 @@
-"""What `sdk predict` found: models on boards that nobody has at hand. Each time is predicted, not measured. Pure.
+"""The result of `sdk predict`: models on boards that are not connected. Each time is predicted, not measured. Pure.
 
 A prediction of :mod:`sdk.explain.speed.prediction` gets beside it what theory says (MACs over the board's peak), the
 interval that the method's own error allows (:mod:`sdk.explain.speed.validation`), what was measured where somebody did,
@@ -204,7 +204,7 @@ class PredictedModel:
         return all(kinds.get(one.index) == one.name for one in self.prediction.operators)
 
     def outside_seconds(self) -> float:
-        """What the inference takes outside of its operators; below 0 where they take longer alone."""
+        """Seconds of the inference outside of its operators; below 0 where they take longer alone."""
         return self.predicted_seconds - sum(time.seconds for time in self.operators())
 
     def counted(self) -> Counted:

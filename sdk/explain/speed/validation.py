@@ -29,7 +29,8 @@ LEAST_CELLS = 3
 
 @dataclass(frozen=True)
 class NetworkKind:
-    """What the method's error depends on. ``memory_decides``: waiting for DRAM is a large share of the time."""
+    """The kind of a network, on which the method's error depends. ``memory_decides``: much of the time waits
+    for DRAM."""
 
     memory_decides: bool
     int8: bool

@@ -1,4 +1,4 @@
-"""What a ``.tflite`` says of itself beside its graph: its TFLite metadata, and the files of the zip behind it.
+"""The descriptions in a ``.tflite`` beside its graph: its TFLite metadata, and the files of the zip behind it.
 
 Pure. May import: nothing.
 """

@@ -1,4 +1,4 @@
-"""What the exporter of a YOLO leaves in the zip behind a ``.tflite``: one file with a dict, as JSON or as Python.
+"""Notes of a YOLO's exporter in the zip behind a ``.tflite``: one file with a dict, as JSON or as Python.
 
 YOLOv5 calls it ``meta.txt``, later exporters ``temp_meta.txt`` and ``metadata.json``. It names
 the classes and the task.

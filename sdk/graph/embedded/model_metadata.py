@@ -42,7 +42,7 @@ class AssociatedFile:
 
 @dataclass(frozen=True)
 class TensorMetadata:
-    """What is said of one input or output. ``content`` is one of :data:`CONTENTS`.
+    """The metadata of one input or output. ``content`` is one of :data:`CONTENTS`.
 
     ``mean`` and ``deviation``, of a pixel of 0 to 255, one value or one per channel; empty where nothing is said.
     ``threshold``: scores below it do not count.
@@ -85,7 +85,7 @@ class ModelMetadata:
 
 
 def read_model_metadata(raw: bytes) -> ModelMetadata | None:
-    """What the bytes of the buffer say; None where they are not metadata."""
+    """The metadata in the bytes of the buffer; None where they are none."""
     if len(raw) > MAX_BYTES or raw[4:8] != _IDENTIFIER:
         return None
     try:

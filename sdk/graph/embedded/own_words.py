@@ -30,11 +30,11 @@ class OwnWords:
     problems: tuple[str, ...] = ()
 
     def input(self, position: int) -> TensorMetadata:
-        """What is said of an input; nothing where nothing is."""
+        """The metadata of an input; empty if there are none."""
         return _at(self.metadata.inputs if self.metadata else (), position)
 
     def output(self, position: int) -> TensorMetadata:
-        """What is said of an output; nothing where nothing is."""
+        """The metadata of an output; empty if there are none."""
         return _at(self.metadata.outputs if self.metadata else (), position)
 
     def labels_of(self, position: int) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What a TFLite runtime says when it refuses a model, and where the operator that it names comes from. Pure text."""
+"""Explains why a TFLite runtime refuses a model, and where the operator that it names comes from. Pure text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _UNKNOWN = "It is a custom operator that the runtimes do not have: the program t
 
 
 def hint_for(said: str) -> str | None:
-    """What to do about a refusal; None where what the runtime said names no operator."""
+    """Advice about a refusal; None where what the runtime said names no operator."""
     custom = _CUSTOM.search(said)
     if custom is not None:
         name = custom.group(1)

@@ -73,7 +73,7 @@ class _Axis:
         return self.high / self.low > _LOGARITHMIC
 
     def share(self, seconds: Any) -> Any:
-        """Where on the axis, from 0 to 1; of arrays of any shape as well."""
+        """The place on the axis, from 0 to 1; of arrays of any shape as well."""
         if self.logarithmic:
             return np.log(np.maximum(seconds, 1e-12) / self.low) / math.log(self.high / self.low)
         return (np.asarray(seconds) - self.low) / (self.high - self.low)

@@ -1,4 +1,4 @@
-"""What host and board reached, and which class was taken for which, as one HTML file that needs nothing else. Pure."""
+"""Scores of host and board, and the confusion matrix, as one HTML file that needs nothing else. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which layer loses it, as one HTML file that needs nothing else. Pure."""
+"""The noise of each layer, as one HTML file that needs nothing else. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the plots of a page are drawn of: text, lines, rectangles and ticks, for desk and phone. Pure."""
+"""The shapes of plots: text, lines, rectangles and ticks, for desk and phone. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WIDE, NARROW = 720, 320
 
 
 def responsive(draw: Callable[[int], str]) -> str:
-    """What ``draw`` makes of a width, for desk and phone; "" where it draws nothing."""
+    """The drawing by ``draw`` for desk and phone; "" where it draws nothing."""
     wide = draw(WIDE)
     return f'<div class="wide">{wide}</div><div class="narrow">{draw(NARROW)}</div>' if wide else ""
 

@@ -99,7 +99,7 @@ def _value(figure: Figure) -> str:
 
 
 def added_board(result: Any) -> RenderableType:
-    """Where the board's file is, and what to check in it."""
+    """The path of the board's file, and what to check in it."""
     return Text("\n".join([str(result.path), *(f"note: {warning}" for warning in result.warnings)]))
 
 
@@ -109,13 +109,13 @@ def stopped_board(result: Any) -> RenderableType:
 
 
 def signature_policy(result: Any) -> RenderableType:
-    """From whom a board takes packages."""
+    """The signers whose packages a board accepts."""
     signed = "only if they are signed by one of them" if result.requires_signatures else "from anyone"
     return Text(f"{result.board} takes packages {signed}")
 
 
 def diagnosis(result: Any) -> RenderableType:
-    """What was looked at on a board, and what was wrong, one line each."""
+    """The checks of a board, and what was wrong, one line each."""
     counts = ", ".join(f"{count} {kind}" for kind, count in result.checked.items())
     lines = [Text(f"{result.board} at {result.address}: looked at {visible(counts)}")]
     for what, mended in result.found:

@@ -1,4 +1,4 @@
-"""What would be used of data, on 80 columns. Pure: makes renderables, prints nothing."""
+"""The data that would be used, on 80 columns. Pure: makes renderables, prints nothing."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ DRAWN_AS = {
 
 
 def drawn(result: Any, **how: bool) -> RenderableType:
-    """What :mod:`sdk.report.terminal.drawing` makes of the result; ``how`` goes to what draws it. Raises KeyError for
+    """The result as :mod:`sdk.report.terminal.drawing` draws it, with the options ``how``. Raises KeyError for
     what it cannot draw."""
     from sdk.report.terminal import drawing
 

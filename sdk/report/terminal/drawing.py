@@ -231,7 +231,7 @@ def board_status(status: Any) -> RenderableType:
 
 
 def probed(result: Any) -> RenderableType:
-    """What a board is, which board of the catalogue, and what stands in the way."""
+    """Facts about a board, its name in the catalogue, and warnings."""
     facts, proposal = result.probe.facts, result.proposal
     cores = ", ".join(
         f"{len(group)} x {group[0].core or 'unknown core'}"
@@ -260,7 +260,7 @@ def probed(result: Any) -> RenderableType:
 
 
 def deployed(result: Any) -> RenderableType:
-    """What runs now, what was sent for it, and how the health check came out."""
+    """The release that runs now, the bytes sent for it, and the result of the health check."""
     state = {
         "confirmed": "is what runs now",
         "unchanged": "ran already"
@@ -404,7 +404,7 @@ def inspection(result: Inspection) -> RenderableType:
 
 
 def package_diff(result: Any) -> RenderableType:
-    """What differs, and what a push would send."""
+    """Differences, and the bytes that a push would send."""
     changes = [c for c in result.changes if c.kind != "same"]
     same = len(result.changes) - len(changes)
     if result.same_model and not changes and not result.metadata_changed and not result.skeleton_changed:

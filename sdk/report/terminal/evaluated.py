@@ -1,4 +1,4 @@
-"""What host and board reached on the same images, by the task of the model, and which layer loses it. Pure."""
+"""Scores of host and board on the same images, by the task of the model, and the noise of each layer. Pure."""
 
 from __future__ import annotations
 

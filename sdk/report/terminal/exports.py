@@ -1,4 +1,4 @@
-"""What was written for other programs, as rich renderables."""
+"""Exports for other programs, as rich renderables."""
 
 from __future__ import annotations
 

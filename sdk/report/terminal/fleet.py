@@ -123,7 +123,7 @@ def _runtime(status: Any) -> str:
 
 
 def fleet_went_back(result: Any) -> RenderableType:
-    """What runs now on every board."""
+    """The release that runs now on every board."""
     table = _table("board", "~address", "runs now")
     for board in result.boards:
         current = board.slot.current if board.slot else None

@@ -127,7 +127,7 @@ def against(result: Any) -> RenderableType:
 
 
 def calibration(result: Any) -> RenderableType:
-    """What the board can do through its runtime."""
+    """The peaks of the board through its runtime."""
     return Text(
         f"{result.board}, {result.threads} thread{'s' if result.threads > 1 else ''}, {result.runtime} "
         f"{result.runtime_version}: {result.flop_per_second / 1e9:.3g} GFLOP/s float32, "

@@ -1,4 +1,4 @@
-"""What a model says of pictures, and how long it will take on boards. Pure: makes rich renderables, prints nothing."""
+"""Answers about pictures, and predicted times on boards. Pure: makes rich renderables, prints nothing."""
 
 from __future__ import annotations
 

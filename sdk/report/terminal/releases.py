@@ -1,4 +1,4 @@
-"""What is on a board, and what happened to it, as rich renderables. Pure: makes them, prints nothing."""
+"""The releases of a board and their history, as rich renderables. Pure: makes them, prints nothing."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def releases(result: Any) -> RenderableType:
 
 
 def slot_changed(slot: Any) -> RenderableType:
-    """What a rollback or a confirmation came to."""
+    """The result of a rollback or a confirmation."""
     size = "" if slot.package_bytes is None else f", {bytes_text(slot.package_bytes)}"
     back = f"; {_short(slot.previous)} is what `sdk rollback` goes back to" if slot.previous else ""
     return Text(f"{slot.called}: {_short(slot.current)} is what runs now{size}{back}")
@@ -95,7 +95,7 @@ def signed(result: Any) -> RenderableType:
 
 
 def verified(result: Any) -> RenderableType:
-    """A signature that is right."""
+    """A valid signature."""
     found = result.signed
     return Text(f"{found.package}: signed by {found.signer} as {visible(found.name)}, number {found.number}")
 

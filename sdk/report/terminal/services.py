@@ -34,12 +34,12 @@ def service(result: Any) -> RenderableType:
 
 
 def service_removed(result: Any) -> RenderableType:
-    """What a removal came to."""
+    """The result of a removal."""
     return Text(f"{result.name} {'is not a service any more' if result.removed else 'was not a service'}")
 
 
 def installed_service(installed: Any) -> RenderableType:
-    """Where it listens, and what is left to do."""
+    """The address where it listens, and what is left to do."""
     service = installed.service
     what = "restarted" if installed.restarted else "as it was" if not installed.changed else "installed"
     lines = [("service", f"{service.unit}, {what}, {_state(service)}"), ("socket", service.socket)]

@@ -57,7 +57,7 @@ def tuned(result: Tuned) -> RenderableType:
 
 
 def baseline(result: Tuned) -> Candidate:
-    """What speed-ups are counted from: the cheapest dense float candidate on one thread, else the slowest of all."""
+    """The baseline of speed-ups: the cheapest dense float candidate on one thread, else the slowest of all."""
     plain = [c for c in result.candidates if c.form == "dense" and c.threads == 1]
     return plain[0] if plain else result.candidates[-1]
 

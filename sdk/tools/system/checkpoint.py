@@ -74,7 +74,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray] | None:
 @record(what="the note of a checkpoint")
 @dataclass(frozen=True)
 class Note:
-    """What ``run.json`` says: which run the folder is of, and what that decided so far."""
+    """The content of ``run.json``: the run of the folder, and its decisions so far."""
 
     about: Mapping[RawText, RawText]
     decided: Mapping[RawText, float]
@@ -113,7 +113,7 @@ class Folder:
         return self.clock() - self._saved >= EVERY_SECONDS
 
     def remember(self, name: str, value: float) -> float:
-        """What the run decided before it was cut, else ``value``, from now on."""
+        """The decision of the run before it was cut, else ``value``, which is kept."""
         if name not in self._decided:
             self._decided[name] = value
             self._note()

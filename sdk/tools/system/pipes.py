@@ -1,4 +1,4 @@
-"""What other processes write, waited for on every system: where only sockets can be polled, threads read pipes."""
+"""Waits for the output of other processes on every system: where only sockets can be polled, threads read pipes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ END_SECONDS = 2.0
 
 
 class Blocks:
-    """What arrives on some pipes, in the order in which it arrives."""
+    """The blocks that arrive on some pipes, in order."""
 
     def __init__(self, *streams: IO[bytes]) -> None:
         self._arrived: queue.SimpleQueue[tuple[int, bytes]] = queue.SimpleQueue()

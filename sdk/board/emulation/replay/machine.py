@@ -83,7 +83,7 @@ def timed_core(name: str) -> TimedCore:
 
 
 def machine_text(boards: Sequence[TimedBoard], groups: tuple[Group, ...] | None = None) -> str:
-    """What replay.c reads. Raises BoardError for more than 16 boards."""
+    """The input of replay.c. Raises BoardError for more than 16 boards."""
     if not 1 <= len(boards) <= MAX_BOARDS:
         raise BoardError("too many boards for one run", expected=f"1 to {MAX_BOARDS}", found=str(len(boards)))
     groups = groups or read_groups()

@@ -1,4 +1,4 @@
-"""What a file or a folder is: told by its bytes, without running anything that is in it."""
+"""Finds the kind of a file or folder by its bytes, without running anything in it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _PROTOBUFS = {
 
 
 def kind_of(path: Path) -> Kind:
-    """What is at ``path``, a file or a folder that exists. Raises ModelError where it cannot be read."""
+    """The kind of an existing file or folder. Raises ModelError where it cannot be read."""
     try:
         if path.is_dir():
             return _folder(path)

@@ -1,4 +1,4 @@
-"""What files of other programs begin with or are called, what they are, and what to do with them.  Pure tables."""
+"""Kinds of files by their first bytes and names, with advice for each. Pure tables."""
 
 from __future__ import annotations
 
@@ -182,6 +182,6 @@ _OPENVINO = Kind("the network of an OpenVINO model (.xml)", _TO_ONNX)
 
 
 def by_ending(name: str) -> Kind | None:
-    """What is called so; None for names that tell nothing."""
+    """The kind of a file of this name; None for names without a known ending."""
     lowered = name.lower()
     return next((kind for endings, kind in _ENDINGS if lowered.endswith(endings)), None)

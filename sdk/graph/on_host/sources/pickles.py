@@ -1,4 +1,4 @@
-"""What a pickle would call when it were loaded, read from its opcodes: nothing of it is ever run.  Pure."""
+"""The names that a pickle would call if it were loaded, read from its opcodes: nothing of it is ever run.  Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _TYPE_WORDS = (
 
 
 def names_in(data: bytes) -> tuple[list[str], list[str]]:
-    """What the pickle names, as "module name", and the short texts in it, both in order and without doubles.
+    """The names in the pickle, as "module name", and the short texts in it, both in order and without doubles.
 
     A pickle that is cut, or none, gives what stands before the fault.
     """

@@ -62,7 +62,7 @@ class KeepsState(ModelError):
 
 
 def converter_failed(name: str, error: BaseException) -> ModelError:
-    """What a person is told when TensorFlow's converter fails."""
+    """The error for a failure of TensorFlow's converter."""
     return conversion_failed(
         name,
         f"TensorFlow could not convert {name}",

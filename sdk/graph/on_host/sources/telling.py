@@ -1,4 +1,4 @@
-"""What a converter says when it fails: the line that tells the cause, and the whole text kept in a file."""
+"""Errors of failed converters: the line with the cause, and the whole text kept in a file."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _telling_line(said: str) -> str:
 
 
 def keep(name: str, text: str) -> Path | None:
-    """Where the whole text of a failure is from now on: one file per model; None where it cannot be written."""
+    """Keeps the whole text of a failure and returns its path: one file per model; None where it cannot be written."""
     stem = re.sub(r"[^\w.-]+", "_", Path(name).name)[:80] or "model"
     path = cache_folder("conversions", f"{stem}.txt")
     try:
