@@ -18,6 +18,8 @@ PAGES = [
     ROOT / "device_agent" / "package" / "PACKAGE_FORMAT.md",
 ]
 SOURCES = sorted(path for package in ("sdk", "device_agent") for path in (ROOT / package).rglob("*.py"))
+#: Held to one phrase: the data of tests may say anything else.
+TESTS = sorted(path for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__))
 
 _UNITS = r"bits?|bytes|instructions|milliseconds|MACs|centroids|GFLOP/s|GB/s|nats"
 _THINGS = r"weight|inference|layer|byte|second|image|model|class|core|channel|symbol|thread|section|tensor"
@@ -77,6 +79,11 @@ def test_a_banned_phrase_is_nowhere(pattern: str) -> None:
     found = re.compile(pattern, re.I)
     places = [f"{where}: {match[0]}" for where, line in lines() if (match := found.search(line))]
     assert not places, f"write {BANNED[pattern]}:\n" + "\n".join(places)
+
+
+def test_tests_say_no_whoever() -> None:
+    found = re.compile(r"\bwho(?:m)?ever\b|_whoever_", re.I)
+    assert not [str(path) for path in TESTS if found.search(path.read_text("utf-8"))]
 
 
 def test_texts_of_the_sources_are_looked_at() -> None:

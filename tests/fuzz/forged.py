@@ -1,4 +1,4 @@
-"""Packages that someone forged: everything may be wrong but the digests, which whoever forges also puts right.
+"""Packages that someone forged: everything may be wrong but the digests, which a forger also puts right.
 
     python -m tests.fuzz.forged SECONDS [SEED]
 

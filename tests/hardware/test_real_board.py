@@ -1,4 +1,4 @@
-"""The whole path on a real board, for whoever has one:
+"""The whole path on a real board, for people who have one:
 
     ARMLET_TEST_HOST=raspberrypi.local python -m pytest tests/hardware
 

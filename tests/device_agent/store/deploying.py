@@ -17,7 +17,7 @@ LABELS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 
 def package(seed: int = 0, *, size: int = 8, preprocess: str | None = "tf", **stated: Any) -> bytes:
-    """A package of a small network of ten classes; the seed makes other weights, hence other answers."""
+    """A package of a small network of ten classes; the seed makes other weights, so other answers."""
     metadata: dict[str, Any] = {"name": "net", "labels": LABELS}
     if preprocess is not None:
         metadata["input"] = {"preprocess": preprocess, "shape": [size, size, 3], **stated}

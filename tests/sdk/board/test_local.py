@@ -1,4 +1,4 @@
-"""The loopback server: private, confined, and gone with whoever started it."""
+"""The loopback server: private, confined, and gone with the process that started it."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_its_python_is_the_one_that_runs_this_without_a_venv(folder):
         assert done.stdout.decode().split() == [f"{sys.version_info[0]}.{sys.version_info[1]}", "True"]
 
 
-def test_variables_of_whoever_started_it_do_not_reach_its_processes(folder, monkeypatch):
+def test_variables_of_its_starter_do_not_reach_its_processes(folder, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     with LocalBoard(folder) as board, connect(**board.login()) as connection:

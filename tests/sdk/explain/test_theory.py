@@ -425,7 +425,7 @@ def test_kernels_that_skip_zeros_have_a_roofline_of_their_own():
 def test_a_board_whose_figures_are_unknown_has_none_to_hold_a_model_against(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    monkeypatch.setenv("ARMLET_BOARDS", str(tmp_path))  # no calibration of whoever runs this
+    monkeypatch.setenv("ARMLET_BOARDS", str(tmp_path))  # no calibration of the user of this process
     assert known_peaks(load_board(name), 1) is None
 
 

@@ -264,7 +264,7 @@ def test_a_password_is_asked_for_where_somebody_can_answer(
 
 @contextlib.contextmanager
 def password_server() -> Iterator[int]:
-    """A server that lets in whoever knows that the password is "right"; its port."""
+    """A server that lets in users who know that the password is "right"; its port."""
     import paramiko
 
     class Passwords(paramiko.ServerInterface):
@@ -297,7 +297,7 @@ def password_server() -> Iterator[int]:
 
 
 def sign(authority: Path, key: Path) -> Path:
-    """A certificate for whoever runs this; where it is, which is not beside the key."""
+    """A certificate for the user of this process; its path, which is not beside the key."""
     subprocess.run(
         ["ssh-keygen", "-q", "-s", str(authority), "-I", "test", "-n", getpass.getuser(), str(key) + ".pub"],
         check=True,
