@@ -79,7 +79,7 @@ def test_points_are_shares_or_pixels_of_the_input(unit) -> None:
 
 @pytest.mark.parametrize("shape", [(4,), (4, 4, 3, 2), (0, 4)])
 def test_what_is_no_map_is_refused(shape) -> None:
-    with pytest.raises(DataError, match="no map of classes"):
+    with pytest.raises(DataError, match="not a map of classes"):
         find_map(np.zeros(shape), Task("segmentation", "numbers", (0,)), (), STRETCHED)
 
 

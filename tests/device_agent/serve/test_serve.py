@@ -357,9 +357,9 @@ def test_a_socket_that_a_dead_server_left_is_replaced_and_another_file_is_not(st
     ("arguments", "what"),
     [
         ((), "where to listen"),
-        (("--port", "70000"), "no port"),
+        (("--port", "70000"), "not a port"),
         (("--port", "0", "--bind", "0.0.0.0"), "has no login"),
-        (("--port", "0", "--bind", "example.org"), "no address"),
+        (("--port", "0", "--bind", "example.org"), "not an address"),
         (("--port", "0", "--bind", "192.0.2.1", "--allow-remote"), "cannot listen"),
         (("--socket", "/proc/serve.sock"), "cannot listen"),
         (("--socket", "/tmp/" + "x" * 120), "cannot listen"),

@@ -199,7 +199,7 @@ def test_without_systemctl_it_is_the_same(systemd, monkeypatch, tmp_path):
         ("net", "--port 8080; reboot", "not acceptable"),
         ("net", '--port "8080"', "not acceptable"),
         ("net", "--prot 8080", "called wrongly"),
-        ("net", "--port 99999", "no port"),
+        ("net", "--port 99999", "not a port"),
         ("net", "--queue -1", "too small"),
     ],
 )

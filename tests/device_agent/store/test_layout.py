@@ -235,7 +235,7 @@ def test_a_header_that_announces_gigabytes_takes_no_memory(kind: bytes, tmp_path
     os.truncate(path, 3 << 30)  # of holes: it takes no space
     tracemalloc.start()
     try:
-        with pytest.raises(StoreError, match="no OCI image layout"):
+        with pytest.raises(StoreError, match="not an OCI image layout"):
             Layout(path)
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:

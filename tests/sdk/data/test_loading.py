@@ -314,7 +314,7 @@ def test_arrays_go_by_the_names_that_people_give_them(
     [
         (np.array([1, 2, 3, 3]), "seem to count from 1"),
         (np.array([0, 1, np.nan, 2]), "1 of 4 that are not, such as nan at 2"),
-        (np.array([0.5, 1, 1, 2]), "no class numbers"),
+        (np.array([0.5, 1, 1, 2]), "not class numbers"),
         (np.array([-1, 0, 1, 2]), "-1 to 2"),
         (np.array([[1, 1, 0]] * 4), "no class for each image"),
         (np.array(["cat", "dog", "cat", "dog"]), "3, one for each class"),
