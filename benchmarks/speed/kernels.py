@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.record import benchmark
+from benchmarks.speed.kernel_networks import resnet18, ssd_mobilenet
 from device_agent.run.kernels import delegate
 from device_agent.run.runtime import Model
 from sdk.deploy.provision.instructions import count_inference
@@ -44,6 +45,8 @@ NETWORKS: tuple[tuple[str, Callable[[], Any], str, tuple[float, ...]], ...] = (
     ("SqueezeNet 1.1", lambda: build("squeezenet", version="1.1"), "all but the first", (0.8,)),
     ("MobileNet V1 1.0", lambda: build("mobilenet_v1"), "1x1", (0.8, 0.9)),
     ("ShuffleNet V1 1x g3", lambda: build("shufflenet_v1"), "1x1", (0.5, 0.8)),
+    ("ResNet-18", resnet18, "3x3", (0.8,)),
+    ("SSD MobileNet V1", ssd_mobilenet, "1x1", (0.8,)),
 )
 
 
@@ -65,6 +68,11 @@ def prune(weight: Weight, keep: float, block: int, values: int | None = None) ->
     return np.ascontiguousarray(whole, np.float32)
 
 
+def kernel_of(weight: Weight) -> str:
+    """The size of a convolution's kernel, such as "3x3"."""
+    return "x".join(str(size) for size in weight.array.shape[1:3])
+
+
 def alexnet(graph: Graph, block: int) -> bytes:
     """AlexNet, pruned as Deep Compression pruned it."""
     changes = {}
@@ -74,12 +82,12 @@ def alexnet(graph: Graph, block: int) -> bytes:
     return write_graph(graph.with_data(changes))
 
 
-def classifier() -> Graph:
-    """AlexNet's fully connected layers alone."""
+def classifier(sizes: tuple[int, ...] = CLASSIFIER) -> Graph:
+    """Fully connected layers alone, AlexNet's; ``sizes`` are the inputs of the first and the outputs of each."""
     rng = np.random.default_rng(0)
-    tensors = [Tensor("x", (1, CLASSIFIER[0]), "FLOAT32")]
+    tensors = [Tensor("x", (1, sizes[0]), "FLOAT32")]
     operators = []
-    for columns, rows in itertools.pairwise(CLASSIFIER):
+    for columns, rows in itertools.pairwise(sizes):
         weights = rng.standard_normal((rows, columns), np.float32) / np.float32(np.sqrt(columns))
         tensors += [
             Tensor(f"weights{rows}{columns}", (rows, columns), "FLOAT32", weights),
@@ -87,7 +95,7 @@ def classifier() -> Graph:
             Tensor(f"y{rows}{columns}", (1, rows), "FLOAT32"),
         ]
         last = len(tensors) - 1
-        options = {"fusedActivationFunction": int(rows != CLASSIFIER[-1])}
+        options = {"fusedActivationFunction": int(rows != sizes[-1])}
         inputs = (last - 3, last - 2, last - 1)
         operators.append(Operator("FULLY_CONNECTED", inputs, (last,), options, "FullyConnectedOptions"))
     last = len(tensors) - 1
@@ -170,7 +178,7 @@ def on_cores(cpu: str) -> list[dict[str, Any]]:
             chosen = [
                 w
                 for number, w in enumerate(w for w in graph.weights() if w.layer.startswith("convolution"))
-                if (number if which == "all but the first" else w.layer == "convolution 1x1")
+                if (number if which == "all but the first" else kernel_of(w) == which)
             ]
             for share in shares:
                 changes = {w.tensor_index: prune(w, 1.0 - share, 4) for w in chosen}

@@ -1,11 +1,12 @@
-"""Takes profiles: the runtime's own profiler inside whole inferences, and plain times of models sent by the host."""
+"""Takes profiles: the runtime's own profiler or Armlet's inside whole inferences, and plain times of models that the
+host sends."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Sequence
 
 import numpy as np
@@ -13,13 +14,22 @@ import numpy as np
 from device_agent.errors import AgentError
 from device_agent.measuring import litert_profiler
 from device_agent.measuring.bench import STABLE_WINDOW, LoadingPlan, is_stable, set_inputs, take_turns
-from device_agent.record.profile import KernelTime, Profile, midmean, typical
+from device_agent.record.profile import (
+    ARMLET_DENSE,
+    ARMLET_SPARSE,
+    KernelTime,
+    Profile,
+    midmean,
+    typical,
+)
 from device_agent.record.visible import visible
 
 #: The interpreter lists what it handed to a delegate as one operator of its own; its parts are listed beside it.
 _DELEGATE_NODES = ("DELEGATE", "TfLiteXNNPackDelegate")
 #: The interpreter's event for one whole inference.
 _INVOKE = "Invoke"
+#: The step of the clock by which the delegate of Armlet times its operators, in seconds.
+_ARMLET_RESOLUTION = 1e-9
 #: A block of inferences takes about this long.
 BLOCK_SECONDS = 0.1
 #: Inferences of a block that count, at least and at most: many blocks, so that both kinds see the same moments.
@@ -50,17 +60,18 @@ def kernel_events(events: Sequence[litert_profiler.ProfilerEvent]) -> list[liter
     ]
 
 
-def uncut(seconds: float) -> float:
+def uncut(seconds: float, resolution: float = litert_profiler.RESOLUTION_SECONDS) -> float:
     """The time that the profiler cut off to whole steps of its clock: half a step is added back, on average what it
     took away. A kernel that never took a whole step stays at 0.
     """
-    return seconds + litert_profiler.RESOLUTION_SECONDS / 2.0 if seconds > 0.0 else 0.0
+    return seconds + resolution / 2.0 if seconds > 0.0 else 0.0
 
 
 def outside_of_kernels(
     events: Sequence[litert_profiler.ProfilerEvent],
     kernels: Sequence[litert_profiler.ProfilerEvent],
     seconds: float,
+    resolution: float = litert_profiler.RESOLUTION_SECONDS,
 ) -> float:
     """Seconds of one inference outside of its kernels.
 
@@ -70,7 +81,9 @@ def outside_of_kernels(
     invoke = [
         event.seconds for event in events if event.name == _INVOKE and event.type == litert_profiler.DEFAULT
     ]
-    return (invoke[0] if len(invoke) == 1 else seconds) - sum(uncut(event.seconds) for event in kernels)
+    return (invoke[0] if len(invoke) == 1 else seconds) - sum(
+        uncut(event.seconds, resolution) for event in kernels
+    )
 
 
 @dataclass(frozen=True)
@@ -98,8 +111,10 @@ class Turns:
         plan: ProfilePlan,
         *,
         clock: Callable[[], int] = time.perf_counter_ns,
+        resolution: float = litert_profiler.RESOLUTION_SECONDS,
     ) -> None:
         self._model, self._plain, self._plan, self._clock = model, plain, plan, clock
+        self._resolution = resolution
         warm: list[float] = []
         while not warm or not (is_stable(warm) or sum(warm) >= plan.max_warmup_seconds):
             warm.append(_timed(model.run, clock))
@@ -129,7 +144,7 @@ class Turns:
             if number:
                 self._profiled.append(seconds)
                 self._seen.append(kernel_events(events))
-                self._outside.append(outside_of_kernels(events, self._seen[-1], seconds))
+                self._outside.append(outside_of_kernels(events, self._seen[-1], seconds, self._resolution))
         self._spent += (self._clock() - begun) / 1e9
 
     def taken(self) -> ProfileTaken:
@@ -143,7 +158,7 @@ class Turns:
                 found=", ".join(str(n) for n in sorted({len(step) for step in steps})),
             )
         times = np.array(
-            [[uncut(event.seconds) for event in events] for events in seen]
+            [[uncut(event.seconds, self._resolution) for event in events] for events in seen]
         )  # (inferences, kernels)
         outside = np.array(self._outside)
         chosen = typical(times.sum(axis=1) + outside)
@@ -194,6 +209,48 @@ def profile(
         return [
             _profile(agent, turn.taken(), cpus=cpus, emulated=emulated) for agent, turn in zip(agents, turns)
         ]
+
+
+class _OperatorsOfArmlet:
+    """A loaded model as :class:`Turns` profiles one: the delegate times each of its operators."""
+
+    def __init__(self, model: Any) -> None:
+        self.run = model.invoke
+        self._model = model
+
+    def start(self) -> None:
+        """Begins to time, from zero."""
+        self._model.time_armlet_operators()
+
+    def stop(self) -> list[litert_profiler.ProfilerEvent]:
+        """What each operator took since."""
+        operators = self._model.armlet_operators()
+        self._model.time_armlet_operators(False)
+        return [
+            litert_profiler.ProfilerEvent(
+                _name(op), litert_profiler.DELEGATE_OPERATOR, op.node, op.seconds or 0.0
+            )
+            for op in operators
+            if op.seconds or op.weights
+        ]
+
+
+def _name(operator: Any) -> str:
+    """The kernel of one OperatorReport (device_agent.run.kernels.delegate)."""
+    if operator.kept < operator.weights:
+        return f"{ARMLET_SPARSE}: blocks of {operator.block}"
+    return ARMLET_DENSE
+
+
+def profile_armlet(agent: Any, plan: ProfilePlan, *, cpus: Sequence[int], emulated: bool) -> Profile:
+    """The profile of a loaded model that runs in kernels of Armlet, by their delegate's own clock."""
+    set_inputs(agent)
+    turns = Turns(_OperatorsOfArmlet(agent.model), agent.model.invoke, plan, resolution=_ARMLET_RESOLUTION)
+    while not turns.is_done:
+        turns.take()
+    taken = turns.taken()
+    record = _profile(agent, taken, cpus=cpus, emulated=emulated)
+    return replace(record, method="armlet", resolution_seconds=_ARMLET_RESOLUTION)
 
 
 def _profile(agent: Any, taken: ProfileTaken, *, cpus: Sequence[int], emulated: bool) -> Profile:

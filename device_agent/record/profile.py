@@ -1,9 +1,13 @@
 """The record of a profile: what each operator of one model took, on one board. Pure, like
 device_agent.record.measurement.
 
-Two ways lead to it. ``runtime``: the runtime's own profiler, inside whole inferences (device_agent.measuring.profiler).
+Three ways lead to it. ``runtime``: the runtime's own profiler, inside whole inferences
+(device_agent.measuring.profiler).
 ``isolated``: every operator as a model of its own, timed alone and warm (the host makes them, the verb ``time`` times
-them); for runtimes without a profiler. Times are seconds.
+them); for runtimes without a profiler. ``armlet``: of a model in kernels of Armlet those operators, timed by their
+delegate inside whole inferences of either runtime; what the runtime still does itself is outside of them.
+
+Times are seconds.
 
 What a board answers is not trusted: ``Profile.from_json`` checks types, ranges and sizes of everything.
 """
@@ -29,7 +33,9 @@ MAX_KERNELS = 16_384
 #: What XNNPACK calls its sparse kernels: sparse matrix times dense matrix (``ukernel-type.h``).
 SPARSE_KERNEL = "SPMM"
 #: How the times came about.
-METHODS = ("runtime", "isolated")
+METHODS = ("runtime", "isolated", "armlet")
+#: What names of the kernels of Armlet begin with where they skip zeros; of the others there.
+ARMLET_SPARSE, ARMLET_DENSE = "Armlet, zeros skipped", "Armlet"
 
 
 class ProfileError(AgentError):
@@ -41,7 +47,8 @@ class KernelTime:
     """One step of an inference, as the runtime runs it: several operators of the graph may be one, or one be several.
 
     ``name`` is the runtime's ("Fully Connected (NC, F32) GEMM"), or the operator's kind in an isolated profile.
-    ``node`` is its number there: of the step in the delegate or interpreter, or of the operator in the graph.
+    ``node`` is its number there: of the step in the delegate or interpreter, or (isolated, armlet) of the operator in
+    the graph.
     """
 
     name: str
@@ -57,7 +64,7 @@ class KernelTime:
     @property
     def is_sparse(self) -> bool:
         """True for a kernel that skips zero weights."""
-        return SPARSE_KERNEL in self.name
+        return SPARSE_KERNEL in self.name or self.name.startswith(ARMLET_SPARSE)
 
 
 @record(SCHEMA, "a profile", ProfileError, earlier=EARLIER)
@@ -67,7 +74,7 @@ class Profile:
 
     model: str
     tflite_sha256: Sha256
-    #: "runtime" or "isolated".
+    #: One of :data:`METHODS`.
     method: str = field(metadata=limits(choices=METHODS))
     kernels: tuple[KernelTime, ...] = field(metadata=limits(most=MAX_KERNELS))
     #: Inferences that were profiled; of an isolated profile, the fewest that any operator got.

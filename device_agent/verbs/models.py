@@ -16,7 +16,6 @@ from device_agent.errors import AgentError
 from device_agent.record.wire import finite
 from device_agent.run.array_input import MAX_ARRAY_BYTES, json_line_from_stdin, read_array, read_rows
 from device_agent.run.fresh_process import call_child
-from device_agent.run.kernels.delegate import CHOICE_VARIABLE
 from device_agent.store.store import board_store
 
 if TYPE_CHECKING:
@@ -277,17 +276,21 @@ def profile(options: Namespace) -> dict[str, Any]:
 
     cpus = tuple(sorted(os.sched_getaffinity(0))) if options.no_pinning else pin_to_big_cores()
     plan = profiler.ProfilePlan(options.max_inferences, options.max_seconds)
+    loaded = [load_one(model, options) for model in options.models]
     # The profiler is the runtime's and sees its kernels alone; those of Armlet have times of their own.
-    os.environ[CHOICE_VARIABLE] = "runtime"
-    agents = [load_one(model, options) for model in options.models]
+    agents = [agent for agent in loaded if not agent.model.armlet_operators()]
     # Together where two copies of all of them fit well into the memory, else one after the other.
     needed = 4 * sum(len(agent.model.tflite) for agent in agents)
     free = read_available_memory()
     groups = [agents] if free is not None and needed <= free / 2 else [[agent] for agent in agents]
-    profiles = []
+    profiles: dict[int, Any] = {}  # by agent
     for group in groups:
-        profiles += profiler.profile(group, plan, cpus=cpus, emulated=options.emulated)
-    return {"profiles": [found.to_json() for found in profiles]}
+        found = profiler.profile(group, plan, cpus=cpus, emulated=options.emulated) if group else []
+        profiles.update(zip((id(agent) for agent in group), found))
+    for agent in loaded:
+        if id(agent) not in profiles:
+            profiles[id(agent)] = profiler.profile_armlet(agent, plan, cpus=cpus, emulated=options.emulated)
+    return {"profiles": [profiles[id(agent)].to_json() for agent in loaded]}
 
 
 def time_models(options: Namespace) -> dict[str, Any]:

@@ -82,7 +82,7 @@ class OperatorTime:
 def attribute(costs: Sequence[OperatorCost], profile: Profile) -> tuple[OperatorTime, ...]:
     """Every operator with its kernels, in the order of ``costs``; the seconds add up to ``profile.kernel_seconds``."""
     owner = (
-        _by_number(costs, profile.kernels) if profile.method == "isolated" else _align(costs, profile.kernels)
+        _align(costs, profile.kernels) if profile.method == "runtime" else _by_number(costs, profile.kernels)
     )
     kernels: list[list[KernelTime]] = [[] for _ in costs]
     for kernel, position in zip(profile.kernels, owner, strict=True):

@@ -118,16 +118,19 @@ class Gap:
             raise ValueRefused("the parts " + ", ".join(PARTS), ", ".join(names)[:80]).at("parts")
 
 
+def are_comparable(baseline: Subject, candidate: Subject) -> bool:
+    """Whether two profiles were taken on the same threads, both inside whole inferences or both one by one."""
+    one, other = baseline.profile, candidate.profile
+    return one.threads == other.threads and (one.method == "isolated") == (other.method == "isolated")
+
+
 def explain(baseline: Subject, candidate: Subject, peaks: Peaks) -> tuple[Gap, ...]:
     """The gap on the profiled number of threads, then on every other one that both were measured with.
 
     Raises DataError where a model has no MACs, or the profiles were taken differently.
     """
     work, ratio = _theory(baseline, candidate)
-    if (baseline.profile.threads, baseline.profile.method) != (
-        candidate.profile.threads,
-        candidate.profile.method,
-    ):
+    if not are_comparable(baseline, candidate):
         raise DataError("these profiles cannot be compared", expected="the same threads and method")
     of_baseline, of_candidate = breakdown(baseline, peaks), breakdown(candidate, peaks)
     alone = [_part(name, of_baseline[name] / ratio, of_candidate[name]) for name in PARTS]
@@ -224,9 +227,10 @@ def sparsity_verdict(subject: Subject) -> str:
     sparse = [time for time in operators if time.ran_sparse]
     if sparse:
         share = sum(time.cost.macs for time in sparse) / subject.macs
+        kernels = "Armlet's" if subject.profile.method == "armlet" else "SPMM"
         return (
             f"pruning took effect: {len(sparse)} of {len(operators)} operators that multiply, with "
-            f"{100 * share:.0f} % of the multiply-accumulates, ran sparse kernels (SPMM)"
+            f"{100 * share:.0f} % of the multiply-accumulates, ran sparse kernels ({kernels})"
         )
     return (
         f"smaller, not faster: {100 * zeros:.0f} % of the multiply-accumulates are by zero, but no sparse kernel "

@@ -91,11 +91,7 @@ def measure(
     remarks: list[str] = []
     if request.profile:
         measured = {m.model: m for m in runs[0]}
-        worth = [
-            m for m in models if _is_worth_profiling(session, m) and not measured[m.name].armlet_operators
-        ]
-        if any(m.armlet_operators for m in runs[0]):
-            remarks.append("operators of models that run in kernels of Armlet were not timed one by one")
+        worth = [m for m in models if _is_worth_profiling(session, m)]
         try:
             taken = profile_deployed(session, worth, [measured[m.name] for m in worth], progress=progress)
             profiles = {model.name: found for model, found in zip(worth, taken, strict=True)}
@@ -265,7 +261,8 @@ def _gaps(board: Board, records: Sequence[ModelRecord]) -> tuple[breakdown.Peaks
             DataError
         ):  # models so small that the clock cannot tell: a report without gaps is still a report
             return None, ()
-    return peaks, tuple(g for candidate in subjects[1:] for g in gap.explain(subjects[0], candidate, peaks))
+    like = [candidate for candidate in subjects[1:] if gap.are_comparable(subjects[0], candidate)]
+    return peaks, tuple(g for candidate in like for g in gap.explain(subjects[0], candidate, peaks))
 
 
 def known_peaks(board: Board, threads: int) -> breakdown.Peaks | None:
@@ -328,12 +325,24 @@ def profile_deployed(
     *,
     progress: Progress = silent,
 ) -> list[Profile]:
-    """Profiles of deployed models, on as many threads as they were ``measured`` with: by the runtime's profiler where
-    it has one, else operator by operator.
+    """Profiles of deployed models, on as many threads as they were ``measured`` with: by the delegate of those that
+    run in kernels of Armlet, by the runtime's profiler where it has one, else operator by operator.
     """
+    armlet = [m.model for m in measured if m.armlet_operators]
+    if armlet and len(armlet) < len(models):
+        halves = [
+            [(one, m) for one, m in zip(models, measured, strict=True) if (m.model in armlet) == ours]
+            for ours in (True, False)
+        ]
+        found = {
+            profile.model: profile
+            for half in halves
+            for profile in profile_deployed(session, *zip(*half, strict=True), progress=progress)
+        }
+        return [found[model.name] for model in models]
     if not models:
         return []
-    if session.provisioned.runtime in RUNTIMES_WITH_PROFILER:
+    if armlet or session.provisioned.runtime in RUNTIMES_WITH_PROFILER:
         progress("profile", 0, 0)
         try:
             return list(
@@ -349,7 +358,7 @@ def profile_deployed(
         except RemoteError:
             # A version without that profiler, or a model that it does not take. One by one they may still be timed;
             # the profile says how it was taken.
-            if session.board.emulated:
+            if session.board.emulated or armlet:
                 raise
     return [_profile_isolated(session, model, m, progress) for model, m in zip(models, measured, strict=True)]
 

@@ -75,9 +75,11 @@ def profile_models(
     max_seconds: float = 5.0,
     emulated: bool = False,
 ) -> tuple[Profile, ...]:
-    """Profiles of deployed models by the runtime's own profiler, in their order.
+    """Profiles of deployed models by the runtime's own profiler, or by the delegate of those that run in kernels of
+    Armlet, in their order.
 
-    Raises RemoteError, also when the board's runtime has no profiler (:data:`RUNTIMES_WITH_PROFILER`).
+    Raises RemoteError, also when the board's runtime has no profiler (:data:`RUNTIMES_WITH_PROFILER`) and one of the
+    models needs it.
     """
     answer = agent.call(
         [
@@ -96,7 +98,7 @@ def profile_models(
             found=str(len(profiles)),
         )
     for profile, model in zip(profiles, models, strict=True):
-        if profile.model != model or profile.threads != threads or profile.method != "runtime":
+        if profile.model != model or profile.threads != threads or profile.method == "isolated":
             raise RemoteError(
                 "the agent profiled something else",
                 expected=f"{model} on {threads} threads",

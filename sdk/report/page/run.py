@@ -275,6 +275,7 @@ def _gap(g: Gap) -> dict[str, Any]:
     methods = {
         "runtime": "timed inside whole inferences by the runtime's profiler",
         "isolated": "timed one by one, each as a model of its own",
+        "armlet": "timed inside whole inferences by Armlet's delegate; what the runtime does beside it is outside",
     }
     return {
         "gap": g,

@@ -54,11 +54,15 @@ def gap(result: Gap) -> RenderableType:
     if result.sparsity:
         parts.append(Text(result.sparsity))
     parts.append(Text(accounted_text(result), style="dim" if result.adds_up else "yellow"))
-    method = "by the runtime's profiler" if result.method == "runtime" else "each alone"
+    methods = {
+        "runtime": "by the runtime's profiler",
+        "isolated": "each alone",
+        "armlet": "by Armlet's delegate",
+    }
     parts.append(
         Text(
             f"arithmetic at {result.peak_flop_per_second / 1e9:.3g} GFLOP/s ({result.peak_source}); operators timed "
-            f"{method}",
+            f"{methods[result.method]}",
             style="dim",
         )
     )
