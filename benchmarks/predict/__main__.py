@@ -3,10 +3,10 @@
     python -m benchmarks.predict --ncnn FOLDER [-o FILE] [--networks mobilenet ...] [--boards rpi4 ...]
     python -m benchmarks.predict --from FILE
 
-FOLDER is an aarch64 wheel of ncnn, unpacked (pip download --only-binary :all: --no-deps --python-version 3.11
---platform manylinux_2_17_aarch64 --platform manylinux2014_aarch64 ncnn==1.0.20230816). A network and a set of kernels
-is one run of the emulator, half a minute to three minutes; each is kept in FILE at once, and not run again. --from
-only draws the table. Nothing of the model is fitted to these latencies; boards.toml says which were looked at.
+FOLDER holds the releases of ncnn that the boards were measured with; what is not there is fetched. A
+network, a set of kernels and a release are one run of the emulator, a quarter of a minute to two minutes; each is kept
+in FILE at once, and not run again. --from only draws the table. Nothing of the model is fitted to these latencies;
+boards.toml says which were looked at.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 from benchmarks.predict.boards import PublishedBoard, read_boards
 from benchmarks.predict.networks import NETWORKS
 from benchmarks.predict.table import print_tables
+from benchmarks.predict.wheels import release
 from benchmarks.record import benchmark, write
 from sdk.board.emulation.cores import find_core
 from sdk.board.emulation.plugin import run_replayed
@@ -33,7 +34,9 @@ GUEST = Path(__file__).with_name("ncnn_guest.py")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--ncnn", type=Path, metavar="FOLDER", help="ncnn's aarch64 wheel, unpacked")
+    parser.add_argument(
+        "--ncnn", type=Path, metavar="FOLDER", help="releases of ncnn, fetched where they are not there"
+    )
     parser.add_argument(
         "--from", dest="kept", type=Path, metavar="FILE", help="draw what an earlier run kept"
     )
@@ -50,22 +53,35 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         record = json.loads(source.read_text(encoding="utf-8"))
     if arguments.ncnn is not None:
         for network in arguments.networks:
-            for kernels, arithmetic in dict.fromkeys((b.kernels, b.arithmetic) for b in boards.values()):
-                key = f"{network} {kernels} {arithmetic}"
-                shared = [b for b in boards.values() if (b.kernels, b.arithmetic) == (kernels, arithmetic)]
-                if set(record["runs"].get(key, {}).get("boards", {})) >= {b.name for b in shared}:
+            for kind in dict.fromkeys((b.kernels, b.arithmetic, b.ncnn) for b in boards.values()):
+                key = " ".join((network, *kind))
+                shared = [b for b in boards.values() if (b.kernels, b.arithmetic, b.ncnn) == kind]
+                if not any(network in b.milliseconds for b in shared) or set(
+                    record["runs"].get(key, {}).get("boards", {})
+                ) >= {b.name for b in shared}:
                     continue
-                record["runs"][key] = replayed(network, kernels, arithmetic, shared, arguments.ncnn)
+                record["runs"][key] = replayed(network, shared, arguments.ncnn)
+                drop_earlier(record, network, shared)
                 if arguments.output is not None:
                     write(arguments.output, record)
     print_tables(record, boards)
     return record
 
 
-def replayed(
-    network: str, kernels: str, arithmetic: str, boards: list[PublishedBoard], ncnn: Path
-) -> dict[str, Any]:
-    """One run of the emulator: cycles of every board that takes these kernels."""
+def drop_earlier(record: dict[str, Any], network: str, boards: list[PublishedBoard]) -> None:
+    """Forgets what an earlier version of the model said of the cells that ran again."""
+    for key in list(record.get("earlier", ())):
+        if key.split()[0] == network:
+            for board in boards:
+                record["runs"][key]["boards"].pop(board.name, None)
+        if not record["runs"][key]["boards"]:
+            del record["runs"][key]
+            record["earlier"].remove(key)
+
+
+def replayed(network: str, boards: list[PublishedBoard], folder: Path) -> dict[str, Any]:
+    """One run of the emulator: cycles of all boards, which take the same kernels of the same release."""
+    kernels, arithmetic = boards[0].kernels, boards[0].arithmetic
     core = find_core(kernels)
     text, side = NETWORKS[network]()
     begin = time.monotonic()
@@ -76,7 +92,7 @@ def replayed(
             "/usr/bin/python3",
             "-sS",
             str(GUEST),
-            str(ncnn.resolve()),
+            str(release(boards[0].ncnn, folder)),
             str(param),
             str(side),
             arithmetic,
@@ -90,7 +106,7 @@ def replayed(
     found = {
         b.name: {**counted, "name": b.name} for b, counted in zip(boards, told.pop("boards"), strict=True)
     }
-    print(f"{network} {kernels} {arithmetic}: {seconds:.0f} s", file=sys.stderr)
+    print(f"{network} {kernels} {arithmetic} {boards[0].ncnn}: {seconds:.0f} s", file=sys.stderr)
     return {**told, "wall_seconds": round(seconds, 1), "boards": found}
 
 

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from sdk.board.emulation.replay.machine import CoreFigure, TimedBoard, timed_core, tomllib
 
 FOLDER = Path(__file__).parent
+#: A table that is further from every release of ncnn is no part of any figure.
+MOST_DAYS_APART = 90
+#: Networks that were looked at while the model was made. The others ran when it was done.
+NETWORKS_LOOKED_AT = ("shufflenet_v2", "squeezenet", "mobilenet", "mobilenet_int8")
 
 
 @dataclass(frozen=True)
 class PublishedBoard:
-    """A board of the validation. ``milliseconds`` are the published ones, by ncnn's name of the network."""
+    """A board of the validation. ``milliseconds`` are the published ones, by ncnn's name of the network.
+
+    ``ncnn`` is the release that it runs here, ``days_apart`` how far that is from the date of the table: kernels
+    change, and a release of another year says little of the model.
+    """
 
     name: str
     core: str
@@ -24,8 +33,19 @@ class PublishedBoard:
     l3_kilobytes: float
     kernels: str
     arithmetic: str
+    ncnn: str
+    days_apart: int
     looked_at: bool
     milliseconds: dict[str, float]
+
+    def is_test(self, network: str) -> bool:
+        """Whether nobody looked at this board, or at this network, while the model was made."""
+        return not self.looked_at or network not in NETWORKS_LOOKED_AT
+
+    @property
+    def same_software(self) -> bool:
+        """Whether what runs here is near enough to what was measured."""
+        return self.days_apart <= MOST_DAYS_APART
 
     def timed(self) -> TimedBoard:
         """As the replay takes it."""
@@ -38,15 +58,23 @@ class PublishedBoard:
 
 
 def read_boards() -> dict[str, PublishedBoard]:
-    """Every board of boards.toml."""
+    """The boards of boards.toml, without those that no release of ncnn of their time can stand for."""
     tables = json.loads((FOLDER / "published.json").read_text(encoding="utf-8"))["tables"]
     told: dict[str, dict[str, Any]] = tomllib.loads((FOLDER / "boards.toml").read_text(encoding="utf-8"))
     kept = set(PublishedBoard.__dataclass_fields__)
-    return {
+    boards = {
         name: PublishedBoard(
             name=name,
             milliseconds=tables[entry["table"]]["milliseconds"],
+            days_apart=_days(entry["ncnn"], tables[entry["table"]]["dates"]),
             **{key: value for key, value in entry.items() if key in kept},
         )
         for name, entry in told.items()
     }
+    return {name: b for name, b in boards.items() if b.same_software}
+
+
+def _days(release: str, dates: list[str]) -> int:
+    """Days between a release and the nearest of a table's dates."""
+    made = date(int(release[:4]), int(release[4:6]), int(release[6:]))
+    return min(abs((made - date.fromisoformat(day)).days) for day in dates)

@@ -27,6 +27,8 @@ def main() -> None:
     net.opt.lightmode = True
     # as benchncnn has it: buffers are used again, so that caches hold them
     blobs, workspaces = ncnn.UnlockedPoolAllocator(), ncnn.PoolAllocator()
+    blobs.set_size_compare_ratio(0.0)
+    workspaces.set_size_compare_ratio(0.5)
     net.opt.blob_allocator, net.opt.workspace_allocator = blobs, workspaces
     if arithmetic == "fp32":
         net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False

@@ -25,12 +25,11 @@ def print_tables(record: Mapping[str, Any], boards: Mapping[str, PublishedBoard]
         row = " ".join(f"{cells[name, n]:13.2f}" if (name, n) in cells else f"{'':13}" for n in NETWORKS)
         print(f"{name:18} {'seen' if board.looked_at else 'test':4} {row}")
     figures = {}
-    for title, chosen in (
-        ("all", set(boards)),
-        ("looked at", {b for b in boards if boards[b].looked_at}),
-        ("test", {b for b in boards if not boards[b].looked_at}),
+    for title, part in (
+        ("all", cells),
+        ("looked at", {place: v for place, v in cells.items() if not boards[place[0]].is_test(place[1])}),
+        ("test", {place: v for place, v in cells.items() if boards[place[0]].is_test(place[1])}),
     ):
-        part = {cell: value for cell, value in cells.items() if cell[0] in chosen}
         if part:
             figures[title] = summary(part, boards)
             print(f"{title:10} {told(figures[title])}")
@@ -44,10 +43,12 @@ def print_tables(record: Mapping[str, Any], boards: Mapping[str, PublishedBoard]
 
 
 def ratios(record: Mapping[str, Any], boards: Mapping[str, PublishedBoard]) -> tuple[Cells, dict[str, Cells]]:
-    """Predicted / published of every cell, and the same of simpler predictors, scaled to be right in the median."""
+    """Predicted / published of every cell that this model made, and the same of simpler predictors."""
     cells: Cells = {}
     simple: dict[str, Cells] = {"MACs / peak": {}, "instructions / clock": {}, "roofline": {}}
     for key, run in record["runs"].items():
+        if key in record.get("earlier", ()):
+            continue
         network = key.split()[0]
         for name, counted in run["boards"].items():
             board = boards.get(name)
@@ -63,6 +64,16 @@ def ratios(record: Mapping[str, Any], boards: Mapping[str, PublishedBoard]) -> t
             memory = counted["dram_bytes"] / (2e9 * board.memcpy)
             simple["roofline"][name, network] = max(least, memory) / published
     return cells, simple
+
+
+def earlier_cells(record: Mapping[str, Any], boards: Mapping[str, PublishedBoard]) -> set[tuple[str, str]]:
+    """Those that an earlier version of the model made, and that did not run again since."""
+    return {
+        (name, key.split()[0])
+        for key in record.get("earlier", ())
+        for name in record["runs"][key]["boards"]
+        if name in boards
+    }
 
 
 def summary(cells: Cells, boards: Mapping[str, PublishedBoard]) -> dict[str, Any]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from statistics import median
 
-import numpy as np
-
-from benchmarks.predict.boards import read_boards
-from benchmarks.predict.table import ratios, summary
+from benchmarks.predict.boards import NETWORKS_LOOKED_AT, read_boards
+from benchmarks.predict.table import Cells, earlier_cells, ratios, summary
 from benchmarks.predict.validation import KEPT, TABLE, in_lines, kept_validation
 from sdk.api.measuring.predictions import read_validation
 from sdk.explain.speed.validation import NetworkKind, Validation
@@ -23,22 +21,26 @@ _PLAIN = NetworkKind(memory_decides=False, int8=False)
 def text() -> str:
     """A sentence on the whole, what simpler predictors make of it, then a row for each board and a column for each
     network."""
-    table = read_validation()
+    table, boards = read_validation(), read_boards()
+    record = json.loads(KEPT.read_text("utf-8"))
+    earlier = earlier_cells(record, boards)
     networks = list(dict.fromkeys(cell.network for cell in table.cells))
-    rows = ["| board, core | " + " | ".join(networks) + " |", "|:---|" + "---:|" * len(networks)]
+    heads = [n if n in NETWORKS_LOOKED_AT else f"{n} (test)" for n in networks]
+    rows = ["| board, core | " + " | ".join(heads) + " |", "|:---|" + "---:|" * len(networks)]
     for board, core in dict.fromkeys((cell.board, cell.core) for cell in table.cells):
         own = {c.network: 1 / c.factor for c in table.cells if (c.board, c.core) == (board, core)}
-        marked = any(not c.looked_at for c in table.cells if (c.board, c.core) == (board, core))
-        figures = [f"{own[network]:.2f}" if network in own else "" for network in networks]
+        marked = not any(c.looked_at for c in table.cells if (c.board, c.core) == (board, core))
+        stars = {network: "*" if (board, network) in earlier else "" for network in own}
+        figures = [f"{own[n]:.2f}{stars[n]}" if n in own else "" for n in networks]
         rows.append(f"| {board}{' (test)' if marked else ''}, {core} | " + " | ".join(figures) + " |")
-    return "\n".join([_whole(table), "", *_beside_others(), "", *rows]) + "\n"
+    cells, simple = ratios(record, boards)
+    return "\n".join([_whole(table, cells, earlier), "", *_beside_others(cells, simple), "", *rows]) + "\n"
 
 
-def _beside_others() -> list[str]:
+def _beside_others(cells: Cells, simple: Mapping[str, Cells]) -> list[str]:
     """A row for each predictor, on the same cells."""
     boards = read_boards()
-    cells, simple = ratios(json.loads(KEPT.read_text("utf-8")), boards)
-    unseen = {place: ratio for place, ratio in cells.items() if not boards[place[0]].looked_at}
+    unseen = {place: ratio for place, ratio in cells.items() if boards[place[0]].is_test(place[1])}
     heads = ("predictor", "cells", "median error", "worst", "within 15 %", "within 30 %", "ranks")
     rows = ["| " + " | ".join(heads) + " |", "|:---|" + "---:|" * (len(heads) - 1)]
     for name, part in {"this one": cells, "this one, test": unseen, **simple}.items():
@@ -51,17 +53,22 @@ def _beside_others() -> list[str]:
     return rows
 
 
-def _whole(table: Validation) -> str:
-    errors = [cell.error for cell in table.cells]
-    within = 100 * np.mean([error <= 0.3 for error in errors])
-    unseen = sum(not cell.looked_at for cell in table.cells)
-    seen = f"{unseen} of them were not" if unseen else "All of them were"
+def _whole(table: Validation, cells: Cells, earlier: Collection[tuple[str, str]]) -> str:
+    boards = read_boards()
+    found = summary(cells, boards)
+    unseen = sum(boards[board].is_test(network) for board, network in cells)
     one = table.likely("", _PLAIN, _PLAIN).median_error
+    old = (
+        f"\nIntervals count {len(earlier)} more cells, with a star below: an earlier version of the model made them."
+        if earlier
+        else ""
+    )
     return (
         f"{table.source[0].upper()}{table.source[1:]}.\n"
-        f"{len(errors)} cells: median error {100 * median(errors):.0f} %, "
-        f"{within:.0f} % of them within 30 %, worst {100 * max(errors):.0f} %; with one measured model of the board\n"
-        f"{100 * one:.0f} % in the median. {seen} looked at while the model was made."
+        f"{len(cells)} cells: median error {100 * found['median']:.0f} %, "
+        f"{100 * found['within_30']:.0f} % of them within 30 %, worst {100 * found['worst']:.0f} %; "
+        f"with one measured model of the board\n{100 * one:.0f} % in the median. "
+        f"{unseen} of them were not looked at while the model was made.{old}"
     )
 
 

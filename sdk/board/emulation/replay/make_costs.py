@@ -28,6 +28,7 @@ MODELS = {
     "cortex-a53": "cortex-a53",
     "cortex-a55": "cortex-a55",
     "cortex-a57": "cortex-a57",
+    "cortex-a72": "cortex-a57",
     "neoverse-n1": "neoverse-n1",
 }
 ATTRIBUTES = (
@@ -259,14 +260,19 @@ def _corrected(cost: Price, words: list[str]) -> Price:
     micro, latency, adding, ports = cost
     units = []
     for word in words:
-        if word.startswith("add="):
-            adding = int(word[4:])
+        name, _, number = word.partition("=")
+        if name == "add":
+            adding = int(number)
+        elif name == "latency":
+            latency = int(number)
+        elif name == "micro":
+            micro = int(number)
         elif word.startswith("x"):  # as many times the cycles
             ports = tuple((names, cycles * int(word[1:])) for names, cycles in ports)
         else:
             names, _, cycles = word.partition("*")
             units.append((tuple(names.split("+")), float(cycles or 1)))
-    return micro, latency, adding, tuple(units) or ports
+    return micro, latency, min(adding, latency), tuple(units) or ports
 
 
 def table(name: str, prices: dict[tuple[int, int], Price], groups: tuple[Group, ...]) -> str:

@@ -16,6 +16,7 @@ from sdk.board.emulation.replay.machine import CoreFigure, TimedBoard, TimedCore
 #: fmla v0.4s, v1.4s, v2.4s; v0 to v15 by way of :func:`fmla`.
 FMLA = 0x4E22CC20
 LDR_Q = 0x3DC00000  # ldr q0, [x0]
+STR_Q = 0x3D800000  # str q0, [x0]
 LDR_CHASE = 0xF9400000  # ldr x0, [x0]
 ADD_CHAIN = 0x8B010000  # add x0, x0, x1
 SUBS = 0xF1000442  # subs x2, x2, #1
@@ -43,6 +44,7 @@ def core(costs: str = "cortex-a57", *, in_order: bool = False, **figures: float)
         "decode": 4, "dispatch": 16, "reorder": 128, "queue": 16, "mispredict": 10, "l1_kilobytes": 32, "l1_ways": 4,
         "l2_kilobytes": 512, "l2_ways": 8, "l2_latency": 20, "l2_cycles": 4, "l3_kilobytes": 0, "l3_ways": 0,
         "l3_latency": 0, "l3_cycles": 0, "misses": 4, "streams": 0, "l1_ahead": 0, "l2_ahead": 0, "cross_pages": 1,
+        "streaming": 0, "stores": 0, "scattered": 0, "physical_l1": 1,
         "tlb": 4096, "l2_tlb": 65536, "l2_tlb_latency": 0, "walk": 0, "dram_latency": 100,
     }  # fmt: skip
     values = {name: CoreFigure(value, "", "given", "made up") for name, value in {**easy, **figures}.items()}

@@ -23,6 +23,7 @@ from tests.sdk.board.emulation.replay_loops import (
     B_NE,
     LDR_CHASE,
     LDR_Q,
+    STR_Q,
     SUBS,
     Op,
     board,
@@ -66,7 +67,9 @@ def counted(folder: Path) -> Callable[..., dict[str, Any]]:
     return of_board
 
 
-@pytest.mark.parametrize(("name", "latency"), [("Cortex-A72", 4), ("Cortex-A76", 2), ("Cortex-A55", 4)])
+@pytest.mark.parametrize(
+    ("name", "latency"), [("Cortex-A57", 4), ("Cortex-A72", 3), ("Cortex-A76", 2), ("Cortex-A55", 4)]
+)
 def test_additions_to_one_register_wait_for_each_other_and_no_longer(cycles: Cycles, name: str, latency: int):
     assert cycles(board(name), [fmla(0)]) == pytest.approx(latency, abs=0.05)
 
@@ -112,6 +115,39 @@ def test_streaming_loads_are_bound_by_the_bus_with_a_prefetcher_and_by_misses_wi
     ahead = core(streams=4, l1_ahead=4, l2_ahead=16)
     assert cycles(board(ahead), stream) * 4 == pytest.approx(64 / 8, rel=0.1)  # 64 bytes at 8 bytes a cycle
     assert cycles(board(ahead, gigabytes=4), stream) * 4 == pytest.approx(64 / 4, rel=0.1)
+
+
+def test_lines_written_whole_are_not_read_and_lines_written_in_turns_are(counted: Callable[..., Any]):
+    whole = [Op(STR_Q, 0x100000 + 16 * i, 64) for i in range(4)]
+    in_turns = [Op(STR_Q, 0x100000 + (i << 24) + 64 * 13 * i, 16) for i in range(8)]
+    for loop, streaming, lines in (
+        (whole, 0, 2 * ITERATIONS),  # read, and written back
+        (whole, 3, ITERATIONS),
+        (in_turns, 3, 2 * 8 * ITERATIONS // 4),  # now and then a stream begins, and one line in part ends it
+    ):
+        easy = board(core(streaming=streaming, misses=16, l2_kilobytes=32))
+        assert counted(easy, loop, warm=3000)["dram_bytes"] / 64 == pytest.approx(lines, rel=0.08), (
+            streaming,
+            lines,
+        )
+
+
+def test_stores_that_miss_fill_their_buffer_and_then_the_core_waits(cycles: Cycles):
+    far = [Op(STR_Q, 0x100000, 64 * 97)]
+    bus = 2 * 64 / 8  # a line comes and another goes, 8 bytes a cycle
+    assert cycles(board(core(misses=4)), far) < bus + 1
+    assert cycles(board(core(misses=4, stores=4)), far) == pytest.approx(100 / 4, rel=0.1)
+
+
+def test_pages_in_no_order_share_no_set_unless_the_first_cache_is_found_by_addresses(cycles: Cycles):
+    one_set = [Op(LDR_CHASE, 0x100000 + 8192 * i, 0, 8) for i in range(8)]  # of 4 ways
+    in_order, scattered, virtual = (
+        cycles(board(core(scattered=scattered, physical_l1=physical)), one_set) / 8
+        for scattered, physical in ((0, 1), (1, 1), (1, 0))
+    )
+    assert in_order == pytest.approx(24, rel=0.05)
+    assert scattered < 0.9 * in_order
+    assert virtual == pytest.approx(in_order, rel=0.02)
 
 
 def test_the_reorder_buffer_bounds_how_many_misses_overlap(cycles: Cycles):
