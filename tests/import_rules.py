@@ -181,8 +181,9 @@ ROOMS: dict[str, Room] = {
         "sdk.graph.on_host.sources sdk.data.meaning sdk.data.scoring sdk.data "
         "sdk.models sdk.package sdk.board.description sdk.board.ssh sdk.board "
         "sdk.compress sdk.compress.weights sdk.compress.rewrite "
-        "sdk.compress.board_form sdk.compress.recipes sdk.explain sdk.deploy.agent "
-        "sdk.deploy.provision sdk.deploy.predicting sdk.api sdk.api.checking"
+        "sdk.compress.board_form sdk.compress.solve sdk.compress.recipes sdk.explain "
+        "sdk.deploy.agent sdk.deploy.provision sdk.deploy.predicting sdk.api "
+        "sdk.api.checking"
     ),
     "sdk.api.boards": _room(
         "device_agent.record device_agent.package.codec device_agent.package "

@@ -298,6 +298,14 @@ def _to_float(at: Context, inputs: list[Value]) -> list[Value]:
 # ---------------------------------------------------------------------------------------- pooling and reductions
 
 
+@_operator("FAKE_QUANT")
+def _fake_quant(at: Context, inputs: list[Value]) -> list[Value]:
+    o = at.options
+    bits, narrow = int(o["numBits"]), bool(o["narrowRange"])
+    rounded = _tf().quantization.fake_quant_with_min_max_args
+    return [rounded(inputs[0], o["min"], o["max"], num_bits=bits, narrow_range=narrow)]
+
+
 @_operator("MAX_POOL_2D", "AVERAGE_POOL_2D")
 def _pool_2d(at: Context, inputs: list[Value]) -> list[Value]:
     tf, o = _tf(), at.options

@@ -28,23 +28,29 @@ def final_check(
     made: targets.TargetResult,
     request: Compress,
     progress: Progress,
+    *,
+    simulated: bool,
 ) -> tuple[Accuracy | None, targets.TargetResult]:
     """Right answers where classes are counted and nothing told them before; the result, with what was lost.
 
     ``models``: the original .tflite, and the package. ``images``: to learn from, and to check on, where there are some;
-    ``metric``: of the model on these. Raises DataError where a loss is limited and none are left to check it on.
+    ``metric``: of the model on these. ``simulated``: what attempts were checked by is a float form of what is packed,
+    so that it is checked once more. Raises DataError where a loss is limited and none are left to check it on.
     """
     original, package = models
     learn, check = images
-    on = check if check is not None else _unseen(learn, made.recipe)
+    on = check
+    if check is None:
+        on = _unseen(learn, made.recipe) if simulated else learn
     if on is None and learn is not None:
         made = _without_a_check(made, len(learn), request)
-    if made.recipe.effort != "none" or on is None or made.lost is not None:
+    checked = not simulated and (made.recipe.effort != "none" or made.lost is not None)
+    if on is None or checked:
         return None, made
     assert metric is not None  # there are images
     accuracy, made = _checked(original, package_format.unpack(package).tflite, on, metric, made, progress)
-    if request.int8 and request.max_loss is not None and made.lost is not None:
-        made = replace(made, target_met=made.lost.high <= request.max_loss)
+    if simulated and request.max_loss is not None and made.lost is not None:
+        made = replace(made, target_met=made.target_met and made.lost.high <= request.max_loss)
     return accuracy, made
 
 
@@ -53,7 +59,7 @@ def _unseen(learn: Dataset | None, recipe: Recipe) -> Dataset | None:
 
     None where it used all: what was learned from is not a test.
     """
-    if learn is None or not recipe.int8:
+    if learn is None or not (recipe.int8 or recipe.effort != "none"):
         return learn
     return unseen(learn, learned_from(learn, recipe))
 

@@ -11,7 +11,7 @@ import numpy as np
 from device_agent.record.preprocess import Preprocess
 from device_agent.tensors.agreement import decibel
 from sdk.api.results import OutputsKept
-from sdk.compress.weights.selection import float_weights
+from sdk.compress.weights.selection import float_weights, stored_weights
 from sdk.errors import ModelError
 from sdk.graph.made_up.before_choice import before_choice
 from sdk.graph.made_up.inputs import made_up, normalises_inside, quiet_case
@@ -207,9 +207,9 @@ class OutputsOf:
 
 
 def _places(graph: Graph, tflite: bytes) -> dict[int, int]:
-    """Where the float weights stand in the file of a graph, by tensor number; those found once, and no others."""
+    """Where float and 8-bit weights stand in the file of a graph, by tensor number; those found once, and no others."""
     places = {}
-    for weight in float_weights(graph):
+    for weight in (*float_weights(graph), *stored_weights(graph)):
         content = weight.array.tobytes()
         place = tflite.find(content)
         if place >= 0 and tflite.find(content, place + 1) < 0:

@@ -17,7 +17,9 @@ from sdk.board.description.records import Board
 from sdk.compress.board_form import specialise
 from sdk.compress.recipes.recipe import Recipe
 from sdk.compress.rewrite.halves import without_halves
+from sdk.compress.solve.float_twin import FloatTwin, float_twin
 from sdk.compress.weights.left_alone import Reach, reach
+from sdk.compress.weights.selection import stored_weights
 from sdk.data.choosing import Chosen
 from sdk.data.for_model import data_for, open_sources
 from sdk.errors import ModelError, NothingToCompress
@@ -45,6 +47,7 @@ class Work:
     chosen: Chosen | None = None  # the preprocessing; None without data
     metric: Metric | None = None  # of the model's task on these images; None without data
     notes: tuple[str, ...] = ()
+    twin: FloatTwin | None = None  # of a model that has weights in 8 bits
     seconds: specialise.Seconds | None = (
         None  # predicted, which decide the form of the package that is written
     )
@@ -70,7 +73,7 @@ def opened(source: PathLike, request: Compress, progress: Progress) -> Work:
     usage = usage_of(
         graph, preprocess=request.preprocess, labels=request.labels, task=request.task, fit=request.fit
     )
-    work = Work(graph, original, usage, board, None, None, notes=(*told, *layout))
+    work = Work(graph, original, usage, board, None, None, notes=(*told, *layout), twin=float_twin(graph))
     if data is None and check is None:
         return work
     if data is not None and request.effort != "none":
@@ -101,6 +104,7 @@ def able(graph: Graph, request: Compress) -> Compress:
         graph, by_magnitude=by_magnitude and not request.int8, measured=request.sparsity is None
     )
     if found.compressed:
+        _refuse_for_stored(graph, request)
         return request
     if not request.allow_unchanged:
         raise NothingToCompress(
@@ -122,11 +126,42 @@ def able(graph: Graph, request: Compress) -> Compress:
     )
 
 
+def _refuse_for_stored(graph: Graph, request: Compress) -> None:
+    """Raises ModelError for what is not done to a model whose weights are in 8 bits."""
+    if not stored_weights(graph):
+        return
+    asked = {
+        "--int8": request.int8,
+        "--effort train": request.effort == "train",
+        "--channels": request.channels > 0,
+        "--target-macs": request.target_macs is not None,
+        "--target-instructions": request.target_instructions is not None,
+    }
+    if found := [name for name, given in asked.items() if given]:
+        raise ModelError(
+            "this model's weights are in 8 bits already, and are made smaller on their own grid",
+            expected="--data, --target-size or --max-loss, or nothing",
+            found=found[0],
+            hint="Compress the float model that it was made from.",
+        )
+
+
 def worked_on(graph: Graph, *, by_magnitude: bool, measured: bool) -> Reach:
-    """The layers that are worked on: halves are solved and trained as floats."""
+    """The layers that are worked on: halves and 8-bit numbers are solved as floats, halves trained."""
     return reach(
-        graph if by_magnitude else without_halves(graph), by_magnitude=by_magnitude, measured=measured
+        graph if by_magnitude else _floats(graph, float_twin(graph)),
+        by_magnitude=by_magnitude,
+        measured=measured,
     )
+
+
+def as_floats(work: Work) -> Work:
+    """What is solved and trained: float32 weights in place of halves, or of 8-bit numbers."""
+    return replace(work, graph=_floats(work.graph, work.twin))
+
+
+def _floats(graph: Graph, twin: FloatTwin | None) -> Graph:
+    return without_halves(graph) if twin is None else twin.graph
 
 
 def by_magnitude_alone(recipe: Recipe) -> bool:

@@ -14,7 +14,7 @@ from sdk.api.checking.final_check import final_check
 from sdk.api.checking.outputs_kept import OutputsOf
 from sdk.api.compress_request import Compress
 from sdk.api.files import efforts
-from sdk.api.files.compress_opening import Work, able, by_magnitude_alone, opened, worked_on
+from sdk.api.files.compress_opening import Work, able, as_floats, by_magnitude_alone, opened, worked_on
 from sdk.api.files.packing import inspect_bytes, name_of
 from sdk.api.files.predicted_cost import counted_instructions, predicted_seconds
 from sdk.api.files.studies import open_study
@@ -30,7 +30,7 @@ from sdk.compress.recipes.recipe import Recipe, to_int8
 from sdk.compress.recipes.recipe import apply as apply_recipe
 from sdk.compress.rewrite.dynamic_range import dynamic_range
 from sdk.compress.rewrite.fuse import fuse
-from sdk.compress.rewrite.halves import without_halves
+from sdk.compress.weights.left_alone import Reach
 from sdk.errors import ModelError
 from sdk.explain import theory
 from sdk.graph.records import Graph
@@ -100,9 +100,9 @@ def compress(
     package, final, special = _package(
         work, made.graph, made.recipe, name=name_of(source), board=request.board, progress=progress
     )
-    accuracy, made = final_check(
-        (work.original, package), (work.learn, work.check), work.metric, made, request, progress
-    )
+    models, images = (work.original, package), (work.learn, work.check)
+    eight_bits = work.twin is not None or made.recipe.int8
+    accuracy, made = final_check(models, images, work.metric, made, request, progress, simulated=eight_bits)
     made, instructions = _counted(work, request, made, final, progress)
     written = Path(output) if made.target_met else beside(output)
     write_file(written, package)
@@ -125,9 +125,7 @@ def compress(
             *outputs.notes,
             *_misnamed(output, request),
         ),
-        reach=worked_on(
-            work.graph, by_magnitude=by_magnitude_alone(made.recipe), measured=bool(made.recipe.layers)
-        ),
+        reach=_reached(work, made.recipe),
         outputs=told,
         macs=_work_of(work.graph, final),
         instructions=instructions,
@@ -139,7 +137,7 @@ def _made(
     work: Work, request: Compress, source: PathLike, output: PathLike, outputs: OutputsOf, progress: Progress
 ) -> tuple[targets.TargetResult, checkpoint.Folder | None, str]:
     """The compressed graph, where a training keeps its state, and why that effort where it was left open."""
-    floats = replace(work, graph=without_halves(work.graph))
+    floats = as_floats(work)
     if request.recipe is not None:
         text = read_file(Path(request.recipe), "a recipe that sdk compress wrote").decode("utf-8", "replace")
         used = Recipe.from_toml(text)
@@ -208,7 +206,7 @@ def _settings(work: Work, request: Compress, name: str, progress: Progress) -> t
         effort, why = efforts.strongest(
             work.graph,
             work.learn,
-            aimed=aims or request.sparsity is not None,
+            aimed=(aims or request.sparsity is not None) and work.twin is None,
             samples=request.samples,
             epochs=request.epochs,
             seconds=seconds,
@@ -228,6 +226,8 @@ def _settings(work: Work, request: Compress, name: str, progress: Progress) -> t
         "made_up": _named(work.usage) if request.correct_biases else "",
         "room": SIGNATURE_BYTES if request.target_bytes is not None else 0,
         "if_worth": request.effort == "auto",
+        "stored": work.twin is not None,
+        "one_scale": "" if work.twin is None else work.twin.one_scale,
         "seconds_left": None if deadline is None else lambda: deadline - time.monotonic(),
         "fits": _fits(work, request, progress),
         "study": open_study(request.storage, request.study) if searched else None,
@@ -280,6 +280,8 @@ def _finished(
 ) -> tuple[Graph, specialise.Specialised | None]:
     """The graph as it is packed: in the form for the board where there is one, and int8 where that was asked for."""
     special = None
+    if work.twin is not None and recipe.effort != "none":
+        graph = work.twin.put_back(graph)
     if work.board is not None:
         special = specialise.for_board(
             graph,
@@ -296,6 +298,11 @@ def _finished(
         with quiet_tensorflow():
             final = to_int8(final if special is not None else fuse(final), recipe, work.learn, progress)
     return final, special
+
+
+def _reached(work: Work, recipe: Recipe) -> Reach:
+    """The layers that a recipe worked on."""
+    return worked_on(work.graph, by_magnitude=by_magnitude_alone(recipe), measured=bool(recipe.layers))
 
 
 def _told(made: targets.TargetResult, special: specialise.Specialised | None) -> dict[str, Any]:

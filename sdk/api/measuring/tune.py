@@ -29,7 +29,7 @@ from sdk.api.values import PathLike
 from sdk.board.description.records import Board
 from sdk.compress.board_form import specialise
 from sdk.compress.recipes import targets
-from sdk.compress.recipes.recipe import Recipe, Workshop, apply, split, to_int8
+from sdk.compress.recipes.recipe import INT8_SAMPLES, Recipe, Workshop, apply, split, to_int8
 from sdk.compress.rewrite.dynamic_range import dynamic_range
 from sdk.data.choosing import Chosen
 from sdk.data.for_model import data_for, open_sources
@@ -296,7 +296,7 @@ def _narrow(
         dynamic = replace(floats, dynamic=True)
         yield _variant(f"dynamic int8{name}", "int8", dynamic_range(dense), dynamic, material, progress)
     progress("quantise", 0, 0)
-    few = min(material.samples, targets.INT8_SAMPLES)
+    few = min(material.samples, INT8_SAMPLES)
     kept, _ = split(material.learn, few, material.hold_out)
     recipe = replace(recipe, int8=True, samples=few, data_sha256=kept.digest())
     with quiet_tensorflow():

@@ -121,7 +121,11 @@ class Settings:
     low_rank: bool = True  # layers become two of low rank where that wins, but in training
     equalise: bool = False  # without data: channels of neighbouring layers are made alike
     made_up: str = ""  # without data: biases are corrected on made-up images of this preprocessing
-    int8: bool = False  # the caller quantises last (``recipe.to_int8``); weights keep effort "none"
+    int8: bool = False  # the caller quantises last (``recipe.to_int8``), with the grids that weights lie on
+    stored: bool = (
+        False  # the graph is the float twin of an 8-bit model, which the caller puts weights back into
+    )
+    one_scale: str = ""  # the layers of that model whose channels all have one scale
     if_worth: bool = False  # training only where it is expected to do better than calibration
     checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
     seconds_left: Callable[[], float] | None = None  # of the time budget; a search stops before it is overrun
@@ -221,6 +225,8 @@ class Attempts:
             price=wanted.price if effort == "train" else 0.0,
             block=wanted.block,
             channels=wanted.channels,
+            one_scale=wanted.one_scale if effort == "calibrate" else "",
+            int8=wanted.int8,
             equalise=wanted.equalise and effort == "none",
             made_up=wanted.made_up if effort == "none" else "",
         )
@@ -282,7 +288,8 @@ class Attempts:
 
     def size_of(self, made: Graph, recipe: Recipe) -> int:
         """Bytes of the package, as it will be written."""
-        if self.wanted.package is not None and self.wanted.target_bytes is not None:
+        eight_bits = self.wanted.int8 or self.wanted.stored
+        if self.wanted.package is not None and (self.wanted.target_bytes is not None or eight_bits):
             return len(self.wanted.package(made, recipe, self.journey))
         return len(
             pack.pack(write_graph(made), progress=lambda done, total: self.journey("pack", done, total))

@@ -16,8 +16,14 @@ from sdk.compress.recipes.attempts import Attempts
 from sdk.compress.recipes.check import Judge
 from sdk.compress.recipes.recipe import LayerRecipe, Recipe, apply
 from sdk.compress.weights.cluster import check_clusters
-from sdk.compress.weights.ladder import Rung, ladder
-from sdk.compress.weights.selection import float_weights, layer_names, pruned_weights
+from sdk.compress.weights.ladder import Rung, ladder, stored_ladder
+from sdk.compress.weights.selection import (
+    float_weights,
+    is_stored,
+    layer_names,
+    pruned_weights,
+    stored_weights,
+)
 from sdk.graph.records import Graph
 from sdk.tools.progress import Progress
 
@@ -109,11 +115,14 @@ def _layers(
 ) -> list[_Layer]:
     names = {weight.tensor_index: name for name, weight in layer_names(graph).items()}
     fixed = sparsity is not None or clusters is not None
-    weights = pruned_weights(graph) if fixed else float_weights(graph)
+    weights = pruned_weights(graph) if fixed else [*float_weights(graph), *stored_weights(graph)]
     layers = []
     for number, weight in enumerate(weights):
         report("steps of the layers", number, len(weights))
-        rungs = ladder(weight.array, weight.channel_axis, sparsity=sparsity, clusters=clusters)
+        if is_stored(weight.tensor):
+            rungs = stored_ladder(weight.tensor, weight.channel_axis)
+        else:
+            rungs = ladder(weight.array, weight.channel_axis, sparsity=sparsity, clusters=clusters)
         if len(rungs) > 1:
             layers.append(
                 _Layer(names[weight.tensor_index], weight.tensor_index, weight.tensor.elements, rungs)
@@ -162,6 +171,7 @@ def _recipe(base: Recipe, layers: Sequence[_Layer], steps: Mapping[int, Rung]) -
             step=rung.step if rung.step and not rung.by_channel else None,
             channel_step=rung.step if rung.by_channel else None,
             places=rung.places or None,
+            multiple=rung.multiple if rung.multiple > 1 else None,
         )
         if layer != LayerRecipe():
             own.append((layers[number].name, layer))

@@ -32,7 +32,7 @@ from sdk.compress.solve.calibrate import (
 )
 from sdk.compress.solve.channels import narrow, share_that_fits
 from sdk.compress.solve.layer import LEVELS
-from sdk.compress.solve.quantize import quantize, weight_grids, with_rounded
+from sdk.compress.solve.quantize import quantize, weight_grids, with_own_grids, with_rounded
 from sdk.compress.solve.ranks import Ranks, factorised
 from sdk.compress.solve.statistics import Taught
 from sdk.compress.solve.synthetic_images import correct_biases
@@ -41,6 +41,7 @@ from sdk.compress.train.refining import MOST, USUAL_HOLD, Begun, RefinedStudent
 from sdk.compress.train.schedule import Tuning
 from sdk.compress.train.student import State
 from sdk.compress.weights.cluster import cluster
+from sdk.compress.weights.eight_bits import on_multiples
 from sdk.compress.weights.grid import put_on_grids
 from sdk.compress.weights.prune import prune
 from sdk.compress.weights.selection import layer_names
@@ -56,7 +57,21 @@ if TYPE_CHECKING:
 
 EFFORTS = ("none", "calibrate", "train")
 SCOPES = ("layer", "global")
+_LEFT_OUT = (
+    "channels",
+    "one_scale",
+    "dynamic",
+    "int8",
+    "flip",
+    "few",
+    "layers",
+    "ranks",
+    "equalise",
+    "made_up",
+)
+ONE_SCALE = ("", "fully connected", "all")
 SENSITIVITY_SAMPLES = 512
+INT8_SAMPLES = 250  # to find ranges with; four fifths of them where the rest is checked on
 ROUNDING_SAMPLES = 128  # that int8 weights are rounded on
 NARROWING_SAMPLES = 1000  # that what is left of a layer is solved on, where channels are taken out
 
@@ -74,7 +89,7 @@ else:
 @record(
     what="the recipe of a layer",
     may_lack=True,
-    left_out=("sparsity", "clusters", "price", "step", "channel_step", "places"),
+    left_out=("sparsity", "clusters", "price", "step", "channel_step", "places", "multiple"),
 )
 @dataclass(frozen=True)
 class LayerRecipe:
@@ -82,7 +97,7 @@ class LayerRecipe:
 
     ``price`` counts for "calibrate": that many times the recipe's. ``step`` and ``channel_step``, for "none", put the
     weights on a grid after they were pruned: in root mean squares of the layer, or of each output channel; ``places``
-    rounds them to this many binary places.
+    rounds them to this many binary places; ``multiple`` makes 8-bit numbers multiples of that many of their own steps.
     """
 
     sparsity: Share | None = None
@@ -91,6 +106,7 @@ class LayerRecipe:
     step: float | None = field(default=None, metadata=limits(low=0.0))
     channel_step: float | None = field(default=None, metadata=limits(low=0.0))
     places: int | None = field(default=None, metadata=limits(low=1, high=23))
+    multiple: int | None = field(default=None, metadata=limits(low=2, high=127))
 
 
 if TYPE_CHECKING:
@@ -138,6 +154,8 @@ class Recipe:
     # Without data: channels are made alike first, and biases corrected last on made-up images of this preprocessing.
     equalise: bool = False
     made_up: str = ""
+    # Of 8-bit weights that are solved: the layers whose channels all have one scale.
+    one_scale: str = field(default="", metadata=limits(choices=ONE_SCALE))
     dynamic: bool = False  # 8-bit weights under float values, last: sdk.compress.rewrite.dynamic_range
     int8: bool = False  # quantised last, after everything that is done to a float graph: see ``to_int8``
     layers: Layers = ()  # by the names of ``layer_names``
@@ -159,7 +177,7 @@ class Recipe:
             del used["block"]
         if not self.begin:
             del used["begin"], used["hold"]
-        for name in ("channels", "dynamic", "int8", "flip", "few", "layers", "ranks", "equalise", "made_up"):
+        for name in _LEFT_OUT:
             if not used[name]:
                 del used[name]
         return used
@@ -240,27 +258,33 @@ def apply(
         graph = graph.with_data({number: values.astype(np.float16) for number, values in halves.items()})
     else:
         graph = as_floats(graph, halves)
+    graph = on_multiples(graph, _set(own, "multiple"))
     report("cluster", 2, 2)
     return correct_biases(original, graph, recipe.made_up, report) if recipe.made_up else graph
 
 
 def to_int8(graph: Graph, recipe: Recipe, dataset: Dataset | None, progress: Progress | None = None) -> Graph:
-    """The int8 form, its ranges taken from the recipe's own samples, and its weights rounded on some of them.
+    """The int8 form, its ranges taken from the recipe's own samples.
 
+    Weights that lie on a grid of 127 steps, as calibration leaves them, keep it; others are rounded on some samples.
     Last of all: the graph has its board's form already, because the quantiser keeps what a pass would have merged.
     :class:`DataError` where the data set is missing or another one than the recipe was made with.
     """
     if dataset is None:
         raise DataError("an int8 model needs images to find its ranges with", found="no data")
     learn = learned_from(dataset, recipe)
-    quantised = quantize(graph, learn.images())
+    few_for_ranges = learn if recipe.effort == "none" else learn.take(INT8_SAMPLES)
+    quantised, kept = with_own_grids(graph, quantize(graph, few_for_ranges.images()))
+    grids = {tensor: grid for tensor, grid in weight_grids(graph, quantised).items() if tensor not in kept}
+    if not grids:
+        return quantised
     try:
         executor = Executor(graph)
     except UnsupportedOperator:  # then weights are rounded to the nearest
         return quantised
     few = learn.take(ROUNDING_SAMPLES)
     report = progress or silent
-    rounded = round_to_grids(executor, few.images, len(few), weight_grids(graph, quantised), progress=report)
+    rounded = round_to_grids(executor, few.images, len(few), grids, progress=report)
     layers = {layer.weight.tensor_index: layer for layer in solved_layers(graph)}
     symbols = {
         tensor: layers[tensor].shape.fold(solution.symbols) for tensor, solution in rounded.solutions.items()
@@ -467,6 +491,10 @@ class Workshop:
             )
             for tensor, own in _own(self.graph, recipe).items()
         }
+        for weight in self.graph.weights():
+            if recipe.one_scale in ("all", weight.layer):
+                wish = wishes.get(weight.tensor_index, Wish())
+                wishes[weight.tensor_index] = replace(wish, one_scale=True)
         return calibrate(
             self.executor,
             self.images,

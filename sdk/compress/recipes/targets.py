@@ -20,7 +20,15 @@ from sdk.compress.recipes.confirm import decided
 from sdk.compress.recipes.harmless import fit_size, keep_outputs
 from sdk.compress.recipes.overall_progress import Journey
 from sdk.compress.recipes.parts import HOLD_OUT, SMALLEST_CHECK, held_out, to_learn_from, unseen
-from sdk.compress.recipes.recipe import EFFORTS, Recipe, apply, channels_that_fit, learned_from, split
+from sdk.compress.recipes.recipe import (
+    EFFORTS,
+    INT8_SAMPLES,
+    Recipe,
+    apply,
+    channels_that_fit,
+    learned_from,
+    split,
+)
 from sdk.compress.recipes.search import search
 from sdk.compress.recipes.task_check import checker_of
 from sdk.compress.recipes.trained import TRAINED_SPARSITY, keep_less
@@ -37,7 +45,6 @@ if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
 
 SAMPLES = 1000  # for calibration; more change little
-INT8_SAMPLES = 250  # to find ranges with; four fifths of them where the rest is checked on
 SEARCHED_LOSS = 1.0  # points, of a study where nothing else is asked
 
 
@@ -73,7 +80,10 @@ def compress(
     effort = wanted.effort
     check_block(wanted.block)
     if wanted.int8:
-        return _for_int8(graph, dataset, check, _with_channels(graph, wanted), report)
+        _refuse_for_int8(dataset, wanted)
+        if effort != "calibrate" and wanted.target_bytes is None:
+            return _for_int8(graph, dataset, check, _with_channels(graph, wanted), report)
+        effort = "calibrate"
     if effort == "auto":
         effort = "none" if dataset is None else "calibrate"
     if effort not in EFFORTS:
@@ -171,10 +181,8 @@ def replay(
 # --------------------------------------------------------------------------------------------------- and for int8
 
 
-def _for_int8(
-    graph: Graph, dataset: Dataset | None, check: Dataset | None, wanted: Settings, report: Progress
-) -> TargetResult:
-    """The float graph that becomes int8, and the recipe that names the images to do it with."""
+def _refuse_for_int8(dataset: Dataset | None, wanted: Settings) -> None:
+    """Raises DataError without images; ModelError for what an int8 model is not made by."""
     if dataset is None:
         raise DataError(
             "an int8 model needs images to find its ranges with",
@@ -188,13 +196,21 @@ def _for_int8(
             expected="--target-macs with --int8",
             found="--target-instructions",
         )
-    if wanted.effort not in ("auto", "none") or wanted.target_bytes is not None:
+    sized = wanted.target_bytes is not None
+    if wanted.effort == "train" or (wanted.effort == "none" and sized):
         raise ModelError(
-            "int8 has no search and no training",
-            expected="a sparsity at most",
-            found="a target size" if wanted.target_bytes is not None else f"effort {wanted.effort}",
-            hint="Compress first with --save-tflite, then make that file int8: its zeros stay zeros.",
+            "int8 weights are solved, not trained" if wanted.effort == "train" else "nothing leads to a size",
+            expected="--effort calibrate",
+            found=f"--effort {wanted.effort}",
+            hint="Train first with --save-tflite, then make that file int8: what lies on a grid stays on it.",
         )
+
+
+def _for_int8(
+    graph: Graph, dataset: Dataset | None, check: Dataset | None, wanted: Settings, report: Progress
+) -> TargetResult:
+    """The float graph that becomes int8, and the recipe that names the images to do it with."""
+    assert dataset is not None
     most = len(dataset)
     if wanted.max_loss is not None and check is None:
         most = to_learn_from(dataset, most)

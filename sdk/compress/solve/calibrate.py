@@ -55,13 +55,14 @@ class Wish:
     """What one layer gets that others do not: ``price`` times as dear a bit, zeros at least, levels at most.
 
     ``block`` counts in what all layers get: output channels of a 1x1 convolution that share their zeros
-    (:mod:`sdk.compress.weights.blocks`).
+    (:mod:`sdk.compress.weights.blocks`).  With ``one_scale`` all channels of a layer have the same.
     """
 
     price: float = 1.0
     sparsity: float | None = None
     levels: int | None = None
     block: int = 1
+    one_scale: bool = False
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,7 @@ def calibrate(
             levels=LEVELS if levels is None else levels,
             sparsity=least if wish.sparsity is None else wish.sparsity,
             block=usual.block if layer.weight.layer == "convolution 1x1" else 1,
+            one_scale=wish.one_scale,
         )
 
     streams = Streams(runner, images, count, taught=taught)

@@ -59,17 +59,24 @@ class Solution:
 
 
 def solve(
-    problem: Problem, price: float, *, levels: int = LEVELS, sparsity: float = 0.0, block: int = 1
+    problem: Problem,
+    price: float,
+    *,
+    levels: int = LEVELS,
+    sparsity: float = 0.0,
+    block: int = 1,
+    one_scale: bool = False,
 ) -> Solution:
     """The rounding with the least loss plus ``price`` nats per bit, and at least this share of zeros.
 
     ``problem.covariance`` must be positive definite.  ``levels`` bounds the whole numbers that are used.  ``block``
     neighbouring rows of a group share their zeros, which is what sparse kernels take at once
-    (:mod:`sdk.compress.weights.blocks`); rows that are left over at the end decide for themselves.
+    (:mod:`sdk.compress.weights.blocks`); rows that are left over at the end decide for themselves.  With ``one_scale``
+    all rows have the same.
     """
     factor, diagonal, order = _factor(problem.covariance)
     weights = np.take_along_axis(problem.weights.astype(np.float64), order[:, None, :], axis=2)
-    scales = _scales(weights, diagonal, problem.sensitivity, price, levels)
+    scales = _scales(weights, diagonal, problem.sensitivity, price, levels, one_scale)
     weights /= scales[..., None]
     # Nats of rounding a row's column by one unit of its scale.
     unit = 0.5 * problem.sensitivity * scales.astype(np.float64) ** 2
@@ -139,11 +146,21 @@ def _factor(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _scales(
-    weights: np.ndarray, diagonal: np.ndarray, sensitivity: np.ndarray, price: float, levels: int
+    weights: np.ndarray,
+    diagonal: np.ndarray,
+    sensitivity: np.ndarray,
+    price: float,
+    levels: int,
+    one_scale: bool,
 ) -> np.ndarray:
     typical = np.exp(np.log(diagonal).mean(axis=1))[:, None]  # (groups, 1)
-    wanted = np.sqrt(STEP_FACTOR * price / np.maximum(sensitivity * typical, 1e-30))
+    costs = sensitivity * typical
     largest = np.abs(weights).max(axis=2)
+    if one_scale:
+        costs, largest = (
+            np.full_like(part, found) for part, found in ((costs, costs.mean()), (largest, largest.max()))
+        )
+    wanted = np.sqrt(STEP_FACTOR * price / np.maximum(costs, 1e-30))
     low, high = largest / levels, np.maximum(largest, 1e-30) * 2
     scales = np.clip(wanted, np.maximum(low, 1e-30), high)
     return bfloat16(np.where(largest > 0, scales, 1.0))

@@ -5,7 +5,8 @@ quantization specification").  Ranges are taken from example images that run thr
 the one inside TensorFlow's converter, which takes a ``.tflite`` as it is.  Input and output stay float32, so an int8
 model is fed and read like the float one.
 
-The quantiser rounds every weight to the nearest step.  :func:`weight_grids` and :func:`with_rounded` let another
+Weights that lie on a grid already, as calibration leaves them, keep it (:func:`with_own_grids`).  Of the others the
+quantiser rounds every one to the nearest step.  :func:`weight_grids` and :func:`with_rounded` let another
 pass (:func:`sdk.compress.solve.calibrate.round_to_grids`) choose the steps, which keeps networks with few weights
 a channel, such as MobileNets, close to the float graph (docs/arm-speed.md).
 
@@ -21,15 +22,19 @@ from dataclasses import replace
 import numpy as np
 
 from sdk.compress.rewrite.structure import has_sparse_hint
+from sdk.compress.weights.eight_bits import EightBits, on_own_grid
+from sdk.compress.weights.grid import bfloat16
 from sdk.errors import DataError, ModelError
 from sdk.graph.reader import read_graph
-from sdk.graph.records import Graph
+from sdk.graph.records import Graph, Operator, Quantization, Tensor, Weight
 from sdk.graph.writer import write_graph
 
 #: What an output channel without weights gets as its only one, as a share of the layer's largest weight. A channel of
 #: zeros alone would get the scale 0, on which XNNPACK's ARM kernels crash (seen with ai-edge-litert 2.3.0); this is
 #: less than half a step of the largest channel.
 EMPTY_CHANNEL = 1e-3
+BIAS_STEPS = 1 << 10  # that the bias of a channel without weights is long
+SMALLEST_SCALE = np.float32(2.0**-20)
 
 
 def quantize(graph: Graph, images: Iterable[np.ndarray]) -> Graph:
@@ -100,10 +105,73 @@ def with_rounded(
             and found.dtype == "INT32"
             and found.quantization is not None
         ):
-            limit = np.iinfo(np.int32).max
-            steps = np.rint(bias.astype(np.float64) / found.quantization.scales)
-            changes[index] = np.clip(steps, -limit, limit).astype(np.int32)
+            changes[index] = _steps(bias, found.quantization.scales)
     return quantised.with_data(changes)
+
+
+def with_own_grids(graph: Graph, quantised: Graph) -> tuple[Graph, frozenset[int]]:
+    """``quantised``, whose weights keep the grid that they lie on in ``graph`` already, with its steps as scales.
+
+    The second result are the tensors of ``graph`` that did, whose weights are the float ones exactly.
+    """
+    stored = _by_name(quantised)
+    tensors = list(quantised.tensors)
+    readers = quantised.consumers()
+    kept = set()
+    for weight in graph.weights():
+        index = stored.get(weight.tensor.name, -1)
+        if index < 0 or tensors[index].dtype != "INT8" or not weight.tensor.is_dense_array:
+            continue
+        before, places = tensors[index].quantization, readers[index]
+        if (
+            before is None
+            or len(places) != 1
+            or len(before.scales) != weight.tensor.shape[weight.channel_axis]
+        ):
+            continue
+        operator = quantised.operators[places[0]]
+        source = quantised.tensors[operator.inputs[0]].quantization
+        own = on_own_grid(weight.array, weight.channel_axis)
+        if own is None or source is None or not _put_bias(graph, weight, tensors, operator, source, own):
+            continue
+        changed = replace(before, scales=own.scales, minimums=None, maximums=None)
+        tensors[index] = replace(tensors[index], data=own.numbers, quantization=changed)
+        kept.add(weight.tensor_index)
+    return replace(quantised, tensors=tuple(tensors)), frozenset(kept)
+
+
+def _put_bias(
+    graph: Graph,
+    weight: Weight,
+    tensors: list[Tensor],
+    operator: Operator,
+    source: Quantization,
+    own: EightBits,
+) -> bool:
+    """Puts the float bias of a weight's layer in steps of the new scales; whether that could be done."""
+    inputs = graph.operators[weight.operator_index].inputs
+    bias = inputs[2] if len(inputs) > 2 else -1
+    index = operator.inputs[2] if len(operator.inputs) > 2 else -1
+    if index < 0:
+        return True
+    found = tensors[index]
+    if found.dtype != "INT32" or found.quantization is None or not found.is_dense_array:
+        return False
+    values = np.zeros(found.shape, np.float32) if bias < 0 else graph.tensors[bias].data
+    assert values is not None
+    # A channel without weights may have any scale: one that keeps its bias, which is all that it has.
+    least = np.abs(values.astype(np.float64)) / (source.scales[0] * np.float64(BIAS_STEPS))
+    own.scales[own.empty] = np.maximum(bfloat16(least.astype(np.float32)), SMALLEST_SCALE)[own.empty]
+    scales = (np.float32(source.scales[0]) * own.scales).astype(np.float32)
+    quantization = replace(found.quantization, scales=scales, minimums=None, maximums=None)
+    tensors[index] = replace(found, data=_steps(values, scales), quantization=quantization)
+    return True
+
+
+def _steps(values: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """int32 whole numbers of float values (channels,) in steps of ``scales`` (channels,)."""
+    limit = np.iinfo(np.int32).max
+    return np.clip(np.rint(values.astype(np.float64) / scales), -limit, limit).astype(np.int32)
 
 
 def _by_name(graph: Graph) -> dict[str, int]:

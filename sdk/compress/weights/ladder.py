@@ -7,13 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from sdk.compress.weights.cluster import cluster_array
+from sdk.compress.weights.eight_bits import multiples_of, span
 from sdk.compress.weights.grid import channel_axis, multiples, rounded
 from sdk.compress.weights.prune import prune_array
+from sdk.graph.records import Tensor
 
 MOST_ROWS, MOST_COLUMNS = 96, 192  # channels of a layer, and weights of each, that the steps are judged by
 STEPS = tuple(round(0.01 * 1.25**number, 4) for number in range(27))  # of the grid, in root mean squares
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of zeros, where centroids were asked for
 _UNTOUCHED_BITS = {2: 14.0, 4: 27.0}  # by bytes of a value: about what floats take that nothing is done to
+MULTIPLES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 17, 20, 24, 29, 35, 42, 50, 63)  # of 8-bit numbers
 BINARY_PLACES = (3, 4, 5, 6, 7, 8, 10)  # of floats that are rounded
 _SCALE_BITS = 16
 _SYMBOL_BITS = 20  # of a code's table and codebook
@@ -25,7 +28,7 @@ class Rung:
 
     ``step`` of a uniform grid, in root mean squares of the layer, or with ``by_channel`` of each channel, 0: none;
     ``places`` that floats are rounded to, 0: they are not; ``sparsity``: of the magnitudes that become zero before;
-    ``clusters`` of k-means, 0: none.
+    ``clusters`` of k-means, 0: none; ``multiple``: steps of their own grid that 8-bit numbers are multiples of.
     """
 
     bits: float
@@ -35,6 +38,21 @@ class Rung:
     places: int = 0
     sparsity: float = 0.0
     clusters: int = 0
+    multiple: int = 1
+
+
+def stored_ladder(tensor: Tensor, axis: int) -> tuple[Rung, ...]:
+    """The steps worth taking for 8-bit numbers of any shape, as of :func:`ladder`; the first one leaves them."""
+    assert tensor.data is not None
+    zero, low, high = span(tensor)
+    rows = (_rows(tensor.data, axis) - zero).astype(np.int32)
+    energy = np.square(rows, dtype=np.float64).sum(axis=1)
+    found = []
+    for multiple in MULTIPLES if energy.any() else (1,):
+        moved = rows if multiple == 1 else multiples_of(rows, multiple, low, high)
+        noise = 0.0 if multiple == 1 else _noise(rows - moved, energy)
+        found.append(Rung(_bits(moved.ravel(), tensor.elements), noise, multiple=multiple))
+    return _hull(found)
 
 
 def ladder(

@@ -10,6 +10,7 @@ from sdk.compress.weights.selection import (
     UNPACKING,
     constant_weights,
     is_float,
+    is_stored,
     pruned_weights,
     select_weights,
 )
@@ -63,8 +64,8 @@ def reach(graph: Graph, *, by_magnitude: bool, measured: bool = False) -> Reach:
     """What compression of a graph works on.
 
     ``by_magnitude``: pruning and sharing without images, with one share for all, which leave the first layer and
-    depthwise ones alone; ``measured``: with a share for each layer, which works on all floats. Else all float32 layers
-    of a known kind are solved or trained.
+    depthwise ones alone; ``measured``: with a share for each layer, which works on all floats and 8-bit numbers. Else
+    all float32 layers of a known kind are solved or trained.
     """
     one_share = {weight.tensor_index for weight in pruned_weights(graph)}
     solved = {
@@ -75,6 +76,8 @@ def reach(graph: Graph, *, by_magnitude: bool, measured: bool = False) -> Reach:
     constants = constant_weights(graph)
     for weight in constants:
         reason = _storage(graph, weight)
+        if measured and by_magnitude and is_stored(weight.tensor):
+            reason = ""  # they keep their scales
         if not reason and not by_magnitude and weight.tensor_index not in solved:
             reason = f"weights of {graph.operators[weight.operator_index].kind} are not solved or trained"
         if not reason and by_magnitude and not measured and weight.tensor_index not in one_share:

@@ -32,6 +32,7 @@ _ROLES = {
     "CONV_3D_TRANSPOSE": "convolution",
 }
 _FLOATS = ("FLOAT32", "FLOAT16")
+_EIGHT_BITS = ("INT8", "UINT8")
 
 
 def constant_weights(graph: Graph) -> list[Weight]:
@@ -93,6 +94,17 @@ def is_float(tensor: Tensor) -> bool:
 def float_weights(graph: Graph) -> list[Weight]:
     """The constant weights that are stored as dense float32 or float16, of every kind of operator."""
     return [weight for weight in constant_weights(graph) if is_float(weight.tensor)]
+
+
+def is_stored(tensor: Tensor) -> bool:
+    """Whether a constant holds dense 8-bit numbers with a scale, which a coarser grid works on."""
+    scaled = tensor.quantization is not None and len(tensor.quantization.scales) > 0
+    return tensor.is_dense_array and tensor.dtype in _EIGHT_BITS and scaled
+
+
+def stored_weights(graph: Graph) -> list[Weight]:
+    """The constant weights that are stored as dense 8-bit numbers with scales, of every kind of operator."""
+    return [weight for weight in constant_weights(graph) if is_stored(weight.tensor)]
 
 
 def pruned_weights(

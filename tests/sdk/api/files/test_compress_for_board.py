@@ -208,14 +208,45 @@ def test_int8_tells_no_accuracy_on_images_that_it_learned_from(model: Path, tmp_
     assert not limited.target_met  # so few carry no such limit
 
 
-def test_int8_without_images_or_with_a_size_to_search_for_is_refused(
+@pytest.mark.tensorflow
+def test_int8_weights_are_solved_with_a_price_of_bits(model: Path, data: Path, tmp_path: Path) -> None:
+    made = sdk.compress_model(
+        model,
+        tmp_path / "a.armlet",
+        data=data,
+        preprocess="tf",
+        int8=True,
+        effort="calibrate",
+        board="rpi5",
+        save_recipe=tmp_path / "r.toml",
+    )
+    assert made.int8
+    assert made.effort == "calibrate"
+    assert made.lost is not None
+    weights = list(read_graph(decoded(tmp_path / "a.armlet").tflite).weights())
+    assert {w.array.dtype for w in weights} == {np.dtype(np.int8)}
+    # A price of bits leaves few numbers, and the quantiser takes them as they are.
+    assert np.mean([len(np.unique(w.array)) for w in weights]) < 60
+    sdk.compress_model(
+        model, tmp_path / "b.armlet", recipe=tmp_path / "r.toml", data=data, preprocess="tf", board="rpi5"
+    )
+    assert (tmp_path / "b.armlet").read_bytes() == (tmp_path / "a.armlet").read_bytes()
+
+
+def test_int8_without_images_or_that_is_to_be_trained_is_refused(
     model: Path, data: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match="images"):
         sdk.compress_model(model, tmp_path / "a.armlet", int8=True)
-    with pytest.raises(ModelError, match="int8"):
+    with pytest.raises(ModelError, match="nothing leads to a size"):
         sdk.compress_model(
-            model, tmp_path / "a.armlet", data=data, preprocess="tf", int8=True, target_bytes=1000
+            model,
+            tmp_path / "a.armlet",
+            data=data,
+            preprocess="tf",
+            int8=True,
+            effort="none",
+            target_bytes=1000,
         )
     with pytest.raises(ModelError, match="int8"):
         sdk.compress_model(
@@ -239,3 +270,28 @@ def test_predicted_milliseconds_decide_between_the_forms_where_they_are_asked_fo
     for more in ({}, {"board": "rpi3", "target_bytes": 10_000}):
         with pytest.raises(ModelError, match="--for BOARD, and without --target-size"):
             sdk.compress_model(model, tmp_path / "a.armlet", predict=True, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.tensorflow
+def test_a_model_in_8_bits_is_solved_on_its_own_grid_and_replayed(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    sdk.compress_model(
+        model, tmp_path / "q.armlet", data=data, preprocess="tf", int8=True, save_tflite=tmp_path / "q.tflite"
+    )
+    asked = {"data": data, "preprocess": "tf"}
+    made = sdk.compress_model(
+        tmp_path / "q.tflite", tmp_path / "a.armlet", save_recipe=tmp_path / "r.toml", **asked
+    )
+    assert made.effort == "calibrate"
+    assert made.reach.left_alone == ()
+    assert made.accuracy is not None  # by the model that was packed
+    assert made.package_bytes < 0.8 * (tmp_path / "q.armlet").stat().st_size
+    graph = read_graph(decoded(tmp_path / "a.armlet").tflite)
+    assert {w.array.dtype for w in graph.weights()} == {np.dtype(np.int8)}
+    original = read_graph((tmp_path / "q.tflite").read_bytes())
+    assert [op.kind for op in graph.operators] == [op.kind for op in original.operators]
+    sdk.compress_model(tmp_path / "q.tflite", tmp_path / "b.armlet", recipe=tmp_path / "r.toml", **asked)
+    assert (tmp_path / "b.armlet").read_bytes() == (tmp_path / "a.armlet").read_bytes()
+    with pytest.raises(ModelError, match="8 bits already"):
+        sdk.compress_model(tmp_path / "q.tflite", tmp_path / "c.armlet", effort="train", **asked)

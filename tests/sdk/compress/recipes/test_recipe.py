@@ -58,7 +58,8 @@ def test_what_is_no_recipe_is_named(text: str) -> None:
         ('layers.a.clusters = "4"', "the recipe: layers: a: clusters; expected a whole number"),
         (
             "layers.a.colour = 1",
-            "the recipe: layers: a: colour; expected only channel_step, clusters, places, price, sparsity, step",
+            "the recipe: layers: a: colour; expected only channel_step, clusters, multiple, places, price, sparsity, "
+            "step",
         ),
         (f"seed = {'9' * 5000}", "the recipe is not TOML"),
         (f"ranks = {'[' * 5000}", "the recipe is not TOML"),

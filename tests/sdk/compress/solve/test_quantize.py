@@ -85,9 +85,9 @@ def test_a_hinted_graph_and_one_that_is_int8_already_are_refused() -> None:
         quantize(net.graph(net.image), [])
 
 
-def rounded(graph: Graph, samples: np.ndarray) -> Graph:
-    """As :func:`sdk.compress.recipes.recipe.to_int8` makes it."""
-    dataset = Dataset(
+def dataset_of(samples: np.ndarray) -> Dataset:
+    """Images (n, height, width, channels) float32, which are taken as they are."""
+    return Dataset(
         "noise",
         samples.shape[1:],
         PREPROCESS["raw"],
@@ -95,6 +95,11 @@ def rounded(graph: Graph, samples: np.ndarray) -> Graph:
         lambda i: bytes(32),
         np.arange(len(samples)),
     )
+
+
+def rounded(graph: Graph, samples: np.ndarray) -> Graph:
+    """As :func:`sdk.compress.recipes.recipe.to_int8` makes it."""
+    dataset = dataset_of(samples)
     recipe = Recipe(int8=True, sparsity=0.0, clusters=0, samples=len(samples), data_sha256=dataset.digest())
     return to_int8(graph, recipe, dataset)
 

@@ -37,16 +37,16 @@ def behind_dequantize(graph: Graph, numbers: tuple[int, ...] = WEIGHTS) -> Graph
     return replace(graph, tensors=tuple(tensors), operators=(*operators, *graph.operators))
 
 
-def in_int8(graph: Graph, numbers: tuple[int, ...] = WEIGHTS) -> Graph:
-    """The graph as dynamic range quantisation writes it."""
+def in_int8(graph: Graph, numbers: tuple[int, ...] = WEIGHTS, dtype: str = "INT8") -> Graph:
+    """The graph as dynamic range quantisation writes it; or with weights of a type that no pass works on."""
     tensors = list(graph.tensors)
     for number in numbers:
         weight = tensors[number]
         assert weight.data is not None
         scale = np.abs(weight.data).max() / 127
-        stored = np.rint(weight.data / scale).astype(np.int8)
+        stored = np.rint(weight.data / scale).astype(dtype.lower())
         quantization = Quantization(np.array([scale], np.float32), np.array([0]))
-        tensors[number] = replace(weight, dtype="INT8", data=stored, quantization=quantization)
+        tensors[number] = replace(weight, dtype=dtype, data=stored, quantization=quantization)
     return replace(graph, tensors=tuple(tensors))
 
 
@@ -66,6 +66,8 @@ def test_weights_that_are_stored_otherwise_are_named() -> None:
     part = reach(in_int8(small_network(), (7,)), by_magnitude=True)
     assert (part.layers, part.compressed) == (4, 1)
     assert "int8 weights" in part.reasons
+    # Without data they become coarser on their own grid, layer by layer.
+    assert reach(in_int8(small_network()), by_magnitude=True, measured=True).left_alone == ()
 
 
 def test_halves_are_worked_on_as_floats_are() -> None:
@@ -97,7 +99,7 @@ def test_operators_of_other_kinds_are_named() -> None:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     path = tmp_path / "net.tflite"
-    path.write_bytes(write_graph(in_int8(small_network())))
+    path.write_bytes(write_graph(in_int8(small_network(), dtype="INT16")))
     return path
 
 
@@ -133,8 +135,8 @@ def test_from_python_it_is_an_error_of_its_own(model: Path, tmp_path: Path) -> N
 
 def test_what_was_left_alone_is_shown(tmp_path: Path, capsys) -> None:
     path = tmp_path / "net.tflite"
-    path.write_bytes(write_graph(in_int8(small_network(), (7,))))
+    path.write_bytes(write_graph(in_int8(small_network(), (7,), "INT16")))
     assert main(["compress", str(path), "-o", str(tmp_path / "out.armlet")]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "3 of 4 compressed" in told
-    assert "1 layer: int8 weights (pointwise/weight)" in told
+    assert "1 layer: int16 weights (pointwise/weight)" in told
