@@ -25,6 +25,7 @@ import threading
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -150,7 +151,11 @@ class Command:
                 runpy.run_module(self.words[1], run_name="__main__", alter_sys=True)
             else:
                 sys.argv, sys.path[0] = list(self.words), str(Path(self.words[0]).resolve().parent)
-                runpy.run_path(str(Path.cwd() / self.words[0]), run_name="__main__")
+                path = Path.cwd() / self.words[0]
+                script = ModuleType("__main__")
+                script.__file__ = str(path)
+                sys.modules["__main__"] = script
+                exec(compile(path.read_bytes(), path, "exec"), script.__dict__)
         except SystemExit as ended:
             if isinstance(ended.code, str):
                 print(ended.code, file=sys.stderr)
