@@ -79,6 +79,22 @@ def test_importing_the_packages_imports_nothing_heavy(tmp_path: Path):
     assert not {name.partition(".")[0] for name in json.loads(result.stdout)} & {*HEAVY, "numpy", "rich"}
 
 
+def test_a_verb_that_computes_nothing_imports_no_numpy(tmp_path: Path):
+    code = """\
+import sys
+from device_agent.__main__ import main
+for verb in (["missing", "--name", "net", "--release", "0" * 64], ["prune"], ["discard"]):
+    main(verb)
+assert "numpy" not in sys.modules
+"""
+    environment = {**os.environ, "ARMLET_HOME": str(tmp_path / "home"), "ARMLET_SCRATCH": "0123456789abcdef"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, input="[]\n", capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["verb"] for line in done.stdout.splitlines()] == ["missing", "prune", "discard"]
+
+
 def test_a_command_imports_tensorflow_without_what_it_does_not_need():
     code = """\
 import gc, sys

@@ -16,18 +16,16 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
-import numpy as np
-
 from device_agent.errors import DataError
 from device_agent.record.kinds import Words
 from device_agent.record.schema import parse_json, record
 from device_agent.record.visible import visible
 
+if TYPE_CHECKING:
+    import numpy as np  # late: most verbs need no array, and on a small board numpy takes half a second
+
 #: Types of a raw tensor, all of them little-endian.
-DTYPES = {
-    name: np.dtype(name).newbyteorder("<")
-    for name in ("uint8", "int8", "uint16", "int16", "int32", "int64", "float16", "float32", "float64")
-}
+DTYPES = ("uint8", "int8", "uint16", "int16", "int32", "int64", "float16", "float32", "float64")
 #: Nested lists of numbers become some ten times as large in memory; raw tensors do not.
 MAX_JSON_BYTES = 4 << 20
 #: (n, height, width, channels), and one to spare for models that are none of images.
@@ -133,9 +131,11 @@ def _object(body: Any) -> Mapping[str, Any]:
 
 def _nested(image: list, dtype: Any) -> np.ndarray:
     """Nested lists as uint8 where all are whole numbers and no type is named, else as float32."""
+    import numpy as np
+
     array = nested_array(image, "`image`", MAX_DIMENSIONS)
     if dtype is None:
-        dtype = DTYPES["float32"] if array.dtype.kind == "f" else DTYPES["uint8"]
+        dtype = _dtype("float32" if array.dtype.kind == "f" else "uint8")
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         low, high = (array.min(), array.max()) if array.size else (0, 0)
@@ -159,6 +159,8 @@ def nested_array(value: Any, what: str, most_dimensions: int) -> np.ndarray:
     Raises DataError about ``what``. Every element's type and every list's length is checked before there is an array:
     one word among numbers would make numpy take as many characters for each of them.
     """
+    import numpy as np
+
     shape: list[int] = []
     level = [value]
     while isinstance(level[0] if level else None, list):
@@ -231,10 +233,14 @@ def _dtype(name: Any) -> Any:
             expected=f"one of {', '.join(DTYPES)}",
             found=_short(name) if name is not None else "none",
         )
-    return DTYPES[name]
+    import numpy as np
+
+    return np.dtype(name).newbyteorder("<")
 
 
 def _as_tensor(body: Any, shape: Sequence[int], dtype: Any) -> np.ndarray:
+    import numpy as np
+
     wanted = math.prod(shape) * dtype.itemsize
     if wanted != len(body):
         raise DataError(
@@ -258,6 +264,8 @@ def answer_as_json(predictions: Any, model: str) -> dict[str, Any]:
 
 def answer_as_tensor(predictions: Any, output: int) -> tuple[bytes, dict[str, str]]:
     """One output as bytes in little-endian float32, and the headers that describe it. Raises DataError."""
+    import numpy as np
+
     several = isinstance(predictions, list)
     rows = predictions if several else [predictions]
     if not rows or not 0 <= output < len(rows[0].outputs):
