@@ -10,6 +10,7 @@ measurements that may take minutes get seconds.
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import re
@@ -25,6 +26,7 @@ import pytest
 
 import sdk
 from sdk.cli import build_parser
+from sdk.commands.parser import Parser
 from tests.docs.documented import PAGES, ROOT, Block, blocks, named_commands
 from tests.docs.warm_commands import WarmCommands
 from tests.sdk.board.emulated import need_runtime, need_virtual_board
@@ -54,6 +56,8 @@ _PATIENCE = (
 #: On the pages behind the first, which is run as it stands and held to its time.
 _FEWER_IMAGES = (r"^sdk compress\b(?=.* --data )(?!.* --(save-)?recipe )", "sdk compress --samples 128")
 PYTHONPATH = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
+#: Tests run side by side, so that a second thread of a small network waits more than it works.
+ONE_THREAD = dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"), "1")
 _SUDO = re.compile(r'sudo --preserve-env=HOME "\$\(command -v sdk\)"')
 
 
@@ -98,13 +102,18 @@ def written_options(source: Path) -> set[str]:
     return set(re.findall(r'"(--?[a-z][\w-]*)"', source.read_text(encoding="utf-8")))
 
 
+@functools.cache
+def the_parser() -> Parser:
+    return build_parser()
+
+
 def help_of(words: list[str]) -> tuple[str, list[str]]:
     """What the help of a command says of its options, and the words after the command's name."""
     command: list[str] = []
     while True:
         said = io.StringIO()
         with redirect_stdout(said), pytest.raises(SystemExit) as ended:
-            build_parser().parse_args([*command, "--help"])
+            the_parser().parse_args([*command, "--help"])
         assert ended.value.code == 0, f"there is no command {' '.join(command)!r}"
         text, rest = said.getvalue(), words[len(command) :]
         is_group = re.search(r"COMMAND\s+\.\.\.", text)
@@ -119,7 +128,7 @@ def help_of(words: list[str]) -> tuple[str, list[str]]:
 def full_help(command: list[str]) -> str:
     said = io.StringIO()
     with redirect_stdout(said), pytest.raises(SystemExit):
-        build_parser().parse_args([*command, "--help-all"])
+        the_parser().parse_args([*command, "--help-all"])
     return said.getvalue()
 
 
@@ -147,7 +156,7 @@ def programs() -> Iterator[Path | None]:
     if not hasattr(os, "pidfd_open"):
         yield None
         return
-    with WarmCommands({**os.environ, "PYTHONPATH": PYTHONPATH}) as commands:
+    with WarmCommands({**os.environ, **ONE_THREAD, "PYTHONPATH": PYTHONPATH}) as commands:
         yield commands.folder
 
 
@@ -186,6 +195,7 @@ class Reader:
             "XDG_CONFIG_HOME": str(folder / "config"),
             "XDG_CACHE_HOME": cache,
             "COLUMNS": "80",
+            **ONE_THREAD,
         }
         login = sshd.login
         options = ["-p", str(login["port"]), "-i", str(login["key"])]
