@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -257,7 +258,8 @@ def summary() -> str:
     for what, names in outcomes().items():
         said = what.split("; ")
         said = said[:1] if what.startswith("refused") else [one for one in said if one not in COMMON]
-        short.setdefault("; ".join(said) or "taken as it is", []).extend(names)
+        words = re.sub(r"left out \d+ files? that systems leave behind: .*", "left out", "; ".join(said))
+        short.setdefault(words or "taken as it is", []).extend(names)
     rows = ["| what people have | what happens |", "| --- | --- |"]
     rows += [f"| {'; '.join(names)} | {words} |" for words, names in short.items()]
     return "\n".join(rows) + "\n"
