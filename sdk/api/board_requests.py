@@ -244,7 +244,7 @@ class PredictTime:
     runtime: str | None = same(Target, "runtime")
     threads: Threads | Sequence[Threads] = option(
         1,
-        help="more than one thread is a bound: the same inference split over this many cores without any loss "
+        help="more than one thread gives a bound: the same inference split over this many cores without loss "
         "(default: {default})",
         parse=counts,
         metavar="N[,N]",

@@ -11,10 +11,10 @@ from sdk.compress.defaults import EPOCHS
 from sdk.tools.option import option
 from sdk.tools.values import amount, byte_count, count, duration, number, positive, price, share, whole
 
-LEARN = "what to learn from"
-REACH = "what to reach"
-SEARCH = "to search sparsity and bits of every layer (Optuna)"
-AGAIN = "to repeat it"
+LEARN = "data"
+REACH = "targets"
+SEARCH = "search over sparsity and bits of every layer (Optuna)"
+AGAIN = "recipes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,11 @@ class Compress(Opening):
         group=REACH,
     )
     scope: str = option(
-        "layer", help="where magnitudes are compared", choices=("layer", "global"), group=REACH, rare=True
+        "layer",
+        help="compare magnitudes per layer, or across all",
+        choices=("layer", "global"),
+        group=REACH,
+        rare=True,
     )
     board: str | None = option(
         None,

@@ -42,7 +42,7 @@ class Opening:
     )
     custom_objects: tuple[str, ...] = option(
         (),
-        help="own layers of a Keras file; the code is imported; several with commas",
+        help="code of your own layers in a Keras file; the file is imported; several with commas",
         parse=words,
         metavar="FILE.py:Class[,...]",
         rare=True,
@@ -117,7 +117,7 @@ class DescribeZoo:
     groups: int | str | None = option(None, help="groups of the 1x1 convolutions: ShuffleNet V1")
     padding: str | None = option(
         None,
-        help="same (as TensorFlow) or symmetric (sparse kernels want it): MobileNet, ShuffleNet",
+        help="same (as TensorFlow) or symmetric (for sparse kernels): MobileNet, ShuffleNet",
         rare=True,
     )
     stem: str | None = option(None, help="max_pool (as the paper) or depthwise: ShuffleNet", rare=True)

@@ -13,17 +13,15 @@ PathLike = str | os.PathLike[str]
 #: One shape, or shapes by the name of the input.
 InputShape = Sequence[int] | Mapping[str, Sequence[int]]
 #: Of options that several verbs have: what a model expects, and its classes.
-PREPROCESS = (
-    "what the model expects of a pixel: tf, torch, 01, raw, caffe or mean=...:scale=...; :bgr for blue first"
-)
+PREPROCESS = "preprocessing of pixels: tf, torch, 01, raw, caffe or mean=...:scale=...; :bgr for blue first"
 FOUND = "from the model, else from the images"
-LABELS = "what its classes are called: one label per line, or numbered, CSV, JSON, YAML, pbtxt"
+LABELS = "names of the classes: one label per line, or numbered, CSV, JSON, YAML, pbtxt"
 TASK = (
-    "what its outputs mean: classes, detections, segmentation, keypoints or raw, with :OUTPUT behind it where "
+    "meaning of the outputs: classes, detections, segmentation, keypoints or raw, with :OUTPUT behind it where "
     "several outputs fit (default: found from the model, if possible)"
 )
 FIT = (
-    "how a picture of another shape gets into it: crop (the middle), stretch (all of it, squeezed) or letterbox "
+    "how a picture of another shape is fitted: crop (the middle), stretch (all of it, squeezed) or letterbox "
     "(all of it, grey beside it) (default: as its task wants)"
 )
 FITS = ("crop", "stretch", "letterbox")

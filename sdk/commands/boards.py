@@ -53,7 +53,7 @@ def register(commands: Any) -> None:
         "look at a board: its cores, clocks, system, and which board of the catalogue it is",
         "sdk board probe --host raspberrypi.local",
     )
-    sub.add_argument("--board", help="for boards on this machine (local, virtual-arm64), or to compare with")
+    sub.add_argument("--board", help="board on this machine (local, virtual-arm64), or one to compare with")
     add_options(sub, Address)
 
     sub = add_command(
@@ -74,7 +74,7 @@ def _register_emulated(board_commands: Any) -> None:
     for name, run, summary in (
         ("start", _board_start, "start an emulated ARM board on this machine (needs root)"),
         ("stop", _board_stop, "stop an emulated board"),
-        ("status", _board_status, "say whether an emulated board runs, and how to reach it"),
+        ("status", _board_status, "show whether an emulated board runs, and how to reach it"),
     ):
         sub = add_command(board_commands, name, run, summary, f"sdk board {name} virtual-arm64")
         sub.add_argument("board", nargs="?", default="virtual-arm64", help="default: virtual-arm64")
@@ -106,13 +106,13 @@ def _register_connected(board_commands: Any) -> None:
         metavar="FILE",
         help="lines of a name and a public key, see ssh-keygen(1)",
     )
-    who.add_argument("--off", action="store_true", help="take packages from anyone again")
+    who.add_argument("--off", action="store_true", help="accept unsigned packages again")
 
     sub = add_command(
         board_commands,
         "calibrate",
         _board_calibrate,
-        "measure what a board can do through its runtime, for later reports",
+        "measure the peaks of a board through its runtime, for later reports",
         "sdk board calibrate --board rpi4 --host raspberrypi.local",
     )
     board_argument(sub)

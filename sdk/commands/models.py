@@ -118,7 +118,7 @@ def _register_reading(commands: Any) -> None:
         commands,
         "diff",
         _diff,
-        "say which sections of two packages differ, and what a push would send",
+        "show which sections of two packages differ, and what a push would send",
         "sdk diff old.armlet new.armlet",
     )
     sub.add_argument("before", type=Path, help=".armlet file that a board has")
@@ -151,7 +151,7 @@ def _register_signing(commands: Any) -> None:
         commands,
         "verify",
         _verify,
-        "say who signed a package",
+        "show who signed a package",
         "sdk verify mobilenet.armlet --allowed-signers allowed_signers",
     )
     sub.add_argument("package", type=Path, help=".armlet file")

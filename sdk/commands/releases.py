@@ -53,7 +53,7 @@ def _register_seeing(commands: Any) -> None:
         commands,
         "status",
         _status,
-        "say what is installed and deployed on a board, and what was sent back",
+        "show what is installed and deployed on a board, and what was sent back",
         "sdk status --board rpi4 --host raspberrypi.local",
     )
     board_argument(sub, required=False)

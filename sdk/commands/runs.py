@@ -100,7 +100,10 @@ def _register_reading(commands: Any) -> None:
         "sdk report run.json --html run.html",
     )
     sub.add_argument(
-        "run_file", type=Path, metavar="RUN.json", help="what `sdk bench -o` or `sdk tune -o` wrote"
+        "run_file",
+        type=Path,
+        metavar="RUN.json",
+        help="run kept by `sdk bench -o`, `sdk tune -o` or `sdk predict -o`",
     )
     add_options(sub, ShowRun)
 
@@ -111,8 +114,8 @@ def _register_reading(commands: Any) -> None:
         "compare a new run with an old one; exit status 1: a model became slower or larger, 0: none did, 4: can't tell",
         "sdk compare old.json new.json --fail-if-slower 5% --fail-if-larger 2%",
     )
-    sub.add_argument("old", type=Path, metavar="OLD.json", help="what `sdk bench -o` wrote")
-    sub.add_argument("new", type=Path, metavar="NEW.json", help="the same, later")
+    sub.add_argument("old", type=Path, metavar="OLD.json", help="old run, kept by `sdk bench -o`")
+    sub.add_argument("new", type=Path, metavar="NEW.json", help="new run, kept by `sdk bench -o`")
     add_options(sub, CompareRuns)
 
 

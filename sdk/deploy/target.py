@@ -49,7 +49,7 @@ class Target(Address):
     )
     kernels: str = option(
         "auto",
-        help="what runs layers with zeros: the runtime, kernels of Armlet, or what a deploy found to be faster "
+        help="kernels for layers with zeros: the runtime's, Armlet's, or those that a deploy found to be faster "
         "(default: {default}; a model that is only measured runs in the runtime)",
         choices=("auto", "runtime", "armlet"),
         rare=True,

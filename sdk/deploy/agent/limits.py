@@ -18,7 +18,7 @@ class CheckLimits:
 
     inference_seconds: float | None = option(
         None,
-        help="send it back when an inference takes longer, such as 50ms (default: 10 times the release before)",
+        help="revert when an inference takes longer, such as 50ms (default: 10 times the release before)",
         flag="--max-latency",
         parse=duration,
         metavar="TIME",
@@ -26,7 +26,7 @@ class CheckLimits:
     )
     memory_bytes: int | None = option(
         None,
-        help="send it back when it needs more memory, such as 200MB (default: what is free there)",
+        help="revert when it needs more memory, such as 200MB (default: what is free there)",
         flag="--max-memory",
         parse=byte_count,
         metavar="SIZE",
