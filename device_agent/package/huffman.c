@@ -1,7 +1,7 @@
 /* The Huffman layouts of a section of an .armlet package, decoded straight to their place.
  *
  * One function, armlet_decode: parse, check, write. It is the twin of huffman.py: same checks, same order, same
- * answers; PACKAGE_FORMAT.md is the authority over both. It allocates nothing (tables stand on the stack, 72 KiB),
+ * answers; PACKAGE_FORMAT.md is the authority over both. It allocates nothing (tables stand on the stack, 80 KiB),
  * keeps no state, reads only inside `coded` and writes only inside `out`, whatever the bits are.
  *
  * How it is quick: blocks are independent, so LANES of them are decoded side by side and their look-ups overlap;
@@ -17,7 +17,7 @@
 void *memcpy(void *restrict to, const void *restrict from, size_t size);
 void *memset(void *to, int value, size_t size);
 
-enum { RAW = 0, DENSE = 2, SPARSE = 3, PLANES = 4 }; /* 1, lz, belongs to zlib and lzma */
+enum { RAW = 0, DENSE = 2, SPARSE = 3, PLANES = 4, CONTEXTS = 5 }; /* 1, lz, belongs to zlib and lzma */
 
 enum {
     MAX_TFLITE_SIZE = 1 << 30,
@@ -31,7 +31,11 @@ enum {
     MAX_INDEX_WIDTH = 30,
     MAX_GAP_SPLIT = 7,
     MAX_GAP_MSB = 2,
-    MAX_GAP_EXPONENT = 29
+    MAX_GAP_EXPONENT = 29,
+    MAX_CLASSES = 16,
+    MAX_CONTEXTS = 1024,
+    MAX_CODES = 16,
+    MAX_CODES_TABLE = 1 << 15
 };
 
 enum { ONLY_TOKEN = 15 }; /* stated as the length of a code without bits */
@@ -163,7 +167,7 @@ static int parse_code(Cursor *c, Code *code) {
 }
 
 /* Lengths by token, 4 bits each -> the code, and the token of each of its symbols. */
-static int parse_gap_code(Cursor *c, uint32_t existing, Code *code, uint8_t *tokens) {
+static int parse_listed_code(Cursor *c, uint32_t existing, Code *code, uint8_t *tokens) {
     const uint8_t *packed;
     uint32_t listed, last, symbols = 0, longest = 0;
     uint64_t kraft = 0;
@@ -788,7 +792,7 @@ OWN_FRAME int decode_sparse(Cursor *c, uint64_t size, uint8_t *out, const Plane 
     split = scheme & 15;
     msb = scheme >> 4;
     REQUIRE(split <= MAX_GAP_SPLIT && msb <= MAX_GAP_MSB && msb <= split, PARAMETER_INVALID);
-    CHECK(parse_gap_code(c, (1u << split) + ((MAX_GAP_EXPONENT + 1 - split) << msb), &gap_code, tokens));
+    CHECK(parse_listed_code(c, (1u << split) + ((MAX_GAP_EXPONENT + 1 - split) << msb), &gap_code, tokens));
     CHECK(parse_code(c, &code));
     CHECK(parse_codebook(c, code.symbols, &head, &codebook));
     CHECK(parse_blocks(c, nonzeros, gap_code.min_length + code.min_length, head.count, plane != NULL, &blocks));
@@ -807,6 +811,260 @@ OWN_FRAME int decode_sparse(Cursor *c, uint64_t size, uint8_t *out, const Plane 
         CHECK(decode_sparse_blocks(&tables, &blocks, background, head.count, out, 1, 1));
     if (head.scales.kind) apply_scales(&head.scales, out, head.count);
     return OK;
+}
+
+/* ---- contexts -------------------------------------------------------------------------------------------------- */
+
+enum { LENGTH_STEPS = MAX_CODE_LENGTH + 1, SIGNED = 1, BY_COLUMNS = 2 };
+
+/* Numbers below 2, 4 or 16, packed so that none crosses a byte; width 0: all are 0. */
+typedef struct {
+    const uint8_t *packed;
+    uint32_t width, shift; /* bits of one; 1 << shift of them are in a byte */
+} Numbers;
+
+INLINE uint32_t number_at(const Numbers *n, size_t at) {
+    if (!n->width) return 0;
+    return n->packed[at >> n->shift] >> (at & ((1u << n->shift) - 1)) * n->width & ((1u << n->width) - 1);
+}
+
+static int parse_numbers(Cursor *c, uint64_t count, uint32_t choices, Numbers *n) {
+    uint64_t bits;
+    n->width = choices == 1 ? 0 : choices == 2 ? 1 : choices <= 4 ? 2 : 4;
+    n->shift = n->width == 1 ? 3 : n->width == 2 ? 2 : 1;
+    n->packed = NULL;
+    if (!n->width) return OK;
+    bits = count * n->width;
+    CHECK(take(c, (bits + 7) >> 3, &n->packed));
+    if (bits & 7) REQUIRE(n->packed[bits >> 3] >> (bits & 7) == 0, PADDING_INVALID);
+    for (uint64_t i = 0; i < count; i++) REQUIRE(number_at(n, (size_t)i) < choices, SYMBOL_INVALID);
+    return OK;
+}
+
+typedef struct {
+    uint16_t table[MAX_CODES_TABLE]; /* byte << 4 | bits */
+    struct {
+        uint16_t start, mask;
+    } of_context[MAX_CONTEXTS];
+    uint8_t bucket_of[256];
+    Numbers rows, columns;
+    uint32_t row_step, buckets; /* contexts of a row class, of a column class */
+    uint64_t inner, count_of_rows;
+    int by_columns;
+} ContextTables;
+
+typedef struct {
+    uint32_t start, mask, min_length;
+} ByteCode;
+
+/* The lengths of all codes, one after another, each a step from the one before. */
+typedef struct {
+    Code code;
+    uint8_t tokens[LENGTH_STEPS];
+    uint16_t table[1 << MAX_CODE_LENGTH];
+    const uint8_t *stream;
+    size_t size;
+    uint64_t bit, bits;
+} Lengths;
+
+static int parse_lengths(Cursor *c, uint64_t listed, Lengths *l) {
+    Word words[LENGTH_STEPS];
+    CHECK(parse_listed_code(c, LENGTH_STEPS, &l->code, l->tokens));
+    CHECK(read_varint(c, listed * MAX_CODE_LENGTH, &l->bits));
+    CHECK(take(c, (l->bits + 7) >> 3, &l->stream));
+    l->size = (size_t)((l->bits + 7) >> 3);
+    l->bit = 0;
+    if (l->bits & 7) REQUIRE(l->stream[l->size - 1] >> (l->bits & 7) == 0, PADDING_INVALID);
+    list_words(&l->code, words);
+    build_table(&l->code, words, l->table);
+    return OK;
+}
+
+/* The code of the ranks `first` to `last`, to the table at `start`. */
+static int build_byte_code(Lengths *l, uint32_t first, uint32_t last, uint32_t flip, uint32_t start, uint16_t *table,
+                           ByteCode *made) {
+    uint8_t lengths[256];
+    uint32_t length = 0, symbol = 0;
+    uint64_t kraft = 0;
+    Code code;
+    Word words[256];
+    uint8_t values[256];
+    made->start = start;
+    made->mask = made->min_length = 0;
+    if (first == last) {
+        REQUIRE(start < MAX_CODES_TABLE, LIMIT_EXCEEDED);
+        table[start] = (uint16_t)((first ^ flip) << 4);
+        return OK;
+    }
+    for (uint32_t i = 0; i <= MAX_CODE_LENGTH; i++) code.counts[i] = 0;
+    code.max_length = 0;
+    for (uint32_t rank = first; rank <= last; rank++) {
+        const uint32_t entry = l->table[window_at(l->stream, l->size, l->bit) & ((1u << l->code.max_length) - 1)];
+        l->bit += entry & 15;
+        length = (length + l->tokens[entry >> 4]) % LENGTH_STEPS;
+        lengths[rank] = (uint8_t)length;
+        if (!length) continue;
+        code.counts[length]++;
+        if (length > code.max_length) code.max_length = length;
+    }
+    for (uint32_t i = code.max_length; i; i--) {
+        kraft += (uint64_t)code.counts[i] << (code.max_length - i);
+        if (code.counts[i]) made->min_length = i;
+    }
+    REQUIRE(code.max_length && kraft == (uint64_t)1 << code.max_length, CODE_INVALID);
+    for (uint32_t i = made->min_length; i <= code.max_length; i++)
+        for (uint32_t rank = first; rank <= last; rank++)
+            if (lengths[rank] == i) values[symbol++] = (uint8_t)(rank ^ flip);
+    code.symbols = symbol;
+    made->mask = (1u << code.max_length) - 1;
+    REQUIRE(start + made->mask < MAX_CODES_TABLE, LIMIT_EXCEEDED);
+    list_words(&code, words);
+    for (uint32_t i = 0; i < symbol; i++)
+        for (uint32_t at = words[i].bits; at <= made->mask; at += 1u << words[i].length)
+            table[start + at] = (uint16_t)((uint32_t)values[i] << 4 | words[i].length);
+    return OK;
+}
+
+OWN_FRAME int parse_byte_codes(Cursor *c, uint32_t codes, uint32_t flip, uint16_t *table, ByteCode *made) {
+    Lengths lengths;
+    const uint8_t *ranges;
+    uint64_t listed = 0;
+    uint32_t start = 0;
+    int status, broken = OK;
+    CHECK(take(c, 2 * codes, &ranges));
+    for (uint32_t i = 0; i < codes; i++) {
+        REQUIRE(ranges[2 * i] <= ranges[2 * i + 1], PARAMETER_INVALID);
+        if (ranges[2 * i] < ranges[2 * i + 1]) listed += ranges[2 * i + 1] - ranges[2 * i] + 1u;
+    }
+    lengths.bit = lengths.bits = 0;
+    if (listed) CHECK(parse_lengths(c, listed, &lengths));
+    for (uint32_t i = 0; i < codes; i++) {
+        /* Codes that are wrong come before tables that are too large. */
+        status = build_byte_code(&lengths, ranges[2 * i], ranges[2 * i + 1], flip, broken ? 0 : start, table, &made[i]);
+        if (status == LIMIT_EXCEEDED)
+            broken = status;
+        else
+            CHECK(status);
+        start += made[i].mask + 1;
+    }
+    REQUIRE(lengths.bit == lengths.bits, CODE_INVALID);
+    return broken;
+}
+
+typedef struct {
+    uint64_t bit, end_bit;
+    size_t place; /* of the next code */
+    size_t column, row;
+    uint32_t bucket, row_context;
+} ContextLane;
+
+/* safe: bits below which 8 whole bytes can be read */
+INLINE void put_in_context(const ContextTables *t, const Blocks *b, ContextLane *lane, uint64_t safe, uint8_t *out) {
+    const uint64_t window = lane->bit < safe ? load64(b->stream + (lane->bit >> 3)) >> (lane->bit & 7)
+                                             : window_at(b->stream, b->size, lane->bit);
+    const uint32_t context = lane->row_context + number_at(&t->columns, lane->column) * t->buckets + lane->bucket;
+    const uint32_t entry = t->table[t->of_context[context].start + (window & t->of_context[context].mask)];
+    const uint8_t byte = (uint8_t)(entry >> 4);
+    lane->bit += entry & 15;
+    lane->bucket = t->bucket_of[byte];
+    if (t->by_columns)
+        out[lane->column * (size_t)t->count_of_rows + lane->row] = byte;
+    else
+        out[lane->place] = byte;
+    lane->place++;
+    if (UNLIKELY(++lane->column == t->inner)) {
+        lane->column = 0;
+        lane->row++;
+        /* After the last row there is none to look at. */
+        lane->row_context = lane->row < t->count_of_rows ? number_at(&t->rows, lane->row) * t->row_step : 0;
+    }
+}
+
+/* n / d by shifts, as in remainder_of. */
+static uint64_t quotient_of(uint64_t n, uint64_t d) {
+    uint64_t step = d, unit = 1, quotient = 0;
+    while (step <= n >> 1) step <<= 1, unit <<= 1;
+    for (; unit; step >>= 1, unit >>= 1)
+        if (n >= step) n -= step, quotient += unit;
+    return quotient;
+}
+
+static int decode_context_blocks(const ContextTables *t, const Blocks *b, uint8_t *out) {
+    const uint64_t safe = b->size >= 8 ? (uint64_t)(b->size - 7) * 8 : 0;
+    uint64_t bit = 0, block = 0;
+    while (block < b->blocks) {
+        ContextLane lanes[LANES];
+        uint64_t codes = 0;
+        const int count = b->blocks - block > LANES ? LANES : 1; /* > : the last block is shorter */
+        for (int i = 0; i < count; i++, block++) {
+            const uint64_t place = block << b->log2;
+            codes = codes_in(b, block);
+            lanes[i].bit = bit;
+            bit += index_entry(&b->lengths, block);
+            lanes[i].end_bit = bit;
+            lanes[i].place = (size_t)place;
+            lanes[i].row = (size_t)quotient_of(place, t->inner);
+            lanes[i].column = (size_t)(place - lanes[i].row * t->inner);
+            lanes[i].bucket = t->buckets / 2;
+            lanes[i].row_context = number_at(&t->rows, lanes[i].row) * t->row_step;
+        }
+        if (count == LANES)
+            for (; codes; codes--) {
+#pragma GCC unroll 4
+                for (int i = 0; i < LANES; i++) put_in_context(t, b, &lanes[i], safe, out);
+            }
+        else
+            for (; codes; codes--) put_in_context(t, b, &lanes[0], safe, out);
+        for (int i = 0; i < count; i++) REQUIRE(lanes[i].bit == lanes[i].end_bit, BLOCK_CORRUPT);
+    }
+    return OK;
+}
+
+OWN_FRAME int decode_contexts(Cursor *c, uint64_t size, uint8_t *out) {
+    ContextTables tables;
+    ByteCode codes[MAX_CODES];
+    Blocks blocks;
+    Numbers code_of;
+    const uint8_t *thresholds;
+    uint64_t count;
+    uint32_t p, choices[4], contexts, flip, shortest = MAX_CODE_LENGTH;
+    CHECK(read_byte(c, &p));
+    REQUIRE(!(p & ~(uint32_t)(SIGNED | BY_COLUMNS)), PARAMETER_INVALID);
+    flip = p & SIGNED ? 0x80 : 0;
+    tables.by_columns = (p & BY_COLUMNS) != 0;
+    CHECK(parse_count(c, size, 1, &count));
+    CHECK(read_varint(c, MAX_TFLITE_SIZE, &tables.inner));
+    REQUIRE(tables.inner && remainder_of(count, tables.inner) == 0, PARAMETER_INVALID);
+    for (int i = 0; i < 4; i++) { /* classes of rows, of columns, buckets, codes */
+        CHECK(read_byte(c, &choices[i]));
+        REQUIRE(choices[i] >= 1 && choices[i] <= (i < 3 ? MAX_CLASSES : MAX_CODES), PARAMETER_INVALID);
+    }
+    contexts = choices[0] * choices[1] * choices[2];
+    REQUIRE(contexts <= MAX_CONTEXTS, LIMIT_EXCEEDED);
+    tables.buckets = choices[2];
+    tables.row_step = choices[1] * choices[2];
+    tables.count_of_rows = quotient_of(count, tables.inner);
+    CHECK(take(c, choices[2] - 1, &thresholds));
+    for (uint32_t i = 0; i + 1 < choices[2]; i++)
+        REQUIRE(thresholds[i] > (i ? thresholds[i - 1] : 0), PARAMETER_INVALID);
+    for (uint32_t rank = 0, bucket = 0; rank < 256; rank++) {
+        if (bucket + 1 < choices[2] && rank >= thresholds[bucket]) bucket++;
+        tables.bucket_of[rank ^ flip] = (uint8_t)bucket;
+    }
+    CHECK(parse_numbers(c, tables.count_of_rows, choices[0], &tables.rows));
+    CHECK(parse_numbers(c, tables.inner, choices[1], &tables.columns));
+    CHECK(parse_numbers(c, contexts, choices[3], &code_of));
+    CHECK(parse_byte_codes(c, choices[3], flip, tables.table, codes));
+    for (uint32_t i = 0; i < choices[3]; i++)
+        if (codes[i].min_length < shortest) shortest = codes[i].min_length;
+    CHECK(parse_blocks(c, count, shortest, 0, 0, &blocks));
+    REQUIRE(c->at == c->end, SECTION_TRAILING_BYTES);
+    for (uint32_t i = 0; i < contexts; i++) {
+        const ByteCode *code = codes + number_at(&code_of, i);
+        tables.of_context[i].start = (uint16_t)code->start;
+        tables.of_context[i].mask = (uint16_t)code->mask;
+    }
+    return decode_context_blocks(&tables, &blocks, out);
 }
 
 /* ---- raw and planes -------------------------------------------------------------------------------------------- */
@@ -908,11 +1166,12 @@ static int decode_layout(Cursor *c, uint64_t size, uint8_t *out, const Plane *pl
     if (layout == DENSE) return decode_dense(c, size, out, plane);
     if (layout == SPARSE) return decode_sparse(c, size, out, plane);
     if (layout == PLANES && !plane) return decode_planes(c, size, out);
+    if (layout == CONTEXTS && !plane) return decode_contexts(c, size, out);
     return LAYOUT_UNKNOWN;
 }
 
 /* Bumped whenever a caller of an older kernel would go wrong. */
-__attribute__((visibility("default"))) const uint32_t armlet_kernel_version = 2;
+__attribute__((visibility("default"))) const uint32_t armlet_kernel_version = 3;
 
 /* Decodes one section of coded_size bytes to exactly out_size bytes; 0, or the negative number of an error.
  * After an error the content of `out` is undefined. The buffers must not overlap. */

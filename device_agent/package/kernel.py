@@ -15,7 +15,7 @@ from device_agent.errors import ArmletError
 from device_agent.package.codec.format import KERNEL_ERRORS
 from device_agent.package.pushed_library import PushedLibrary
 
-KERNEL_VERSION = 2  # armlet_kernel_version of huffman.c
+KERNEL_VERSION = 3  # armlet_kernel_version of huffman.c
 KERNEL_VARIABLE = "ARMLET_KERNEL"  # environment: path of the shared library
 KERNEL_FILE = "_huffman.so"  # beside this module
 

@@ -81,24 +81,31 @@ class Encoder:
     length_of: np.ndarray
 
     @classmethod
-    def build(cls, counts: np.ndarray) -> Encoder:
-        """The shortest-table code within ``_LIMIT_TOLERANCE`` of the best.
+    def build(
+        cls, counts: np.ndarray, longest: int = MAX_CODE_LENGTH, tolerance: float = _LIMIT_TOLERANCE
+    ) -> Encoder:
+        """The shortest-table code within ``tolerance`` of the best that has no code above ``longest`` bits.
 
         ``counts`` (n,): how often each symbol occurs, 1 or more.
         """
-        best = code_lengths(counts, MAX_CODE_LENGTH)
+        best = code_lengths(counts, longest)
         bits = int((best * counts).sum())
         for limit in range(max(1, int(np.ceil(np.log2(len(counts))))), int(best.max())):
             lengths = code_lengths(counts, limit)
-            if int((lengths * counts).sum()) <= bits * _LIMIT_TOLERANCE:
-                best, bits = lengths, int((lengths * counts).sum())
+            if int((lengths * counts).sum()) <= bits * tolerance:
+                best = lengths
                 break
-        order = np.argsort(best, kind="stable")
-        longest = int(best.max())
-        code = Code(tuple(np.bincount(best, minlength=longest + 1)[1:].tolist()) if longest else ())
+        return cls.of_lengths(counts, best)
+
+    @classmethod
+    def of_lengths(cls, counts: np.ndarray, lengths: np.ndarray) -> Encoder:
+        """The canonical code of ``lengths`` (n,) bits for symbols that occur ``counts`` (n,) times."""
+        order = np.argsort(lengths, kind="stable")
+        longest = int(lengths.max())
+        code = Code(tuple(np.bincount(lengths, minlength=longest + 1)[1:].tolist()) if longest else ())
         code_of = np.empty(len(counts), np.int64)
         code_of[order] = code.codewords()
-        return cls(code, order, bits, code_of, best)
+        return cls(code, order, int((lengths * counts).sum()), code_of, lengths)
 
     def table(self) -> bytes:
         """The code as it stands in a section: longest length, then the number of codes of each length."""
@@ -234,8 +241,8 @@ def best_gap_scheme(gap_counts: np.ndarray) -> tuple[float, tuple[int, int]]:
     return best
 
 
-def _gap_code_field(tokens: np.ndarray, lengths: np.ndarray) -> bytes:
-    """The lengths of the codes of ``tokens`` (ascending), by token and 4 bits each."""
+def listed_code_field(tokens: np.ndarray, lengths: np.ndarray) -> bytes:
+    """The lengths of the codes of ``tokens`` (n,), ascending, by token and 4 bits each."""
     by_token = np.zeros((int(tokens[-1]) + 2) // 2 * 2, np.int64)
     by_token[tokens] = lengths if len(tokens) > 1 else ONLY_TOKEN
     return bytes([int(tokens[-1]) + 1]) + (by_token[::2] | by_token[1::2] << 4).astype(np.uint8).tobytes()
@@ -298,7 +305,7 @@ def encode_sparse(symbols: Symbols, scales: Scales | None = None, below: int | N
             symbols.values[background : background + 1].tobytes(),
             varint(coded),
             bytes([split | msb << 4]),
-            _gap_code_field(listed, gap_encoder.length_of),
+            listed_code_field(listed, gap_encoder.length_of),
             value_encoder.table(),
             kept[value_encoder.order].tobytes(),
             bytes([log2]),

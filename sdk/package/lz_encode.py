@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import lzma
 import zlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from device_agent.package.codec.format import DEFLATE, LZ, LZMA, MAX_DICTIONARY_LOG2, MIN_DICTIONARY_LOG2, RAW
+from device_agent.package.codec.format import (
+    DEFLATE,
+    LZ,
+    LZMA,
+    MAX_DICTIONARY_LOG2,
+    MIN_DICTIONARY_LOG2,
+    PREPARED,
+    RAW,
+)
+from device_agent.package.codec.lz import PREPARED_PROPERTIES
+from device_agent.package.codec.prepared import PREPARED_END, PREPARED_SIZE, PREPARED_STREAM
 from sdk.package.bit_fields import varint
 
 _SAMPLE = 1 << 14  # bytes of one slice of a sample
@@ -21,6 +32,7 @@ _REPEATED = 0.02  # share of pieces that occur elsewhere: repeats at a distance,
 # Literal context, literal position and position bits worth trying; the first is xz's own choice. Weights of a byte have
 # no context (0, 0, 0), or one of the channels beside each other (0, 2 to 4, ...): a few percent of an int8 model.
 _USUAL = (3, 0, 2)
+_NOISE = (0, 0, 0)
 _ALL_PROPERTIES = (
     *(_USUAL, (0, 0, 0), (0, 0, 2), (1, 0, 0), (2, 0, 0), (3, 0, 0), (4, 0, 0), (4, 0, 2), (0, 1, 1)),
     *((0, 2, 0), (0, 2, 2), (2, 2, 2), (0, 3, 0), (0, 3, 3), (1, 3, 3), (0, 4, 0), (0, 4, 4)),
@@ -33,6 +45,7 @@ _EVERY = tuple(
     for position in range(5)
 )
 _SMALL_SKELETON = 1 << 13  # bytes up to which all that LZMA knows are tried on it
+_LARGE_SKELETON = 1 << 20  # bytes above which a prepared text of some KB is nothing
 _LIKED = 2  # of them
 _LIKED_SLICE, _LIKED_SLICES = 1 << 13, 4  # bytes of the sample
 _ALIGNED = 16  # bytes: every place has the same position bits in a sample as in the whole
@@ -46,6 +59,11 @@ def quick_size(content: bytes | memoryview) -> int:
 def inside_size(content: bytes | memoryview) -> int:
     """About what bytes that hardly repeat take inside the skeleton, by LZMA."""
     return len(lzma.compress(content, lzma.FORMAT_RAW, filters=[_filter(content, _USUAL, preset=6)]))
+
+
+def noise_size(content: bytes | memoryview) -> int:
+    """About what bytes without contexts take by LZMA, in a section of their own."""
+    return len(lzma.compress(content, lzma.FORMAT_RAW, filters=[_filter(content, _NOISE, preset=6)]))
 
 
 def _liked(content: bytes | memoryview) -> list[tuple[int, int, int]]:
@@ -193,8 +211,29 @@ def encode_lzma(content: bytes | memoryview, width: int, properties: tuple[int, 
     literal_context, literal_position, position = properties
     flat = _transposed(content, width) if width > 1 else content
     fields = bytes([(position * 5 + literal_position) * 9 + literal_context, _dictionary_log2(len(flat))])
-    filters = [_filter(flat, properties, 9 | lzma.PRESET_EXTREME)]
-    return _head(LZMA, content, width) + fields + lzma.compress(flat, lzma.FORMAT_RAW, filters=filters)
+    return _head(LZMA, content, width) + fields + lzma_stream(flat, properties)
+
+
+def lzma_stream(content: bytes | memoryview, properties: tuple[int, int, int]) -> bytes:
+    """LZMA's stream of ``content`` with these (lc, lp, pb), as small as it gets."""
+    filters = [_filter(content, properties, 9 | lzma.PRESET_EXTREME)]
+    return lzma.compress(content, lzma.FORMAT_RAW, filters=filters)
+
+
+@functools.cache
+def prepared_text() -> bytes:
+    """The text that prepared streams begin after."""
+    filters = [_filter(bytes(PREPARED_SIZE), PREPARED_PROPERTIES, 9)]
+    return lzma.decompress(PREPARED_STREAM + PREPARED_END, lzma.FORMAT_RAW, filters=filters)
+
+
+def encode_prepared(content: bytes | memoryview) -> bytes | None:
+    """``content`` as a skeleton that goes on where the prepared text ends; None where this LZMA writes another stream
+    of that text than the one that decoders have."""
+    stream = lzma_stream(prepared_text() + content, PREPARED_PROPERTIES)
+    if not stream.startswith(PREPARED_STREAM):
+        return None
+    return _head(PREPARED, content, 1) + stream[len(PREPARED_STREAM) :]
 
 
 def encode(content: bytes | memoryview, width: int = 1) -> bytes:
@@ -211,4 +250,6 @@ def _smallest(content: bytes | memoryview, width: int, properties: Sequence[tupl
 def encode_skeleton(content: bytes | memoryview) -> bytes:
     """The skeleton's section: raw or lz, never transposed, so that the metadata can be read first."""
     properties = _EVERY if len(content) <= _SMALL_SKELETON else _liked(content)
-    return min(bytes([RAW]) + content, _smallest(content, 1, properties), key=len)
+    found = [bytes([RAW]) + content, _smallest(content, 1, properties)]
+    prepared = encode_prepared(content) if content and len(content) <= _LARGE_SKELETON else None
+    return min(found if prepared is None else [*found, prepared], key=len)

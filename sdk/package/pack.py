@@ -18,9 +18,12 @@ from typing import Any
 import numpy as np
 
 from device_agent.package.codec.format import (
+    CONTEXTS,
     DIGEST_PREFIX_SIZE,
     FIXED_HEADER_SIZE,
     FORMAT_VERSION,
+    FORMAT_VERSIONS,
+    LZ,
     MAGIC,
     MAX_METADATA_DEPTH,
     MAX_METADATA_SIZE,
@@ -28,11 +31,12 @@ from device_agent.package.codec.format import (
     MAX_SPANS,
     MAX_TFLITE_SIZE,
     PLANES,
+    PREPARED,
     RAW,
     LimitExceeded,
     nesting,
 )
-from sdk.package import coding, lz_encode, scales
+from sdk.package import coding, context_encode, lz_encode, scales
 from sdk.package.bit_fields import varint
 from sdk.package.spans import BufferSpan, weight_buffers
 from sdk.package.symbols import Symbols
@@ -48,6 +52,10 @@ _BUNDLE_DTYPES = ("float32", "float16", "bfloat16", "int32", "int8", "uint8", "i
 # percent or several, and where it is, the whole file would be LZMA's without a section of its own.
 _HARDLY_CODED = 0.4
 _LZ_MUST_SAVE = 0.997
+_LZ_PROMISED = 1.02  # of the size so far: what LZMA's best contexts may take off a quick trial
+_STRETCH, _STRETCHES = 1 << 14, 4  # bytes of a stretch outside all buffers, and how many are worth a section
+_NOISE = 1.08  # of what LZMA takes: what one code may take where several hopefully take less
+_CONTEXTS_MUST_SAVE = 0.998  # of what one code takes, which decodes some times as fast
 
 
 @dataclass(frozen=True)
@@ -124,15 +132,65 @@ def _pieces(
         progress(done, total)
     for members in small.values():
         pieces += _bundles(tflite, members)
+    pieces += _noise_between(tflite, spans)
     # A span can only repeat one that a section fills; the others stay in the skeleton.
     return pieces, repeats
 
 
+def _noise_between(tflite: bytes, spans: list[BufferSpan]) -> list[_Piece]:
+    """Stretches outside all buffers that codes suit better than LZMA: weights inside what a custom operator holds."""
+    result = []
+    ends = [0, *(span.offset + span.size for span in spans)]
+    starts = [*(span.offset for span in spans), len(tflite)]
+    view = memoryview(tflite)
+    for start, end in zip(ends, starts, strict=True):
+        if end - start < _STRETCHES * _STRETCH:
+            continue
+        noisy = [
+            at for at in range(start, end - _STRETCH + 1, _STRETCH) if _is_noise(view[at : at + _STRETCH])
+        ]
+        while noisy:
+            many = next((n for n, at in enumerate(noisy) if at != noisy[0] + n * _STRETCH), len(noisy))
+            if many >= _STRETCHES:
+                result += _noise(view, noisy[0], noisy[0] + many * _STRETCH)
+            noisy = noisy[many:]
+    return result
+
+
+def _noise(view: memoryview, start: int, end: int) -> list[_Piece]:
+    """The section of some stretches, without those at both ends that LZMA takes less for."""
+
+    def coded(first: int, last: int) -> bytes:
+        return context_encode.encode_contexts(np.frombuffer(view[first:last], np.uint8), ()) or bytes(last)
+
+    blob, shorter = coded(start, end), True
+    while shorter and end - start > _STRETCHES * _STRETCH:
+        shorter = False
+        for first, last, left in (
+            (start + _STRETCH, end, view[start : start + _STRETCH]),
+            (start, end - _STRETCH, view[end - _STRETCH : end]),
+        ):
+            found = coded(first, last)
+            if len(found) + lz_encode.noise_size(left) < len(blob):
+                blob, start, end, shorter = found, first, last, True
+                break
+    if len(blob) + _TABLE_COST < lz_encode.noise_size(view[start:end]):
+        return [_Piece(blob, ((start, end - start),))]
+    return []
+
+
+def _is_noise(content: memoryview) -> bool:
+    """Whether one code for these bytes, or a few, may take less than LZMA."""
+    counts = np.bincount(np.frombuffer(content, np.uint8), minlength=256)
+    return context_encode.section_bits(counts) < 8 * _NOISE * lz_encode.noise_size(content)
+
+
 def _inside(content: bytes | memoryview, width: int) -> int:
     """About what elements of ``width`` bytes would take inside the skeleton: LZMA's does not store noise as it is."""
-    if width > 1 or len(content) > 1 << 16:
+    if len(content) > 1 << 16:
         return lz_encode.quick_size(content)
-    return lz_encode.inside_size(content)
+    quick = lz_encode.quick_size(content) if width > 1 else 0
+    return quick if 0 < quick < len(content) else lz_encode.inside_size(content)
 
 
 def _bundles_well(span: BufferSpan) -> bool:
@@ -159,11 +217,16 @@ def encode_buffer(content: bytes | memoryview, span: BufferSpan) -> bytes:
     found = None
     if span.width == 4 and span.dtype in ("float32", "") and content and len(content) % 4 == 0:
         found = scales.detect(np.frombuffer(content, "<f4"), span.shape)
-    return encode_elements(content, span.width, () if found is None else (found,))
+    return encode_elements(content, span.width, () if found is None else (found,), span.shape)
 
 
-def encode_elements(content: bytes | memoryview, width: int, scaled: tuple[scales.Scaled, ...]) -> bytes:
-    """The smallest section for ``content`` as elements of ``width`` bytes, or as what ``scaled`` factors it into."""
+def encode_elements(
+    content: bytes | memoryview, width: int, scaled: tuple[scales.Scaled, ...], shape: tuple[int, ...] = ()
+) -> bytes:
+    """The smallest section for ``content`` as elements of ``width`` bytes, or as what ``scaled`` factors it into.
+
+    ``shape`` is that of the tensor, where there is one.
+    """
     best: bytes | None = None  # raw, which is made only where nothing is smaller
 
     def offer(blob: bytes) -> None:
@@ -185,15 +248,30 @@ def encode_elements(content: bytes | memoryview, width: int, scaled: tuple[scale
         symbols = Symbols.of(factors.centroids.view("<u4"))
         if symbols is not None:
             offer(coding.encode_codes(symbols, factors.scales))
+    if width == 1 and best is not None and len(best) > _HARDLY_CODED * len(content):
+        found = context_encode.encode_contexts(np.frombuffer(content, np.uint8), shape)
+        if found is not None and len(found) < _CONTEXTS_MUST_SAVE * min(len(best), 1 + len(content)):
+            offer(found)
     for item in {1, width} if len(content) % width == 0 else {1}:
         most = 1 + len(content) if best is None else len(best)
         if lz_encode.may_win(content, item, most):
             offer(lz_encode.encode(content, item))
-        elif width == 1 and most > _HARDLY_CODED * len(content):
+        elif width == 1 and most > _HARDLY_CODED * len(content) and _lz_promises(content, most):
             blob = lz_encode.encode(content)
             if len(blob) < _LZ_MUST_SAVE * most:
                 offer(blob)
     return best if best is not None else coding.encode_raw(np.frombuffer(content, np.uint8))
+
+
+def _lz_promises(content: bytes | memoryview, most: int) -> bool:
+    """Whether LZMA with the contexts that suit these bytes could take less than ``most`` bytes."""
+    return lz_encode.noise_size(content) < _LZ_PROMISED * most
+
+
+def _version(blobs: list[bytes]) -> int:
+    """The oldest version that has what these sections hold: boards with an older agent read what they can."""
+    new = blobs[0][:2] == bytes([LZ, PREPARED]) or any(blob[0] == CONTEXTS for blob in blobs)
+    return FORMAT_VERSION if new else FORMAT_VERSIONS[0]
 
 
 def _assemble(
@@ -230,7 +308,7 @@ def _assemble(
     header = b"".join(
         [
             MAGIC,
-            FORMAT_VERSION.to_bytes(2, "little"),
+            _version(blobs).to_bytes(2, "little"),
             bytes(2),
             header_size.to_bytes(4, "little"),
             len(tflite).to_bytes(4, "little"),

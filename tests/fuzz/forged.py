@@ -23,7 +23,7 @@ from device_agent.package.codec import contents
 from device_agent.package.codec.format import MAX_TFLITE_SIZE, ResultDigestMismatch
 from sdk.package.coding import varint
 from tests.fuzz.make_seeds import seeds
-from tests.golden.make_golden import build
+from tests.golden.make_golden import build, prepared
 
 _SECTIONS = list(seeds().values())
 _METADATA = (
@@ -56,9 +56,12 @@ def forged(rng: random.Random) -> bytes:
     metadata = _metadata(rng)
     blobs[0] = _skeleton(rng, metadata + rng.randbytes(sum(gap for gap, _, _ in spans) + tail))
     model = bytes(sum(gap + size for gap, size, _ in spans) + tail)
-    made = build(blobs, spans, model=model, metadata_size=len(metadata))
+    version = rng.choice((2, 3, 3))
+    made = build(blobs, spans, model=model, metadata_size=len(metadata), version=version)
     decoded = _decoded(made)
-    return made if decoded is None else build(blobs, spans, model=decoded, metadata_size=len(metadata))
+    if decoded is None:
+        return made
+    return build(blobs, spans, model=decoded, metadata_size=len(metadata), version=version)
 
 
 def _decoded(package: bytes) -> bytes | None:
@@ -130,8 +133,13 @@ def _lz(rng: random.Random, content: bytes) -> tuple[bytes, bytes]:
 
 
 def _skeleton(rng: random.Random, content: bytes) -> bytes:
-    if rng.random() < 0.4:
+    kind = rng.random()
+    if kind < 0.3:
         blob = b"\0" + content
+    elif kind < 0.5:
+        stream = prepared(content)[3 + len(varint(len(content))) :]
+        stream = _damaged(rng, stream) if rng.random() < 0.5 else stream
+        blob = bytes([1, 3, 0]) + varint(len(content)) + stream
     else:
         fields, stream = _lz(rng, content)
         blob = bytes([1, fields[0], 0]) + varint(len(content)) + fields[1:] + stream

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from device_agent.package.codec.sections import Scales
-from sdk.package import coding
+from sdk.package import coding, context_encode
 from sdk.package.symbols import Symbols
 from tests.device_agent.package.package_samples import clustered
+from tests.golden.make_golden import contexts
 
 CORPUS = Path(__file__).with_name("corpus")
 
@@ -53,6 +54,14 @@ def seeds() -> dict[str, bytes]:
     far = clustered(rng, 20000, 8, 0.997).view(np.uint32)
     add("sparse_far", 80000, coding.encode_sparse(_of(far)))
     add("raw", 10, coding.encode_raw(np.arange(10, dtype=np.uint8)))
+    rows = rng.normal(0, rng.choice([0.3, 5], (12, 1)), (12, 500))
+    whole = np.clip(np.round(rows), -127, 127).astype(np.int8).view(np.uint8)
+    walk = np.clip(np.round(np.cumsum(rows, axis=1) / 20), -127, 127).astype(np.int8).view(np.uint8) ^ 0x80
+    for name, matrix in (("rows", whole), ("columns", whole.T.copy()), ("neighbours", walk)):
+        section = context_encode.encode_contexts(matrix.reshape(-1), matrix.shape)
+        add(f"contexts_{name}", 6000, section)
+    add("contexts_by_hand", 64, contexts())
+    add("contexts_by_columns", 64, contexts(parameters=3))
     many = _of(np.arange(1000, dtype=np.uint16).repeat(3))
     add("dense_long_codes", 6000, coding.encode_dense(many))
     return result

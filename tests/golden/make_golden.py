@@ -2,6 +2,8 @@
 
     python -m tests.golden.make_golden
 
+A valid package that is there already stays as it is: it shows that what an earlier packer wrote is still read.
+
 A hostile file is named ``Error--what_is_wrong.armlet``. Digests and checksums in it are right unless they are what is
 wrong: somebody who forges a package also forges those.
 """
@@ -70,9 +72,10 @@ def nested(depth: int) -> bytes:
     return b'{"a":' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"
 
 
-def package(section: bytes, size: int = 64) -> bytes:
+def package(section: bytes, size: int = 64, version: int = 2) -> bytes:
     """A package whose section 1 is this, for a model with a span of ``size`` bytes."""
-    return build([RAW_SKELETON, section], [(16, size, 2)], model=MODEL[:16] + bytes(size) + MODEL[80:])
+    model = MODEL[:16] + bytes(size) + MODEL[80:]
+    return build([RAW_SKELETON, section], [(16, size, 2)], model=model, version=version)
 
 
 def dense(
@@ -106,6 +109,34 @@ def sparse(
     """A sparse section of 64 one-byte elements: four ones, gaps 3 3 0 0 (bits 1 0 1 0 0 0 0 0 by gap and value)."""
     head = bytes([3, parameters]) + varint(64) + b"\0" + nonzeros + bytes([scheme])
     return head + tokens + bytes([1, 2]) + b"\1\2" + b"\6" + lengths + spans + bits
+
+
+def contexts(
+    *,
+    parameters: int = 1,
+    count: bytes = varint(64),
+    inner: bytes = varint(16),
+    choices: bytes = bytes([2, 2, 2, 2]),
+    thresholds: bytes = b"\x81",
+    rows: bytes = b"\x06",
+    columns: bytes = b"\x0f\xf0",
+    code_of: bytes = b"\x5a",
+    ranges: bytes = bytes([0x80, 0x81, 0x7F, 0x82]),
+    lengths: bytes = b"\3\x21\2" + varint(8) + b"\x19",
+    index: bytes = varint(97) + b"\0",
+    bits: bytes = bytes(13),
+    end: bytes = b"",
+) -> bytes:
+    """A section with contexts: 64 signed bytes in 4 rows, two classes of each kind, codes of 1 and of 2 bits."""
+    head = bytes([5, parameters]) + count + inner + choices + thresholds + rows + columns + code_of
+    return head + ranges + lengths + b"\6" + index + bits + end
+
+
+def prepared(content: bytes) -> bytes:
+    """A skeleton whose stream goes on where the prepared text ends."""
+    section = lz_encode.encode_prepared(content)
+    assert section is not None
+    return section
 
 
 def scaled(
@@ -145,11 +176,12 @@ def hostile() -> dict[str, bytes]:
     broken = dense(index=varint(65) + b"\0", bits=bytes(9))
     plane = dense(count=varint(32), block_log2=11, index=varint(32) + b"\0", bits=bytes(4))
     return {
+        **_hostile_contexts(),
         "NotAPackage--empty": b"",
         "NotAPackage--magic": build([RAW_SKELETON, RAW_SECTION], [SPAN], magic=b"\x89ARMLET\r"),
         "NotAPackage--a_tflite": flatbuffer([]),
         "UnsupportedVersion--1": build([RAW_SKELETON, RAW_SECTION], [SPAN], version=1),
-        "UnsupportedVersion--3": build([RAW_SKELETON, RAW_SECTION], [SPAN], version=3),
+        "UnsupportedVersion--4": build([RAW_SKELETON, RAW_SECTION], [SPAN], version=4),
         "UnsupportedFlags--bit_15": build([RAW_SKELETON, RAW_SECTION], [SPAN], flags=0x8000),
         "PackageTruncated--in_the_fixed_header": good[:40],
         "PackageTruncated--in_the_table": good[:80],
@@ -195,6 +227,15 @@ def hostile() -> dict[str, bytes]:
         "SectionTruncated--index_of_a_gigabyte": package(dense(index=varint(1 << 30) + b"\0")),
         "SectionTrailingBytes--one": package(dense(end=b"\0")),
         "LayoutUnknown--5": package(b"\5" + bytes(64)),
+        "LayoutUnknown--6": package(b"\6" + bytes(64), version=3),
+        "LayoutUnknown--contexts_in_version_2": package(contexts()),
+        "LayoutUnknown--contexts_inside_planes": package(
+            bytes([4, 1, 64]) + (varint(len(contexts())) + contexts()) * 2, 128, version=3
+        ),
+        "LayoutUnknown--prepared_in_version_2": build(
+            [b"\1\3\0" + varint(32) + bytes(9), RAW_SECTION], [SPAN]
+        ),
+        "LayoutUnknown--prepared_weights": package(b"\1\3\0" + varint(64) + bytes(9), version=3),
         "LayoutUnknown--codec_9": package(deflate(bytes(64), codec=9)),
         "LayoutUnknown--skeleton_of_codes": build([dense(), RAW_SECTION], [SPAN], model=bytes(128)),
         "LayoutUnknown--skeleton_transposed": build(
@@ -290,6 +331,58 @@ def hostile() -> dict[str, bytes]:
     }
 
 
+def _hostile_contexts() -> dict[str, bytes]:
+    """What may be wrong with what version 3 has and version 2 has not."""
+    many = bytes([16, 16, 5, 2])
+    sections = {
+        "ParameterInvalid--contexts_reserved_bit": contexts(parameters=5),
+        "ParameterInvalid--contexts_rows_do_not_divide": contexts(inner=varint(15)),
+        "ParameterInvalid--contexts_rows_of_nothing": contexts(inner=b"\0"),
+        "ParameterInvalid--contexts_17_classes": contexts(choices=bytes([17, 2, 2, 2])),
+        "ParameterInvalid--contexts_no_buckets": contexts(choices=bytes([2, 2, 0, 2])),
+        "ParameterInvalid--contexts_17_codes": contexts(choices=bytes([2, 2, 2, 17])),
+        "ParameterInvalid--contexts_thresholds": contexts(thresholds=b"\0"),
+        "ParameterInvalid--contexts_range": contexts(ranges=bytes([0x81, 0x80, 0x7F, 0x82])),
+        "LimitExceeded--contexts": contexts(choices=many),
+        "LimitExceeded--contexts_tables": contexts(
+            choices=bytes([2, 2, 2, 16]),
+            code_of=bytes(4),
+            ranges=bytes([0, 12]) * 16,  # of 1, 2, ... 12, 12 bits: 4,096 entries each
+            lengths=b"\2\x11"
+            + varint(13 * 16)
+            + sum(0xFFF << 13 * n for n in range(16)).to_bytes(26, "little"),
+        ),
+        "SymbolInvalid--contexts_row_class": contexts(
+            choices=bytes([3, 2, 2, 2]), rows=b"\xff", code_of=b"\x5a\x05"
+        ),
+        "SymbolInvalid--contexts_code": contexts(
+            choices=bytes([2, 2, 2, 3]), code_of=b"\xff\xff", ranges=bytes(6)
+        ),
+        "SymbolInvalid--contexts_step_of_14": contexts(lengths=b"\x0e" + bytes(7)),
+        "PaddingInvalid--contexts_rows": contexts(rows=b"\x16"),
+        "PaddingInvalid--contexts_lengths": contexts(lengths=b"\3\x21\2" + varint(7) + b"\x99"),
+        "CodeInvalid--contexts_lengths_end_elsewhere": contexts(lengths=b"\3\x21\2" + varint(9) + b"\x19\0"),
+        "CodeInvalid--contexts_no_symbols": contexts(lengths=b"\3\x21\2" + varint(7) + b"\x0c"),
+        "CodeInvalid--contexts_incomplete": contexts(lengths=b"\3\x21\2" + varint(8) + b"\x1b"),
+        "SectionTruncated--contexts_in_the_columns": contexts()[:10],
+        "SectionTrailingBytes--contexts": contexts(end=b"\0"),
+        "SizeMismatch--contexts": contexts(count=varint(63)),
+        "BlockIndexInvalid--contexts": contexts(index=varint(63) + b"\0"),
+        "BlockCorrupt--contexts": contexts(index=varint(98) + b"\0"),
+    }
+    whole = prepared(MODEL)
+    return {
+        **{name: package(section, version=3) for name, section in sections.items()},
+        "StreamCorrupt--prepared_short": build([whole[:-6]], [], version=3),
+        "StreamCorrupt--prepared_goes_on": build([whole + b"\0"], [], version=3),
+        "StreamCorrupt--prepared_broken": build([whole[:4] + b"\xff" * 30], [], version=3),
+        "StreamCorrupt--prepared_bomb": build(
+            [whole[:3] + varint(96) + prepared(bytes(1 << 20))[6:]], [], version=3
+        ),
+        "SizeMismatch--prepared": build([whole[:3] + varint(95) + whole[4:]], [], version=3),
+    }
+
+
 def valid() -> dict[str, tuple[bytes, bytes]]:
     """name -> (package, model)"""
     rng = np.random.default_rng(20)
@@ -315,6 +408,13 @@ def valid() -> dict[str, tuple[bytes, bytes]]:
     }
     packages = {name: (pack(model, metadata={"name": name}), model) for name, model in models.items()}
     packages["by_hand"] = (build([RAW_SKELETON, sparse()], [SPAN], model=_by_hand()), _by_hand())
+    channels = rng.normal(0, rng.uniform(2, 30, (24, 1)), (24, 300))
+    weights = flatbuffer([("w", "int8", np.clip(np.round(channels), -127, 127).astype(np.int8))])
+    packages["contexts"] = (pack(weights, metadata={"name": "contexts"}), weights)
+    packages["contexts_by_hand"] = (
+        build([prepared(RAW_SKELETON[1:]), contexts()], [SPAN], model=_contexts_by_hand(), version=3),
+        _contexts_by_hand(),
+    )
     return packages
 
 
@@ -324,11 +424,19 @@ def _by_hand() -> bytes:
     return MODEL[:16] + bytes(elements) + MODEL[80:]
 
 
+def _contexts_by_hand() -> bytes:
+    """Zeros all over in the bits: the first symbol of each code, which is 0 of the one and -1 of the other."""
+    content = b"\xff" + bytes(15) + b"\xff" * 32 + bytes(16)
+    return MODEL[:16] + content + MODEL[80:]
+
+
 def main() -> None:
     for name, data in hostile().items():
         (FOLDER / "hostile" / f"{name}.armlet").write_bytes(data)
-    digests = {}
+    digests = json.loads((FOLDER / "valid" / "models.json").read_text())
     for name, (data, model) in sorted(valid().items()):
+        if name in digests:
+            continue
         (FOLDER / "valid" / f"{name}.armlet").write_bytes(data)
         digests[name] = {"size": len(model), "sha256": hashlib.sha256(model).hexdigest()}
     (FOLDER / "valid" / "models.json").write_text(json.dumps(digests, indent=2) + "\n")

@@ -13,8 +13,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from device_agent.package.codec import huffman, lz, sections
+from device_agent.package.codec import contexts, huffman, lz, sections
 from device_agent.package.codec.format import (
+    CONTEXTS,
+    FORMAT_VERSION,
     LAYOUTS,
     LZ,
     MAX_METADATA_DEPTH,
@@ -94,7 +96,7 @@ def read(data: bytes, *, max_size: int = MAX_TFLITE_SIZE) -> Package:
     return describe(data, open_package(data, max_size))
 
 
-Content = Any  # huffman.Content | lz.Lz
+Content = Any  # huffman.Content | contexts.Contexts | lz.Lz
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,12 @@ def open_package(data: bytes, max_size: int) -> Opened:
     digests = section_digests(data, table)
     view = memoryview(data)
     contents = tuple(
-        read_section(view[entry.offset : entry.offset + entry.coded_size], entry, skeleton=number == SKELETON)
+        read_section(
+            view[entry.offset : entry.offset + entry.coded_size],
+            entry,
+            skeleton=number == SKELETON,
+            version=table.format_version,
+        )
         for number, entry in enumerate(table.sections)
     )
     return Opened(table, contents, digests)
@@ -158,16 +165,20 @@ def section_digests(data: bytes, table: PackageTable) -> tuple[bytes, ...]:
     return tuple(digests)
 
 
-def read_section(blob: memoryview, entry: SectionEntry, *, skeleton: bool = False) -> Content:
-    """Checks every field of one section, on its own."""
+def read_section(
+    blob: memoryview, entry: SectionEntry, *, skeleton: bool = False, version: int = FORMAT_VERSION
+) -> Content:
+    """Checks every field of one section, on its own; ``version`` of the format says what it may be."""
     layout = blob[0] if len(blob) else RAW
     if layout == LZ:
-        content = lz.parse(blob, entry.size)
+        content = lz.parse(blob, entry.size, prepared=skeleton and version >= FORMAT_VERSION)
         if skeleton and content.width != 1:
             raise LayoutUnknown("the skeleton is not transposed", found=f"width {content.width}")
         return content
     if skeleton and layout != RAW:
         raise LayoutUnknown("the skeleton is raw or lz", found=LAYOUTS.get(layout, str(layout)))
+    if layout == CONTEXTS and version >= FORMAT_VERSION:
+        return contexts.parse(blob, entry.size)
     return sections.parse(blob, entry.size)
 
 
@@ -177,6 +188,8 @@ def decode_section(blob: memoryview, content: Content, out: Any, decoder: Decode
         lz.decode(content, out)
     elif decoder is not None:
         decoder.decode(np.frombuffer(blob, np.uint8), out)
+    elif isinstance(content, contexts.Contexts):
+        contexts.decode(content, out)
     else:
         huffman.decode(content, out)
 

@@ -13,18 +13,29 @@ from device_agent.errors import PackageError
 
 # --- Identification (PACKAGE_FORMAT.md, "Header") ---------------------------------------------------------
 MAGIC = b"\x89ARMLET\n"  # as in PNG: a byte above 127 and a line feed show a transfer that was not binary
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3  # of packages that hold what version 2 has not (contexts, prepared streams)
+FORMAT_VERSIONS = (
+    2,
+    FORMAT_VERSION,
+)  # that are read; a package is written in the oldest that has what it holds
 FIXED_HEADER_SIZE = 52  # bytes before the table
 DIGEST_SIZE = 32  # SHA-256
 DIGEST_PREFIX_SIZE = 4  # bytes of a section's SHA-256 that the table repeats, to tell which one is damaged
 
 # --- Layouts of a section ---------------------------------------------------------------------------------
-RAW, LZ, DENSE, SPARSE, PLANES = range(5)
-LAYOUTS = {RAW: "raw", LZ: "lz", DENSE: "dense", SPARSE: "sparse", PLANES: "planes"}
+RAW, LZ, DENSE, SPARSE, PLANES, CONTEXTS = range(6)
+LAYOUTS = {
+    RAW: "raw",
+    LZ: "lz",
+    DENSE: "dense",
+    SPARSE: "sparse",
+    PLANES: "planes",
+    CONTEXTS: "contexts",
+}
 
 # --- Codecs of the lz layout ------------------------------------------------------------------------------
-DEFLATE, LZMA = 1, 2
-CODECS = {DEFLATE: "deflate", LZMA: "lzma"}
+DEFLATE, LZMA, PREPARED = 1, 2, 3
+CODECS = {DEFLATE: "deflate", LZMA: "lzma", PREPARED: "lzma, prepared"}
 
 # --- Kinds of channel scales ------------------------------------------------------------------------------
 NO_SCALES, FLOAT32_SCALES, BFLOAT16_SCALES = range(3)
@@ -54,6 +65,10 @@ MAX_GAP_MSB = 2
 MAX_GAP_EXPONENT = 29
 MIN_DICTIONARY_LOG2 = 12
 MAX_DICTIONARY_LOG2 = 26
+MAX_CLASSES = 16  # of rows, of columns, of the element before
+MAX_CONTEXTS = 1024
+MAX_CODES = 16  # of one section with contexts
+MAX_CODES_TABLE = 1 << 15  # entries of their tables, 2**(bits of the longest code) each
 
 
 class NotAPackage(PackageError):
@@ -113,7 +128,7 @@ class SectionTrailingBytes(PackageError):
 
 
 class LayoutUnknown(PackageError):
-    """A section is of a layout, or a codec, that this version does not have or does not allow there."""
+    """A section is of a layout, or a codec, that the package's version does not have or does not allow there."""
 
 
 class ParameterInvalid(PackageError):

@@ -73,12 +73,12 @@ def _decode_elements(content: Raw | Dense | Sparse, elements: Array) -> None:
         _decode_dense(content, content.blocks, elements)
 
 
-def _index(values: Array) -> Array:
-    """Indices as take wants them: on a 32-bit board it refuses those of 64 bits. Elsewhere nothing is copied."""
+def take_index(values: Array) -> Array:
+    """Indices (n,) as take wants them: on a 32-bit board it refuses those of 64 bits. Elsewhere nothing is copied."""
     return values.astype(np.intp, copy=False)
 
 
-def _lanes(blocks: Blocks) -> Any:
+def lanes(blocks: Blocks) -> Any:
     """Yields (first block, first bits, last bits, codes of a full one of these blocks, of the last), some at a time."""
     last_bits = blocks.bits.ends()
     starts = np.concatenate([[0], last_bits[:-1]])
@@ -96,12 +96,12 @@ def _decode_dense(content: Dense, blocks: Blocks, elements: Array) -> None:
     word_length = content.words.shape[1]
     one_by_one = _DenseCodes(content, table) if blocks.bits.count < _FEWEST_LANES else None
     loads = windows(blocks.stream) if one_by_one is None else None
-    for first, starts, ends, steps, tail in _lanes(blocks):
+    for first, starts, ends, steps, tail in lanes(blocks):
         if one_by_one is not None:
             numbers, position = one_by_one.decode(starts, steps, tail)
         else:
             numbers, position = _dense_lanes(table, content.code.max_length, loads, starts, steps, tail)
-        _expect_ends(position, ends)
+        expect_ends(position, ends)
         begin = (first << blocks.log2) * word_length
         elements[begin : begin + len(numbers) * word_length] = content.words[numbers].reshape(-1)
 
@@ -118,8 +118,8 @@ def _dense_lanes(
         if step == tail:  # the last block is shorter: from here on its lane runs on zeros and is ignored
             tail_end = int(position[-1])
         if step % per_window == 0:
-            window = loads.take(_index(position >> 3), mode="clip") >> (position & 7)
-        entry = table.take(_index(window & mask))
+            window = loads.take(take_index(position >> 3), mode="clip") >> (position & 7)
+        entry = table.take(take_index(window & mask))
         taken[step] = entry
         entry &= 15
         window >>= entry
@@ -165,18 +165,18 @@ def _decode_sparse(content: Sparse, elements: Array) -> None:
     position_starts = np.concatenate([[0], position_ends[:-1]])
     tables = _SparseTables(content)
     loads = windows(blocks.stream) if blocks.bits.count >= _FEWEST_LANES else None
-    for first, starts, ends, steps, tail in _lanes(blocks):
+    for first, starts, ends, steps, tail in lanes(blocks):
         if loads is None:
             gaps, values, position = tables.one_by_one(starts, steps, tail)
         else:
             gaps, values, position = tables.lanes(loads, starts, steps, tail)
-        _expect_ends(position, ends)
+        expect_ends(position, ends)
         gaps += 1
         places = np.cumsum(gaps, axis=0)
         places += position_starts[first : first + len(starts)] - 1
         last_places = places[-1].copy()
         last_places[-1] = places[tail - 1, -1]
-        _expect_ends(last_places + 1, position_ends[first : first + len(starts)])
+        expect_ends(last_places + 1, position_ends[first : first + len(starts)])
         kept = (len(starts) - 1) * steps + tail
         elements[places.T.reshape(-1)[:kept]] = content.codebook[values.T.reshape(-1)[:kept]]
 
@@ -204,19 +204,19 @@ class _SparseTables:
         for step in range(steps):
             if step == tail:
                 tail_end = int(position[-1])
-            window = loads.take(_index(position >> 3), mode="clip") >> (position & 7)
-            entry = self._gaps.take(_index(window & gap_mask))
+            window = loads.take(take_index(position >> 3), mode="clip") >> (position & 7)
+            entry = self._gaps.take(take_index(window & gap_mask))
             used = entry & 31
             window >>= used
             if self._has_extra:
                 extra = entry >> 5 & 31
-                np.add(entry >> 10, window & low_bits.take(_index(extra)), out=gaps[step])
+                np.add(entry >> 10, window & low_bits.take(take_index(extra)), out=gaps[step])
                 window >>= extra
                 position += extra
             else:
                 gaps[step] = entry >> 10
             position += used
-            entry = self._values.take(_index(window & value_mask))
+            entry = self._values.take(take_index(window & value_mask))
             values[step] = entry >> 4
             position += entry & 15
         if tail < steps:
@@ -248,7 +248,8 @@ class _SparseTables:
         return gaps.T, values.T, position
 
 
-def _expect_ends(found: Array, expected: Array) -> None:
+def expect_ends(found: Array, expected: Array) -> None:
+    """Raises BlockCorrupt unless blocks end at ``expected`` (n,): bits, or elements."""
     wrong = np.flatnonzero(found != expected)
     if len(wrong):
         raise BlockCorrupt(

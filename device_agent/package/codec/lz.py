@@ -1,6 +1,7 @@
 """The ``lz`` layout: deflate or LZMA from the standard library, for the skeleton and for what repeats itself.
 
-Output is bounded by the size that the table states, whatever the stream says; so is LZMA's dictionary.
+Output is bounded by the size that the table states, whatever the stream says; so is LZMA's dictionary. A prepared
+stream goes on where a text that both sides have ends: what models have in common is in the decoder already.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from device_agent.package.codec.format import (
     MAX_DICTIONARY_LOG2,
     MAX_TFLITE_SIZE,
     MIN_DICTIONARY_LOG2,
+    PREPARED,
     CodecUnavailable,
     Cursor,
     LayoutUnknown,
@@ -26,6 +28,7 @@ from device_agent.package.codec.format import (
     SizeMismatch,
     StreamCorrupt,
 )
+from device_agent.package.codec.prepared import PREPARED_SIZE, PREPARED_STREAM
 
 _CHUNK = 1 << 16  # bytes decompressed at a time, so that nothing but dictionary and output grows
 
@@ -42,12 +45,16 @@ class Lz:
     layout: int = LZ
 
 
-def parse(blob: memoryview, size: int) -> Lz:
-    """Checks the fields of a coded section that must decode to ``size`` bytes."""
+#: (lc, lp, pb) of prepared streams.
+PREPARED_PROPERTIES = (0, 2, 2)
+
+
+def parse(blob: memoryview, size: int, *, prepared: bool = False) -> Lz:
+    """Checks the fields of a coded section that must decode to ``size`` bytes; ``prepared``: its stream may be."""
     cursor = Cursor(blob, 1, len(blob))
     codec = cursor.byte("codec")
-    if codec not in CODECS:
-        raise LayoutUnknown("codec is not of this version", expected=str(sorted(CODECS)), found=str(codec))
+    if codec not in CODECS or (codec == PREPARED and not prepared):
+        raise LayoutUnknown("codec is not allowed here", expected=str(sorted(CODECS)), found=str(codec))
     width_log2 = cursor.byte("element width")
     if width_log2 > 3:
         raise ParameterInvalid("element width", expected="1, 2, 4 or 8 bytes", found=f"2**{width_log2}")
@@ -56,7 +63,11 @@ def parse(blob: memoryview, size: int) -> Lz:
         raise SizeMismatch(
             "section decodes to another size", expected=f"{size} bytes", found=f"{count << width_log2} bytes"
         )
-    filters = _parse_lzma(cursor) if codec == LZMA else None
+    filters = None
+    if codec == LZMA:
+        filters = _parse_lzma(cursor)
+    elif codec == PREPARED:
+        filters = _filters(*PREPARED_PROPERTIES, MAX_DICTIONARY_LOG2)
     return Lz(codec, 1 << width_log2, count, filters, cursor.take(cursor.remaining, "stream"))
 
 
@@ -73,6 +84,10 @@ def _parse_lzma(cursor: Cursor) -> Any:
             expected=f"2**{MIN_DICTIONARY_LOG2} to 2**{MAX_DICTIONARY_LOG2}",
             found=f"2**{dictionary}",
         )
+    return _filters(literal_context, literal_position, position, dictionary)
+
+
+def _filters(literal_context: int, literal_position: int, position: int, dictionary_log2: int) -> Any:
     try:
         import lzma
     except ImportError as error:
@@ -86,7 +101,7 @@ def _parse_lzma(cursor: Cursor) -> Any:
             "lc": literal_context,
             "lp": literal_position,
             "pb": position,
-            "dict_size": 1 << dictionary,
+            "dict_size": 1 << dictionary_log2,
         }
     ]
 
@@ -117,7 +132,20 @@ def _pieces(content: Lz, size: int, whole: bool = True) -> Any:
     """Yields at most ``size`` bytes in pieces; with ``whole``, checks that the stream ends with them."""
     if content.codec == DEFLATE:
         return _inflate(content.stream, size, whole)
-    return _unlzma(content, size, whole)
+    if content.codec == PREPARED:
+        return _after_prepared(content, size, whole)
+    return _unlzma(content.filters, bytes(content.stream), size, whole)
+
+
+def _after_prepared(content: Lz, size: int, whole: bool) -> Any:
+    """What follows the prepared text, whose stream the section goes on with."""
+    left = PREPARED_SIZE
+    for piece in _unlzma(
+        content.filters, PREPARED_STREAM + bytes(content.stream), PREPARED_SIZE + size, whole
+    ):
+        if left < len(piece):
+            yield piece[left:]
+        left = max(left - len(piece), 0)
 
 
 def _inflate(stream: Any, size: int, whole: bool) -> Any:
@@ -145,14 +173,14 @@ def _inflate(stream: Any, size: int, whole: bool) -> Any:
         raise StreamCorrupt("deflate stream does not end with the section")
 
 
-def _unlzma(content: Lz, size: int, whole: bool) -> Any:
+def _unlzma(stated_filters: Any, stream: bytes, size: int, whole: bool) -> Any:
     import lzma
 
     # No match reaches further back than there are bytes: what the stream asks for beyond that is memory for nothing.
-    [stated] = content.filters
+    [stated] = stated_filters
     filters = [{**stated, "dict_size": min(stated["dict_size"], max(size, 1 << MIN_DICTIONARY_LOG2))}]
     decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters)
-    pending, left = bytes(content.stream), size
+    pending, left = stream, size
     try:
         while left and not decoder.eof:
             piece = decoder.decompress(pending, min(left, _CHUNK))

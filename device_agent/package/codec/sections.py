@@ -233,7 +233,7 @@ def _parse_raw(cursor: Cursor, size: int) -> Raw:
 
 def _parse_dense(cursor: Cursor, size: int, inside_planes: bool) -> Dense:
     width, word_length, scale_kind = _parse_parameters(cursor.byte("parameters"), 0b1111, inside_planes)
-    count = _parse_count(cursor, size, width)
+    count = parse_count(cursor, size, width)
     if count % word_length:
         raise ParameterInvalid(
             "words do not divide the tensor", expected=f"a multiple of {word_length}", found=str(count)
@@ -251,27 +251,28 @@ def _parse_dense(cursor: Cursor, size: int, inside_planes: bool) -> Dense:
         words = _parse_codebook(cursor, centroids, width, scales).reshape(-1, 1)
     blocks = None
     if code.max_length:
-        blocks = _parse_blocks(cursor, count // word_length, code.min_length, None, inside_planes)
-    _expect_end(cursor)
+        blocks = parse_blocks(cursor, count // word_length, code.min_length, None, inside_planes)
+    expect_end(cursor)
     return Dense(width, count, scales, code, words, centroids, blocks)
 
 
 def _parse_sparse(cursor: Cursor, size: int, inside_planes: bool) -> Sparse:
     width, _, scale_kind = _parse_parameters(cursor.byte("parameters"), 0b0011, inside_planes)
-    count = _parse_count(cursor, size, width)
+    count = parse_count(cursor, size, width)
     scales = _parse_scales(cursor, count, scale_kind)
     background = _parse_codebook(cursor, 1, width, scales)
     nonzeros = cursor.varint("number of elements that are not background", MAX_TFLITE_SIZE)
     if not 1 <= nonzeros <= count:
         raise ParameterInvalid("more codes than elements", expected=f"1 to {count}", found=str(nonzeros))
     split, msb = _parse_gap_scheme(cursor.byte("gap scheme"))
-    gap_code, tokens = _parse_gap_code(cursor, split, msb)
+    existing = (1 << split) + ((MAX_GAP_EXPONENT + 1 - split) << msb)
+    gap_code, tokens = parse_listed_code(cursor, existing)
     gaps = gap_values(tokens, split, msb)
     code = _parse_code(cursor)
     codebook = _parse_codebook(cursor, code.symbols, width, scales)
     min_bits = gap_code.min_length + code.min_length
-    blocks = _parse_blocks(cursor, nonzeros, min_bits, count, inside_planes)
-    _expect_end(cursor)
+    blocks = parse_blocks(cursor, nonzeros, min_bits, count, inside_planes)
+    expect_end(cursor)
     return Sparse(width, count, scales, int(background[0]), nonzeros, gap_code, gaps, code, codebook, blocks)
 
 
@@ -280,7 +281,7 @@ def _parse_planes(cursor: Cursor, size: int) -> Planes:
     width, rotated = 1 << (parameters & 3), bool(parameters & 16)
     if parameters & ~19 or width == 1:
         raise ParameterInvalid("parameters of planes", expected="2, 4 or 8 bytes", found=f"{parameters:#04x}")
-    count = _parse_count(cursor, size, width)
+    count = parse_count(cursor, size, width)
     planes = []
     for _ in range(width):
         plane_size = cursor.varint("size of a plane", MAX_TFLITE_SIZE)
@@ -289,7 +290,7 @@ def _parse_planes(cursor: Cursor, size: int) -> Planes:
         plane = _parse(Cursor(cursor.data, start, cursor.position), count, inside_planes=True)
         assert not isinstance(plane, Planes)
         planes.append(plane)
-    _expect_end(cursor)
+    expect_end(cursor)
     return Planes(width, count, rotated, tuple(planes))
 
 
@@ -305,7 +306,8 @@ def _parse_parameters(parameters: int, allowed: int, inside_planes: bool) -> tup
     return 1 << width_log2, 1 << word_log2, scale_kind
 
 
-def _parse_count(cursor: Cursor, size: int, width: int) -> int:
+def parse_count(cursor: Cursor, size: int, width: int) -> int:
+    """The number of elements of ``width`` bytes that are ``size`` bytes; raises ParameterInvalid, SizeMismatch."""
     count = cursor.varint("number of elements", MAX_TFLITE_SIZE)
     if count == 0:
         raise ParameterInvalid("a section has no elements")
@@ -345,12 +347,12 @@ def _parse_code(cursor: Cursor) -> Code:
             "a code has too many symbols", expected=f"at most {MAX_SYMBOLS}", found=str(code.symbols)
         )
     if max_length:
-        _expect_complete(counts)
+        expect_complete(counts)
     return code
 
 
-def _expect_complete(counts: Sequence[int]) -> None:
-    """``counts[i]`` codes of ``i + 1`` bits: Kraft's sum is 1, and the last count is not 0."""
+def expect_complete(counts: Sequence[int]) -> None:
+    """Raises CodeInvalid unless ``counts[i]`` codes of ``i + 1`` bits have Kraft's sum 1, the last count above 0."""
     longest = len(counts)
     kraft = sum(count << (longest - length) for length, count in enumerate(counts, 1))
     if kraft != 1 << longest or counts[-1] == 0:
@@ -371,15 +373,15 @@ def _parse_gap_scheme(scheme: int) -> tuple[int, int]:
     return split, msb
 
 
-def _parse_gap_code(cursor: Cursor, split: int, msb: int) -> tuple[Code, Array]:
-    """-> the code of the gap tokens, and the token of each of its symbols, (n,) int64."""
-    listed = cursor.byte("number of gap tokens")
-    existing = (1 << split) + ((MAX_GAP_EXPONENT + 1 - split) << msb)
+def parse_listed_code(cursor: Cursor, existing: int) -> tuple[Code, Array]:
+    """The code that is stated by the lengths of its tokens, and the token of each of its symbols, (n,) int64.
+
+    ``existing``: how many tokens there are. Raises SymbolInvalid, PaddingInvalid, CodeInvalid.
+    """
+    listed = cursor.byte("number of tokens")
     if not 1 <= listed <= existing:
-        raise SymbolInvalid(
-            "a gap token does not exist", expected=f"1 to {existing} tokens", found=str(listed)
-        )
-    packed = np.frombuffer(cursor.take((listed + 1) >> 1, "lengths of the gap codes"), np.uint8)
+        raise SymbolInvalid("a token does not exist", expected=f"1 to {existing} tokens", found=str(listed))
+    packed = np.frombuffer(cursor.take((listed + 1) >> 1, "lengths of the codes"), np.uint8)
     nibbles = np.stack([packed & 15, packed >> 4], axis=1).reshape(-1).astype(np.int64)
     if nibbles[listed:].any():
         raise PaddingInvalid("the unused half of a byte is set")
@@ -388,10 +390,10 @@ def _parse_gap_code(cursor: Cursor, split: int, msb: int) -> tuple[Code, Array]:
     if len(tokens) == 1 and tokens[0] == listed - 1 and lengths[-1] == ONLY_TOKEN:
         return Code(), tokens
     if lengths[-1] == 0 or int(np.max(lengths)) > MAX_CODE_LENGTH:
-        raise CodeInvalid("lengths of the gap codes", found=str(lengths.tolist()))
+        raise CodeInvalid("lengths of the codes", found=str(lengths.tolist()))
     # bincount and flatnonzero speak intp, which has 32 bits on a 32-bit board.
     counts = np.bincount(lengths[tokens].astype(np.intp), minlength=2)[1:].tolist()
-    _expect_complete(counts)
+    expect_complete(counts)
     return Code(tuple(counts)), tokens[np.argsort(lengths[tokens], kind="stable")]
 
 
@@ -405,10 +407,13 @@ def gap_values(tokens: Array, split: int, msb: int) -> Array:
     return np.stack([np.where(direct, tokens, base), np.where(direct, 0, extra)], axis=1)
 
 
-def _parse_blocks(
+def parse_blocks(
     cursor: Cursor, codes: int, min_bits: int, elements: int | None, inside_planes: bool
 ) -> Blocks:
-    """Reads index and bits; ``elements``: also the index of positions, whose sum may not exceed it."""
+    """Index and bits of blocks; ``elements``: also the index of positions, whose sum may not exceed it.
+
+    ``min_bits``: of the shortest code. Raises ParameterInvalid, BlockIndexInvalid, PaddingInvalid.
+    """
     log2 = cursor.byte("block size")
     largest = MAX_PLANE_BLOCK_LOG2 if inside_planes else MAX_BLOCK_LOG2
     if not MIN_BLOCK_LOG2 <= log2 <= largest:
@@ -469,7 +474,8 @@ def _expect_size(found: int, expected: int) -> None:
         )
 
 
-def _expect_end(cursor: Cursor) -> None:
+def expect_end(cursor: Cursor) -> None:
+    """Raises SectionTrailingBytes where the section goes on."""
     if cursor.remaining:
         raise SectionTrailingBytes("section goes on after its end", found=f"{cursor.remaining} bytes more")
 

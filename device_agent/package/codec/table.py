@@ -13,7 +13,7 @@ from device_agent.package.codec.format import (
     DIGEST_PREFIX_SIZE,
     DIGEST_SIZE,
     FIXED_HEADER_SIZE,
-    FORMAT_VERSION,
+    FORMAT_VERSIONS,
     MAGIC,
     MAX_BUNDLE_SIZE,
     MAX_HEADER_SIZE,
@@ -129,10 +129,10 @@ def _read_header(view: memoryview, max_size: int) -> tuple[int, int, int]:
     flags = int.from_bytes(view[10:12], "little")
     header_size = int.from_bytes(view[12:16], "little")
     tflite_size = int.from_bytes(view[16:20], "little")
-    if version != FORMAT_VERSION:
+    if version not in FORMAT_VERSIONS:
         raise UnsupportedVersion(
             "package is of another format version",
-            expected=str(FORMAT_VERSION),
+            expected=" or ".join(map(str, FORMAT_VERSIONS)),
             found=str(version),
             hint="Update the agent on the board, or pack again with the version that the board has.",
         )

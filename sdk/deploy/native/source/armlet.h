@@ -27,7 +27,7 @@
 #define ARMLET_VERSION (ARMLET_VERSION_MAJOR * 10000 + ARMLET_VERSION_MINOR * 100 + ARMLET_VERSION_PATCH)
 
 /* The version of the package format that is read. */
-#define ARMLET_FORMAT_VERSION 2
+#define ARMLET_FORMAT_VERSION 3
 
 #if defined(__GNUC__)
 #define ARMLET_API __attribute__((visibility("default")))

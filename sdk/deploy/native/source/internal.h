@@ -37,6 +37,9 @@ int armlet_inflate(const uint8_t *stream, size_t stream_size, uint8_t *out, size
 /* properties: (pb * 5 + lp) * 9 + lc with lc + lp at most 4 and pb at most 4; dictionary in bytes */
 int armlet_unlzma(const uint8_t *stream, size_t stream_size, uint32_t properties, uint64_t dictionary, uint8_t *out,
                   size_t size);
+/* The prepared text, armlet_prepared_size() bytes, then what the stream goes on with; `size` is of both. */
+size_t armlet_prepared_size(void);
+int armlet_unlzma_prepared(const uint8_t *stream, size_t stream_size, uint8_t *out, size_t size);
 
 /* ---- json.c ---- */
 
@@ -73,7 +76,7 @@ typedef struct {
 typedef struct {
     const uint8_t *data;
     uint64_t package_size;       /* as the table states it */
-    uint32_t header_size, tflite_size, metadata_size, skeleton_size, sections, spans;
+    uint32_t version, header_size, tflite_size, metadata_size, skeleton_size, sections, spans;
     size_t scratch_size;         /* for bundles, transposed sections and the skeleton; the records come on top */
     const uint8_t *tflite_sha256, *sections_sha256;
     armlet_cursor coded_sizes, span_fields; /* where the table states them */
@@ -88,7 +91,8 @@ void armlet_list_table(const armlet_table *table, armlet_section *sections, arml
 /* ---- unpack.c ---- */
 
 /* Bytes that decoding this section takes beside its place; its fields may be wrong. */
-size_t armlet_section_scratch(const uint8_t *coded, size_t coded_size, uint32_t size);
+size_t armlet_section_scratch(const armlet_table *table, uint32_t number, const uint8_t *coded, size_t coded_size,
+                              uint32_t size);
 
 /* ---- huffman.c, in device_agent ---- */
 

@@ -4,6 +4,7 @@
  * raw decoder accepts.
  */
 #include "internal.h"
+#include "prepared.h"
 
 enum {
     STATES = 12,
@@ -33,9 +34,10 @@ typedef struct {
     Bit literals[LITERALS];
 } Model;
 
-/* `truncated` once a byte beyond the end was asked for; until it is looked at, zeros are read. */
+/* `truncated` once a byte beyond the end was asked for; until it is looked at, zeros are read. A stream may be in two
+ * parts: `next` is NULL, or the second one. */
 typedef struct {
-    const uint8_t *in, *end;
+    const uint8_t *in, *end, *next, *next_end;
     uint32_t range, code;
     int truncated;
 } Range;
@@ -43,6 +45,7 @@ typedef struct {
 static void normalize(Range *r) {
     if (r->range >> 24 == 0) {
         uint32_t byte = 0;
+        if (r->in == r->end && r->next) r->in = r->next, r->end = r->next_end, r->next = NULL;
         if (r->in < r->end)
             byte = *r->in++;
         else
@@ -152,7 +155,7 @@ static int decode(Range *r, Model *m, uint32_t properties, uint64_t dictionary, 
             rep[0] = decode_distance(r, m, length);
             if (rep[0] == 0xffffffff) { /* the end marker */
                 normalize(r);
-                REQUIRE(at == size && r->code == 0 && r->in == r->end && !r->truncated, ARMLET_STREAM_CORRUPT);
+                REQUIRE(at == size && r->code == 0 && r->in == r->end && !r->next && !r->truncated, ARMLET_STREAM_CORRUPT);
                 return ARMLET_OK;
             }
         } else {
@@ -185,17 +188,30 @@ static int decode(Range *r, Model *m, uint32_t properties, uint64_t dictionary, 
     return ARMLET_STREAM_CORRUPT;
 }
 
-int armlet_unlzma(const uint8_t *stream, size_t stream_size, uint32_t properties, uint64_t dictionary, uint8_t *out,
-                  size_t size) {
+static int decode_parts(Range *r, uint32_t properties, uint64_t dictionary, uint8_t *out, size_t size) {
     union {
         Model model;
         Bit bits[sizeof(Model) / sizeof(Bit)];
     } m;
-    Range r;
-    REQUIRE(stream_size >= 5 && stream[0] == 0, ARMLET_STREAM_CORRUPT);
+    const uint8_t *in = r->in;
+    REQUIRE(r->end - in >= 5 && in[0] == 0, ARMLET_STREAM_CORRUPT);
     for (size_t i = 0; i < sizeof m.bits / sizeof *m.bits; i++) m.bits[i] = 1 << 10;
-    r.in = stream + 5, r.end = stream + stream_size;
-    r.range = 0xffffffff, r.truncated = 0;
-    r.code = (uint32_t)stream[1] << 24 | (uint32_t)stream[2] << 16 | (uint32_t)stream[3] << 8 | (uint32_t)stream[4];
-    return decode(&r, &m.model, properties, dictionary, out, size);
+    r->in = in + 5;
+    r->range = 0xffffffff, r->truncated = 0;
+    r->code = (uint32_t)in[1] << 24 | (uint32_t)in[2] << 16 | (uint32_t)in[3] << 8 | (uint32_t)in[4];
+    return decode(r, &m.model, properties, dictionary, out, size);
+}
+
+int armlet_unlzma(const uint8_t *stream, size_t stream_size, uint32_t properties, uint64_t dictionary, uint8_t *out,
+                  size_t size) {
+    Range r = {stream, stream + stream_size, NULL, NULL, 0, 0, 0};
+    return decode_parts(&r, properties, dictionary, out, size);
+}
+
+size_t armlet_prepared_size(void) { return PREPARED_SIZE; }
+
+int armlet_unlzma_prepared(const uint8_t *stream, size_t stream_size, uint8_t *out, size_t size) {
+    Range r = {prepared_stream, prepared_stream + sizeof prepared_stream, stream, stream + stream_size, 0, 0, 0};
+    /* lc 0, lp 2, pb 2 */
+    return decode_parts(&r, (2 * 5 + 2) * 9, (uint64_t)1 << 26, out, size);
 }

@@ -6,6 +6,7 @@
 #define MAX_TFLITE_SIZE ((uint64_t)1 << 30)
 
 enum {
+    OLDEST_VERSION = 2,
     FIXED_HEADER_SIZE = 52,
     MAX_HEADER_SIZE = 1 << 20,
     MAX_METADATA_SIZE = 1 << 16,
@@ -51,7 +52,8 @@ static int check_header(const uint8_t *package, size_t size, armlet_table *table
     static const uint8_t magic[8] = {0x89, 'A', 'R', 'M', 'L', 'E', 'T', '\n'};
     REQUIRE(size >= sizeof magic && memcmp(package, magic, sizeof magic) == 0, ARMLET_NOT_A_PACKAGE);
     REQUIRE(size >= FIXED_HEADER_SIZE, ARMLET_PACKAGE_TRUNCATED);
-    REQUIRE((load32(package + 8) & 0xffff) == ARMLET_FORMAT_VERSION, ARMLET_UNSUPPORTED_VERSION);
+    table->version = load32(package + 8) & 0xffff;
+    REQUIRE(table->version >= OLDEST_VERSION && table->version <= ARMLET_FORMAT_VERSION, ARMLET_UNSUPPORTED_VERSION);
     REQUIRE(load32(package + 8) >> 16 == 0, ARMLET_UNSUPPORTED_FLAGS);
     table->header_size = load32(package + 12);
     table->tflite_size = load32(package + 16);
@@ -121,7 +123,7 @@ static size_t scratch_size(const armlet_table *table, const Uses *uses) {
     for (uint32_t number = 0; number < table->sections; number++) {
         const uint32_t coded_size = next_varint(&c);
         const uint32_t size = number ? uses->section_sizes[number] : table->skeleton_size;
-        size_t needed = armlet_section_scratch(table->data + offset, coded_size, size);
+        size_t needed = armlet_section_scratch(table, number, table->data + offset, coded_size, size);
         /* The skeleton is decoded aside, and so is a bundle. */
         if (number == 0 || uses->taken[number] > 1) needed += size;
         if (needed > largest) largest = needed;

@@ -5,7 +5,8 @@
 
 #include "internal.h"
 
-enum { RAW = 0, LZ = 1, DEFLATE = 1, LZMA = 2, MAX_TFLITE_SIZE = 1 << 30 };
+enum { RAW = 0, LZ = 1, CONTEXTS = 5, DEFLATE = 1, LZMA = 2, PREPARED = 3, MAX_TFLITE_SIZE = 1 << 30 };
+enum { VERSION_OF_CONTEXTS = 3 }; /* and of prepared streams */
 enum { MIN_DICTIONARY_LOG2 = 12, MAX_DICTIONARY_LOG2 = 26 };
 
 /* ---- lz sections ----------------------------------------------------------------------------------------------- */
@@ -16,11 +17,12 @@ typedef struct {
     size_t stream_size;
 } Lz;
 
-static int parse_lz(const uint8_t *coded, size_t coded_size, uint64_t size, Lz *lz) {
+/* prepared: whether its stream may be */
+static int parse_lz(const uint8_t *coded, size_t coded_size, uint64_t size, int prepared, Lz *lz) {
     armlet_cursor c = {coded, 1, coded_size, ARMLET_SECTION_TRUNCATED, ARMLET_PARAMETER_INVALID};
     uint64_t count;
     CHECK(armlet_read_byte(&c, &lz->codec));
-    REQUIRE(lz->codec == DEFLATE || lz->codec == LZMA, ARMLET_LAYOUT_UNKNOWN);
+    REQUIRE(lz->codec == DEFLATE || lz->codec == LZMA || (lz->codec == PREPARED && prepared), ARMLET_LAYOUT_UNKNOWN);
     CHECK(armlet_read_byte(&c, &lz->width));
     REQUIRE(lz->width <= 3, ARMLET_PARAMETER_INVALID);
     CHECK(armlet_read_varint(&c, MAX_TFLITE_SIZE, &count));
@@ -42,10 +44,17 @@ static int parse_lz(const uint8_t *coded, size_t coded_size, uint64_t size, Lz *
 
 static int is_lz(const uint8_t *coded, size_t coded_size) { return coded_size && coded[0] == LZ; }
 
-size_t armlet_section_scratch(const uint8_t *coded, size_t coded_size, uint32_t size) {
+static int may_be_prepared(const armlet_table *table, uint32_t number) {
+    return number == 0 && table->version >= VERSION_OF_CONTEXTS;
+}
+
+size_t armlet_section_scratch(const armlet_table *table, uint32_t number, const uint8_t *coded, size_t coded_size,
+                              uint32_t size) {
     Lz lz;
+    if (!is_lz(coded, coded_size) || parse_lz(coded, coded_size, size, may_be_prepared(table, number), &lz)) return 0;
+    if (lz.codec == PREPARED) return armlet_prepared_size();
     /* A stream of wider elements holds the lowest bytes of all, then the next ones: it is put in order from a copy. */
-    return is_lz(coded, coded_size) && parse_lz(coded, coded_size, size, &lz) == ARMLET_OK && lz.width > 1 ? size : 0;
+    return lz.width > 1 ? size : 0;
 }
 
 static int decode_lz(const Lz *lz, uint8_t *out, size_t size, uint8_t *scratch) {
@@ -120,7 +129,7 @@ static int parse_skeleton(const Package *package, Lz *lz) {
     const armlet_section *section = package->sections;
     const uint8_t *coded = coded_of(package, section);
     if (is_lz(coded, section->coded_size)) {
-        CHECK(parse_lz(coded, section->coded_size, section->size, lz));
+        CHECK(parse_lz(coded, section->coded_size, section->size, may_be_prepared(&package->table, 0), lz));
         return lz->width == 1 ? ARMLET_OK : ARMLET_LAYOUT_UNKNOWN;
     }
     REQUIRE(section->coded_size, ARMLET_SECTION_TRUNCATED);
@@ -135,6 +144,12 @@ static int decode_skeleton(const Package *package, const Lz *lz, const uint8_t *
     if (lz->codec == 0) {
         *bytes = coded_of(package, package->sections) + 1;
         return ARMLET_OK;
+    }
+    if (lz->codec == PREPARED) {
+        const size_t size = armlet_prepared_size() + package->sections->size;
+        REQUIRE(package->rest_size >= size, ARMLET_SCRATCH_TOO_SMALL);
+        *bytes = package->rest + armlet_prepared_size();
+        return armlet_unlzma_prepared(lz->stream, lz->stream_size, package->rest, size);
     }
     REQUIRE(package->rest_size >= package->sections->size, ARMLET_SCRATCH_TOO_SMALL);
     *bytes = package->rest;
@@ -169,9 +184,11 @@ static int decode_section(const Package *package, const armlet_section *section,
                           size_t scratch_size) {
     const uint8_t *coded = coded_of(package, section);
     Lz lz;
+    REQUIRE(!section->coded_size || coded[0] != CONTEXTS || package->table.version >= VERSION_OF_CONTEXTS,
+            ARMLET_LAYOUT_UNKNOWN);
     if (!is_lz(coded, section->coded_size))
         return status_of(armlet_decode(coded, section->coded_size, out, section->size));
-    CHECK(parse_lz(coded, section->coded_size, section->size, &lz));
+    CHECK(parse_lz(coded, section->coded_size, section->size, 0, &lz));
     REQUIRE(lz.width == 1 || scratch_size >= section->size, ARMLET_SCRATCH_TOO_SMALL);
     return decode_lz(&lz, out, section->size, scratch);
 }
