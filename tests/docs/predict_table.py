@@ -6,9 +6,10 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from statistics import median
 
 from benchmarks.predict.boards import NETWORKS_LOOKED_AT, read_boards
-from benchmarks.predict.table import Cells, earlier_cells, ratios, summary
+from benchmarks.predict.table import Cells, earlier_cells, one_measured, ratios, summary
 from benchmarks.predict.validation import KEPT, TABLE, in_lines, kept_validation
 from sdk.api.measuring.predictions import read_validation
 from sdk.explain.speed.validation import NetworkKind, Validation
@@ -67,7 +68,8 @@ def _whole(table: Validation, cells: Cells, earlier: Collection[tuple[str, str]]
         f"{table.source[0].upper()}{table.source[1:]}.\n"
         f"{len(cells)} cells: median error {100 * found['median']:.0f} %, "
         f"{100 * found['within_30']:.0f} % of them within 30 %, worst {100 * found['worst']:.0f} %; "
-        f"with one measured model of the board\n{100 * one:.0f} % in the median. "
+        f"with one measured model of the\nboard {100 * one:.0f} % in the median "
+        f"for a float network by another, {100 * median(one_measured(cells)):.0f} % for any by any. "
         f"{unseen} of them were not looked at while the model was made.{old}"
     )
 
