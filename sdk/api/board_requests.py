@@ -78,7 +78,7 @@ class SoakTime:
 
 @dataclass(frozen=True, kw_only=True)
 class Soaking(Opening, Target, SoakTime):
-    """What models are soaked for. Without ``soak`` it is half an hour."""
+    """How long models are soaked; half an hour without ``soak``."""
 
     sizes: Sequence[tuple[int, int]] | None = same(Bench, "sizes")
     threads: Threads = "all"  # a command line takes those of Bench
@@ -287,7 +287,7 @@ class Calibrate(Target):
 
 @dataclass(frozen=True, kw_only=True)
 class FetchRuntimes:
-    """What is fetched for a board."""
+    """Which runtimes are fetched for a board."""
 
     python_version: str | None = option(
         None, help="Python on the board (default: as its file says)", metavar="X.Y"

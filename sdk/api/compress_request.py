@@ -19,7 +19,7 @@ AGAIN = "recipes"
 
 @dataclass(frozen=True, kw_only=True)
 class Compress(Opening):
-    """What to learn from, what to reach, how to search, and what to keep; None leaves it to the effort's default."""
+    """Data, targets, search and recipes of a compression; None leaves a setting to the effort's default."""
 
     preprocess: str | None = option(
         None,

@@ -51,7 +51,7 @@ class Opening:
 
 @dataclass(frozen=True, kw_only=True)
 class Convert(Opening):
-    """What :class:`Opening` and :class:`Pack` hold, for `sdk convert`."""
+    """The options of :class:`Opening` and :class:`Pack`, for `sdk convert`."""
 
     preprocess: str | None = same(Pack, "preprocess")
     labels: PathLike | None = same(Pack, "labels")
@@ -79,7 +79,7 @@ PACKED = "for a model that is not packed yet"
 
 @dataclass(frozen=True, kw_only=True)
 class PackedOnTheWay(Opening):
-    """What a model leaves open, and how it is used, where a command packs it first."""
+    """The options of :class:`Opening` and :class:`Pack`, for a command that packs a model first."""
 
     input_shape: InputShape | None = same(Opening, "input_shape", group=PACKED)
     signature: str | None = same(Opening, "signature", group=PACKED)

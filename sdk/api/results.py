@@ -1,4 +1,4 @@
-"""What the public functions of :mod:`sdk.api` return: frozen records, each with ``to_json``. Sizes are bytes."""
+"""Results of the public functions of :mod:`sdk.api`: frozen records, each with ``to_json``. Sizes are bytes."""
 
 from __future__ import annotations
 
@@ -309,7 +309,7 @@ class Event:
 
 @dataclass(frozen=True)
 class SlotStatus(Shown):
-    """What a name stands for on a board: ids of releases, and the last events, oldest first."""
+    """The releases of a name on a board: ids of releases, and the last events, oldest first."""
 
     name: str
     current: str | None
@@ -360,7 +360,7 @@ class SlotStatus(Shown):
 
 @dataclass(frozen=True)
 class BoardStatus(Shown):
-    """What is on a board. Versions are None where nothing was ever deployed; runtime too where it does not work."""
+    """The versions and releases on a board. Versions are None before the first deploy; runtime too if it fails."""
 
     board: str
     address: str
@@ -380,7 +380,7 @@ class BoardStatus(Shown):
 
 @dataclass(frozen=True)
 class Diagnosis(Shown):
-    """What `sdk board doctor` looked at, by kind, and what was wrong: (what, what was done about it or "") each."""
+    """Checks of `sdk board doctor`, by kind, and its findings: (what, what was done about it or "") each."""
 
     board: str
     address: str

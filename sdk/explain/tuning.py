@@ -120,7 +120,7 @@ class Tuned(Shown):
 
     @classmethod
     def from_json(cls, record: Any) -> Tuned:
-        """What :meth:`to_json` wrote. Raises DataError that names the first field that is wrong."""
+        """Reads what :meth:`to_json` wrote. Raises DataError that names the first field that is wrong."""
         return read(cls, record)
 
     def check_record(self) -> None:

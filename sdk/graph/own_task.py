@@ -83,7 +83,7 @@ class Clues:
 
 
 def clues_of(graph: Graph, words: OwnWords, labels: int) -> Clues:
-    """What a graph tells; ``labels``: how many there are."""
+    """The clues in a graph; ``labels``: how many there are."""
     makers = {tensor: operator for operator in graph.operators for tensor in operator.outputs}
     names = {number: name for sign in graph.signatures for name, number in sign.outputs}
     outputs = []

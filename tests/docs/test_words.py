@@ -47,6 +47,9 @@ BANNED = {
     r"\bsays? what is right\b": "right answers",
     r"\bwho logs in\b": "this user, the user of the board",
     r"\bgone back to\b": "rolled back to",
+    r"\basked for with a record\b": "with the options as a record",
+    r"\bnobody has at hand\b": "that are not connected",
+    r"^What (?:became|becomes|came|is said|is known|is done)\b": "the thing itself: the change of, the metadata of",
     r"\bsimply\b|\beasily\b|\bjust\b(?! (?:after|before|now|as|below|above))": "nothing",
 }
 

@@ -101,7 +101,7 @@ def deploy_model(
 
 
 def without_emulated_times(prepared: Prepared | None, emulated: bool) -> Prepared | None:
-    """What the board did for a release; an emulator's times mean nothing, and are left out."""
+    """The board's preparations for a release, without the times of an emulator."""
     if prepared is None or not emulated:
         return prepared
     return replace(prepared, start_seconds=None, cold_start_seconds=None)

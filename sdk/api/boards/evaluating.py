@@ -53,7 +53,7 @@ class Reached:
 
 @dataclass(frozen=True)
 class Evaluation(Shown):
-    """What host and board reached on ``samples``, in the metrics of the model's task.
+    """Scores of host and board on ``samples``, in the metrics of the model's task.
 
     ``counted``: "classes", "boxes", "maps of classes", "values" or "outputs"; ``by_truth``: against what the data say
     is right, else against the original or the host. Top-1 and top-5 are None where no classes are counted or no labels
@@ -120,7 +120,7 @@ def evaluate_on_board(
 
 
 def evaluate(board: str, source: PathLike, request: Evaluate, progress: Progress = silent) -> Evaluation:
-    """Does what :func:`evaluate_on_board` does, with its options as a record that names data."""
+    """As :func:`evaluate_on_board`, with the options as a record that names data."""
     assert request.data is not None
     sources = [source] if request.original is None else [source, request.original]
     packing, *rest = openings(sources, request)

@@ -110,7 +110,7 @@ def deploy_fleet(
 def fleet_status(
     inventory: PathLike, *, progress: Progress = silent, **options: Unpack[FleetQueryOptions]
 ) -> FleetStatus:
-    """What is deployed on every board of an inventory, and the room on its disk.
+    """The releases on every board of an inventory, and the room on its disk.
 
     ``options``: see :class:`sdk.api.release_requests.FleetQuery`. Raises TypeError for others.
     """

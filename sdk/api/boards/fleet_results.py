@@ -1,4 +1,4 @@
-"""What the functions on fleets return: frozen records, each with ``to_json``. Sizes are bytes."""
+"""Results of the functions on fleets: frozen records, each with ``to_json``. Sizes are bytes."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class FleetDeployment(Shown):
 
 @dataclass(frozen=True)
 class FleetBoardStatus:
-    """What is on one board of a fleet; ``status`` None where it could not be asked, for ``reason``."""
+    """The state of one board of a fleet; ``status`` None where it could not be asked, for ``reason``."""
 
     name: str
     board: str
@@ -85,7 +85,7 @@ class FleetBoardStatus:
 
 @dataclass(frozen=True)
 class FleetStatus(Shown):
-    """What is on every board of a fleet."""
+    """The state of every board of a fleet."""
 
     inventory: str
     group: str | None

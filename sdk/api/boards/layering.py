@@ -95,7 +95,7 @@ def lose_by_layer(
     board: str | None = None,
     progress: Progress = silent,
 ) -> LayerLosses:
-    """What :func:`compare_layers` does with two models, asked for with a record that names data."""
+    """As :func:`compare_layers` of two models, with the options as a record that names data."""
     assert request.data is not None
     original, compressed = models
     first, second = map(_opened, models, openings(models, request), [request] * 2)

@@ -68,7 +68,7 @@ def predict(
     request: Predict,
     progress: Progress = silent,
 ) -> Predicted:
-    """What :func:`predict_on_board` does, asked for with a record."""
+    """As :func:`predict_on_board`, with the options as a record."""
     images = [_read(Path(picture)) for picture in pictures]
     name, package = package_of(source, progress, packing=request.packing)
     with deployed_on(board, source, (name, package), request, progress) as (session, _, _):

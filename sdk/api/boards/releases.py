@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def board_status(board: str, *, progress: Progress = silent, **target: Unpack[TargetOptions]) -> BoardStatus:
-    """What is installed and deployed on a board; nothing at all where nothing was ever deployed.
+    """The installed versions and the releases on a board; empty where nothing was ever deployed.
 
     ``target``: see :class:`sdk.deploy.target.Target`.
     """

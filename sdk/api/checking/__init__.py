@@ -1,4 +1,4 @@
-"""What a compressed model still answers, compared with its original: on images, and on inputs that are made up.
+"""Compares a compressed model with its original, on images and on made-up inputs.
 
 May import: device_agent.package, device_agent.record, device_agent.tensors, sdk.api, sdk.compress.recipes,
 sdk.compress.weights, sdk.data.scoring, sdk.errors, sdk.explain, sdk.graph, sdk.graph.made_up, sdk.graph.on_host,

@@ -84,7 +84,7 @@ def check_data(
 
 
 def check(data: PathLike, request: CheckData, progress: Progress = silent) -> DataReport:
-    """What :func:`check_data` does, asked for with a record."""
+    """As :func:`check_data`, with the options as a record."""
     check_outputs([request.sheet], [data, request.model, request.labels])
     progress("read the data", 0, 0)
     labels = () if request.labels is None else read_labels(Path(request.labels))

@@ -1,4 +1,4 @@
-"""What a compression begins with: the model read, the images opened, and the layers that can be worked on."""
+"""Opens the input of a compression: the model, the images, and the layers that can be compressed."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Work:
 
 
 def opened(source: PathLike, request: Compress, progress: Progress) -> Work:
-    """What the request names, read. Raises ModelError, DataError and BoardError."""
+    """Reads what the request names. Raises ModelError, DataError and BoardError."""
     progress("convert", 0, 0)
     told: list[str] = []
     graph, layout = with_channels_last(convert(source, note=told.append, **reading(request)))
@@ -156,7 +156,7 @@ def worked_on(graph: Graph, *, by_magnitude: bool, measured: bool) -> Reach:
 
 
 def as_floats(work: Work) -> Work:
-    """What is solved and trained: float32 weights in place of halves, or of 8-bit numbers."""
+    """The graph to solve and train, with float32 weights in place of halves or 8-bit numbers."""
     return replace(work, graph=_floats(work.graph, work.twin))
 
 

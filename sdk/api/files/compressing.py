@@ -81,7 +81,7 @@ def compress_model(
 def compress(
     source: PathLike, output: PathLike, request: Compress, progress: Progress = silent
 ) -> Compressed:
-    """What :func:`compress_model` does, asked for with a record."""
+    """As :func:`compress_model`, with the options as a record."""
     check_outputs(
         [output, beside(output), request.save_recipe, request.save_tflite],
         [source, request.data, request.check, request.labels, request.recipe],

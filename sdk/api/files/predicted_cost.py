@@ -1,4 +1,4 @@
-"""What a form of a graph costs on a board, in predicted seconds or counted instructions."""
+"""The cost of a form of a graph on a board, in predicted seconds or counted instructions."""
 
 from __future__ import annotations
 

@@ -202,7 +202,7 @@ def metadata_of_tflite(
 
 
 def readable_part(tflite: bytes) -> Graph:
-    """What runs in any ``.tflite``, to be looked at; of one that is not sound, only what it says beside its graph."""
+    """The first subgraph of any ``.tflite``, to be looked at; of a broken one only its metadata and attached files."""
     try:
         return read_subgraphs(tflite)[0]
     except ModelError:

@@ -54,7 +54,7 @@ def bench_models(
 
 
 def bench(board: str, sources: Sequence[PathLike], request: Bench, progress: Progress = silent) -> Report:
-    """What :func:`bench_models` does, asked for with a record."""
+    """As :func:`bench_models`, with the options as a record."""
 
     measured: list[tuple[str, bytes]] = []
     if request.predict:

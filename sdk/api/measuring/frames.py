@@ -1,4 +1,4 @@
-"""What a run measured as data frames: one row per model, or one per sample with its loading and its turn."""
+"""A run as data frames: one row per model, or one per sample with its loading and its turn."""
 
 from __future__ import annotations
 

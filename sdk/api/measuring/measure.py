@@ -187,7 +187,7 @@ def _is_worth_profiling(session: Session, model: OpenModel) -> bool:
 
 
 def open_model(name: str, package: bytes) -> OpenModel:
-    """What is known of a model: of one whose file is not understood, that it runs."""
+    """A model with its graph and costs; without them if its file is not understood."""
     metadata: Mapping[str, Any] = {}
     stages: tuple[tuple[str, int], ...] = ()
     tflite = package

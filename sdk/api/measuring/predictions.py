@@ -76,7 +76,7 @@ def predict_times(
     progress: Progress = silent,
     engine: Engine | None = None,
 ) -> Predictions:
-    """What :func:`predict_models` does, asked for with a record. ``engine`` makes the predictions."""
+    """As :func:`predict_models`, with the options as a record. ``engine`` makes the predictions."""
     chosen = [require_core(load_board(name)) for name in dict.fromkeys(boards)]
     if not chosen:
         raise BoardError("for which board?", expected="the name of a board", hint="`sdk boards` lists them.")

@@ -16,7 +16,7 @@ from sdk.explain.speed.validation import Validation
 
 
 def scales_of(path: Path, found: Sequence[PredictedModel]) -> list[tuple[Scale, str]]:
-    """What each measured model of a run says of the predictions for its board, with the digest of its ``.tflite``.
+    """The scale of each measured model of a run for the predictions of its board, with the digest of its ``.tflite``.
 
     Raises DataError for a run of another board or runtime, one without a time of one thread, and one whose models are
     not among those that were predicted.

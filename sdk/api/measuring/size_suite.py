@@ -68,7 +68,7 @@ class SizeRun(Shown):
 
     @classmethod
     def from_json(cls, record: Any) -> SizeRun:
-        """What :meth:`to_json` wrote. Raises DataError that names the first field that is wrong."""
+        """Reads what :meth:`to_json` wrote. Raises DataError that names the first field that is wrong."""
         return read(cls, record)
 
 

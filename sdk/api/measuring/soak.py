@@ -49,7 +49,7 @@ def soak_models(
 def soak(
     board: str, sources: Sequence[PathLike], request: Soaking, progress: Progress = silent
 ) -> SoakReport:
-    """What :func:`soak_models` does, asked for with a record."""
+    """As :func:`soak_models`, with the options as a record."""
     described = load_board(board)
     if described.emulated:
         raise BoardError(

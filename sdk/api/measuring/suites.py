@@ -72,7 +72,7 @@ class SuiteRun(Shown):
 
     @classmethod
     def from_json(cls, record: Any) -> SuiteRun:
-        """What :meth:`to_json` wrote. Raises DataError that names the first field that is wrong."""
+        """Reads what :meth:`to_json` wrote. Raises DataError that names the first field that is wrong."""
         return read(cls, record)
 
 

@@ -116,7 +116,7 @@ def tune_model(
 
 
 def tune(board: str, source: PathLike, request: Tune, progress: Progress = silent) -> Tuned:
-    """What :func:`tune_model` does, asked for with a record."""
+    """As :func:`tune_model`, with the options as a record."""
     check_outputs([request.keep], [source, request.data, request.check, request.labels])
     material = _material(source, request, progress)
     left_out: list[LeftOut] = []

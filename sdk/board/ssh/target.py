@@ -60,7 +60,7 @@ def find_target(
     config: Path | str | None = USER_CONFIG,
     _jumps: int = 0,
 ) -> SshTarget:
-    """What is None is looked up in ``config``; None for ``config`` reads no file. ``default_user``: the login name
+    """Looks up what is None in ``config``; None for ``config`` reads no file. ``default_user``: the login name
     if nothing else gives one. Raises ConnectionFailed."""
     _check_host(host)
     if _jumps > MAX_JUMPS:

@@ -219,7 +219,7 @@ class _Mirror:
         self.passes(operator)
 
     def mirrored_padding(self, index: int, operator: Operator) -> Amounts | None:
-        """What is padded in front of the window once it is mirrored; None where nothing changes."""
+        """The padding in front of the mirrored window; None where nothing changes."""
         source = operator.inputs[0]
         explicit = self.pads.get(source)
         if operator.options["padding"] == SAME and explicit is None:

@@ -96,7 +96,7 @@ class NoCheckpoints:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a user asks for; None leaves it to the effort's default."""
+    """The settings of a user; None leaves it to the effort's default."""
 
     effort: str = "auto"  # "auto": calibrate where there are data, otherwise none
     sparsity: float | None = None
@@ -274,7 +274,7 @@ class Attempts:
         return point
 
     def checker_on(self, dataset: Dataset, held_out: bool) -> Checker:
-        """What checks graphs on these images, in the metric that is wanted."""
+        """The checker of graphs on these images, in the wanted metric."""
         return checker_of(self.graph, dataset, self.wanted.metric, self.journey, held_out)
 
     def keep(self, made: Graph, point: Point) -> None:

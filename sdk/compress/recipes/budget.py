@@ -93,7 +93,7 @@ def epochs_within(attempts: Attempts, recipe: Recipe, trainings: int) -> int:
 
 
 def seconds_per_epoch(graph: Graph, dataset: Dataset, recipe: Recipe, clock: Callable[[], float]) -> float:
-    """What an epoch of a training takes, measured by ``clock`` on some steps that are learned in vain."""
+    """Seconds of an epoch of a training, measured by ``clock`` on some steps whose result is dropped."""
     executor = Executor(with_biases(graph))
     readings, sizes = [clock()], [0]
     for size in step_batches(dataset, tuning(graph, recipe), executor, TIMED_STEPS):

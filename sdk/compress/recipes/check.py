@@ -119,7 +119,7 @@ class Checker:
 
 
 def points_lost(losses: np.ndarray) -> Interval:
-    """What each of n images lost, (n,) of -1 to 1 -> the loss in points, and its 95 % interval."""
+    """The loss in points and its 95 % interval, from the loss of each of n images, (n,) of -1 to 1."""
     lost = paired_interval(losses)
     return Interval(100 * lost.value, 100 * lost.low, 100 * lost.high)
 

@@ -42,7 +42,7 @@ def decided(attempts: Attempts) -> Verdict:
 
 
 def _against_calibration(attempts: Attempts, taken: Point) -> str:
-    """What became of the training, where calibration was tried, too."""
+    """Whether training did better than calibration, where both were tried."""
     trained = [p for p in attempts.curve if p.recipe.effort == "train"]
     if not trained or len(trained) == len(attempts.curve):
         return ""

@@ -24,7 +24,7 @@ MOST_TO_CHOOSE = 5000  # images that every attempt is checked on; all others con
 
 @dataclass(frozen=True)
 class Parts:
-    """What is learned from, what attempts are compared on, and what confirms the one that is chosen.
+    """The images to learn from, to compare attempts on, and to confirm the chosen one.
 
     ``confirming`` is None where ``choosing`` are all images that nothing was learned from.
     """

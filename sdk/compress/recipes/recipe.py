@@ -417,7 +417,7 @@ def refined(
     due: Callable[[], bool] = lambda: False,
     watch: Callable[[int, Callable[[], Graph]], None] = lambda epochs, graph: None,
 ) -> RefinedStudent:
-    """What a training on all of the data set makes of what calibration found; the rest as in :func:`train`."""
+    """The graph after a training on all of the data set that begins with a calibration; else as :func:`train`."""
     return refine(
         Executor(with_biases(graph)),
         dataset,
@@ -443,8 +443,8 @@ def split(dataset: Dataset, samples: int, hold_out: int) -> tuple[Dataset, Datas
 
 
 class Workshop:
-    """What every calibration of one graph on the same images shares: the executor, the sensitivities and what the
-    original's layers read."""
+    """The parts that all calibrations of one graph on the same images share: executor, sensitivities, the inputs of
+    the original's layers."""
 
     def __init__(self, graph: Graph, dataset: Dataset, seed: int, report: Progress) -> None:
         self.graph = with_biases(graph)

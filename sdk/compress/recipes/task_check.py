@@ -106,7 +106,7 @@ class TaskChecker(Checker):
 def checker_of(
     graph: Graph, dataset: Dataset, metric: Metric | None, report: Progress = silent, held_out: bool = False
 ) -> Checker:
-    """What checks graphs on images: by the top-1 of the first output where ``metric`` is None."""
+    """The checker of graphs on images: by the top-1 of the first output where ``metric`` is None."""
     if metric is None:
         return Checker(graph, dataset, report, held_out)
     return TaskChecker(graph, dataset, metric, report, held_out)

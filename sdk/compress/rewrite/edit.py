@@ -76,7 +76,7 @@ class Editor:
         self._slots[index] = list(operators)
 
     def slot(self, index: int) -> list[Operator]:
-        """What stands now in the place of operator ``index`` of the original graph."""
+        """The operators that now replace operator ``index`` of the original graph."""
         return list(self._slots[index])
 
     def redirect(self, old: int, new: int) -> None:

@@ -52,7 +52,7 @@ class SolvedLayer:
 
 @dataclass(frozen=True)
 class Wish:
-    """What one layer gets that others do not: ``price`` times as dear a bit, zeros at least, levels at most.
+    """Settings of one layer that differ from the others': ``price`` times as dear a bit, least zeros, most levels.
 
     ``block`` counts in what all layers get: output channels of a 1x1 convolution that share their zeros
     (:mod:`sdk.compress.weights.blocks`).  With ``one_scale`` all channels of a layer have the same.
@@ -67,7 +67,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What calibration found, by tensor number: new weights and biases; for each weight its solution and problem."""
+    """The result of a calibration, by tensor number: weights and biases; for each weight its solution and problem."""
 
     constants: dict[int, np.ndarray]
     solutions: dict[int, Solution]

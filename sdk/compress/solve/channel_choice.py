@@ -133,11 +133,11 @@ class _Work:
         self._rest = self.original - sum(self._of(n, c) for n, c in enumerate(self._counts))
 
     def macs(self) -> float:
-        """What is left now."""
+        """Multiply-accumulates that are left now."""
         return self._rest + sum(self._of(n, counts) for n, counts in enumerate(self._counts))
 
     def macs_without(self, number: int, sets: np.ndarray, *, back: bool = False) -> float:
-        """What would be left if these sets of a family went, too, or came ``back``."""
+        """Multiply-accumulates that would be left if these sets of a family went, too, or came ``back``."""
         change = 0.0
         for layer, counts in self._counts_without(number, sets, back).items():
             change += self._of(layer, counts) - self._of(layer, self._counts[layer])

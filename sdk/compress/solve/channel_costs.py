@@ -186,7 +186,7 @@ def seen_by(
     count: int,
     progress: Progress = silent,
 ) -> dict[int, Moments]:
-    """What layers read of these images, by operator number; none of depthwise layers and of those too wide to solve."""
+    """The inputs of layers on these images, by operator number; without depthwise and too wide layers."""
     wanted = [
         layer
         for layer in layers

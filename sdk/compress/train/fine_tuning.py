@@ -118,7 +118,7 @@ def _teach(
 
 
 def untrained(executor: Executor, how: Tuning) -> Graph:
-    """What pruning and sharing make of the original alone: about the size that training will lead to."""
+    """The original after pruning and sharing alone: about the size that training will lead to."""
     student = Student(executor, how)
     student.mask(how.sparsity)
     student.share()

@@ -28,7 +28,7 @@ MOST = 127  # the largest whole number
 
 @dataclass(frozen=True)
 class Begun:
-    """What calibration found, by tensor number: ``constants``, and ``grids``, the scale of every weight, float32 of the
+    """A calibration's result by tensor number: ``constants``, and ``grids``, the scale of every weight, float32 of the
     shape of its tensor."""
 
     constants: Mapping[int, np.ndarray]

@@ -98,7 +98,7 @@ class Student:
         return self.executor.graph.with_data(self.constants())
 
     def begin(self, epoch: int) -> None:
-        """What happens at the start of an epoch: masks are fixed, weights become shared."""
+        """Begins an epoch: fixes masks, shares weights."""
         if epoch == self.fix_epoch:
             self.mask(self.how.sparsity)
             self.fix()

@@ -61,7 +61,7 @@ def _short(name: str) -> str:
 
 
 def reach(graph: Graph, *, by_magnitude: bool, measured: bool = False) -> Reach:
-    """What compression of a graph works on.
+    """The layers of a graph that compression works on.
 
     ``by_magnitude``: pruning and sharing without images, with one share for all, which leave the first layer and
     depthwise ones alone; ``measured``: with a share for each layer, which works on all floats and 8-bit numbers. Else

@@ -115,7 +115,7 @@ class PreparedAnswer:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the board prepared for a release beyond its health check.
+    """The board's preparations for a release beyond its health check.
 
     ``threads`` it is run with, and why so many; ``start_bytes`` of disk that make it start in ``start_seconds``
     instead of ``cold_start_seconds`` (from the release's files to a ready interpreter), or why there are none.

@@ -51,7 +51,7 @@ class SoakReport(Shown):
 
     @classmethod
     def from_json(cls, value: Any) -> SoakReport:
-        """What :meth:`to_json` wrote; figures are computed again. Raises DataError that names what is wrong."""
+        """Reads what :meth:`to_json` wrote, and computes the figures again. Raises DataError."""
         if isinstance(value, dict):
             value = {key: one for key, one in value.items() if key != "figures"}
         return read(cls, value)

@@ -106,7 +106,7 @@ class PredictedModel:
 
     @property
     def statement(self) -> str:
-        """What the times are."""
+        """The words that say what the times are."""
         return PREDICTED
 
     @property
@@ -147,7 +147,7 @@ class PredictedModel:
 
     @property
     def kind(self) -> NetworkKind:
-        """What the method's error depends on."""
+        """The kind of network, on which the method's error depends."""
         return kind_of(self.prediction)
 
     @property
@@ -281,7 +281,7 @@ class Predictions(Shown):
 
     @property
     def statement(self) -> str:
-        """What the times are."""
+        """The words that say what the times are."""
         return PREDICTED
 
     def ratios(self) -> tuple[PredictedRatio, ...]:
@@ -311,12 +311,12 @@ class Predictions(Shown):
 
     @classmethod
     def from_json(cls, found: Any) -> Predictions:
-        """What :meth:`to_json` wrote. Raises DataError that names the first field that is wrong."""
+        """Reads what :meth:`to_json` wrote. Raises DataError that names the first field that is wrong."""
         return read(cls, found)
 
 
 def kind_of(prediction: Prediction) -> NetworkKind:
-    """What the method's error depends on."""
+    """The kind of network, on which the method's error depends."""
     return NetworkKind(prediction.dram_share >= MEMORY_DECIDES, prediction.dtype == "int8")
 
 

@@ -126,7 +126,7 @@ class Validation:
 
     @classmethod
     def from_json(cls, found: Any) -> Validation:
-        """What :meth:`to_json` wrote. Raises DataError that names the first field that is wrong."""
+        """Reads what :meth:`to_json` wrote. Raises DataError that names the first field that is wrong."""
         return read(cls, found)
 
 

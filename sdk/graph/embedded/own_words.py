@@ -69,7 +69,7 @@ class OwnWords:
 
 
 def words_in(tflite: bytes) -> OwnWords:
-    """What the bytes of any ``.tflite`` say, also of one whose operators are not read. Never raises."""
+    """The words in the bytes of any ``.tflite``, also of one whose operators are not read. Never raises."""
     return words_of(metadata_entry(tflite), read_attached(tflite))
 
 

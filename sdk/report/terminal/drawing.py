@@ -145,7 +145,7 @@ def _work(result: Any) -> list[tuple[str, str]]:
 
 
 def _outputs(outputs: Any) -> list[RenderableType]:
-    """What became of the outputs without data; in red where they are others."""
+    """The change of the outputs without data; in red where they differ."""
     if outputs is None:
         return []
     if not outputs.changed:
@@ -334,7 +334,7 @@ def stages(inspection: Inspection) -> Table:
 
 
 def _used(usage: Usage) -> list[RenderableType]:
-    """What is done to an image, and what the answers mean, as far as a package says it."""
+    """The preprocessing of an image, and the meaning of the answers, as far as a package names them."""
     pixels = [usage.preprocess.name] if usage.preprocess is not None else []
     pixels += [f"fitted by {usage.fit}"] if usage.fit else []
     few = ", ".join(usage.labels[:3]) + (", ..." if len(usage.labels) > 3 else "")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Kind:
-    """What a file is. ``reader``: who makes a ``.tflite`` of it; "" where nobody does and ``hint`` says what helps."""
+    """The kind of a file. ``reader``: the converter that reads it; "" if none does; then ``hint`` says what helps."""
 
     words: str
     hint: str = ""
