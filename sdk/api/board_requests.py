@@ -130,7 +130,7 @@ class Tune(Opening, Target):
     )
     sparsities: Sequence[float] = option(
         (0.7, 0.8, 0.9),
-        help="shares of zeros (default: {default})",
+        help="shares of zeros, or none (default: {default})",
         parse=shares,
         metavar="X[,X]",
         group=VARIANTS,
@@ -138,7 +138,7 @@ class Tune(Opening, Target):
     )
     channels: Sequence[float] = option(
         (0.25,),
-        help="shares of the multiply-accumulates to remove with whole channels (default: {default})",
+        help="shares of the multiply-accumulates to remove with whole channels, or none (default: {default})",
         parse=shares,
         metavar="X[,X]",
         group=VARIANTS,

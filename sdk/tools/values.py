@@ -55,10 +55,12 @@ def counts(text: str) -> tuple[int | str, ...]:
 
 
 def shares(text: str) -> tuple[float, ...]:
-    """``0.7,80%`` as (0.7, 0.8), each above 0 and below 1."""
+    """``0.7,80%`` as (0.7, 0.8), each above 0 and below 1; ``none`` as ()."""
+    if text == "none":
+        return ()
     found = tuple(dict.fromkeys(share(part) for part in text.split(",")))
     if not all(0 < value < 1 for value in found):
-        raise ArgumentTypeError(f"expected shares above 0 and below 1 such as 0.7,0.8, found {text}")
+        raise ArgumentTypeError(f"expected shares above 0 and below 1 such as 0.7,0.8, or none, found {text}")
     return found
 
 

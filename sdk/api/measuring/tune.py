@@ -98,8 +98,9 @@ def tune_model(
     progress: Progress = silent,
     **options: Unpack[TuneOptions],
 ) -> Tuned:
-    """Builds variants of a model, measures them on ``board`` and deploys the fastest: dense float, sparse float, int8
-    and dynamic int8, the dense ones also without the ``channels`` that take these shares of the multiply-accumulates.
+    """Builds variants of a model, measures them on ``board`` and deploys the fastest: dense float, sparse float, int8,
+    small and dynamic int8, the dense ones also without the ``channels`` that take these shares of the
+    multiply-accumulates.
 
     A variant may lose at most ``max_loss`` points of the metric of the model's task (top-1 of a classifier, mAP of a
     detector, mean IoU, hundredths of the spread of values; of answers like the original's without right ones) on
@@ -273,6 +274,24 @@ def _variants(
     yield _variant("dynamic int8", "int8", dynamic_range(dense), recipe, material, progress)
     for share in (0.0, *request.channels):
         yield from _narrow(share, material, board, progress)
+    if request.effort != "none":
+        yield _small_int8(material, board, progress)
+
+
+def _small_int8(material: _Material, board: Board, progress: Progress) -> _Variant | LeftOut:
+    """int8 whose weights are solved with a price of bits, about as small as solved floats are."""
+    name = "small int8"
+    kept, _ = split(material.learn, material.samples, material.hold_out)
+    recipe = targets.calibration_recipe(material.graph, kept, material.samples, material.hold_out)
+    recipe = replace(recipe, int8=True)
+    try:
+        with quiet_tensorflow():
+            graph = apply(material.graph, recipe, progress, material.learn)
+            dense = specialise.for_board(graph, board, allow_sparse=False).graph
+            quantised = to_int8(dense, recipe, material.learn, progress)
+    except ModelError as error:
+        return LeftOut(name, str(error))
+    return _variant(name, "int8", quantised, recipe, material, progress)
 
 
 def _narrow(

@@ -195,7 +195,7 @@ def test_on_the_local_board_every_runtime_and_thread_count_is_measured_and_the_b
     measured = {(c.variant, c.runtime, c.threads) for c in tuned.candidates}
     expected = ["ai-edge-litert"] if only else list(wheels.RUNTIMES)
     forms = [f"{v}{less}" for v in ("float", "int8", "dynamic int8") for less in ("", ", 25 % less work")]
-    assert measured == {(v, r, n) for v in forms for r in expected for n in (1, 2)}
+    assert measured == {(v, r, n) for v in (*forms, "small int8") for r in expected for n in (1, 2)}
     costs = [c.cost for c in tuned.candidates]
     assert costs == sorted(costs)
     assert tuned.winner.points_lost <= 5
