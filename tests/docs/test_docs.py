@@ -27,7 +27,7 @@ import pytest
 import sdk
 from sdk.cli import build_parser
 from sdk.commands.parser import Parser
-from tests.docs.documented import PAGES, ROOT, Block, blocks, named_commands
+from tests.docs.documented import ONE_THREAD, PAGES, ROOT, Block, blocks, named_commands
 from tests.docs.warm_commands import WarmCommands
 from tests.sdk.board.emulated import need_runtime, need_virtual_board
 from tests.sdk.conftest import Server, cached_environment, make_key, start_sshd
@@ -51,13 +51,11 @@ _PATIENCE = (
     (r"--time-budget \d+m", "--time-budget 20s"),
     (r"--soak \d+m", "--soak 2s"),
     (r"^sdk bench\b", "sdk bench --samples 64 --seconds 1"),  # where the page says no other number
-    (r"^sdk tune\b", "sdk tune --samples 64 --threads 1 --runtime ai-edge-litert"),
+    (r"^sdk tune\b", "sdk tune --samples 64 --threads 1 --runtime ai-edge-litert --channels none"),
 )
 #: On the pages behind the first, which is run as it stands and held to its time.
 _FEWER_IMAGES = (r"^sdk compress\b(?=.* --data )(?!.* --(save-)?recipe )", "sdk compress --samples 128")
 PYTHONPATH = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
-#: Tests run side by side, so that a second thread of a small network waits more than it works.
-ONE_THREAD = dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"), "1")
 _SUDO = re.compile(r'sudo --preserve-env=HOME "\$\(command -v sdk\)"')
 
 

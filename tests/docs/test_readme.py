@@ -34,6 +34,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
         "PATH": f"{scripts}:{os.environ['PATH']}",
         "XDG_DATA_HOME": str(folder / "data"),
         "COLUMNS": "80",
+        **documented.ONE_THREAD,
     }
     return folder, environment
 

@@ -243,6 +243,8 @@ def test_a_dry_run_leaves_nothing_on_the_board(
         "ai-edge-litert",
         "--samples",
         40,
+        "--channels",
+        "none",
     ]
     found = answer(
         capsys,
@@ -259,6 +261,7 @@ def test_a_dry_run_leaves_nothing_on_the_board(
         "--no-deploy",
     )
     assert found["release"] == ""
+    assert {c["variant"] for c in found["candidates"]} == {"float", "int8", "dynamic int8"}
     assert answer(capsys, "status", *ON_LOCAL)["slots"] == []
     assert (
         main(
