@@ -8,7 +8,7 @@ import pytest
 
 from tests.attacks import readers as attacks
 
-#: Of one run of the tests. The gate tries two minutes beside it, and `python -m tests.attacks.readers 600` takes ten.
+#: Of one run of the tests. The gate tries a minute beside it, and `python -m tests.attacks.readers 600` takes ten.
 SECONDS = 5.0
 
 
