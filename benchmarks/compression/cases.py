@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from benchmarks.compression import cifar, data_free, imagenet, lenet, promised_loss
+from benchmarks.compression import cifar, data_free, imagenet, lenet, promised_loss, tiny
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,12 @@ def _data_free(model: str, preprocess: str, sparsity: float, clusters: int, limi
     settings = {"preprocess": preprocess, "sparsity": sparsity, "clusters": clusters, "limit": limit}
     return Case(
         data_free, f"{model} without images: what is equalising worth, what are corrected biases?", settings
+    )
+
+
+def _tiny(what: str, quality: str, **settings: Any) -> Case:
+    return Case(
+        tiny, f"MLPerf Tiny's {what}: how like before does it answer?", {"quality": quality, **settings}
     )
 
 
@@ -96,6 +102,21 @@ CASES: Mapping[str, Case] = {
     "cifar_mobilenet_v1_16": _cifar(
         "MobileNet V1 0.5 with a stride less on CIFAR-10", "mobilenet_v1_16", epochs=12, sparsity=0.92
     ),
+    "cifar_resnet_8": _cifar(
+        "MLPerf Tiny's ResNet-8 on all of CIFAR-10, with half the MACs",
+        "resnet_8",
+        float_epochs=30,
+        epochs=12,
+        sparsity=0.6,
+        clusters=16,
+        price=0.0,
+        channels=0.3,
+    ),
+    "tiny_keywords": _tiny("keyword spotter", "90 % top-1"),
+    "tiny_keywords_int8": _tiny("keyword spotter in int8", "90 % top-1"),
+    "tiny_wake_words": _tiny("visual wake words", "80 % top-1"),
+    "tiny_wake_words_calibrated": _tiny("visual wake words on photos", "80 % top-1", target_size=54_000),
+    "tiny_anomaly": _tiny("anomaly detector in int8", "0.85 AUC"),
     "promised_loss": Case(promised_loss, "is a loss that was promised kept on images that nothing saw?"),
     "data_free_mobilenet_v1_0.25": _data_free("MobileNet V1 0.25", "tf", 0.3, 128, 500),
     "data_free_mobilenet_v1": _data_free("MobileNet V1 1.0", "tf", 0.5, 64, 250),

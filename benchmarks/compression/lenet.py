@@ -1,7 +1,7 @@
 """The LeNets of Deep Compression on MNIST: bytes of the whole package against error on the full test set.
 
     python -m benchmarks.compression lenet_300_100 --data mnist.npz [--sparsity 0.965] [--clusters 16] \
-        [--price 5e-6] [--shift 2] [--float-epochs 40] [--epochs 40] [--validate] [--work FOLDER]
+        [--price 5e-6] [--channels 0.5] [--shift 2] [--float-epochs 40] [--epochs 40] [--validate] [--work FOLDER]
 
 Trains the float network (seeded, on images moved by up to two pixels, because that is a property of digits
 and not of a network), then compresses it on the training set alone, with nothing of the test set kept back or
@@ -106,6 +106,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--float-epochs", type=int, default=40)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--price", type=float, default=0.0, help="nats of the loss a bit")
+    parser.add_argument(
+        "--channels", type=float, default=0.0, help="share of the MACs that goes with channels first"
+    )
     parser.add_argument("--shift", type=int, default=SHIFT, help="pixels, while it is compressed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--validate", action="store_true")
@@ -136,6 +139,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         epochs=arguments.epochs,
         shift=arguments.shift,
         price=arguments.price,
+        channels=arguments.channels,
     )
     state = arguments.work / f"{stem}-{key_of(recipe)}.npz"
     started = time.perf_counter()

@@ -13,6 +13,7 @@ from sdk.models.networks.lenet import lenet_5, lenet_300_100
 from sdk.models.networks.mobilenet_v1 import REDUCTIONS, mobilenet_v1
 from sdk.models.networks.mobilenet_v2 import mobilenet_v2
 from sdk.models.networks.network import PADDINGS, Network
+from sdk.models.networks.resnet_8 import resnet_8
 from sdk.models.networks.shufflenet_v1 import STAGE_CHANNELS as SHUFFLENET_V1_GROUPS
 from sdk.models.networks.shufflenet_v1 import STEMS, shufflenet_v1
 from sdk.models.networks.shufflenet_v2 import STAGE_CHANNELS as SHUFFLENET_V2_SCALES
@@ -155,6 +156,15 @@ ENTRIES = (
         lenet_5,
         default_size=28,
         default_channels=1,
+        default_classes=10,
+    ),
+    ZooEntry(
+        "resnet_8",
+        "ResNet-8 (MLPerf Tiny)",
+        "arXiv 2106.07597",
+        resnet_8,
+        (_WIDTH,),
+        default_size=32,
         default_classes=10,
     ),
 )

@@ -31,6 +31,7 @@ ZOO = {
     "squeezenet": {"input_size": 64, "classes": 10},
     "lenet_300_100": {},
     "lenet_5": {},
+    "resnet_8": {},
 }
 
 

@@ -42,6 +42,7 @@ PAPER_MACS = [
     # Table 1 of the paper adds up to 1,502 M, with 34 M for the first layer, whose 7x7 convolution on
     # 112x112 positions needs 118 M; with that row put right the table says 1,586 M.
     ("googlenet", {}, 1502 - 34 + 118, "arXiv 1409.4842, table 1, first row corrected"),
+    ("resnet_8", {}, 12.5, "arXiv 2106.07597: 12.5 M"),
 ]
 
 PAPER_PARAMETERS = [
@@ -57,6 +58,7 @@ PAPER_PARAMETERS = [
     # The paper's column adds up to 6,797 K, where one K is 1,024 (its 64 x 64 + 9 x 64 x 192 weights are "112K").
     ("googlenet", {}, 6797 * 1024, "arXiv 1409.4842, table 1"),
     ("squeezenet", {}, 1_248_424, "arXiv 1602.07360, table 1"),
+    ("resnet_8", {}, 78_000, "arXiv 2106.07597: 78 k"),
 ]
 
 
@@ -103,7 +105,7 @@ def test_squeezenet_1_1_needs_2_4_times_fewer_macs() -> None:
 
 def test_the_catalogue_has_every_network_with_its_paper() -> None:
     names = [entry.name for entry in models.catalogue()]
-    assert len(names) == len(set(names)) == 10
+    assert len(names) == len(set(names)) == 11
     assert all(entry.paper and entry.title for entry in models.catalogue())
     assert all(option.help for entry in models.catalogue() for option in entry.options)
 
