@@ -1,9 +1,11 @@
 """Which channels go, so that a share of the work does, and the weights of what is left, solved on images.
 
-The families' channels are ordered by what they cost (:mod:`sdk.compress.solve.channel_costs`); across families those go
-next that cost the fewest nats for each multiply-accumulate that they save.  Then, layer by layer in the order of
-execution, the weights that are left come as close to the original's output as they can, on what the smaller network
-makes of the images (as in He et al., arXiv 1707.06168), and biases make the mean of every output exact.
+The families' channels are ordered by what they cost (:mod:`sdk.compress.solve.channel_costs`), which is
+scaled by what the network is measured to lose without them (:mod:`sdk.compress.solve.channel_losses`); across families
+those go next that cost the fewest nats for each multiply-accumulate that they save.  Then, layer by layer in the order
+of execution, the weights that are left come as close to the original's output as they can, on what the smaller network
+makes of the images (as in He et al., arXiv 1707.06168): first before the activation, with biases that make the mean of
+every output exact, then behind it (:mod:`sdk.compress.solve.activated`).
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ import numpy as np
 
 from sdk.compress.rewrite.coupled_channels import Coupling, coupled_channels
 from sdk.compress.rewrite.cut_channels import cut_channels
+from sdk.compress.solve.activated import Seen, cuts_of, met_behind
 from sdk.compress.solve.calibrate import (
-    made_up_for,
+    SolvedLayer,
     output_sensitivities,
     regular,
     solved_layers,
@@ -25,6 +28,7 @@ from sdk.compress.solve.calibrate import (
 )
 from sdk.compress.solve.channel_choice import chosen, macs_of, steps
 from sdk.compress.solve.channel_costs import Order, column_sets, orders, seen_by
+from sdk.compress.solve.channel_losses import measured, solved
 from sdk.compress.solve.statistics import GraphRunner, Images, Moments, Streams
 from sdk.errors import ModelError
 from sdk.graph.execute import Executor
@@ -34,7 +38,9 @@ from sdk.tools.progress import Progress, silent
 if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
 
-COUNTED_ON = 256  # images that tell what channels cost
+COUNTED_ON = 256  # images that tell what errors cost
+SEEN_ON = 768  # that tell which channels say the same
+TRIED_ON = 64  # others, that tell what a family costs
 SHARE_STEPS = 10**6  # of the multiply-accumulates: a share is told in these
 
 
@@ -78,10 +84,15 @@ def _ordered(
     coupling, layers = coupled_channels(runner.graph), solved_layers(runner.graph)
     if not coupling.families:
         return coupling, []
-    few = min(count, COUNTED_ON)
-    seen = seen_by(runner, layers, images, few, progress)
+    tried = min(TRIED_ON, count // 4)
+    seen = seen_by(runner, layers, images, min(count - tried, SEEN_ON), progress)
+    few = min(count - tried, COUNTED_ON)
     fisher = output_sensitivities(runner, images, few, seed=seed, progress=progress)
-    return coupling, orders(coupling, layers, seen, fisher, progress)
+    found = orders(coupling, layers, seen, fisher, progress)
+    if not tried:
+        return coupling, found
+    samples = range(count - tried, count)
+    return coupling, measured(runner, coupling, layers, seen, found, images, samples, progress)
 
 
 def solved_without(
@@ -112,9 +123,10 @@ def solved_without(
         if begun:  # up to here the two networks are one
             streams.advance(layer.weight.operator_index, constants)
             moments = streams.moments(layer.shape, layer.source)
-            columns = column_sets(coupling.sets(layer.source), layer.shape)
-            matrices, moved = _solved(matrices, moments, ~np.isin(columns, gone))
-            bias += moved
+            kept = ~np.isin(column_sets(coupling.sets(layer.source), layer.shape), gone)
+            matrices, bias = _behind_activation(
+                streams, layer, moments, kept, (matrices, bias), solved(matrices, moments, kept)
+            )
         matrices = matrices.reshape(layer.shape.channels, -1)
         matrices[made] = 0
         bias[made] = 0
@@ -125,29 +137,38 @@ def solved_without(
     return constants
 
 
-def _solved(weights: np.ndarray, moments: Moments, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The weights (groups, rows, columns) of the columns that are ``kept`` (groups, columns), zero elsewhere, and what
-    is added to the bias (groups * rows,)."""
-    count = int(kept.sum(axis=1).max())
-    solved = np.zeros_like(weights)
-    if count:
-        # A depthwise channel that went has no columns left: it is solved with what it had, and zeroed below.
-        places = np.argsort(~kept, axis=1, kind="stable")[:, :count]
-        across = places[:, None, :]
-        student = np.take_along_axis(moments.student_mean, places, 1)
-        covariance = np.take_along_axis(
-            np.take_along_axis(moments.covariance, places[:, :, None], 1), across, 2
-        )
-        cross = np.take_along_axis(moments.cross, across, 2)
-        energy = moments.energy * kept.shape[1] / count
-        few = Moments(student, moments.teacher_mean, covariance, cross, covariance, energy, moments.noise)
-        beginning = np.take_along_axis(weights, across, 2)
-        missing = (weights @ cross - beginning @ covariance) * (1 - moments.noise)[:, None, None]
-        found = beginning + made_up_for(missing, regular(few, covariance))
-        np.put_along_axis(solved, np.broadcast_to(across, found.shape), found, 2)
-        solved *= kept[:, None, :]
-    reached = solved @ moments.student_mean[..., None]
-    return solved, (weights @ moments.teacher_mean[..., None] - reached).reshape(-1)
+def _behind_activation(
+    streams: Streams,
+    layer: SolvedLayer,
+    moments: Moments,
+    kept: np.ndarray,
+    original: tuple[np.ndarray, np.ndarray],
+    found: tuple[np.ndarray, np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (groups, rows, columns) and the bias (channels,) of a layer that was solved: where it has an activation,
+    so that what is behind that comes as close as it can.
+
+    ``original`` are the layer's own, ``found`` the solved weights and what is added to the bias, and ``kept`` (groups,
+    columns) says which columns are read.
+    """
+    shape = layer.shape
+    weights, bias = found[0], original[1] + found[1]
+    cuts = cuts_of(streams.runner.graph.operators[layer.weight.operator_index])
+    if cuts is None or not kept.any():
+        return weights, bias
+    taught, read = streams.samples(shape, layer.source)
+    wanted = taught @ np.swapaxes(original[0], 1, 2).astype(np.float32)
+    wanted += original[1].reshape(shape.groups, 1, shape.rows).astype(np.float32)
+    covariance = moments.covariance * (kept[:, :, None] & kept[:, None, :])
+    weights, biases = met_behind(
+        weights,
+        bias.reshape(shape.groups, shape.rows),
+        Seen(wanted, read * kept[:, None, :]),
+        cuts,
+        regular(moments, covariance),
+        moments.noise,
+    )
+    return weights, biases.reshape(-1)
 
 
 def narrow(graph: Graph, dataset: Dataset, share: float, seed: int, progress: Progress) -> Narrowed:

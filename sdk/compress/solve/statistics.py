@@ -22,6 +22,8 @@ BATCH = 8  # images a step: few enough for the unfolded patches of an early laye
 MEMORY_BYTES = 2 << 30  # for the values of both networks
 MAX_POSITIONS = 200_000  # of one layer; more sharpen its covariance no further
 
+# Of a layer's positions that are looked at one by one: how many, of how many batches, and how many numbers they read.
+SAMPLED_POSITIONS, SAMPLED_BATCHES, SAMPLED_NUMBERS = 40_000, 32, 1 << 25
 MOST_COLUMNS = 4096  # of a layer whose gradients' second moments are kept
 MOST_COHERENT = 64.0  # times, that a group's errors may cost for being alike at many positions
 
@@ -309,6 +311,25 @@ class Streams:
             sums = [a + b.sum(axis=0, dtype=np.float64) for a, b in zip(sums, patches, strict=True)]
             total += len(patches[0])
         return sums[0] / total, sums[1] / total
+
+    def samples(self, shape: LayerShape, tensor: int) -> tuple[np.ndarray, np.ndarray]:
+        """What a layer reads at some positions, teacher's and student's: (groups, n, columns) float32 each."""
+        most = min(SAMPLED_POSITIONS, SAMPLED_NUMBERS // (shape.columns * shape.groups))
+        found: list[list[np.ndarray]] = [[], []]
+        there = 0
+        for number in np.random.default_rng(0).permutation(len(self._batches)).tolist():
+            values = self._values(number, (tensor,))
+            count = int(np.prod(shape.positions(values[0][tensor])))
+            wanted = -(-most // min(len(self._batches), SAMPLED_BATCHES))
+            chance = np.random.default_rng(number)
+            keep = chance.choice(count, wanted, replace=False) if count > wanted else None
+            for side, of_network in zip(found, values, strict=True):
+                side.append(shape.patches(of_network[tensor], keep))
+            there += len(found[0][-1])
+            if there >= most:
+                break
+        teacher, student = (np.swapaxes(np.concatenate(side), 0, 1) for side in found)
+        return teacher, student
 
     def moments(self, shape: LayerShape, tensor: int) -> Moments:
         """Moments of the columns that a layer with this unfolding reads from ``tensor``."""
