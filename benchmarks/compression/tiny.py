@@ -1,7 +1,8 @@
 """The reference models of MLPerf Tiny through ``sdk compress``: how small, and how often do they answer as before?
 
     python -m benchmarks.compression tiny_keywords kws_ref_model_float32.tflite
-    python -m benchmarks.compression tiny_wake_words_calibrated vww_96.h5 --photos FOLDER --check FOLDER [--target-size BYTES]
+    python -m benchmarks.compression tiny_wake_words vww_96.h5 [--check FOLDER]
+    python -m benchmarks.compression tiny_wake_words_calibrated vww_96.h5 --photos FOLDER --check FOLDER
 
 The metric is agreement with the original, because their data sets are not needed for that: the share of inputs on
 which the largest output is the same one, the cosine of all answers together, and the signal-to-noise ratio. Without
