@@ -1,12 +1,11 @@
 """Data as people have them, each made here, and what becomes of them: ``python -m tests.sdk.data.habits`` writes the
-table of docs/data.md, which a test holds to what happens.
+table that docs/data.md refers to, and a test holds it to what happens.
 """
 
 from __future__ import annotations
 
 import functools
 import io
-import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,9 +21,7 @@ from sdk.data.for_model import data_for
 from sdk.graph.on_host.evaluate import predict
 from tests.sdk.data.colour_network import COLOURS, SIZE, colour_network
 
-PAGE = Path(__file__).parents[3] / "docs" / "data.md"
 FULL = Path(__file__).with_suffix(".md")
-HEAD, END = "<!-- habits -->\n", "<!-- /habits -->\n"
 NAMES = ("red", "green", "blue", "yellow")
 LABELS = np.arange(40) % 4
 TF = Usage(PREPROCESS["tf"], labels=NAMES)
@@ -244,33 +241,9 @@ def table() -> str:
     return "\n".join(rows) + "\n"
 
 
-#: What most have in common, and the page says once.
-COMMON = {
-    "40 of 40 right",
-    "folders matched by name with 4 labels",
-    "labels in 'y' are class numbers, 0 to 3",
-}
-
-
-def summary() -> str:
-    """The rows of docs/data.md: without what is common, and of a refusal the first sentence."""
-    short: dict[str, list[str]] = {}
-    for what, names in outcomes().items():
-        said = what.split("; ")
-        said = said[:1] if what.startswith("refused") else [one for one in said if one not in COMMON]
-        words = re.sub(r"left out \d+ files? that systems leave behind: .*", "left out", "; ".join(said))
-        short.setdefault(words or "taken as it is", []).extend(names)
-    rows = ["| what people have | what happens |", "| --- | --- |"]
-    rows += [f"| {'; '.join(names)} | {words} |" for words, names in short.items()]
-    return "\n".join(rows) + "\n"
-
-
 def main() -> None:
-    """Writes both tables."""
+    """Writes the table."""
     FULL.write_text(table(), encoding="utf-8")
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(HEAD)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{HEAD}\n{summary()}\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
