@@ -269,11 +269,15 @@ def _attack_sanitized(seed: int, count: int, keep: Path | None) -> dict[str, int
     """As :func:`attack`, in a process that has the sanitizers' library."""
     with tempfile.TemporaryDirectory(prefix="armlet-sanitized-") as folder:
         library = sanitized(Path(folder))
-        preloaded = subprocess.run(
-            ["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
-        ).stdout.strip()
+        # The sanitizer asks for C++'s exceptions, which the runtime throws, before the runtime has brought them.
+        needed = [
+            subprocess.run(
+                ["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for name in ("libasan.so", "libstdc++.so.6")
+        ]
         environment = os.environ | {
-            "LD_PRELOAD": preloaded,
+            "LD_PRELOAD": " ".join(needed),
             # Python and the runtime leak at their end; the delegate's own leaks are counted by loads.
             "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:exitcode=99:handle_segv=0",
         }

@@ -1,19 +1,25 @@
 """What zeros are worth in kernels of Armlet: time on this machine, instructions on an emulated ARM core.
 
-    python -m benchmarks.speed.kernels [--part host|cores|all] [--cpu cortex-a72] [-o results.json]
+    python -m benchmarks.speed.kernels [--part host|cores|predicted|memory|all] [--cpu cortex-a72] [-o results.json]
 
 Untrained networks of the zoo, pruned by magnitude: AlexNet at the densities of Deep Compression (Han et al., 2016,
 table 4) and its classifier alone, timed in turns on one thread against the dense network in the same runtime; and of
-others the instructions of an inference, counted under QEMU, dense in the runtime and pruned with the kernels.
+others the instructions of an inference, counted under QEMU, dense in the runtime and pruned with the kernels, and
+milliseconds predicted for boards with three cores, as `sdk predict` does. `memory` loads AlexNet's classifier in
+processes of their own.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +29,8 @@ from benchmarks.record import benchmark
 from benchmarks.speed.kernel_networks import resnet18, ssd_mobilenet
 from device_agent.run.kernels import delegate
 from device_agent.run.runtime import Model
+from sdk.board.catalogue import load_board
+from sdk.deploy.predicting.engine import predict_on
 from sdk.deploy.provision.instructions import count_inference
 from sdk.deploy.provision.kernel import build_delegate
 from sdk.graph.on_host.sources.keras_files import from_keras
@@ -39,6 +47,8 @@ CLASSIFIER = (9216, 4096, 4096, 1000)
 #: Values that a pruned fully connected layer keeps: 5 bits for single weights, as in the paper; 4 for fours.
 CENTROIDS = {1: 31, 2: 15, 4: 15}
 ROUNDS = 31
+#: Boards with a Cortex-A53, A72 and A76.
+PREDICTED = ("rpi3", "rpi4", "rpi5")
 
 #: Name, how it is built, which convolutions are pruned, shares of zeros.
 NETWORKS: tuple[tuple[str, Callable[[], Any], str, tuple[float, ...]], ...] = (
@@ -167,6 +177,19 @@ def on_host() -> list[dict[str, Any]]:
     return rows + timed("AlexNet", write_graph(graph), {name: alexnet(graph, b) for b, name in names.items()})
 
 
+def forms_of(graph: Graph, which: str, shares: Sequence[float]) -> Iterator[tuple[str, bytes]]:
+    """The network dense, then pruned in fours at each share: name and file."""
+    yield "dense, runtime", write_graph(graph)
+    chosen = [
+        w
+        for number, w in enumerate(w for w in graph.weights() if w.layer.startswith("convolution"))
+        if (number if which == "all but the first" else kernel_of(w) == which)
+    ]
+    for share in shares:
+        changes = {w.tensor_index: prune(w, 1.0 - share, 4) for w in chosen}
+        yield f"{100 * share:.0f} % zero in fours, kernels", write_graph(graph.with_data(changes))
+
+
 def on_cores(cpu: str) -> list[dict[str, Any]]:
     """Instructions of an inference on an emulated core: dense in the runtime, pruned with the kernels."""
     library = build_delegate("aarch64")
@@ -174,18 +197,9 @@ def on_cores(cpu: str) -> list[dict[str, Any]]:
     with terminal_progress() as progress:
         for name, make, which, shares in NETWORKS:
             graph = read_graph(from_keras(make()))
-            forms: list[tuple[str, bytes, Path | None]] = [("dense, runtime", write_graph(graph), None)]
-            chosen = [
-                w
-                for number, w in enumerate(w for w in graph.weights() if w.layer.startswith("convolution"))
-                if (number if which == "all but the first" else kernel_of(w) == which)
-            ]
-            for share in shares:
-                changes = {w.tensor_index: prune(w, 1.0 - share, 4) for w in chosen}
-                data = write_graph(graph.with_data(changes))
-                forms.append((f"{100 * share:.0f} % zero in fours, kernels", data, library))
             dense = 0
-            for form, data, used in forms:
+            for form, data in forms_of(graph, which, shares):
+                used = library if form.endswith("kernels") else None
                 count = count_inference(data, cpu=cpu, delegate=used, inferences=1, progress=progress)
                 dense = dense or count.instructions
                 print(
@@ -204,9 +218,76 @@ def on_cores(cpu: str) -> list[dict[str, Any]]:
     return rows
 
 
+_LOADED = """
+import json, sys, time
+import numpy as np
+from device_agent.run.conditions import read_peak_memory
+from device_agent.run.kernels import delegate
+from device_agent.run.loaded import LoadedModel
+path, kernels, library = sys.argv[1:]
+delegate.use(library)
+base = read_peak_memory()
+with open(path, "rb") as file:
+    loaded = LoadedModel(file.read(), kernels=kernels)
+started = time.process_time()
+loaded.model.invoke()
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+packed = sum(op.packed_bytes for op in loaded.model.armlet_operators())
+print(json.dumps({"base_bytes": base, "peak_bytes": read_peak_memory(), "packed_bytes": packed,
+                  "resident_bytes": 1024 * int(status["VmRSS"].split()[0]), "start_cpu_seconds": started}))
+"""
+
+
+def in_memory() -> list[dict[str, Any]]:
+    """What a process that loads AlexNet's pruned classifier takes, in the runtime and with the kernels."""
+    library = str(build_delegate())
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="armlet-memory-") as folder:
+        for block in (1, 4):
+            path = Path(folder) / "classifier.tflite"
+            path.write_bytes(pruned_classifier(block))
+            for kernels in ("runtime", "armlet"):
+                command = [sys.executable, "-c", _LOADED, str(path), kernels, library]
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                taken = json.loads(done.stdout.splitlines()[-1])
+                print(
+                    f"blocks of {block}, {kernels:8} file {path.stat().st_size / 1e6:.0f} MB, packed "
+                    f"{taken['packed_bytes'] / 1e6:.1f} MB, peak {taken['peak_bytes'] / 1e6:.0f} MB "
+                    f"({taken['base_bytes'] / 1e6:.0f} before), start {taken['start_cpu_seconds']:.2f} s of processor",
+                    flush=True,
+                )
+                rows.append({"block": block, "kernels": kernels, "file_bytes": path.stat().st_size, **taken})
+    return rows
+
+
+def predicted(networks: Sequence[str]) -> list[dict[str, Any]]:
+    """Milliseconds of an inference predicted for the fastest core of three boards, one thread."""
+    library = build_delegate("aarch64")
+    boards = [load_board(name) for name in PREDICTED]
+    rows = []
+    for name, make, which, shares in NETWORKS:
+        if networks and name not in networks:
+            continue
+        for form, data in forms_of(read_graph(from_keras(make())), which, shares):
+            ours = library if form.endswith("kernels") else None
+            found = predict_on(boards, data, delegate=ours)
+            times = {one.board: one.seconds * 1e3 for one in found}
+            print(
+                f"{name:24} {form:32} " + ", ".join(f"{b} {ms:.1f} ms" for b, ms in times.items()), flush=True
+            )
+            rows.append({"network": name, "form": form, "milliseconds": times})
+    return rows
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--part", choices=("host", "cores", "all"), default="all", help="(default: %(default)s)"
+        "--part",
+        choices=("host", "cores", "predicted", "memory", "all"),
+        default="all",
+        help="(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--network", action="append", default=[], help="predict this one alone; may be repeated"
     )
     parser.add_argument(
         "--cpu", default="cortex-a72", help="the core that is emulated (default: %(default)s)"
@@ -215,10 +296,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """What was timed and counted."""
-    return {
-        "host": on_host() if arguments.part != "cores" else [],
-        "cores": on_cores(arguments.cpu) if arguments.part != "host" else [],
+    parts: dict[str, Callable[[], Any]] = {
+        "host": on_host,
+        "cores": lambda: on_cores(arguments.cpu),
+        "predicted": lambda: predicted(arguments.network),
+        "memory": in_memory,
     }
+    return {name: part() for name, part in parts.items() if arguments.part in (name, "all")}
 
 
 if __name__ == "__main__":

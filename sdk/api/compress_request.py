@@ -138,8 +138,9 @@ class Compress(Opening):
     )
     block: int | None = option(
         None,
-        help="output channels of a 1x1 convolution that become zero together, as sparse kernels need it "
-        "(default: 2 where the board of --for runs them sparse, else 1)",
+        help="output channels that become zero together, as sparse kernels need it: 2 in 1x1 convolutions, for the "
+        "runtime's; 4 in every layer but depthwise ones, for Armlet's (default: 2 where the board of --for runs 1x1 "
+        "convolutions sparse, else 1)",
         parse=whole,
         choices=(1, 2, 4),
         group=REACH,

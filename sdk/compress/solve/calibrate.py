@@ -27,6 +27,7 @@ from sdk.compress.solve.statistics import (
     sensitivities,
 )
 from sdk.compress.weights.biases import rounded_bias
+from sdk.compress.weights.blocks import block_of
 from sdk.compress.weights.selection import select_weights
 from sdk.graph.records import Graph, Tensor, Weight
 from sdk.tools.progress import Progress
@@ -54,8 +55,8 @@ class SolvedLayer:
 class Wish:
     """Settings of one layer that differ from the others': ``price`` times as dear a bit, least zeros, most levels.
 
-    ``block`` counts in what all layers get: output channels of a 1x1 convolution that share their zeros
-    (:mod:`sdk.compress.weights.blocks`).  With ``one_scale`` all channels of a layer have the same.
+    ``block`` counts in what all layers get: output channels that share their zeros
+    (:mod:`sdk.compress.weights.blocks`). With ``one_scale`` all channels of a layer have the same.
     """
 
     price: float = 1.0
@@ -169,7 +170,7 @@ def calibrate(
             price * usual.price * wish.price,
             levels=LEVELS if levels is None else levels,
             sparsity=least if wish.sparsity is None else wish.sparsity,
-            block=usual.block if layer.weight.layer == "convolution 1x1" else 1,
+            block=block_of(layer.weight, usual.block),
             one_scale=wish.one_scale,
         )
 

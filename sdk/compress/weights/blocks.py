@@ -6,9 +6,9 @@ a multiply-accumulate, counted on Cortex-A72 with ai-edge-litert 2.3, MobileNet 
 pairs 0.51, fours 0.63 (the kernel for four runs out of registers).  So pairs are worth 1.5 times at equal sparsity.
 The price is that two weights stay or go together.
 
-A weight (out, 1, 1, in) falls into units: ``block`` neighbouring output channels at the same input, and the single
-weights of the channels that are left over at the end.  Arrays of units are flat: whole blocks first, row by row, then
-the rest.
+A weight (out, height, width, in) or (out, in) falls into units: ``block`` neighbouring output channels at the same
+input, and the single weights of the channels that are left over at the end. Arrays of units are flat: whole blocks
+first, row by row, then the rest.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from sdk.graph.records import Weight
 
 #: Output channels that share their zeros, in the kernel that costs least for a product.
 PAIR = 2
+#: Those that share them in every layer that the kernels of Armlet compute.
+FOUR = 4
 
 
 def check_block(block: int) -> None:
@@ -29,8 +31,11 @@ def check_block(block: int) -> None:
 
 
 def block_of(weight: Weight, block: int) -> int:
-    """The block of one weight: only 1x1 convolutions have sparse kernels, so all others go by single weights."""
-    return block if weight.layer == "convolution 1x1" else 1
+    """The block of one weight. Pairs are for the runtime's kernels, which are sparse for 1x1 convolutions alone; fours
+    are for Armlet's, which skip them in every layer but the depthwise ones."""
+    if weight.layer == "convolution 1x1":
+        return block
+    return block if block >= FOUR and weight.layer != "depthwise" else 1
 
 
 def energies(array: np.ndarray, block: int) -> np.ndarray:

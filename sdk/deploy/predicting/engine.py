@@ -63,11 +63,13 @@ def predict_on(
     runtime: str = "ai-edge-litert",
     version: str | None = None,
     core: str | None = None,
+    delegate: Path | None = None,
     progress: Progress = silent,
 ) -> list[Prediction]:
     """One prediction for each board, in their order: one inference, one thread, on the fastest core of the board.
 
-    ``core`` names another of the board's cores. Boards with the same core share one run of the emulator. Raises
+    ``core`` names another of the board's cores. ``delegate`` is the library of Armlet's kernels for aarch64, where they
+    are to run; operators have no names then. Boards with the same core share one run of the emulator. Raises
     BoardError where a board's core, clock or memory is not described, a tool of the emulator is missing or the model
     does not run there, and ProvisionError where the runtime cannot be fetched.
     """
@@ -84,6 +86,7 @@ def predict_on(
             tflite,
             environment,
             progress,
+            delegate,
         )
         names = (environment.runtime, environment.runtime_version, dtype)
         for number, place in enumerate(group):
@@ -127,7 +130,12 @@ def same_kernels(targets: Sequence[Target]) -> list[list[int]]:
 
 
 def _replay(
-    boards: Sequence[TimedBoard], core: Core, tflite: bytes, environment: Environment, progress: Progress
+    boards: Sequence[TimedBoard],
+    core: Core,
+    tflite: bytes,
+    environment: Environment,
+    progress: Progress,
+    delegate: Path | None,
 ) -> Replayed:
     """The plugin's result of the second inference of a model."""
     root = prefix("aarch64", core, progress=progress)
@@ -136,16 +144,17 @@ def _replay(
         model = str(Path(temporary) / "model.tflite")
         Path(model).write_bytes(tflite)
         program = ["/usr/bin/python3", "-sSB"]
-        if environment.runtime not in PROFILED:
+        if environment.runtime not in PROFILED or delegate is not None:
             guest = str(guests / "guest_inference.py")
             program += [guest, site, MODULES[environment.runtime], model, "2"]
+            program += [str(delegate)] if delegate is not None else []
         else:
             agent = str(Path(device_agent.__file__).parent.parent)
             program += [str(guests / "guest_profile.py"), site, agent, model]
         written, said, messages = run_replayed(
             "aarch64", core, root, program, boards=machine_text(boards), marks=MARKS
         )
-    if "XNNPACK delegate" not in messages:
+    if "XNNPACK delegate" not in messages and delegate is None:
         raise BoardError(
             "the runtime ran without XNNPACK, so its time says nothing of a board",
             expected='"XNNPACK delegate" among its messages',
