@@ -73,7 +73,8 @@ def convolve(
         seen = taps[..., group * of_group : (group + 1) * of_group]
         kernel = rows.reshape(len(rows), height * width, of_group)
         parts.append(np.einsum("thwi,oti->hwo", seen, kernel))
-    return np.clip(np.concatenate(parts, axis=2) + bias, *limits).astype(np.float32)
+    least, most = limits
+    return np.clip(np.concatenate(parts, axis=2) + bias, least, most).astype(np.float32)
 
 
 def pool(

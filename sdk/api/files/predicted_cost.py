@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from sdk.board.description.records import Board
 from sdk.deploy.predicting.engine import predict_on
@@ -18,10 +19,12 @@ def predicted_seconds(board: Board, progress: Progress) -> Callable[[Graph], flo
     """A function that predicts the seconds of one inference of a graph, on one thread of the board with the runtime
     that its file prefers. What it raises, :func:`predict_on` says."""
     preferred = board.preferred_runtime
-    asked = {} if preferred is None else {"runtime": preferred.name, "version": preferred.version}
+    predict = predict_on
+    if preferred is not None:
+        predict = partial(predict_on, runtime=preferred.name, version=preferred.version)
 
     def seconds(graph: Graph) -> float:
-        (prediction,) = predict_on([board], write_graph(graph), progress=progress, **asked)
+        (prediction,) = predict([board], write_graph(graph), progress=progress)
         return prediction.seconds
 
     return seconds
