@@ -56,7 +56,7 @@ class OperatorReport(NamedTuple):
 
 
 class _Report(ctypes.Structure):
-    """``Report`` of delegate.c."""
+    """``Report`` of images.h."""
 
     _fields_ = (
         ("node", ctypes.c_int32),

@@ -1,11 +1,77 @@
-/* Which nodes of a graph the delegate claims: those that take less work here than in the runtime.
+/* What a graph says, and which of its nodes the delegate claims: those that take less work here than in the runtime.
  *
  * A fully connected layer stands for itself. Operators on images hang together by the values that they hand on: a chain
  * is claimed where what its zeros save is more than what it costs to turn images around at its ends.
  */
+#include <math.h>
 #include <stdlib.h>
 
 #include "images.h"
+
+/* ---- what a graph says --------------------------------------------------------------------------------------------- */
+
+Tensor *tensor_at(Context *context, int index) {
+    return index >= 0 && (size_t)index < context->tensors_size ? &context->tensors[index] : NULL;
+}
+
+bool is_float(const Tensor *t) {
+    return t != NULL && t->type == TFLITE_FLOAT32 && t->dims != NULL && t->sparsity == NULL;
+}
+
+bool is_constant(const Tensor *t, int rank) {
+    return is_float(t) && t->allocation_type == TFLITE_MMAP_RO && t->data != NULL && t->dims->size == rank;
+}
+
+/* Elements of a tensor by its dimensions; -1 where they are no shape, or too many. */
+int64_t elements_of(const Tensor *t) {
+    int64_t count = 1;
+    for (int i = 0; i < t->dims->size; i++) {
+        if (t->dims->data[i] < 0) return -1;
+        count *= t->dims->data[i];
+        if (count > INT32_MAX) return -1;
+    }
+    return count;
+}
+
+bool limits_of(int activation, Limits *limits) {
+    limits->low = activation == ACTIVATION_NONE ? -INFINITY : activation == ACTIVATION_RELU_N1_TO_1 ? -1.0f : 0.0f;
+    limits->high = activation == ACTIVATION_RELU6            ? 6.0f
+                   : activation == ACTIVATION_RELU_N1_TO_1 ? 1.0f
+                                                           : INFINITY;
+    return activation >= ACTIVATION_NONE && activation <= ACTIVATION_RELU6;
+}
+
+/* What a node is as a layer, without its packed weights; false where it is none that these kernels compute. */
+bool read_layer(Context *context, const Node *node, int code, Layer *layer) {
+    const FullyConnectedParams *params = node->builtin_data;
+    if (code != OP_FULLY_CONNECTED || params == NULL || node->inputs == NULL || node->outputs == NULL) return false;
+    if (node->inputs->size < 2 || node->inputs->size > 3 || node->outputs->size != 1) return false;
+    const Tensor *input = tensor_at(context, node->inputs->data[0]);
+    const Tensor *weights = tensor_at(context, node->inputs->data[1]);
+    const Tensor *output = tensor_at(context, node->outputs->data[0]);
+    layer->bias = node->inputs->size == 3 ? node->inputs->data[2] : TFLITE_OPTIONAL_TENSOR;
+    if (!is_float(input) || !is_float(output) || !is_constant(weights, 2)) return false;
+    if (input->allocation_type == TFLITE_MMAP_RO || params->weights_format != 0) return false;
+    int64_t count = elements_of(weights);
+    if (count < 1 || weights->bytes != 4 * (size_t)count || (uintptr_t)weights->data % sizeof(float)) return false;
+    if (layer->bias != TFLITE_OPTIONAL_TENSOR) {
+        const Tensor *bias = tensor_at(context, layer->bias);
+        if (!is_constant(bias, 1) || bias->bytes != 4 * (size_t)weights->dims->data[0]) return false;
+    }
+    layer->input = node->inputs->data[0];
+    layer->output = node->outputs->data[0];
+    layer->keeps_dimensions = params->keep_num_dims;
+    layer->report.code = code;
+    layer->report.weights = (uint64_t)count;
+    return limits_of(params->activation, &layer->limits);
+}
+
+bool is_layer(Context *context, const Node *node, int code) {
+    Layer layer = {0};
+    return read_layer(context, node, code, &layer);
+}
+
+/* ---- what is worth it ---------------------------------------------------------------------------------------------- */
 
 /* A layer whose weights fit the last cache is quick in the runtime, too; a larger one waits for memory there. */
 enum { LARGE_BYTES = 1 << 20 };

@@ -1,4 +1,4 @@
-/* Operators on images, from a graph of TensorFlow Lite to a chain. */
+/* From a graph of TensorFlow Lite to what runs here: fully connected layers, and chains of operators on images. */
 #ifndef ARMLET_IMAGES_H
 #define ARMLET_IMAGES_H
 
@@ -19,10 +19,30 @@ bool image_operator(Context *, const Node *, int code, Judged *);
 Chain *image_chain(Context *, const IntArray *nodes, const IntArray *outputs, const uint32_t *blocks,
                    const PlaneKernels *, int threads);
 
-/* choice.c: nodes to be claimed, with the blocks that their weights are packed in; NULL where memory is short. */
-IntArray *choose_nodes(Context *, const IntArray *plan, bool anyway, uint32_t **blocks);
+/* What delegate.py reads of one operator that runs here. */
+typedef struct {
+    int32_t node;         /* in the graph */
+    int32_t code;         /* BuiltinOperator */
+    uint32_t block, centroids;
+    uint64_t weights, kept;
+    uint64_t bytes;       /* of the packed weights */
+    uint64_t nanoseconds; /* of all calls that were timed */
+    uint64_t calls;
+} Report;
 
-/* delegate.c */
+/* A fully connected layer that is a node, or one of several neighbours. */
+typedef struct {
+    Report report;
+    int input, bias, output; /* tensors; bias may be TFLITE_OPTIONAL_TENSOR */
+    Limits limits;
+    bool keeps_dimensions;
+    Columns *columns;
+} Layer;
+
+/* choice.c: what a node is as a layer, without its packed weights; false where it is none that these kernels compute. */
+bool read_layer(Context *, const Node *, int code, Layer *);
+/* Nodes to be claimed, with the blocks that their weights are packed in; NULL where memory is short. */
+IntArray *choose_nodes(Context *, const IntArray *plan, bool anyway, uint32_t **blocks);
 bool is_layer(Context *, const Node *, int code);
 Tensor *tensor_at(Context *, int index);
 bool is_float(const Tensor *);
