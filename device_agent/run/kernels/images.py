@@ -18,7 +18,7 @@ def _padded(
     size: Sequence[int],
     fill: float,
 ) -> np.ndarray:
-    """The image with this many pixels of ``fill`` around it that every window of an output of this size is inside."""
+    """The image with pixels of ``fill`` around it, so that every window of an output of this size is inside."""
     after = [
         max(0, (n - 1) * s + r - b - have)
         for n, s, r, b, have in zip(size, step, reach, before, image.shape[:2])
