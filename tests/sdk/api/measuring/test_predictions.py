@@ -185,11 +185,11 @@ def test_a_32_bit_system_is_refused(models: tuple[Path, Path], monkeypatch: pyte
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--top", "3"], "--top says nothing without pictures"),
-        (["--host", "pi"], "--host says nothing without pictures"),
+        (["--top", "3"], "--top has no effect without pictures"),
+        (["--host", "pi"], "--host has no effect without pictures"),
         (["street.png", "other.tflite"], "pictures are shown to one model on one board"),
         (["street.png", "--board", "rpi5"], "pictures are shown to one model on one board"),
-        (["street.png", "--calibrate", "run.json"], "--calibrate says nothing with pictures"),
+        (["street.png", "--calibrate", "run.json"], "--calibrate has no effect with pictures"),
         (["street.png", "-o", "run.json"], "not kept in a file"),
     ],
 )

@@ -261,7 +261,7 @@ def test_a_dry_run_leaves_nothing_on_the_board(
         "--no-deploy",
     )
     assert found["release"] == ""
-    assert {c["variant"] for c in found["candidates"]} == {"float", "int8", "dynamic int8"}
+    assert {c["variant"] for c in found["candidates"]} == {"float", "int8", "small int8", "dynamic int8"}
     assert answer(capsys, "status", *ON_LOCAL)["slots"] == []
     assert (
         main(

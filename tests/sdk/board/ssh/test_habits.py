@@ -207,7 +207,7 @@ def test_more_keys_than_a_server_looks_at_are_named_with_the_way_out(
     subprocess.run(["ssh-add", "-q", str(server.login["key"])], check=True)
     with pytest.raises(ConnectionFailed) as raised:
         login_of(server)
-    assert "keys were offered, before the right one" in str(raised.value)
+    assert "keys, before the right one" in str(raised.value)
     assert "--key" in str(raised.value)
     with server.connect() as opened:
         assert opened.run(["true"]).status == 0

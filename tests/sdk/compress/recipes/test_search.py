@@ -164,7 +164,7 @@ def test_a_second_machine_goes_on_from_the_start_and_the_best_of_the_first(
     best = min(first.curve, key=lambda p: p.package_bytes if p.lost.high <= 25 else 1e9)
     assert len(write_graph(second.graph)) > 0
     assert min(p.package_bytes for p in second.curve) <= best.package_bytes
-    with pytest.raises(DataError, match=r"(?s)something else.*max_loss"):
+    with pytest.raises(DataError, match=r"(?s)another search.*max_loss"):
         searched(graph, dataset, open_study(storage, "one"), trials=1, effort="none", max_loss=12.0)
     searched(graph, dataset, open_study(storage, "two"), trials=1, effort="none", max_loss=12.0)
 
