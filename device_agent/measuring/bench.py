@@ -139,7 +139,7 @@ class TurnsTaken:
 
     @property
     def samples_seconds(self) -> tuple[float, ...]:
-        """Those of all turns."""
+        """The samples of all turns, in seconds."""
         return tuple(s for turn in self.turns for s in turn.samples_seconds)
 
 

@@ -117,7 +117,7 @@ def channels_come_first(shape: Sequence[int]) -> bool:
 
 
 def picture_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    """Of an input of this whole shape, one sample as a person has it: (height, width, channels) of an image."""
+    """One sample of an input of this whole shape, as a person has it: (height, width, channels) of an image."""
     one = tuple(int(n) for n in shape[1:])
     return (*one[1:], one[0]) if channels_come_first(shape) else one
 

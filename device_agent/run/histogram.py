@@ -50,7 +50,7 @@ class LatencyHistogram:
 
     @property
     def sum(self) -> float:
-        """Of all durations, in seconds."""
+        """The sum of all durations, in seconds."""
         return self._sum
 
     @property

@@ -52,7 +52,7 @@ class Blobs:
         return digest
 
     def partial(self, digests: Iterable[str]) -> dict[str, tuple[int, str]]:
-        """Of which of these blobs a cut transfer left the beginning: how many bytes, and their SHA-256.
+        """The blobs whose beginning a cut transfer left: how many bytes of each are there, and their SHA-256.
 
         The host compares that with what it has, so that a beginning which did not survive a power cut is not built on.
         """

@@ -14,7 +14,7 @@ from device_agent.errors import StoreError
 
 
 def sha256_of_file(path: Path) -> str:
-    """In hexadecimal; raises OSError."""
+    """The SHA-256 of a file, in hexadecimal; raises OSError."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while True:
@@ -45,7 +45,7 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 def fsync(path: Path) -> None:
-    """Of a file or of a folder: what was renamed into a folder is safe once the folder is synced."""
+    """Syncs a file or a folder: what was renamed into a folder is safe once the folder is synced."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -117,7 +117,7 @@ def cpu_identity(root: Path = Path("/")) -> str:
 
 
 def folder_name(package_sha256: str, runtime: str) -> str:
-    """Of the start of a package under a runtime ("ai-edge-litert 2.3.0") on this machine's cores."""
+    """The name of the folder of a package's start under a runtime ("ai-edge-litert 2.3.0") on this machine's cores."""
     return f"{package_sha256}-{_UNSAFE.sub('-', runtime)[:64]}-{cpu_identity()}"
 
 

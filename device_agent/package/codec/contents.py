@@ -78,7 +78,7 @@ class Package:
 
     @property
     def package_sha256(self) -> str:
-        """Of the whole file; computed when asked for, since the caller who starts a model mostly knows it already."""
+        """SHA-256 of the whole file; computed when asked for, since who starts a model mostly knows it."""
         return hashlib.sha256(self.data).hexdigest()
 
 
