@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from sdk.graph.made_up.inputs import made_up, normalises_inside
 from sdk.graph.made_up.vocabularies import vocabularies
 from sdk.graph.on_host.host_model import HostModel
 from sdk.graph.reader import read_graph, read_subgraphs
+from sdk.graph.records import Graph
 
 LIMIT_SECONDS = 900
 CASES, FIRST = 12, 500  # made-up inputs, and the number of the first: `sdk compress` uses those from 0 on
@@ -125,26 +127,38 @@ def _kind(tflite: bytes) -> str:
 
 def _held_against(original: bytes, compressed: bytes, usage: Usage) -> dict[str, Any]:
     """The worst output's cosine and signal-to-noise ratio, in decibel."""
-    graph = read_graph(original)
     with HostModel(original) as one, HostModel(compressed) as other:
-        cases = made_up(
-            one.inputs,
-            vocabularies(graph),
-            CASES,
-            preprocess=usage.preprocess,
-            takes_pixels=normalises_inside(graph),
-            first=FIRST,
-            like_photographs=True,
-        )
-        answers = [[list(host.run(case, reset=True).values()) for case in cases] for host in (one, other)]
-        found = [
-            agreement(info, [case[n] for case in answers[0]], [case[n] for case in answers[1]])
-            for n, info in enumerate(one.outputs)
-        ]
-    return {
+        worst, _ = worst_output(one, other, other_inputs(one, read_graph(original), CASES, usage))
+    return worst
+
+
+def other_inputs(host: HostModel, graph: Graph, count: int, usage: Usage) -> list[Any]:
+    """This many made-up inputs of a model, others than those that a compression looked at."""
+    return made_up(
+        host.inputs,
+        vocabularies(graph),
+        count,
+        preprocess=usage.preprocess,
+        takes_pixels=normalises_inside(graph),
+        first=FIRST,
+        like_photographs=True,
+    )
+
+
+def worst_output(
+    one: HostModel, other: HostModel, cases: Sequence[Any]
+) -> tuple[dict[str, float], list[list[Any]]]:
+    """The worst output's cosine and signal-to-noise ratio in decibel, and both models' answers, case by case."""
+    answers = [[list(host.run(case, reset=True).values()) for case in cases] for host in (one, other)]
+    found = [
+        agreement(info, [case[n] for case in answers[0]], [case[n] for case in answers[1]])
+        for n, info in enumerate(one.outputs)
+    ]
+    worst = {
         "cosine": round(min(output.cosine for output in found), 5),
         "decibel": round(min(output.decibel for output in found), 1),
     }
+    return worst, answers
 
 
 if __name__ == "__main__":

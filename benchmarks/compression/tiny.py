@@ -20,20 +20,16 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.real_models_compressed import other_inputs, worst_output
 from benchmarks.record import text_of
 from device_agent.package import reader as package_format
 from device_agent.record.usage import Usage
-from device_agent.tensors.agreement import agreement
 from sdk.api.files.compressing import compress_model
 from sdk.data.loading import load_dataset
-from sdk.graph.made_up.inputs import made_up, normalises_inside
-from sdk.graph.made_up.vocabularies import vocabularies
 from sdk.graph.on_host.host_model import HostModel
 from sdk.graph.on_host.sources.convert import convert
 from sdk.graph.reader import read_graph
 from sdk.graph.writer import write_graph
-
-FIRST = 500  # number of the first made-up input: `sdk compress` uses those from 0 on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,24 +78,11 @@ def _agreement(
             photos = load_dataset(arguments.check, input_shape=shape, preprocess=arguments.preprocess)
             cases = [[image[None]] for image in photos.images(list(range(min(arguments.cases, len(photos)))))]
         else:
-            cases = made_up(
-                one.inputs,
-                vocabularies(graph),
-                arguments.cases,
-                preprocess=usage.preprocess,
-                takes_pixels=normalises_inside(graph),
-                first=FIRST,
-                like_photographs=True,
-            )
-        answers = [[list(host.run(case, reset=True).values()) for case in cases] for host in (one, other)]
-        found = [
-            agreement(info, [case[n] for case in answers[0]], [case[n] for case in answers[1]])
-            for n, info in enumerate(one.outputs)
-        ]
+            cases = other_inputs(one, graph, arguments.cases, usage)
+        worst, answers = worst_output(one, other, cases)
     largest = [np.array([int(np.argmax(case[0])) for case in side]) for side in answers]
     return {
         "answered": f"{len(cases)} {'photos' if arguments.check else 'made-up inputs'}",
         "same_largest_percent": round(float(100 * np.mean(largest[0] == largest[1])), 2),
-        "cosine": round(min(output.cosine for output in found), 5),
-        "decibel": round(min(output.decibel for output in found), 1),
+        **worst,
     }

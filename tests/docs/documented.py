@@ -41,7 +41,7 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def named_commands(page: Path) -> Iterator[str]:
-    """Every command of ours that a page names, in a block or in a sentence, to be compared with the parsers."""
+    """The commands of this project that a page names, in blocks and in sentences."""
     for block in blocks(page):
         if block.language in ("", "sh"):
             yield from (line for line in block.lines() if line.startswith(OURS))

@@ -150,7 +150,7 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def programs() -> Iterator[Path | None]:
-    """`sdk` and `python` that need not import TensorFlow anew; None where a process cannot be waited for like that."""
+    """A folder with `sdk` and `python` that fork a process with TensorFlow; None on systems without pidfd_open."""
     if not hasattr(os, "pidfd_open"):
         yield None
         return

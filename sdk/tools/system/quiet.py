@@ -65,7 +65,7 @@ def _import_tensorflow() -> None:
     gc.disable()
     sys.modules.update(dict.fromkeys(missing))  # type: ignore[arg-type]  # None: an import of it fails
     try:
-        with contextlib.suppress(ImportError):  # whoever needs it says what to install
+        with contextlib.suppress(ImportError):  # a command that needs it says what to install
             importlib.import_module("tensorflow")
     finally:
         for name in missing:
