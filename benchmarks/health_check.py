@@ -3,9 +3,9 @@
     python -m benchmarks.health_check FOLDER [--mutants 20]
 
 Each ``.tflite`` in FOLDER gets its golden pair, as a deploy makes it. Then its weights are changed in the file: one
-tensor set to zero, one with its sign flipped, one with two of its output channels swapped. What runs with the changed
-weights is held against the golden pair, as the board does. Printed: mutants that are refused, of those whose answers
-are not the original's to the bit (two channels that are equal can be swapped).
+tensor set to zero, one with its sign flipped, one with two of its output channels swapped. The changed model's answers
+are held against the golden pair, as on a board. Printed: mutants that are refused, of those whose answers are not the
+original's to the bit (two channels that are equal can be swapped).
 """
 
 from __future__ import annotations

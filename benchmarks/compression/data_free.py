@@ -5,7 +5,7 @@
 
 Four packages of one model, at the same sparsity and number of centroids: plain, ``--equalise``, ``--correct-biases``
 (of networks for colour images), and both. Accuracy is that of the TFLite interpreter on images with labels, which
-nothing was made from.
+nothing learned from.
 """
 
 from __future__ import annotations

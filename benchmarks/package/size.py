@@ -2,13 +2,11 @@
 
     python -m benchmarks.package.size MODEL.tflite|FOLDER... [--sparsity 0 0.5 0.9] [--clusters 16] [-o FILE]
 
-For each model, as it is and pruned and clustered (see variants.py): bytes of the .tflite, of the package,
-of xz, zstd and brotli at their strongest; the package's share of the best of them; and how much it takes beside
-its skeleton, over the order-0 entropy of every tensor (codebooks included) in the layout that suits it best.
-"overhead" is what is neither skeleton nor codes nor codebooks: header, digests, code tables, block indices; "index" is
-what of it are the indices.
-The last column is what an arithmetic-grade coder (constriction's ANS) reaches on the same symbols, tables left
-out.
+For each model, as it is and pruned and clustered (see variants.py): bytes of the .tflite, of the package, of xz, zstd
+and brotli at their strongest; the package's share of the best of them; and how much it takes beside its skeleton, over
+the order-0 entropy of every tensor (codebooks included) in the layout that suits it best. "overhead" is everything but
+skeleton, codes and codebooks: header, digests, code tables, block indices; "index" is the part of the indices. The last
+column is what an arithmetic-grade coder (constriction's ANS) reaches on the same symbols, tables left out.
 
 zstd, brotli and constriction come from PyPI (zstandard, brotli, constriction); a column whose module is missing
 stays empty.
@@ -121,7 +119,7 @@ def parts(packed: bytes) -> Iterator[Any]:
 def code_bytes(packed: bytes) -> int:
     """Bytes of a package that carry weights: bits of the codes, codebooks, planes that are not coded, lz streams.
 
-    What is left beside these and the skeleton is overhead: header and digests, parameters, code tables, block indices.
+    The rest, without the skeleton, is overhead: header and digests, parameters, code tables, block indices.
     """
     total = 0
     for part in parts(packed):

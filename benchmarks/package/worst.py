@@ -1,4 +1,4 @@
-"""What can a forged package cost? Sections made to be slow to decode: nanoseconds a byte.
+"""What can a forged package cost? Sections made to be slow to decode: nanoseconds per byte.
 
     python -m benchmarks.package.worst [-o FILE]
 

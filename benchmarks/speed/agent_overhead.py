@@ -2,8 +2,8 @@
 
     python -m benchmarks.speed.agent_overhead [-o benchmarks/results/speed/agent_overhead.json]
 
-Both time one addition of two numbers in the same process, interleaved. ``bench`` is what a measurement holds, ``bare``
-the loop, and their difference is what measuring adds to every latency. ``predict`` is what an application pays for
+Both time one addition of two numbers in the same process, interleaved. ``bench`` is the measured latency, ``bare`` that
+of the loop; measuring adds the difference to every latency. ``predict`` is what an application pays for
 ``LoadedModel.predict`` on top: checks, a copy in and a copy out.
 """
 

@@ -136,7 +136,7 @@ def best(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def pushes(server: Server, folder: Path, delay: float, rounds: int, size: int) -> dict[str, Any]:
-    """Best throughput of each way, in bytes a second."""
+    """Best throughput of each way, in bytes per second."""
     wire = Wire(server, delay)
     source = folder / "noise"
     whole: dict[str, list[float]] = {"sftp": [], "put": [], "agent": []}

@@ -8,9 +8,8 @@ single weights pruned by magnitude (``--block 1``), and with pairs of output cha
 there).  Each line stands beside the options that made it; the network itself is what ``--save FOLDER`` writes.
 Instructions are counted under QEMU (see ``benchmarks/speed/instructions.py``) and are no latency.
 
-The second times the stock conversion
-and the specialised dense model on this machine's own CPU, interleaved in one run, and shows the ratio of the medians:
-what no pass may push above 1.02.
+The second times the stock conversion and the specialised dense model on this machine's own CPU, interleaved in one run,
+and shows the ratio of the medians, which no pass may push above 1.02.
 
 Networks are at 224x224 with random weights and random batch norm statistics; zeros and shapes decide what is counted,
 not values.

@@ -1,4 +1,4 @@
-"""Instructions an inference on an emulated ARM core; of a package, also instructions a decoded weight.
+"""Instructions per inference on an emulated ARM core; of a package, also instructions per decoded weight.
 
     python -m benchmarks.speed.instructions MODEL... [--cpu cortex-a72] [--runtime ai-edge-litert] [--unidentified]
 

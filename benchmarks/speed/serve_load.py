@@ -163,7 +163,7 @@ def capacity(load: Load, clients: int, requests: int) -> tuple[float, Tally]:
 def overload(
     load: Load, rate: float, requests: int, every: Callable[[int], None] | None = None
 ) -> tuple[dict[str, Any], Tally]:
-    """Requests at a rate, a second, that does not ask whether the ones before are answered.
+    """Requests at a rate per second, whether or not the ones before are answered.
 
     ``every`` is called by one of the clients now and then with the number of requests so far.
     """

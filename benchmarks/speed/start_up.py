@@ -3,8 +3,8 @@
     python -m benchmarks.speed.start_up MODEL.tflite [--rounds 20] [-o benchmarks/results/speed/start_up.json]
 
 MODEL is deployed to a store of its own twice: as it is, and as a package (pruned to 50 %, 32 centroids per layer, so
-that there is something to decode). Then fresh processes of the agent load each, cold and warm in turn. What is timed is
-from the release's files to a ready interpreter: reading, checksums and decoding, importing the runtime, packing
+that there is something to decode). Then fresh processes of the agent load each, cold and warm in turn. The time from
+the release's files to a ready interpreter counts: reading, checksums and decoding, importing the runtime, packing
 weights; then the first inference. Python and numpy are not counted: they are the same either way.
 """
 

@@ -10,7 +10,7 @@ yolov8 rows     the same, turned: (n, 4 + classes + 3 * points)
 movenet bodies  (n, 51 + 5): y, x and a score of 17 points; top, left, bottom, right, score
 final rows      (n, 6): left, top, right, bottom, score, class; already one box for each thing
 
-A YOLO's coordinates are pixels of the input or shares of it, as its exporter liked; :func:`_shares` tells.
+A YOLO's coordinates are pixels of the input or shares of it, depending on its exporter; :func:`_shares` finds out.
 """
 
 from __future__ import annotations

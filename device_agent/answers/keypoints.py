@@ -6,7 +6,7 @@ posenet     (height, width, points): a logit of each cell; (height, width, 2 * p
             all, in pixels of the input from the cell's own place
 movenet     (..., points, 3): y and x as shares of the input, and a score
 heatmaps    (height, width, points): where a point's map is highest
-points      (..., points, 2) or (..., points, 3): x and y, as shares or as pixels of the input, and maybe a depth
+points      (..., points, 2) or (..., points, 3): x and y, as shares or as pixels of the input; a depth may follow
 """
 
 from __future__ import annotations

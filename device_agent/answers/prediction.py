@@ -106,11 +106,10 @@ class ClassMap:
 class Prediction:
     """The answer to one image.
 
-    ``top``: the best classes, the best first; empty where the model is not a classifier. ``outputs``: every output
-    of the model, without the leading 1. ``release``: the id of the release that answered, None for a model file.
-    ``task``:
-    what the package says the model is for, None where it does not say. ``boxes``, ``map`` and ``points``: the answer
-    of a detector, of a segmenting model, of one that finds keypoints; None for other tasks. ``names``: of the outputs.
+    ``top``: the best classes, the best first; empty where the model is not a classifier. ``outputs``: every output of
+    the model, without the leading 1. ``release``: the id of the release that answered, None for a model file. ``task``:
+    the task that the package states, None where it states none. ``boxes``, ``map`` and ``points``: the answer of a
+    detector, of a segmenting model, of one that finds keypoints; None for other tasks. ``names``: of the outputs.
     """
 
     top: tuple[Scored, ...]

@@ -1,7 +1,7 @@
 """An image at another size: the shorter side fits, the longer is cropped in the centre, bilinear with antialiasing.
 
-What the host does with Pillow (``resize(..., BILINEAR, box=...)``), for boards, which have none: a network that was
-calibrated on the host's images sees the same ones there. For uint8 the arithmetic is Pillow's own, whole weights of
+Boards have no Pillow; this does what the host does with it (``resize(..., BILINEAR, box=...)``), so that a network that
+was calibrated on the host's images sees the same ones there. For uint8 the arithmetic is Pillow's own, whole weights of
 2**-22 and a rounding after each of the two passes (``src/libImaging/Resample.c``), so that the results are equal, or
 one level apart where Pillow (from 13 on) makes the second pass first because that is quicker. Pure.
 """

@@ -164,8 +164,7 @@ def take_turns(
 
     ``between`` runs after each round. Turns, not single inferences: what a model left in the caches is part of its
     steady state, and the other models' weights (and ``between``) would wash it out. The first inference of a turn
-    refills them and is not a sample, unless a turn has time for few.
-    ``clock`` counts nanoseconds.
+    refills them. It is a sample only where a turn has time for few. ``clock`` counts nanoseconds.
     """
     takers = [_Taker(invoke, plan, clock) for invoke in invokes]
     with _no_garbage_collection():
@@ -200,7 +199,7 @@ def _no_garbage_collection() -> Iterator[None]:
 def set_inputs(agent: LoadedModel, array: np.ndarray | None = None) -> None:
     """Puts the inputs of a model in place: ``array`` as the first, else golden ones, else seeded noise in [0, 1).
 
-    Noise is not an input for what looks words up in a table; golden inputs were made for the model. ``array`` is one
+    Noise does not suit a model that looks words up in a table; golden inputs were made for the model. ``array`` is one
     input (1, ...), the first of a batch (n, ...), or an input without its leading 1. Raises AgentError for another
     shape.
     """
@@ -232,8 +231,8 @@ def measure_loading(
 ) -> tuple[Measurement, ...]:
     """Measures agents whose inputs are set, in turns: a record of each, without what only a fresh process tells.
 
-    Times of turns count from ``since`` (``time.monotonic()``, the same in all processes), else from now. What the
-    machine says is shared by the records.
+    Times of turns count from ``since`` (``time.monotonic()``, the same in all processes), else from now. The records
+    share the facts about the machine.
     """
     during: list[tuple[float, Conditions]] = []
     started, clock = time.time(), time.monotonic()

@@ -1,7 +1,7 @@
 """Whether a model runs faster with the kernels of Armlet than with the runtime's alone, by measurement on this board.
 
 A release is measured when it is activated (``device_agent.verbs.release_setup``) and the choice is kept in its slot.
-What is not clearly faster, does not load, or does not agree, is not used.
+Kernels that are not clearly faster, do not load or do not agree with the runtime are not used.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ class ProfiledModel(CompiledModel):
 def read_events(raw: bytes, count: int) -> list[ProfilerEvent]:
     """The operators and default events among ``count`` structures ``ProfiledEventData`` at the start of ``raw``.
 
-    How long one is follows from how much of ``raw`` was written, since its middle (two ``MemoryUsage``) differs
+    The length of one follows from how much of ``raw`` was written, since its middle (two ``MemoryUsage``) differs
     between versions: ``tag, event_type, start, elapsed`` come first, ``metadata1, metadata2, source`` last, 8 bytes
     each.
     """

@@ -1,7 +1,7 @@
 """Measures models in several loadings, each in a process of its own, until there are enough or they tell enough.
 
-One loading says how a model runs where its weights, its threads and its pages came to lie that once. Another one may be
-some per cent faster or slower, and stays so: more samples of one loading do not show it.
+One loading tells how a model runs with its weights, threads and pages in the places that they got that one time.
+Another loading may be a few per cent faster or slower, and stays so: more samples of one loading do not show it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ END_LOADINGS = 400
 class BenchPlan:
     """How much to measure: ``min_samples`` per model or ``max_seconds`` per model, whichever is first.
 
-    ``loadings`` of None are as many as there is time for. With a ``precision`` loadings go on until every interval is
-    that narrow, as a share to each side, or the time is over.
+    ``loadings`` of None are as many as there is time for. With a ``precision`` (a share to each side) loadings go on
+    until every interval is that narrow, or the time is over.
     """
 
     min_samples: int = 4096

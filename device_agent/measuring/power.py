@@ -38,7 +38,8 @@ def parse_pmic(text: str) -> Watts:
     """Watts of every rail whose volts and amperes `vcgencmd pmic_read_adc` prints (Raspberry Pi 5).
 
     ``VDD_CORE_A current(7)=0.75A`` and ``VDD_CORE_V volt(15)=0.72V`` are one rail. Numbers in brackets name inputs of
-    the converter, not rails. The 5 V input has no current, so what USB and the converters take is in none of them.
+    the converter, not rails. No current is printed for the 5 V input, so none of the rails counts what USB and the
+    converters take.
     """
     found: dict[str, dict[str, float]] = {"A": {}, "V": {}}
     for rail, unit, value in re.findall(

@@ -76,7 +76,7 @@ def outside_of_kernels(
     """Seconds of one inference outside of its kernels.
 
     The profiler's own ``Invoke`` is the whole where it has one: the copies that a compiled model makes around it are
-    not part of what an interpreter does. Else ``seconds``, taken by the clock outside.
+    not part of what an interpreter does. Otherwise it is ``seconds``, which a clock outside took.
     """
     invoke = [
         event.seconds for event in events if event.name == _INVOKE and event.type == litert_profiler.DEFAULT

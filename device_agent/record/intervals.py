@@ -172,9 +172,9 @@ _UNSEEN = 1.4
 def paired_interval(losses: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
     """The mean of what each of n samples lost, (n,) of -1 to 1, n from 1, and an interval for it.
 
-    A loss is what a sample counted before less what it counts after, so that what is equal in both cancels. Student's
-    interval of counts that are rare is too narrow, of none it is nothing: each end is that of a few more losses, or
-    gains.
+    A loss is what a sample counted before minus what it counts after, so that what is equal in both cancels. Student's
+    interval is too narrow where losses are rare, and has no width where there are none: each end is therefore computed
+    with a few more losses, or gains.
     """
     values = np.asarray(losses, np.float64)
     count, total, squares = len(values), float(np.sum(values)), float(np.sum(np.square(values)))

@@ -1,7 +1,7 @@
 """The kinds of values in records. A kind reads a parsed JSON or TOML value, and writes it back. Pure.
 
-Every kind has limits: of a number its range, of a text its length and that a terminal cannot be driven by it, of a list
-how many it holds. What does not keep them is :class:`ValueRefused`, with the way that leads to it.
+Every kind has limits: a number its range, a text its length and no control characters, a list its number of items. A
+value beyond its limits raises :class:`ValueRefused`, with the path that leads to it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ValueRefused(Exception):
     """A value is not what its place takes: what was ``expected`` and ``found`` there.
 
     ``path`` leads there: names of fields and numbers of items. ``problem`` is "wrong", "missing", "unknown", "object"
-    for what is none, "schema", "version", or "derived" for a figure that does not follow from the others.
+    (where the value is none), "schema", "version", or "derived" (a figure that does not follow from the others).
     """
 
     def __init__(self, expected: str, found: str, problem: str = "wrong") -> None:
@@ -181,8 +181,8 @@ class Boolean(Kind):
 class Text(Kind):
     """Printable text of ``least`` to ``most`` characters, so that a terminal that shows it cannot be driven by it.
 
-    ``pattern``: what all of it has to match. ``lines``: it may have several.
-    ``any_characters``: for what is compared or opened, and passes another gate before it is shown.
+    ``pattern``: the whole text must match it. ``lines``: the text may have several. ``any_characters``: for text that
+    is compared or opened, and passes another gate before it is shown.
     """
 
     most: int = MAX_TEXT

@@ -4,7 +4,7 @@ One record is made on the board (``device_agent.measuring.bench``) and read by m
 old runs. It keeps the raw samples, so that any statistic can be computed later, and the conditions they were taken
 under. Times are seconds, clocks hertz, temperatures degrees Celsius, memory bytes; every field's name says so.
 
-What a board answers is not trusted: ``Measurement.from_json`` checks types, ranges and sizes of everything.
+A board's answer is not trusted: ``Measurement.from_json`` checks types, ranges and sizes of everything.
 """
 
 from __future__ import annotations
@@ -205,8 +205,8 @@ class Measurement:
     def from_json(cls, record: Any) -> Measurement:
         """Checks ``record`` (a parsed JSON value from anywhere) and makes the record of it.
 
-        Raises MeasurementError that names the first field that is wrong. Unknown fields are refused too: a newer
-        writer must say so with a new schema. Records of the schema before lack what it did not have.
+        Raises MeasurementError that names the first field that is wrong. Unknown fields are refused too: a newer writer
+        must say so with a new schema. Records of the earlier schema lack the fields that it did not have.
         """
         return read(cls, record)
 
@@ -214,8 +214,8 @@ class Measurement:
 def joined(runs: Sequence[Measurement]) -> Measurement:
     """Measurements of one model, one after the other, as one: samples and turns of all, loadings numbered through.
 
-    What a fresh process tells of the start is that of the first. Times of turns and moments are taken as they are: all
-    count from the same beginning.
+    The facts about the start, which only a fresh process can tell, are those of the first. Times of turns and moments
+    stay as they are: all count from the same beginning.
     """
     turns: list[Turn] = []
     for run in runs:

@@ -34,8 +34,8 @@ class Preprocess:
     def parse(cls, text: str) -> Preprocess:
         """One of :data:`PREPROCESS`, or ``mean=M[,M,M]:scale=S[,S,S]`` in units of pixels 0 ... 255.
 
-        ``:bgr`` behind any of them turns the channels round. A comma in place of the colon is read as well; ``name``
-        has the colon all the same.
+        ``:bgr`` behind any of them reverses the channels. A comma in place of the colon is read as well; ``name``
+        always has the colon.
 
         Raises DataError.
         """

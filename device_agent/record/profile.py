@@ -1,15 +1,15 @@
 """The record of a profile: what each operator of one model took, on one board. Pure, like
 device_agent.record.measurement.
 
-Three ways lead to it. ``runtime``: the runtime's own profiler, inside whole inferences
-(device_agent.measuring.profiler).
-``isolated``: every operator as a model of its own, timed alone and warm (the host makes them, the verb ``time`` times
-them); for runtimes without a profiler. ``armlet``: of a model in kernels of Armlet those operators, timed by their
-delegate inside whole inferences of either runtime; what the runtime still does itself is outside of them.
+It is made in three ways. ``runtime``: by the runtime's own profiler, inside whole inferences
+(device_agent.measuring.profiler). ``isolated``: every operator as a model of its own, timed alone and warm (the host
+makes them, the verb ``time`` times them); for runtimes without a profiler. ``armlet``: only the operators that run in
+kernels of Armlet, timed by their delegate inside whole inferences of either runtime; what the runtime does itself is
+not among them.
 
 Times are seconds.
 
-What a board answers is not trusted: ``Profile.from_json`` checks types, ranges and sizes of everything.
+A board's answer is not trusted: ``Profile.from_json`` checks types, ranges and sizes of everything.
 """
 
 from __future__ import annotations
@@ -125,8 +125,8 @@ class Profile:
 def typical(seconds: Sequence[float]) -> np.ndarray:
     """The positions of the typical samples, (n,) whole numbers: the middle half of them, ordered by ``seconds``.
 
-    So a quarter may be disturbed without a trace, as with a median; and since whole inferences are chosen, the means of
-    their parts over them add up to the mean of the whole, which medians or least values of parts do not.
+    So a quarter of the samples may be disturbed without a trace, as with a median. Since whole inferences are chosen,
+    the means of their parts add up to the mean of the whole, which medians or minima of parts do not.
     """
     count = len(seconds)
     return np.argsort(np.asarray(seconds, np.float64), kind="stable")[count // 4 : count - count // 4]

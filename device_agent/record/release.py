@@ -218,8 +218,8 @@ class ThreadChoice:
 class KernelChoice:
     """The kernels that run a release: the "runtime" alone, or "armlet" (:mod:`device_agent.run.kernels`).
 
-    ``operators`` run in those; seconds are medians of one inference on one thread, timed in turns, None where nothing
-    was; ``reason`` says in words why it was chosen.
+    ``operators`` run in those kernels. Seconds are medians of one inference on one thread, timed in turns, None where
+    nothing was timed. ``reason`` says in words why they were chosen.
     """
 
     kernels: str = field(default="runtime", metadata=limits(choices=("runtime", "armlet")))

@@ -7,8 +7,8 @@
         flop_per_second: Rate
         frequency_hz: Hertz | None = None
 
-:func:`read` makes a record of a parsed JSON value from anywhere. It refuses by the field's name (``models[0].threads``)
-what is missing, unknown, of another type or outside its limits: one error of the class that the caller wants.
+:func:`read` makes a record of a parsed JSON value from anywhere. A field that is missing, unknown, of another type or
+outside its limits is refused by its name (``models[0].threads``), with one error of the class that the caller wants.
 :func:`write` gives the JSON-ready dict back, its keys in the order of the fields.
 """
 
@@ -66,12 +66,12 @@ def record(
 ) -> Callable[[type[T]], type[T]]:
     """Says of a dataclass how it is written down. One that is only held by others needs no ``schema``, or none of this.
 
-    ``what`` is its name with the article, for messages; ``error`` the class of them. ``earlier``: schemas that are
-    still read, and the values that they lack. ``derived``: properties that are written behind the fields, and are
-    compared where they are read. ``may_lack``: fields that take their default where they are missing; True: all that
+    ``what`` is its name with the article, for messages; ``error`` is their class. ``earlier``: schemas that are still
+    read, and the values that they lack. ``derived``: properties that are written behind the fields, and are compared
+    where they are read. ``may_lack``: fields that take their default where they are missing; True stands for all that
     have one. ``left_out``: fields that are not written while they are None. ``order``: of the keys, fields and derived
-    ones; the fields' own, if not given. ``takes_unknown``: passes over fields that it does not know, as those of a
-    newer writer. A method ``check_record`` is called after reading and raises :class:`ValueRefused`.
+    ones; by default that of the fields. ``takes_unknown``: unknown fields, such as those of a newer writer, are passed
+    over. A method ``check_record`` is called after reading and raises :class:`ValueRefused`.
     """
 
     def describe(cls: type[T]) -> type[T]:

@@ -53,9 +53,9 @@ else:
 @record(may_lack=True, takes_unknown=True, left_out=("threshold",))
 @dataclass(frozen=True)
 class Task:
-    """``classes``: how many class scores a detection has, 0 where the form says it. ``points`` of each detection.
+    """``classes``: how many class scores a detection has, 0 where the form says it. ``points``: how many.
 
-    ``threshold``: the least score of an answer; None: that of :mod:`device_agent.answers`.
+    ``threshold``: the lowest score of an answer; None stands for that of :mod:`device_agent.answers`.
     """
 
     kind: TaskKind

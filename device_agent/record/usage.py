@@ -6,12 +6,12 @@ The metadata of a package, or the ``armlet.usage`` entry of a .tflite, hold
     "labels": ["tench", "goldfish", ...]
     "task": {"kind": "classes", ...}                          (device_agent.record.task)
 
-of which every part may be missing: then nothing is known of it. ``preprocess`` is one of
-:data:`device_agent.record.preprocess.PREPROCESS` or ``mean=...:scale=...``, in pixels 0 to 255; ``flip`` names the
-axes along which the image is mirrored before it enters the graph (``sdk.compress.board_form.mirror``); ``fit``, one
-of :data:`device_agent.record.task.FITS`, is how an image of another shape is brought to the input's ("crop" where
-nothing is said); ``shape``, and ``layout`` where the channels come first, are for people: :func:`channels_come_first`
-tells it from the input itself.
+and any part may be missing: then nothing is known about it. ``preprocess`` is one of
+:data:`device_agent.record.preprocess.PREPROCESS` or ``mean=...:scale=...``, in pixels 0 to 255; ``flip`` names the axes
+along which the image is mirrored before it enters the graph (``sdk.compress.board_form.mirror``); ``fit``, one of
+:data:`device_agent.record.task.FITS`, is how an image of another shape is brought to the input's ("crop" where nothing
+is said); ``shape``, and ``layout`` where the channels come first, are for people: :func:`channels_come_first` tells it
+from the input itself.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ _HARMLESS = "\N{NO-BREAK SPACE}"
 def visible(value: Any, *, most: int | None = None, lines: bool = False) -> str:
     """``value`` as text in which every control, format and bidirectional character is written as its escape.
 
-    "" for None. ``lines``: line ends stay line ends. ``most``: characters at most; of a longer text the end is left
-    out. ESC becomes ``\\x1b``, RIGHT-TO-LEFT OVERRIDE ``\\u202e``.
+    It is "" for None. ``lines``: line ends stay line ends. ``most``: the largest number of characters; the end of a
+    longer text is left out. ESC becomes ``\\x1b``, RIGHT-TO-LEFT OVERRIDE ``\\u202e``.
     """
     text = "" if value is None else str(value)
     if most is not None:

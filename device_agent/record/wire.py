@@ -156,8 +156,8 @@ def _nested(image: list, dtype: Any) -> np.ndarray:
 def nested_array(value: Any, what: str, most_dimensions: int) -> np.ndarray:
     """Nested lists of numbers, of a shape such as (224, 224, 3): int64 where all are whole, else float64.
 
-    Raises DataError about ``what``. Every element's type and every list's length is checked before there is an array:
-    one word among numbers would make numpy take as many characters for each of them.
+    Raises DataError about ``what``. Every element's type and every list's length is checked before an array is made:
+    one word among the numbers would make numpy reserve as many characters for each of them.
     """
     import numpy as np
 

@@ -6,9 +6,10 @@
         answer = agent.predict(image)  # uint8 (height, width, 3), any size
         print(answer.label, answer.score, agent.latency.percentile(99))
 
-Every thread may call ``predict``. Inferences take turns, since a TFLite interpreter does one at a time; resizing does
-not. When a deploy confirms a new release (or a rollback goes back), calls that begin afterwards get it; those that are
-running end on the release on which they began. A release that does not load leaves the old one at work.
+Every thread may call ``predict``. Inferences take turns, since a TFLite interpreter does one at a time; images are
+resized at the same time. When a deploy confirms a new release (or a rollback goes back), calls that begin afterwards
+get it; those that are running end on the release on which they began. A release that does not load leaves the old one
+at work.
 """
 
 from __future__ import annotations
@@ -49,12 +50,12 @@ RELOADS = ("next call", "background", "never")
 class Agent:
     """A deployed model (by its name) or a model file (by its path: what has a slash or ends in .armlet or .tflite).
 
-    ``home``: the agent's folder on the board (default: ``$ARMLET_HOME``, else ``~/.armlet``). ``threads`` of an
+    ``home``: the agent's folder on the board (default: ``$ARMLET_HOME``, else ``~/.armlet``). ``threads``: of one
     inference (default: as many as were fastest when the release was deployed; 1 for a file). ``kernels``: "runtime",
-    "armlet" (layers with zeros run in :mod:`device_agent.run.kernels`), or "auto", what was faster when the release was
-    deployed ("runtime" for a file). ``top``: classes in an answer.
-    ``preprocess`` and ``labels`` replace what the package says. ``reload``: a new release is loaded by the "next
-    call", which waits for it; in the "background", while the old one goes on answering; or "never".
+    "armlet" (layers with zeros run in :mod:`device_agent.run.kernels`), or "auto", which is the faster one at the time
+    of the deploy ("runtime" for a file). ``top``: classes in an answer. ``preprocess`` and ``labels`` replace what the
+    package says. ``reload``: a new release is loaded by the "next call", which waits for it; in the "background", while
+    the old one goes on answering; or "never".
 
     Raises StoreError, PackageError, AgentError, DataError or RuntimeUnavailable.
     """
@@ -116,14 +117,14 @@ class Agent:
     ) -> Any:
         """The answer to an image, or a list of answers to a batch.
 
-        ``image`` is (height, width, channels), or (height, width) in grey, of any size; a batch has one dimension
-        more in front of the channels' form, (n, height, width, channels). uint8 and floats alike hold pixels of 0 to
-        255; they are resized (shorter side, centre), normalised, mirrored as the package says. Where it says nothing,
-        and with ``preprocessed``, the array has the size and the values that the model takes, and is mirrored at
-        most. Models that take no
-        image take their own shape without its leading 1, or a batch of those. ``threshold``: the least score of a box
-        (default: as the package says, else 0.25). ``before_each`` is called before every
-        inference of a batch, which ends with what it raises: for callers that cannot wait for all of it.
+        ``image`` is (height, width, channels), or (height, width) in grey, of any size; a batch has one dimension more
+        in front of the channels' form, (n, height, width, channels). uint8 and floats alike hold pixels of 0 to 255;
+        they are resized (shorter side, centre), normalised, mirrored as the package says. Where it says nothing, and
+        with ``preprocessed``, the array has the size and the values that the model takes, and is only mirrored where
+        the package says so. Models that take no image take their own shape without its leading 1, or a batch of those.
+        ``threshold``: the lowest score of a box (default: as the package says, else 0.25). ``before_each`` is called
+        before every inference of a batch, and an error that it raises ends the batch: for callers that cannot wait for
+        all of it.
 
         Raises DataError where the array is not what the model takes, AgentError after ``close``.
         """
@@ -143,7 +144,7 @@ class Agent:
         """Every output by name, for every input by name: arrays of the model's own shapes, such as (1, 224, 224, 3).
 
         ``inputs``: {name: array}, or the array of the only input. Values are real ones (a quantised input takes floats,
-        or its own integers as they are stored); outputs are float32, or integers where an output is of plain ones.
+        or its own integers as they are stored); outputs are float32, or integers where an output has plain integers.
         Nothing is resized, normalised or mirrored. A model with a state keeps it from call to call; with ``reset`` it
         forgets what came before. Raises DataError, AgentError.
         """
@@ -234,7 +235,7 @@ class Agent:
     def _take_current(self, stamp: tuple[int, ...] | None) -> None:
         """Loads the current release where it is not the one that serves. The caller holds ``_reloading``.
 
-        The first time it raises; later the old release goes on, and ``reload_error`` says why.
+        An error is raised the first time; later the old release goes on, and ``reload_error`` says why.
         """
         assert self._store is not None  # a model file is never loaded again
         old = self._served

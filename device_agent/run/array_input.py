@@ -47,8 +47,8 @@ def read_array(name: str) -> np.ndarray:
 def parse_golden(data: bytes, tensors: Sequence[TensorInfo]) -> list[np.ndarray]:
     """The arrays in a compressed row of .npy files: numbers of any shape and type, each of several cases.
 
-    zlib, because an image of float32 is larger than many a model. Raises AgentError, before more is made of it than
-    some cases of ``tensors``, the inputs or outputs of the model, can take.
+    They are compressed by zlib, because an image of float32 is larger than many a model. Raises AgentError before more
+    memory is taken than some cases of ``tensors``, the inputs or outputs of the model, need.
     """
     import numpy as np
 

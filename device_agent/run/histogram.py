@@ -1,8 +1,8 @@
 """A running histogram of durations in little memory: logarithmic buckets, each 1/32 of an octave's start wide.
 
 As HdrHistogram (Gil Tene, hdrhistogram.org) keeps them: within an octave the buckets are equally wide, so that a
-percentile is right to 1/32 of its value, whatever its size, and no sample is kept. 1 microsecond to 2,147 seconds;
-longer ones count as that.
+percentile is right to 1/32 of its value, whatever its size, and no sample is kept. Durations go from 1 microsecond to
+2,147 seconds; longer ones count as the longest.
 """
 
 from __future__ import annotations

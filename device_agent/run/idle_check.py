@@ -1,8 +1,8 @@
 """Reads a whole quick start while the machine is idle: a start looks at samples, since all takes longer than it saves.
 
 An ``Agent`` that started from one has it checked by a process of the lowest priority, which gets the processor and the
-disk when nobody else wants them. A start that is damaged is dropped, said in the history of its name, and made again;
-an Agent that runs from it loads again with its next call.
+disk when nobody else wants them. A damaged start is dropped, noted in the history of its name, and made again; an Agent
+that runs from it loads again with its next call.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DAMAGED = "its quick start was damaged on the disk: dropped, to be made again"
 def begin(home: Path, name: str) -> None:
     """Has the start of what runs under a name checked, by a process of its own; returns at once.
 
-    What fails is passed over: the next start begins another.
+    A check that fails is passed over: the next start begins another.
     """
 
     def run() -> None:

@@ -17,7 +17,7 @@ MODULES = (("ai_edge_litert", "ai-edge-litert"), ("tflite_runtime", "tflite-runt
 def by_place(modules: tuple[tuple[str, str], ...] = MODULES) -> tuple[tuple[str, str], ...]:
     """Of ``modules`` those first whose folder comes first on the path.
 
-    What a deploy brought and tested stands there before the packages of the system, which may hold the other runtime.
+    What a deploy brought and tested comes before the packages of the system, which may hold the other runtime.
     """
 
     def place(entry: tuple[str, str]) -> int:

@@ -35,11 +35,11 @@ class LoadedModel:
     A package may say that images are flipped before they enter (``"input": {"flip": ["height", "width"]}``), for
     networks that were mirrored to suit the runtime's kernels; the agent does that.
 
-    ``package_sha256`` is None for a plain .tflite file; ``metadata`` are what its package says; ``kernel`` is the
-    decoder that ran ("c", "numpy" or "none"); ``decode_seconds`` the time from package bytes to .tflite bytes;
-    ``tflite_sha256`` of what runs; ``start`` "warm" where it came from :mod:`device_agent.store.quick_starts`,
-    else "cold"; ``start_seconds`` the time from the release's files, elsewhere from bytes, to a ready interpreter.
-    ``kernels_reason`` says why kernels of Armlet that were chosen for it are not used; "" where they are.
+    ``package_sha256`` is None for a plain .tflite file; ``metadata`` comes from its package; ``kernel`` is the decoder
+    that ran ("c", "numpy" or "none"); ``decode_seconds`` the time from package bytes to .tflite bytes;
+    ``tflite_sha256`` of what runs; ``start`` "warm" where it came from :mod:`device_agent.store.quick_starts`, else
+    "cold"; ``start_seconds`` the time from the release's files (from the bytes where there is no release) to a ready
+    interpreter. ``kernels_reason`` says why kernels of Armlet that were chosen for it are not used; "" where they are.
     """
 
     kernels_reason = ""
@@ -156,9 +156,9 @@ class LoadedModel:
     ) -> LoadedModel:
         """Loads one release of a store: with ``warm`` and no decoder asked for, from its start, where that is whole.
 
-        A start that is not as it was made is passed over, and made again. ``kernels`` "auto" are those that were
-        faster when the release was deployed; where they do not work any more, the runtime's. Raises StoreError where
-        the parts of the release are not all there and whole.
+        A start that is not as it was made is passed over, and made again. ``kernels`` "auto" stands for those that were
+        faster when the release was deployed, and for the runtime's where they do not work any more. Raises StoreError
+        where the parts of the release are not all there and whole.
         """
         begun = time.perf_counter()
         chosen = asked(kernels)
@@ -249,7 +249,7 @@ class LoadedModel:
     def example_inputs(self) -> list[np.ndarray] | None:
         """One golden input for each input of the model, of its shape such as (1, 224, 224, 3); None without any.
 
-        Raises StoreError or AgentError where the release has some that cannot be read.
+        Raises StoreError or AgentError where golden inputs cannot be read.
         """
         return None if self._example is None else self._example()
 
@@ -328,7 +328,8 @@ def names_a_file(model: str | os.PathLike) -> bool:
     """True for what is a path: an ``os.PathLike``, or text with a slash, with a model's suffix, or of no form that a
     release's name has.
 
-    What lies in the working directory makes no difference: a name that is a release today is none of a file tomorrow.
+    The files of the working directory make no difference: a name that means a release today does not mean a file
+    tomorrow.
     """
     if not isinstance(model, str):
         return True

@@ -1,8 +1,8 @@
 """Decodes pictures of strangers in a process of its own, which may hang, crash or want all memory without harm.
 
-Parent and child speak over a pair of sockets. To the child goes the length of a picture and its bytes; back come the
-sizes of two parts and the parts: an error in JSON, or the pixels. The child lives as long as its parent, and is
-replaced where it did not answer in time. ``python3 -m device_agent.run.picture_process`` is the child.
+Parent and child speak over a pair of sockets. The parent sends the length of a picture and its bytes; the child answers
+with the sizes of two parts and the parts: an error in JSON, or the pixels. The child lives as long as its parent, and
+is replaced when it does not answer in time. ``python3 -m device_agent.run.picture_process`` is the child.
 """
 
 from __future__ import annotations

@@ -37,9 +37,9 @@ def build(
 ) -> quick_starts.QuickStart:
     """Makes the start of a package, and keeps it if it is right and pays; replaces what was there.
 
-    ``reference`` is the same model in the interpreter (:class:`device_agent.run.runtime.Model`), its inputs set;
-    with the start the runtime must give the same answers, bit by bit. ``cold_seconds`` is what a start takes
-    without. Raises AgentError that says why there is none, RuntimeUnavailable, or OSError.
+    ``reference`` is the same model in the interpreter (:class:`device_agent.run.runtime.Model`), its inputs set; with
+    the start the runtime must give the same answers, bit by bit. ``cold_seconds`` is the time of a start without it.
+    Raises AgentError, which says why no start was kept, RuntimeUnavailable, or OSError.
     """
     starts.mkdir(mode=0o700, exist_ok=True)
     _require_space(starts, 2 * len(tflite))

@@ -47,7 +47,7 @@ def _distribution_version(distribution: str, module: Any) -> str:
 def find_runtime() -> tuple[RuntimeIdentity, Callable[..., Any]]:
     """The runtime that is installed and its ``Interpreter`` class.
 
-    Raises RuntimeUnavailable when none is, naming what each import said.
+    Raises RuntimeUnavailable when none is installed, with what each import said.
     """
     said = []
     for module_name, distribution in by_place(MODULES):

@@ -1,11 +1,11 @@
 """One model behind a bounded queue: a request is let in or turned away at once, and what was let in is answered.
 
-A request takes a place once its body is there, waits, runs on one of the workers, and gives the place back. Who sends a
-head alone takes none, and who comes while there is no place is told so before the body is read. There are
-``queue`` places for those that wait and one for each worker. When all are
-taken, or when those in front would take longer than the newcomer may wait, it is turned away with the time after which
-to try again. That is load shedding at admission, as in D. Sheehan and others, "Site Reliability Engineering", chapter
-21, and nothing that was accepted is dropped for it.
+A request takes a place once its body is there, waits, runs on one of the workers, and gives the place back. A client
+that sends only a head takes none, and a request that finds no place is told so before its body is read. There are
+``queue`` places for requests that wait and one for each worker. When all are taken, or when the requests in front would
+take longer than the new one may wait, it is turned away with the time after which to try again. This is load shedding
+at admission, as in D. Sheehan and others, "Site Reliability Engineering", chapter 21; no accepted request is dropped
+for it.
 
 Each worker is a thread with an :class:`~device_agent.run.agent.Agent`, and so an interpreter, of its own.
 """
@@ -64,7 +64,8 @@ class QueuePlace:
     def run(self, work: Callable[[Any], Any]) -> Any:
         """Queues ``work``, which is called with an Agent, and waits for what it returns or raises.
 
-        Raises DeadlineExceeded where that does not come in time; work that has begun then is finished for nothing.
+        Raises DeadlineExceeded where the result does not come in time; work that has begun by then is finished for
+        nothing.
         """
         job = _Job(work, self)
         self._pool.enqueue(job)
@@ -136,7 +137,7 @@ class Pool:
     def coming(self, seconds: float) -> Iterator[None]:
         """While the body of a request is on its way. Raises TurnedAway where there is no room for it now already.
 
-        It holds no place. A server that is told to end meanwhile waits for it, and lets it in.
+        The request holds no place. A server that is told to end meanwhile waits for it, and lets it in.
         """
         with self._lock:
             if self._closed:

@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection: requests in, each with a limit in bytes and in time, one answer out for each.
 
-The standard library parses (http.server); what it lets through and RFC 9112 does not, is refused here, since a proxy
-in front may read it otherwise. Every refusal is a JSON object: error, what, expected, found, hint.
+The standard library parses (http.server). What it lets through against RFC 9112 is refused here, since a proxy in front
+may read it differently. Every refusal is a JSON object: error, what, expected, found, hint.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The listeners of ``serve``: a Unix socket that only its user may open, or TCP, on the loopback unless told otherwise.
 
-One thread for each connection (socketserver), and a limit to their number. Where a new one finds no room, the one that
-has kept us waiting longest makes room for it. ``stop`` ends in order: nobody new is let
-in, connections that are idle are closed, those with a request in hand finish it.
+One thread for each connection (socketserver), and a limit to their number. When a new connection finds no room, the one
+that has been silent longest is closed for it. ``stop`` ends in order: no new connection is let in, idle ones are
+closed, and those with a request in hand finish it.
 """
 
 from __future__ import annotations

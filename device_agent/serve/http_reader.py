@@ -36,7 +36,7 @@ class RequestRefused(AgentError):
 class Reader:
     """Reads a socket until a deadline; what http.server takes for a file.
 
-    All but ``wait`` is called by who has the turn (:mod:`device_agent.serve.turn_lock`).
+    Everything but ``wait`` is called by the thread that has the turn (:mod:`device_agent.serve.turn_lock`).
     """
 
     def __init__(self, connection: socket.socket) -> None:

@@ -4,7 +4,7 @@
      "reset": true, "encoding": "lists"}
 
 An input is nested lists of real values, or raw bytes in base64 with their shape and type (docs/serve.md). Outputs come
-as they were asked for: "lists", or "base64".
+as the request asks: "lists" or "base64".
 """
 
 from __future__ import annotations

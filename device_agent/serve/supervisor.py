@@ -1,7 +1,7 @@
 """``serve``: deployed models for programs in any language, over a Unix socket or TCP on the loopback.
 
-The main thread supervises: it looks for new releases, asks the workers for signs of life, tells systemd, and when it
-is told to end (SIGTERM, SIGINT) closes the doors, waits for what was accepted and leaves.
+The main thread supervises: it looks for new releases, asks the workers for signs of life, tells systemd, and when it is
+told to end (SIGTERM, SIGINT) it closes the listeners, waits for the accepted requests and ends.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
     ~/.armlet/serve/<name>.env                  what its `serve` is called with beyond name and socket
     $XDG_RUNTIME_DIR/armlet/<name>/serve.sock   where it listens
 
-systemd restarts what dies or hangs (its watchdog is fed only while every worker gives signs of life), and gives up
-when it does so again and again. Everything here may be called twice.
+systemd restarts a service that dies or hangs (its watchdog is fed only while every worker gives signs of life), and
+gives up when that happens again and again. Everything here may be called twice.
 """
 
 from __future__ import annotations

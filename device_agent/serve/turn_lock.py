@@ -2,8 +2,9 @@
 
 Python runs one thread at a time anyway, but it is not fair: with dozens of threads that each have an answer of 503 to
 write, a worker that comes back from an inference stands in line with all of them. Threads that wait for a lock do not
-stand in that line, and who still does lets go after :data:`SWITCH_SECONDS`. Either alone changes little; both together
-leave a flooded server most of the answers that it can give (``benchmarks/speed/serve_load.py``, docs/serve.md).
+stand in that line, and a thread that runs lets go after :data:`SWITCH_SECONDS`. Either alone changes little; both
+together leave a flooded server most of the answers that it can give (``benchmarks/speed/serve_load.py``,
+docs/serve.md).
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class Blobs:
         """Stores the blobs (sha256, size, offset) that stand one after the other in ``stream``, each from there on.
 
         They are written, synced and renamed in batches: where the stream is cut, what came before stays, and the next
-        transfer need not send it again; a sync for every small blob alone would take seconds on an SD card.
+        transfer need not send it again. One sync per small blob would take seconds on an SD card.
         """
         if sum(size for _, size, _ in blobs) > MAX_PACKAGE_BYTES or len(blobs) > MAX_BLOBS:
             raise StoreError(

@@ -5,8 +5,8 @@
     blobs/sha256/<digest>          OCI manifests, the manifests of releases, and what those name
 
 Armlet's OCI manifest has ARTIFACT_TYPE, and its config is the manifest of the release as
-:mod:`device_agent.record.release` writes it: its digest is the id of the release. Nothing here is believed: what
-is read has a limit, digests are checked, and the blobs go through the same checks as those of a deploy.
+:mod:`device_agent.record.release` writes it: its digest is the id of the release. Nothing here is trusted: reading has
+limits, digests are checked, and the blobs go through the same checks as those of a deploy.
 """
 
 from __future__ import annotations

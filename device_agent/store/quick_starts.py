@@ -7,8 +7,8 @@
 
 XNNPACK does not notice when a cache belongs to another model, so the folder's name holds the digest of the package, the
 runtime with its version and the core; how many threads run makes no difference to the file. Both files were read back
-and compared by SHA-256 when they were made. A start looks at sizes, times and samples of the files alone, since reading
-all of them takes longer than the start; a folder that fails this is not a start, and is made again. All of them are
+and compared by SHA-256 when they were made. A start checks only sizes, times and samples of the files, since reading
+all of them takes longer than the start; a folder that fails this is not used, and is made again. The whole files are
 read when the machine is idle after a start (:mod:`device_agent.run.idle_check`), by every deploy, and by the doctor.
 """
 

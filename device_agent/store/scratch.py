@@ -2,9 +2,9 @@
 
     scratch/<token>/<name>.json     slots of one measurement; blobs, releases and starts are those of the store
 
-What a name of the board stands for, and its history, stays as it is whatever is deployed in a scratch place. A place is
-removed by who made it. One whose host was cut off goes with the next cleaning that finds it old, unless a process
-still works in it: each holds a lock on the folder.
+Whatever is deployed in a scratch place, what a name of the board stands for stays as it is, and so does its history.
+The host that made a place removes it. The place of a host that was cut off goes with the next cleaning that finds it
+old, unless a process still works in it: each process holds a lock on the folder.
 """
 
 from __future__ import annotations

@@ -242,7 +242,7 @@ class Store:
     def _kept(self, slot: Slot, current: str | None) -> dict[str, Any]:
         """``previous`` and ``older`` of a slot whose current release is to be ``current``.
 
-        A damaged one is left out: there is no way back to it, and it must not keep others from being removed.
+        A damaged release is left out: there is no way back to it, and it must not keep others from being removed.
         """
         before = [r for r in dict.fromkeys((slot.current, *slot.before)) if r not in (None, current)]
         whole = [r for r in before if r is not None and self.has_release(r)][: slot.keep - 1]
@@ -264,7 +264,7 @@ class Store:
     def refused(self, name: str, release_id: str, reason: str) -> Slot:
         """Keeps why a release was not even tried; what ``name`` stands for stays what it is.
 
-        The same refusal again, as of a deploy in a loop, is one event: it must not push the others out of the history.
+        The same refusal again (a deploy in a loop) is one event: it must not push the others out of the history.
         """
         return self.happened(name, "refused", release_id, reason)
 
@@ -366,7 +366,7 @@ class Store:
     def collect(self, sparing: Collection[str] = ()) -> int:
         """Removes what no slot refers to, and what a cut transfer left; how many bytes were freed.
 
-        ``sparing``: blobs that stay all the same, also where only their beginning has arrived.
+        ``sparing``: blobs that stay in any case, also where only their beginning has arrived.
         """
         if self._place is None:
             places.remove_abandoned(self.folder)

@@ -20,8 +20,8 @@ class OutputAgreement:
     """One output over all cases. ``largest``: the largest difference; of class numbers, the share that differs.
 
     ``cosine``: of the angle between the two, 1 where they are equal or both 0. ``decibel``: the signal-to-noise ratio
-    of the second against the first, at most 150. ``classes``: it holds class numbers, and these two are those of
-    one-hot vectors.
+    of the second against the first, at most 150. ``classes``: the output holds class numbers, and the other two figures
+    are those of one-hot vectors.
     """
 
     name: str

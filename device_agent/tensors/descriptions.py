@@ -1,7 +1,7 @@
 """The inputs and outputs of a TFLite interpreter, as :class:`~device_agent.tensors.tensor.TensorInfo`.
 
-Names are those of the model's signature, which people chose, where one covers the model's inputs and outputs; else
-those of the tensors. Each is made unique. Host and board name by this rule.
+Names come from the model's signature, since people chose them, where one covers the model's inputs and outputs;
+otherwise from the tensors. Each is made unique. Host and board follow the same rule.
 """
 
 from __future__ import annotations

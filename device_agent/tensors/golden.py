@@ -108,7 +108,7 @@ def require_close(
     """The largest difference of an output of values from the nearest of several right answers; 0 without such outputs.
 
     ``answers``: each as ``expected`` of :func:`differences`, arrays in their own shapes such as (1, 1000). Raises
-    AgentError where ``found`` is too far from all of them; it tells the distance from the nearest.
+    AgentError where ``found`` is too far from all of them, with the distance from the nearest.
     """
     apart = [differences(infos, expected, found, output_limits) for expected in answers]
     nearest = min(apart, key=lambda one: max((d.excess for d in one), default=0.0))

@@ -1,7 +1,7 @@
 """Arrays one behind the other, each as an .npy file: how inputs and outputs travel and are kept. The bytes are a
 stranger's when they are read.
 
-numpy's own reader is not used for that: it takes a pickle or a zip for an array, and memory for what is not there.
+numpy's own reader is not used: it takes a pickle or a zip for an array, and reserves memory for data that is not there.
 """
 
 from __future__ import annotations

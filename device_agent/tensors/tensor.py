@@ -1,6 +1,6 @@
 """Inputs and outputs of a model as a runtime describes them. Host and board turn values into stored ones by this rule.
 
-Values are *real* where people meet them. A quantised tensor stores ``real = scale * (stored - zero_point)`` (TFLite
+Values are *real* wherever people see them. A quantised tensor stores ``real = scale * (stored - zero_point)`` (TFLite
 quantisation specification); an integer tensor without a scale stores the values themselves. An array that has the
 tensor's own type already goes in as it is.
 """
@@ -55,8 +55,7 @@ class TensorInfo:
         """``values`` as the tensor holds them, of the same shape.
 
         Floats are quantised where the tensor is; for a tensor of plain integers they must be whole and in range.
-        Integers and truth values of another type go into plain integers that can hold them, and nowhere else. Raises
-        DataError.
+        Integers and Booleans of another type go only into plain integers that can hold them. Raises DataError.
         """
         array = np.asarray(values)
         if array.dtype == self.dtype:
@@ -99,7 +98,7 @@ class TensorInfo:
 def by_name(tensors: Sequence[TensorInfo], arrays: Any, what: str) -> list[Any]:
     """``arrays`` in the order of ``tensors``: from a dict by name, or a list in that order, or the only one.
 
-    ``what`` they are ("input"), for messages. Raises DataError for a name that is missing or unknown.
+    ``what`` names them in messages ("input"). Raises DataError for a name that is missing or unknown.
     """
     if not isinstance(arrays, dict):
         listed = list(arrays) if isinstance(arrays, (list, tuple)) else [arrays]

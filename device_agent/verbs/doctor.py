@@ -1,7 +1,7 @@
 """The verb that looks at everything on a board: slots, releases, blobs, quick starts, and who may sign.
 
-What it can it mends: a quick start that is not as it was made goes, and is made again for what runs. What it cannot
-mend it names, with what to do.
+It mends what it can: a quick start that is not as it was made goes, and is made again for what runs. It names what it
+cannot mend, with what to do.
 """
 
 from __future__ import annotations

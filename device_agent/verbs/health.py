@@ -38,7 +38,7 @@ def check(
 ) -> dict[str, Any]:
     """Decodes, loads and runs a release. Raises AgentError when the golden outputs do not come out.
 
-    ``passed`` gets what was found and the model, and what it answers is added.
+    ``passed`` is called with the findings and the model, and its answer is added to the findings.
     """
     from device_agent.measuring.bench import set_inputs
     from device_agent.run.conditions import read_available_memory, read_peak_memory
@@ -78,7 +78,7 @@ def unfit(
 ) -> str:
     """Why a release that gives the right outputs may not run all the same; "" when it may.
 
-    ``found`` is what :func:`check` answered; ``old_seconds`` what an inference of the current release took when
+    ``found`` is what :func:`check` answered; ``old_seconds`` is the time of one inference of the current release when
     that was checked. Without ``max_memory_bytes`` the limit is what was free when the check began.
     """
     seconds, memory = found["inference_seconds"], found["peak_memory_bytes"]

@@ -1,7 +1,7 @@
 """The setup of a release after its health check: kernels are chosen, a quick start is made for those of
 the runtime, and threads are chosen.
 
-Neither may cost a deploy: where one does not work out, the release runs without it, and the reason is told.
+Neither may fail a deploy: where one does not work, the release runs without it, and the reason is reported.
 """
 
 from __future__ import annotations

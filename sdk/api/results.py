@@ -154,7 +154,7 @@ class OutputsKept:
 
 @dataclass(frozen=True)
 class Compressed(Shown):
-    """A model was compressed and packed; how its accuracy was checked is in ``accuracy``, or in words.
+    """A model was compressed and packed; ``accuracy`` says how its accuracy was checked, or why it was not.
 
     ``curve`` holds what a search tried: package bytes, accuracy and agreement in percent, recipe.
     """

@@ -1,7 +1,7 @@
 """Facts about a board: one command that any POSIX shell runs, and pure functions of its output.
 
-The command prints sections, each begun by a line ``@name``; a section whose source is not there is empty. Nothing is
-assumed but ``sh``: that there is no python3, too, is a fact.
+The command prints sections, each begun by a line ``@name``; a section whose source is not there is empty. It needs
+nothing but ``sh``: a missing python3 is a fact, too.
 """
 
 from __future__ import annotations

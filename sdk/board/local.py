@@ -1,16 +1,16 @@
 """The board called ``local``: this machine, behind a loopback SSH server of its own.
 
-It is what a newcomer without hardware deploys to: every step is the one that a real board gets (key exchange, host
-key, public key, exec, an environment of its own), only the processor is this machine's. The server lives as long
-as the ``with`` statement, listens on 127.0.0.1 on a port that the kernel picks, lets in one key that it made itself,
-and serves one private folder:
+Newcomers without hardware deploy to it: every step is that of a real board (key exchange, host key, public key, exec,
+an environment of its own); only the processor is this machine's. The server lives as long as the ``with`` statement,
+listens on 127.0.0.1 on a port that the kernel picks, lets in one key that it made itself, and serves one private
+folder:
 
     $XDG_DATA_HOME/armlet/boards/local/     (0700; ~/.local/share when the variable is not set)
         home/       the board's home folder: $HOME of its processes
         home/.bin   first on PATH; python3 there is the interpreter that runs this process, without its venv
         ssh/        host key, user key, known_hosts
 
-It is not a sandbox: a process that is started over it may do what its user may.
+It is not a sandbox: a process that is started through it may do what its user may.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class LocalBoard:
     def execute(self, channel: paramiko.Channel, command: str, begun: threading.Event) -> None:
         """Runs ``command`` as sshd does, through the shell, until it ends or the channel is closed.
 
-        ``begun`` is set when the client has been told that it begins: only then may it be told of the end.
+        ``begun`` is set when the client knows that the command begins: only then may it hear of the end.
         """
         process = subprocess.Popen(
             ["/bin/sh", "-c", command],

@@ -1,7 +1,7 @@
 """The SSH server of the local board: it allows one key, and commands.
 
-Apart from :mod:`sdk.board.local` because the class needs paramiko at its definition, and importing that takes longer
-than the command line may take to print its help.
+It is not part of :mod:`sdk.board.local`, because the class needs paramiko at its definition, and importing paramiko
+takes longer than the command line may take to print its help.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import paramiko
 class BoardTransport(paramiko.Transport):
     """A connection that says when the next answer to the client's requests has gone out.
 
-    paramiko answers a request after the server's method for it has returned. A command that is over before would close
+    paramiko answers a request after the server's method for it has returned. A command that ends earlier would close
     its channel first, and the client would take that for a refusal.
     """
 

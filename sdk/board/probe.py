@@ -1,8 +1,7 @@
 """Probes a board for its board file: one command over a connection, and pure functions of its output.
 
-:mod:`sdk.board.facts` asks what provisioning has to know; this adds what theory and a reader of reports want:
-which core each CPU is, its clocks and governor, the system on chip, temperatures. Everything is optional but a
-shell.
+:mod:`sdk.board.facts` asks what provisioning has to know; this adds what theory and a reader of reports want: which
+core each CPU is, its clocks and governor, the system on chip, temperatures. Only a shell is required.
 """
 
 from __future__ import annotations
@@ -152,7 +151,7 @@ def parse_probe(output: str) -> Probe:
 def parse_cpus(text: str) -> list[tuple[int, int | None, int | None, tuple[str, ...]]]:
     """Number, implementer, part and features of each CPU in ``/proc/cpuinfo``.
 
-    Kernels before 3.19 gave features and part once, below the list of CPUs; then they are everybody's.
+    Kernels before 3.19 gave features and part once, below the list of CPUs; they then hold for every CPU.
     """
     found = []
     blocks = re.split(r"\n\s*\n", text)

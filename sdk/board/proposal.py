@@ -1,8 +1,8 @@
 """Turns the facts of a board into a proposal: a board of the catalogue, or a new board file. Pure.
 
-What a file holds is either on the board (cores, clocks, extensions) or known of its cores from another board of the
-catalogue (operations per cycle), and says so. What is neither is left out: memory bandwidth is measured by
-``sdk board calibrate``, and peaks of cores that nobody measured do not exist.
+Each figure of the file comes from the board (cores, clocks, extensions) or from another board of the catalogue with the
+same cores (operations per cycle), and says so. Others are left out: ``sdk board calibrate`` measures memory bandwidth,
+and cores that nobody measured get no peak.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def propose(
 ) -> Proposal:
     """``boards`` is the catalogue; ``runtimes`` those that have wheels for the board, in order of preference.
 
-    ``board`` is the one that the user says it is; by default the one that the device tree names.
+    ``board`` is the one that the user names; by default the one that the device tree names.
     """
     board = board or find_board(probe, boards)
     warnings = [

@@ -1,7 +1,7 @@
 """Boards without hardware: a Debian userland for ARM under QEMU's user mode, behind a real OpenSSH server.
 
-Real ARM machine code runs there, with the wheels and kernels that a Raspberry Pi gets, and OpenSSH answers as on one.
-Only its clock means nothing. The server listens on 127.0.0.1, lets in one key, and shows one board:
+Real ARM machine code runs there, with the wheels and kernels that a Raspberry Pi gets, and a real OpenSSH answers. Only
+its clock means nothing. The server listens on 127.0.0.1, lets in one key, and shows one board:
 
     $XDG_DATA_HOME/armlet/boards/virtual-arm64/     (0700; ~/.local/share when the variable is not set)
         home/           the login user's home folder on the board; all else there is read only, or gone at the end

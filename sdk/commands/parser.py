@@ -22,7 +22,7 @@ class Parser(argparse.ArgumentParser):
 
     Arguments that were given to :func:`mark_rare` are shown by ``--help-all`` alone. A parser of commands shows its
     help where no command is given; its ``subjects`` are headings and the commands below each, all by default.
-    ``gathers`` names a list of files: those that stand behind options belong to it, too, which argparse refuses.
+    ``gathers`` names a list of files: files behind options belong to it, too, which argparse alone refuses.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

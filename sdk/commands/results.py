@@ -1,7 +1,7 @@
 """Results of commands that no public function returns as one record.
 
-Each says by ``to_json`` what a machine gets; :data:`sdk.report.terminal.dispatch.DRAWN_AS` names what draws it for
-people.
+``to_json`` of each gives what a machine reads; :data:`sdk.report.terminal.dispatch.DRAWN_AS` names the function that
+draws it for people.
 """
 
 from __future__ import annotations

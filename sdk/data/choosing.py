@@ -1,6 +1,6 @@
 """The preprocessing of a network on given images: as it is stated, as the graph shows, or as the images tell.
 
-Nothing is assumed. Where nothing tells, the error says what each candidate would give.
+Nothing is assumed. Where there is no evidence, the error says what each candidate would give.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ def choose_preprocess(
 ) -> Chosen:
     """The preprocessing of ``dataset`` for this network; it may hold any preprocessing so far.
 
-    ``given``: by the user, which is not questioned; ``stated``: by package or metadata. ``score``: what the
-    network reaches on images (n, height, width, channels), the first of the data, where no classes are right. Raises
-    DataError where nothing tells, and where the data are not pixels and not in the range that is expected.
+    ``given``: by the user, which is not questioned; ``stated``: by package or metadata. ``score``: what the network
+    reaches on images (n, height, width, channels), the first of the data, where no right classes are known. Raises
+    DataError where there is no evidence, and where the data are not pixels and not in the range that is expected.
     """
     known = known_preprocess(model.input, model.graph)
     expected = given or stated or (None if known is None else known.preprocess)

@@ -22,7 +22,7 @@ _CAPTION_CHARACTERS = 30
 def contact_sheet(dataset: Dataset, class_names: dict[int, str]) -> bytes:
     """A PNG of at most nine samples, taken evenly: fitted to the input, in the order of channels that goes in.
 
-    ``class_names``: what is written below a sample of that class.
+    ``class_names``: the text below a sample of that class.
     """
     from PIL import Image, ImageDraw
 

@@ -45,7 +45,7 @@ class DataFor:
 class DataOpener:
     """Opens data for one model, which runs on the host meanwhile. ``facts``: what the model takes and gives.
 
-    ``stated``: how it is used by its package, its metadata or the user's ``labels``; ``given``: a preprocessing that
+    ``stated``: its use according to its package, its metadata or the user's ``labels``; ``given``: a preprocessing that
     is not questioned.
     """
 
@@ -73,7 +73,7 @@ class DataOpener:
     ) -> DataFor:
         """The data at ``path``; every later source gets the preprocessing of the first. Raises DataError.
 
-        ``with_truth``: whether the file of right answers, where one was named, is about these data.
+        ``with_truth``: whether the named file of right answers, if any, belongs to these data.
         """
         scores = self.facts.scores
         wanted = self._wanted()

@@ -2,7 +2,7 @@
 
 A folder is flat (no labels, or a table of them) or has one subfolder per class. ``train`` and ``test`` (or ``val``)
 subfolders, and ``x_train`` / ``x_test`` arrays, are splits. Pixels are kept as stored; a batch is preprocessed when
-asked for. What was passed over, and how classes were told, is in the notes of the data set.
+asked for. The notes of the data set say what was passed over, and how classes were found.
 
 Everything is deterministic: files in sorted order, the shorter side fitted and the centre cropped as on a board, and a
 ``limit`` that takes samples evenly from the whole set, so that every class keeps its share.

@@ -81,7 +81,7 @@ def picture_suffixes() -> frozenset[str]:
 def find_pictures(folder: Path, root: Path, left_out: LeftOut, *, deep: bool = True) -> list[Path]:
     """The whole pictures in ``folder`` in sorted order, with ``deep`` those in its subfolders too.
 
-    What is passed over goes into ``left_out``, by its name below ``root``.
+    Files that are passed over go into ``left_out``, by their names below ``root``.
     """
     found = []
     for path in _files(folder, root, left_out, MAX_DEPTH if deep else 0):

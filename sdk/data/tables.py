@@ -24,7 +24,7 @@ def truth_of_tables(
 ) -> tuple[list[Path], np.ndarray | None, Truth | None]:
     """Pictures, and the class (n,) or the values of each by a table beside them or by the one that is wanted.
 
-    All pictures and None where no table names them. Raises DataError where the wanted one names too few.
+    Where no table names them, all pictures and None. Raises DataError where the wanted table names too few.
     """
     tables = sorted(folder.iterdir()) if wanted.truth is None else [wanted.truth]
     names = {name for file in files for name in (file.name, file.stem)}

@@ -45,7 +45,8 @@ def truth_of_pictures(
 ) -> tuple[list[Path], Truth | None, str]:
     """The pictures whose things are known, what is on each, and a sentence on what was found.
 
-    All pictures and None where nothing is beside them. Raises DataError for what cannot be read, or fits no model.
+    Where nothing lies beside them, all pictures and None. Raises DataError for files that cannot be read, or fit no
+    model.
     """
     assert wanted.task is not None
     if wanted.task.kind == SEGMENTATION:

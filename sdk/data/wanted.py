@@ -15,7 +15,8 @@ class Wanted:
     many it gives, None where that is not known. ``fit``: one of :data:`device_agent.record.task.FITS`.
 
     ``task``: of a detector or a segmenting model, None for others. ``values``: how many it gives for each sample, where
-    these may be no classes; 0 where they are. ``truth``: the file or folder of right answers; None: it is found.
+    they may be something other than classes; 0 where they are classes. ``truth``: the file or folder of right answers;
+    None: it is found.
     """
 
     shape: tuple[int, ...]

@@ -1,6 +1,6 @@
 """Releases written for other engines to carry: an OCI image layout, or an Ansible role with a playbook.
 
-However they travel, the agent on the board takes them in with the checks of any deploy (its verb ``import``).
+However they travel, the agent on the board imports them with the checks of any deploy (its verb ``import``).
 """
 
 from __future__ import annotations

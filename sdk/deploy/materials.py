@@ -31,8 +31,8 @@ _BOARD_NUMPY = Part(
 def bill_of_materials(releases: Sequence[PreparedRelease], board: Board, known: Sequence[Facts]) -> bytes:
     """CycloneDX of the models and of what runs them on such a board: agent, decoder and pinned wheels.
 
-    ``known``: what is known of such boards, one for each Python that they may have; their time is now, or
-    SOURCE_DATE_EPOCH. Raises ProvisionError where no runtime fits.
+    ``known``: the facts of such boards, one for each Python that they may have; the time is now, or SOURCE_DATE_EPOCH.
+    Raises ProvisionError where no runtime fits.
     """
     architecture = known[0].wheel_architecture
     decoder, delegate = (_built(made, architecture) for made in (build_kernel, build_delegate))

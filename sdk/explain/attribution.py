@@ -1,10 +1,10 @@
 """Which operator of the graph a kernel of the runtime belongs to. Pure.
 
-The runtime runs the graph in its order, but not one to one: it fuses (PAD into a convolution, RELU into what is
-before it), splits (a RELU that could not be fused stands alone as "Clamp"), and adds (a "Transpose" where a cluster
-changes its layout). So the two sequences are aligned like two texts, by the longest chain of pairs that can be the
-same work; what is left over belongs to the operator before it. Every kernel belongs to exactly one operator, so
-times add up.
+The runtime runs the graph in its order, but not one to one: it fuses (PAD into a convolution, RELU into what is before
+it), splits (a RELU that could not be fused stands alone as "Clamp"), and adds (a "Transpose" where a cluster changes
+its layout). So the two sequences are aligned like two texts, by the longest chain of pairs that can be the same work; a
+kernel that is left over belongs to the operator before it. Every kernel belongs to exactly one operator, so times add
+up.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The measured time of one model in parts that mean something, and that add up to it. Pure.
+"""The measured time of one model in parts that have a cause each and add up to it. Pure.
 
 ::
 
@@ -98,7 +98,7 @@ class Subject:
     """A model: its theory, its profile, and its measurement on as many threads as the profile was taken with.
 
     ``parallel`` are its measurements on other numbers of threads. ``original`` is the digest of the file that it was
-    made of, and ``network_macs`` what that network computes, which the form for its board may exceed.
+    made from, and ``network_macs`` the MACs of that network, which the form for its board may exceed.
     """
 
     name: str
@@ -153,10 +153,10 @@ def best_seen(subjects: Sequence[Subject]) -> Peaks:
 def dispatch_seconds(subject: Subject) -> float:
     """Seconds of an inference outside of its kernels; below 0 where operators timed alone add up to more.
 
-    The smaller of two estimates that err upwards: what the profile saw outside of the kernels, which holds the
-    profiler's own work, and what an inference without the profiler, taken in turn with the profiled ones, took beyond
-    the kernels. Inside one inference kernels cannot take longer than the whole: where they seem to, profiling slowed
-    them.
+    It is the smaller of two estimates that err upwards: the time that the profile saw outside of the kernels, which
+    includes the profiler's own work, and the time of an inference without the profiler (in turn with the profiled ones)
+    minus the kernels. Inside one inference kernels cannot take longer than the whole: where they seem to, profiling
+    slowed them.
     """
     profile = subject.profile
     outside = min(profile.outside_seconds, profile.unprofiled_seconds - profile.kernel_seconds)

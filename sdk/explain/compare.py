@@ -4,7 +4,7 @@ Theoretical speed-up is the ratio of the work (:mod:`sdk.explain.macs`); the mea
 latencies, with an interval; their quotient is the share of the promise that arrived. ShuffleNet's authors saw
 about 2.6x on a phone where theory says 4x (arXiv 1707.01083, section 4.5), a share of 0.65.
 
-Both ratios say how much faster the candidate is than the baseline, so the baseline is best the heavier model.
+Both ratios say how much faster the candidate is than the baseline, so the baseline should be the heavier model.
 """
 
 from __future__ import annotations
@@ -114,10 +114,10 @@ class Comparison:
 
     Speed-ups are baseline over candidate: above 1 the candidate is the lighter, or the faster. A theoretical one is
     None where a model has no multiply-accumulates at all. ``measured_low`` and ``measured_high`` hold the measured
-    speed-up with the given ``confidence``. ``smallest_told`` is the smallest difference that could be told when they
-    were measured, as a share: by so much the baseline and the baseline itself may have differed; 0 where that was not
-    tested. ``work`` is what theory counts (:mod:`sdk.explain.macs`). ``warnings`` say why the figures should not
-    be taken at face value.
+    speed-up with the given ``confidence``. ``smallest_told`` is the smallest difference that this measurement could
+    show, as a share: the baseline and the baseline itself may have differed by as much; 0 where that was not tested.
+    ``work`` is what theory counts (:mod:`sdk.explain.macs`). ``warnings`` say why the figures should not be taken at
+    face value.
     """
 
     baseline: str
@@ -241,7 +241,7 @@ def compare(
 def smallest_told(first: Timed, again: Timed, confidence: float = CONFIDENCE) -> float:
     """The smallest difference that can be told, as a share, where one model was measured twice, interleaved.
 
-    By so much the two may differ: the farther end of the interval of their ratio.
+    It is the farther end of the interval of their ratio.
     """
     found = speedup_interval(
         (first.samples_seconds, first.turns),

@@ -1,10 +1,10 @@
 """Where a promised speed-up went: from theory to measurement, in seconds. Pure.
 
-Theory promises the candidate ``measured time of the baseline / ratio of the work``. What it took beyond that is the
-gap. Both measured times are cut into the same parts (:mod:`sdk.explain.breakdown`), and a part of the gap is the
-candidate's part minus the baseline's over the ratio. So a baseline that wastes as much as the candidate explains
-nothing, and the parts add up to the gap. On ``n`` threads the gap is that of the profiled run divided among them,
-plus what did not scale.
+Theory promises the candidate ``measured time of the baseline / ratio of the work``. The time beyond that is the gap.
+Both measured times are cut into the same parts (:mod:`sdk.explain.breakdown`), and a part of the gap is the candidate's
+part minus the baseline's over the ratio. So a baseline that wastes as much as the candidate explains nothing, and the
+parts add up to the gap. On ``n`` threads the gap is that of the profiled run divided among them, plus what did not
+scale.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ ADDS_UP = 0.05
 class Part:
     """One part of the gap. ``seconds`` = ``candidate_seconds - baseline_seconds``, below 0 where it made up for some.
 
-    ``baseline_seconds`` is the baseline's part over the theoretical speed-up: what the candidate could have had.
+    ``baseline_seconds`` is the baseline's part divided by the theoretical speed-up: what the candidate should have
+    taken.
     """
 
     name: str
@@ -183,8 +184,8 @@ def _part(name: str, baseline_seconds: float, candidate_seconds: float) -> Part:
 def doubts(subject: Subject) -> tuple[str, ...]:
     """Why a model's operators and dispatch do not add up to its median as near as :data:`ADDS_UP`; () where they do.
 
-    Either profiling slowed the model down, against inferences without the profiler in turn with it, or the model itself
-    took another time then than when it was measured.
+    Either profiling slowed the model down (compared with inferences without the profiler, in turn), or the model itself
+    took longer or shorter then than when it was measured.
     """
     profile, median = subject.profile, subject.measurement.median
     accounted = profile.kernel_seconds + dispatch_seconds(subject)

@@ -1,7 +1,7 @@
 """Finds the layers that lose accuracy: operators of two versions of a network, and the noise that each adds. Pure.
 
-Noise adds up along a network, so the last operators have the least signal to noise, wherever it comes from. What an
-operator adds is the noise of its output, as a share of the signal, less that of its noisiest input.
+Noise adds up along a network, so the last operators have the lowest signal-to-noise ratio, wherever the noise comes
+from. An operator adds the noise of its output, as a share of the signal, minus that of its noisiest input.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ def watched(graph: Graph) -> dict[int, int]:
 def match_layers(original: Graph, compressed: Graph) -> tuple[tuple[Matched, ...], tuple[Unmatched, ...]]:
     """The operators of the compressed graph that compute what one of the original's does, and all that have none.
 
-    By the names of what they write where these are kept, else by kind and shape in the order of execution.
+    They are matched by the names of their outputs where these are kept, else by kind and shape in the order of
+    execution.
     """
     first, second = watched(original), watched(compressed)
     names = {original.tensors[tensor].name: tensor for tensor in first}

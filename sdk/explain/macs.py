@@ -5,9 +5,9 @@ arXiv 1707.01083, section 3.2): one multiply-accumulate (MAC) for every weight a
 and nothing for biases, activations, pooling and shuffles. What those papers call FLOPs are MACs; here a MAC is two
 FLOP. Layouts of weights are those of the TFLite schema.
 
-Between two versions of one network the work is the multiply-accumulates by weights that are not zero: those of zeros
-are what the versions differ in, and a channel that is never used counts as little before it was cut off as after.
-Between two networks it is all multiply-accumulates, as in the papers.
+Between two versions of one network the work is the multiply-accumulates by weights that are not zero: the versions
+differ in the zeros, and an unused channel counts for nothing, before it was cut off and after. Between two networks it
+is all multiply-accumulates, as in the papers.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ How multiply-accumulates (MACs) are counted is in :mod:`sdk.explain.macs`. *Effe
 constant weights. Every weight of a convolution is used equally often, so the count is exact: ``macs x non-zeros /
 weights``.
 
-The roofline (Williams et al. 2009) of one operator is ``max(2 x MACs / peak, bytes / bandwidth)``. Its bytes are what
-the operator reads and writes if nothing stays in a cache, so small operators can beat it; compute-bound ones cannot.
+The roofline (Williams et al. 2009) of one operator is ``max(2 x MACs / peak, bytes / bandwidth)``. Its bytes are those
+that the operator reads and writes if nothing stays in a cache, so small operators can beat it; compute-bound ones
+cannot.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ class GroupTotal:
 
 @dataclass(frozen=True)
 class Totals:
-    """A whole graph. ``groups`` holds those that occur, in the order of :data:`GROUPS`; they add up to the rest.
+    """A whole graph. ``groups`` holds those that occur, in the order of :data:`GROUPS`; they add up to the totals.
 
     ``not_counted`` names the kinds of operators whose MACs are missing from the sums.
     """
@@ -245,7 +246,7 @@ def parameters(graph: Graph) -> int:
 
 
 def roofline(costs: Iterable[OperatorCost], rates: Rates, *, skips_zeros: Container[int] = ()) -> Roofline:
-    """The least time of every operator on a board that can do as much as ``rates`` say.
+    """The least time of every operator on a board with these ``rates``.
 
     Operators whose index is in ``skips_zeros`` compute nothing for the zeros of constant weights, as sparse kernels do.
     Where the bandwidth is unknown, memory takes no time.

@@ -33,11 +33,11 @@ LEVEL = 0.05
 class Candidate:
     """One variant on one runtime with one number of threads, and what the board needs for an inference of it.
 
-    ``points_lost`` are points of the metric of the model's task, or of answers like the original's without right
-    answers; ``points_lost_at_most`` the upper end of their paired 95 % interval, None where it is not known.
-    ``reached``: the metric of original and variant in words, and what a paired test says.
-    ``measurement`` is None on an emulated board: there a time is ``predicted`` and not measured, for a real board with
-    that core, or where that cannot be told only ``instructions`` are counted.
+    ``points_lost`` are points of the metric of the model's task, or, without right answers, of the answers that agree
+    with the original's; ``points_lost_at_most`` the upper end of their paired 95 % interval, None where it is not
+    known. ``reached``: the metric of original and variant in words, and what a paired test says. ``measurement`` is
+    None on an emulated board: there a time is ``predicted`` for a real board with that core, or, where that is not
+    possible, only ``instructions`` are counted.
     """
 
     variant: str

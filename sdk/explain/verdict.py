@@ -1,7 +1,7 @@
 """Did a model become slower than it was? Three answers: slower, not slower, can't tell and what would settle it. Pure.
 
-The old and the new run were not measured together. What slowed one of them as a whole, by its own record, is not a
-property of the model: then, and where the interval reaches over the limit, the answer is: can't tell.
+The old and the new run were not measured together. Where one of them was slowed as a whole, by its own record, that is
+not a property of the model: then, and where the interval reaches over the limit, the answer is "can't tell".
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Dataset:
     def images(self, samples: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
         """The samples at these positions (all by default), preprocessed: (n, height, width, channels) float32.
 
-        Of the type of the network's input where that is of whole numbers without a scale.
+        They have the type of the network's input where that takes whole numbers without a scale.
         """
         pixels = self.pixels(samples)
         values = self.preprocess(pixels) if self.are_pixels and len(pixels) else pixels.astype(np.float32)

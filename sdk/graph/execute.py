@@ -1,10 +1,10 @@
-"""A graph as a differentiable TensorFlow function: what the compression passes that learn run.
+"""A graph as a differentiable TensorFlow function: the compression passes that learn run it.
 
 ``Executor(graph)`` computes what the TFLite interpreter computes, for any batch size (the graph itself has batch 1),
 out of ``tf.nn``, with the constants of the caller's choice in place of the graph's own, so that gradients reach them.
 
-The operators are those of convolutional classifiers: all networks of the zoo, MobileNet V3, EfficientNet-Lite and
-their relatives.  An operator outside that, or one that mixes the samples of a batch, is refused by name.
+The operators are those of convolutional classifiers: all networks of the zoo, MobileNet V3, EfficientNet-Lite and their
+relatives. Any other operator, and one that mixes the samples of a batch, is refused by name.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Every operator of a graph as a graph of its own: for runtimes without a profiler. Pure.
 
 Alone, an operator runs with its inputs, weights and output warm in the caches, and without what the runtime does across
-operators (sparse kernels, one layout for a whole cluster). So isolated times are what the operators *can* do; that they
-add up to something else than the whole is part of the finding, and is shown as such. Only padding stays with the
-convolution behind it, since every runtime fuses the two.
+operators (sparse kernels, one layout for a whole cluster). So isolated times are what the operators *can* do; their sum
+differs from the whole, and the difference is shown. Only padding stays with the convolution behind it, since every
+runtime fuses the two.
 """
 
 from __future__ import annotations

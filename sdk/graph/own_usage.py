@@ -1,7 +1,7 @@
 """How a model is used, by its own words: TFLite metadata, attached labels, notes of its exporter. Pure.
 
-What :func:`own_usage` finds is what a command works with where nobody says otherwise; what it finds and cannot use it
-says in words.
+Commands work with the findings of :func:`own_usage` unless the user says otherwise; findings that it cannot use are put
+in words.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ def _preprocess(graph: Graph, words: OwnWords, notes: list[str]) -> Preprocess |
 
 
 def usual_preprocess(graph: Graph, task: Task | None) -> Preprocess | None:
-    """What goes without saying: bytes are pixels, and a YOLO takes them from 0 to 1; None for other models.
+    """The preprocessing that needs no statement: bytes are pixels, a YOLO takes them from 0 to 1; else None.
 
-    One channel may be a spectrogram, so that it takes a word.
+    One channel may be a spectrogram, so it needs a statement.
     """
     entry = graph.tensors[graph.inputs[0]] if graph.inputs else None
     if entry is None or len(entry.shape) != 4 or picture_shape(entry.shape)[2] != 3:

@@ -54,8 +54,8 @@ def read_graph(data: bytes) -> Graph:
 def read_subgraphs(data: bytes) -> tuple[Graph, ...]:
     """Every subgraph of a ``.tflite``, to be looked at and not to be written again; the first is what runs.
 
-    Takes what :func:`read_graph` refuses: several subgraphs, resources, operators that the schema does not know,
-    details of quantisation. Raises :class:`ModelError` when the bytes are not a sound model.
+    It also reads what :func:`read_graph` refuses: several subgraphs, resources, operators that the schema does not
+    know, details of quantisation. Raises :class:`ModelError` when the bytes are not a sound model.
     """
     data = bytes(data)
     model = _model_of(data)

@@ -4,8 +4,8 @@ A :class:`Graph` is an immutable picture of a one-subgraph ``.tflite`` model (sc
 ``schema.fbs`` of TensorFlow Lite / LiteRT), and a pass is a function ``Graph -> Graph``.  Operators keep the schema's
 own names (``CONV_2D``, ``strideW``), so that a reader who knows the format can read a pass.
 
-What a graph cannot carry it refuses by name (:class:`~sdk.errors.UnsupportedOperator`): several subgraphs
-(control flow), resource and variant tensors.  Packing does not need a graph and takes such files as they are.
+What a graph cannot hold is refused by name (:class:`~sdk.errors.UnsupportedOperator`): several subgraphs (control
+flow), resource and variant tensors. Packing does not need a graph and takes such files as they are.
 
 This module holds the records; :mod:`sdk.graph.reader` and :mod:`sdk.graph.writer` know the file.
 """
@@ -142,7 +142,7 @@ class Graph:
     def input_flips(self) -> tuple[str, ...]:
         """The axes ("height", "width") along which an image is flipped before it enters: ``compress/mirror.py``.
 
-        Raises :class:`ModelError` where the metadata say something else than that.
+        Raises :class:`ModelError` where the metadata name other axes.
         """
         raw = dict(self.metadata).get(INPUT_METADATA)
         if raw is None:

@@ -28,8 +28,8 @@ class WalkedTooFar(ValueError):
 def walking(items: int) -> Iterator[None]:
     """Inside it a flatbuffer is walked no further than this many items of vectors and characters of texts.
 
-    Tables may share what they point to: a thousand tensors and one shape of a thousand dimensions are a million
-    numbers, of some thousand bytes. Raises WalkedTooFar in the walk.
+    Tables may share what they point to: a thousand tensors and one shape of a thousand dimensions are a million numbers
+    in a few thousand bytes. Raises WalkedTooFar in the walk.
     """
     token = _left.set([items])
     try:

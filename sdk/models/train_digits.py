@@ -1,8 +1,8 @@
 """Train the demo's two networks: ``python -m sdk.models.train_digits [--out DIR] [--epochs N]``.
 
-A narrow MobileNet V1 and a narrow ShuffleNet V1 learn handwritten digits (``digits.py``) and are written as
-float32 ``.tflite`` files with a record, ``digits.json``, of how they came about and how good they are. The project
-carries both, so that the demo does not train. About ten minutes on two cores.
+A narrow MobileNet V1 and a narrow ShuffleNet V1 learn handwritten digits (``digits.py``) and are written as float32
+``.tflite`` files with a record, ``digits.json``, of how they were made and how good they are. The project carries both,
+so that the demo does not train. About ten minutes on two cores.
 
 The networks are trained *to be prunable*, because the demo prunes and clusters them without any retraining. After
 ``DENSE_EPOCHS`` ordinary epochs, each step multiplies the smallest weights of every layer that the demo will prune

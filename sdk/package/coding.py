@@ -42,7 +42,7 @@ def code_lengths(counts: np.ndarray, limit: int) -> np.ndarray:
     """Lengths of the optimal prefix code with no code above ``limit`` bits, (n,) int64, for ``counts`` > 0.
 
     Package-merge (Larmore and Hirschberg, 1990): level by level, pairs of the cheapest items become one item of the
-    level above. Every level's choice is a prefix of the symbols sorted by count, so prefix lengths are all we keep.
+    level above. Every level's choice is a prefix of the symbols sorted by count, so only prefix lengths are kept.
     """
     order = np.argsort(counts, kind="stable")
     leaves = counts[order].astype(np.int64)

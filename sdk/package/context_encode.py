@@ -46,7 +46,7 @@ def section_bits(counts: np.ndarray) -> float:
     """What a section of bytes takes in bits, by one code for all of them.
 
     ``counts`` (n,), n at most 256: how often each value occurs, in the order of the values. The price of a value is the
-    difference that one more of it makes. Sections with several codes take less, by what rows and columns differ.
+    difference that one more of it makes. Sections with several codes take less, the more rows and columns differ.
     """
     counts = np.asarray(counts, np.int64)
     used = np.flatnonzero(counts)
@@ -268,7 +268,8 @@ def _bucketed(pairs: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
 def _sorted_into(histograms: np.ndarray, classes: int, start: np.ndarray | None = None) -> np.ndarray:
     """(n,) uint8: the class of each of (n, 256) counts, so that a code for each class takes few bits together.
 
-    It starts from the spread of each, or ``start`` (n,); then every one moves to the class whose code suits it best.
+    The classes start from the spread of each row, or from ``start`` (n,); then every row moves to the class whose code
+    suits it best.
     """
     if classes == 1:
         return np.zeros(len(histograms), np.uint8)

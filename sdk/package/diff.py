@@ -19,7 +19,7 @@ from sdk.tools.shown import Shown
 class SectionChange:
     """One section: ``kind`` is "same", "changed", "added" or "removed". Sizes are coded bytes, None where absent.
 
-    "changed" pairs what is left over once equal digests are matched, in order.
+    Sections that are left over once equal digests are matched are paired in order as "changed".
     """
 
     kind: str
@@ -34,7 +34,7 @@ class SectionChange:
 class PackageDiff(Shown):
     """``sent_size``: bytes of a push, the header (which is the manifest) and each section that is missing.
 
-    ``skeleton_changed``: something but weights differs, the metadata among them.
+    ``skeleton_changed``: something other than weights differs, such as the metadata.
     """
 
     same_model: bool

@@ -148,7 +148,7 @@ class Inspection(Shown):
 def layer_rows(graph: Graph, coded: Mapping[int, CodedWeight]) -> list[LayerRow]:
     """A row for each constant of ``graph`` that ``coded`` (by tensor number) knows a section of the package for.
 
-    Weights come in the order of execution, biases and shapes not at all. The names are those of the tensors.
+    Weights come in the order of execution; biases and shapes are left out. The names are those of the tensors.
     """
     weights = {w.tensor_index: w for w in graph.weights()}
     for index, operator in enumerate(graph.operators):

@@ -135,8 +135,8 @@ def may_win_whole(tflite: bytes, size: int) -> bool:
 def _repeated_share(content: bytes | memoryview, width: int, size: int) -> float:
     """Share of windows that occur more than once at any distance, in units of ``width`` bytes; estimated.
 
-    A window is long enough to take 16 bytes coded (``size`` is what all of it takes), so that few-valued weights do not
-    look repeated by chance; windows of one value all over are left out.
+    A window is long enough to take 16 bytes coded (``size`` is the coded size of all elements), so that weights with
+    few values do not look repeated by chance. Windows that hold a single value are left out.
     """
     if len(content) > _LOOK_CLOSE:
         # Of a large tensor the part that a dictionary spans, in large units.

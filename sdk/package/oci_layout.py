@@ -58,7 +58,7 @@ def layout(releases: Sequence[PreparedRelease]) -> dict[str, bytes]:
 def archive(files: Mapping[str, bytes]) -> bytes:
     """A layout as one tar, without dates and owners: an ``oci-archive``.
 
-    Its folders have entries of their own: skopeo gives a folder that has none to root, which only root may do."""
+    Its folders have entries of their own: skopeo gives a folder without one to root, which only root may do."""
     buffer = io.BytesIO()
     parts = [path.split("/") for path in files]
     folders = {"/".join(names[:depth]) for names in parts for depth in range(1, len(names))}

@@ -225,7 +225,7 @@ def encode_elements(
 ) -> bytes:
     """The smallest section for ``content`` as elements of ``width`` bytes, or as what ``scaled`` factors it into.
 
-    ``shape`` is that of the tensor, where there is one.
+    ``shape``: of the tensor, where there is one.
     """
     best: bytes | None = None  # raw, which is made only where nothing is smaller
 

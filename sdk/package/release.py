@@ -35,9 +35,9 @@ PART_BYTES = 1 << 20
 class Golden:
     """Inputs and the outputs that the host got for them, and how far those of a board may be from them.
 
-    ``inputs`` has one array (cases, ...) for each input of the model, ``outputs`` and ``limits`` one for each
-    output; values are in the types that they are stored in. ``alternatives`` are other answers that are as right, each
-    as ``outputs``: a board has to come close to one of them.
+    ``inputs`` has one array (cases, ...) for each input of the model, ``outputs`` and ``limits`` one for each output;
+    values are in the types that they are stored in. ``alternatives`` are other answers that are just as right, each
+    like ``outputs``: a board has to come close to one of them.
     """
 
     inputs: tuple[np.ndarray, ...]
@@ -84,7 +84,7 @@ def prepare(
 ) -> PreparedRelease:
     """The release of a package (or ``.tflite``). Raises RemoteError for what no board would take.
 
-    ``title``: what people call the model; it is kept where that is not ``name``, but what this was made of.
+    ``title``: what people call the model; it is kept where ``name`` was made from it.
     """
     check_name(name)
     parts = split(data)
@@ -135,8 +135,8 @@ def split(data: bytes) -> list[bytes]:
 def release_name(name: str) -> str:
     """A name that boards take, for any text: plain names stay as they are, no two others become the same.
 
-    A name that loses something on the way, or would be the path of a file to a board, ends in eight digits of its
-    SHA-256: ``my model`` is ``my-model-76eeb051``.
+    A text that loses something on the way, or that a board would take for the path of a file, gets a name that ends in
+    eight digits of its SHA-256: ``my model`` is ``my-model-76eeb051``.
     """
     if on_board.NAME.fullmatch(name) and not name.lower().endswith(on_board.MODEL_SUFFIXES):
         return name

@@ -22,7 +22,7 @@ _SPDX_NAME = re.compile(r"[A-Za-z0-9.+-]+")
 class Part:
     """One thing: ``kind`` is a type of CycloneDX's, ``ref`` names it in the document.
 
-    ``sha256`` is of the file itself. ``needs``: the parts that it does not work without.
+    ``sha256`` is that of the file itself. ``needs``: the parts that it does not work without.
     """
 
     ref: str
@@ -40,7 +40,7 @@ class Part:
 def document(subject: Part, parts: Sequence[Part], *, made_by: str, when: str) -> bytes:
     """The document as JSON. ``made_by``: version of Armlet; ``when``: an RFC 3339 time.
 
-    The same parts at the same time give the same bytes: its serial number follows from what is in it.
+    The same parts at the same time give the same bytes: the serial number follows from the content.
     """
     content: dict[str, Any] = {
         "metadata": {

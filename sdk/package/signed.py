@@ -1,7 +1,7 @@
 """The file of `sdk sign` beside a package: the manifest of a release, its signature, and its golden pair. Pure.
 
 The signature is over the manifest (``Release.signed_bytes``), so that name, package, golden pair, limits and number
-cannot be taken apart: who deploys sends them as they were signed.
+cannot be separated: a deploy sends them as they were signed.
 """
 
 from __future__ import annotations

@@ -35,7 +35,8 @@ def seconds_text(seconds: float) -> str:
 def seconds_range_text(low: float, high: float) -> str:
     """0.0012 and 0.0013 as "1.200 - 1.300 ms": in the unit of the lower, with four digits, to tell them apart.
 
-    From ten times the lower on, where nobody compares digits, each has its own unit: "144 µs - 88.7 ms".
+    Where the upper is ten times the lower or more, nobody compares digits, and each has its own unit: "144 µs - 88.7
+    ms".
     """
     if high >= 10.0 * low > 0.0:
         return f"{seconds_text(low)} - {seconds_text(high)}"

@@ -54,8 +54,8 @@ def option(
 ) -> Any:
     """A field with that default; without one it must be given. ``{default}`` in ``help`` is the default in words.
 
-    ``on_command_line``: the default there, where it is another than that of the Python function. None there, of an
-    option that is something else by default: the command can tell whether it was given; else the default holds.
+    ``on_command_line``: the default of the command line, where it is not that of the Python function. None lets the
+    command tell whether the option was given; if it was not, the default of the Python function holds.
     """
     shown = default if on_command_line is MISSING else on_command_line
     said = Option(

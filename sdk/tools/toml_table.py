@@ -42,7 +42,7 @@ def read_toml(
 ) -> T:
     """The record that a TOML file holds; errors call the file ``origin``. Raises ``error``.
 
-    ``hints``: what to say of keys that people write where they do not belong.
+    ``hints``: what to say about keys that people write in the wrong place.
     """
     return read_table(cls, parse_toml(text, origin, error), origin, error, hints=hints)
 

@@ -45,7 +45,7 @@ class Decoder(Protocol):
 class Section:
     """One coded piece of the model. Sizes in bytes; ``offset`` is where its first span starts in the .tflite.
 
-    ``nonzeros`` (elements other than the background) is known for the sparse layout alone; ``centroids`` is 0 where
+    ``nonzeros`` (elements other than the background) is known only for the sparse layout; ``centroids`` is 0 where
     there is no codebook.
     """
 
@@ -141,7 +141,7 @@ def open_package(data: bytes, max_size: int) -> Opened:
 def section_digests(data: bytes, table: PackageTable) -> tuple[bytes, ...]:
     """The SHA-256 of every section's coded bytes, checked against the table: its name wherever it is kept or sent.
 
-    Raises :class:`SectionDigestMismatch`, of a single section where its prefix tells which.
+    Raises :class:`SectionDigestMismatch`, which names the section where its prefix tells which one it is.
     """
     view = memoryview(data)
     digests = []

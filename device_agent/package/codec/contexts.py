@@ -1,8 +1,8 @@
 """The ``contexts`` layout: bytes whose code depends on their row, their column and the byte before them.
 
 Weights of one byte differ in spread from channel to channel, and neighbours resemble each other; several codes, each
-for the places that are alike, take less than one for all. What numpy does here the C kernel does with the same checks
-in the same order; PACKAGE_FORMAT.md is the authority over both.
+for the places that are alike, take less than one for all. The C kernel decodes the same, with the same checks in the
+same order; PACKAGE_FORMAT.md is the authority over both.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
 The C kernel (huffman.c, loaded by :mod:`device_agent.package.kernel`) accepts and refuses the same bytes;
 PACKAGE_FORMAT.md is the authority over both.
 
-How numpy can be quick at a serial code: a section is cut into blocks of 2**block_log2 codes, the index says how
-many bits each takes, and so every block is a lane. All lanes advance one code a step, with one table look-up on
-vectors as long as there are blocks. Of few blocks each is decoded code by code instead: a step of numpy's takes as long
-as some dozen of Python's.
+How numpy can be quick at a serial code: a section is cut into blocks of 2**block_log2 codes, the index says how many
+bits each takes, and so every block is a lane. All lanes advance one code per step, with one table look-up on vectors as
+long as there are blocks. A few blocks are decoded one after the other, code by code: a step of numpy takes as long as
+dozens of steps of Python.
 """
 
 from __future__ import annotations

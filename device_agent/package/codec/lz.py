@@ -1,7 +1,7 @@
 """The ``lz`` layout: deflate or LZMA from the standard library, for the skeleton and for what repeats itself.
 
 Output is bounded by the size that the table states, whatever the stream says; so is LZMA's dictionary. A prepared
-stream goes on where a text that both sides have ends: what models have in common is in the decoder already.
+stream continues a text that both sides have: what all models have in common is in the decoder already.
 """
 
 from __future__ import annotations

@@ -113,7 +113,8 @@ def _reversed_bits(width: int) -> Array:
 class Index:
     """One number for each of ``count`` blocks: ``common``, and ``above``, (count,) int64, what each is larger.
 
-    Where none is, ``above`` is None, and the index takes no memory however many blocks a few bytes announce.
+    Where no number is larger, ``above`` is None, and the index takes no memory, however many blocks a few bytes
+    announce.
     """
 
     count: int

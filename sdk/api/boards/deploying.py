@@ -49,10 +49,10 @@ def deploy_model(
 ) -> Deployment:
     """Pushes a package (or any model, packed on the way) and makes it the release that runs there under its name.
 
-    The board runs the host's golden input before it confirms the new release; with ``keep_on_trial`` it leaves the
-    old one running until :func:`sdk.confirm_model`. A signature beside the package (``sdk sign``) goes with it.
-    ``keep``: how many releases of that name the board keeps, the current one included; None: as the board's file says
-    (``keep_releases``), else as before, at first 2. ``limits``: what the new release may need there.
+    The board runs the host's golden input before it confirms the new release; with ``keep_on_trial`` it leaves the old
+    one running until :func:`sdk.confirm_model`. A signature beside the package (``sdk sign``) goes with it. ``keep``:
+    how many releases of that name the board keeps, the current one included; None takes the number of the board's file
+    (``keep_releases``), else leaves it as it was, at first 2. ``limits``: how much the new release may need there.
     ``options``: see :class:`sdk.api.release_requests.Deploy`. Raises TypeError for others.
     """
     request = build(Deploy, options, function="deploy_model")
@@ -113,8 +113,8 @@ def deployed_on(
 ) -> Iterator[tuple[Session, Golden, tuple[str, ...]]]:
     """A session in which a package runs, ``named`` as by :func:`package_of`; its golden pair; runtimes that failed.
 
-    It runs in a scratch place: what the board runs under that name, and its history, stay as they are. The host
-    answers before the board is asked: what it cannot run is not sent.
+    It runs in a scratch place: what the board runs under that name, and its history, stay as they are. The host answers
+    before the board is asked: a model that the host cannot run is not sent.
     """
     name, package = named
     golden, signed = remembered_golden(package), signed_as(name, source, package)
@@ -144,8 +144,8 @@ def package_of(
 ) -> tuple[str, bytes]:
     """Name and package bytes of a file that is a package, or a model that becomes one without loss.
 
-    ``name``: what the release is to be called; None: as the package says, else as its file. Raises ModelError, also for
-    a package where ``packing`` says something.
+    ``name``: of the release; None takes the name in the package, else that of its file. Raises ModelError, also for a
+    package together with options in ``packing``.
     """
     return package_with_notes(source, progress, name, packing)[:2]
 

@@ -55,9 +55,9 @@ class Reached:
 class Evaluation(Shown):
     """Scores of host and board on ``samples``, in the metrics of the model's task.
 
-    ``counted``: "classes", "boxes", "maps of classes", "values" or "outputs"; ``by_truth``: against what the data say
-    is right, else against the original or the host. Top-1 and top-5 are None where no classes are counted or no labels
-    are known, top-5 also where there are fewer than six classes.
+    ``counted``: "classes", "boxes", "maps of classes", "values" or "outputs"; ``by_truth``: against the right answers
+    in the data, else against the original or the host. Top-1 and top-5 are None where no classes are counted or no
+    labels are known, top-5 also where there are fewer than six classes.
     """
 
     name: str
@@ -107,13 +107,13 @@ def evaluate_on_board(
 ) -> Evaluation:
     """Runs a package (or model) on board and host, in batches, and compares both with the right answers.
 
-    What is counted follows from the task of the model (``task`` names another): top-1 and top-5 of classes, mAP of
-    boxes against COCO JSON or YOLO text, mean IoU of maps, the error of values; without right answers, all
-    outputs against the host's. ``truth`` names the right answers where they do not lie beside the data; ``original`` a
-    model that the package was made from, which is compared with it on the same images by a paired test.
-    ``preprocess`` is what the package or the model's metadata say by default, else what the network itself or the
-    images show; the result says which and why. ``options``: see :class:`sdk.api.board_requests.Evaluate`. Raises
-    TypeError for others, DataError where nothing shows it.
+    The metric follows from the task of the model (``task`` names another): top-1 and top-5 of classes, mAP of boxes
+    against COCO JSON or YOLO text, mean IoU of maps, the error of values; without right answers, all outputs against
+    the host's. ``truth`` names the right answers where they do not lie beside the data; ``original`` the model that the
+    package was made from, which is compared with it on the same images by a paired test. The default of ``preprocess``
+    is stated by the package or the model's metadata, else shown by the network itself or the images; the result says
+    which and why. ``options``: see :class:`sdk.api.board_requests.Evaluate`. Raises TypeError for others, DataError
+    where nothing shows it.
     """
     request = build(Evaluate, {"data": data, **options}, function="evaluate_on_board")
     return evaluate(board, source, request, progress)

@@ -35,7 +35,7 @@ def export_releases(
     """Writes packages (or any models) as releases: ``kind`` "oci" or "ansible". See :mod:`sdk.deploy.exporting`.
 
     Each is what ``sdk deploy`` would send: package, the host's answer to one input, and the signature beside the file,
-    if there is one. ``sbom``: a file for the bill of materials, for which the ``board`` is to be named, and its
+    if there is one. ``sbom``: a file for the bill of materials; it needs the name of the ``board``, and its
     ``python_version`` where its file names several.
     """
     exporting.check(Path(output), kind)

@@ -77,7 +77,7 @@ def fetch_runtimes(
 def assumed_facts(board: Board, python_version: str | None) -> list[Facts]:
     """Assumed facts of a board that is not connected, for each Python that its file names, or for one.
 
-    The board that is this computer is asked. Raises BoardError where neither says which Python it has.
+    A board that is this computer is asked itself. Raises BoardError where no Python is known.
     """
     if board.transport == "local":
         with LocalBoard() as local, connect(**local.login()) as connection:

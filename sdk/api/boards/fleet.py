@@ -1,7 +1,7 @@
 """Functions on many boards at once: rollout, status, rollback.
 
-Each board has one connection at a time, and at most ``parallel`` boards are talked to at once. What the boards have in
-common (the package, its golden pair, the wheels, the decoder) is made once.
+Each board has one connection at a time, and at most ``parallel`` boards are connected at once. The parts that all
+boards share (the package, its golden pair, the wheels, the decoder) are made once.
 """
 
 from __future__ import annotations
@@ -65,9 +65,8 @@ def deploy_fleet(
     The rollout stops when a canary or more than ``plan.max_failures`` boards fail, and what it confirmed is taken back.
     The same call again goes on where it was interrupted. ``board`` is the type of boards for which the inventory names
     none; ``keep`` how many releases of the name each keeps (None: as its board's file says, else as before); ``golden``
-    another input and answer than :func:`sdk.api.files.golden.golden_pair` makes. ``watch`` is told of every
-    change, from any thread. Raises ArmletError for what keeps a rollout from beginning; boards that fail are in the
-    record.
+    replaces the input and answer that :func:`sdk.api.files.golden.golden_pair` makes. ``watch`` is called with every
+    change, from any thread. Raises ArmletError where the rollout cannot begin; boards that fail are in the record.
     ``options``: see :class:`sdk.api.release_requests.DeployFleet`. Raises TypeError for others.
     """
     request = build(DeployFleet, options, function="deploy_fleet")

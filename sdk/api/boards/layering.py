@@ -80,8 +80,8 @@ def compare_layers(
 ) -> LayerLosses:
     """Signal-to-noise ratio in decibel of each operator's output in ``after`` against that in ``before``, on the host.
 
-    With ``board`` also how far it is there from the host's. Operators are matched by what their outputs are called,
-    else by kind and shape; those of one model alone are named. ``options``: see
+    With ``board`` the board's outputs are compared with the host's as well. Operators are matched by the names of their
+    outputs, else by kind and shape; those that only one model has are named. ``options``: see
     :class:`sdk.api.board_requests.Evaluate`; 32 images are taken where no ``limit`` is given. Raises TypeError for
     others, ModelError where no operators match.
     """

@@ -55,7 +55,7 @@ def predict_on_board(
     """Runs a package (or model) on the board and asks it about pictures, or ``.npy`` arrays that it takes as they are.
 
     Boxes and points are in pixels of each picture. ``options``: see :class:`sdk.api.board_requests.Predict`. Raises
-    TypeError for others, DataError for what is not a picture.
+    TypeError for others, DataError for a file that is not a picture.
     """
     request = build(Predict, options, function="predict_on_board")
     return predict(board, source, pictures, request, progress)

@@ -54,9 +54,9 @@ def probe_board(
 ) -> Probed:
     """Looks at a board: over one connection, in one round trip, with nothing needed there but a shell.
 
-    ``board`` is needed for boards on this machine alone; elsewhere it is the one to compare with, where the device
-    tree does not say which it is. ``target``: see :class:`sdk.deploy.target.Target`. Raises BoardError,
-    ConnectionFailed or RemoteError.
+    ``board`` is needed only for boards on this machine; elsewhere it is the board to compare with, where the device
+    tree does not name one. ``target``: see :class:`sdk.deploy.target.Target`. Raises BoardError, ConnectionFailed or
+    RemoteError.
     """
     reach = build(Target, target, function="probe_board")
     known = load_board(board) if board is not None else None
@@ -88,8 +88,8 @@ def runtimes_for(facts: Facts) -> tuple[RuntimeChoice, ...]:
 def add_board(name: str, probed: Probed, **options: Unpack[AddBoardOptions]) -> Path:
     """Writes the proposed file to the user's folder, where ``--board NAME`` finds it.
 
-    Raises BoardError for a name that files cannot have, or that is taken unless ``replace``.
-    ``options``: see :class:`sdk.api.board_requests.AddBoard`. Raises TypeError for others.
+    Raises BoardError for a name that files cannot have, or that is taken, unless ``replace`` is set. ``options``: see
+    :class:`sdk.api.board_requests.AddBoard`. Raises TypeError for others.
     """
     request = build(AddBoard, options, function="add_board")
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", name):
@@ -112,7 +112,7 @@ def add_board(name: str, probed: Probed, **options: Unpack[AddBoardOptions]) -> 
 def doctor_board(board: str, *, progress: Progress = silent, **target: Unpack[TargetOptions]) -> Diagnosis:
     """Checks every byte of Armlet on a board, repairs what it can, and returns what it found and did.
 
-    Environments and agents that are damaged are sent again, quick starts made again. ``target``: see
+    Damaged environments and agents are sent again, damaged quick starts are made again. ``target``: see
     :class:`sdk.deploy.target.Target`. Raises RemoteError, ProvisionError.
     """
     reach = build(Target, target, function="doctor_board")

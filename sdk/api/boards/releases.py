@@ -70,8 +70,8 @@ def rollback_model(
 ) -> SlotStatus:
     """Goes back to the release before the current one, or to the earlier one whose id begins with ``to``.
 
-    What was newer is let go. Raises RemoteError where there is none.
-    ``options``: see :class:`sdk.api.release_requests.Rollback`. Raises TypeError for others.
+    Newer releases are dropped. Raises RemoteError where there is no such release. ``options``: see
+    :class:`sdk.api.release_requests.Rollback`. Raises TypeError for others.
     """
     request = build(Rollback, options, function="rollback_model")
     with board_agent(board, request, progress) as agent:

@@ -1,7 +1,7 @@
 """Which runtime of a board runs a model: the preferred one, else the next that does.
 
 A runtime may lack an operator, or a newer version of one, or compute something else. The health check on the board
-tells, and the old release runs meanwhile.
+finds that out, and the old release runs meanwhile.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def with_a_runtime(
 ) -> tuple[Session, _Result, tuple[str, ...]]:
     """The result of ``work`` on the first runtime that passes the health check, its session, and earlier failures.
 
-    A runtime that ``target`` names is the only one that is tried. Raises RemoteError with the reason of each where
-    none runs the model, and what else ``work`` raises.
+    A runtime that ``target`` names is the only one that is tried. Raises RemoteError with the reason of each where none
+    runs the model; other errors of ``work`` pass through.
     """
     failures: list[str] = []
     try:

@@ -34,8 +34,8 @@ def final_check(
     """Right answers where classes are counted and nothing told them before; the result, with what was lost.
 
     ``models``: the original .tflite, and the package. ``images``: to learn from, and to check on, where there are some;
-    ``metric``: of the model on these. ``simulated``: what attempts were checked by is a float form of what is packed,
-    so that it is checked once more. Raises DataError where a loss is limited and none are left to check it on.
+    ``metric``: of the model on these. ``simulated``: attempts were checked by a float form of the packed model, so the
+    packed one is checked once more. Raises DataError where a loss is limited and no images are left to check it on.
     """
     original, package = models
     learn, check = images
@@ -57,7 +57,7 @@ def final_check(
 def _unseen(learn: Dataset | None, recipe: Recipe) -> Dataset | None:
     """Of the images to learn from, all that the recipe did not use, to check on.
 
-    None where it used all: what was learned from is not a test.
+    None where it used all: images that were learned from cannot test it.
     """
     if learn is None or not (recipe.int8 or recipe.effort != "none"):
         return learn

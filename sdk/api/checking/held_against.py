@@ -20,7 +20,7 @@ _BATCH_BYTES = 64 << 20
 class HeldAgainst:
     """The original's score on images, with which others are compared. ``metric``: of the model on these images.
 
-    Without right answers in the data, the original's own count.
+    Without right answers in the data, the original's own answers count as right.
     """
 
     def __init__(

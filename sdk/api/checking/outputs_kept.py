@@ -39,7 +39,7 @@ WORST = 3.0
 class OutputsOf:
     """The original's outputs on made-up inputs, for graphs of the same inputs to be compared with. A context manager.
 
-    The host's runtime begins to answer when it is first asked. Where it cannot, ``why_not`` says so.
+    The host's runtime is started when it is first asked. Where it cannot run the model, ``why_not`` says so.
     """
 
     def __init__(self, graph: Graph, preprocess: Preprocess | None) -> None:

@@ -1,10 +1,10 @@
 """Golden pairs: inputs and the host's own answers to them, which a board has to come close to before it runs a model.
 
-How close follows from the model: the host's runtime answers with and without XNNPACK, on one thread and on two, and
-what it disagrees with itself is what a board may disagree. A wrong model is further away.
+The limit follows from the model: the host's runtime answers with and without XNNPACK, on one thread and on two, and a
+board may differ by as much as these answers differ from each other. A wrong model is further away.
 
-Answers are remembered in the cache: to decode a package and to run it takes longer than to ask a board whether it runs
-that package already.
+Answers are kept in the cache: decoding a package and running it takes longer than asking a board whether it runs that
+package already.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def golden_pair(model: bytes, *, inputs: np.ndarray | None = None) -> Golden:
     """Inputs that fit a model, the host's answers, and the limits for the difference of a board's answers.
 
     ``model`` is a package or a ``.tflite``. ``inputs``: pictures (n, height, width, channels), for its only input, as
-    the model takes them, in place of those that are made up. Raises ModelError where the host cannot run the model.
+    the model takes them; they replace the made-up ones. Raises ModelError where the host cannot run the model.
     """
     tflite, usage = model, Usage()
     if model.startswith(MAGIC):
@@ -211,7 +211,7 @@ def _flat(outputs: Sequence[np.ndarray]) -> np.ndarray:
 def _most_telling(rows: np.ndarray, wanted: int) -> list[int]:
     """The numbers of rows (cases, values) to keep: the one whose values are least alike, then what is far from those.
 
-    An answer in which one class takes everything hides what goes wrong inside the model.
+    An answer in which one class takes everything hides faults inside the model.
     """
     scale = np.abs(rows).max(axis=1) + 1e-30
     middle = np.median(rows, axis=1, keepdims=True)

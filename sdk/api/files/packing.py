@@ -107,8 +107,8 @@ def pack_model(
     """Any ``.tflite`` -> package at ``output`` that decodes to the very same bytes.
 
     ``preprocess`` and ``labels`` (a text file, one label per line) tell the board what is done to an image and what the
-    classes are called; without them the package says what the model's own metadata do.
-    ``options``: see :class:`sdk.api.file_requests.Pack`. Raises TypeError for others.
+    classes are called; without them the package takes both from the model's own metadata. ``options``: see
+    :class:`sdk.api.file_requests.Pack`. Raises TypeError for others.
     """
     request = build(Pack, options, function="pack_model")
     source, output = Path(source), Path(output)
@@ -239,7 +239,7 @@ def _coded_weights(
 ) -> dict[int, inspection.CodedWeight]:
     """By tensor number, what the package spends on it; takes what it finds out of ``spans``, by name of the tensor.
 
-    Small tensors share a section; each bears its part by size.
+    Small tensors share a section; its cost is divided among them by size.
     """
     coded = {}
     for number, tensor in enumerate(graph.tensors):

@@ -32,9 +32,10 @@ def sign_package(
 ) -> Signed:
     """Signs the release of a package with an SSH key, into a file beside it that ``sdk deploy`` sends along.
 
-    Signed are its name, the package, the host's golden pair with its limits, what it may need on a board (``limits``),
-    and a number, by default the time in seconds: a board takes no smaller one under this name afterwards. With
-    ``allow_downgrade`` it takes this one all the same. Raises SignatureError where the key does not sign.
+    The signature covers its name, the package, the host's golden pair with its limits, what it may need on a board
+    (``limits``), and a number, by default the time in seconds: a board takes no smaller number under this name
+    afterwards. With ``allow_downgrade`` a board takes this release even if its number is smaller. Raises SignatureError
+    where the key does not sign.
     """
     path = Path(package)
     data = read_file(path, A_PACKAGE)
@@ -76,7 +77,7 @@ def _told(package: Path, signature: Path, signer: str, manifest: Release) -> Sig
 def signed_release(source: PathLike, package: bytes) -> SignedRelease | None:
     """The signed release beside a file, where there is one. Raises SignatureError when it is of other bytes.
 
-    Where ssh-keygen is missing here, the signature itself is left for the board to look at.
+    Where ssh-keygen is missing here, only the board checks the signature itself.
     """
     path = signing.signature_path(Path(source))
     if not path.is_file():

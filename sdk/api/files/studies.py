@@ -94,7 +94,7 @@ def _sqlite_file(storage: str) -> str:
 def _alone(storage: str | None) -> Iterator[None]:
     """Lets one worker of this machine at a time make the tables of a SQLite file: a second one would find half of them.
 
-    The folder is locked, which leaves no file behind and is none of SQLite's own locks.
+    The lock is on the folder: it leaves no file behind and does not disturb SQLite's own locks.
     """
     file = "" if storage is None else _sqlite_file(storage)
     if not file:

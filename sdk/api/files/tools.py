@@ -50,7 +50,7 @@ def convert_torch(
 ) -> Converted:
     """A PyTorch module -> ``.tflite`` with channels last at ``output``, for inputs of the shapes of ``example_inputs``.
 
-    The module is put into evaluation mode meanwhile. Needs ``armlet[torch]``, or torch here and the converter "torch".
+    The module is in evaluation mode meanwhile. Needs ``armlet[torch]``, or torch here and the converter "torch".
     ``options``: see :class:`sdk.api.file_requests.Convert`. Raises TypeError for others, and ModelError.
     """
     import torch

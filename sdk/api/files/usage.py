@@ -1,9 +1,8 @@
 """How a model is used, by its file and the options: preprocessing, mirroring, labels.
 
-In a ``.tflite`` it stands in the metadata entry :data:`USAGE_METADATA`, as JSON, so that it survives every step
-from ``sdk convert`` on; before it counts what is told, behind it what the model's author says in TFLite metadata
-(:mod:`sdk.graph.own_usage`). In a package it is part of the metadata (:mod:`device_agent.record.usage`), where the
-board reads it.
+A ``.tflite`` holds it as JSON in the metadata entry :data:`USAGE_METADATA`, so that it survives every step from ``sdk
+convert`` on. Options go before it; TFLite metadata of the model's author (:mod:`sdk.graph.own_usage`) come after it. In
+a package it is part of the metadata (:mod:`device_agent.record.usage`), where the board reads it.
 """
 
 from __future__ import annotations
@@ -49,8 +48,8 @@ def usage_of(
 ) -> Usage:
     """The usage in the graph, replaced by the options given here. Raises DataError, also for a wrong number of labels.
 
-    ``labels`` is a file of labels, one per line in the order of the classes, or in another form that people use.
-    ``task``: see :func:`sdk.graph.own_task.told_task`; ``fit``: one of :data:`device_agent.record.task.FITS`.
+    ``labels`` is a file of labels, one per line in the order of the classes, or in another usual form. ``task``: see
+    :func:`sdk.graph.own_task.told_task`; ``fit``: one of :data:`device_agent.record.task.FITS`.
     """
     stated, (own, _) = _stated(graph), own_usage(graph)
     told = stated.labels if labels is None else read_labels(Path(labels))

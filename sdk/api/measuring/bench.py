@@ -45,10 +45,9 @@ def bench_models(
 ) -> Report:
     """Measures models on the board, interleaved; the first is what others are compared with.
 
-    What the board runs stays as it is, and nothing of the models stays there.
-    Packages of one model are told apart by the names of their files. With ``sizes``, (height, width) each, every model
-    is measured for images of these sizes instead of its own.
-    ``options``: see :class:`sdk.api.board_requests.Bench`. Raises TypeError for others.
+    The board's own releases stay as they are, and nothing of the measured models stays there. Packages of one model are
+    told apart by the names of their files. With ``sizes``, (height, width) each, every model is measured for images of
+    these sizes instead of its own. ``options``: see :class:`sdk.api.board_requests.Bench`. Raises TypeError for others.
     """
     return bench(board, sources, build(Bench, options, function="bench_models"), progress)
 

@@ -74,7 +74,7 @@ def measure(
 ) -> Report:
     """Measures deployed packages or ``.tflite`` models (name, bytes) and puts theory beside: the report of a run.
 
-    With several numbers of ``threads`` everything is measured on each; "all" is as many as there are cores to measure
+    With several numbers of ``threads`` everything is measured on each; "all" stands for the number of cores to measure
     on. With ``profile`` the operators are measured too, on the first number of threads, and the report says where a
     promised speed-up went. Times of an emulated board mean nothing: there only pruned models are profiled, to see
     whether sparse kernels run. Raises BoardError for a self-test there.

@@ -58,8 +58,8 @@ def predict_models(
     """Predicts how long an inference of models takes on boards, without any board; nothing is measured.
 
     Each time has an interval that states the method's own error. ``boards`` are names of the catalogue, one or several;
-    ``sources`` packages or models. With ``calibrate``, a run that was measured on one of the boards, its measured model
-    scales the predictions for that board; it has to be among the models, unless the run has its prediction.
+    ``sources`` packages or models. ``calibrate`` is a run that was measured on one of the boards: its measured model
+    scales the predictions for that board. The model has to be among ``sources``, unless the run has its prediction.
     ``options``: see :class:`sdk.api.board_requests.PredictTime`. Raises TypeError for others, BoardError for a board
     that cannot be predicted, DataError for a run of another board or runtime.
     """

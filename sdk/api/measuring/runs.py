@@ -177,7 +177,7 @@ def write_html(result: Kept, path: PathLike) -> None:
 def write_tables(result: Kept, *, markdown: PathLike | None = None, csv: PathLike | None = None) -> None:
     """The run, or predictions, as a table, a row per model and number of threads.
 
-    Raises DataError for what is not a run of models.
+    Raises DataError for a file that is not a run of models.
     """
     if markdown is None and csv is None:
         return

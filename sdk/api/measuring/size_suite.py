@@ -119,7 +119,7 @@ def _row(member: SizeMember, progress: Progress) -> SizeRow:
 def compress_as_the_paper(graph: Graph, member: SizeMember, progress: Progress = silent) -> Graph:
     """Every layer pruned to the share that the paper keeps, then shared among as many centroids as it has there.
 
-    Raises ModelError when the network has another number of layers than the paper's.
+    Raises ModelError when the network has not as many layers as the paper's.
     """
     weights = list(graph.weights())
     if len(weights) != len(member.kept):

@@ -103,14 +103,14 @@ def tune_model(
     multiply-accumulates.
 
     A variant may lose at most ``max_loss`` points of the metric of the model's task (top-1 of a classifier, mAP of a
-    detector, mean IoU, hundredths of the spread of values; of answers like the original's without right ones) on
-    ``check``, else on the test split of ``data``, else on images that nothing was learned from. ``sparsities`` are
-    solved with ``effort`` ("none", "calibrate" or "train").  Each variant runs on every runtime that the board's file
-    names (or the one of ``runtime``) and each number of ``threads`` (default: 1 and all cores), interleaved, for
-    ``inferences`` or ``seconds``.  On an emulated board
-    the time of one thread is predicted for a real board with that core, else instructions are counted.  ``keep`` is a
-    file for the winner's package.  Whatever was deployed to be measured is removed again.
-    ``options``: see :class:`sdk.api.board_requests.Tune`. Raises TypeError for others.
+    detector, mean IoU, hundredths of the spread of values; without right answers, of the answers that agree with the
+    original's) on ``check``, else on the test split of ``data``, else on images that nothing was learned from.
+    ``sparsities`` are solved with ``effort`` ("none", "calibrate" or "train"). Each variant runs on every runtime that
+    the board's file names (or the one of ``runtime``) and each number of ``threads`` (default: 1 and all cores),
+    interleaved, for ``inferences`` or ``seconds``. On an emulated board the time of one thread is predicted for a real
+    board with that core, else instructions are counted. ``keep`` is a file for the winner's package. Packages that were
+    deployed only to be measured are removed again. ``options``: see :class:`sdk.api.board_requests.Tune`. Raises
+    TypeError for others.
     """
     given = {"data": data, "max_loss": max_loss, **options}
     return tune(board, source, build(Tune, given, function="tune_model"), progress)

@@ -2,9 +2,8 @@
 docs/add-a-board.md explains the schema.
 
 Every figure is a table with ``value``, ``kind`` and ``source`` (and ``low`` and ``high`` where sources differ); its
-unit is the end of its key. Nothing is guessed and nothing is ignored: an unknown key, a number without a source or a
-value of the wrong type is one :class:`~sdk.errors.BoardError` that names the file, the key, what was expected and what
-was found.
+unit is the end of its key. Nothing is guessed or ignored: an unknown key, a number without a source or a value of the
+wrong type is one :class:`~sdk.errors.BoardError` that names the file, the key, what was expected and what was found.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ MIN_KEEP, MAX_KEEP = release.KEEP, release.MAX_KEEP
 class Figure:
     """One number about a board: ``value`` in ``unit``, how it is known (:data:`KINDS`) and who says so.
 
-    ``low`` and ``high`` bound it where sources differ; both are None where there is a single source.
+    ``low`` and ``high`` bound the value where sources differ; both are None where there is a single source.
     """
 
     value: float
@@ -80,7 +80,7 @@ class RuntimeChoice:
 
 @dataclass(frozen=True)
 class PublishedLatency:
-    """A published latency of this board, to compare a report with. ``threads`` is None where it is not said.
+    """A published latency of this board, to compare a report with. ``threads`` is None where it is not stated.
 
     ``million_macs`` is the complexity of the publisher's own network, which may differ from the paper's.
     """

@@ -1,10 +1,10 @@
 """ARM cores by name, and the files that tell an emulated program on which core it runs.
 
-``qemu-aarch64 -cpu cortex-a72`` decides which instructions work. What the core *is* a program learns from
+``qemu-aarch64 -cpu cortex-a72`` decides which instructions work. A program learns which core it runs on from
 ``/proc/cpuinfo``, which QEMU's user mode (before 8.1) passes through from the host. XNNPACK picks its kernels by that
 (pytorch/cpuinfo decodes implementer and part into a microarchitecture), so the file below has to agree with the core:
-on MobileNet V1 the same runtime executes 210 M instructions per inference where it knows a Cortex-A72, and 193 M
-where it finds no part number and takes the kernels meant for any core.
+on MobileNet V1 the same runtime executes 210 M instructions per inference where it knows a Cortex-A72, and 193 M where
+it finds no part number and takes the kernels meant for any core.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def cpuinfo(core: Core, *, identified: bool = True) -> str:
 def system_files(core: Core, *, identified: bool = True) -> dict[str, str]:
     """Path (relative to the root) -> text of what the kernel of a board tells its programs about its cores.
 
-    Without the two under /sys TFLite runtimes silently run without XNNPACK; with the host's they may crash.
+    Without the two files under /sys TFLite runtimes silently run without XNNPACK; with the host's files they may crash.
     """
     cpus = f"0-{CORES - 1}\n"
     midr = 0x41 << 24 | core.variant << 20 | 0xF << 16 | core.part << 4 | core.revision

@@ -3,9 +3,9 @@ decoder.
 
     python3 guest_decode.py SITE_PACKAGES AGENT KERNEL.so PACKAGE.armlet
 
-The marks: two in a row, which tell what a mark costs; then one before and one after each call of the decoder; then
-one before and one after a whole unpacking, checks and digests included, whose decoder calls carry no marks. Prints
-one JSON line: for each section its layout, its elements and its bytes, in the order of the calls.
+The marks: two in a row, which show what a mark costs; then one before and one after each call of the decoder; then one
+before and one after a whole unpacking, with checks and digests, in which decoder calls have no marks. Prints one JSON
+line: for each section its layout, its elements and its bytes, in the order of the calls.
 """
 
 import contextlib

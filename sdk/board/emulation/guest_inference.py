@@ -2,8 +2,8 @@
 
     python3 guest_inference.py SITE_PACKAGES MODULE MODEL.tflite INFERENCES [DELEGATE.so]
 
-Prints nothing. The marks: two in a row, which tell what a mark costs, then one before the first inference (which also
-sets up what is set up late), and one after each.
+Prints nothing. The marks: two in a row, which show what a mark costs, then one before the first inference (which
+includes late set-up), and one after each.
 """
 
 import contextlib

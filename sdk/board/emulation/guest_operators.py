@@ -3,7 +3,7 @@
     python3 guest_operators.py SITE_PACKAGES MODULE FOLDER COUNT
 
 FOLDER has 0.tflite, 1.tflite, ..., COUNT of them, one operator each. Prints nothing. All are made ready first; then
-each runs twice, the first time to fill the caches, with a mark of an operator after both.
+each runs twice, the first time to fill the caches, with a mark after both.
 """
 
 import contextlib

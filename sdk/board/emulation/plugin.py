@@ -99,7 +99,7 @@ def run_counted(
 ) -> tuple[list[int], str, str]:
     """Runs ``program`` (a path inside the userland ``root``, and its arguments) and counts.
 
-    Gives the running total at each mark and at the end, and what the program wrote to stdout and stderr. Raises
+    Returns the running total at each mark and at the end, and what the program wrote to stdout and stderr. Raises
     BoardError where the program fails.
     """
     with tempfile.TemporaryDirectory(prefix="armlet-count-") as temporary:
@@ -119,8 +119,8 @@ def run_replayed(
 ) -> tuple[str, str, str]:
     """Runs a program as :func:`run_counted` does, and replays it through ``boards`` (replay.machine.machine_text).
 
-    ``marks``: from the first of these marks on caches are filled, between the second and the third it is timed. Gives
-    what the plugin wrote, and the program's stdout and stderr. Raises BoardError where the program fails.
+    ``marks``: caches are filled from the first of these marks on; the time is taken between the second and the third.
+    Returns what the plugin wrote, and the program's stdout and stderr. Raises BoardError where the program fails.
     """
     with tempfile.TemporaryDirectory(prefix="armlet-replay-") as temporary:
         output, told = Path(temporary) / "replay", Path(temporary) / "machine"

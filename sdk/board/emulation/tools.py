@@ -33,7 +33,7 @@ _PACKAGE_OF = {
 def require(*tools: str) -> None:
     """Raises BoardError, with the line that installs them, where programs are not there.
 
-    ``tools`` are names of programs; those in sbin are found without it being in the PATH.
+    ``tools`` are names of programs; those in sbin are found even if PATH does not name it.
     """
     missing = sorted({_PACKAGE_OF[tool] for tool in tools if which(tool) is None})
     if "mmdebstrap" in tools and not KEYRING.exists():

@@ -1,8 +1,8 @@
 """A Debian userland for ARM, made by mmdebstrap and kept: what a board's disk holds, without its kernel.
 
-The packages are unpacked and nothing of them is run (mmdebstrap's variant ``extract``), so that neither root nor an
-emulator is needed for it and it takes seconds; the few files that packages' scripts would have written are written by
-:func:`_finish`. Kept under ``$XDG_CACHE_HOME/armlet/userlands`` by the digest of the recipe:
+The packages are unpacked, and none of their scripts runs (mmdebstrap's variant ``extract``), so that it takes seconds
+and needs neither root nor an emulator; :func:`_finish` writes the few files that the scripts would have written. Kept
+under ``$XDG_CACHE_HOME/armlet/userlands`` by the digest of the recipe:
 
     <digest>.tar.gz             as mmdebstrap made it: root's files
     <digest>/root-<uid>/        unpacked, for root or for the user who counts instructions; nothing is

@@ -58,7 +58,7 @@ class Connection(Protocol):
     ) -> None:
         """Writes a file under a temporary name, then renames it over ``remote``; folders on the way are made.
 
-        A stream is sent from where it stands, and has to be one that can be measured (``seek``).
+        A stream is sent from its current position, and must be seekable, since its size is needed.
         """
 
     def get(self, remote: str, *, max_bytes: int) -> bytes | None:

@@ -1,9 +1,9 @@
 """The options of a host in ssh's configuration, read by ``ssh -G``.
 
-So ``Include``, ``Match``, comments, quotes and defaults are this machine's own; ``Match exec`` runs its command,
-as it does there. The files are the user's (``$HOME/.ssh/config``) and the system's. ssh takes the home folder from the
-list of users and not from ``$HOME``, so relative names and ``~`` in an ``Include`` go by that one. Where there is
-neither the program nor a file of the user's, ssh's defaults hold; a file that nobody can read is an error.
+So ``Include``, ``Match``, comments, quotes and defaults are this machine's own; ``Match exec`` runs its command, as it
+does there. The files are the user's (``$HOME/.ssh/config``) and the system's. ssh takes the home folder from the list
+of users and not from ``$HOME``, so relative names and ``~`` in an ``Include`` mean that folder. Where there is neither
+the program nor a file of the user's, ssh's defaults hold; an unreadable file is an error.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def connect(
 ) -> SshConnection:
     """Opens a connection to a board; what is None comes from ``config``, else ssh's own defaults.
 
-    With ``key`` only that key is offered. ``default_user``: as who to log in when nothing else says so. Raises
+    With ``key`` only that key is offered. ``default_user``: the login name when nothing else gives one. Raises
     ConnectionFailed, with one clear line for each reason.
     """
     target = find_target(

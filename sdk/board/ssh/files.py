@@ -1,8 +1,8 @@
 """Files over an SSH connection, by commands that any POSIX shell runs.
 
-Not by SFTP: small SSH servers (dropbear, on many vendor images) come without it, and a command costs two round trips
-where opening, writing, measuring and renaming a file by SFTP costs six. Every path is an argument of a script and no
-part of its text.
+SFTP is not used: small SSH servers (dropbear, on many vendor images) come without it, and a command costs two round
+trips where opening, writing, measuring and renaming a file by SFTP costs six. Every path is an argument of a script,
+never part of its text.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """``known_hosts`` files: which keys a host is known by, and which are revoked (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT).
 
-Read here and not by paramiko, which fails over a line with a marker and knows no patterns, nor by ``ssh-keygen -F``,
-which tells of a revoked key only under the names on its line. Host certificates are not understood: a line
-``@cert-authority`` is as if it were not there.
+They are read here: paramiko fails over a line with a marker and knows no patterns, and ``ssh-keygen -F`` reports a
+revoked key only under the names on its line. Host certificates are not supported: a line ``@cert-authority`` is passed
+over.
 """
 
 from __future__ import annotations

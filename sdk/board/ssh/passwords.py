@@ -72,7 +72,8 @@ def _is_for(certificate: Any, key: paramiko.PKey) -> bool:
 def log_in_without_a_key(target: SshTarget, transport: Any, error: Exception) -> None:
     """Logs in with a password that is asked for on the terminal. Raises ConnectionFailed that says what would help.
 
-    ``error`` is how the keys ended; ``transport`` is of :func:`sdk.board.ssh.transport.transport_class`.
+    ``error`` is how the attempt with keys ended; ``transport`` comes from
+    :func:`sdk.board.ssh.transport.transport_class`.
     """
     if not transport.is_active():
         raise ConnectionFailed(

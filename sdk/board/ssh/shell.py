@@ -1,9 +1,10 @@
 """Commands that any login shell passes on as they are, and their answers among what it prints itself. Pure.
 
 sshd gives a command to the login shell of the board's user: bash, which may print a greeting from ``.bashrc``, but also
-csh, which takes no line end within quotes, or fish, in which a backslash within quotes is another thing. So the shell
-gets one line without any character that one of them reads in its own way: everything else is written in octal, for the
-``printf`` of the POSIX shell that it starts. That shell prints a mark before and behind what the command says.
+csh, which takes no line end within quotes, or fish, in which a backslash within quotes has another meaning. So the
+shell gets one line without any character that one of them reads in its own way: such characters are written in octal,
+for the ``printf`` of the POSIX shell that it starts. That shell prints a mark before and after the output of the
+command.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def as_one_line(argv: Sequence[str], mark: str) -> str:
 def answer_of(output: bytearray, mark: str) -> bytes | None:
     """The command's output on one of its streams, between the marks; None without the first: it never began.
 
-    The second mark is missing on standard error, and where the shell was ended.
+    The second mark is missing on standard error, and where the shell was killed.
     """
     begun = output.find(mark.encode())
     if begun < 0:

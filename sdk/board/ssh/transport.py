@@ -2,11 +2,12 @@
 
 paramiko makes a message (data, the end of an input, a request) under the channel's lock and sends it after that lock is
 free again. When the command ends at that moment, the answer to its close overtakes the message, and OpenSSH drops the
-whole connection over a message for a channel that is gone (``channel_from_packet_id`` in its ``channels.c``). Sending
-under the channel's lock would be no cure: while keys are exchanged again, the thread that does it needs that lock.
+whole connection because of a message for a channel that is gone (``channel_from_packet_id`` in its ``channels.c``).
+Sending under the channel's lock would be no cure: while keys are exchanged again, the thread that does it needs that
+lock.
 
-So the order is kept where every message passes, one at a time, right before it is encrypted: what belongs to a channel
-whose close has gone out is left out there.
+So the order is kept in the place where every message passes, one at a time, right before it is encrypted: a message of
+a channel whose close has gone out is dropped there.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _RSA_SIGNATURES = {"rsa-sha2-512": "ssh-rsa", "rsa-sha2-256": "ssh-rsa"}
 def transport_class(known: Collection[str] = ()) -> type[paramiko.Transport]:
     """For ``SSHClient.connect(transport_factory=...)``; paramiko is imported only when somebody connects.
 
-    ``known``: the kinds of keys ("ssh-ed25519") that the host is known by, which it is asked for first.
+    ``known``: the kinds of keys ("ssh-ed25519") that the host is known by; they are asked for first.
     """
     import paramiko
 

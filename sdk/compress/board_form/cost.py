@@ -2,7 +2,8 @@
 
 The rates are instructions for one unit of work, fitted to counts of whole networks and of single operators: QEMU's
 Cortex-A72, ai-edge-litert 2.3, one thread, float32 (``benchmarks/speed/graph_passes.py`` counts them again). They hold
-within some 10 % for a whole network, enough to tell 90 M from 60 M; what is reported is always counted, never this.
+within some 10 % for a whole network, enough to tell 90 M from 60 M; reported figures are always counted, never
+estimated by this.
 """
 
 from __future__ import annotations

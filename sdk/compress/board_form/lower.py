@@ -160,8 +160,8 @@ def flat_pads(graph: Graph) -> Graph:
 def average_pools_as_depthwise(graph: Graph) -> Graph:
     """AVERAGE_POOL_2D as a depthwise convolution whose weights are all one over the window's size.
 
-    SAME leaves the padded border out of the average, so what comes out there is multiplied by the window's size over
-    the pixels that it has: a factor that a second depthwise convolution makes of a value that is 1 everywhere.
+    SAME leaves the padded border out of the average, so results there are multiplied by the window's size over the
+    number of its pixels: a second depthwise convolution makes this factor from a value that is 1 everywhere.
     """
     editor = Editor(graph)
     for index, operator in enumerate(graph.operators):
@@ -239,7 +239,8 @@ def _border_factor(
 def _taps(size: int, span: int, stride: int, padding: tuple[int, int]) -> np.ndarray:
     """Kernel (span,) that sums to ``span`` over the taps that a window has, whichever of them lie outside.
 
-    That is a linear system with a row for each set of taps; the sets are nested at either end, so it has a solution.
+    It solves a linear system with a row for each set of taps; the sets are nested at either end, so there is a
+    solution.
     """
     count = (size + sum(padding) - span) // stride + 1
     starts = np.arange(count) * stride - padding[0]
@@ -259,8 +260,8 @@ def _taps(size: int, span: int, stride: int, padding: tuple[int, int]) -> np.nda
 def concatenations_as_sums(graph: Graph) -> Graph:
     """CONCATENATION over channels as a sum: each part is spread over all channels, zero outside its own.
 
-    A part that a 1x1 convolution makes for it alone costs nothing but empty rows of the weight; any other part goes
-    through a 1x1 convolution that copies it.
+    A part that comes from a 1x1 convolution without other readers costs nothing but empty rows of the weight; any other
+    part goes through a 1x1 convolution that copies it.
     """
     editor = Editor(graph)
     producers, consumers = graph.producers(), graph.consumers()

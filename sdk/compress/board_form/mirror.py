@@ -6,10 +6,10 @@ side.  Mirror image and kernels and the padding comes first, at the top and left
 more column at the right are then never read, and the padding is the same on every side.  A mean over space does not
 see the difference, and a fully connected layer on a flattened value has its columns ordered alike.
 
-The graph says in its metadata (:data:`sdk.graph.records.INPUT_METADATA`) that its input must be mirrored before it
-is fed: :mod:`sdk.graph.on_host.evaluate` does so on the host, and on the board the agent, to which the package says
-so.  For a runtime that would not, :func:`flip_inside` lets the graph do it, for some nine instructions an
-element of the image.
+The graph says in its metadata (:data:`sdk.graph.records.INPUT_METADATA`) that its input must be mirrored before it is
+fed: :mod:`sdk.graph.on_host.evaluate` does so on the host, and on the board the agent, to which the package says so.
+Where the runtime cannot, :func:`flip_inside` lets the graph do it, for about nine instructions per element of the
+image.
 """
 
 from __future__ import annotations
@@ -88,9 +88,9 @@ def pads_at_the_end(graph: Graph) -> bool:
 def mirror(graph: Graph) -> Graph:
     """The graph for a mirrored image.
 
-    Raises :class:`UnsupportedOperator`, naming the operator, where the path from the image to the pooling holds
-    something that a mirrored value does not pass through mirrored; :class:`ModelError` where the graph has several
-    inputs, no image, or is mirrored already.
+    Raises :class:`UnsupportedOperator`, naming the operator, where the path from the image to the pooling holds an
+    operator whose result for a mirrored value is not mirrored; :class:`ModelError` where the graph has several inputs,
+    no image, or is mirrored already.
     """
     if graph.input_flips:
         raise ModelError(

@@ -6,8 +6,8 @@ convolution above all, and a 1x1 convolution can read its input in any order if 
 Grouped, it cannot: the shuffle sends channels of one group to all the others.  Written as one ordinary convolution
 whose weight is zero outside the groups it can, and then there is no shuffle left to run.
 
-That ordinary weight holds ``groups`` times the parameters.  It pays where zeros are skipped: in XNNPACK's sparse
-kernels, which take a block of four output channels with the same zeros at a time, which is what a group gives them.
+That ordinary weight holds ``groups`` times the parameters. It pays where zeros are skipped: XNNPACK's sparse kernels
+take a block of four output channels with the same zeros at a time, and a group has such blocks.
 """
 
 from __future__ import annotations
@@ -126,9 +126,9 @@ def _stuck(graph: Graph, value: int, obstacle: str) -> UnsupportedOperator:
 def settle_shuffles(graph: Graph) -> Graph:
     """Fewer and smaller channel shuffles, all convolutions in the form that they have.
 
-    A shuffle behind an ordinary convolution that only it reads goes: the convolution's outputs are ordered instead. So
-    does one whose readers can all take its channels in another order.
-    One in front of a strided depthwise convolution moves behind it, where there are fewer pixels to shuffle.
+    A shuffle that alone reads an ordinary convolution is removed: the convolution's outputs are ordered instead. So is
+    one whose readers can all take its channels in another order. A shuffle in front of a strided depthwise convolution
+    moves behind it, where there are fewer pixels to shuffle.
     """
     done: set[str] = set()
     while True:

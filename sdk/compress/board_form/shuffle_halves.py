@@ -1,8 +1,8 @@
-"""Channel shuffles that are cut into pieces behind them, as in ShuffleNet V2 (arXiv 1807.11164): cut before.
+"""Channel shuffles whose results are split, as in ShuffleNet V2 (arXiv 1807.11164): split first, then shuffled.
 
 A unit there joins two halves, shuffles, and takes the halves of that: one passes by, the other enters a 1x1
-convolution, which can read its channels in any order if its columns are ordered alike.  So the pieces are cut out of
-what was joined, only the one that passes by is shuffled, and half of the elements are never transposed.
+convolution, which can read its channels in any order if its columns are ordered alike. So the joined value is split
+first, only the half that passes by is shuffled, and half of the elements are never transposed.
 """
 
 from __future__ import annotations

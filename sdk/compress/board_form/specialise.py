@@ -105,10 +105,10 @@ def for_board(
 ) -> Specialised:
     """The exact rewrite of ``graph`` for ``board`` and a runtime (the board's preferred one where None).
 
-    A mirrored network wants its image flipped.  With ``caller_flips`` the graph's metadata say so, and the caller
-    flips it; otherwise the graph flips the image itself and takes the same image as before.  Without ``allow_sparse``
-    the dense form is made, which is what can be quantised.  ``seconds`` decides between the two forms instead of an
-    estimate of their instructions, of which fewer are not always faster.
+    A mirrored network wants its image flipped. With ``caller_flips`` the graph's metadata say so, and the caller flips
+    it; otherwise the graph flips the image itself and takes the same image as before. Without ``allow_sparse`` the
+    dense form is made, which is what can be quantised. ``seconds`` decides between the two forms instead of an estimate
+    of their instructions, since fewer instructions are not always faster.
     """
     if board.architecture == "host":
         fused, results = _run(graph, [("fuse", fuse)])

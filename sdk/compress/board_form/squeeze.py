@@ -1,10 +1,9 @@
 """Squeeze-and-excitation branches (arXiv 1709.01507) in the form that XNNPACK's sparse path knows; exact.
 
-MobileNet V3 and EfficientNet weigh their channels by what a mean over space says of the image.  Such a mean stands
-inside the sparse path (:mod:`sdk.compress.board_form.sparse_path`), whose channels-first values may leave it
-through a mean but not go on behind one: the runtime gets the shape behind it wrong, and then cannot prepare the
-model.  So the mean becomes a chain of depthwise convolutions, each of which sums blocks of 2x2, and the branch's
-constants get four axes.
+MobileNet V3 and EfficientNet weigh their channels by a mean over space. Such a mean stands inside the sparse path
+(:mod:`sdk.compress.board_form.sparse_path`), whose channels-first values may leave it through a mean but not go on
+behind one: the runtime gets the shape behind it wrong, and then cannot prepare the model. So the mean becomes a chain
+of depthwise convolutions, each of which sums blocks of 2x2, and the branch's constants get four axes.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Output channels rounded up to the width of the matrix kernel, with rows of zeros.
 
-XNNPACK multiplies with a kernel that makes 8 output channels at once.  Where the channels of a convolution are not a
+XNNPACK multiplies with a kernel that makes 8 output channels at once. Where the channels of a convolution are not a
 multiple of 8 it may fall back to one that makes 2 (counted on Cortex-A72, ai-edge-litert 2.3: 24 -> 60 channels at
-56x56 takes 3.10 M instructions, 24 -> 64 takes 1.92 M).  So the weight gets rows of zeros, the depthwise convolutions
-behind follow, and the channels that are too many are ignored by the next ordinary convolution (columns of zeros) or
-cut off where they would be seen.
+56x56 takes 3.10 M instructions, 24 -> 64 takes 1.92 M). So the weight gets rows of zeros, the depthwise convolutions
+behind follow, and the next ordinary convolution ignores the surplus channels (columns of zeros), or they are cut off
+where they would be seen.
 """
 
 from __future__ import annotations

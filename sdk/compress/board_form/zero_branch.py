@@ -1,10 +1,10 @@
 """A branch of zeros, which lets XNNPACK run a network sparse from less than two thirds of zeros on.
 
 XNNPACK runs a cluster sparse if more than two thirds of its 1x1 weights are zero, a threshold for weights pruned one by
-one.  In pairs of channels the sparse kernels win earlier, from about a third of zeros on.  So where the share is too
+one. In pairs of channels the sparse kernels win earlier, from about a third of zeros on. So where the share is too
 small, the value before the last mean, which has the fewest pixels, gets nothing added: two 1x1 convolutions whose
-weights are all zero, and a sum.  The sparse kernels skip every one of those weights; what is left is writing some
-zeros, a thousandth of the inference.  The file grows by the zeros, the package does not.
+weights are all zero, and a sum. The sparse kernels skip every one of those weights; only some zeros are written, a
+thousandth of the inference. The file grows by the zeros, the package does not.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Chooses an attempt and confirms it on images that no attempt saw.
 
-Composes like :mod:`sdk.compress.recipes.recipe`.  A limit of the loss holds for the upper end of a paired 95 %
-interval. Several attempts may be confirmed on the same images without growing luckier by their number: from the one
-that is surest to keep the limit toward smaller ones, in an order that other images decided, until one fails
+Composes like :mod:`sdk.compress.recipes.recipe`. A limit of the loss holds for the upper end of a paired 95 % interval.
+Several attempts may be confirmed on the same images, and their number does not raise the chance of a false pass: from
+the one that is surest to keep the limit toward smaller ones, in an order that other images decided, until one fails
 (fixed-sequence testing; Angelopoulos et al., "Learn then test", arXiv 2110.01052).
 """
 
@@ -23,7 +23,7 @@ from sdk.graph.records import Graph
 class Verdict:
     """The attempt that is taken, whether it keeps what was asked, and in words what it was checked on.
 
-    ``lost`` are the points of the check, None where nothing was checked, ``images`` those that it counts on.
+    ``lost`` are the points lost in the check, None where nothing was checked, ``images`` those that it counts on.
     """
 
     graph: Graph

@@ -1,8 +1,8 @@
 """How hard each layer may be pruned and shared without data so that the outputs stay what they are.
 
-Composes like :mod:`sdk.compress.recipes.recipe`.  Noise in the weights of different layers adds up in the outputs, so
-each layer is tried alone once, which tells how much of its noise arrives; then all get the steps of their ladders at
-which a bit costs the same everywhere, and what they do together is measured and corrected a few times.
+Composes like :mod:`sdk.compress.recipes.recipe`. Noise in the weights of different layers adds up in the outputs, so
+each layer is tried alone once, which shows how much of its noise arrives. Then all get the steps of their ladders at
+which a bit costs the same everywhere, and their joint effect is measured and corrected a few times.
 """
 
 from __future__ import annotations
@@ -90,9 +90,8 @@ def harmless(
 ) -> Recipe:
     """``base`` with a sparsity and a number of centroids for each layer, so that the outputs keep 20 dB.
 
-    ``wanted``: sparsity and centroids that were asked for, which all layers meant for it get; what they do to the
-    outputs is then added to what is allowed. ``judge``: None where the host cannot run the model; then all
-    layers count alike.
+    ``wanted``: sparsity and centroids that were asked for, which all layers meant for it get; the noise that they cause
+    is then allowed as well. ``judge``: None where the host cannot run the model; then all layers count alike.
     """
     sparsity, clusters = wanted
     if clusters:

@@ -21,10 +21,10 @@ SHARES: Mapping[str, float] = {
 
 
 class Journey:
-    """A progress callback in front of another: passes every report on, and adds how much of the whole is behind.
+    """A progress callback in front of another: it passes every report on, and adds how much of the whole is done.
 
-    ``stages`` are all that are expected, in their order; what comes at the end and is left out was not needed.  Where
-    ``spent`` is given, it says what share of the time is over, because work goes on until all of it is.
+    ``stages`` are all expected stages in their order; last stages that do not come were not needed. Where ``spent`` is
+    given, it returns the share of the time that is over, because work goes on until all of it is.
     """
 
     def __init__(

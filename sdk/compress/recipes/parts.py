@@ -1,7 +1,7 @@
 """Which images a compression learns from, which it compares its attempts on, and which confirm what it promises.
 
-Composes like :mod:`sdk.compress.recipes.recipe`.  Of many attempts the best looks better than it is on the images that
-it was chosen on, so that a promise counts on others, which no attempt saw.
+Composes like :mod:`sdk.compress.recipes.recipe`. The best of many attempts looks better than it is on the images that
+it was chosen on, so a promise is checked on others, which no attempt saw.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ def unseen(dataset: Dataset, learned: Dataset) -> Dataset | None:
 
 
 def parts_of(dataset: Dataset, samples: int, check: Dataset | None, *, compared: bool) -> Parts:
-    """Parts of a compression that learns from at most ``samples``: whatever it does not learn from is checked on.
+    """Parts of a compression that learns from at most ``samples`` images; the others are checked on.
 
-    That is ``check`` where there is one. Attempts that are to be ``compared`` leave a part to confirm the best.
+    Where there is ``check``, it is checked on that. Attempts that are ``compared`` leave a part to confirm the best.
     """
     count = min(samples, len(dataset))
     hold_out = held_out(count, check) if 2 * count > len(dataset) else 0
@@ -89,7 +89,7 @@ def least_limit(images: int) -> float:
 def carrying(parts: Parts, limit: float) -> Parts:
     """The parts, or, where those that confirm are too few for a limit of the loss, with all images in one part.
 
-    Nothing can be chosen then, and one attempt is checked on all of them.
+    Then nothing can be chosen, and one attempt is checked on all of them.
     """
     if parts.confirming is None or least_limit(len(parts.confirming)) <= limit:
         return parts

@@ -1,7 +1,7 @@
 """A recipe names what is done to a graph; the same recipe, graph and data give the same weights.
 
-This module composes the passes, which do not know each other; :mod:`sdk.compress.recipes.targets` looks for a
-recipe that meets a size or a loss.
+This module composes the passes, which do not know each other; :mod:`sdk.compress.recipes.targets` searches for a recipe
+that meets a size or a loss.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ else:
 class LayerRecipe:
     """The settings of one layer that replace the recipe's; None keeps the recipe's.
 
-    ``price`` counts for "calibrate": that many times the recipe's. ``step`` and ``channel_step``, for "none", put the
+    ``price``, for "calibrate", is a multiple of the recipe's. ``step`` and ``channel_step``, for "none", put the
     weights on a grid after they were pruned: in root mean squares of the layer, or of each output channel; ``places``
     rounds them to this many binary places; ``multiple`` makes 8-bit numbers multiples of that many of their own steps.
     """
@@ -218,8 +218,8 @@ def apply(
     """Runs the passes that the recipe names, on the float graph: :func:`to_int8` comes after all of them.
 
     A recipe that calibrates or trains needs the data set that it was made with; :class:`DataError` where that is
-    missing or another one.  Training gives ``checkpoint`` its state after every epoch, and goes on from ``resume``.
-    ``keep_halves``: float16 weights stay float16, for a trial: the graph then differs in nothing but its weights.
+    missing or another one. Training calls ``checkpoint`` with its state after every epoch, and goes on from ``resume``.
+    ``keep_halves``: float16 weights stay float16, for a trial: the graph then differs only in its weights.
     """
     report = progress or silent
     if recipe.effort != "none" or recipe.channels:
@@ -266,9 +266,9 @@ def apply(
 def to_int8(graph: Graph, recipe: Recipe, dataset: Dataset | None, progress: Progress | None = None) -> Graph:
     """The int8 form, its ranges taken from the recipe's own samples.
 
-    Weights that lie on a grid of 127 steps, as calibration leaves them, keep it; others are rounded on some samples.
-    Last of all: the graph has its board's form already, because the quantiser keeps what a pass would have merged.
-    :class:`DataError` where the data set is missing or another one than the recipe was made with.
+    Weights that lie on a grid of 127 steps, as calibration leaves them, keep it; others are rounded on some samples. It
+    comes last: the graph has its board's form already, because the quantiser keeps operators that a pass would have
+    merged. :class:`DataError` where the data set is missing or another one than the recipe was made with.
     """
     if dataset is None:
         raise DataError("an int8 model needs images to find its ranges with", found="no data")

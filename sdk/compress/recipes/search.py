@@ -1,13 +1,13 @@
 """A search over recipes with sparsities and bits for every layer, on an Optuna study.
 
-Composes like :mod:`sdk.compress.recipes.recipe`.  The study is the caller's, so that this module opens no storage:
-in memory, or in a database that several machines work on.  All of them need the same model, images and wishes,
-which the study's first user writes down and the others are held to.
+Composes like :mod:`sdk.compress.recipes.recipe`. The study is the caller's, so that this module opens no storage: in
+memory, or in a database that several machines work on. All of them need the same model, images and options: the study's
+first user writes them down, and the others are compared with that.
 
 A trial moves layers against each other: one keeps more weights, more centroids or has cheaper bits, others fewer, and
-one number moves all.  The search starts from the recipe that the effort's one knob leads to, in which all layers are
-treated alike, and looks at its neighbourhood.  A trial ends early as soon as it is known to be too large, or when its
-answers are clearly worse than the best trial's were on the same images.
+one number moves all. The search starts from the recipe that the effort's one knob finds, which treats all layers alike,
+and tries its neighbourhood. A trial ends early as soon as it is known to be too large, or when its answers are clearly
+worse than the best trial's were on the same images.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Hopeless(Exception):
 def search(attempts: Attempts, walk: Callable[[Attempts], None]) -> None:
     """Runs trials until their number or the time is used up; the best recipe of the study ends as ``attempts.best``.
 
-    ``walk`` finds the recipe to start from, where nobody has found it yet.
+    ``walk`` finds the recipe to start from, where the study has none yet.
     """
     import optuna
 
@@ -153,7 +153,7 @@ def _priced(recipe: Recipe) -> bool:
 
 @dataclass(frozen=True)
 class Space:
-    """The neighbourhood of a recipe: what each layer has there, and between which factors it may move.
+    """The neighbourhood of a recipe: the settings of each layer, and the factors between which they may move.
 
     A parameter is the logarithm (base 2) of a factor, so that the start is zero everywhere.
     """

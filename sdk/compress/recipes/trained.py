@@ -1,8 +1,8 @@
 """The walk of a training toward a size, or a loss: it begins with what calibration found, and is compared with it.
 
-Composes like :mod:`sdk.compress.recipes.recipe`.  Calibration takes a fraction of the time, so it goes first. A
-training that refines what it found keeps its zeros and about its size. Where most weights are to go, one that
-prunes as it learns does better, and is tried beside it. All are attempts of one curve, of which the best is taken.
+Composes like :mod:`sdk.compress.recipes.recipe`. Calibration takes a fraction of the time, so it goes first. A training
+that refines its result keeps its zeros and about its size. Where most weights must go, a training that prunes as it
+learns does better, and is tried as well. All are attempts of one curve, and the best is taken.
 """
 
 from __future__ import annotations
@@ -120,8 +120,8 @@ def _much_is_lost(attempts: Attempts) -> bool:
 def _train_to_size(attempts: Attempts, base: Recipe, target: int) -> None:
     """Trains at the sparsity whose untrained weights have the size; where training changed it, again.
 
-    The second time the size that is aimed at is corrected by the factor that the first was wrong by, and where that has
-    gone from too large to too small or back, the third lies between the two.
+    The second attempt corrects the size that is aimed at by the error of the first. Where the error changes its sign,
+    the third attempt lies between the two.
     """
     aim = TRAINED_AIM * target
     kept = _kept_of_size(attempts, base, aim)

@@ -5,7 +5,7 @@ that treat channels by themselves, through depthwise convolutions, concatenation
 has the numbers of the channels along its last axis, in order.  The same walk, begun with fewer channels, says what is
 left of every tensor, and in which order (:mod:`sdk.compress.rewrite.cut_channels`).
 
-What a sum joins, what must stay equally many, and what must stay as it is are told to a :class:`Listener`.
+A :class:`Listener` is told which channels a sum joins, which must stay equal in number, and which must stay.
 """
 
 from __future__ import annotations
@@ -258,7 +258,7 @@ class ChannelFlow:
 def columns(graph: Graph, operator: Operator, numbers: Mapping[int, Numbers]) -> Numbers | None:
     """The channels that a maker's weight reads along its last axis, by the ``numbers`` of each tensor's.
 
-    None where they are not those of its input.
+    It is None where they are not those of its input.
     """
     source, weight = operator.inputs[MAKERS[operator.kind]], operator.inputs[1]
     shape, width = graph.tensors[source].shape, graph.tensors[weight].shape[-1]

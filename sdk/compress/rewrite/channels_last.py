@@ -1,9 +1,9 @@
 """Graphs of exporters that keep channels first (PyTorch, ONNX) with channels last throughout; each step is exact.
 
-TFLite's kernels want (1, height, width, channels).  Such exporters put a TRANSPOSE in front of the kernels and one
-behind them, and around channel shuffles in five dimensions.  Here the TRANSPOSE to channels first sinks: what reads it
-reads the value with channels last, its axes and constants rewritten, and the TRANSPOSE stands behind it.  Where two
-meet they become one, and a pair that undoes itself vanishes.  An image that enters as (1, 3, height, width) enters with
+TFLite's kernels want (1, height, width, channels). Such exporters put a TRANSPOSE in front of the kernels and one
+behind them, and around channel shuffles in five dimensions. Here the TRANSPOSE to channels first sinks: its reader
+takes the value with channels last, its axes and constants rewritten, and the TRANSPOSE comes after it. Where two meet
+they become one, and a pair that undoes itself vanishes. An image that enters as (1, 3, height, width) enters with
 channels last instead, where that leaves less to transpose.
 """
 

@@ -1,7 +1,8 @@
 """Which channels of a graph go together, or not at all: the groups of DepGraph (arXiv 2301.12900), found by a walk.
 
-A channel of one layer is one with those that sums join it to, so that they go together, everywhere, or stay.  Groups
-of a convolution, halves of a split and rows of a shuffle must stay equally large: there channels of all go at once.
+A channel of one layer forms a set with those that sums join it to: they are removed together, everywhere, or stay.
+Groups of a convolution, halves of a split and rows of a shuffle must stay equally large: there channels of all are
+removed at once.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from sdk.graph.records import Graph
 
 @dataclass(frozen=True, eq=False)
 class Family:
-    """Sets of channels that are chosen among each other, because they come from the same layers.
+    """Sets of channels that compete with each other, because they come from the same layers.
 
-    ``cells``: sets that may stand for one another, by the groups that they are in.  Of cell ``c`` always
-    ``taken[c]`` sets go at once: that is a step.
+    ``cells``: sets that may replace one another, by the groups that they are in. A step removes ``taken[c]`` sets of
+    every cell ``c`` at once.
     """
 
     cells: tuple[np.ndarray, ...]  # of numbers of sets
@@ -227,9 +228,9 @@ def _holds(graph: Graph, set_of: np.ndarray, flow: ChannelFlow, family: Family) 
 def left_after(
     graph: Graph, numbers: Mapping[int, Numbers], set_of: np.ndarray, gone: np.ndarray
 ) -> ChannelFlow:
-    """The flow of what is left when the sets ``gone``, (n,), are.
+    """The flow of the channels that stay when the sets ``gone``, (n,), are removed.
 
-    Raises :class:`ModelError` where that does not fit together.
+    Raises :class:`ModelError` where the rest does not fit together.
     """
     stays = ~np.isin(set_of, gone)
 

@@ -1,6 +1,6 @@
 """Whole channels are taken out of a graph: of every layer that makes them, reads them, or stands between.
 
-What is left computes what the whole graph would if no weight read the channels that went.
+The rest computes what the whole graph would compute if no weight read the removed channels.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sdk.graph.records import Graph, Operator
 def cut_channels(graph: Graph, coupling: Coupling, gone: Iterable[int]) -> Graph:
     """The graph without the sets of channels ``gone``, numbered as in its ``coupling``.
 
-    Raises :class:`ModelError` where what is left does not fit together: sets go by whole steps of a family.
+    Raises :class:`ModelError` where the rest does not fit together: sets are removed by whole steps of a family.
     """
     sets = np.array(sorted(gone), np.int64)
     if not len(sets):

@@ -1,9 +1,9 @@
 """Channels that do nothing are taken out of a graph, which answers as before.
 
 After pruning some channels have no weight that reads them, and some have no weight that makes them: those are
-constants, which the bias of the next layer can hold.  What is taken out need not be coded, nor computed; and in
-what is left non-zero weights are denser, so that their places cost fewer bits.  A hidden layer of LeNet-300-100 keeps
-a fifth of its units at 98 % zeros.
+constants, which the bias of the next layer can hold. Removed channels are neither coded nor computed, and in the rest
+non-zero weights are denser, so that their positions cost fewer bits. A hidden layer of LeNet-300-100 keeps a fifth of
+its units at 98 % zeros.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class _Link:
 def drop_dead_channels(graph: Graph) -> Graph:
     """The graph without channels that no weight reads or makes; at least one channel stays everywhere.
 
-    Looks between two layers (convolutions without groups, fully connected), one read by the other alone, with
-    element-wise operators, pools, means, depthwise convolutions and a flattening in between.
+    It works between two layers (convolutions without groups, fully connected) of which only the second reads the first,
+    with element-wise operators, pools, means, depthwise convolutions and a flattening in between.
     """
     return cut_dead_channels(graph, ())[0]
 
@@ -49,7 +49,7 @@ def cut_dead_channels(
 ) -> tuple[Graph, list[dict[int, np.ndarray]]]:
     """:func:`drop_dead_channels`, and arrays ``beside`` the graph's weights and biases cut as those are.
 
-    They are by tensor number, each of the same shape as the constant that it stands beside; an optimiser's state, say.
+    They are given by tensor number, each of the shape of its constant; an optimiser's state, for example.
     """
     links = list(_links(graph))
     graph = _fold_constants(graph, links)

@@ -1,8 +1,8 @@
 """8-bit weights under float values, which the runtime rounds to 8 bits as they come: no images are needed.
 
-What is rounded are weights of convolutions without groups and of fully connected layers, to one scale per output
-channel (per layer where it is fully connected), as TFLite's dynamic-range quantisation does; biases and depthwise
-layers stay float. On cores with dot-product instructions (Cortex-A76) that is twice as fast, on others it is not.
+Weights of convolutions without groups and of fully connected layers are rounded, with one scale per output channel (per
+layer where it is fully connected), as TFLite's dynamic-range quantisation does; biases and depthwise layers stay float.
+This is twice as fast on cores with dot-product instructions (Cortex-A76), and no faster on others.
 """
 
 from __future__ import annotations

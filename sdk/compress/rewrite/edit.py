@@ -1,4 +1,4 @@
-"""Structural edits of a graph: operators put in, replaced and dropped, and what nobody reads any more removed.
+"""Structural edits of a graph: operators are inserted, replaced and dropped, and unread tensors are removed.
 
 A pass opens an :class:`Editor` on a graph, edits, and takes :meth:`Editor.graph`.  Old tensor numbers stay valid while
 the editor is open; the finished graph is renumbered.

@@ -1,4 +1,4 @@
-"""Cross-layer equalisation: channels get alike in size on both sides of an activation, and the answers stay.
+"""Cross-layer equalisation: channels get similar ranges on both sides of an activation, and the answers stay.
 
 Where one layer's channels are read by one other layer alone, with nothing between that is not homogeneous (ReLU, pools,
 a flattening), channel i may be divided by a positive s and the weights that read it multiplied by s.  With s =

@@ -5,8 +5,8 @@
 * an activation that stands alone becomes the fused activation of the operator before it;
 * an activation behind a CONCATENATION, which cannot have one fused, moves in front of it, onto each part;
 * a PAD whose zeros are what SAME adds is left to the operator behind it, and a PADV2 before a max pool becomes a PAD;
-* operators whose result equals their input (a RELU of what is never negative, a RESHAPE to the same shape, a PAD by
-  nothing, a TRANSPOSE that keeps the order) go, and RESHAPE behind RESHAPE becomes one.
+* operators whose result equals their input (a RELU of a value that is never negative, a RESHAPE to the same shape,
+  a PAD by nothing, a TRANSPOSE that keeps the order) go, and RESHAPE behind RESHAPE becomes one.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def activations_before_concatenation(graph: Graph) -> Graph:
 def lowest_pads_as_zeros(graph: Graph) -> Graph:
     """PADV2 with a number below zero, in front of MAX_POOL_2D alone, as PAD where no value is negative.
 
-    That is how PyTorch's padded max pools come; XNNPACK has no PADV2.  Each window must hold a pixel of the value.
+    PyTorch's padded max pools come in this form; XNNPACK has no PADV2. Each window must hold a pixel of the value.
     """
     positive = never_negative(graph)
     editor = Editor(graph)
@@ -188,8 +188,8 @@ def _reaches(graph: Graph, pool: Operator, amounts: np.ndarray) -> bool:
 def pads_into_same(graph: Graph) -> Graph:
     """A PAD in front of a VALID window whose amounts are those of SAME is dropped, and the window made SAME.
 
-    In front of a MAX_POOL_2D that holds only for values that are never negative: SAME leaves the border out, which is
-    what a zero does there.
+    In front of a MAX_POOL_2D this is exact only for values that are never negative: SAME leaves the border out, and a
+    zero has the same effect there.
     """
     positive = never_negative(graph)
     editor = Editor(graph)

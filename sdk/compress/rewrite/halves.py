@@ -29,7 +29,7 @@ def without_halves(graph: Graph) -> Graph:
 def as_floats(graph: Graph, values: Mapping[int, np.ndarray]) -> Graph:
     """The graph in which what DEQUANTIZE makes of some tensors are constants; tensors are renumbered.
 
-    ``values``: float32 arrays of their shapes, such as (64, 3, 3, 32), by the number of what is unpacked.
+    ``values``: float32 arrays of their shapes, such as (64, 3, 3, 32), by the number of the unpacked tensor.
     """
     if not values:
         return graph

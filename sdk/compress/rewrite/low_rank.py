@@ -1,9 +1,9 @@
 """Low-rank factorisation: one fully connected or 1x1 layer becomes two thin ones, where that is smaller at equal error.
 
 A weight W (rows, columns) of rank r is A B with A (rows, r) and B (r, columns): r (rows + columns) numbers in place of
-rows * columns (Denton et al., arXiv 1404.0736). Factors want finer steps than W, because the error of cutting W
-to rank r comes on top; so counting numbers says little, and what is compared is bits: how many W takes as the effort
-codes it, and how many A and B take with steps so fine that the whole error is no larger than W's.
+rows * columns (Denton et al., arXiv 1404.0736). Factors want finer steps than W, because the error of cutting W to rank
+r comes on top; so counting numbers says little. Bits are compared instead: those of W as the effort codes it, and those
+of A and B with steps so fine that the whole error is no larger than W's.
 
 Errors are of the layer's output: with the covariance H of its input the truncation is the best one in the metric
 ``dW H dW`` (a singular value decomposition of W H^1/2); without data H is the identity.
@@ -63,10 +63,10 @@ def winning_rank(
     row_weights: np.ndarray | None = None,
     covariance: np.ndarray | None = None,
 ) -> tuple[int, float] | None:
-    """The rank with which a weight takes the fewest bits, and the share of the bits of now; None where none wins.
+    """The rank with which a weight takes the fewest bits, and their share of the weight's own bits; None if none wins.
 
-    ``weight`` (rows, columns); ``row_weights`` (rows,) are what a squared error of each output counts, ``covariance``
-    (columns, columns) is the input's.  ``step`` is that of rounding in units of the square root of such an error, as
+    ``weight`` (rows, columns); ``row_weights`` (rows,) weigh a squared error of each output, ``covariance`` (columns,
+    columns) is the input's. ``step`` is the step of rounding in units of the square root of such an error, as
     :mod:`sdk.compress.solve.layer` chooses its scales; the error to keep is that of rounding the weight with it.
     """
     rows, columns = weight.shape
@@ -142,8 +142,8 @@ def factorise(
 ) -> Graph:
     """The graph with each named weight (tensor number -> rank) as two layers; bias and activation stay with the second.
 
-    ``covariances``: by tensor number, (columns, columns) of what the layer reads; without one all inputs count the
-    same. Raises :class:`ModelError` for a weight that is not a candidate, or a rank that it cannot have.
+    ``covariances``: by tensor number, (columns, columns), of the layer's input; without one all inputs count the same.
+    Raises :class:`ModelError` for a weight that is not a candidate, or a rank that it cannot have.
     """
     editor = Editor(graph)
     possible = {weight.tensor_index: weight for weight in candidates(graph)}

@@ -1,4 +1,4 @@
-"""Names that nobody needs are taken out of a graph: in packages of a few kilobytes they are a tenth of the file.
+"""Names that nothing needs are removed from a graph: in packages of a few kilobytes they are a tenth of the file.
 
 Inputs, outputs and weights keep theirs: programs and recipes know them by name.
 """

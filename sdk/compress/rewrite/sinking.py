@@ -1,7 +1,7 @@
 """How each operator reads a value with channels last in the place of one with channels first; exact.
 
-A rule takes an operator whose computed inputs all come out of a TRANSPOSE to channels first, and gives the operators
-that do the same on what stands before it.
+A rule takes an operator whose computed inputs all come from a TRANSPOSE to channels first, and returns the operators
+that do the same on the value before it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Least squares through an activation: where it cuts the original's output off, any output beyond the cut is right.
 
-Half of what a layer with a ReLU makes is zero afterwards, so half of its outputs need be met no closer than "below
-zero".  Each pass moves what is wanted there to what is made already, where that is beyond the cut, and solves again
-(Zhang et al. 2015, arXiv 1505.06798, by majorisation): the error behind the activation falls with every pass.
+Half of what a layer with a ReLU makes is zero afterwards, so half of its outputs need only be "below zero". Each pass
+replaces the target there by the present output, where that is beyond the cut, and solves again (Zhang et al. 2015,
+arXiv 1505.06798, by majorisation): the error behind the activation falls with every pass.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def met_behind(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weights (groups, rows, columns) and biases (groups, rows) whose outputs are nearer behind the activation.
 
-    ``regular`` (groups, columns, columns) is the covariance of what is read, safe to invert, and ``noise`` (groups,)
-    the share of it that is chance. Where columns of ``seen.read`` are zero their weights stay zero.
+    ``regular`` (groups, columns, columns) is the covariance of the input, safe to invert, and ``noise`` (groups,) the
+    share of it that is chance. Where columns of ``seen.read`` are zero their weights stay zero.
     """
     apart = np.arange(seen.read.shape[1]) % KEPT_BACK == 0
     learn, check = (Seen(seen.wanted[:, one], seen.read[:, one]) for one in (~apart, apart))

@@ -1,10 +1,9 @@
 """The calibration level: every layer rounded to a codebook, one after another, against the float original's outputs.
 
-Layer by layer, in the order of execution: the student's input at that layer, with all earlier layers already
-rounded, and the teacher's; the weights that turn the one into the teacher's output as well as weights can;
-their rounding (:mod:`sdk.compress.solve.layer`); and the bias that makes the mean of every output channel exact.
-One price, nats of loss for a bit, holds for all layers, so bits go where they count without a search over
-layers.
+For each layer, in the order of execution, it takes the student's input (with all earlier layers already rounded) and
+the teacher's, finds the weights that turn the student's input into the teacher's output as well as possible, rounds
+them (:mod:`sdk.compress.solve.layer`), and sets the bias that makes the mean of every output channel exact. One price,
+nats of loss per bit, holds for all layers, so bits go where they count without a search over layers.
 """
 
 from __future__ import annotations
@@ -53,10 +52,10 @@ class SolvedLayer:
 
 @dataclass(frozen=True)
 class Wish:
-    """Settings of one layer that differ from the others': ``price`` times as dear a bit, least zeros, most levels.
+    """Settings of one layer that differ from the others': a factor of the ``price``, least zeros, most levels.
 
-    ``block`` counts in what all layers get: output channels that share their zeros
-    (:mod:`sdk.compress.weights.blocks`). With ``one_scale`` all channels of a layer have the same.
+    ``block`` is only read in the settings for all layers: output channels that share their zeros
+    (:mod:`sdk.compress.weights.blocks`). With ``one_scale`` all channels of a layer have the same scale.
     """
 
     price: float = 1.0
@@ -152,10 +151,10 @@ def calibrate(
 ) -> Calibrated:
     """Rounds all layers at ``price`` nats per bit, on ``count`` images, given the sensitivities of their outputs.
 
-    ``usual``: what layers get for which nothing else is wished; its sparsity is the share of zeros that pruned layers
-    (1x1, other convolutions but the first, fully connected) reach at least.  ``taught``: what calibrations of one
-    runner on the same images share.  ``wishes``: what single layers get, by their weight's tensor number.  ``watch`` is
-    told after every layer how many bits all until then take, and may raise to end a run that leads nowhere.
+    ``usual``: the settings of all layers without their own; its sparsity is the least share of zeros of pruned layers
+    (1x1, other convolutions but the first, fully connected). ``taught``: data that calibrations of one runner on the
+    same images share. ``wishes``: settings of single layers, by their weight's tensor number. ``watch`` is called after
+    every layer with the bits of all layers until then, and may raise to end a run that leads nowhere.
     """
     pruned = {weight.tensor_index for weight in select_weights(runner.graph)}
     wished = wishes or {}
@@ -188,8 +187,8 @@ def round_to_grids(
 ) -> Calibrated:
     """Rounds the weights of the tensors in ``grids`` to whole numbers of -127 to 127 times these scales.
 
-    A scale for every output channel, (channels,), as an int8 graph has them.  What rounding does wrong is made up for
-    as in :func:`calibrate`; nothing is priced, so no sensitivities are needed, and weights that are zero stay zero.
+    There is a scale for every output channel, (channels,), as in an int8 graph. Errors of rounding are compensated as
+    in :func:`calibrate`; nothing is priced, so no sensitivities are needed, and weights that are zero stay zero.
     """
 
     def decide(layer: SolvedLayer, problem: Problem) -> Solution:
@@ -262,7 +261,7 @@ def regular(moments: Moments, covariance: np.ndarray) -> np.ndarray:
 def _surely_regular(matrices: np.ndarray) -> bool:
     """Whether all smallest eigenvalues are above their limit, by a factorisation, which is faster than a spectrum.
 
-    The largest eigenvalue is at most the trace; what is left without its share of that must be positive definite.
+    The largest eigenvalue is at most the trace; the matrix minus the limit for it must be positive definite.
     """
     traces = np.trace(matrices, axis1=1, axis2=2)
     try:

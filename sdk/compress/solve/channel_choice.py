@@ -57,7 +57,7 @@ def chosen(
 ) -> tuple[np.ndarray, float]:
     """The sets that go, (n,), so that at most this many multiply-accumulates are left, and the nats that they cost.
 
-    What the last, coarse step saved too much is given back: the dearest steps that there is room for stay after all.
+    The last step is coarse and may save too much; then the most expensive steps that there is room for are undone.
     """
     original = float(macs_of(graph))
     left, taken = original, list[Step]()

@@ -1,9 +1,9 @@
 """Nats of loss that whole channels cost when they are removed, in the best order.
 
-A channel that goes is missed by the layers that read it.  What each of them loses is the error of its output after its
-other weights made up for it as well as they can, times what errors cost there (Fisher information): Optimal Brain
-Surgeon with a channel's columns in place of a weight (as in ZipLM, arXiv 2302.04089).  One channel after another goes,
-because of two that say the same only the first costs nothing.
+The layers that read a removed channel lose its part of their input. The cost is the error of their output, after their
+other weights have compensated as well as they can, times the cost of errors there (Fisher information): Optimal Brain
+Surgeon with a channel's columns in place of a weight (as in ZipLM, arXiv 2302.04089). Channels are removed one after
+another, because of two equal ones only the first costs nothing.
 """
 
 from __future__ import annotations

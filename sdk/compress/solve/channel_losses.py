@@ -1,9 +1,9 @@
 """What families of channels cost, measured: the network answers without some of them, and what it loses is counted.
 
-The order in which a family's channels go, and how much dearer each is than the one before, follow from second moments
-(:mod:`sdk.compress.solve.channel_costs`).  Across families that is too coarse: what later layers make of an error is
-known to second order only, which in MobileNet V1 is off by a factor of two either way.  So a few shares of each family
-are taken out for a trial, and the costs are scaled to what the answers then lose.
+Second moments give the order in which a family's channels are removed, and how much more each costs than the one before
+(:mod:`sdk.compress.solve.channel_costs`). Across families they are too coarse: the effect of later layers on an error
+is known only to second order, which in MobileNet V1 is off by a factor of two either way. So a few shares of each
+family are removed for a trial, and the costs are scaled to the loss of the answers.
 """
 
 from __future__ import annotations

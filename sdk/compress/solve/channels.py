@@ -1,11 +1,11 @@
-"""Which channels go, so that a share of the work does, and the weights of what is left, solved on images.
+"""The choice of channels to remove, so that a share of the work goes, and the other weights, solved on images.
 
-The families' channels are ordered by what they cost (:mod:`sdk.compress.solve.channel_costs`), which is
-scaled by what the network is measured to lose without them (:mod:`sdk.compress.solve.channel_losses`); across families
-those go next that cost the fewest nats for each multiply-accumulate that they save.  Then, layer by layer in the order
-of execution, the weights that are left come as close to the original's output as they can, on what the smaller network
-makes of the images (as in He et al., arXiv 1707.06168): first before the activation, with biases that make the mean of
-every output exact, then behind it (:mod:`sdk.compress.solve.activated`).
+The families' channels are ordered by their cost (:mod:`sdk.compress.solve.channel_costs`), which is scaled by the
+network's measured loss without them (:mod:`sdk.compress.solve.channel_losses`); across families those with the fewest
+nats per saved multiply-accumulate are removed next. Then, layer by layer in the order of execution, the remaining
+weights are fitted to the original's output, on the smaller network's values for the images (as in He et al., arXiv
+1707.06168): first before the activation, with biases that make the mean of every output exact, then behind it
+(:mod:`sdk.compress.solve.activated`).
 """
 
 from __future__ import annotations
@@ -103,9 +103,9 @@ def solved_without(
     gone: np.ndarray,
     progress: Progress = silent,
 ) -> dict[int, np.ndarray]:
-    """Weights and biases by tensor number, of the whole graph's shapes, that make up for the sets ``gone``, (n,).
+    """Weights and biases by tensor number, of the whole graph's shapes, that compensate for the sets ``gone``, (n,).
 
-    Weights that make or read those are zero.
+    Weights that make or read these are zero.
     """
     graph = runner.graph
     layers = solved_layers(graph)
@@ -148,7 +148,7 @@ def _behind_activation(
     """Weights (groups, rows, columns) and the bias (channels,) of a layer that was solved: where it has an activation,
     so that what is behind that comes as close as it can.
 
-    ``original`` are the layer's own, ``found`` the solved weights and what is added to the bias, and ``kept`` (groups,
+    ``original`` are the layer's own, ``found`` the solved weights and the change of the bias, and ``kept`` (groups,
     columns) says which columns are read.
     """
     shape = layer.shape
@@ -180,9 +180,9 @@ def narrow(graph: Graph, dataset: Dataset, share: float, seed: int, progress: Pr
 def share_that_fits(
     graph: Graph, dataset: Dataset, fits: Callable[[Graph], bool], seed: int, progress: Progress
 ) -> float:
-    """The least share of the multiply-accumulates that must go so that what is left ``fits``, for :func:`narrow`.
+    """The least share of the multiply-accumulates to remove so that the rest ``fits``, for :func:`narrow`.
 
-    ``fits`` is asked about graphs of the right shapes, whose weights are not solved. Raises :class:`ModelError` where
+    ``fits`` is called with graphs of the right shapes, whose weights are not solved. Raises :class:`ModelError` where
     the smallest does not fit.
     """
     whole = with_biases(graph)

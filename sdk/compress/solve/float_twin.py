@@ -1,8 +1,8 @@
-"""An 8-bit model as floats, which a solver can work on, and what was solved put back into it.
+"""An 8-bit model as floats, which a solver can work on, and the way back.
 
 In the float twin constants are real values, and FAKE_QUANT rounds values where the model stores them in 8 or 16 bits,
-so that it answers as the model does.  Tensors keep their numbers.  What is put back are whole numbers, with scales of
-their own where one operator alone reads them: steps follow from what errors cost, not from the range of the weights.
+so that it answers as the model does. Tensors keep their numbers. Whole numbers are put back, with scales of their own
+where only one operator reads them: steps follow from the cost of errors, not from the range of the weights.
 """
 
 from __future__ import annotations

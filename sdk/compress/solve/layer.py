@@ -1,12 +1,11 @@
 """Rounds a layer's weights to a codebook, second order and rate aware: the heart of the calibration level.
 
-For one layer with input covariance ``H`` the output error of a changed row of weights ``w + dw`` is ``dw H
-dw``. As in Optimal Brain Surgeon and GPTQ (arXiv 2208.11580, 2210.17323) columns are rounded one after
-another and what rounding does wrong is made up for by the columns still to come, through the Cholesky factor
-of ``inv(H)``. Which value a weight takes is decided by error plus price: its share of the output error, in
-nats of the network's loss, plus ``price`` nats for every bit of its code (the idea of CERWU, arXiv
-2505.18758). So pruning is not a separate step: zero is the cheapest symbol, and a weight whose error does not
-pay for its bits becomes zero.
+For one layer with input covariance ``H`` the output error of a changed row of weights ``w + dw`` is ``dw H dw``. As in
+Optimal Brain Surgeon and GPTQ (arXiv 2208.11580, 2210.17323) columns are rounded one after another, and the columns
+still to come compensate for the error of each, through the Cholesky factor of ``inv(H)``. Error plus price decides
+which value a weight takes: its share of the output error, in nats of the network's loss, plus ``price`` nats for every
+bit of its code (the idea of CERWU, arXiv 2505.18758). So pruning is not a separate step: zero is the cheapest symbol,
+and a weight whose error does not pay for its bits becomes zero.
 
 A row's values are ``scale * k`` with whole numbers ``k``; the scale follows from the row's sensitivity, not
 from its range, because with an entropy code the step sets the error and the code takes care of the range.
@@ -32,7 +31,7 @@ UNSEEN_COUNT = 0.25  # what a symbol that does not occur counts in the code-leng
 
 @dataclass(frozen=True)
 class Problem:
-    """One layer: weights that would be best without rounding, the input covariance, and what errors cost.
+    """One layer: weights that would be best without rounding, the input covariance, and the cost of errors.
 
     ``weights`` (groups, rows, columns), ``covariance`` (groups, columns, columns),
     ``sensitivity`` (groups, rows): nats of loss for a mean squared output error of one.
@@ -69,10 +68,10 @@ def solve(
 ) -> Solution:
     """The rounding with the least loss plus ``price`` nats per bit, and at least this share of zeros.
 
-    ``problem.covariance`` must be positive definite.  ``levels`` bounds the whole numbers that are used.  ``block``
-    neighbouring rows of a group share their zeros, which is what sparse kernels take at once
-    (:mod:`sdk.compress.weights.blocks`); rows that are left over at the end decide for themselves.  With ``one_scale``
-    all rows have the same.
+    ``problem.covariance`` must be positive definite. ``levels`` bounds the whole numbers that are used. ``block``
+    neighbouring rows of a group share their zeros, since sparse kernels take such a block at once
+    (:mod:`sdk.compress.weights.blocks`); rows that are left over at the end have zeros of their own. With ``one_scale``
+    all rows have the same scale.
     """
     factor, diagonal, order = _factor(problem.covariance)
     weights = np.take_along_axis(problem.weights.astype(np.float64), order[:, None, :], axis=2)
@@ -136,7 +135,7 @@ def _sparser(
 def _factor(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row-normalised upper Cholesky factor of the inverse, the loss a column's rounding costs, and the column order.
 
-    Columns with the most energy go first, while there are many left to make up for them.
+    Columns with the most energy go first, while many are left to compensate for them.
     """
     order = np.argsort(-np.diagonal(covariance, axis1=1, axis2=2), axis=1, kind="stable")
     sorted_ = np.take_along_axis(np.take_along_axis(covariance, order[:, :, None], 1), order[:, None, :], 2)

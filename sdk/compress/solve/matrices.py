@@ -1,4 +1,4 @@
-"""Every layer with weights as matrix products: what the layer-wise solver and its statistics work on.
+"""Every layer with weights as matrix products, on which the layer-wise solver and its statistics work.
 
 A convolution multiplies patches of its input by its weights. Unfolded, each layer is ``groups`` independent
 products of (positions, columns) by (columns, rows): rows are the output channels of one group, columns the
@@ -86,7 +86,7 @@ class LayerShape:
     def patches(self, value: Any, keep: np.ndarray | None = None) -> np.ndarray:
         """A layer's input (n, h, w, channels) or (n, columns) -> (positions, groups, columns), float32.
 
-        ``keep`` numbers the positions that are wanted; the windows of others are not looked at.
+        ``keep`` numbers the wanted positions; the windows of others are not read.
         """
         if self.kind == "FULLY_CONNECTED":
             found = np.asarray(value, np.float32).reshape(-1, 1, self.columns)

@@ -5,10 +5,10 @@ quantization specification").  Ranges are taken from example images that run thr
 the one inside TensorFlow's converter, which takes a ``.tflite`` as it is.  Input and output stay float32, so an int8
 model is fed and read like the float one.
 
-Weights that lie on a grid already, as calibration leaves them, keep it (:func:`with_own_grids`).  Of the others the
-quantiser rounds every one to the nearest step.  :func:`weight_grids` and :func:`with_rounded` let another
-pass (:func:`sdk.compress.solve.calibrate.round_to_grids`) choose the steps, which keeps networks with few weights
-a channel, such as MobileNets, close to the float graph (docs/arm-speed.md).
+Weights that lie on a grid already, as calibration leaves them, keep it (:func:`with_own_grids`). Of the others the
+quantiser rounds every one to the nearest step. :func:`weight_grids` and :func:`with_rounded` let another pass
+(:func:`sdk.compress.solve.calibrate.round_to_grids`) choose the steps, which keeps networks with few weights per
+channel, such as MobileNets, close to the float graph (docs/arm-speed.md).
 
 On cores without dot-product instructions (Cortex-A53, A72) int8 is hardly faster than float32 and a pruned float model
 beats it; with them (Cortex-A76) it is three times faster.  See docs/arm-speed.md.
@@ -89,7 +89,7 @@ def with_rounded(
 ) -> Graph:
     """``quantised`` with other whole numbers for weights, and other biases, both by tensor number of ``graph``.
 
-    ``symbols``: -127 ... 127, each of the shape of its weight; ``biases``: (channels,) float32.  Scales stay what they
+    ``symbols``: -127 ... 127, each of the shape of its weight; ``biases``: (channels,) float32. Scales stay as they
     are.
     """
     stored = _by_name(quantised)

@@ -1,4 +1,4 @@
-"""Which layers become two of low rank, by what the effort that follows makes of them, and the graph with those.
+"""The layers that become two of low rank, judged by the effort that follows, and the graph with those.
 
 Composes like :mod:`sdk.compress.recipes.recipe`, whose ``ranks`` this module finds and applies.
 """
@@ -39,9 +39,9 @@ CODINGS = ((0.7, 32), (0.5, 64), (0.25, 128), (0.0, 256))
 def without_data(graph: Graph, sparsity: float, clusters: int) -> tuple[Ranks, dict[str, tuple[float, int]]]:
     """The ranks that win where weights are pruned and shared, and the sparsity and centroids of the factors.
 
-    A rank is found with the bits of rounding in place of pruning and sharing, which is quick, and then done: it stands
-    where the pruned and shared factors take fewer bits than the layer's own pruned and shared weights, and their
-    product is no further from the original than those.
+    A rank is first found with the bits of rounding in place of pruning and sharing, which is quick. Then it is tried:
+    it is kept where the pruned and shared factors take fewer bits than the layer's own pruned and shared weights, and
+    their product is no further from the original.
     """
     names = {weight.tensor_index: name for name, weight in layer_names(graph).items()}
     ranks, codings = [], {}

@@ -18,7 +18,7 @@ from sdk.compress.solve.matrices import LayerShape
 from sdk.graph.records import Graph
 from sdk.tools.progress import Progress, silent
 
-BATCH = 8  # images a step: few enough for the unfolded patches of an early layer
+BATCH = 8  # images per step: few enough for the unfolded patches of an early layer
 MEMORY_BYTES = 2 << 30  # for the values of both networks
 MAX_POSITIONS = 200_000  # of one layer; more sharpen its covariance no further
 
@@ -74,10 +74,10 @@ class Sensitivity:
     biases: np.ndarray
 
     def coherence(self, covariance: np.ndarray, mean: np.ndarray) -> float:
-        """How many times as much an error of the weights costs because its positions do have something in common.
+        """The factor by which an error of the weights costs more because its positions are not independent.
 
-        The errors that are left by second-order rounding are white in the metric of the input's ``covariance`` (groups,
-        columns, columns), about its ``mean`` (groups, columns), which the bias makes up for.
+        The errors that second-order rounding leaves are white in the metric of the input's ``covariance`` (groups,
+        columns, columns), about its ``mean`` (groups, columns), for which the bias compensates.
         """
         if not self.weights.size:
             return 1.0
@@ -106,10 +106,10 @@ def sensitivities(
     """For each layer (by operator number) what errors of its output cost.
 
     It is the Fisher information: with labels drawn from the network's own answer, half of it times a squared output
-    error is the loss in nats to second order.  A few images cannot tell every channel's sensitivity (of a thousand
-    classes most were never drawn), so the channels of a layer are drawn to their mean by the share of their
-    differences that is chance.  Gradients of different images have nothing in common, because their labels were drawn
-    apart: so that of a batch has the second moment of the sum of theirs.
+    error is the loss in nats to second order. A few images cannot show every channel's sensitivity (of a thousand
+    classes most were never drawn), so the channels of a layer are moved toward their mean by the share of their
+    differences that is chance. Gradients of different images are independent, because their labels were drawn
+    independently: the second moment of a batch's gradient is the sum of theirs.
     """
     import tensorflow as tf
 
@@ -209,9 +209,9 @@ class Moments:
     """First and second moments of a layer's input columns, student (s) and teacher (t).
 
     Means are (groups, columns), ``covariance`` of s, ``cross`` of t with s and ``teacher_covariance`` are (groups,
-    columns, columns), centred.
-    ``energy`` (groups,) is the mean square of a student's column, uncentred: its rounding errors are in everything.
-    ``noise`` (groups,) is the share of the covariance's off-diagonal energy that is chance, 0 ... 1.
+    columns, columns), centred. ``energy`` (groups,) is the mean square of a student's column, uncentred: every one of
+    its columns has rounding errors. ``noise`` (groups,) is the share of the covariance's off-diagonal energy that is
+    chance, 0 ... 1.
     """
 
     student_mean: np.ndarray
@@ -247,8 +247,8 @@ class Taught:
 class Streams:
     """Teacher and student at one point of the network, moved forward layer by layer.
 
-    What is held are the values of all images at the last point where they fit into the memory budget; what lies between
-    that point and the layer that is looked at, such as the wide middle of a bottleneck, is computed a batch at a time.
+    The values of all images are held at the last point where they fit into the memory budget; values between that point
+    and the current layer, such as the wide middle of a bottleneck, are computed batch by batch.
     """
 
     def __init__(

@@ -1,10 +1,10 @@
-"""Bias correction without data: what rounding did to a layer's mean output, measured on images that are made up.
+"""Bias correction without data: the change of a layer's mean output by rounding, measured on made-up images.
 
 Rounding a layer's weights moves the mean of its outputs by dW E[x], which the bias can take back (Nagel et al. 2019,
-arXiv 1906.04721, section 4.2). There E[x] comes from batch norm, which a converted graph has no more. Noise with the
-spectrum of photographs (amplitude 1 / frequency) and channels as much alike as theirs gives means that are near enough
-to be better than none for a network of photographs; real images, where there are some, give better ones (``--effort
-calibrate``). Of other networks, such as of digits, they would destroy the answers.
+arXiv 1906.04721, section 4.2). There E[x] comes from batch norm, which a converted graph no longer has. For a network
+of photographs, noise with their spectrum (amplitude 1 / frequency) and channels as similar as theirs gives means that
+are better than none; real images give better ones (``--effort calibrate``). In other networks, such as those of digits,
+such means would destroy the answers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def correct_biases(
 ) -> Graph:
     """``changed``, which is ``original`` with other weights, with biases that keep the mean of every output channel.
 
-    Layer by layer, on what the layers before make of made-up images once they are corrected.
+    It works layer by layer, on what the corrected layers before make of made-up images.
     """
     shape = original.tensors[original.inputs[0]].shape[1:]
     if len(shape) != 3 or shape[2] != 3:

@@ -40,7 +40,7 @@ class Adam:
 def factored(second: np.ndarray) -> np.ndarray:
     """The best product of a row's and a column's part for mean squared gradients (out, ...): less noisy than they are.
 
-    As in Adafactor (arXiv 1804.04235).  All ones where nothing is known yet.
+    As in Adafactor (arXiv 1804.04235). It is all ones where nothing is known yet.
     """
     flat = second.reshape(len(second), -1).astype(np.float64)
     mean = flat.mean()

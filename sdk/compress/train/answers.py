@@ -15,8 +15,8 @@ ASKED_AT_ONCE = 500  # images
 class Answers:
     """The scores of the original network for the images of a training.
 
-    All of a variant are asked in the order of the data set, so that they are the same numbers whatever step a training
-    goes on from.
+    All answers of a variant are computed in the order of the data set, so that they are the same numbers at whichever
+    step a training is resumed.
     """
 
     def __init__(self, executor: Executor) -> None:

@@ -21,8 +21,8 @@ def shuffled(
 ) -> Any:
     """(step, images, labels) for each batch of an epoch after its first ``skip``.
 
-    The random moves of those are drawn all the same. ``images`` (n, height, width, channels) float32: the whole data
-    set, where it is held. A batch's labels are (n,) int64, None where there are none.
+    The random moves of the skipped ones are drawn all the same. ``images`` (n, height, width, channels) float32: the
+    whole data set, where it is held. A batch's labels are (n,) int64, None where there are none.
     """
     numbers = order.permutation(len(dataset))
     labels = dataset.labels

@@ -8,7 +8,8 @@ comes back when it is worth more than another. Settling: the masks are fixed, th
 of a layer become centroids, and a centroid learns from the summed gradients of its members; biases share centroids
 across the network.
 
-The loss is the teacher's answer (distillation, arXiv 1503.02531), and the labels' where there are some.
+The loss is the distance from the teacher's answer (distillation, arXiv 1503.02531), and from the labels where there are
+some.
 
 With a price of a bit above 0 the bits of the package are in the loss, too, and the phases are those of
 :mod:`sdk.compress.train.priced`.

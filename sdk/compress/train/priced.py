@@ -1,11 +1,11 @@
 """The student of a training that counts bits: :mod:`sdk.compress.train.rate` is in its loss.
 
-The phases are those of :class:`~sdk.compress.train.student.Student`, with four differences.  The number of weights
-falls by the same factor in equal times at first and more slowly toward the end, because the last ones are the
-hardest to do without.  The loss has the price of the weights' bits in it, so that what is cut is zero already.
-Between two epochs channels that nothing reads or makes are taken out, which makes a step of a network that is
-nearly empty several times cheaper, and many more of them possible.  And the codes of shared weights are decided
-again and again, by error and bits: behind each code its weight learns on, straight through.
+The phases are those of :class:`~sdk.compress.train.student.Student`, with four differences. The number of weights falls
+by the same factor in equal times at first and more slowly toward the end, because the last ones are the hardest to do
+without. The loss includes the price of the weights' bits, so that weights are zero before they are cut. Between two
+epochs channels that nothing reads or makes are taken out, which makes a step of a network that is nearly empty several
+times cheaper, and many more of them possible. And the codes of shared weights are decided again and again, by error and
+bits, while the weight behind each code learns on, straight through.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ class PricedStudent(Student):
         self._let_codes_change()
 
     def sense(self, images: np.ndarray) -> None:
-        """Adds the squared gradients of one batch to what an error of each weight is known to cost.
+        """Adds the squared gradients of one batch to the known cost of an error of each weight.
 
         ``images`` (n, height, width, channels) float32. The labels are drawn from the network's own softened answers,
         so that their squares are the Fisher information: gradients of the loss itself vanish where the student answers

@@ -1,11 +1,11 @@
 """The cost of weights in bits: the rate term of a training.
 
 A weight that is not zero costs the code of its gap and the code of its centroid
-(``device_agent/package/PACKAGE_FORMAT.md``). While weights are pruned that is about log2(1 + (w / s)^2) / 2 bits:
-the length of a number's code grows with the number of steps between it and zero.  The function is smooth, so that
-its slope moves small weights to zero long before they are cut, and leaves large ones alone; up to a constant it is
-the divergence that Sparse Variational Dropout (arXiv 1701.05369) and Bayesian compression (arXiv 1705.08665) put
-in this place.  Once weights share centroids their codes are known, and so are their bits.
+(``device_agent/package/PACKAGE_FORMAT.md``). While weights are pruned that is about log2(1 + (w / s)^2) / 2 bits: the
+length of a number's code grows with the number of steps between it and zero. The function is smooth, so that its slope
+moves small weights to zero long before they are cut, and leaves large ones alone; up to a constant it is the divergence
+in the loss of Sparse Variational Dropout (arXiv 1701.05369) and Bayesian compression (arXiv 1705.08665). Once weights
+share centroids their codes are known, and so are their bits.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def soft_bits(value: Any, step: float) -> Any:
 def code_bits(codes: np.ndarray, symbols: int) -> np.ndarray:
     """Bits of each of ``symbols`` codes, (symbols,) float64, where they occur as often as in ``codes``.
 
-    The entropy of all places of a layer, zeros included, is what gaps and centroids cost together.  A symbol that
-    occurs nowhere counts as half of one, so that it may come back.
+    Gaps and centroids together cost the entropy of all positions of a layer, zeros included. A symbol that occurs
+    nowhere counts as half of one, so that it may come back.
     """
     counts = np.bincount(codes.ravel(), minlength=symbols).astype(np.float64)
     return np.asarray(-np.log2(np.maximum(counts, 0.5) / codes.size))

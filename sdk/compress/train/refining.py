@@ -1,9 +1,9 @@
-"""The training that begins with what calibration found, and keeps its zeros and its grids.
+"""The training that starts from a calibrated graph, and keeps its zeros and its grids.
 
 A weight that calibration left is a whole number times the scale of its row. Here its real value learns behind that
 number (straight through), biases learn, and zeros stay zeros, so that a package keeps about its size. Numbers that
-moved lengthen the code a little: ``hold`` says how far a value must have moved before its number follows, and what that
-costs is decided by the caller, who knows the package.
+moved lengthen the code a little: ``hold`` says how far a value must have moved before its number follows; the caller,
+who knows the package, weighs that cost.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class RefinedStudent(Student):
     def learn(self, images: np.ndarray, labels: np.ndarray | None, done: float, step: int) -> None:
         """One step on images (n, height, width, channels) float32, with labels (n,) where there are any.
 
-        As in the base, at a lower rate: it is nearly there.
+        It is the step of the base class at a lower rate, since the student is nearly there.
         """
         import tensorflow as tf
 

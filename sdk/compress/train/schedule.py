@@ -17,7 +17,7 @@ class Tuning:
     """How to train.
 
     ``shift``: images are moved by up to this many pixels each way, and with ``flip`` half of them are mirrored, where
-    they stay what they are.
+    that does not change their meaning.
     """
 
     sparsity: float

@@ -1,10 +1,10 @@
 """Blocks of weights that become zero together, in the pattern that XNNPACK's sparse kernels like best.
 
-The kernels multiply 32 pixels by one, two or four output channels that share their non-zeros; XNNPACK looks at each
-1x1 weight and takes the widest block of which 90 % is filled (``src/operators/convolution-nchw.c``).  Instructions for
-a multiply-accumulate, counted on Cortex-A72 with ai-edge-litert 2.3, MobileNet V1 at 80 % zeros: single channels 0.76,
-pairs 0.51, fours 0.63 (the kernel for four runs out of registers).  So pairs are worth 1.5 times at equal sparsity.
-The price is that two weights stay or go together.
+The kernels multiply 32 pixels by one, two or four output channels that share their non-zeros; XNNPACK looks at each 1x1
+weight and takes the widest block of which 90 % is filled (``src/operators/convolution-nchw.c``). Instructions for a
+multiply-accumulate, counted on Cortex-A72 with ai-edge-litert 2.3, MobileNet V1 at 80 % zeros: single channels 0.76,
+pairs 0.51, fours 0.63 (the kernel for four runs out of registers). So pairs are worth 1.5 times at equal sparsity. The
+price is that two weights are kept or removed together.
 
 A weight (out, height, width, in) or (out, in) falls into units: ``block`` neighbouring output channels at the same
 input, and the single weights of the channels that are left over at the end. Arrays of units are flat: whole blocks

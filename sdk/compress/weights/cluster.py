@@ -1,8 +1,8 @@
 """Weight sharing: every weight of a layer becomes one of few centroids (Deep Compression, arXiv 1510.00149, section 3).
 
-k-means in one dimension with the paper's linear initialisation, which serves the rare large weights better than
-random or density-based starts.  Zero is a centroid of its own that nothing is drawn to and that does not move, so
-what was pruned stays pruned and nothing else becomes zero.
+k-means in one dimension with the paper's linear initialisation, which serves the rare large weights better than random
+or density-based starts. Zero is a centroid of its own that attracts nothing and does not move, so pruned weights stay
+pruned and no other becomes zero.
 """
 
 from __future__ import annotations

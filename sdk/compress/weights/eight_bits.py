@@ -1,8 +1,8 @@
 """Weights as 8-bit numbers on a grid of few steps.
 
-What calibration solves are few whole multiples of a step for each output channel.  An 8-bit model that takes those
-numbers and their steps as they are is as small as the float one; rounded to 127 steps of each channel's range it would
-not be.  Numbers that are stored in 8 bits already keep their scales, and become every second, third, ... of them.
+Calibration gives a few whole multiples of a step for each output channel. An 8-bit model that takes those numbers and
+their steps as they are is as small as the float one; rounded to 127 steps of each channel's range it would not be.
+Numbers that are stored in 8 bits already keep their scales, and become every second, third, ... of them.
 """
 
 from __future__ import annotations

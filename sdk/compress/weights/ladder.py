@@ -26,9 +26,10 @@ _SYMBOL_BITS = 20  # of a code's table and codebook
 class Rung:
     """One step: ``bits`` per weight, ``noise`` as a share of the energy of each channel.
 
-    ``step`` of a uniform grid, in root mean squares of the layer, or with ``by_channel`` of each channel, 0: none;
-    ``places`` that floats are rounded to, 0: they are not; ``sparsity``: of the magnitudes that become zero before;
-    ``clusters`` of k-means, 0: none; ``multiple``: steps of their own grid that 8-bit numbers are multiples of.
+    ``step``: of a uniform grid, in root mean squares of the layer, or with ``by_channel`` of each channel; 0 for none.
+    ``places``: to which floats are rounded; 0 for no rounding. ``sparsity``: the share of the smallest magnitudes,
+    which become zero before that. ``clusters``: of k-means; 0 for none. ``multiple``: of their own steps, to which
+    8-bit numbers are rounded.
     """
 
     bits: float

@@ -63,9 +63,9 @@ def _short(name: str) -> str:
 def reach(graph: Graph, *, by_magnitude: bool, measured: bool = False) -> Reach:
     """The layers of a graph that compression works on.
 
-    ``by_magnitude``: pruning and sharing without images, with one share for all, which leave the first layer and
-    depthwise ones alone; ``measured``: with a share for each layer, which works on all floats and 8-bit numbers. Else
-    all float32 layers of a known kind are solved or trained.
+    ``by_magnitude``: pruning and sharing without images, with one share for all, which leaves out the first layer and
+    depthwise ones; ``measured``: with a share for each layer, which takes all floats and 8-bit numbers. Otherwise all
+    float32 layers of a known kind are solved or trained.
     """
     one_share = {weight.tensor_index for weight in pruned_weights(graph)}
     solved = {

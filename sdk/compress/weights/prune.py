@@ -27,12 +27,12 @@ def prune(
 ) -> Graph:
     """Sets the ``floor(sparsity * n)`` weights of smallest magnitude to zero.
 
-    ``scope`` "layer" counts in each layer by itself; "global" compares all of them, so that layers with small
-    weights lose more.  Ties are broken by position, so the count is exact and the result the same every time.
-    ``block`` neighbouring output channels of a 1x1 convolution share their zeros and are judged by their mean square
-    (:mod:`sdk.compress.weights.blocks`); the count is then exact to within a block.
-    ``own``: sparsities of single layers of any kind, by their weight's tensor number; they are counted by themselves.
-    Raises :class:`ModelError` for a sparsity outside [0, 1), a block below 1 or an unknown scope.
+    ``scope`` "layer" counts in each layer by itself; "global" compares all of them, so that layers with small weights
+    lose more. Ties are broken by position, so the count is exact and the result the same every time. ``block``
+    neighbouring output channels of a 1x1 convolution share their zeros and are judged by their mean square
+    (:mod:`sdk.compress.weights.blocks`); the count is then exact to within a block. ``own``: sparsities of single
+    layers of any kind, by their weight's tensor number; these are counted separately. Raises :class:`ModelError` for a
+    sparsity outside [0, 1), a block below 1 or an unknown scope.
     """
     own = own or {}
     for share in (sparsity, *own.values()):

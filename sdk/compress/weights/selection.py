@@ -38,8 +38,9 @@ _EIGHT_BITS = ("INT8", "UINT8")
 def constant_weights(graph: Graph) -> list[Weight]:
     """Every constant that counts as weights, in the order of execution, each once, however it is stored.
 
-    Those of :meth:`Graph.weights`, and what other operators read, through DEQUANTIZE and DENSIFY: matrices of recurrent
-    layers, tables of embeddings, constants of products. ``layer`` is the kind of the operator where it has no name.
+    They are those of :meth:`Graph.weights`, and the constants that other operators read, through DEQUANTIZE and
+    DENSIFY: matrices of recurrent layers, tables of embeddings, constants of products. ``layer`` is the kind of the
+    operator where it has no name.
     """
     roles = {weight.tensor_index: weight for weight in graph.weights()}
     producers = graph.producers()
@@ -110,7 +111,7 @@ def stored_weights(graph: Graph) -> list[Weight]:
 def pruned_weights(
     graph: Graph, layers: Collection[str] = PRUNED_LAYERS, *, skip_first: bool = True
 ) -> list[Weight]:
-    """The float weights that one share for all is meant for: of the layers named, without the network's first layer.
+    """The float weights to which one share for all applies: of the layers named, without the network's first layer.
 
     The first layer sees the image itself, is small, and is as sensitive as the depthwise ones.
     """

@@ -20,8 +20,8 @@ _IMAGES_PER_CLASS = 4
 def check_order(scores: Sequence[np.ndarray], labels: np.ndarray, *, certain: bool = True) -> None:
     """Raises DataError where another order of classes fits the model's answers far better than that of the data.
 
-    ``scores`` (n, classes), under each preprocessing that comes into question; ``labels`` (n,). Where nobody stated
-    the order (not ``certain``) and the preprocessing is open, any better order is one too many.
+    ``scores`` (n, classes), under each preprocessing that is possible; ``labels`` (n,). Where the order was not stated
+    (not ``certain``) and the preprocessing is open, any better order is an error.
     """
     answered = [answers(one) for one in scores]
     classes = max(2, scores[0].reshape(len(labels), -1).shape[1])

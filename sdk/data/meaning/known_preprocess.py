@@ -128,7 +128,7 @@ def _readers(graph: Graph, tensor: int) -> list[Operator]:
 def _inside(graph: Graph, channels: int) -> Known | None:
     """A normalisation that the graph begins with: MUL, SUB, ADD, DIV and BatchNorm by constants, as one line.
 
-    What it makes of each usual input is looked at: the input is the one that becomes a usual range of values.
+    Each usual input range is put through it: the right one is the one that becomes a usual range of values.
     """
     line = _first_line(graph, channels)
     if line is None:

@@ -180,7 +180,7 @@ class ValueScorer:
 class LikenessScorer:
     """How alike all outputs are to another model's: what is right are that one's outputs, each as it is.
 
-    For embeddings, for several outputs, and wherever no task is known.
+    It serves embeddings, several outputs, and models whose task is not known.
     """
 
     kind = "outputs"

@@ -10,7 +10,7 @@ from device_agent.tensors.agreement import OutputAgreement, decibel
 class Likeness:
     """Of one output or value: the largest difference, the cosine of the angle, the signal-to-noise ratio in dB.
 
-    ``classes``: it holds whole numbers that count something, of which only equality can be told.
+    ``classes``: it holds class numbers, which can only be equal or not.
     """
 
     def __init__(self, name: str, *, classes: bool = False) -> None:

@@ -28,8 +28,8 @@ class Score:
     """A metric. ``value_of``: weights of the images (b, n) -> the metric for each row (b,); ``right`` (n,) bool: which
     images are right, of a share of images; None for others.
 
-    ``higher_is_better``: False for errors and distances. ``points_per_unit``: how many points of loss a unit is: 100
-    for shares, for an error 100 over the spread of what is right. ``percent``: people read it in percent.
+    ``higher_is_better``: False for errors and distances. ``points_per_unit``: points of loss per unit: 100 for shares;
+    for an error, 100 divided by the spread of the right answers. ``percent``: people read it in percent.
     """
 
     name: str
@@ -78,11 +78,11 @@ def weighted_mean(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 @dataclass(frozen=True)
 class Change:
-    """A metric before and after, on the same images. ``interval``: 95 % of the change, after less before.
+    """A metric before and after, on the same images. ``interval``: 95 % of the change, after minus before.
 
-    ``p_value``: how often a change as large comes about by chance: by McNemar's exact test for shares of images, else
-    by the paired bootstrap. ``only_before`` and ``only_after``: images that are right in one alone; None for others.
-    ``points_lost`` and ``points_interval``: the same as points of loss.
+    ``p_value``: how often a change as large happens by chance: by McNemar's exact test for shares of images, else by
+    the paired bootstrap. ``only_before`` and ``only_after``: images that only one of the two has right; None for other
+    metrics. ``points_lost`` and ``points_interval``: the same as points of loss.
     """
 
     name: str

@@ -19,7 +19,7 @@ class TrueBoxes:
     """The things on a picture of (height, width) pixels.
 
     ``corners`` (k, 4): left, top, right, bottom in pixels; ``classes`` (k,) int64; ``crowd`` (k,) bool: a group of
-    things, which is nobody's mistake.
+    things; missing it, or finding it, is not a mistake.
     """
 
     height: int

@@ -1,7 +1,7 @@
 """The answers of an agent, as records: a board's bytes are hostile until every field has its type and its limits.
 
-Agents of other versions answer more or less than this: fields that are not known here are passed over. What a board
-says in words is cut, and its control characters are made visible.
+Agents of other versions answer more or less than this: unknown fields are passed over. Texts of a board are cut, and
+their control characters are made visible.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class PreparedAnswer:
 class Prepared:
     """The board's preparations for a release beyond its health check.
 
-    ``threads`` it is run with, and why so many; ``start_bytes`` of disk that make it start in ``start_seconds``
+    ``threads`` that it runs with, and why so many; ``start_bytes`` of disk, with which it starts in ``start_seconds``
     instead of ``cold_start_seconds`` (from the release's files to a ready interpreter), or why there are none.
     ``kernels``: "runtime", or "armlet" where layers with zeros run in kernels of Armlet, and why.
     """

@@ -148,11 +148,10 @@ class RemoteAgent:
     ) -> Deployed:
         """Sends a package (or .tflite) and makes it what runs under ``name``, if its health check passes.
 
-        ``signed`` is for boards that take signed releases only: it goes as it was signed, with its own golden pair.
-        ``keep``: how
-        many releases of that name the board keeps, the current one included; None: as many as before, at first 2.
-        ``title``: what people call the model, shown where it is another text than ``name``.
-        Raises RemoteError when the check does not pass; the release before it then still runs.
+        ``signed`` is for boards that take only signed releases: it is sent as it was signed, with its own golden pair.
+        ``keep``: how many releases of that name the board keeps, the current one included; None: as many as before, at
+        first 2. ``title``: what people call the model, shown where it differs from ``name``. Raises RemoteError when
+        the check does not pass; the earlier release then still runs.
         """
         return self.install(
             prepare(data, name, golden=golden, title=title)
@@ -176,7 +175,7 @@ class RemoteAgent:
     ) -> Deployed:
         """As :meth:`deploy`, with a release that was made ready before, once for many boards.
 
-        ``before_install`` is called when the board turns out to run something else, before it is sent anything.
+        ``before_install`` is called when the board runs something else, before anything is sent.
         """
         report = progress or silent
         name, blobs = prepared.name, prepared.blobs
@@ -329,7 +328,7 @@ class RemoteAgent:
     ) -> RemoteRun:
         """Predicts on the board: ``model`` is a deployed name, ``inputs`` (n, ...) numbers. Sent in batches.
 
-        ``output``: which of the model's outputs is answered, by its position.
+        ``output``: which of the model's outputs to return, by its position.
         """
         check_name(model)
         inputs = np.asarray(inputs)
@@ -402,7 +401,7 @@ class RemoteAgent:
     ) -> PredictAnswer:
         """The answer of a deployed model about one image, (height, width, 3) uint8 of any size, by the model's task.
 
-        ``top``: classes in an answer. ``threshold``: least score of a box. Raises RemoteError.
+        ``top``: number of classes in an answer. ``threshold``: lowest score of a box. Raises RemoteError.
         """
         options = ["--top", str(top), "--kernel", kernel]
         if threshold is not None:

@@ -12,8 +12,8 @@
     host = "{name}.local"            # default: the name
 
 ``board``, ``user``, ``port``, ``key``, ``known_hosts``, ``runtime`` and ``vars`` may stand in each of the three; a
-board's own win, then those of its last group. ``vars`` are labels of the user's that appear in results. Paths begin at
-the file's folder. What an Ansible inventory says: :mod:`sdk.deploy.fleet.inventory_ansible`.
+board's own values win, then those of its last group. ``vars`` are the user's labels, which appear in results. Paths are
+relative to the file's folder. For Ansible inventories see :mod:`sdk.deploy.fleet.inventory_ansible`.
 """
 
 from __future__ import annotations

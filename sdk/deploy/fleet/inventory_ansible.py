@@ -2,7 +2,7 @@
 
 The program is run for everything that is not such a listing: INI, YAML, an executable, the configuration of a plugin, a
 folder of these. It reads them as Ansible does, with its configuration, ``group_vars`` and ``host_vars``, and runs what
-they run. A listing is read without it. Of what it says this is used: hosts, groups, and the variables
+they run. A listing is read without it. Used are hosts, groups, and the variables
 
     ansible_host, ansible_port, ansible_user, ansible_ssh_private_key_file   (and their older names)
     armlet_board, armlet_runtime     which kind of board it is, and a runtime other than its file's

@@ -3,8 +3,8 @@
     $XDG_DATA_HOME/armlet/rollouts/<inventory>.lock        held while a rollout over that inventory runs
     $XDG_DATA_HOME/armlet/rollouts/<rollout>.jsonl         while there is something to go on with
 
-A rollout is known by release, inventory file and group. Its journal is removed when it came to its end: what runs then
-is settled, and the next rollout of the same begins again. A line that was cut by a crash is as if it was never written.
+A rollout is known by release, inventory file and group. Its journal is removed when the rollout has ended: what runs is
+settled then, and the next rollout of the same starts over. A line that a crash cut counts as not written.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Rolls one release out over many boards: a canary, then batches; stops at too many failures, takes back what it did.
 
-What is done to a board is the caller's: ``deploy`` and ``revert`` are called for many boards at once, each in a
-thread. Here is decided which board comes when, when to stop, and what was this rollout's doing
-(:mod:`sdk.deploy.fleet.journal`): a board that ran the release before is never taken back.
+The caller says what is done to a board: ``deploy`` and ``revert`` are called for many boards at once, each in a thread.
+This module decides which board comes when, when to stop, and which changes were this rollout's
+(:mod:`sdk.deploy.fleet.journal`): a board that ran the release before the rollout is never taken back.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ Deploy = Callable[[str, Callable[[], None], Callable[[str], None]], Mapping[str,
 class Rollout:
     """One run of a rollout over ``boards`` (name -> address).
 
-    ``deploy(name, installing, stage)`` makes the release run there and says how, ``state`` among it; it calls
-    ``installing`` before it changes anything, and ``stage`` with what it does. ``revert(name, reason)`` takes it
-    back; False where it does not run there. Both raise ArmletError. ``abort`` closes all connections. ``watch`` is
-    called with every change, from any thread.
+    ``deploy(name, installing, stage)`` makes the release run there and returns facts, ``state`` among them; it calls
+    ``installing`` before it changes anything, and ``stage`` with what it does. ``revert(name, reason)`` takes it back;
+    it returns False where the release does not run there. Both raise ArmletError. ``abort`` closes all connections.
+    ``watch`` is called with every change, from any thread.
     """
 
     def __init__(

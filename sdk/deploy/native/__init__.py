@@ -1,7 +1,7 @@
 """Builds libarmlet: the package reader as a C library, for programs that are not written in Python.
 
-Its sources are ``source/`` beside this file and the decoder of device_agent. For every target a folder is written that
-a build can take as a prefix::
+Its sources are ``source/`` beside this file and the decoder of device_agent. For every target it writes a folder that a
+build can take as a prefix::
 
     aarch64/include/armlet.h
     aarch64/lib/libarmlet.so -> libarmlet.so.1
@@ -9,8 +9,8 @@ a build can take as a prefix::
     aarch64/lib/libarmlet.a
     aarch64/lib/pkgconfig/armlet.pc
 
-The compiler is that of the ziglang wheel, as in :mod:`sdk.deploy.provision.kernel`; nothing is fetched, and a
-target needs no headers.
+The compiler comes from the ziglang wheel, as in :mod:`sdk.deploy.provision.kernel`; nothing is fetched, and a target
+needs no headers.
 
 May import: sdk.deploy.provision, sdk.errors.
 """

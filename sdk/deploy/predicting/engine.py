@@ -1,8 +1,8 @@
 """Predicts the time of an inference on boards that are not connected.
 
-The runtime runs on an emulated core that says that it is the board's, so that it takes the kernels that it would take
-there. A plugin of the emulator replays the second inference, instruction by instruction, through a model of the
-board's core, caches and memory (sdk/board/emulation/replay). Nothing in that model was fitted to a latency.
+The runtime runs on an emulated core that presents itself as the board's, so that it picks the same kernels as there. A
+plugin of the emulator replays the second inference, instruction by instruction, through a model of the board's core,
+caches and memory (sdk/board/emulation/replay). Nothing in that model was fitted to a latency.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def predict_on(
 ) -> list[Prediction]:
     """One prediction for each board, in their order: one inference, one thread, on the fastest core of the board.
 
-    ``core`` names another of the board's cores. ``delegate`` is the library of Armlet's kernels for aarch64, where they
-    are to run; operators have no names then. Boards with the same core share one run of the emulator. Raises
+    ``core`` names another of the board's cores. ``delegate`` is the library of Armlet's kernels for aarch64, where
+    these are to run; operators then have no names. Boards with the same core share one run of the emulator. Raises
     BoardError where a board's core, clock or memory is not described, a tool of the emulator is missing or the model
     does not run there, and ProvisionError where the runtime cannot be fetched.
     """

@@ -1,8 +1,8 @@
 """Predicts the time of each operator of a model, each alone: the runtime tells an emulator nothing of its parts.
 
 Every operator is a model of its own (:mod:`sdk.graph.isolate`), and all of them run one after the other in one run of
-the emulator. Alone, an operator has its inputs in the caches, and what a runtime does across operators is not in it; so
-their sum is another than the whole, and the difference is shown.
+the emulator. Alone, an operator has its inputs in the caches, and the runtime's work across operators is missing; so
+the sum differs from the whole, and the difference is shown.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def with_operators(
 ) -> list[Prediction]:
     """The predictions, in the order of the boards, with the cycles of each operator that computes something.
 
-    Raises BoardError where an operator does not run alone, and what :func:`predict_on` raises.
+    Raises BoardError where an operator does not run alone, and the errors of :func:`predict_on`.
     """
     graph = read_graph(tflite)
     alone = isolate(graph)

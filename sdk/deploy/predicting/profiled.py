@@ -1,8 +1,9 @@
 """Which part of a replay belongs to which operator: the runtime's profiler looks at the clock around each of them.
 
-The plugin sees every look, with the host's clock and the cycles until then. The profiler's events have names and
-durations of the same clock, but not all looks make an event: a run of a delegate, or the whole inference, has looks
-of its own. So events are matched with the spans between two looks, in order, by their durations.
+The plugin sees every reading of the clock, with the host's time and the cycles until then. The profiler's events have
+names and durations of the same clock, but some readings belong to no event: a run of a delegate, or the whole
+inference, reads the clock as well. So events are matched with the spans between two readings, in order, by their
+durations.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def operators_of(looks: Sequence[Look], events: Sequence[Event], board: int) -> 
 def matched(looks: Sequence[Look], events: Sequence[Event]) -> list[int]:
     """For each event the number of the look that its span begins at, rising; empty where there are too few looks.
 
-    Of all ways, the one with the least sum of differences between durations.
+    Of all assignments it is the one with the smallest sum of differences between durations.
     """
     spans = [(b.nanoseconds - a.nanoseconds) / 1e9 for a, b in itertools.pairwise(looks)]
     if not events or len(events) > len(spans) or len(events) > MOST_EVENTS or len(spans) > MOST_LOOKS:

@@ -1,6 +1,6 @@
 """Wheels from the package index, by pip: those of the lock with their hashes, others only where they were named.
 
-Nothing of them is run here. Each file that the lock names is read once more after pip, and before it is packed.
+None of their code runs here. Each file that the lock names is checked once more after pip, and before it is packed.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _of_board(python: tuple[int, int], architecture: str, glibc: tuple[int, int]
 def fetch_locked(locked: LockedEnvironment, glibc: tuple[int, int], folder: Path) -> list[Path]:
     """The wheels of the lock in ``folder``; those that are there already, whole, are not fetched again.
 
-    Raises ProvisionError, also where a file is another than the lock says: it is removed.
+    Raises ProvisionError, also where a file differs from the lock: it is removed.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     lacking = [wheel for wheel in locked.wheels if not _is_whole(folder, wheel)]

@@ -1,9 +1,9 @@
 """Instructions that an ARM core executes for an inference, or to decode a package, counted under emulation.
 
-The emulator's clock means nothing, but the instructions are those that the real core would execute: same machine
-code, same kernels chosen by the runtime. The count does not depend on how busy the host is, and is the same to within
-a few hundred from run to run. It is not a latency either: it says nothing of caches, of memory, or of how many
-instructions a core retires per cycle. What it shows is work done or saved.
+The emulator's clock means nothing, but the instructions are those that the real core would execute: same machine code,
+same kernels chosen by the runtime. The count does not depend on how busy the host is, and is the same to within a few
+hundred from run to run. It is not a latency: it says nothing about caches, memory, or how many instructions a core
+retires per cycle. It shows work done or saved.
 """
 
 from __future__ import annotations
@@ -75,10 +75,10 @@ def count_inference(
 ) -> InferenceCount:
     """Runs a ``.tflite`` on an emulated core with one thread and counts.
 
-    ``userland`` is a prepared folder (:func:`sdk.board.emulation.userland.prefix`); by default the cached one,
-    built where there is none. ``delegate`` is the library of Armlet's kernels for that core, where they are to run; its
-    count says nothing of XNNPACK. ``cpu`` is QEMU's name of a core. Raises BoardError where a tool is missing, the
-    model does not run, or the runtime did without XNNPACK, and ProvisionError where its wheels cannot be fetched.
+    ``userland`` is a prepared folder (:func:`sdk.board.emulation.userland.prefix`); by default the cached one, built
+    where there is none. ``delegate`` is the library of Armlet's kernels for that core, where these are to run; the use
+    of XNNPACK is then not checked. ``cpu`` is QEMU's name of a core. Raises BoardError where a tool is missing, the
+    model does not run, or the runtime ran without XNNPACK, and ProvisionError where its wheels cannot be fetched.
     """
     core = find_core(cpu)
     machine = "aarch64" if core.bits == 64 else "armv7l"
@@ -128,7 +128,7 @@ def per_inference(totals: list[int]) -> tuple[int, tuple[int, ...], int]:
 class DecodeCount:
     """Instructions of decoding a package with the C decoder. ``weights`` are the elements of its coded sections.
 
-    ``kernel_instructions`` are the C decoder's; ``unpack_instructions`` all of it: checks, digests and Python too.
+    ``kernel_instructions`` are the C decoder's; ``unpack_instructions`` include checks, digests and Python.
     """
 
     kernel_instructions: int

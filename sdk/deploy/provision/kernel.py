@@ -1,10 +1,10 @@
 """Builds the C decoder (device_agent/package/huffman.c) and the delegate (device_agent/run/kernels) for a board's
 processor, with the compiler of the ziglang wheel.
 
-Nothing is fetched: zig carries headers and start files of every target. The library links to nothing (the two
-functions it needs, memcpy and memset, are in every Python process), so that one file serves any libc version.
-Builds are kept under ``$XDG_CACHE_HOME/armlet/kernels`` by a digest of source, target and flags, each with its own
-digest beside it: a board would take a damaged one for a library that does not run there.
+Nothing is fetched: zig carries headers and start files of every target. The library links to nothing (the two functions
+it needs, memcpy and memset, are in every Python process), so that one file serves any libc version. Builds are kept
+under ``$XDG_CACHE_HOME/armlet/kernels`` by a digest of source, target and flags, each with its own digest beside it: a
+board could not tell a damaged library from one that does not run there.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ def _compile(target: str, source: Path, output: Path, folder: Path) -> Path:
 def run_zig(*arguments: str, folder: Path | None = None) -> None:
     """Runs a tool of the ziglang wheel, such as ``cc`` or ``ar``, on paths; ``folder`` holds its cache.
 
-    Raises :class:`KernelBuildError` with the first line of what the tool says.
+    Raises :class:`KernelBuildError` with the first line of the tool's output.
     """
     if find_spec("ziglang") is None:
         raise KernelBuildError(

@@ -1,7 +1,7 @@
 """The wheels that Armlet pins: for each runtime, Python, processor and least C library which files, with their SHA-256.
 
 ``wheels_lock.json`` beside this module holds them. `make lock` writes it again (:mod:`sdk.deploy.provision.renewing`).
-What is not in it comes to a board only when somebody names its version.
+Other wheels come to a board only when the user names their version.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@
         store/                      what is deployed (device_agent.store.store)
 
 The board needs python3 and sshd, nothing else. Trees are named by the digest of their content and appear whole or not
-at all; what is there already is not sent. An environment is used only after its smoke test: until then, and if it
-fails, whatever ran before goes on running.
+at all; those that are there already are not sent. An environment is used only after its smoke test: until then, and if
+it fails, the earlier one goes on running.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ class _Trees:
     def bring(self, command: Sequence[str], report: Progress) -> tuple[int, dict[str, Any]]:
         """Sends what is not there and runs the smoke test; bytes that were sent, and what it answered.
 
-        Where the test fails, what was there already is looked at, and what of it is damaged sent again.
+        Where the test fails, the trees that were there already are checked, and damaged ones are sent again.
         """
         sent = self._push(report)
         report("smoke test", 0, 0)

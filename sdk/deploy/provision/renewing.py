@@ -2,9 +2,9 @@
 
     python -m sdk.deploy.provision.renewing [--check]
 
-Nothing is downloaded but descriptions of wheels. For each runtime, Python and processor the newest C library is asked
-for first, then the one below what that answer needs, until there is nothing more. ``--check`` writes nothing and ends
-with status 1 where the index would give something else now.
+Only descriptions of wheels are downloaded. For each runtime, Python and processor the newest C library is asked for
+first, then the one below what that answer needs, until there is no answer. ``--check`` writes nothing and ends with
+status 1 where the index would answer differently now.
 """
 
 from __future__ import annotations

@@ -234,8 +234,8 @@ def fetch_environment(
 ) -> Environment:
     """The archive for a board, from the cache or, the first time, from the package index through pip.
 
-    ``facts`` need only be right about Python, architecture and glibc. Raises ProvisionError, also for wheels that the
-    lock does not have, unless the runtime's version was named.
+    Of ``facts`` only Python, architecture and glibc matter. Raises ProvisionError, also for wheels that the lock does
+    not have, unless the runtime's version was named.
     """
     reason = why_not(runtime, facts)
     if reason is not None:

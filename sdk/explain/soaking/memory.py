@@ -28,8 +28,8 @@ ALIGNMENT = 64
 class MemoryPlan:
     """Bytes that a model needs while it runs.
 
-    ``weight_bytes``: constants, and what is made of them once (half-precision weights as float32). ``arena_bytes``: one
-    block for all computed tensors. ``alive_bytes``: how much of it is alive, operator by operator; the arena is as
+    ``weight_bytes``: constants, and what is made from them once (half-precision weights as float32). ``arena_bytes``:
+    one block for all computed tensors. ``alive_bytes``: how much of it is alive, operator by operator; the arena is as
     large as the largest of them, or a little larger where gaps are left. ``peak`` is the operator with the largest,
     ``kind`` and ``name`` (its first output's) say which.
     """

@@ -6,7 +6,7 @@ The host makes small models, the board's agent times them (the verb ``time``), a
 - bandwidth: additions of tensors much larger than any cache, which read twice and write once;
 - call: one addition of two numbers, which is already taken off the others.
 
-So a peak is what the runtime's best kernel reaches there, not what a data sheet says: no network can do better.
+So a peak is what the runtime's best kernel reaches there, not the data sheet's figure: no network can do better.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def experiments() -> tuple[Experiment, ...]:
 
 
 def best_rates(done: Sequence[Experiment], seconds: Sequence[float]) -> dict[str, float]:
-    """The highest rate of each kind, amount a second; under "call" the seconds of a call.
+    """The highest rate of each kind, amount per second; under "call" the seconds of a call.
 
     Raises DataError when an experiment took no longer than a call, which no board can do.
     """

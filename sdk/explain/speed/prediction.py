@@ -79,10 +79,10 @@ class Prediction:
 
     ``cycles`` are those of ``core`` at ``clock_hz``; ``parts`` add up to them. ``dram_bytes`` cross the memory bus at
     ``memory_bytes_per_second`` (reads and writes together); ``dram_share`` is the share of the cycles that the core
-    waits for it. ``emulated_core`` is what the runtime was told that it runs on, which decides its kernels; it differs
-    from ``core`` where the emulator does not know that core. ``kernels`` are the names of the kernels that ran, with
-    their share of the cycles; empty where the runtime's library has no names. ``operators`` are empty where the
-    runtime reports no marks. ``assumptions`` are the figures behind it, those that are guesses marked "estimated".
+    waits for it. ``emulated_core`` is the core that the runtime saw, which decides its kernels; it differs from
+    ``core`` where the emulator does not know that core. ``kernels`` are the names of the kernels that ran, with their
+    share of the cycles; empty where the runtime's library has no names. ``operators`` are empty where the runtime
+    reports no marks. ``assumptions`` are the figures behind it; guesses are marked "estimated".
     """
 
     board: Sentence

@@ -1,7 +1,7 @@
 """The result of `sdk predict`: models on boards that are not connected. Each time is predicted, not measured. Pure.
 
-A prediction of :mod:`sdk.explain.speed.prediction` gets beside it what theory says (MACs over the board's peak), the
-interval that the method's own error allows (:mod:`sdk.explain.speed.validation`), what was measured where somebody did,
+Beside each prediction of :mod:`sdk.explain.speed.prediction` stand theory's time (MACs over the board's peak), the
+interval that the method's own error allows (:mod:`sdk.explain.speed.validation`), a measured time where there is one,
 and a bound for several threads.
 """
 
@@ -32,7 +32,7 @@ MEMORY_DECIDES = 0.3
 @record(what="a measured model that scales predictions")
 @dataclass(frozen=True)
 class Scale:
-    """One measured model of a board: ``factor`` is measured over predicted. ``source`` is the run that it is from.
+    """One measured model of a board: ``factor`` is measured over predicted. ``source`` is the run that it comes from.
 
     ``doubts`` are the run's own: why its measurement is not trusted, () where it is.
     """
@@ -60,7 +60,8 @@ class Scale:
 class ThreadsBound:
     """The same inference split over ``threads`` cores without any loss: it is not faster than ``seconds``.
 
-    ``memory_limits``: its bytes over the shared bandwidth, counted once, take longer than the share of one core.
+    ``memory_limits``: whether its bytes over the shared bandwidth, counted once, take longer than the share of one
+    core.
     """
 
     threads: Threads
@@ -264,10 +265,10 @@ class PredictedRatio:
 )
 @dataclass(frozen=True)
 class Predictions(Shown):
-    """Models on boards, model by model, each on each board. Nothing in it is measured but what is called so.
+    """Models on boards, model by model, each on each board. Only figures that are called measured are.
 
-    ``validation`` says what the method was compared with, ``cells`` how many latencies that are, ``median_error`` how
-    far off it is there without a measurement of the board, ``calibrated_error`` with one.
+    ``validation`` says what the method was compared with, ``cells`` the number of those latencies, ``median_error`` its
+    error there without a measurement of the board, ``calibrated_error`` with one.
     """
 
     models: tuple[PredictedModel, ...] = field(metadata=limits(least=1, most=4096))
@@ -323,8 +324,8 @@ def kind_of(prediction: Prediction) -> NetworkKind:
 def bound(prediction: Prediction, threads: int, scale: Scale | None = None) -> ThreadsBound:
     """The least time of the inference on this many cores of the kind that it was predicted for.
 
-    What a core does and waits for by itself is divided among them without any loss; the bytes that cross the memory bus
-    take the time that they take, however many ask for them.
+    A core's own work and waits are divided among the cores without any loss; the bytes that cross the memory bus take
+    the same time for any number of cores.
     """
     factor = 1.0 if scale is None else scale.factor
     shared = prediction.seconds * factor / threads

@@ -2,9 +2,9 @@
 
 A *factor* is published over predicted. An interval of a prediction is its time multiplied by the factors between the
 10th and the 90th percentile of the table, so that 8 of 10 cells of the table lie in theirs. It is never narrower: where
-the cells of networks of the same kind, of the same core, or those that nobody looked at while the model was made are
-further off, it is as wide as theirs. The predicted time itself is always inside. With one measured model of the board,
-a factor is what is left when the measured model's own is taken off: the table is read pair by pair. Pure.
+the cells of networks of the same kind, of the same core, or those that nobody looked at while the model was made have
+larger errors, it is as wide as theirs. The predicted time itself is always inside. With one measured model of the
+board, each factor is divided by that of the measured model: the table is read pair by pair. Pure.
 """
 
 from __future__ import annotations

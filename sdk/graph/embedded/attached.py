@@ -1,6 +1,7 @@
 """Files that come behind a ``.tflite`` as a zip: labels, vocabularies, notes of the exporter. In memory.
 
-``zipfile`` opens such a model as it is, because a zip is read from its end. What a hostile zip unpacks to is limited.
+``zipfile`` opens such a model as it is, because a zip is read from its end. Limits hold for what a hostile zip unpacks
+to.
 """
 
 from __future__ import annotations

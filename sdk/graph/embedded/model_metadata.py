@@ -1,7 +1,8 @@
 """TFLite metadata: what the author of a model says of its inputs, its outputs and the files that come with it.
 
 They are a flatbuffer of their own (``metadata_schema.fbs`` of TFLite Support, identifier M001) in the model's buffer
-:data:`TFLITE_METADATA`. Field numbers are those of that schema. What is longer than the limits below is not metadata.
+:data:`TFLITE_METADATA`. Field numbers are those of that schema. Anything longer than the limits below is not taken for
+metadata.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class AssociatedFile:
 class TensorMetadata:
     """The metadata of one input or output. ``content`` is one of :data:`CONTENTS`.
 
-    ``mean`` and ``deviation``, of a pixel of 0 to 255, one value or one per channel; empty where nothing is said.
+    ``mean`` and ``deviation``: of a pixel of 0 to 255, one value or one per channel; empty where not stated.
     ``threshold``: scores below it do not count.
     """
 

@@ -48,10 +48,10 @@ def made_up(
 ) -> list[list[np.ndarray]]:
     """``count`` cases: each a list of one array per input, of its shape such as (1, 224, 224, 3), as it is stored.
 
-    ``rows``: by position, the rows of the table that an input chooses from. ``preprocess``: what
-    becomes of pixels, where that is known; else pictures of several ranges are made. ``takes_pixels``: the model
-    normalises pictures itself. ``first``: the number of the first case, others than those before it.
-    ``like_photographs``: every second pair of pictures has the spectrum of photographs in place of areas with edges.
+    ``rows``: by position, the rows of the table that an input chooses from. ``preprocess``: how pixels are normalised,
+    where that is known; else pictures of several ranges are made. ``takes_pixels``: the model normalises pictures
+    itself. ``first``: the number of the first case; no two numbers give the same case. ``like_photographs``: every
+    second pair of pictures has the spectrum of photographs in place of areas with edges.
     """
     cases = []
     for case in range(first, first + count):
@@ -140,8 +140,8 @@ def _photograph(shape: Sequence[int], case: int) -> np.ndarray:
 def picture(shape: Sequence[int], case: int, rng: np.random.Generator) -> np.ndarray:
     """Pixels 0 to 255 of a made-up picture of ``shape``, such as (1, 224, 224, 3): float32, whole numbers.
 
-    Areas of colour in blocks of several sizes, coarse to fine by case, with rectangles in front: what compresses well
-    and still has edges in every direction.
+    It has areas of colour in blocks of several sizes, coarse to fine by case, with rectangles in front: it compresses
+    well and still has edges in every direction.
     """
     first = len(shape) == 4 and shape[3] not in _CHANNELS
     n, height, width, channels = (shape[0], *shape[2:], shape[1]) if first else tuple(shape)

@@ -24,8 +24,7 @@ def predict(
 
     Images go in one at a time, with their channels in front where the model wants that. A mirrored model
     (``sdk/compress/board_form/mirror.py``) gets every image flipped, as the agent on a board does. Raises
-    :class:`ModelError` when the interpreter refuses the model or the images do not
-    fit it.
+    :class:`ModelError` when the interpreter refuses the model or the images do not fit it.
     """
     with HostModel(tflite, threads=threads) as model:
         return every_output(model, images, flips=flips_of(tflite), progress=progress)[0]
@@ -40,8 +39,8 @@ def every_output(
 ) -> tuple[np.ndarray, ...]:
     """Every output of an open model in real values, (n, ...) each, from images (n, height, width, channels).
 
-    ``flips``: the axes of one image that are turned round first (:func:`flips_of`). Raises ModelError where the images
-    do not fit.
+    ``flips``: the axes along which an image is reversed first (:func:`flips_of`). Raises ModelError where the images do
+    not fit.
     """
     whole = model.inputs[0].shape
     shape = picture_shape(whole)

@@ -43,10 +43,9 @@ SAID_BYTES = 4000
 class HostModel:
     """A ``.tflite`` in the host's TFLite runtime. A context manager; :meth:`close` ends its process.
 
-    ``delegates``: with XNNPACK, as the runtime chooses by itself; without it, its reference kernels answer.
-    ``shapes``: of inputs whose shape is to be another than the file says, by position. ``inputs`` and ``outputs`` are
-    what the runtime says of them. Raises ModelError when the runtime refuses the model, RuntimeFailed when it
-    crashes or takes too long.
+    ``delegates``: with XNNPACK, as the runtime chooses by itself; without it, its reference kernels answer. ``shapes``:
+    by position, for inputs that get another shape than that of the file. ``inputs`` and ``outputs`` are the runtime's
+    descriptions. Raises ModelError when the runtime refuses the model, RuntimeFailed when it crashes or takes too long.
     """
 
     def __init__(
@@ -118,7 +117,7 @@ class HostModel:
     def run_real(self, arrays: Any, *, reset: bool = False) -> dict[str, np.ndarray]:
         """As :meth:`run`, of the same shapes such as (1, 1000), with real values.
 
-        Those are float32, or of an output's own type where it holds plain integers.
+        Real values are float32, or of an output's own type where it holds plain integers.
         """
         stored = self.run(arrays, reset=reset)
         return {info.name: info.to_real(stored[info.name]) for info in self.outputs}

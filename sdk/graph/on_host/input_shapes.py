@@ -1,4 +1,4 @@
-"""Shapes that a ``.tflite`` leaves open, told: the same file with those of its inputs written into it.
+"""Shapes that a ``.tflite`` leaves open, filled in: the same file with the shapes of its inputs written into it.
 
 The runtime works out every other shape from them when it loads the model, so nothing else has to change, and any
 model can be treated so, whatever its operators are.
@@ -24,8 +24,8 @@ Shapes = Sequence[int] | Mapping[str, Sequence[int]]
 def with_input_shapes(tflite: bytes, shapes: Shapes | None) -> bytes:
     """The model with these shapes of its inputs, each with or without its leading batch.
 
-    Without ``shapes``, or for inputs that they do not name, the file says what holds. Raises ModelError for a name or
-    a shape that does not fit, and where the file leaves a dimension open and has no size of its own for it.
+    Without ``shapes``, and for inputs that they do not name, the file's own shapes hold. Raises ModelError for a name
+    or a shape that does not fit, and where the file leaves a dimension open and has no size of its own for it.
     """
     try:
         graph = read_subgraphs(tflite)[0]

@@ -1,6 +1,6 @@
 """The same network for images of another size, where its weights do not fix one: shapes change, constants do not.
 
-Which shapes follow from the new input is asked of the TFLite interpreter, which knows every operator's rule.
+The TFLite interpreter, which knows every operator's rule, tells which shapes follow from the new input.
 """
 
 from __future__ import annotations

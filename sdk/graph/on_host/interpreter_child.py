@@ -1,13 +1,13 @@
 """The process in which the host runs a stranger's model: ``python -m sdk.graph.on_host.interpreter_child``.
 
-TFLite itself crashes on some files, so nothing of its work is done in the user's process. Messages go both ways over
-standard input and output: one line of JSON, then the bytes of the arrays that it lists. Whatever the runtime prints
-goes to standard error.
+TFLite itself crashes on some files, so it does not run in the user's process. Messages go both ways over standard input
+and output: one line of JSON, then the bytes of the arrays that it lists. Whatever the runtime prints goes to standard
+error.
 
 First message: ``{"bytes": n, "threads": n, "delegates": bool, "shapes": {name: shape}, "memory": bytes}`` and the
 model. Answer: ``{"inputs": [...], "outputs": [...]}``, as TensorInfo. Each message after that is one inference:
 ``{"arrays": [[dtype, shape], ...], "reset": bool}`` and its inputs; the answer lists the outputs. A message with
-``{"bytes": n}`` and a model puts that in the place of the one before, under the first message's options.
+``{"bytes": n}`` and a model replaces the model, under the first message's options.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ MAP = 6
 def alexnet(shape: tuple[int, int, int], classes: int) -> Network:
     """The network of 61 M parameters.
 
-    The paper's 224x224 input and 55x55 first map agree only with two pixels of padding, so that is what we pad.
-    The paper knows one size. At larger ones the last map is averaged down to the 6x6 of the original, as PyTorch's
-    AlexNet does, so that the weights stay the same 61 M; flattened as it is, 720x1280 would need 3.5 GB of them.
+    The paper's 224x224 input and 55x55 first map agree only with two pixels of padding, so two are padded. The paper
+    has one size. At larger ones the last map is averaged down to the 6x6 of the original, as PyTorch's AlexNet does, so
+    that the weights stay the same 61 M; flattened as it is, 720x1280 would need 3.5 GB of them.
     """
     net = Network("alexnet", shape, batch_norm=False)
     x = net.pad(net.input, 2, name="conv1_pad")

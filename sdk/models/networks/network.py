@@ -61,7 +61,7 @@ class Network:
     ) -> None:
         """Start a network on images of ``shape`` ``(height, width, channels)``.
 
-        ``padding``, ``batch_norm`` and ``activation`` are what convolutions do unless a call says otherwise.
+        ``padding``, ``batch_norm`` and ``activation`` are the defaults of its convolutions.
         """
         if len(shape) != 3 or min(shape) < 1:
             raise ModelError(
@@ -225,8 +225,8 @@ class Network:
     def average_pool_to(self, source: Layer, size: int, *, name: str) -> Layer:
         """The mean over ``size`` x ``size`` windows that cover the map: what PyTorch calls adaptive average pooling.
 
-        As one ordinary pool with equal windows, so where ``size`` does not divide a side, windows overlap by as much
-        on every place. A map that is no larger than that stays as it is.
+        It is one ordinary pool with equal windows, so where ``size`` does not divide a side, all windows overlap
+        equally. A map that is no larger than ``size`` stays as it is.
         """
         height, width, channels = source.shape
         if max(height, width) <= size:

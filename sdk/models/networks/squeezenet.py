@@ -14,7 +14,7 @@ VERSIONS = {"1.0": ((96, 7), (4, 8)), "1.1": ((64, 3), (3, 5))}
 def squeezenet(shape: tuple[int, int, int], classes: int, *, version: str = "1.0") -> Network:
     """The network without bypass; version 1.1 (the authors' repository) needs 2.4 times fewer operations.
 
-    The paper's 111x111 first map comes of a 227x227 input (the authors' Caffe crop), whatever its table says.
+    The paper's 111x111 first map comes from a 227x227 input (the authors' Caffe crop), although its table says 224x224.
     """
     if version not in VERSIONS:
         raise ModelError("squeezenet: no such version", expected=" or ".join(VERSIONS), found=repr(version))

@@ -1,6 +1,6 @@
 """Bar charts of the HTML report as text and boxes, which a phone lays out as well as a desk does. Pure.
 
-A chart is one picture to a screen reader, whose name says every figure in it.
+For a screen reader a chart is one picture, whose name says every figure in it.
 """
 
 from __future__ import annotations

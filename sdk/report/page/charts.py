@@ -1,7 +1,7 @@
 """The plots of the HTML report, as inline SVG that takes its colours from the page, light or dark. Pure.
 
-Every plot is drawn twice, in units of 1 px: as wide as a desk shows it, and as wide as a phone does; the page shows one
-of them. Shapes carry a ``<title>``, which a browser shows as a tooltip.
+Every plot is drawn twice, in units of 1 px: in the width of a desk's screen and in that of a phone's; the page shows
+one of them. Shapes carry a ``<title>``, which a browser shows as a tooltip.
 """
 
 from __future__ import annotations

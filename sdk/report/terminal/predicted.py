@@ -80,7 +80,7 @@ MOST_WATERFALLS = 6
 def predictions(result: Predictions, *, operators: bool = False) -> RenderableType:
     """Theory, prediction and measurement in columns of their own, what a time is made of, and how far off it may be.
 
-    With ``operators`` a table of every single operator too.
+    With ``operators`` there is a table of every single operator, too.
     """
     parts: list[RenderableType] = [_times(result), _splits(result)]
     if any(one.bounds for one in result.models):

@@ -29,7 +29,7 @@ from sdk.report.units import (
 def report(result: Report, *, operators: bool = False) -> RenderableType:
     """Size, accuracy, latency and the gap between theory and measurement, then the conditions.
 
-    With ``operators`` a table of every single operator too, which is long.
+    With ``operators`` there is a table of every single operator, too, which is long.
     """
     parts: list[RenderableType] = [Text(f"Board {result.board}: {result.board_title}", style="bold")]
     parts.append(_sizes(result))

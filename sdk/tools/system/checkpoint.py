@@ -1,7 +1,7 @@
 """The state of trainings on disk: replaced as a whole, so that a kill or a full disk leaves the one before.
 
-A state is named arrays (:data:`sdk.compress.train.student.State`), kept as an ``.npz``.  A search trains several
-recipes; each has its own file in one folder, beside ``run.json``, which says what the folder is about and what was
+A state is named arrays (:data:`sdk.compress.train.student.State`), kept as an ``.npz``. A search trains several
+recipes; each has its own file in one folder, beside ``run.json``, which says what the folder is for and what was
 decided already.
 """
 
@@ -83,7 +83,7 @@ class Note:
 class Folder:
     """The states of one run's trainings, in a folder that goes when the run is finished.
 
-    ``about`` says which run that is (model, images, settings); a folder of another one is refused, not gone on from.
+    ``about`` says which run it is (model, images, settings); the folder of another run is refused, not continued.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ class FileError(ArmletError):
 def read_file(path: Path, what: str, *, most: int | None = None) -> bytes:
     """The bytes of ``path``; ``what`` says in the error what was expected there, such as "a .armlet package".
 
-    A file of more than ``most`` bytes is refused before it is in memory.
+    A file of more than ``most`` bytes is refused before it is read.
     """
     try:
         if most is None:

@@ -17,7 +17,7 @@ _AnyPath = str | os.PathLike[str]
 def check_outputs(outputs: Iterable[_AnyPath | None], inputs: Iterable[_AnyPath | None]) -> None:
     """Raises FileError where an output is an input, a part of one, or another output, or where its folder is not there.
 
-    Links count as what they lead to. None stands for what was not asked for. To be called before any work begins.
+    Links count as their targets. None stands for an output that was not asked for. It is called before any work begins.
     """
     written = [Path(output) for output in outputs if output is not None]
     read = [Path(path) for path in inputs if path is not None]

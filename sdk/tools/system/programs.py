@@ -38,8 +38,8 @@ def run_program(
 ) -> Printed:
     """Runs a command with no input and no terminal. Raises ProgramFailed, and then whatever it had started is gone.
 
-    ``max_bytes`` is for each of its two streams, ``memory_bytes`` the addresses that each of its processes may use,
-    where the system has such a limit. ``folder``: where it runs. Bytes that are not UTF-8 come as surrogates.
+    ``max_bytes`` limits each of its two streams, ``memory_bytes`` the addresses of each of its processes, where the
+    system has such a limit. ``folder``: where it runs. Bytes that are not UTF-8 come as surrogates.
     """
     if memory_bytes is not None and os.name == "posix":
         command = ["sh", "-c", f'ulimit -v {memory_bytes >> 10} 2>/dev/null; exec "$@"', "sh", *command]

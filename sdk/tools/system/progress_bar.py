@@ -1,6 +1,6 @@
 """Progress on the terminal: one line on stderr for work that takes longer than a blink, gone when it is done.
 
-Where the stage ``WHOLE`` is told, share and time left on the line are of the whole work.
+Where the stage ``WHOLE`` is reported, share and time left on the line are of the whole work.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ MARGIN = 0.5  # of an early estimate
 class Estimate:
     """How long it will still take: the rest at the pace until now, counted for the whole work once that is told.
 
-    Work is slower than it began more often than faster, so that early estimates have a margin, and one that was told
-    stands while the pace alone does not refute it: it counts down, and does not grow with every slow step.
+    Work more often becomes slower than faster, so early estimates have a margin. An estimate that was shown stands
+    while the pace does not refute it: it counts down, and does not grow with every slow step.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -1,7 +1,7 @@
 """The process that draws the line of progress: it turns and counts while TensorFlow keeps its parent's Python busy.
 
 It reads one JSON list per line on stdin: ["task", name, done, total or null, seconds left or null], ["say", text] for
-what is to stand above the line, ["hide"] and ["show"]. It answers "hide" with a line on stdout. The line is gone when
+what is to stand above the line, ["hide"] and ["show"]. It answers "hide" with a line on stdout. The line goes when
 stdin ends.
 """
 

@@ -18,7 +18,7 @@ _left_out: tuple[str, ...] = ()
 def leave_out_forms_of_data() -> None:
     """Lets TensorFlow start without pandas, SciPy and scikit-learn, in a process of one command: sooner by a third.
 
-    Not in a user's own program, which may give Keras a data frame.
+    It is not for a user's own program, which may give Keras a data frame.
     """
     global _left_out
     _left_out = _FORMS_OF_DATA

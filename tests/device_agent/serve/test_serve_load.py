@@ -22,7 +22,7 @@ from tests.device_agent.run.test_agent import raw
 from tests.device_agent.serve.served import Process, ask, ask_raw, exchange, running
 from tests.device_agent.store.deploying import begin, deploy, package, revert
 
-SIZE = 96  # some milliseconds an inference
+SIZE = 96  # some milliseconds per inference
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
     python -m sdk.board.emulation.replay.make_costs [--llvm 19]
 
-Needs llvm-mc and llvm-mca (Debian: llvm-19). Of each form in forms.txt a few opcodes are tried, disassembled, and
-priced: micro-operations, latency, ports, and, for what adds to a register, the latency to the next addition
-(a loop of that one instruction). corrections.txt says what is known to be wrong in a model.
+Needs llvm-mc and llvm-mca (Debian: llvm-19). For each form in forms.txt a few opcodes are tried, disassembled and
+priced: micro-operations, latency, ports, and, for instructions that add to a register, the latency to the next addition
+(a loop of that one instruction). corrections.txt lists known errors of the models.
 
 A table names the units once; ``cost N: micro-operations latency latency-of-additions unit+unit*cycles ...`` defines a
 price; ``GROUP PRICE: forms`` says which forms have it, as numbers and ranges.
@@ -149,7 +149,7 @@ def _chained_latencies(
 ) -> dict[tuple[int, int], int]:
     """Latency of what may follow itself: cycles of a loop in which each instruction reads what the last one wrote.
 
-    It is shorter than the latency of the table where a core hands results on early.
+    It is shorter than the latency of the table where a core forwards results early.
     """
     places, lines = [], []
     for place, text in found.items():

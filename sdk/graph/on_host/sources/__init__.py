@@ -1,4 +1,4 @@
-"""The doors: what a file is, and what becomes a ``.tflite`` of Keras, SavedModel, PyTorch and ONNX.
+"""Model files of others: what kind a file is, and how Keras, SavedModel, PyTorch and ONNX become a ``.tflite``.
 
 May import: device_agent.record, sdk.errors, sdk.graph, sdk.graph.on_host, sdk.tools.system.
 """

@@ -1,7 +1,7 @@
 """Model files -> ``.tflite`` bytes or a :class:`~sdk.graph.records.Graph`: the door that every command goes through.
 
-What a file is decides what happens.  The input gets a static batch of one (an edge device answers one image at a time;
-a dynamic batch makes the converter compute shapes at run time, which keeps operators from being fused).
+The kind of the file decides what happens. The input gets a static batch of one (an edge device answers one image at a
+time; a dynamic batch makes the converter compute shapes at run time, which keeps operators from being fused).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def tflite_bytes(
     """The model at ``path`` as ``.tflite`` bytes; a ``.tflite`` is given back as it is, but for ``input_shape``.
 
     ``signature``: of a SavedModel that has several. ``custom_objects``: of a Keras file, each "FILE.py:Class", which is
-    imported. ``note`` takes what a person should know of a model that was converted all the same.
+    imported. ``note`` is called with remarks on a model that was converted all the same.
     """
     if not path.exists():
         raise ModelError(f"there is no model at {path}", expected=READABLE, found="no such file")

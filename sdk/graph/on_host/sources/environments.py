@@ -56,8 +56,8 @@ def install(
 ) -> Path:
     """Makes the environment of a converter, in place of one that is there; its folder. Raises ModelError.
 
-    ``instead``: what pip installs in the first step, in place of the usual. ``python``: the interpreter that it is made
-    with; None: the one that runs. ``say`` hears each step.
+    ``instead``: what pip installs in the first step, in place of the usual packages. ``python``: the interpreter that
+    it is made with; None: the running one. ``say`` is called with each step.
     """
     if name not in CONVERTERS:
         raise ModelError(
@@ -97,7 +97,7 @@ def install(
 def python_for(name: str, path: Path) -> str:
     """The interpreter that has the converter: the one that runs, or that of its own environment. Raises ModelError.
 
-    ``path``: the model that it is wanted for.
+    ``path``: the model to be converted.
     """
     converter = CONVERTERS[name]
     if converter.extra is not None and all(

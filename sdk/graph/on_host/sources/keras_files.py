@@ -41,7 +41,7 @@ def keras_file_bytes(
 ) -> bytes:
     """The Keras file as ``.tflite`` bytes. Raises ModelError.
 
-    ``custom_objects``: each "FILE.py:Class", which is imported. ``note`` takes what a person should know.
+    ``custom_objects``: each "FILE.py:Class", which is imported. ``note`` is called with remarks for the user.
     """
     with quiet_tensorflow():
         own = own_objects(custom_objects)

@@ -1,7 +1,7 @@
 """Runs where onnx2tf is: ``python onnx_child.py MODEL.onnx OUT.tflite SHAPES``.  Standard library besides.
 
-``SHAPES``: JSON, shapes by name of the input; under "" that of the only one.  What a person is to read is written to
-stderr as ``ARMLET: what | what to do``, with exit status 1.
+``SHAPES``: JSON, shapes by name of the input; under "" that of the only one. Errors for the user go to stderr as
+``ARMLET: what | what to do``, with exit status 1.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ _TYPE_WORDS = (
 def names_in(data: bytes) -> tuple[list[str], list[str]]:
     """The names in the pickle, as "module name", and the short texts in it, both in order and without doubles.
 
-    A pickle that is cut, or none, gives what stands before the fault.
+    A pickle that is cut or broken gives what stands before the fault.
     """
     names: dict[str, None] = {}
     texts: dict[str, None] = {}

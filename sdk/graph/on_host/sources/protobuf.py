@@ -12,7 +12,7 @@ Field = tuple[int, "int | bytes"]
 def fields_of(data: bytes) -> tuple[list[Field], bool]:
     """The fields at the top of the message, and whether they fill ``data`` to its end.
 
-    A field that ends behind ``data``, as in the head of a larger file, is given with what there is of it.
+    A field that ends behind ``data``, as in the head of a larger file, is given as far as it goes.
     """
     found: list[Field] = []
     at = 0

@@ -28,7 +28,7 @@ _FAKE_QUANT = "FakeQuant"
 def run_converter(function: Any, name: str, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
     """The concrete function as ``.tflite`` bytes whose signature has these names. Raises ModelError.
 
-    A state that the function keeps is refused by the variable that it writes to: :class:`KeepsState`.
+    A function that keeps a state raises :class:`KeepsState`, which names the variable that it writes to.
     """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -81,7 +81,7 @@ def is_trained_for_int8(graph: Any) -> bool:
 def named(tflite: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
     """The model with a signature of these names, in the order of its inputs and outputs.
 
-    Where their numbers differ, the tensors' own names stand in it.
+    Where the numbers differ, the signature has the tensors' own names.
     """
     graph = read_subgraphs(tflite)[0]
 

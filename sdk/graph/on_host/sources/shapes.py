@@ -14,10 +14,10 @@ Declared = Sequence[int | None] | None
 
 
 def filled(name: str, declared: Mapping[str, Declared], given: Shapes | None) -> list[list[int]]:
-    """Of every input its whole shape with the batch in front, in the order of ``declared``.
+    """The whole shape of every input with the batch in front, in the order of ``declared``.
 
-    ``declared``: what the model says, with its batch. ``given``: of the only input with or without a batch, or by
-    name. Raises ModelError for names and shapes that do not fit, and where something stays open.
+    ``declared``: the model's shapes, with its batch. ``given``: of the only input with or without a batch, or by name.
+    Raises ModelError for names and shapes that do not fit, and where a dimension stays open.
     """
     asked = _by_name(name, list(declared), given)
     return [_whole(name, each, shape, asked.get(each), len(declared)) for each, shape in declared.items()]

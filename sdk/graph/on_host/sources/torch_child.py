@@ -1,6 +1,6 @@
 """Runs where PyTorch and litert-torch are: ``python torch_child.py MODEL.pt2 OUT.tflite``.  Standard library besides.
 
-What a person is to read is written to stderr as ``ARMLET: what | what to do``, with exit status 1.
+Errors for the user go to stderr as ``ARMLET: what | what to do``, with exit status 1.
 """
 
 from __future__ import annotations

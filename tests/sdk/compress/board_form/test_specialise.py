@@ -191,7 +191,7 @@ def test_channels_that_fit_the_kernel_and_groups_are_left_alone() -> None:
     assert write_graph(widen(grouped)) == write_graph(grouped)
 
 
-# Millions of instructions an inference, counted (QEMU's Cortex-A72, ai-edge-litert 2.3.0, one thread, 224x224).
+# Millions of instructions per inference, counted (QEMU's Cortex-A72, ai-edge-litert 2.3.0, one thread, 224x224).
 COUNTED = {
     ("mobilenet_v1", 0.0): 210.4,
     ("mobilenet_v1", 0.8): 73.4,

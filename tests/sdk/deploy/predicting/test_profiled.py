@@ -17,7 +17,7 @@ from sdk.errors import BoardError
 
 
 def looks_of(seconds: list[float]) -> tuple[Look, ...]:
-    """Looks with these spans between them; a thousand cycles a second on board 0, two thousand on board 1."""
+    """Looks with these spans between them; a thousand cycles per second on board 0, two thousand on board 1."""
     times = [sum(seconds[:n]) for n in range(len(seconds) + 1)]
     return tuple(Look(round(1e9 * t), round(500 * t), (round(1e3 * t), round(2e3 * t))) for t in times)
 
