@@ -142,9 +142,10 @@ ROOMS: dict[str, Room] = {
     ),
     "sdk.deploy.native": _room("sdk.errors sdk.deploy.provision"),
     "sdk.deploy.predicting": _room(
-        "device_agent.record device_agent sdk.errors sdk.tools sdk.graph "
-        "sdk.board.description sdk.board.emulation.replay sdk.board.emulation "
-        "sdk.explain.speed sdk.deploy.provision"
+        "device_agent.record device_agent.package device_agent sdk.errors sdk.tools "
+        "sdk.graph sdk.board.description sdk.board.emulation.replay "
+        "sdk.board.emulation sdk.board sdk.explain.speed sdk.deploy.agent "
+        "sdk.deploy.provision"
     ),
     "sdk.deploy": _room(
         "device_agent sdk.errors sdk.tools sdk.tools.system sdk.package "
@@ -191,7 +192,8 @@ ROOMS: dict[str, Room] = {
         "sdk.tools.system sdk.graph sdk.graph.on_host sdk.graph.on_host.sources "
         "sdk.data.meaning sdk.data.scoring sdk.data sdk.package sdk.board.description "
         "sdk.board.ssh sdk.board.emulation sdk.board sdk.explain sdk.deploy.agent "
-        "sdk.deploy.fleet sdk.deploy.provision sdk.deploy sdk.api sdk.api.files"
+        "sdk.deploy.fleet sdk.deploy.provision sdk.deploy.predicting sdk.deploy "
+        "sdk.api sdk.api.files"
     ),
     "sdk.api.measuring": _room(
         "device_agent.record device_agent.package.codec device_agent.package "

@@ -1,7 +1,8 @@
 """Whether a model runs faster with the kernels of Armlet than with the runtime's alone, by measurement on this board.
 
 A release is measured when it is activated (``device_agent.verbs.release_setup``) and the choice is kept in its slot.
-Kernels that are not clearly faster, do not load or do not agree with the runtime are not used.
+On an emulated board the host predicts both times and tells them. Kernels that are not clearly faster, do not load or do
+not agree with the runtime are not used.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def measure(
 ) -> KernelChoice:
     """The faster of the runtime alone (``plain``, its inputs set) and of what ``make`` gives.
 
-    Without ``times_count`` (an emulated board) nothing is timed, and the runtime stays. Never raises ArmletError: the
+    Without ``times_count`` (an emulated board) nothing is timed, and the runtime stays until :func:`decide` is told
+    predicted times. Never raises ArmletError: the
     reason says what is wrong.
     """
     try:
@@ -67,7 +69,9 @@ def measure(
     except (ArmletError, MemoryError) as error:
         return KernelChoice(reason=f"not used: {error or type(error).__name__}"[:300])
     if not times_count:
-        return KernelChoice(reason="not measured: times of an emulated board say nothing")
+        return KernelChoice(
+            reason="not measured: times of an emulated board say nothing", undecided=operators
+        )
     samples: tuple[list[float], list[float]] = ([], [])
     begun = clock()
     for number in range(MAX_ROUNDS):
@@ -77,12 +81,20 @@ def measure(
             start = clock()
             model.invoke()
             taken.append(clock() - start)
-    theirs, own = (float(np.median(taken)) for taken in samples)
+    return decide(operators, float(np.median(samples[0])), float(np.median(samples[1])))
+
+
+def decide(operators: int, theirs: float, own: float, predicted_for: str = "") -> KernelChoice:
+    """The clearly faster of the runtime alone, which takes ``theirs`` seconds, and of these operators in the kernels
+    of Armlet, with which it takes ``own``; ``predicted_for``: the board that these seconds are predicted for."""
     faster = own < CLEARLY_FASTER * theirs
+    told = f"{own * 1e3:.3g} ms instead of {theirs * 1e3:.3g} ms"
     return KernelChoice(
         "armlet" if faster else "runtime",
         operators if faster else 0,
         theirs,
         own,
-        f"{operators} operators in kernels of Armlet: {own * 1e3:.3g} ms instead of {theirs * 1e3:.3g} ms",
+        f"{operators} operators in kernels of Armlet: {told}"
+        + (f", predicted for {predicted_for}" if predicted_for else ""),
+        predicted_for,
     )

@@ -218,8 +218,10 @@ class ThreadChoice:
 class KernelChoice:
     """The kernels that run a release: the "runtime" alone, or "armlet" (:mod:`device_agent.run.kernels`).
 
-    ``operators`` run in those kernels. Seconds are medians of one inference on one thread, timed in turns, None where
-    nothing was timed. ``reason`` says in words why they were chosen.
+    ``operators`` run in those kernels. Seconds are medians of one inference on one thread, timed in turns, or predicted
+    for the board ``predicted_for`` where that has a name; None where nothing was timed. ``undecided`` operators could
+    run in the kernels of Armlet where times say nothing: a prediction is to decide. ``reason`` says in words why these
+    kernels were chosen.
     """
 
     kernels: str = field(default="runtime", metadata=limits(choices=("runtime", "armlet")))
@@ -227,6 +229,8 @@ class KernelChoice:
     runtime_seconds: Seconds | None = None
     armlet_seconds: Seconds | None = None
     reason: Reason = ""
+    predicted_for: Reason = ""
+    undecided: Count = 0
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""

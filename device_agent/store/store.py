@@ -288,10 +288,11 @@ class Store:
         known = {**slot.threads, str(slot.trial): read(ThreadChoice, choice)}
         return self._save(dataclasses.replace(slot, threads=known))
 
-    def remember_kernels(self, name: str, choice: Mapping[str, Any]) -> Slot:
-        """Keeps the kernels that the release on trial is to run with (:mod:`device_agent.measuring.kernel_choice`)."""
-        slot = self._on_trial(name)
-        known = {**slot.kernels, str(slot.trial): read(KernelChoice, choice)}
+    def remember_kernels(self, name: str, choice: Mapping[str, Any], release_id: str | None = None) -> Slot:
+        """Keeps the kernels that a release of the slot, by default the one on trial, is to run with
+        (:mod:`device_agent.measuring.kernel_choice`)."""
+        slot = self._on_trial(name) if release_id is None else self.slot(name)
+        known = {**slot.kernels, release_id or str(slot.trial): read(KernelChoice, choice)}
         return self._save(dataclasses.replace(slot, kernels=known))
 
     def _on_trial(self, name: str) -> Slot:

@@ -70,7 +70,13 @@ def _add_deploying(commands: Any) -> None:
     check.add_argument("--passed", type=Path, help="file for what the check found; then prepare the release")
     _add_decoding(check)
     for command in (install, imported, check):
-        command.add_argument("--emulated", action="store_true", help="do not choose threads by time")
+        command.add_argument("--emulated", action="store_true", help="choose nothing by time")
+    choose = commands.add_parser("choose-kernels")
+    choose.add_argument("name")
+    choose.add_argument("release")
+    choose.add_argument("--runtime-seconds", type=float, required=True, help="with the runtime's kernels")
+    choose.add_argument("--armlet-seconds", type=float, required=True, help="with Armlet's")
+    choose.add_argument("--predicted-for", required=True, help="the board that both are predicted for")
 
 
 def _add_going_back(commands: Any) -> None:

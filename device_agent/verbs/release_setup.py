@@ -7,6 +7,7 @@ Neither may fail a deploy: where one does not work, the release runs without it,
 from __future__ import annotations
 
 import os
+from argparse import Namespace
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -19,8 +20,10 @@ from device_agent.run.conditions import (
     read_peak_memory,
     usable_cores,
 )
+from device_agent.run.installed import installed_runtime
 from device_agent.run.kernels.delegate import asked, find
-from device_agent.store import scratch
+from device_agent.store import quick_starts, scratch
+from device_agent.store.store import board_store
 
 if TYPE_CHECKING:
     from device_agent.record.release import Release
@@ -91,6 +94,30 @@ def _choose_kernels(agent: LoadedModel, emulated: bool) -> KernelChoice:
     if wanted == "armlet" and not chosen.reason.startswith("not used"):
         return replace(chosen, kernels="armlet", reason=f"asked for; {chosen.reason}"[:300])
     return chosen
+
+
+def choose_kernels(options: Namespace) -> dict[str, Any]:
+    """Chooses the kernels of a deployed release by times that were predicted for another board, where the deploy could
+    not tell by its own; answers the choice. Raises StoreError where the name does not stand for that release, and
+    AgentError where there is nothing to choose."""
+    store = board_store()
+    with store.locked():
+        slot = store.slot(options.name)
+        known = slot.kernels.get(options.release) if options.release in slot.releases else None
+        if known is None or not known.undecided:
+            raise AgentError(
+                f"there are no kernels to choose for {options.name}",
+                expected="a release whose deploy could not time them",
+                found=options.release[:64] if known is None else known.reason,
+            )
+        chosen = kernel_choice.decide(
+            known.undecided, options.runtime_seconds, options.armlet_seconds, options.predicted_for
+        )
+        store.remember_kernels(options.name, chosen.to_json(), options.release)
+        if chosen.kernels == "armlet":  # which start without what was kept for the runtime's
+            digest = store.release(options.release).package_sha256
+            quick_starts.remove(store.starts / quick_starts.folder_name(digest, installed_runtime()))
+    return chosen.to_json()
 
 
 def _choose_threads(

@@ -53,6 +53,13 @@ def prune(options: Namespace) -> dict[str, Any]:
     return {"removed": trees.prune(default_home())}
 
 
+def choose_kernels(options: Namespace) -> dict[str, Any]:
+    """Chooses the kernels of a deployed release by predicted times."""
+    from device_agent.verbs import release_setup
+
+    return release_setup.choose_kernels(options)
+
+
 def serve(options: Namespace) -> dict[str, Any]:
     """Serves deployed models until a signal ends it."""
     from device_agent.serve import supervisor as server
@@ -91,6 +98,7 @@ VERBS: dict[str, Callable[[Namespace], dict[str, Any]]] = {
     "discard": deploy_verbs.discard,
     "doctor": doctor,
     "check": deploy_verbs.check,
+    "choose-kernels": choose_kernels,
     "mend": deploy_verbs.mend,
     "look": deploy_verbs.look,
     "run": model_verbs.run,

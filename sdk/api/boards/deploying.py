@@ -21,6 +21,7 @@ from sdk.api.release_requests import Deploy
 from sdk.api.results import Deployment
 from sdk.api.values import PathLike
 from sdk.deploy.agent.answers import Prepared
+from sdk.deploy.predicting.kernel_choice import settle_kernels
 from sdk.deploy.provision.provisioning import prefer
 from sdk.deploy.session import Session, open_scratch_session, open_session
 from sdk.deploy.target import Target
@@ -80,6 +81,8 @@ def deploy_model(
         )
         if deployed.state != "trial":  # the runtime that its health check passed under
             prefer(session.connection, session.provisioned)
+        runtime = session.provisioned.runtime, session.provisioned.runtime_version
+        deployed = settle_kernels(session.board, session.agent, deployed, package, runtime, progress)
         return Deployment(
             board=session.board.name,
             address=session.connection.address,

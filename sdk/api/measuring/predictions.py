@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from sdk.api.measuring.scaling import scale_for, scales_of
 from sdk.api.values import PathLike
 from sdk.board.catalogue import list_boards, load_board
 from sdk.board.description.records import Board
+from sdk.deploy.predicting.boards_alike import fastest, is_led_by
 from sdk.deploy.predicting.engine import predict_on, target_of
 from sdk.deploy.predicting.operators import with_operators
 from sdk.errors import BoardError, DataError, ProvisionError
@@ -184,18 +185,10 @@ def are_models(paths: Sequence[Path]) -> list[bool]:
     ]
 
 
-@dataclass(frozen=True)
-class _Cores:
-    """The cores of one kind that a prediction is for."""
-
-    core: str
-    count: int
-
-
 def require_core(board: Board) -> Board:
     """The board. Raises BoardError for one that has no core that can be predicted, and says what to do instead."""
     if board.emulated:
-        alike = [other.name for other in list_boards() if _is_led_by(other, board.qemu_cpu or "")]
+        alike = [other.name for other in list_boards() if is_led_by(other, board.qemu_cpu or "")]
         raise BoardError(
             f"{board.name} is emulated: it has no clock and no memory of its own to predict a time for",
             expected="a real board of the catalogue, such as " + ", ".join(alike or ["rpi4", "rpi5"]),
@@ -225,36 +218,18 @@ def require_core(board: Board) -> Board:
     return board
 
 
-def board_behind(board: Board) -> Board | None:
-    """The real board that an emulated one stands for: the first of the catalogue that is led by its core. That is the
-    one whose name is shortest, so that a Cortex-A72 is a Raspberry Pi 4 before boards that have others, too."""
-    alike = [other for other in list_boards() if _is_led_by(other, board.qemu_cpu or "")]
-    return min(alike, key=lambda other: (len(other.clusters), len(other.name), other.name), default=None)
-
-
-def _is_led_by(board: Board, qemu_cpu: str) -> bool:
-    real = (
-        not board.emulated and board.architecture == "aarch64" and board.memory_bytes_per_second is not None
-    )
-    return real and bool(board.clusters) and _fastest(board).core.lower() == qemu_cpu
-
-
-def _fastest(board: Board) -> _Cores:
-    fastest = max(board.clusters, key=lambda cluster: cluster.peak_fp32_gflops_per_core.value)
-    return _Cores(fastest.core, len(fastest.cpus))
-
-
 def _thread_counts(board: Board, asked: Any) -> list[int]:
     """The numbers of threads beyond one that a bound is asked for. Raises BoardError for more than the board has."""
-    cores = _fastest(board)
+    cluster = fastest(board)
+    available = len(cluster.cpus)
     counts = [asked] if isinstance(asked, (int, str)) else list(asked)
-    found = [cores.count if count == "all" else int(count) for count in counts]
+    found = [available if count == "all" else int(count) for count in counts]
     for count in found:
-        if count > cores.count:
+        if count > available:
             raise BoardError(
                 f"a bound for {count} threads is not known on {board.name}: cores of one kind share the work evenly, "
                 "those of several kinds do not",
-                expected=f"at most {cores.count}, its {cores.core} cores",
+                expected=f"at most {available}, its {cluster.core} cores",
                 found=str(count),
             )
     return [count for count in dict.fromkeys(found) if count > 1]

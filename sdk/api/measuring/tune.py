@@ -24,7 +24,7 @@ from sdk.api.files.opening import reading
 from sdk.api.files.packing import name_of
 from sdk.api.files.usage import package_metadata, usage_of
 from sdk.api.measuring.measure import open_model
-from sdk.api.measuring.predictions import board_behind, predict_one
+from sdk.api.measuring.predictions import predict_one
 from sdk.api.values import PathLike
 from sdk.board.description.records import Board
 from sdk.compress.board_form import specialise
@@ -34,6 +34,8 @@ from sdk.compress.rewrite.dynamic_range import dynamic_range
 from sdk.data.choosing import Chosen
 from sdk.data.for_model import data_for, open_sources
 from sdk.data.scoring.score import Change
+from sdk.deploy.predicting.boards_alike import board_behind
+from sdk.deploy.predicting.kernel_choice import settle_kernels
 from sdk.deploy.provision import instructions
 from sdk.deploy.provision.provisioning import prefer
 from sdk.deploy.session import Session, discarding, in_scratch, make_ready, open_connection
@@ -151,6 +153,8 @@ def tune(board: str, source: PathLike, request: Tune, progress: Progress = silen
                 chosen.package, release_name(material.name), golden=chosen.golden, progress=progress
             )
             prefer(connection, session.provisioned)
+            runtime = session.provisioned.runtime, session.provisioned.runtime_version
+            settle_kernels(board_record, session.agent, done, chosen.package, runtime, progress)
             release = done.release
         if request.keep is not None:
             write_file(Path(request.keep), chosen.package)

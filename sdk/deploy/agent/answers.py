@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -84,10 +84,16 @@ class _Threads:
 
 @record(may_lack=True, takes_unknown=True)
 @dataclass(frozen=True)
-class _Kernels:
+class KernelsAnswer:
+    """The kernels that a release runs with (:class:`device_agent.record.release.KernelChoice`)."""
+
     kernels: str = field(default="runtime", metadata=limits(choices=("runtime", "armlet")))
     operators: Count = 0
+    runtime_seconds: Seconds | None = None
+    armlet_seconds: Seconds | None = None
     reason: Words = ""
+    predicted_for: Words = ""
+    undecided: Count = 0
 
 
 @record(takes_unknown=True, may_lack=("kernels",))
@@ -97,7 +103,7 @@ class PreparedAnswer:
 
     threads: _Threads
     start: _Start
-    kernels: _Kernels = field(default_factory=_Kernels)
+    kernels: KernelsAnswer = field(default_factory=KernelsAnswer)
 
     def prepared(self) -> Prepared:
         """The same, flat: bytes and seconds of the start, and on how many threads the model runs."""
@@ -108,9 +114,7 @@ class PreparedAnswer:
             start_seconds=self.start.warm_seconds,
             cold_start_seconds=self.start.cold_seconds,
             start_reason=self.start.reason or "",
-            kernels=self.kernels.kernels,
-            kernels_reason=self.kernels.reason,
-        )
+        ).with_kernels(self.kernels)
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,9 @@ class Prepared:
 
     ``threads`` that it runs with, and why so many; ``start_bytes`` of disk, with which it starts in ``start_seconds``
     instead of ``cold_start_seconds`` (from the release's files to a ready interpreter), or why there are none.
-    ``kernels``: "runtime", or "armlet" where layers with zeros run in kernels of Armlet, and why.
+    ``kernels``: "runtime", or "armlet" where layers with zeros run in kernels of Armlet, and why; the seconds of an
+    inference with either, which are predicted for the board ``kernels_predicted_for`` where that has a name;
+    ``kernels_undecided``: operators that those of Armlet would run, where the board could not tell which are faster.
     """
 
     threads: int
@@ -130,6 +136,22 @@ class Prepared:
     start_reason: str
     kernels: str = "runtime"
     kernels_reason: str = ""
+    runtime_seconds: float | None = None
+    armlet_seconds: float | None = None
+    kernels_predicted_for: str = ""
+    kernels_undecided: int = 0
+
+    def with_kernels(self, chosen: KernelsAnswer) -> Prepared:
+        """The same with these kernels."""
+        return replace(
+            self,
+            kernels=chosen.kernels,
+            kernels_reason=chosen.reason,
+            runtime_seconds=chosen.runtime_seconds,
+            armlet_seconds=chosen.armlet_seconds,
+            kernels_predicted_for=chosen.predicted_for,
+            kernels_undecided=chosen.undecided,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""

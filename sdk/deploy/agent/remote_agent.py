@@ -27,6 +27,7 @@ from sdk.deploy.agent.answers import (
     CheckAnswer,
     DoctorAnswer,
     InstallAnswer,
+    KernelsAnswer,
     MissingAnswer,
     Prepared,
     RolledBackAnswer,
@@ -271,6 +272,21 @@ class RemoteAgent:
             check_seconds=check.seconds,
             prepared=None if check.prepared is None else check.prepared.prepared(),
         )
+
+    def choose_kernels(
+        self, name: str, release: str, *, runtime_seconds: float, armlet_seconds: float, predicted_for: str
+    ) -> KernelsAnswer:
+        """The kernels that a release is to run with, by times that were predicted for another board; for releases whose
+        deploy could not tell."""
+        seconds = [f"--runtime-seconds={runtime_seconds!r}", f"--armlet-seconds={armlet_seconds!r}"]
+        arguments = [
+            "choose-kernels",
+            check_name(name),
+            release,
+            *seconds,
+            f"--predicted-for={predicted_for}",
+        ]
+        return read_answer(KernelsAnswer, self.call(arguments), "choose-kernels")
 
     def confirm(self, name: str) -> SlotAnswer:
         """Makes the release on trial the current one; the slot as :meth:`status` lists it."""

@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 
+from device_agent import __main__ as main_module
 from device_agent.errors import AgentError
 from device_agent.measuring import kernel_choice
 from device_agent.record.release import KernelChoice, Slot
@@ -83,7 +84,7 @@ def test_a_delegate_that_fails_is_left_out_with_the_reason():
 
 def test_an_emulated_board_is_not_timed():
     chosen = kernel_choice.measure(Model(ZEROS), lambda: Model(ZEROS, kernels="armlet"), times_count=False)
-    assert (chosen.kernels, chosen.runtime_seconds) == ("runtime", None)
+    assert (chosen.kernels, chosen.runtime_seconds, chosen.undecided) == ("runtime", None, 2)
 
 
 def deployed(home, monkeypatch, library, **environment: str) -> tuple[Store, dict]:
@@ -107,6 +108,52 @@ def test_a_deploy_keeps_its_choice_and_the_agent_follows(home, monkeypatch, c_de
         row = np.random.default_rng(0).standard_normal(300).astype(np.float32)
         ours, theirs = (one.run(row[None]) for one in (agent, plain))
         np.testing.assert_allclose(ours["y"], theirs["y"], rtol=1e-5, atol=1e-5)
+
+
+def on_an_emulated_board(home, monkeypatch, c_delegate, *seconds: str) -> tuple[Store, dict, int]:
+    """The network, deployed where times say nothing, and what is answered to predicted ones."""
+    monkeypatch.setenv(delegate.VARIABLE, str(c_delegate))
+    told = install(monkeypatch, ZEROS, "--emulated")
+    assert told["check"]["prepared"]["kernels"]["undecided"] == 2
+    options = [f"--runtime-seconds={seconds[0]}", f"--armlet-seconds={seconds[1]}", "--predicted-for=rpi4"]
+    answer, status = main_module.answer(["choose-kernels", "net", told["release"], *options])
+    return Store(home / "store"), answer, status
+
+
+def test_where_times_say_nothing_predicted_ones_decide_and_the_agent_follows(home, monkeypatch, c_delegate):
+    store, answer, status = on_an_emulated_board(home, monkeypatch, c_delegate, "0.003", "0.001")
+    assert status == 0
+    slot = store.slot("net")
+    chosen = slot.kernels[slot.current]
+    assert answer == {"verb": "choose-kernels", **chosen.to_json()}
+    assert (chosen.kernels, chosen.operators, chosen.undecided) == ("armlet", 2, 0)
+    assert chosen.reason == ("2 operators in kernels of Armlet: 1 ms instead of 3 ms, predicted for rpi4")
+    assert not any(store.starts.iterdir())  # of the runtime's kernels, which do not run any more
+    with Agent("net") as agent:
+        assert len(agent.model.model.armlet_operators()) == 2
+    _, status = main_module.answer(
+        [
+            "choose-kernels",
+            "net",
+            slot.current,
+            "--runtime-seconds=1",
+            "--armlet-seconds=2",
+            "--predicted-for=x",
+        ]
+    )
+    assert status != 0  # it is decided
+
+
+def test_predicted_times_that_gain_little_keep_the_runtime(home, monkeypatch, c_delegate):
+    store, answer, _ = on_an_emulated_board(home, monkeypatch, c_delegate, "0.003", "0.0029")
+    assert (answer["kernels"], answer["predicted_for"]) == ("runtime", "rpi4")
+    assert store.slot("net").kernels_of(store.slot("net").current) == "runtime"
+
+
+def test_seconds_that_are_none_choose_nothing(home, monkeypatch, c_delegate):
+    store, _, status = on_an_emulated_board(home, monkeypatch, c_delegate, "nan", "nan")
+    assert status != 0
+    assert store.slot("net").kernels[store.slot("net").current].undecided == 2
 
 
 def test_kernels_that_do_not_load_any_more_are_done_without(home, monkeypatch, c_delegate):
