@@ -165,6 +165,11 @@ def accounted_text(gap: Gap) -> str:
 NAMED = 3
 
 
+def kind_of_problem(problem: str) -> str:
+    """What comes before the details: "noisy" of "noisy: the 90th percentile is ..."."""
+    return re.split(r"[:(]", problem, maxsplit=1)[0].strip()
+
+
 def problems_of(reports: Sequence[Report]) -> list[str]:
     """The problems of these runs, with the models concerned: one sentence per problem, or per kind of problem."""
     found: dict[str, list[tuple[str, str]]] = {}
@@ -174,8 +179,7 @@ def problems_of(reports: Sequence[Report]) -> list[str]:
             for timed in model.measurements:
                 measured += 1
                 for problem in timed.problems:
-                    kind = re.split(r"[:(]", problem, maxsplit=1)[0].strip()
-                    found.setdefault(kind, []).append((problem, model.name))
+                    found.setdefault(kind_of_problem(problem), []).append((problem, model.name))
     said = []
     for kind, cases in found.items():
         names: dict[str, list[str]] = {}

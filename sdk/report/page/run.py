@@ -16,7 +16,14 @@ from sdk.explain.breakdown import Peaks, dispatch_seconds, roofline_seconds
 from sdk.explain.gap import Gap
 from sdk.explain.run import ModelRecord, PredictedTime, Report
 from sdk.explain.theory import GROUPS
-from sdk.report.conditions import accounted_text, facts_of_run, problems_of, theory_text, told_texts
+from sdk.report.conditions import (
+    accounted_text,
+    facts_of_run,
+    kind_of_problem,
+    problems_of,
+    theory_text,
+    told_texts,
+)
 from sdk.report.page import bars, charts, curves, shapes
 from sdk.report.page.fill import Cell, Markup, fill
 from sdk.report.page.template import TEMPLATE
@@ -141,8 +148,8 @@ def _answer_row(m: ModelRecord, report: Report) -> dict[str, Any]:
         accuracy = Cell("accuracy", repr(a.share(a.reached)), percent_text(a.share(a.reached), 2))
         interval = Cell("accuracy_low", repr(low), f"{100 * low:.1f} to {100 * high:.1f} %")
     timed = {t.threads: t for t in m.measurements}
-    doubts = [t for t in m.measurements if t.problems]
-    verdict = "emulated" if report.emulated else "see below" if doubts else "trusted"
+    doubts = dict.fromkeys(kind_of_problem(problem) for t in m.measurements for problem in t.problems)
+    verdict = "emulated" if report.emulated else ", ".join(doubts) or "trusted"
     return {
         "name": m.name,
         "cells": [

@@ -155,6 +155,8 @@ def test_a_disturbed_run_is_not_called_trusted(report: Report) -> None:
     )
     assert "wide: throttled: under-voltage" in page.words
     assert "Trusted" not in page.words
+    assert "see below" not in page.words
+    assert page.words.count("throttled") >= 2  # in the sentence, and as the model's verdict in the table
 
 
 def test_names_from_a_board_cannot_put_markup_into_the_page() -> None:
