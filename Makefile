@@ -39,7 +39,7 @@ demo: setup
 # Side by side, a file of tests at a time (tests/conftest.py says how many); then what wants the machine for itself.
 test: setup
 	$(BIN)/python -m pytest -m 'not alone' --numprocesses auto --dist loadfile --no-loadscope-reorder
-	$(BIN)/python -m pytest -m alone
+	$(BIN)/python -m pytest -m alone $$(grep -rl --include='test_*.py' 'mark\.alone' tests)
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build

@@ -61,7 +61,7 @@ class Public:
     owner: ast.ClassDef | None
 
 
-def public(place: str, source: str) -> Iterator[Public]:
+def public(place: str, module: ast.Module) -> Iterator[Public]:
     """What a module defines without an underscore, in classes too and in the branches of an ``if``."""
 
     def within(parent: ast.AST, owner: ast.ClassDef | None, before: str) -> Iterator[Public]:
@@ -73,7 +73,7 @@ def public(place: str, source: str) -> Iterator[Public]:
             elif isinstance(node, ast.If | ast.Try):
                 yield from within(node, owner, before)
 
-    yield from within(ast.parse(source), None, "")
+    yield from within(module, None, "")
 
 
 def undocumented(found: list[Public], bases: dict[str, ast.ClassDef]) -> Iterator[str]:
@@ -105,36 +105,43 @@ def shapeless(found: list[Public]) -> Iterator[str]:
                 yield f"{one.place}:{one.name}"
 
 
-SOURCES = {
-    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
-    for package in ("sdk", "device_agent")
-    for path in sorted((ROOT / package).rglob("*.py"))
-}
-EVERYTHING = [one for place, source in SOURCES.items() for one in public(place, source)]
-CLASSES = {
-    node.name: node
-    for source in SOURCES.values()
-    for node in ast.walk(ast.parse(source))
-    if isinstance(node, ast.ClassDef)
-}
+@pytest.fixture(scope="module")
+def modules() -> dict[str, ast.Module]:
+    """Every module of the project, parsed."""
+    return {
+        str(path.relative_to(ROOT)): ast.parse(path.read_text(encoding="utf-8"))
+        for package in ("sdk", "device_agent")
+        for path in sorted((ROOT / package).rglob("*.py"))
+    }
 
 
-def test_every_public_function_and_class_says_what_it_does():
-    shown = [one for one in EVERYTHING if not one.place.startswith(COMMANDS)]
-    assert list(undocumented(shown, CLASSES)) == []
+@pytest.fixture(scope="module")
+def everything(modules: dict[str, ast.Module]) -> list[Public]:
+    return [one for place, module in modules.items() for one in public(place, module)]
 
 
-def test_every_public_function_with_arrays_names_their_shapes():
+def test_every_public_function_and_class_says_what_it_does(
+    modules: dict[str, ast.Module], everything: list[Public]
+):
+    shown = [one for one in everything if not one.place.startswith(COMMANDS)]
+    nodes = (node for module in modules.values() for node in ast.walk(module))
+    classes = {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
+    assert list(undocumented(shown, classes)) == []
+
+
+def test_every_public_function_with_arrays_names_their_shapes(everything: list[Public]):
     with_arrays = [
-        one for one in EVERYTHING if not isinstance(one.node, ast.ClassDef) and has_arrays(one.node)
+        one for one in everything if not isinstance(one.node, ast.ClassDef) and has_arrays(one.node)
     ]
     assert len(with_arrays) > 100  # they are found at all
-    assert list(shapeless(EVERYTHING)) == []
+    assert list(shapeless(everything)) == []
 
 
-def test_every_module_says_what_is_in_it():
+def test_every_module_says_what_is_in_it(modules: dict[str, ast.Module]):
     silent = [
-        place for place, source in SOURCES.items() if source and not ast.get_docstring(ast.parse(source))
+        place
+        for place, module in modules.items()
+        if (ROOT / place).stat().st_size and not ast.get_docstring(module)
     ]
     assert silent == []
 
@@ -191,7 +198,7 @@ def plain(x: "np.ndarray") -> int:
 def shaped(x: "np.ndarray") -> int:
     """The sum of x (n,)."""
 '''
-    found = list(public("m.py", source))
+    found = list(public("m.py", ast.parse(source)))
     classes = {one.node.name: one.node for one in found if isinstance(one.node, ast.ClassDef)}
     assert list(undocumented(found, classes)) == ["m.py:Base.not_told", "m.py:Below.not_told"]
     assert list(shapeless(found)) == ["m.py:plain"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from sdk.errors import ModelError
 from sdk.graph.on_host.sources.convert import tflite_bytes
 from sdk.graph.on_host.sources.keras_files import from_keras
 
-pytestmark = pytest.mark.tensorflow
-tf_keras = pytest.importorskip("tf_keras")
+pytestmark = [
+    pytest.mark.tensorflow,
+    pytest.mark.skipif(find_spec("tf_keras") is None, reason="there is no tf_keras"),
+]
 
 
 def answer(tflite: bytes, **arrays: np.ndarray) -> dict[str, np.ndarray]:
@@ -30,6 +33,8 @@ def random(*shape: int) -> np.ndarray:
 
 def keras_2_network() -> Any:
     """Layers whose files Keras 3 refuses: TFOpLambda, SeparableConv2D, Conv2DTranspose, augmentation, depthwise."""
+    import tf_keras
+
     layers = tf_keras.layers
     image = layers.Input((8, 8, 3), name="image")
     x = layers.RandomFlip()(image) * 2.0 - 1.0
