@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from benchmarks.compression import cifar, data_free, imagenet, lenet, promised_loss, tiny
+from benchmarks.compression import blocks, cifar, data_free, imagenet, lenet, promised_loss, tiny
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ CASES: Mapping[str, Case] = {
         "MobileNet V2 1.0, calibrated on 1,000 photos",
         {"preprocess": "torch", "target_size": 1_895_000},
     ),
+    "cifar_blocks": Case(blocks, "Single weights, pairs or fours: what is lost at equal work?"),
     "cifar_mobilenet_v1": _cifar("MobileNet V1 0.5 on CIFAR-10", "mobilenet_v1", epochs=12, sparsity=0.92),
     "cifar_shufflenet_v1": _cifar("ShuffleNet V1 1x on CIFAR-10", "shufflenet_v1", epochs=16, sparsity=0.9),
     "cifar_mobilenet_v1_half": _cifar(

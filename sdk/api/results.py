@@ -180,7 +180,10 @@ class Compressed(Shown):
     instructions: int | None = None  # of an inference on an emulated core, where they were asked for
     block: int = 1  # output channels of 1x1 convolutions that were pruned together
     int8: bool = False  # weights and values are 8-bit numbers
-    form: str = ""  # "sparse" or "dense" where the graph was put into the form for a board
+    form: str = ""  # "sparse", "dense" or "armlet" where the graph was put into the form for a board
+    kernels: tuple[
+        dict[str, Any], ...
+    ] = ()  # of layers with zeros: their costs, and where they run on that board
     passes: tuple[dict[str, Any], ...] = ()  # name, applied, reason, of the passes that did that
     reach: Reach | None = (
         None  # the layers with weights, how many of them were worked on, and why not the others
@@ -223,6 +226,7 @@ class Compressed(Shown):
             "int8": self.int8,
             "form": self.form,
             "passes": list(self.passes),
+            "kernels": list(self.kernels),
             "preprocess": self.preprocess,
             "preprocess_why": self.preprocess_why,
             "notes": list(self.notes),

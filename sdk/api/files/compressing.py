@@ -16,7 +16,12 @@ from sdk.api.compress_request import Compress
 from sdk.api.files import efforts
 from sdk.api.files.compress_opening import Work, able, as_floats, by_magnitude_alone, opened, worked_on
 from sdk.api.files.packing import inspect_bytes, name_of
-from sdk.api.files.predicted_cost import counted_instructions, predicted_seconds
+from sdk.api.files.predicted_cost import (
+    counted_instructions,
+    fours_would_pay,
+    predicted_seconds,
+    where_layers_run,
+)
 from sdk.api.files.studies import open_study
 from sdk.api.files.usage import package_metadata, usage_notes
 from sdk.api.results import Compressed
@@ -30,6 +35,7 @@ from sdk.compress.recipes.recipe import Recipe, to_int8
 from sdk.compress.recipes.recipe import apply as apply_recipe
 from sdk.compress.rewrite.dynamic_range import dynamic_range
 from sdk.compress.rewrite.fuse import fuse
+from sdk.compress.weights.blocks import FOUR
 from sdk.compress.weights.left_alone import Reach
 from sdk.errors import ModelError
 from sdk.explain import theory
@@ -123,12 +129,14 @@ def compress(
             *usage_notes(work.graph, work.usage),
             *work.notes,
             *outputs.notes,
+            *(() if request.block else fours_would_pay(work.graph, special, made.recipe)),
             *_misnamed(output, request),
         ),
         reach=_reached(work, made.recipe),
         outputs=told,
         macs=_work_of(work.graph, final),
         instructions=instructions,
+        kernels=() if eight_bits else where_layers_run(made.graph, special),
         **_told(made, special),
     )
 
@@ -289,6 +297,7 @@ def _finished(
             caller_flips=True,
             allow_sparse=not recipe.int8,
             seconds=work.seconds,
+            armlet=recipe.block >= FOUR and not recipe.dynamic,
         )
     final = graph if special is None else special.graph
     if recipe.dynamic:

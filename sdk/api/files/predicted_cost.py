@@ -2,32 +2,86 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 from sdk.board.description.records import Board
+from sdk.compress.board_form import armlet_kernels, specialise
+from sdk.compress.board_form.cost import instructions
+from sdk.compress.recipes.recipe import Recipe
+from sdk.compress.rewrite.fuse import fuse
+from sdk.compress.weights.blocks import FOUR
+from sdk.compress.weights.prune import prune
 from sdk.deploy.predicting.engine import predict_on
 from sdk.deploy.provision.instructions import count_inference
+from sdk.deploy.provision.kernel import build_delegate
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from sdk.tools.progress import Progress
 
+#: Fours must take less than this share of what was made to be proposed.
+WORTH_A_NOTE = 0.85
 USUAL_CORE = "cortex-a72"  # of a Raspberry Pi 4
 
 
-def predicted_seconds(board: Board, progress: Progress) -> Callable[[Graph], float]:
+def predicted_seconds(board: Board, progress: Progress) -> specialise.Seconds:
     """A function that predicts the seconds of one inference of a graph, on one thread of the board with the runtime
-    that its file prefers. What it raises, :func:`predict_on` says."""
+    that its file prefers, in the kernels of Armlet where asked. What it raises, :func:`predict_on` says."""
     preferred = board.preferred_runtime
     predict = predict_on
     if preferred is not None:
         predict = partial(predict_on, runtime=preferred.name, version=preferred.version)
 
-    def seconds(graph: Graph) -> float:
-        (prediction,) = predict([board], write_graph(graph), progress=progress)
-        return prediction.seconds
+    known: dict[tuple[str, bool], float] = {}
+
+    def seconds(graph: Graph, /, *, armlet: bool = False) -> float:
+        data = write_graph(graph)
+        key = hashlib.sha256(data).hexdigest(), armlet
+        if key not in known:
+            delegate = build_delegate("aarch64") if armlet else None
+            (prediction,) = predict([board], data, delegate=delegate, progress=progress)
+            known[key] = prediction.seconds
+        return known[key]
 
     return seconds
+
+
+def where_layers_run(graph: Graph, special: specialise.Specialised | None) -> tuple[dict[str, Any], ...]:
+    """Of each layer with zeros in a compressed float graph: estimated M instructions in the runtime's kernels, dense
+    and sparse, and in Armlet's, and where it runs in the form for its board; () without a board."""
+    if special is None:
+        return ()
+    shown = fuse(graph) if special.form == "sparse" else special.graph
+    rows = []
+    for one in armlet_kernels.layer_costs(shown):
+        if one.zeros == 0.0:
+            continue
+        where = "Armlet" if one.claimed and special.form != "sparse" else "runtime"
+        if special.form == "sparse" and one.sparse is not None:
+            where = "runtime, sparse"
+        rows.append({**asdict(one), "runs_in": where})
+    return tuple(rows)
+
+
+def fours_would_pay(graph: Graph, special: specialise.Specialised | None, recipe: Recipe) -> tuple[str, ...]:
+    """A note that proposes ``--block 4`` where the graph, pruned as much in fours, would take clearly fewer
+    instructions in the kernels of Armlet than what was made; () where it would not."""
+    if special is None or recipe.block >= FOUR or recipe.sparsity <= 0.0 or recipe.int8 or recipe.dynamic:
+        return ()
+    fours = fuse(prune(graph, recipe.sparsity, scope=recipe.scope, block=FOUR))
+    most = special.instructions or min(
+        instructions(special.graph), armlet_kernels.instructions(special.graph)
+    )
+    own = armlet_kernels.instructions(fours)
+    if own >= WORTH_A_NOTE * most:
+        return ()
+    return (
+        f"--block 4 at the same sparsity would take about {own / 1e6:.3g} M instructions in kernels of Armlet, this "
+        f"takes {most / 1e6:.3g} M (estimated, Cortex-A72); fours cost more accuracy than single weights or pairs",
+    )
 
 
 def counted_instructions(board: Board | None, progress: Progress) -> Callable[[Graph], int]:
@@ -39,7 +93,7 @@ def counted_instructions(board: Board | None, progress: Progress) -> Callable[[G
     elif board is not None and board.clusters:
         core = max(board.clusters, key=lambda c: c.peak_fp32_gflops_per_core.value).core.lower()
 
-    def instructions(graph: Graph) -> int:
+    def count(graph: Graph) -> int:
         return count_inference(write_graph(graph), cpu=core, progress=progress).instructions
 
-    return instructions
+    return count

@@ -47,6 +47,12 @@ def instructions(graph: Graph, channels_first: frozenset[int] | set[int] = froze
     return sum(costs) + _DISPATCH * sum(cost > 0 for cost in costs)
 
 
+def operator_instructions(graph: Graph, operator: Operator, *, channels_first: bool = False) -> float:
+    """Estimated instructions of one operator, in the sparse path where ``channels_first``."""
+    found = _cost(graph, operator, channels_first)
+    return found + _DISPATCH * (found > 0)
+
+
 def kernel_block(weight: np.ndarray) -> int:
     """Output channels (1, 2 or 4) that XNNPACK's sparse kernel takes at once for this 1x1 weight (out, 1, 1, in)."""
     used = weight.reshape(len(weight), -1) != 0

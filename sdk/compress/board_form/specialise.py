@@ -4,6 +4,7 @@ Every pass is exact; together they change an output by no more than float roundi
 one by :mod:`sdk.compress.board_form.cost` is taken:
 
 * *dense*: shuffles settled and cut short, channels rounded up to the kernel;
+* *armlet*, for graphs that were pruned in fours: only fused, as the kernels of Armlet claim them (docs/kernels.md);
 * *sparse*, where the runtime has sparse kernels for the board and enough weights are zero: shuffles and groups folded
   into block-sparse weights, pools and concatenations lowered, mirrored where TensorFlow's padding asks for it, hinted.
 
@@ -12,10 +13,13 @@ Where seconds are predicted for the board (:mod:`sdk.deploy.predicting`), these 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from sdk.board.description.records import Board
+from sdk.compress.board_form import armlet_kernels
 from sdk.compress.board_form.cost import instructions
 from sdk.compress.board_form.lower import (
     average_pools_as_depthwise,
@@ -40,8 +44,14 @@ from sdk.compress.weights.prune import prune
 from sdk.errors import ModelError
 from sdk.graph.records import Graph
 
-#: Predicted seconds of one inference of a graph on the board.
-Seconds = Callable[[Graph], float]
+
+class Seconds(Protocol):
+    """Predicted seconds of one inference of a graph on the board, in the kernels of Armlet where ``armlet``."""
+
+    def __call__(self, graph: Graph, /, *, armlet: bool = False) -> float:
+        """Seconds."""
+
+
 #: The sparse form must cost less than this share of the dense one: the estimates are good to a tenth.
 MARGIN = 0.95
 
@@ -57,11 +67,13 @@ class PassResult:
 
 @dataclass(frozen=True)
 class Specialised:
-    """A graph for one board; ``form`` is "sparse" or "dense"; its ``input_flips`` say how it wants its image."""
+    """A graph for one board; ``form`` is "sparse", "dense" or "armlet"; its ``input_flips`` say how it wants its image;
+    ``instructions`` are estimated, 0 where they were not."""
 
     graph: Graph
     form: str
     passes: tuple[PassResult, ...]
+    instructions: float = 0.0
 
     @property
     def applied(self) -> tuple[str, ...]:
@@ -102,14 +114,44 @@ def for_board(
     caller_flips: bool = False,
     allow_sparse: bool = True,
     seconds: Seconds | None = None,
+    armlet: bool = False,
 ) -> Specialised:
     """The exact rewrite of ``graph`` for ``board`` and a runtime (the board's preferred one where None).
 
     A mirrored network wants its image flipped. With ``caller_flips`` the graph's metadata say so, and the caller flips
     it; otherwise the graph flips the image itself and takes the same image as before. Without ``allow_sparse`` the
-    dense form is made, which is what can be quantised. ``seconds`` decides between the two forms instead of an estimate
-    of their instructions, since fewer instructions are not always faster.
+    dense form is made, which is what can be quantised. ``seconds`` decides between the forms instead of an estimate of
+    their instructions, since fewer instructions are not always faster. ``armlet``: the kernels of Armlet may run it.
     """
+    made = _for_runtime(graph, board, runtime, caller_flips, allow_sparse, seconds)
+    return _or_armlet(graph, made, seconds) if armlet and allow_sparse else made
+
+
+def _or_armlet(graph: Graph, made: Specialised, seconds: Seconds | None) -> Specialised:
+    """The form for the kernels of Armlet, where it costs less than that for the runtime's."""
+    fused, results = _run(graph, [("fuse", fuse)])
+    own, theirs = armlet_kernels.instructions(fused), made.instructions or instructions(made.graph)
+    if own == math.inf:
+        verdict = PassResult("armlet_kernels", False, "no layer has zeros enough for the kernels of Armlet")
+        return replace(made, passes=(*made.passes, verdict))
+    told = f"about {own / 1e6:.3g} M instructions in kernels of Armlet, {theirs / 1e6:.3g} M {made.form}"
+    if seconds is not None:
+        own, theirs = seconds(fused, armlet=True), seconds(made.graph)
+        told = f"predicted, not measured: {1e3 * own:.3g} ms in kernels of Armlet, {1e3 * theirs:.3g} ms {made.form}"
+    if own >= MARGIN * theirs:
+        return replace(made, passes=(*made.passes, PassResult("armlet_kernels", False, told)))
+    return Specialised(fused, "armlet", (*results, PassResult("armlet_kernels", True, told)))
+
+
+def _for_runtime(
+    graph: Graph,
+    board: Board,
+    runtime: str | None,
+    caller_flips: bool,
+    allow_sparse: bool,
+    seconds: Seconds | None,
+) -> Specialised:
+    """The dense or the sparse form, for the runtime's kernels."""
     if board.architecture == "host":
         fused, results = _run(graph, [("fuse", fuse)])
         return Specialised(fused, "dense", results)
@@ -147,7 +189,8 @@ def for_board(
     faster, verdict = _is_faster(dense, sparse, hinted, path, seconds)
     if not faster:
         return Specialised(dense, "dense", (*dense_results, PassResult("sparse_hint", False, verdict)))
-    return Specialised(hinted, "sparse", (*sparse_results, PassResult("sparse_hint", True, verdict)))
+    passes = (*sparse_results, PassResult("sparse_hint", True, verdict))
+    return Specialised(hinted, "sparse", passes, instructions(sparse, set(path.operators)))
 
 
 def _is_faster(

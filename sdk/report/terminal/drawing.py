@@ -108,6 +108,7 @@ def compressed(result: Any) -> RenderableType:
         for one in result.passes:
             table.add_row(one["name"], "yes" if one["applied"] else "no", one["reason"])
         parts.append(table)
+    parts += _kernels(result.kernels)
     missed = (
         []
         if result.target_met
@@ -130,6 +131,34 @@ def compressed(result: Any) -> RenderableType:
         stages(result.inspection),
         *missed,
     )
+
+
+#: This many layers with zeros are shown, those that take most; the JSON has all.
+_LAYERS = 12
+
+
+def _kernels(layers: Any) -> list[RenderableType]:
+    """What the layers with zeros take in each kind of kernel, and where they run."""
+    if not layers:
+        return []
+    title = "Layers with zeros, M instructions estimated (Cortex-A72)"
+    table = _table(title, "<layer", "<output", "zero", "dense", "sparse", "Armlet", "block", "<runs in")
+    most = sorted(layers, key=lambda one: -one["dense"])[:_LAYERS]
+    for one in (one for one in layers if any(one is other for other in most)):
+        costs = (one["dense"], one["sparse"], one["armlet"])
+        table.add_row(
+            one["kind"],
+            shape_text(one["output"]),
+            percent_text(one["zeros"], 0),
+            *("-" if cost is None else f"{cost:.2f}" for cost in costs),
+            str(one["block"] or "-"),
+            one["runs_in"],
+        )
+    places: dict[str, int] = {}
+    for one in layers:
+        places[one["runs_in"]] = places.get(one["runs_in"], 0) + 1
+    told = ", ".join(f"{count} in {place}" for place, count in places.items())
+    return [table, Text(f"layers with zeros: {told}")]
 
 
 def _work(result: Any) -> list[tuple[str, str]]:

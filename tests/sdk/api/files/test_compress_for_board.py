@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import sdk
 from device_agent.package import reader as package_format
@@ -16,11 +19,16 @@ from sdk.api.files import predicted_cost
 from sdk.api.files.golden import golden_pair
 from sdk.board.description.records import Board
 from sdk.compress.board_form.sparse_path import sparse_path
+from sdk.compress.board_form.specialise import Specialised
+from sdk.compress.recipes.recipe import Recipe
+from sdk.compress.weights.prune import prune
 from sdk.errors import DataError, ModelError
 from sdk.graph.on_host.evaluate import predict
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
+from sdk.report.terminal.drawing import compressed as draw
+from tests.device_agent.run.kernels.layers_with_zeros import Images
 from tests.sdk.compress.layered_graphs import small_mobilenet
 
 SIZE = 32
@@ -73,6 +81,30 @@ def test_a_board_with_sparse_kernels_gets_pairs_and_the_recipe_gives_the_same_by
     again = sdk.compress_model(model, tmp_path / "b.armlet", recipe=tmp_path / "r.toml", board="rpi4")
     assert (tmp_path / "b.armlet").read_bytes() == (tmp_path / "a.armlet").read_bytes()
     assert again.block == 2
+
+
+def test_fours_go_to_the_kernels_of_armlet_and_it_is_shown_which_layers(model: Path, tmp_path: Path) -> None:
+    made = sdk.compress_model(model, tmp_path / "a.armlet", sparsity=0.9, board="rpi4", block=4)
+    assert (made.block, made.form) == (4, "armlet")
+    assert {one["runs_in"] for one in made.kernels} == {"Armlet"}
+    assert all(one["armlet"] < one["dense"] for one in made.kernels)
+    console = Console(width=100, file=io.StringIO(), record=True)
+    console.print(draw(made))
+    assert f"layers with zeros: {len(made.kernels)} in Armlet" in console.export_text()
+    pairs = sdk.compress_model(model, tmp_path / "b.armlet", sparsity=0.9, board="rpi4")
+    assert {one["runs_in"] for one in pairs.kernels} <= {"runtime", "runtime, sparse"}
+
+
+def test_fours_are_proposed_where_they_would_take_clearly_less() -> None:
+    made = Images(24, 24, 16)
+    graph = read_graph(made.model(made.convolve(made.convolve(0, 64, 3, keep=1.0), 64, 3, keep=1.0)))
+    recipe = Recipe(sparsity=0.8)
+    special = Specialised(prune(graph, 0.8), "dense", ())
+    (note,) = predicted_cost.fours_would_pay(graph, special, recipe)
+    assert note.startswith("--block 4 at the same sparsity would take about ")
+    assert predicted_cost.fours_would_pay(graph, special, replace(recipe, block=4)) == ()
+    assert predicted_cost.fours_would_pay(graph, special, replace(recipe, int8=True)) == ()
+    assert predicted_cost.fours_would_pay(graph, None, recipe) == ()
 
 
 def test_where_nothing_runs_sparse_single_weights_go(model: Path, tmp_path: Path) -> None:

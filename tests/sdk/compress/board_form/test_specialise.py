@@ -63,6 +63,25 @@ def test_predicted_seconds_decide_instead_of_estimated_instructions() -> None:
     assert for_board(graph, load_board("rpi3"), seconds=lambda form: 1 / slower_sparse(form)).form == "sparse"
 
 
+def test_fours_run_in_the_kernels_of_armlet_where_that_costs_less() -> None:
+    graph = prune(small_mobilenet(), 0.9, block=4)
+    made = for_board(graph, load_board("rpi4"), armlet=True)
+    assert made.form == "armlet"
+    assert "instructions in kernels of Armlet" in made.passes[-1].reason
+    assert not any(tensor.sparsity for tensor in made.graph.tensors)  # which their delegate does not take
+    assert_answers_alike(graph, made.graph)
+    assert for_board(graph, load_board("rpi4")).form == "sparse"
+    dense = for_board(small_mobilenet(), load_board("rpi4"), armlet=True)
+    assert (dense.form, dense.passes[-1].applied) == ("dense", False)
+
+    def slow(form: Graph, *, armlet: bool = False) -> float:
+        return 0.02 if armlet else 0.01
+
+    by_time = for_board(graph, load_board("rpi4"), armlet=True, seconds=slow)
+    assert by_time.form != "armlet"
+    assert by_time.passes[-1].reason.startswith("predicted, not measured: 20 ms in kernels of Armlet, 10 ms")
+
+
 def test_a_dense_mobilenet_stays_the_model_that_it_is() -> None:
     graph = small_mobilenet()
     made = for_board(graph, load_board("rpi4"))
