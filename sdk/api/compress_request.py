@@ -111,7 +111,8 @@ class Compress(Opening):
     )
     clusters: int | None = option(
         None,
-        help="centroids per layer, 0 for none (default: without data, a grid per layer, as fine as the outputs need)",
+        help="centroids per layer, at most: 2 to 256, solved weights 3 to 256, or 0 for no limit but in training "
+        "(default: without data, a grid per layer, as fine as the outputs need)",
         parse=whole,
         group=REACH,
     )
@@ -188,7 +189,12 @@ class Compress(Opening):
         group=REACH,
         rare=True,
     )
-    int8: bool = option(False, help="8-bit weights and values; ranges are taken from --data", group=REACH)
+    int8: bool = option(
+        False,
+        help="8-bit weights and values; ranges are taken from --data; weights are solved to be small with --effort "
+        "calibrate or --target-size",
+        group=REACH,
+    )
 
     allow_unchanged: bool = option(
         False, help="write the package even if no layer can be compressed", group=REACH, rare=True

@@ -192,7 +192,7 @@ class ShowRun(ExportRun):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckData:
+class CheckData(Opening):
     """For which model data are checked, and how many samples are shown."""
 
     model: PathLike | None = option(

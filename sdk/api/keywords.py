@@ -164,6 +164,9 @@ class ShowRunOptions(TypedDict, total=False):
 class CheckDataOptions(TypedDict, total=False):
     """Of :class:`sdk.api.file_requests.CheckData`."""
 
+    input_shape: InputShape | None
+    signature: str | None
+    custom_objects: tuple[str, ...]
     model: PathLike | None
     preprocess: str | None
     labels: PathLike | None

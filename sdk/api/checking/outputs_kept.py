@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import TracebackType
 
 import numpy as np
@@ -20,8 +21,9 @@ from sdk.graph.on_host.host_model import HostModel
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 
-CASES = 16
-#: Seconds that all cases of one model may take; where they take longer, there are fewer.
+CASES = 16  # that tell how coarse each layer may become
+OTHERS = 64  # that confirm it, and as many again that tell what became of the outputs
+#: Seconds that the cases for one purpose may take; where they take longer, there are fewer.
 CASES_SECONDS = 2.0
 #: Seconds in which single layers are tried.
 PROBE_SECONDS = 60.0
@@ -36,10 +38,19 @@ QUIET = 0.2
 WORST = 3.0
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """Made-up inputs, one list of arrays per case, and the original's answers to them."""
+
+    cases: list[list[np.ndarray]]
+    answers: list[list[np.ndarray]]
+
+
 class OutputsOf:
     """The original's outputs on made-up inputs, for graphs of the same inputs to be compared with. A context manager.
 
-    The host's runtime is started when it is first asked. Where it cannot run the model, ``why_not`` says so.
+    Inputs that nothing was chosen on confirm a choice, and others again tell what became of the outputs. The host's
+    runtime is started when it is first asked. Where it cannot run the model, ``why_not`` says so.
     """
 
     def __init__(self, graph: Graph, preprocess: Preprocess | None) -> None:
@@ -47,8 +58,8 @@ class OutputsOf:
         self._host: HostModel | None = None
         self._seconds = 0.0
         self._began = time.monotonic()
-        self._cases: list[list[np.ndarray]] = []
-        self._answers: list[list[np.ndarray]] = []
+        self._chosen_on = _Asked([], [])
+        self._more: dict[int, _Asked] = {}
         self._original = b""
         self._places: dict[int, int] = {}
         self.why_not = ""
@@ -75,18 +86,10 @@ class OutputsOf:
         self._original = write_graph(before_choice(self._graph))
         self._places = _places(self._graph, self._original)
         self._host = HostModel(self._original, threads=THREADS)
-        cases = made_up(
-            self._host.inputs,
-            vocabularies(self._graph),
-            CASES,
-            preprocess=self._preprocess,
-            takes_pixels=normalises_inside(self._graph),
-            like_photographs=True,
-        )
-        self._cases, self._answers = self._answered(cases)
+        self._chosen_on = self._asked(0, CASES)
         self._began = time.monotonic()
         started = time.monotonic()
-        self._run(self._graph, QUICK_CASES)
+        self._run(self._graph, self._chosen_on.cases[:QUICK_CASES])
         self._seconds = time.monotonic() - started
 
     @property
@@ -106,37 +109,43 @@ class OutputsOf:
 
     def noise(self, graph: Graph) -> float:
         """The noise in the outputs as a share of their energy: the noisiest's mean, or a third of its worst case."""
-        return self._noise(graph, len(self._cases))
+        return self._noise(graph, self._chosen_on)
 
     def quick(self, graph: Graph) -> float:
         """As :meth:`noise`, on a few cases of several kinds."""
-        return self._noise(graph, QUICK_CASES)
+        few = self._chosen_on
+        return self._noise(graph, _Asked(few.cases[:QUICK_CASES], few.answers[:QUICK_CASES]))
 
-    def _noise(self, graph: Graph, count: int) -> float:
+    def unseen(self, graph: Graph) -> float:
+        """As :meth:`noise`, on other cases: the noisiest output's mean alone."""
+        return self._noise(graph, self._others(CASES), worst=np.inf)
+
+    def _noise(self, graph: Graph, on: _Asked, worst: float = WORST) -> float:
         try:
-            shares = self._shares(self._run(graph, count))
+            shares = _shares(on.answers, self._run(graph, on.cases))
         except ModelError:
             return float("inf")
-        return float(max(np.max(shares.mean(axis=0)), np.max(shares) / WORST)) if shares.size else 0.0
+        return float(max(np.max(shares.mean(axis=0)), np.max(shares) / worst)) if shares.size else 0.0
 
     def kept(self, graph: Graph) -> OutputsKept | None:
         """How well a graph keeps the outputs; None where the host cannot run it."""
         if not self.answers():
             return None
         try:
-            answers = self._run(graph, len(self._cases))
+            asked = self._others(CASES + OTHERS)
+            answers = self._run(graph, asked.cases)
         except ModelError as error:
             self.why_not = error.what
             return None
-        shares = self._shares(answers)
+        shares = _shares(asked.answers, answers)
         cosines = [
             _cosine(before[n], after[n])
-            for before, after in zip(self._answers, answers, strict=True)
+            for before, after in zip(asked.answers, answers, strict=True)
             for n in range(len(before))
         ]
         tops = [
             int(np.argmax(before[n])) == int(np.argmax(after[n]))
-            for before, after in zip(self._answers, answers, strict=True)
+            for before, after in zip(asked.answers, answers, strict=True)
             for n in range(len(before))
             if before[n].size > 1 and before[n].size == after[n].size == max(before[n].shape)
         ]
@@ -147,11 +156,26 @@ class OutputsOf:
             same_answer=float(np.mean(tops)) if tops else None,
         )
 
-    def _answered(
-        self, cases: list[list[np.ndarray]]
-    ) -> tuple[list[list[np.ndarray]], list[list[np.ndarray]]]:
+    def _others(self, first: int) -> _Asked:
+        """Cases from number ``first`` on, answered by the original once."""
+        if first not in self._more:
+            assert self._host is not None
+            self._host.replace(self._original)
+            self._more[first] = self._asked(first, OTHERS)
+        return self._more[first]
+
+    def _asked(self, first: int, count: int) -> _Asked:
         """As many cases as there is time for, with the original's answers; the quiet one where it takes no other."""
         assert self._host is not None
+        cases = made_up(
+            self._host.inputs,
+            vocabularies(self._graph),
+            count,
+            preprocess=self._preprocess,
+            takes_pixels=normalises_inside(self._graph),
+            first=first,
+            like_photographs=True,
+        )
         answers: list[list[np.ndarray]] = []
         started = time.monotonic()
         try:
@@ -163,17 +187,17 @@ class OutputsOf:
             if not answers:
                 cases = [quiet_case(self._host.inputs)]
                 answers = [self._answer(cases[0])]
-        return cases[: len(answers)], answers
+        return _Asked(cases[: len(answers)], answers)
 
     def _answer(self, case: Sequence[np.ndarray]) -> list[np.ndarray]:
         assert self._host is not None
         stateful = any(tensor.is_variable for tensor in self._graph.tensors)
         return [np.asarray(a, np.float64) for a in self._host.run_real(case, reset=stateful).values()]
 
-    def _run(self, graph: Graph, count: int) -> list[list[np.ndarray]]:
+    def _run(self, graph: Graph, cases: Sequence[Sequence[np.ndarray]]) -> list[list[np.ndarray]]:
         assert self._host is not None
         self._host.replace(self._bytes(graph))
-        return [self._answer(case) for case in self._cases[:count]]
+        return [self._answer(case) for case in cases]
 
     def _bytes(self, graph: Graph) -> bytes:
         """The file of a graph; where only weights differ from the original's, its file with theirs put in."""
@@ -190,20 +214,20 @@ class OutputsOf:
             patched[self._places[number] : self._places[number] + data.nbytes] = data.tobytes()
         return bytes(patched)
 
-    def _shares(self, answers: list[list[np.ndarray]]) -> np.ndarray:
-        """Noise over signal of every case and output, (cases, outputs) float64; 1 and more where nothing is left."""
-        if not self._answers or not self._answers[0]:
-            return np.zeros((0, 0))
-        before = self._answers[: len(answers)]
-        signal = np.array([[_energy(a) for a in case] for case in before])
-        noise = np.array(
-            [
-                [_noise(a, b) for a, b in zip(one, other, strict=True)]
-                for one, other in zip(before, answers, strict=True)
-            ]
-        )
-        floor = np.maximum(signal, QUIET * signal.mean(axis=0))
-        return np.where(noise > 0, noise / np.maximum(floor, 1e-30), 0.0)
+
+def _shares(before: list[list[np.ndarray]], answers: list[list[np.ndarray]]) -> np.ndarray:
+    """Noise over signal of every case and output, (cases, outputs) float64; 1 and more where nothing is left."""
+    if not before or not before[0]:
+        return np.zeros((0, 0))
+    signal = np.array([[_energy(a) for a in case] for case in before])
+    noise = np.array(
+        [
+            [_noise(a, b) for a, b in zip(one, other, strict=True)]
+            for one, other in zip(before, answers, strict=True)
+        ]
+    )
+    floor = np.maximum(signal, QUIET * signal.mean(axis=0))
+    return np.where(noise > 0, noise / np.maximum(floor, 1e-30), 0.0)
 
 
 def _places(graph: Graph, tflite: bytes) -> dict[int, int]:

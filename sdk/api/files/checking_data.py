@@ -14,6 +14,8 @@ from device_agent.package.codec.format import MAGIC
 from device_agent.record.preprocess import Preprocess
 from device_agent.record.usage import Usage
 from sdk.api.file_requests import CheckData
+from sdk.api.files.layout import with_channels_last
+from sdk.api.files.opening import reading
 from sdk.api.files.usage import read_labels, usage_of, usage_of_package
 from sdk.api.values import PathLike
 from sdk.data.choosing import AS_THEY_ARE
@@ -22,6 +24,7 @@ from sdk.data.duplicates import duplicates_within, shared_samples
 from sdk.data.for_model import data_for
 from sdk.data.loading import has_splits, load_dataset, own_shape
 from sdk.data.scoring.truth import TrueBoxes
+from sdk.errors import DataError, ModelError
 from sdk.graph.dataset import Dataset
 from sdk.graph.on_host.sources.convert import convert
 from sdk.graph.writer import write_graph
@@ -90,7 +93,9 @@ def check(data: PathLike, request: CheckData, progress: Progress = silent) -> Da
     labels = () if request.labels is None else read_labels(Path(request.labels))
     preprocess, why = "", ""
     tried: tuple[dict[str, Any], ...] = ()
+    layout: tuple[str, ...] = ()
     if request.model is None:
+        _refuse_without_a_model(request)
         dataset = load_dataset(
             data,
             input_shape=own_shape(data, request.split),
@@ -101,7 +106,7 @@ def check(data: PathLike, request: CheckData, progress: Progress = silent) -> Da
         )
         notes = dataset.notes
     else:
-        tflite, stated = model_and_usage(Path(request.model), request)
+        tflite, stated, layout = model_and_usage(Path(request.model), request)
         given = None if request.preprocess is None else Preprocess.parse(request.preprocess)
         with data_for(tflite, stated, given=given, truth=request.truth) as opener:
             found = opener.open(data, split=request.split, limit=request.limit)
@@ -109,6 +114,7 @@ def check(data: PathLike, request: CheckData, progress: Progress = silent) -> Da
         preprocess, why = found.chosen.preprocess.name, found.chosen.why
         tried = tuple(asdict(one) for one in found.chosen.tried)
     notes = (
+        *layout,
         *notes,
         *_of_truth(dataset),
         *duplicates_within(dataset),
@@ -133,14 +139,36 @@ def check(data: PathLike, request: CheckData, progress: Progress = silent) -> Da
     )
 
 
-def model_and_usage(path: Path, request: CheckData) -> tuple[bytes, Usage]:
-    """The .tflite of a package or a model, and how it is used by its own words and the request's."""
+def model_and_usage(path: Path, request: CheckData) -> tuple[bytes, Usage, tuple[str, ...]]:
+    """The .tflite of a package or a model, how it is used by its own words and the request's, and notes on reading."""
     content = read_file(path, "a package or a model") if path.is_file() else b""
     if content.startswith(MAGIC):
+        _refuse_for_a_package(path, request)
         decoded = package_format.unpack(content)
-        return decoded.tflite, usage_of_package(decoded, labels=request.labels, task=request.task)
-    graph = convert(path)
-    return write_graph(graph), usage_of(graph, labels=request.labels, task=request.task)
+        return decoded.tflite, usage_of_package(decoded, labels=request.labels, task=request.task), ()
+    told: list[str] = []
+    graph, layout = with_channels_last(convert(path, note=told.append, **reading(request)))
+    return write_graph(graph), usage_of(graph, labels=request.labels, task=request.task), (*told, *layout)
+
+
+def _refuse_for_a_package(path: Path, request: CheckData) -> None:
+    """Raises ModelError where it is said how to read a model that was read already."""
+    if any(reading(request).values()):
+        raise ModelError(
+            f"{path} is a package, whose model was read when it was packed",
+            expected="a model, or no --input-shape, --signature or --custom-objects",
+            found="a package",
+        )
+
+
+def _refuse_without_a_model(request: CheckData) -> None:
+    """Raises DataError where something is said of a model that is not named."""
+    if any(reading(request).values()):
+        raise DataError(
+            "it is said how to read a model, and none is named",
+            expected="--for MODEL",
+            found="--input-shape, --signature or --custom-objects alone",
+        )
 
 
 def _classes(dataset: Dataset, labels: tuple[str, ...]) -> tuple[ClassCount, ...]:

@@ -22,6 +22,7 @@ from sdk.api.files.predicted_cost import (
     predicted_seconds,
     where_layers_run,
 )
+from sdk.api.files.refusals import check_options
 from sdk.api.files.studies import open_study
 from sdk.api.files.usage import package_metadata, usage_notes
 from sdk.api.results import Compressed
@@ -92,6 +93,7 @@ def compress(
         [output, beside(output), request.save_recipe, request.save_tflite],
         [source, request.data, request.check, request.labels, request.recipe],
     )
+    check_options(request)
     if request.predict and (request.board is None or request.target_bytes is not None):
         raise ModelError(
             "--predict chooses the form for a board after everything else",
@@ -130,6 +132,7 @@ def compress(
             *work.notes,
             *outputs.notes,
             *(() if request.block else fours_would_pay(work.graph, special, made.recipe)),
+            *_plain_eight_bits(request, made.recipe),
             *_misnamed(output, request),
         ),
         reach=_reached(work, made.recipe),
@@ -188,6 +191,16 @@ def _write_what_else_was_asked_for(request: Compress, recipe: Recipe, final: Gra
         write_file(Path(request.save_tflite), write_graph(flip_inside(final)))
 
 
+def _plain_eight_bits(request: Compress, recipe: Recipe) -> tuple[str, ...]:
+    """A note that a limit of the loss was checked, and nothing made smaller for it."""
+    if request.max_loss is None or not recipe.int8 or recipe.effort == "calibrate":
+        return ()
+    return (
+        "the weights are plain 8-bit numbers, whatever loss is allowed; with --effort calibrate they are made as small "
+        "as it allows",
+    )
+
+
 def _misnamed(output: PathLike, request: Compress) -> tuple[str, ...]:
     """Notes on names of files that do not end as what is in them."""
     return (
@@ -219,6 +232,8 @@ def _settings(work: Work, request: Compress, name: str, progress: Progress) -> t
             epochs=request.epochs,
             seconds=seconds,
         )
+        if effort == "train" and request.clusters == 0:
+            effort, why = "calibrate", "--clusters 0 asks for weights that share no values; trained ones do"
     searched = request.trials is not None or request.storage is not None
     searched = searched or (seconds is not None and aims and not int8)
     searched = searched and (work.learn is not None or work.check is not None)

@@ -55,6 +55,9 @@ class Judge(Protocol):
     def quick(self, graph: Graph) -> float:
         """On a few of them."""
 
+    def unseen(self, graph: Graph) -> float:
+        """The mean on others, which no choice was made on."""
+
 
 class Checker:
     """Counts right answers, and answers like the original's, on images."""

@@ -33,6 +33,8 @@ AIM = (
 )
 NEAR = 0.5  # of it: no nearer is tried for
 TRIES = 10  # of all layers together
+#: A package that is not at least this share smaller than an exact one is not worth a change of the answers.
+LEAST_SAVING = 0.1
 SIZE_TRIES = 8  # packages toward a size
 PROBE_NOISE = 0.0005  # in the weights of the one layer that is tried
 #: Of the median layer's: no layer counts as less, because made-up inputs may not reach it.
@@ -55,7 +57,25 @@ def keep_outputs(attempts: Attempts) -> None:
     plain = replace(attempts.base, made_up="")
     asked = wanted.sparsity, wanted.clusters
     found = harmless(attempts.graph, plain, asked, wanted.judge, attempts.journey)
+    if asked == (None, None) and found.layers:
+        found = _worth_it(attempts, plain, found)
     attempts.run(replace(found, made_up=attempts.base.made_up))
+
+
+def _worth_it(attempts: Attempts, plain: Recipe, found: Recipe) -> Recipe:
+    """The recipe, or the one that leaves weights exact where that takes hardly more bytes."""
+    nothing = replace(plain, sparsity=0.0, clusters=0)
+    exact, small = (
+        attempts.size_of(apply(attempts.graph, one, attempts.journey), one) for one in (nothing, found)
+    )
+    if small <= (1 - LEAST_SAVING) * exact:
+        return found
+    attempts.notes.append(
+        f"the weights stay exact: coarser ones would change the answers to save {exact - small:,} of {exact:,} bytes"
+        if small < exact
+        else "the weights stay exact: coarser ones would save nothing"
+    )
+    return nothing
 
 
 def fit_size(attempts: Attempts) -> None:
@@ -90,12 +110,13 @@ def harmless(
 ) -> Recipe:
     """``base`` with a sparsity and a number of centroids for each layer, so that the outputs keep 20 dB.
 
-    ``wanted``: sparsity and centroids that were asked for, which all layers meant for it get; the noise that they cause
-    is then allowed as well. ``judge``: None where the host cannot run the model; then all layers count alike.
+    They keep it on the inputs that they were chosen on and on others. ``wanted``: sparsity and centroids that were
+    asked for, which all layers meant for it get; the noise that they cause is then allowed as well. ``judge``: None
+    where the host cannot run the model; then all layers count alike.
     """
     sparsity, clusters = wanted
-    if clusters:
-        check_clusters(clusters)
+    if clusters is not None:
+        check_clusters(clusters, "none")
     base = replace(base, sparsity=sparsity or 0.0, clusters=clusters or 0)
     layers = _layers(graph, base, sparsity, clusters, report)
     if not layers:
@@ -103,7 +124,8 @@ def harmless(
     allowed = MOST_NOISE
     fixed = sparsity is not None or clusters is not None
     if fixed and judge is not None:
-        allowed += min(judge.noise(apply(graph, base, keep_halves=True)), 1.0)
+        asked_for = apply(graph, base, keep_halves=True)
+        allowed += min(max(judge.noise(asked_for), judge.unseen(asked_for)), 1.0)
     plain = replace(base, sparsity=0.0, clusters=0)
     sensitivities = _sensitivities(graph, plain, layers, judge, report)
     return _together(graph, base, layers, sensitivities, judge, allowed, report)
@@ -199,7 +221,9 @@ def _together(
         if best is not None and (number >= TRIES or judge.late or recipe in reached):
             break
         if recipe not in reached:
-            reached[recipe] = judge.noise(apply(graph, recipe, keep_halves=True))
+            made = apply(graph, recipe, keep_halves=True)
+            noise = judge.noise(made)
+            reached[recipe] = noise if noise > AIM * allowed else max(noise, AIM * judge.unseen(made))
         noise = reached[recipe]
         if noise <= AIM * allowed:
             low, best = budget, recipe

@@ -19,6 +19,7 @@ from sdk.compress.rewrite.dead_channels import drop_dead_channels
 from sdk.compress.solve.calibrate import with_biases
 from sdk.compress.train.fine_tuning import untrained
 from sdk.compress.train.moving import moves_borne
+from sdk.compress.weights.cluster import check_clusters
 from sdk.graph.execute import Executor
 
 TRAINED_SPARSITY = 0.8  # where nothing else is asked
@@ -41,8 +42,10 @@ MUCH_LOST = 3.0  # points: where refinement leaves this many, one that prunes as
 def keep_less(attempts: Attempts) -> None:
     """Trains at a sparsity that is given; else toward a size or a loss, from what calibration found there."""
     wanted = attempts.wanted
+    clusters = Recipe.clusters if wanted.clusters is None else wanted.clusters
+    check_clusters(clusters, "train")
     flip, shift = _moves(attempts)
-    base = replace(attempts.base, clusters=wanted.clusters or Recipe.clusters, flip=flip, shift=shift)
+    base = replace(attempts.base, clusters=clusters, flip=flip, shift=shift)
     aims = wanted.target_bytes is not None or wanted.max_loss is not None
     if wanted.sparsity is not None or not aims:
         sparsity = TRAINED_SPARSITY if wanted.sparsity is None else wanted.sparsity

@@ -13,8 +13,7 @@ import numpy as np
 from sdk.compress.recipes.attempts import SIZE_TOLERANCE, Attempts, Point
 from sdk.compress.recipes.budget import LIMITED_RUNS, SIZED_RUNS, UNTAUGHT_RUNS
 from sdk.compress.recipes.recipe import Recipe
-from sdk.compress.solve.layer import LEVELS
-from sdk.errors import ModelError
+from sdk.compress.weights.cluster import check_clusters
 from sdk.graph.records import Graph
 
 # That calibration expects to lose where nothing else is asked: half a point of top-1 on MobileNet V2.
@@ -72,10 +71,8 @@ def prune_more(attempts: Attempts) -> None:
 def price_bits(attempts: Attempts) -> None:
     """Finds the price of a bit that leads to the size or the loss."""
     wanted, graph = attempts.wanted, attempts.narrow
-    if wanted.clusters is not None and not 3 <= wanted.clusters <= 2 * LEVELS + 1:
-        raise ModelError(
-            "the number of clusters is out of range", expected="3 to 255", found=str(wanted.clusters)
-        )
+    if wanted.clusters is not None:
+        check_clusters(wanted.clusters, "calibrate")
     weights = sum(w.array.size for w in graph.weights())
     usual = price_of(graph, 1.0 if wanted.max_loss is None else wanted.max_loss)
     attempts.choose_ranks(0.0, 0, usual)

@@ -34,7 +34,7 @@ def cluster(
     """
     own = own or {}
     for number in (clusters, *own.values()) if clusters or not own else own.values():
-        check_clusters(number)
+        check_clusters(number, "none")
     numbers = {}
     if clusters:
         numbers = {w.tensor_index: clusters for w in pruned_weights(graph, layers, skip_first=skip_first)}
@@ -48,10 +48,20 @@ def cluster(
     )
 
 
-def check_clusters(number: int) -> None:
-    """Raises :class:`ModelError` for a number of clusters outside 2 ... 256."""
-    if not 2 <= number <= MAX_CENTROIDS:
-        raise ModelError("the number of clusters is out of range", expected="2 to 256", found=str(number))
+def check_clusters(number: int, effort: str) -> None:
+    """Raises :class:`ModelError` for a number of centroids per layer that an effort cannot give.
+
+    Zero, for no limit, is one of them but in training, whose weights are always shared. Solved weights lie on a
+    grid around zero, which has no fewer than three values.
+    """
+    least = 3 if effort == "calibrate" else 2
+    if least <= number <= MAX_CENTROIDS or (number == 0 and effort != "train"):
+        return
+    raise ModelError(
+        "the number of clusters is out of range",
+        expected=f"{least} to {MAX_CENTROIDS}" + ("" if effort == "train" else ", or 0 for no limit"),
+        found=str(number),
+    )
 
 
 def cluster_array(array: np.ndarray, clusters: int) -> np.ndarray:

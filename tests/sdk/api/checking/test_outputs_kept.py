@@ -104,3 +104,17 @@ def test_a_graph_of_other_weights_answers_as_its_file_does() -> None:
         # Another tuple of operators is another graph: its file is written.
         written = outputs.noise(replace(other, operators=other.operators[:1] + other.operators[1:]))
         assert written == patched > 0
+
+
+def test_what_is_told_was_measured_on_inputs_that_nothing_was_chosen_on() -> None:
+    graph = small_network(channels=32)
+    weight = next(graph.weights())
+    other = graph.with_data({weight.tensor_index: weight.array * np.float32(1.1)})
+    with OutputsOf(graph, None) as outputs:
+        assert outputs.answers()
+        told = outputs.kept(other)
+        assert told is not None
+        assert told.cases == outputs_kept.OTHERS
+        noises = {outputs.noise(other), outputs.unseen(other), 10 ** (-told.decibel / 10)}
+        assert len(noises) == 3
+        assert max(noises) < 4 * min(noises)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from PIL import Image
 import sdk
 from sdk.cli import main
 from sdk.data.duplicates import first_of_each, without_shared
+from sdk.graph.reader import read_graph
+from sdk.graph.writer import write_graph
 from tests.sdk.data import habits
 from tests.sdk.data.colour_network import colour_network
 
@@ -66,3 +69,26 @@ def test_samples_that_are_there_twice_are_told_and_kept_apart(tmp_path: Path) ->
     assert len(rest) == 30
     assert "10 of 40 images to check on" in note
     assert without_shared(once, once)[0] is None
+
+
+def test_a_model_that_leaves_its_input_open_is_read_as_other_commands_read_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    habits.folder()(tmp_path / "data")
+    model, data = tmp_path / "net.tflite", str(tmp_path / "data")
+    graph = read_graph(colour_network(habits.TF.preprocess))
+    entry = replace(graph.tensors[0], shape=(1, 1, 1, 3), shape_signature=(-1, -1, -1, 3))
+    model.write_bytes(write_graph(replace(graph, tensors=(entry, *graph.tensors[1:]))))
+    (tmp_path / "labels.txt").write_text("0 red\n1 green\n2 blue\n3 yellow\n")
+    said = ["--for", str(model), "--input-shape", "8x8x3", "--labels", str(tmp_path / "labels.txt")]
+    assert main(["data", "check", data, *said, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["input_shape"] == [8, 8, 3]
+    assert main(["data", "check", data, *said, "--signature", "serving_default"]) == 2
+    assert "has no signatures to choose from" in capsys.readouterr().err
+    assert main(["data", "check", data, *said[2:]]) == 2
+    assert "expected --for MODEL" in " ".join(capsys.readouterr().err.split())
+    model.write_bytes(colour_network(habits.TF.preprocess))
+    sdk.pack_model(model, tmp_path / "net.armlet")
+    assert main(["data", "check", data, "--for", str(tmp_path / "net.armlet"), *said[2:]]) == 2
+    assert "is a package" in capsys.readouterr().err

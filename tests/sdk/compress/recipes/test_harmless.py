@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from sdk.compress.recipes.harmless import MOST_NOISE, harmless
 from sdk.compress.recipes.recipe import Recipe, apply
 from sdk.compress.recipes.targets import Settings, compress
 from sdk.graph.execute import Executor
-from sdk.graph.records import Graph
+from sdk.graph.records import Graph, Weight
 from sdk.tools.progress import silent
 from tests.sdk.compress.weights.test_left_alone import behind_dequantize
 from tests.sdk.graph.small_graphs import small_network
@@ -37,7 +39,7 @@ class ByExecutor:
         apart = self._scores(graph) - self.before
         return float(np.square(apart).sum() / np.square(self.before).sum())
 
-    quick = noise
+    quick = unseen = noise
 
 
 @pytest.fixture(scope="module")
@@ -62,25 +64,58 @@ def test_all_layers_become_coarse_and_the_outputs_stay(graph: Graph) -> None:
     assert Recipe.from_toml(recipe.to_toml()) == recipe
 
 
+class Strict:
+    """A judge that no change of some layers passes."""
+
+    probes, late = 100, False
+
+    def __init__(self, graph: Graph, layers: Sequence[Weight]) -> None:
+        self.judge, self.layers = ByExecutor(graph), layers
+
+    def noise(self, changed: Graph) -> float:
+        """Infinite where one of the layers changed."""
+        same = all(np.array_equal(changed.tensors[w.tensor_index].data, w.array) for w in self.layers)
+        return self.judge.noise(changed) if same else float("inf")
+
+    quick = unseen = noise
+
+
 def test_a_layer_that_ruins_the_outputs_is_left_alone(graph: Graph) -> None:
-    judge = ByExecutor(graph)
     first = next(graph.weights())
+    recipe = harmless(graph, PLAIN, (None, None), Strict(graph, [first]), silent)
+    assert first.tensor.name not in dict(recipe.layers)
+    assert len(recipe.layers) > 1
 
-    class Strict:
-        """A judge that no change of the first layer passes."""
 
-        probes, late = 100, False
+def test_what_saves_little_stays_exact_and_that_is_said(graph: Graph) -> None:
+    smallest = min(graph.weights(), key=lambda weight: weight.array.size)
+    others = [weight for weight in graph.weights() if weight.tensor_index != smallest.tensor_index]
+    judge = Strict(graph, others)
+    assert dict(harmless(graph, PLAIN, (None, None), judge, silent).layers).keys() == {smallest.tensor.name}
+    made = compress(graph, settings=Settings(harmless=True, judge=judge))
+    assert made.recipe.layers == ()
+    assert made.graph.tensors[smallest.tensor_index].data is smallest.tensor.data
+    assert "the weights stay exact: coarser ones would change the answers to save" in made.statement
+
+
+def test_inputs_that_nothing_was_chosen_on_keep_the_outputs_too(graph: Graph) -> None:
+    judge = ByExecutor(graph)
+
+    class Lucky(ByExecutor):
+        """Saw inputs that are four times less noisy than others."""
 
         def noise(self, changed: Graph) -> float:
-            """Infinite where the first layer changed."""
-            same = np.array_equal(changed.tensors[first.tensor_index].data, first.array)
-            return judge.noise(changed) if same else float("inf")
+            """A quarter."""
+            return judge.noise(changed) / 4
 
         quick = noise
 
-    recipe = harmless(graph, PLAIN, (None, None), Strict(), silent)
-    assert first.tensor.name not in dict(recipe.layers)
-    assert len(recipe.layers) > 1
+        def unseen(self, changed: Graph) -> float:
+            """On the others."""
+            return judge.noise(changed)
+
+    recipe = harmless(graph, PLAIN, (None, None), Lucky(graph), silent)
+    assert MOST_NOISE / 10 < judge.noise(apply(graph, recipe)) <= MOST_NOISE
 
 
 def test_few_trials_do_for_many_layers(graph: Graph) -> None:
