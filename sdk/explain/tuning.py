@@ -108,6 +108,11 @@ class Tuned(Shown):
         return self.candidates[self.chosen]
 
     @property
+    def on_front(self) -> tuple[bool, ...]:
+        """Of each candidate, whether no other takes fewer bytes, costs less and loses fewer points."""
+        return front([(one.package_bytes, one.cost, one.points_lost) for one in self.candidates])
+
+    @property
     def ranked_by(self) -> str:
         """In words."""
         if self.predicted_for:
@@ -134,6 +139,18 @@ class Tuned(Shown):
             raise ValueRefused("a predicted time of all candidates, or of none", "of some").at(
                 "predicted_for"
             )
+
+
+def front(points: Sequence[Sequence[float]]) -> tuple[bool, ...]:
+    """Which points are on the Pareto front: no other has no figure that is larger, and one that is smaller."""
+    found = []
+    for one in points:
+        beaten = any(
+            all(theirs <= own for theirs, own in zip(other, one, strict=True)) and tuple(other) != tuple(one)
+            for other in points
+        )
+        found.append(not beaten)
+    return tuple(found)
 
 
 def choose(candidates: Sequence[Candidate], max_loss: float) -> tuple[tuple[Candidate, ...], int | None]:

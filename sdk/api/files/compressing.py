@@ -36,10 +36,12 @@ from sdk.compress.recipes.recipe import Recipe, to_int8
 from sdk.compress.recipes.recipe import apply as apply_recipe
 from sdk.compress.rewrite.dynamic_range import dynamic_range
 from sdk.compress.rewrite.fuse import fuse
+from sdk.compress.rewrite.halves import with_halves
 from sdk.compress.weights.blocks import FOUR
 from sdk.compress.weights.left_alone import Reach
 from sdk.errors import ModelError
 from sdk.explain import theory
+from sdk.explain.tuning import front
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from sdk.package import pack as packer
@@ -317,6 +319,8 @@ def _finished(
     final = graph if special is None else special.graph
     if recipe.dynamic:
         final = dynamic_range(final)
+    if recipe.float16:
+        final = with_halves(final)
     if recipe.int8:
         progress("quantise", 0, 0)
         with quiet_tensorflow():
@@ -343,18 +347,27 @@ def _told(made: targets.TargetResult, special: specialise.Specialised | None) ->
         "int8": made.recipe.int8,
         "form": "" if special is None else special.form,
         "passes": () if special is None else tuple(asdict(p) for p in special.passes),
-        "curve": tuple(
-            {
-                "package_bytes": point.package_bytes,
-                "macs": point.macs,
-                "accuracy_percent": point.accuracy_percent,
-                "agreement_percent": point.agreement_percent,
-                "points_lost_at_most": None if point.lost is None else point.lost.high,
-                "recipe": point.recipe.to_json(),
-            }
-            for point in made.curve
-        ),
+        "curve": _curve(made),
     }
+
+
+def _curve(made: targets.TargetResult) -> tuple[dict[str, Any], ...]:
+    """All that was tried, each with whether none of the others takes fewer bytes, less work and loses less."""
+    lost = [100.0 if point.lost is None else point.lost.value for point in made.curve]
+    figures = [(point.package_bytes, point.macs, loss) for point, loss in zip(made.curve, lost, strict=True)]
+    return tuple(
+        {
+            "package_bytes": point.package_bytes,
+            "macs": point.macs,
+            "accuracy_percent": point.accuracy_percent,
+            "agreement_percent": point.agreement_percent,
+            "points_lost": None if point.lost is None else point.lost.value,
+            "points_lost_at_most": None if point.lost is None else point.lost.high,
+            "on_front": on_front,
+            "recipe": point.recipe.to_json(),
+        }
+        for point, on_front in zip(made.curve, front(figures), strict=True)
+    )
 
 
 def _checkpoints(

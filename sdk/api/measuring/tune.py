@@ -31,6 +31,7 @@ from sdk.compress.board_form import specialise
 from sdk.compress.recipes import targets
 from sdk.compress.recipes.recipe import INT8_SAMPLES, Recipe, Workshop, apply, split, to_int8
 from sdk.compress.rewrite.dynamic_range import dynamic_range
+from sdk.compress.rewrite.halves import with_halves
 from sdk.data.choosing import Chosen
 from sdk.data.for_model import data_for, open_sources
 from sdk.data.scoring.score import Change
@@ -100,9 +101,9 @@ def tune_model(
     progress: Progress = silent,
     **options: Unpack[TuneOptions],
 ) -> Tuned:
-    """Builds variants of a model, measures them on ``board`` and deploys the fastest: dense float, sparse float, int8,
-    small and dynamic int8, the dense ones also without the ``channels`` that take these shares of the
-    multiply-accumulates.
+    """Builds variants of a model, measures them on ``board`` and deploys the fastest: dense float, sparse float,
+    float16 weights, int8, small and dynamic int8, the dense ones also without the ``channels`` that take these shares
+    of the multiply-accumulates.
 
     A variant may lose at most ``max_loss`` points of the metric of the model's task (top-1 of a classifier, mAP of a
     detector, mean IoU, hundredths of the spread of values; without right answers, of the answers that agree with the
@@ -274,6 +275,8 @@ def _variants(
         for sparsity in sparsities:
             yield LeftOut(names[sparsity], reason)
 
+    recipe = replace(nothing, float16=True)
+    yield _variant("float16", "dense", with_halves(dense), recipe, material, progress)
     recipe = replace(nothing, dynamic=True)
     yield _variant("dynamic int8", "int8", dynamic_range(dense), recipe, material, progress)
     for share in (0.0, *request.channels):

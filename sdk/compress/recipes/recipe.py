@@ -61,6 +61,7 @@ _LEFT_OUT = (
     "channels",
     "one_scale",
     "dynamic",
+    "float16",
     "int8",
     "flip",
     "few",
@@ -157,6 +158,7 @@ class Recipe:
     # Of 8-bit weights that are solved: the layers whose channels all have one scale.
     one_scale: str = field(default="", metadata=limits(choices=ONE_SCALE))
     dynamic: bool = False  # 8-bit weights under float values, last: sdk.compress.rewrite.dynamic_range
+    float16: bool = False  # weights are kept as halves, last: sdk.compress.rewrite.halves
     int8: bool = False  # quantised last, after everything that is done to a float graph: see ``to_int8``
     layers: Layers = ()  # by the names of ``layer_names``
 

@@ -1,4 +1,4 @@
-"""float16 constants, which DEQUANTIZE makes floats of before a layer reads them, as float32 ones."""
+"""float16 weights, which DEQUANTIZE makes floats of before a layer reads them: from float32 ones, and back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from sdk.compress.rewrite.edit import Editor
-from sdk.graph.records import Graph
+from sdk.graph.records import Graph, Operator
+
+LEAST_WEIGHTS = 64  # of fewer the operator takes more bytes than halves save
+HALVES_VERSION = 3  # of DEQUANTIZE (TFLite, op_version.cc)
 
 
 def without_halves(graph: Graph) -> Graph:
@@ -24,6 +27,29 @@ def without_halves(graph: Graph) -> Graph:
         ):
             halves[operator.inputs[0]] = tensor.data.astype(np.float32)
     return as_floats(graph, halves)
+
+
+def with_halves(graph: Graph) -> Graph:
+    """The graph with its float32 weights as float16 ones, as TFLite's float16 quantisation writes them.
+
+    They take half the bytes; the runtime makes floats of them once, when it loads them. Weights that float16 cannot
+    hold stay; tensors are renumbered.
+    """
+    editor = Editor(graph)
+    made: set[int] = set()
+    for weight in graph.weights():
+        number, tensor = weight.tensor_index, weight.tensor
+        if number in made or tensor.dtype != "FLOAT32" or not tensor.is_dense_array:
+            continue
+        if tensor.elements < LEAST_WEIGHTS or np.abs(weight.array).max() > np.finfo(np.float16).max:
+            continue
+        made.add(number)
+        half = editor.constant(f"{tensor.name}/half", weight.array.astype(np.float16))
+        editor.tensors[number] = replace(tensor, data=None)
+        unpack = Operator("DEQUANTIZE", (half,), (number,), {}, "DequantizeOptions", version=HALVES_VERSION)
+        first = min(place for place, one in enumerate(graph.operators) if number in one.inputs)
+        editor.replace(first, [unpack, *editor.slot(first)])
+    return editor.graph() if made else graph
 
 
 def as_floats(graph: Graph, values: Mapping[int, np.ndarray]) -> Graph:

@@ -9,6 +9,8 @@ from sdk.explain.run import PREDICTED
 from sdk.explain.tuning import Candidate, Tuned
 from sdk.report.page.bars import Bar, bars
 from sdk.report.page.fill import Cell, Markup, fill
+from sdk.report.page.front import Shown, trade_offs
+from sdk.report.page.shapes import responsive
 from sdk.report.terminal.tuned import baseline, cost_text, verdict
 from sdk.report.units import bytes_text, moment_text, ratio_text, threads_text
 
@@ -19,6 +21,10 @@ _TEMPLATE = """<header>
 <section>
 <h2>Variants</h2>
 <div class="plot">{{ chart }}</div>
+<h3>Size, work and loss</h3>
+<div class="plot">{{ trade_offs }}</div>
+<p class="dim">Filled: on the Pareto front, where no other is as small, as fast and as accurate, and better in one of
+these. Largest: chosen. Hollow: beaten.</p>
 {{ sortable(heads, rows, "Variants of " + t.model) }}
 <p class="dim">Green: chosen. Grey: loses more than the {{ "%g" | format(t.max_loss) }} points of
 {{ t.metric }} allowed. Speed-ups against the fastest dense float variant on one thread.</p>
@@ -38,7 +44,7 @@ _TEMPLATE = """<header>
 </html>
 """
 
-HEADS = ("variant", "runtime", "threads", "cost", "speed-up", "points lost", "at most", "package")
+HEADS = ("variant", "runtime", "threads", "cost", "speed-up", "points lost", "at most", "package", "front")
 
 
 def render(result: Tuned) -> str:
@@ -50,8 +56,12 @@ def render(result: Tuned) -> str:
         t=result,
         verdict=verdict(result),
         heads=HEADS,
-        rows=[_row(one, base, _style(result, number)) for number, one in enumerate(result.candidates)],
+        rows=[
+            [*_row(one, base, _style(result, number)), _front_cell(on_front, _style(result, number))]
+            for number, (one, on_front) in enumerate(zip(result.candidates, result.on_front, strict=True))
+        ],
         chart=Markup(_chart(result)),
+        trade_offs=Markup(responsive(lambda width: trade_offs(_shown(result), _work_name(result), width))),
         facts=_facts(result),
     )
 
@@ -85,6 +95,39 @@ def _row(one: Candidate, base: float, style: str) -> list[Cell]:
         ),
         Cell("package_bytes", one.package_bytes, bytes_text(one.package_bytes), style=style),
     ]
+
+
+def _front_cell(on_front: bool, style: str) -> Cell:
+    return Cell("on_front", str(int(on_front)), "yes" if on_front else "-", style=style)
+
+
+def _shown(result: Tuned) -> list[Shown]:
+    """The candidates as points; times in milliseconds, or millions of instructions."""
+    factor = 1e-6 if _counts(result) else 1e3
+    return [
+        Shown(
+            f"{one.variant}, {one.runtime}, {threads_text(one.threads)}",
+            one.package_bytes,
+            bytes_text(one.package_bytes),
+            factor * one.cost,
+            _cost(one),
+            one.points_lost,
+            on_front,
+            number == result.chosen,
+        )
+        for number, (one, on_front) in enumerate(zip(result.candidates, result.on_front, strict=True))
+    ]
+
+
+def _counts(result: Tuned) -> bool:
+    """Whether instructions were counted, because no time was measured or predicted."""
+    return result.emulated and not result.predicted_for
+
+
+def _work_name(result: Tuned) -> str:
+    if _counts(result):
+        return "M instructions"
+    return f"ms, {PREDICTED}" if result.predicted_for else "median, ms"
 
 
 def _chart(result: Tuned) -> str:

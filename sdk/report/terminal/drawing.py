@@ -91,18 +91,7 @@ def compressed(result: Any) -> RenderableType:
         accuracy = f"{_accuracy_line(result.accuracy)}; {_loss(result.lost)}"
     parts: list[RenderableType] = []
     if len(result.curve) > 1:
-        table = _table(
-            "Tried", "package", result.metric, "answers like the original's", "points lost at most"
-        )
-        for point in result.curve:
-            shares = (point["accuracy_percent"], point["agreement_percent"])
-            most = point["points_lost_at_most"]
-            table.add_row(
-                bytes_text(point["package_bytes"]),
-                *("-" if s is None else f"{s:.2f} %" for s in shares),
-                "-" if most is None else f"{most:.2f}",
-            )
-        parts.append(table)
+        parts.append(_tried(result))
     if result.passes:
         table = _table(f"For the board: {result.form}", "pass", "<done", "~what, or why not")
         for one in result.passes:
@@ -159,6 +148,29 @@ def _kernels(layers: Any) -> list[RenderableType]:
         places[one["runs_in"]] = places.get(one["runs_in"], 0) + 1
     told = ", ".join(f"{count} in {place}" for place, count in places.items())
     return [table, Text(f"layers with zeros: {told}")]
+
+
+def _tried(result: Any) -> RenderableType:
+    """Size, work and metric of all that was tried, the Pareto front marked."""
+    heads = (
+        "package",
+        "multiply-accumulates",
+        result.metric,
+        "answers like the original's",
+        "points lost at most",
+    )
+    table = _table("Tried; yes: no other is as small with as little work and loss", *heads, "front")
+    for point in result.curve:
+        shares = (point["accuracy_percent"], point["agreement_percent"])
+        most = point["points_lost_at_most"]
+        table.add_row(
+            bytes_text(point["package_bytes"]),
+            count_text(point["macs"]),
+            *("-" if s is None else f"{s:.2f} %" for s in shares),
+            "-" if most is None else f"{most:.2f}",
+            "yes" if point["on_front"] else "-",
+        )
+    return table
 
 
 def _work(result: Any) -> list[tuple[str, str]]:

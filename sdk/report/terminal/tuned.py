@@ -26,12 +26,12 @@ def tuned(result: Tuned) -> RenderableType:
     cost = "predicted" if result.predicted_for else "executed" if result.emulated else "median"
     for column in ("threads", cost, "x", "points lost", "package"):
         table.add_column(column, justify="right", no_wrap=column in ("threads", "x", "package"))
-    base = baseline(result)
+    base, on_front = baseline(result), result.on_front
     for number, one in enumerate(result.candidates):
         at_most = one.points_lost_at_most
         style = "bold" if number == result.chosen else "dim" if one.points_lost > result.max_loss else ""
         table.add_row(
-            "*" if number == result.chosen else "",
+            ("*" if number == result.chosen else " ") + ("o" if on_front[number] else ""),
             one.variant,
             one.runtime,
             str(one.threads),
@@ -47,6 +47,10 @@ def tuned(result: Tuned) -> RenderableType:
             f"{result.metric} may be lost, measured on {result.samples} images of {result.checked_on}"
         ),
         table,
+        Text(
+            "* chosen; o no other is as small, as fast and as accurate, and better in one of these",
+            style="dim",
+        ),
     ]
     lines += [Text(f"not measured: {one.variant}: {one.reason}") for one in result.left_out]
     versions = dict.fromkeys(f"{c.runtime} {c.runtime_version}" for c in result.candidates)

@@ -494,7 +494,7 @@ def test_tuning_there_ranks_by_predicted_time_and_zeros_win(board: VirtualBoard,
     assert "rpi4, predicted, not measured" in tuned.ranked_by
     assert {c.threads for c in tuned.candidates} == {1}
     found = {(c.variant, c.runtime): c.instructions for c in tuned.candidates}
-    assert {v for v, _ in found} == {"float", "float, 90 % zero", "int8", "dynamic int8"}
+    assert {v for v, _ in found} == {"float", "float, 90 % zero", "float16", "int8", "dynamic int8"}
     assert {r for _, r in found} == {"ai-edge-litert", "tflite-runtime"}
     assert tuned.winner.variant == "float, 90 % zero"
     cost = {(c.variant, c.runtime): c.cost for c in tuned.candidates}

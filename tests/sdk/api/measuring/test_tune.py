@@ -20,7 +20,7 @@ from sdk.deploy.provision import wheels
 from sdk.errors import BoardError, DataError
 from sdk.explain.run import PredictedTime
 from sdk.explain.speed.prediction import Prediction
-from sdk.explain.tuning import Candidate, Tuned, choose
+from sdk.explain.tuning import Candidate, Tuned, choose, front
 from sdk.graph.on_host.evaluate import predict, top1
 from sdk.graph.writer import write_graph
 from sdk.report.page import tuned as tuned_page
@@ -62,6 +62,13 @@ def test_the_fastest_within_the_budget_is_chosen_and_all_are_ranked() -> None:
     assert ranked[best or 0].variant == "80 %"
     assert choose(many, 5.0)[1] == 0
     assert choose([counted("90 %", 30, 4.0)], 1.0)[1] is None
+
+
+def test_the_front_is_what_no_other_beats_in_size_work_and_loss() -> None:
+    assert front([(1, 5, 0.0), (2, 4, 0.0), (2, 5, 0.0), (1, 5, 1.0), (3, 1, 2.0), (1, 5, 0.0)]) == (
+        *(True, True, False, False, True, True),
+    )
+    assert front([]) == ()
 
 
 def test_what_a_measurement_cannot_tell_apart_is_decided_by_accuracy_threads_and_size() -> None:
@@ -195,7 +202,9 @@ def test_on_the_local_board_every_runtime_and_thread_count_is_measured_and_the_b
     measured = {(c.variant, c.runtime, c.threads) for c in tuned.candidates}
     expected = ["ai-edge-litert"] if only else list(wheels.RUNTIMES)
     forms = [f"{v}{less}" for v in ("float", "int8", "dynamic int8") for less in ("", ", 25 % less work")]
-    assert measured == {(v, r, n) for v in (*forms, "small int8") for r in expected for n in (1, 2)}
+    assert measured == {
+        (v, r, n) for v in (*forms, "float16", "small int8") for r in expected for n in (1, 2)
+    }
     costs = [c.cost for c in tuned.candidates]
     assert costs == sorted(costs)
     assert tuned.winner.points_lost <= 5
@@ -261,7 +270,13 @@ def test_a_dry_run_leaves_nothing_on_the_board(
         "--no-deploy",
     )
     assert found["release"] == ""
-    assert {c["variant"] for c in found["candidates"]} == {"float", "int8", "small int8", "dynamic int8"}
+    assert {c["variant"] for c in found["candidates"]} == {
+        "float",
+        "float16",
+        "int8",
+        "small int8",
+        "dynamic int8",
+    }
     assert answer(capsys, "status", *ON_LOCAL)["slots"] == []
     assert (
         main(
