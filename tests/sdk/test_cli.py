@@ -212,7 +212,10 @@ def test_the_zoo_writes_a_model(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         (["bench", "--board", "rpi4", "{model}"], "expected --host"),
         (["deploy", "--board", "rpi4", "--host", "127.0.0.1", "--port", "1", "{model}"], "127.0.0.1 port 1"),
         (["compress", "{model}", "-o", "x", "--sparsity", "1"], "expected 0 <= sparsity < 1; found 1"),
-        (["compress", "{model}", "-o", "x", "--clusters", "1"], "expected 2 to 256; found 1"),
+        (
+            ["compress", "{model}", "-o", "x", "--clusters", "1"],
+            "expected 2 to 256, or 0 for no limit; found 1",
+        ),
         (["pack", "{model}", "-o", "/no/such/folder/x"], "cannot be written"),
     ],
 )

@@ -20,11 +20,9 @@ def check_options(request: Compress) -> None:
         _refuse_beside_a_recipe(request)
     if request.clusters is not None:
         check_clusters(request.clusters, effort)
-    for name, share in (("--sparsity", request.sparsity), ("--channels", request.channels)):
+    for name, share in (("sparsity", request.sparsity), ("channels", request.channels)):
         if share is not None and not 0 <= share < 1:
-            raise ModelError(
-                f"{name} leaves nothing", expected="a share from 0 to below 1", found=f"{share:g}"
-            )
+            raise ModelError(f"--{name} leaves nothing", expected=f"0 <= {name} < 1", found=f"{share:g}")
     if effort == "train" and request.epochs < LEAST_EPOCHS:
         raise ModelError(
             "a training is too short", expected=f"at least {LEAST_EPOCHS} epochs", found=str(request.epochs)

@@ -34,7 +34,7 @@ def cluster(
     """
     own = own or {}
     for number in (clusters, *own.values()) if clusters or not own else own.values():
-        check_clusters(number, "none")
+        check_clusters(number)
     numbers = {}
     if clusters:
         numbers = {w.tensor_index: clusters for w in pruned_weights(graph, layers, skip_first=skip_first)}
@@ -48,18 +48,18 @@ def cluster(
     )
 
 
-def check_clusters(number: int, effort: str) -> None:
+def check_clusters(number: int, effort: str = "") -> None:
     """Raises :class:`ModelError` for a number of centroids per layer that an effort cannot give.
 
-    Zero, for no limit, is one of them but in training, whose weights are always shared. Solved weights lie on a
-    grid around zero, which has no fewer than three values.
+    Zero, for no limit, is one of them but in training, whose weights are always shared; without an effort they are to
+    be shared, too. Solved weights lie on a grid around zero, which has no fewer than three values.
     """
-    least = 3 if effort == "calibrate" else 2
-    if least <= number <= MAX_CENTROIDS or (number == 0 and effort != "train"):
+    least, unlimited = 3 if effort == "calibrate" else 2, effort not in ("", "train")
+    if least <= number <= MAX_CENTROIDS or (number == 0 and unlimited):
         return
     raise ModelError(
         "the number of clusters is out of range",
-        expected=f"{least} to {MAX_CENTROIDS}" + ("" if effort == "train" else ", or 0 for no limit"),
+        expected=f"{least} to {MAX_CENTROIDS}" + (", or 0 for no limit" if unlimited else ""),
         found=str(number),
     )
 
