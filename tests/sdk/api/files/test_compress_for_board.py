@@ -119,13 +119,26 @@ def test_where_nothing_runs_sparse_single_weights_go(model: Path, tmp_path: Path
 
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("effort", ["calibrate", "train"])
-def test_pairs_survive_calibration_and_training(model: Path, data: Path, tmp_path: Path, effort: str) -> None:
+def test_fours_survive_calibration_and_training(model: Path, data: Path, tmp_path: Path, effort: str) -> None:
+    given = {"effort": effort, "data": data, "preprocess": "tf", "sparsity": 0.8, "epochs": 3, "clusters": 16}
+    sdk.compress_model(model, tmp_path / "a.armlet", block=4, **given)
+    layers = [
+        w for w in read_graph(decoded(tmp_path / "a.armlet").tflite).weights() if w.layer != "depthwise"
+    ]
+    assert {layer.layer for layer in layers} >= {"convolution 1x1", "convolution", "fully connected"}
+    for layer in layers:
+        rows = layer.array.reshape(len(layer.array), -1)
+        used = rows[: len(rows) // 4 * 4].reshape(-1, 4, rows.shape[1]) != 0
+        assert (used.any(axis=1) == used.all(axis=1)).mean() > 0.99  # a solved weight may round to zero
+
+
+@pytest.mark.tensorflow
+def test_pairs_survive_calibration(model: Path, data: Path, tmp_path: Path) -> None:
     arguments = {
-        "effort": effort,
+        "effort": "calibrate",
         "data": data,
         "preprocess": "tf",
         "sparsity": 0.8,
-        "epochs": 4,
         "clusters": 16,
         "board": "rpi4",
     }
