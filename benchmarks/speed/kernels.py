@@ -30,6 +30,7 @@ from benchmarks.speed.kernel_networks import resnet18, ssd_mobilenet
 from device_agent.run.kernels import delegate
 from device_agent.run.runtime import Model
 from sdk.board.catalogue import load_board
+from sdk.compress.board_form.specialise import for_board
 from sdk.deploy.predicting.engine import predict_on
 from sdk.deploy.provision.instructions import count_inference
 from sdk.deploy.provision.kernel import build_delegate
@@ -190,6 +191,16 @@ def forms_of(graph: Graph, which: str, shares: Sequence[float]) -> Iterator[tupl
         yield f"{100 * share:.0f} % zero in fours, kernels", write_graph(graph.with_data(changes))
 
 
+def in_pairs(graph: Graph, shares: Sequence[float]) -> Iterator[tuple[str, bytes]]:
+    """The network pruned in pairs at each share, in the form for the runtime's own sparse kernels."""
+    for share in shares:
+        changes = {
+            w.tensor_index: prune(w, 1.0 - share, 2) for w in graph.weights() if w.layer == "convolution 1x1"
+        }
+        form = for_board(graph.with_data(changes), load_board("rpi4"), caller_flips=True)
+        yield f"{100 * share:.0f} % zero in pairs, runtime", write_graph(form.graph)
+
+
 def on_cores(cpu: str) -> list[dict[str, Any]]:
     """Instructions of an inference on an emulated core: dense in the runtime, pruned with the kernels."""
     library = build_delegate("aarch64")
@@ -268,7 +279,9 @@ def predicted(networks: Sequence[str]) -> list[dict[str, Any]]:
     for name, make, which, shares in NETWORKS:
         if networks and name not in networks:
             continue
-        for form, data in forms_of(read_graph(from_keras(make())), which, shares):
+        graph = read_graph(from_keras(make()))
+        pairs = in_pairs(graph, shares) if which == "1x1" and not name.startswith("SSD") else ()
+        for form, data in itertools.chain(forms_of(graph, which, shares), pairs):
             ours = library if form.endswith("kernels") else None
             found = predict_on(boards, data, delegate=ours)
             times = {one.board: one.seconds * 1e3 for one in found}
