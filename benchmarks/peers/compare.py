@@ -80,8 +80,9 @@ def installed() -> list[str]:
     return found
 
 
-def convert(peer: str, onnx_file: Path) -> Path:
-    """The network as the peer reads it, by the peer's own converter. Raises ArmletError where that fails."""
+def convert(peer: str, onnx_file: Path, size: int = 224) -> Path:
+    """The network as the peer reads it, by the peer's own converter; its images have ``size`` pixels a side. Raises
+    ArmletError where that fails."""
     if peer == "onnxruntime":
         return onnx_file
     made = onnx_file.with_suffix(runs.SUFFIXES[peer])
@@ -93,7 +94,7 @@ def convert(peer: str, onnx_file: Path) -> Path:
         assert spec is not None
         assert spec.origin is not None
         program = Path(spec.origin).with_name("pnnx")
-        command = [str(program), str(onnx_file), "inputshape=[1,3,224,224]", "fp16=0"]
+        command = [str(program), str(onnx_file), f"inputshape=[1,3,{size},{size}]", "fp16=0"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=onnx_file.parent)
     if done.returncode != 0 or not made.exists():
         raise ArmletError(

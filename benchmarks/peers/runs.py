@@ -1,6 +1,6 @@
 """Runs one model on ONNX Runtime, MNN, ncnn or LiteRT with one thread; here, and inside the emulated userland.
 
-    python3 peer_runs.py SITE_PACKAGES PEER MODEL INFERENCES
+    python3 runs.py SITE_PACKAGES PEER MODEL INFERENCES [SIZE]
 
 As a script it prints nothing and marks each inference for sdk.board.emulation's QEMU plugin, as
 ``sdk/board/emulation/guest_inference.py`` does. Needs numpy and the peer, nothing of the project.
@@ -125,12 +125,13 @@ def mark() -> None:
 
 
 def main() -> None:
-    folders, peer, model, inferences = sys.argv[1:]
+    folders, peer, model, inferences, *sizes = sys.argv[1:]
+    size = int(sizes[0]) if sizes else 224
     sys.path[:] = [*folders.split(os.pathsep), *sys.path]
     import numpy as np
 
     run, predict = ready(peer, model)
-    predict(np.random.RandomState(0).uniform(-1.0, 1.0, (1, 224, 224, 3)).astype(np.float32))
+    predict(np.random.RandomState(0).uniform(-1.0, 1.0, (1, size, size, 3)).astype(np.float32))
     mark()
     mark()
     mark()
