@@ -22,7 +22,8 @@ class PublishedBoard:
     """A board of the validation. ``milliseconds`` are the published ones, by ncnn's name of the network.
 
     ``ncnn`` is the release that it runs here, ``days_apart`` how far that is from the date of the table: kernels
-    change, and a release of another year says little of the model.
+    change, and a release of another year says little of the model. ``latency_nanoseconds``: of memory, 0 where nobody
+    measured it.
     """
 
     name: str
@@ -36,6 +37,7 @@ class PublishedBoard:
     ncnn: str
     days_apart: int
     looked_at: bool
+    latency_nanoseconds: float
     milliseconds: dict[str, float]
 
     def is_test(self, network: str) -> bool:
@@ -53,6 +55,9 @@ class PublishedBoard:
             name: CoreFigure(value, "kB", "published", "data sheet of the chip")
             for name, value in (("l2_kilobytes", self.l2_kilobytes), ("l3_kilobytes", self.l3_kilobytes))
         }
+        if self.latency_nanoseconds:
+            source = "sbc-bench, of a random load over 16 MB"
+            sizes["dram_latency"] = CoreFigure(self.latency_nanoseconds, "ns", "measured", source)
         core = timed_core(self.core).given(**sizes)
         return TimedBoard(self.name, core, self.clock_ghz * 1e9, 2e9 * self.memcpy)
 
@@ -66,6 +71,7 @@ def read_boards() -> dict[str, PublishedBoard]:
         name: PublishedBoard(
             name=name,
             milliseconds=tables[entry["table"]]["milliseconds"],
+            latency_nanoseconds=entry.get("latency_ns", 0.0),
             days_apart=_days(entry["ncnn"], tables[entry["table"]]["dates"]),
             **{key: value for key, value in entry.items() if key in kept},
         )

@@ -36,15 +36,16 @@ class Layers:
         pad: int = 0,
         groups: int = 1,
         relu: bool = True,
+        to_int8: bool = False,
     ) -> str:
-        """A convolution with its activation."""
+        """A convolution with its activation. ``to_int8``: of an int8 network, whose output stays int8."""
         size = channels_in // groups * channels * kernel * kernel
         options = f"0={channels} 1={kernel} 3={stride} 4={pad} 5=1 6={size} 9={int(relu)}"
         kind = "Convolution"
         if groups > 1:
             kind, options = "ConvolutionDepthWise", f"{options} 7={groups}"
         if self.int8:
-            options += " 8=1" if groups > 1 else " 8=2"
+            options += f" 8={(1 if groups > 1 else 2) + 100 * to_int8}"
         return self.add(kind, [x], [self.blob()], options)
 
     def pool(self, x: str, kernel: int = 3, stride: int = 2, *, average: bool = False) -> str:
@@ -90,10 +91,10 @@ class Layers:
 
 
 def mobilenet(int8: bool = False) -> Network:
-    """MobileNet V1, 224 x 224: 569 M multiply-accumulates."""
+    """MobileNet V1, 224 x 224: 569 M multiply-accumulates. ncnn's int8 one hands int8 from layer to layer."""
     net = Layers(224, int8)
-    x, channels = net.conv("data", 3, 32, 3, stride=2, pad=1), 32
-    for outputs, stride in (
+    x, channels = net.conv("data", 3, 32, 3, stride=2, pad=1, to_int8=True), 32
+    plan = (
         (64, 1),
         (128, 2),
         (128, 1),
@@ -103,9 +104,10 @@ def mobilenet(int8: bool = False) -> Network:
         *[(512, 1)] * 5,
         (1024, 2),
         (1024, 1),
-    ):
-        x = net.conv(x, channels, channels, 3, stride=stride, pad=1, groups=channels)
-        x, channels = net.conv(x, channels, outputs), outputs
+    )
+    for place, (outputs, stride) in enumerate(plan, 1):
+        x = net.conv(x, channels, channels, 3, stride=stride, pad=1, groups=channels, to_int8=True)
+        x, channels = net.conv(x, channels, outputs, to_int8=place < len(plan)), outputs
     x = net.add("Pooling", [x], [net.blob()], "0=1 4=1")
     return net.end(net.dense(x, 1024, 1000)), 224
 
@@ -183,11 +185,11 @@ def shufflenet_v2() -> Network:
 
 
 def squeezenet(int8: bool = False) -> Network:
-    """SqueezeNet 1.1, 227 x 227."""
+    """SqueezeNet 1.1, 227 x 227. In ncnn's int8 one the squeezed layers alone hand on int8."""
     net = Layers(227, int8)
     x, channels = net.pool(net.conv("data", 3, 64, 3, stride=2)), 64
     for place, squeezed in enumerate((16, 16, 32, 32, 48, 48, 64, 64)):
-        s = net.conv(x, channels, squeezed)
+        s = net.conv(x, channels, squeezed, to_int8=True)
         a, b = net.conv(s, squeezed, 4 * squeezed), net.conv(s, squeezed, 4 * squeezed, 3, pad=1)
         x, channels = net.add("Concat", [a, b], [net.blob()]), 8 * squeezed
         x = net.pool(x) if place in (1, 3) else x

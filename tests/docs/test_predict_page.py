@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from benchmarks.predict.networks import NETWORKS
 from benchmarks.predict.validation import kept_validation
 from sdk.api.measuring.predictions import read_validation
 from sdk.explain.run import PREDICTED
@@ -27,3 +28,10 @@ def test_its_figures_are_those_of_the_code() -> None:
     assert PREDICTED in page
     assert f"{100 * MEMORY_DECIDES:.0f} % of the time or more waits for DRAM" in page
     assert "the {:.0f}th to the {:.0f}th percentile".format(*(100 * share for share in LIKELY)) in page
+
+
+def test_int8_networks_hand_on_int8_where_those_of_ncnns_benchmark_do() -> None:
+    whole, _ = NETWORKS["mobilenet_int8"]()
+    squeezed, _ = NETWORKS["squeezenet_int8"]()
+    assert [whole.count(f" 8={kind}\n") for kind in (101, 102, 2)] == [13, 13, 2]
+    assert [squeezed.count(f" 8={kind}\n") for kind in (102, 2)] == [8, 18]

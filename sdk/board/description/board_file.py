@@ -151,6 +151,7 @@ class _File:
     runtimes: tuple[_Runtime, ...] = field(default=(), metadata=_list_of("runtimes"))
     clusters: tuple[_Cluster, ...] = field(default=(), metadata=_list_of("clusters"))
     memcpy_gigabytes_per_second: _Figure | None = None
+    memory_latency_nanoseconds: _Figure | None = None
     published: tuple[_Published, ...] = field(default=(), metadata=_list_of("published"))
     notes: WordList = ()
     keep_releases: int | None = field(
@@ -167,7 +168,11 @@ class _File:
             raise ValueRefused("every CPU number in one cluster only", str(cpus)[:60]).at("clusters")
 
     def board(self, name: str, origin: str) -> Board:
-        memcpy, system = self.memcpy_gigabytes_per_second, self.system
+        memcpy, latency, system = (
+            self.memcpy_gigabytes_per_second,
+            self.memory_latency_nanoseconds,
+            self.system,
+        )
         return Board(
             name=name,
             title=self.title,
@@ -181,6 +186,7 @@ class _File:
             runtimes=tuple(RuntimeChoice(r.name, r.version, r.source) for r in self.runtimes),
             clusters=tuple(cluster.cluster() for cluster in self.clusters),
             memcpy_gigabytes_per_second=None if memcpy is None else memcpy.of("GB/s"),
+            memory_latency_nanoseconds=None if latency is None else latency.of("ns"),
             published=tuple(latency for entry in self.published for latency in entry.latencies()),
             notes=self.notes,
             keep_releases=self.keep_releases,

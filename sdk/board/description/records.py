@@ -98,6 +98,8 @@ class PublishedLatency:
 class Board:
     """A kind of board. ``clusters`` may be empty and ``memcpy_gigabytes_per_second`` None: unknown, not zero.
 
+    ``memory_latency_nanoseconds`` is of a load from memory at a random address; None where nobody measured it.
+
     ``runtimes`` stand in order of preference. ``user`` is the login name that the board's image comes with, or None.
     ``keep_releases``: how many releases of a name such a board keeps; None leaves it to the agent, which keeps 2.
     ``origin`` is the file that this was read from.
@@ -115,6 +117,7 @@ class Board:
     runtimes: tuple[RuntimeChoice, ...] = ()
     clusters: tuple[CoreCluster, ...] = ()
     memcpy_gigabytes_per_second: Figure | None = None
+    memory_latency_nanoseconds: Figure | None = None
     published: tuple[PublishedLatency, ...] = ()
     notes: tuple[str, ...] = ()
     keep_releases: int | None = None

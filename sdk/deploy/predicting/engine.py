@@ -19,7 +19,7 @@ from sdk.board import emulation
 from sdk.board.description.records import Board, CoreCluster
 from sdk.board.emulation.cores import Core, find_core
 from sdk.board.emulation.plugin import run_replayed
-from sdk.board.emulation.replay.machine import MAX_BOARDS, TimedBoard, machine_text, timed_core
+from sdk.board.emulation.replay.machine import MAX_BOARDS, CoreFigure, TimedBoard, machine_text, timed_core
 from sdk.board.emulation.userland import prefix
 from sdk.deploy.predicting.profiled import Event, Look, kernels_of, operators_of, read_events, read_looks
 from sdk.deploy.provision.instructions import runtime_environment, unpacked
@@ -115,7 +115,11 @@ def target_of(board: Board, core: str | None = None) -> Target:
             found=f"none in that of {board.name}",
         )
     cluster = clusters[0]
-    timed = TimedBoard(board.name, timed_core(cluster.core), cluster.clock_ghz.value * 1e9, memory)
+    core, latency = timed_core(cluster.core), board.memory_latency_nanoseconds
+    if latency is not None:
+        measured = CoreFigure(latency.value, latency.unit, latency.kind, latency.source)
+        core = core.given(dram_latency=measured)
+    timed = TimedBoard(board.name, core, cluster.clock_ghz.value * 1e9, memory)
     return Target(board, cluster, timed)
 
 

@@ -52,9 +52,12 @@ def board_facts(result: Any) -> RenderableType:
             figures.add_row(
                 f"{cluster.core}: {name}", _value(figure), figure.kind, _numbered(figure.source, sources)
             )
-    if board.memcpy_gigabytes_per_second is not None:
-        memcpy = board.memcpy_gigabytes_per_second
-        figures.add_row("memcpy", _value(memcpy), memcpy.kind, _numbered(memcpy.source, sources))
+    for name, of_memory in (
+        ("memcpy", board.memcpy_gigabytes_per_second),
+        ("latency of memory", board.memory_latency_nanoseconds),
+    ):
+        if of_memory is not None:
+            figures.add_row(name, _value(of_memory), of_memory.kind, _numbered(of_memory.source, sources))
     if figures.rows:
         parts.append(figures)
     if board.published:

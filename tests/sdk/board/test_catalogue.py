@@ -148,7 +148,14 @@ def test_a_derived_peak_is_clock_times_operations_a_cycle_and_a_measured_one_is_
 
 @pytest.mark.parametrize("path", CATALOGUE, ids=NAMES)
 def test_every_number_in_a_file_has_a_unit_in_its_key_and_a_source(path: Path):
-    units = ("_ghz", "_per_cycle", "_gflops_per_core", "_gops_per_core", "_gigabytes_per_second")
+    units = (
+        "_ghz",
+        "_per_cycle",
+        "_gflops_per_core",
+        "_gops_per_core",
+        "_gigabytes_per_second",
+        "_nanoseconds",
+    )
 
     def check(table: dict, trail: str) -> int:
         numbers = 0

@@ -44,12 +44,31 @@ static uint64_t take_ports(Board *board, const Price *price, uint64_t at) {
     return issue;
 }
 
+/* The cycle in which as many entries of its queue as it takes are free again. */
+static uint64_t queue_opens(const Board *board, const Price *price) {
+    uint64_t latest = 0;
+    uint32_t place = board->place_in_queue[price->queue];
+    for (int n = 0; n < price->takes; n++) {
+        if (board->queued[price->queue][place] > latest) latest = board->queued[price->queue][place];
+        if (++place >= price->entries) place = 0;
+    }
+    return latest;
+}
+
+static void enter_queue(Board *board, const Price *price, uint64_t issue) {
+    uint32_t *place = &board->place_in_queue[price->queue];
+    for (int n = 0; n < price->takes; n++) {
+        if (issue > board->queued[price->queue][*place]) board->queued[price->queue][*place] = issue;
+        if (++*place >= price->entries) *place = 0;
+    }
+}
+
 static uint64_t dispatch(Board *board, const Price *price, int store, uint8_t *why) {
     uint64_t at = board->at;
     *why = DISPATCH;
     if (board->refill) *why = MISPREDICTED;
     uint64_t room = board->retiring[board->place_in_rob] + 1;
-    uint64_t queue = board->queued[price->queue][board->place_in_queue[price->queue]] + 1;
+    uint64_t queue = queue_opens(board, price) + 1;
     if (room > at + 1 || queue > at + 1) {
         at = (room > queue ? room : queue) - 1;
         *why = COMPUTE;
@@ -101,7 +120,7 @@ static void retire_again(Board *board, uint64_t done, uint8_t why) {
     board->retired = done;
 }
 
-static const Price anything = {1, 1, 1, 0, 0, {{0, 0}}};
+static const Price anything = {1, 1, 1, 0, 0, 1, 1, {{0, 0}}};
 
 /* A bit for each byte of a line from `first` to `last`. */
 static uint64_t bytes_of(uint64_t line, uint64_t first, uint64_t last) {
@@ -158,9 +177,7 @@ static uint64_t step(Board *board, const Instruction *made, uint16_t number, con
         board->issued_now++;
         retire(board, issue, held == MISPREDICTED ? MISPREDICTED : why);
     }
-    if (issue > board->queued[price->queue][board->place_in_queue[price->queue]])
-        board->queued[price->queue][board->place_in_queue[price->queue]] = issue;
-    if (++board->place_in_queue[price->queue] >= (uint32_t)board->queue) board->place_in_queue[price->queue] = 0;
+    enter_queue(board, price, issue);
     uint64_t done = issue + (price->latency ? price->latency : 1), waited = 0;
     if (n_accesses) {
         uint64_t there = touch(board, made, access, n_accesses, issue, &from);

@@ -19,7 +19,7 @@ else:
 
 FOLDER = Path(__file__).parent
 #: replay.c's limits.
-MAX_BOARDS, MAX_PORTS, MAX_CYCLES = 16, 32, 64
+MAX_BOARDS, MAX_PORTS, MAX_CYCLES, MAX_QUEUE = 16, 32, 64, 128
 LINE_BYTES = 64
 #: In nanoseconds in cores.toml, in cycles of the core in the text.
 _NANOSECONDS = ("dram_latency",)
@@ -95,10 +95,14 @@ def machine_text(boards: Sequence[TimedBoard], groups: tuple[Group, ...] | None 
             key: figure.value * (board.clock_hz / 1e9 if key in _NANOSECONDS else 1.0)
             for key, figure in board.core.figures.items()
         }
+        if not values["l2_kilobytes"]:  # what the cores of a cluster share comes next
+            for what in ("kilobytes", "ways", "latency", "cycles"):
+                values[f"l2_{what}"], values[f"l3_{what}"] = values[f"l3_{what}"], 0.0
+        queue = int(values.pop("queue"))
         values["in_order"] = int(board.core.in_order)
         values["dram_cycles"] = LINE_BYTES * board.clock_hz / board.memory_bytes_per_second
         lines.append(f"board {number} " + " ".join(f"{key}={value:.9g}" for key, value in values.items()))
-        lines += price_lines(cost_table(board.core.costs), groups)
+        lines += price_lines(cost_table(board.core.costs), groups, queue)
     return "\n".join(lines) + "\n"
 
 
@@ -140,20 +144,39 @@ def cost_table(name: str, text: str | None = None) -> CostTable:
     return CostTable(units, tuple(prices), forms)
 
 
-def price_lines(table: CostTable, groups: tuple[Group, ...]) -> list[str]:
-    """The lines ``price`` and ``forms`` of a board with this table."""
+def price_lines(table: CostTable, groups: tuple[Group, ...], queue: int) -> list[str]:
+    """The lines ``price`` and ``forms`` of a board with this table. ``queue``: micro-operations that wait at a unit.
+
+    Units that stand in for each other share what waits for them, so that two hold twice as many; an instruction of
+    two micro-operations for them takes two places.
+    """
     bit = {unit: number for number, unit in enumerate(table.units)}
+    shared = _shared(table)
     lines = []
     for micro, latency, adding, ports in table.prices:
         needs = [(sum(1 << bit[unit] for unit in units), min(cycles, MAX_CYCLES)) for units, cycles in ports]
-        queue = min((bit[unit] for units, _ in ports[:1] for unit in units), default=MAX_PORTS - 1)
+        waiting = shared[ports[0][0][0]] if ports else frozenset[str]()
+        place = min((bit[unit] for unit in waiting), default=MAX_PORTS - 1)
+        entries = min(max(1, len(waiting)) * queue, MAX_QUEUE)
+        wanted = sum(cycles for units, cycles in ports if waiting.issuperset(units))
+        takes = max(1, min(wanted, micro, entries))
         told = " ".join(f"{mask:x}*{cycles}" for mask, cycles in needs)
-        lines.append(f"price {micro} {latency} {adding} {queue} {told}".rstrip())
+        lines.append(f"price {micro} {latency} {adding} {place} {entries} {takes} {told}".rstrip())
     for number, group in enumerate(groups):
         of_group = table.forms.get(group.name)
         if of_group:
             lines.append(f"forms {number} " + " ".join(str(of_group.get(f, -1)) for f in range(group.forms)))
     return lines
+
+
+def _shared(table: CostTable) -> dict[str, frozenset[str]]:
+    """Unit -> itself and those that some instruction may take in its stead."""
+    shared = {unit: frozenset((unit,)) for unit in table.units}
+    for *_, ports in table.prices:
+        for units, _ in ports:
+            whole = frozenset[str]().union(*(shared[unit] for unit in units))
+            shared.update(dict.fromkeys(whole, whole))
+    return shared
 
 
 def _need(text: str) -> tuple[tuple[str, ...], int]:

@@ -30,6 +30,7 @@ MODELS = {
     "cortex-a57": "cortex-a57",
     "cortex-a72": "cortex-a57",
     "neoverse-n1": "neoverse-n1",
+    "cortex-a78": "neoverse-n2",
 }
 ATTRIBUTES = (
     "+v8.2a,+fullfp16,+dotprod,+i8mm,+bf16,+fp16fml,+lse,+rdm,+crc,+aes,+sha2,+ras,+rcpc,+jsconv,+complxnum"

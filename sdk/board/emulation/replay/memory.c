@@ -25,13 +25,25 @@ static void cross_bus(Board *board, double at) {
     board->dram_lines++;
 }
 
+/* Takes a line out of L3, which holds what has left L2 and nothing else (Arm, DynamIQ Shared Unit Technical Reference
+ * Manual, L3 cache allocation policy: exclusive while one core uses a line). Gives whether it was there. */
+static int leave_l3(Board *board, uint64_t line, Way *was) {
+    Way *way = board->l3.sets ? find(board, &board->l3, line) : NULL;
+    if (!way) return 0;
+    *was = *way;
+    *way = (Way){0};
+    return 1;
+}
+
 /* Puts a line into a cache; the line that leaves goes a level down, and from the last level to memory. */
 static Way *put(Board *board, Cache *cache, uint64_t line, uint64_t ready, uint8_t from, int dirty) {
     Way *way = take(board, cache, line);
-    if (way->line && way->dirty) {
+    if (way->line && cache == &board->l2 && board->l3.sets) {
+        put(board, &board->l3, way->line - 1, way->ready, way->from, way->dirty);
+    } else if (way->line && way->dirty) {
         uint64_t leaving = way->line - 1;
         if (cache == &board->l1) board->l2_free += board->l2_cycles; /* the way down is the way up */
-        Cache *below = cache == &board->l1 ? &board->l2 : cache == &board->l2 && board->l3.sets ? &board->l3 : NULL;
+        Cache *below = cache == &board->l1 ? &board->l2 : NULL;
         Way *there = below ? find(board, below, leaving) : NULL;
         if (there) there->dirty = 1;
         else if (below) put(board, below, leaving, ready, from, 1);
@@ -55,25 +67,22 @@ static uint64_t below_l1(Board *board, uint64_t line, uint64_t at, uint8_t *from
     }
     board->l2.misses++;
     uint64_t ready;
+    Way was = {0};
     *from = IN_DRAM;
-    way = board->l3.sets ? find(board, &board->l3, line) : NULL;
-    if (way) {
+    if (leave_l3(board, line, &was)) {
         board->l3.hits++;
         if (board->l3_free > begin) begin = board->l3_free;
         board->l3_free = begin + board->l3_cycles;
         ready = (uint64_t)begin + (uint64_t)board->l3_latency;
-        if (way->ready > ready) ready = way->ready;
+        if (was.ready > ready) ready = was.ready;
         else *from = IN_L2;
     } else {
         double queue = board->bus_free > begin ? board->bus_free : begin;
         cross_bus(board, begin);
         ready = (uint64_t)(queue + board->dram_latency);
-        if (board->l3.sets) {
-            board->l3.misses++;
-            put(board, &board->l3, line, ready, IN_DRAM, 0);
-        }
+        if (board->l3.sets) board->l3.misses++;
     }
-    put(board, &board->l2, line, ready, *from, 0);
+    put(board, &board->l2, line, ready, *from, was.dirty);
     return ready;
 }
 
@@ -180,8 +189,8 @@ static int streams(Board *board, uint64_t line, uint64_t bytes, uint64_t at) {
     }
     board->streamed = line + 1, board->streamed_bytes = bytes;
     board->l2_free = (board->l2_free > (double)at ? board->l2_free : (double)at) + board->l2_cycles;
-    Way *there = find(board, &board->l2, line);
-    board->streamed_absent = !there;
+    Way *there = find(board, &board->l2, line), was;
+    board->streamed_absent = !there && !leave_l3(board, line, &was);
     if (there) there->dirty = 1;
     else put(board, &board->l2, line, at, IN_L2, 1);
     return 1;

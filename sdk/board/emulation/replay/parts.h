@@ -25,7 +25,7 @@ typedef struct {
 
 typedef struct {
     uint16_t micro_operations, latency, adding;
-    uint8_t n_needs, queue;
+    uint8_t n_needs, queue, entries, takes; /* the queue that it waits in, how many that holds, how many of them it takes */
     struct {
         uint32_t ports;
         uint16_t cycles;
@@ -54,7 +54,7 @@ typedef struct {
 typedef struct {
     char name[64];
     /* as the text gives them */
-    int decode, dispatch, reorder, queue, in_order, mispredict;
+    int decode, dispatch, reorder, in_order, mispredict;
     int l2_latency, l3_latency, l2_cycles, l3_cycles, misses, streams, l1_ahead, l2_ahead, cross_pages;
     int streaming, stores, scattered, physical_l1;
     int kept; /* bits of a page's number that are the same in its place in memory, as far as the first cache can tell */

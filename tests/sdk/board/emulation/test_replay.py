@@ -139,6 +139,36 @@ def test_stores_that_miss_fill_their_buffer_and_then_the_core_waits(cycles: Cycl
     assert cycles(board(core(misses=4, stores=4)), far) == pytest.approx(100 / 4, rel=0.1)
 
 
+def test_l3_holds_what_has_left_l2_and_nothing_twice(counted: Callable[..., dict[str, Any]]):
+    # 24 kB read again and again: neither L2 nor L3 holds them alone, both together do
+    again = [Op(LDR_Q, 0x100000 + 64 * i, 0) for i in range(24 * 16)]
+    caches = {"l1_kilobytes": 4, "l2_kilobytes": 16, "l3_ways": 16, "l3_latency": 40, "l3_cycles": 2}
+    both = counted(board(core(**caches, l3_kilobytes=16)), again, warm=20)
+    alone = counted(board(core(**{**caches, "l3_ways": 0}, l3_kilobytes=0)), again, warm=20)
+    assert both["dram_bytes"] == 0
+    assert alone["dram_bytes"] > 0
+
+
+def test_without_an_l2_of_its_own_a_core_waits_for_the_cache_that_all_share(cycles: Cycles):
+    one_set = [Op(LDR_CHASE, 0x100000 + 8192 * i, 0, 8) for i in range(8)]  # of 4 ways of the first cache
+    shared = core(l2_kilobytes=0, l3_kilobytes=512, l3_ways=16, l3_latency=40, l3_cycles=2)
+    assert cycles(board(shared), one_set) / 8 == pytest.approx(44, rel=0.05)
+
+
+@pytest.mark.parametrize(("costs", "held"), [("neoverse-n1", 16), ("cortex-a57", 8)])
+def test_what_waits_for_two_pipes_has_the_room_of_both(cycles: Cycles, costs: str, held: int):
+    # 8 places at a pipe: 16 operations of one pipe each, 8 of two (Cortex-A57 splits 128 bits). A load that misses is
+    # seen by the core only where all that waits for the one before it found a place.
+    far = Op(LDR_Q, 0x100000, 64 * 97)
+    use = Op(0x4E20D41E)  # fadd v30.4s, v0.4s, v0.4s
+
+    def of(waiting: int) -> float:
+        wide = core(costs, queue=8, reorder=512, dispatch=16, decode=16, misses=8)
+        return cycles(board(wide, gigabytes=64), [far, *[use] * waiting])
+
+    assert of(held - 1) < 0.7 * of(held + 2)
+
+
 def test_pages_in_no_order_share_no_set_unless_the_first_cache_is_found_by_addresses(cycles: Cycles):
     one_set = [Op(LDR_CHASE, 0x100000 + 8192 * i, 0, 8) for i in range(8)]  # of 4 ways
     in_order, scattered, virtual = (
