@@ -115,11 +115,11 @@ def target_of(board: Board, core: str | None = None) -> Target:
             found=f"none in that of {board.name}",
         )
     cluster = clusters[0]
-    core, latency = timed_core(cluster.core), board.memory_latency_nanoseconds
+    described, latency = timed_core(cluster.core), board.memory_latency_nanoseconds
     if latency is not None:
         measured = CoreFigure(latency.value, latency.unit, latency.kind, latency.source)
-        core = core.given(dram_latency=measured)
-    timed = TimedBoard(board.name, core, cluster.clock_ghz.value * 1e9, memory)
+        described = described.given(dram_latency=measured)
+    timed = TimedBoard(board.name, described, cluster.clock_ghz.value * 1e9, memory)
     return Target(board, cluster, timed)
 
 
