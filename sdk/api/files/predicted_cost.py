@@ -22,7 +22,7 @@ from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from sdk.tools.progress import Progress
 
-#: Fours must take less than this share of what was made to be proposed.
+#: Fours must take less than this share of the time of what was made to be proposed.
 WORTH_A_NOTE = 0.85
 USUAL_CORE = "cortex-a72"  # of a Raspberry Pi 4
 
@@ -67,20 +67,21 @@ def where_layers_run(graph: Graph, special: specialise.Specialised | None) -> tu
 
 
 def fours_would_pay(graph: Graph, special: specialise.Specialised | None, recipe: Recipe) -> tuple[str, ...]:
-    """A note that proposes ``--block 4`` where the graph, pruned as much in fours, would take clearly fewer
-    instructions in the kernels of Armlet than what was made; () where it would not."""
-    if special is None or recipe.block >= FOUR or recipe.sparsity <= 0.0 or recipe.int8 or recipe.dynamic:
+    """A note that proposes ``--block 4`` where the graph, pruned as much in fours, would take clearly less time in the
+    kernels of Armlet than what was made; () where it would not, or where the runtime's sparse kernels run."""
+    if special is None or special.form == "sparse" or recipe.block >= FOUR or recipe.sparsity <= 0.0:
+        return ()
+    if recipe.int8 or recipe.dynamic:
         return ()
     fours = fuse(prune(graph, recipe.sparsity, scope=recipe.scope, block=FOUR))
-    most = special.instructions or min(
-        instructions(special.graph), armlet_kernels.instructions(special.graph)
-    )
-    own = armlet_kernels.instructions(fours)
-    if own >= WORTH_A_NOTE * most:
+    single, own = (armlet_kernels.instructions(one) for one in (special.graph, fours))
+    dense, as_long = instructions(special.graph), armlet_kernels.AS_LONG_AS["dense"]
+    if as_long * own >= WORTH_A_NOTE * min(dense, as_long * single):
         return ()
+    now = f"{single / 1e6:.3g} M there" if as_long * single < dense else f"{dense / 1e6:.3g} M, all dense,"
     return (
-        f"--block 4 at the same sparsity would take about {own / 1e6:.3g} M instructions in kernels of Armlet, this "
-        f"takes {most / 1e6:.3g} M (estimated, Cortex-A72); fours cost more accuracy than single weights or pairs",
+        f"--block 4 at the same sparsity would take about {own / 1e6:.3g} M instructions in kernels of Armlet; this "
+        f"takes {now} (estimated, Cortex-A72). Fours cost more accuracy than single weights or pairs",
     )
 
 

@@ -29,6 +29,10 @@ _OUTPUT = 2.5
 _DEPTHWISE_PRODUCT = 0.85
 _SUM = 0.5
 
+#: How many instructions of the runtime's form take as long as one of these kernels: predicted times of MobileNet V1,
+#: SqueezeNet and ShuffleNet on three cores (benchmarks/speed/kernels.py, part "predicted"). These wait more for loads.
+AS_LONG_AS = {"dense": 2.0, "sparse": 1.4}
+
 _FREE = ("CONCATENATION", "SPLIT", "RESHAPE", "TRANSPOSE", "PAD")
 _IMAGE = ("CONV_2D", "DEPTHWISE_CONV_2D", "MAX_POOL_2D", "AVERAGE_POOL_2D", "ADD", "RELU", "RELU6", "MEAN")
 

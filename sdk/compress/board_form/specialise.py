@@ -134,7 +134,12 @@ def _or_armlet(graph: Graph, made: Specialised, seconds: Seconds | None) -> Spec
     if own == math.inf:
         verdict = PassResult("armlet_kernels", False, "no layer has zeros enough for the kernels of Armlet")
         return replace(made, passes=(*made.passes, verdict))
-    told = f"about {own / 1e6:.3g} M instructions in kernels of Armlet, {theirs / 1e6:.3g} M {made.form}"
+    as_long = armlet_kernels.AS_LONG_AS[made.form]
+    told = (
+        f"about {own / 1e6:.3g} M instructions in kernels of Armlet, each as long as {as_long:g} of "
+        f"{theirs / 1e6:.3g} M {made.form}"
+    )
+    own *= as_long
     if seconds is not None:
         own, theirs = seconds(fused, armlet=True), seconds(made.graph)
         told = f"predicted, not measured: {1e3 * own:.3g} ms in kernels of Armlet, {1e3 * theirs:.3g} ms {made.form}"

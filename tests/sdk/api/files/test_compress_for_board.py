@@ -84,7 +84,10 @@ def test_a_board_with_sparse_kernels_gets_pairs_and_the_recipe_gives_the_same_by
 
 
 def test_fours_go_to_the_kernels_of_armlet_and_it_is_shown_which_layers(model: Path, tmp_path: Path) -> None:
-    made = sdk.compress_model(model, tmp_path / "a.armlet", sparsity=0.9, board="rpi4", block=4)
+    large = Images(24, 24, 16)
+    chain = tmp_path / "chain.tflite"
+    chain.write_bytes(large.model(large.convolve(large.convolve(0, 64, 3, keep=1.0), 64, 3, keep=1.0)))
+    made = sdk.compress_model(chain, tmp_path / "a.armlet", sparsity=0.9, board="rpi4", block=4)
     assert (made.block, made.form) == (4, "armlet")
     assert {one["runs_in"] for one in made.kernels} == {"Armlet"}
     assert all(one["armlet"] < one["dense"] for one in made.kernels)
