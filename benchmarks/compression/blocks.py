@@ -1,6 +1,6 @@
 """Single weights, pairs or fours: what does a network lose at equal work?
 
-    python -m benchmarks.compression cifar_blocks --data cifar10.npz [--work FOLDER] [--sparsities 0.6 0.75 0.85]
+    python -m benchmarks.compression cifar_blocks_resnet_8 --data cifar10.npz [--work FOLDER] [--sparsities 0.6 0.85]
 
 A network that was trained on CIFAR-10 (``cifar`` trains it, where the work folder does not hold it yet) is solved on
 images for each block and sparsity. Work is the instructions of an inference in the kernels of Armlet on an emulated
