@@ -8,7 +8,7 @@ start again from the images.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from sdk.graph.records import Graph
 from sdk.tools.progress import Progress, silent
 
 BATCH = 8  # images per step: few enough for the unfolded patches of an early layer
+STEP_NUMBERS = 1 << 21  # of the largest tensor, up to which a network runs several steps' images at once
 MEMORY_BYTES = 2 << 30  # for the values of both networks
 MAX_POSITIONS = 200_000  # of one layer; more sharpen its covariance no further
 
@@ -244,6 +245,29 @@ class Taught:
         self._sums[tensor, shape] = sums
 
 
+Both = tuple[dict[int, Any], dict[int, Any]]  # the teacher's tensors, and the student's
+
+
+def _at_once(graph: Graph) -> int:
+    """How many images a network is run on at once, a multiple of those of a step: of a small one many."""
+    read = {tensor for operator in graph.operators for tensor in operator.outputs} | {*graph.inputs}
+    largest = max(graph.tensors[tensor].elements for tensor in read)
+    return max(STEP_NUMBERS // largest // BATCH, 1) * BATCH
+
+
+def _arrays(values: dict[int, Any]) -> dict[int, np.ndarray]:
+    return {tensor: np.asarray(value) for tensor, value in values.items()}
+
+
+def _part(both: Both, samples: range, first: int) -> Both:
+    """The values of these samples, of those of a run that begins with ``first``."""
+    teacher, student = (
+        {tensor: value[samples.start - first : samples.stop - first] for tensor, value in values.items()}
+        for values in both
+    )
+    return teacher, student
+
+
 class Streams:
     """Teacher and student at one point of the network, moved forward layer by layer.
 
@@ -263,8 +287,10 @@ class Streams:
         self.runner, self.images, self.memory_bytes = runner, images, memory_bytes
         self.taught = taught or Taught()
         self._batches = [range(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
+        size = _at_once(runner.graph)
+        self._runs = [range(start, min(start + size, count)) for start in range(0, count, size)]
         self._count = count
-        self._held: list[tuple[dict[int, Any], dict[int, Any]]] = []
+        self._held: list[Both] = []  # of each run
         self._student: Constants = {}
 
     def advance(self, operator_index: int, student: Constants) -> None:
@@ -276,8 +302,8 @@ class Streams:
             self._hold_images()
             return
         held = []
-        for number in range(len(self._batches)):
-            held.append(self._values(number, live))
+        for number, run in enumerate(self._runs):
+            held.append(self._run(self._of_run(number, run), live))
             if self._held:
                 self._held[number] = ({}, {})  # no longer needed, and the memory is
         self._held = held
@@ -287,27 +313,45 @@ class Streams:
         source = self.runner.graph.inputs[0]
         size = self.runner.graph.tensors[source].elements * 4
         if not self._held and size * self._count <= self.memory_bytes // 4:
-            for batch in self._batches:
-                values = {source: self.images(batch)}
+            for run in self._runs:
+                values = {source: self.images(run)}
                 self._held.append((values, values))
 
-    def _values(self, number: int, wanted: Sequence[int]) -> tuple[dict[int, Any], dict[int, Any]]:
-        """The tensors ``wanted`` of one batch, teacher's and student's."""
-        if self._held:
-            teacher, student = self._held[number]
-        else:
+    def _of_run(self, number: int, samples: range) -> Both:
+        """The tensors from which those of these samples, a part of a run, are computed."""
+        if not self._held:
             source = self.runner.graph.inputs[0]
-            teacher = student = {source: self.images(self._batches[number])}
+            values = {source: self.images(samples)}
+            return values, values
+        run = self._runs[number]
+        return self._held[number] if samples == run else _part(self._held[number], samples, run.start)
+
+    def _run(self, known: Both, wanted: Sequence[int]) -> Both:
+        """The tensors ``wanted``, teacher's and student's."""
+        teacher, student = known
         return (
             self.runner.run(teacher, wanted=wanted),
             self.runner.run(student, wanted=wanted, constants=self._student),
         )
 
+    def _values(self, number: int, wanted: Sequence[int]) -> Both:
+        """The tensors ``wanted`` of one batch."""
+        samples = self._batches[number]
+        return self._run(self._of_run(samples.start // len(self._runs[0]), samples), wanted)
+
+    def _all_values(self, wanted: Sequence[int]) -> Iterator[Both]:
+        """The tensors ``wanted`` of each batch in turn; those of a run are computed at once."""
+        for number, run in enumerate(self._runs):
+            teacher, student = self._run(self._of_run(number, run), wanted)
+            values = _arrays(teacher), _arrays(student)  # a part of an array is no call of TensorFlow
+            for start in range(run.start, run.stop, BATCH):
+                yield _part(values, range(start, min(start + BATCH, run.stop)), run.start)
+
     def means(self, shape: LayerShape, tensor: int) -> tuple[np.ndarray, np.ndarray]:
         """The means (groups, columns) of what a layer reads, teacher's and student's."""
         sums, total = [np.zeros(1), np.zeros(1)], 0
-        for number in range(len(self._batches)):
-            patches = [shape.patches(values[tensor]) for values in self._values(number, (tensor,))]
+        for both in self._all_values((tensor,)):
+            patches = [shape.patches(values[tensor]) for values in both]
             sums = [a + b.sum(axis=0, dtype=np.float64) for a, b in zip(sums, patches, strict=True)]
             total += len(patches[0])
         return sums[0] / total, sums[1] / total
@@ -337,8 +381,7 @@ class Streams:
         sums: list[np.ndarray] = []
         total = 0
         wanted = -(-MAX_POSITIONS // len(self._batches))
-        for number in range(len(self._batches)):
-            values = self._values(number, (tensor,))
+        for number, values in enumerate(self._all_values((tensor,))):
             count = int(np.prod(shape.positions(values[0][tensor])))
             chance = np.random.default_rng(number)
             keep = chance.choice(count, wanted, replace=False) if count > wanted else None
