@@ -2,8 +2,8 @@
 
     python examples/digits.py
 
-writes ``digits/train`` and ``digits/test`` (a folder of pictures per class) and ``digits.keras``, in about half a
-minute. The digits come with scikit-learn (UCI, Optical Recognition of Handwritten Digits); nothing is downloaded.
+writes ``digits/train`` and ``digits/test`` (a folder of pictures per class) and ``digits.keras``, in about 20
+seconds. The digits come with scikit-learn (UCI, Optical Recognition of Handwritten Digits); nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def network() -> keras.Model:
     model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), keras.layers.Rescaling(1 / 127.5, offset=-1)])
     for channels, stride in ((16, 2), (32, 1), (64, 2), (64, 1), (128, 2)):
         model.add(keras.layers.SeparableConv2D(channels, 3, stride, "same", use_bias=False))
-        model.add(keras.layers.BatchNormalization())
+        model.add(keras.layers.BatchNormalization(momentum=0.9))  # its means keep up with a short training
         model.add(keras.layers.ReLU(6))
     model.add(keras.layers.GlobalAveragePooling2D())
     model.add(keras.layers.Dense(10, "softmax"))
@@ -49,8 +49,8 @@ def main() -> None:
         for part in ("train", "test")
     )
     model = network()
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    model.fit(train, validation_data=test, epochs=15, verbose=2)
+    model.compile(keras.optimizers.Adam(0.002), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.fit(train.cache(), validation_data=test.cache(), epochs=6, verbose=2)
     model.save("digits.keras")
     print("digits.keras and digits/ are written")
 

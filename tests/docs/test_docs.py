@@ -55,6 +55,8 @@ _PATIENCE = (
 )
 #: On the pages behind the first, which is run as it stands and held to its time.
 _FEWER_IMAGES = (r"^sdk compress\b(?=.* --data )(?!.* --(save-)?recipe )", "sdk compress --samples 128")
+#: What test_readme.py runs too, and reads what it prints.
+RUN_THERE = frozenset({"sdk demo"})
 PYTHONPATH = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
 _SUDO = re.compile(r'sudo --preserve-env=HOME "\$\(command -v sdk\)"')
 
@@ -182,11 +184,9 @@ class Reader:
             private.chmod(0o700)
         (self.home / ".ssh").mkdir(mode=0o700)
         make_key(self.home / ".ssh" / "id_ed25519")
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
         self.environment = {
             **os.environ,
-            "PATH": os.pathsep.join([*([str(programs)] if programs else []), path]),
             "PYTHONPATH": PYTHONPATH,
             "HOME": str(self.home),
             "XDG_DATA_HOME": str(data),
@@ -195,17 +195,23 @@ class Reader:
             "COLUMNS": "80",
             **ONE_THREAD,
         }
+        self.uses(programs)
         login = sshd.login
         options = ["-p", str(login["port"]), "-i", str(login["key"])]
         options += ["-o", f'UserKnownHostsFile="{login["known_hosts"]}"']
         self.ssh = shlex.join(["ssh", "-F", "none", *options, "127.0.0.1"])
+
+    def uses(self, programs: Path | None) -> None:
+        """Runs the `sdk` and `python` of this folder from now on; of None, this environment's."""
+        path = [*([programs] if programs else []), Path(sys.executable).parent, os.environ["PATH"]]
+        self.environment["PATH"] = os.pathsep.join(map(str, path))
 
     def runs(self, command: str, *, whole: bool = False) -> None:
         """Runs one line of shell as the page has it, on the boards that are here. Fails with what it said.
 
         ``whole``: compression learns from all images.
         """
-        if self.installs(command):
+        if self.installs(command) or command in RUN_THERE:
             return
         command = _SUDO.sub("sdk", command)
         command = re.sub(r"^ssh \S+", lambda _: self.ssh, command)
@@ -259,8 +265,8 @@ def processor_seconds() -> float:
 
 
 @pytest.fixture(scope="module")
-def first_day(tmp_path_factory: pytest.TempPathFactory, sshd: Server) -> Path:
-    """What a reader of the first page has, from which the other pages go on."""
+def first_day(tmp_path_factory: pytest.TempPathFactory, sshd: Server, programs: Path | None) -> Path:
+    """What a reader of the first page has, from which the other pages go on, with half of the pictures."""
     reader = Reader(tmp_path_factory.mktemp("reader"), None, sshd)
     (reader.folder / "examples").symlink_to(ROOT / "examples")
     before = processor_seconds()
@@ -269,7 +275,10 @@ def first_day(tmp_path_factory: pytest.TempPathFactory, sshd: Server) -> Path:
             for command in block.lines():
                 reader.runs(command, whole=True)
     (reader.folder / "processor-seconds").write_text(str(processor_seconds() - before))
+    for picture in sorted((reader.folder / "digits").rglob("*.png"))[1::2]:
+        picture.unlink()
     (reader.folder / "older").mkdir()
+    reader.uses(programs)
     reader.runs("sdk compress digits.keras -o older/digits.armlet --sparsity 0.5")
     return reader.folder
 
