@@ -28,25 +28,35 @@ MODEL is the name of something deployed, or the path of a .armlet or .tflite fil
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import select
 import sys
 import threading
-import traceback
-from typing import Any, Sequence
+from typing import Any, NoReturn, Sequence
 
 from device_agent.errors import AgentError, ArmletError
-from device_agent.run.kernels.delegate import CHOICE_VARIABLE
-from device_agent.store import scratch
-from device_agent.verbs import table as verbs
-from device_agent.verbs.parser import build_parser
+
+#: A process of its own looks for garbage when so many objects more are there than the last time. Nearly all are modules
+#: and stay: to look through them as often as Python does by default took a quarter of a short call.
+OBJECTS = 100_000
+#: Verbs that work for a long time, and look as often as that.
+LONG = ("serve", "soak")
+USUAL = gc.get_threshold()
 
 
 def answer(arguments: Sequence[str], listener: int | None = None) -> tuple[dict[str, Any], int]:
     """The answer of a call, and its exit status. ``listener``: the channel whose reader it ends with."""
+    from device_agent.run.kernels.delegate import CHOICE_VARIABLE
+    from device_agent.store import scratch
+    from device_agent.verbs import table as verbs
+    from device_agent.verbs.parser import parse
+
     try:
-        options = build_parser(__doc__).parse_args(arguments)
+        options = parse(arguments, __doc__)
+        if options.verb in LONG:
+            gc.set_threshold(*USUAL)
         if listener is not None and options.verb != "serve":  # a service outlives who started it
             threading.Thread(target=_end_with_the_listener, args=(listener,), daemon=True).start()
         if options.home is not None:
@@ -61,6 +71,8 @@ def answer(arguments: Sequence[str], listener: int | None = None) -> tuple[dict[
     except (MemoryError, OSError) as error:
         return AgentError(f"the agent could not finish: {error or type(error).__name__}").to_json(), 2
     except Exception as error:
+        import traceback
+
         traceback.print_exc()
         what = f"the agent failed unexpectedly: {type(error).__name__}: {error}"
         return AgentError(what, hint="This is a defect; the traceback is on standard error.").to_json(), 2
@@ -100,5 +112,13 @@ def main(arguments: Sequence[str] | None = None, *, ends_with_listener: bool = F
         os.close(channel)
 
 
+def _alone() -> NoReturn:
+    """One call in a process of its own, which ends without taking apart what it imported."""
+    gc.set_threshold(OBJECTS, *USUAL[1:])
+    status = main(ends_with_listener=True)
+    sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main(ends_with_listener=True))
+    _alone()

@@ -44,7 +44,7 @@ def environment() -> str:
     return ", ".join(
         [
             installed_runtime() or "no runtime",
-            f"numpy {_version('numpy', 'numpy')}",
+            f"numpy {version_of('numpy', 'numpy')}",
             f"Python {platform.python_version()}",
             f"{os.uname().machine} {core}" if core else os.uname().machine,
         ]
@@ -55,7 +55,7 @@ def installed_runtime() -> str:
     """Name and version of the runtime that would be imported, such as "ai-edge-litert 2.1.2"; "" where none is."""
     for module, distribution in by_place():
         if importlib.util.find_spec(module) is not None:
-            return f"{distribution} {_version(distribution, module)}"
+            return f"{distribution} {version_of(distribution, module)}"
     return ""
 
 
@@ -76,9 +76,15 @@ def processor(cpuinfo: Path) -> str:
     return ""
 
 
-def _version(distribution: str, module: str) -> str:
-    """As ``importlib.metadata`` tells it, whose import alone takes longer than a quick start of a model."""
-    spec = importlib.util.find_spec(module)
+def version_of(distribution: str, module: str) -> str:
+    """As ``importlib.metadata`` tells it, whose import alone takes longer than a quick start of a model.
+
+    "unknown" where nothing says it.
+    """
+    try:
+        spec = importlib.util.find_spec(module)
+    except ValueError:  # a module without a spec
+        spec = None
     folders = spec.submodule_search_locations if spec is not None else None
     wanted = re.compile(re.escape(distribution.replace("-", "_")) + r"-([^-]+)\.dist-info")
     for folder in map(os.path.dirname, folders or ()):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import secrets
 import shutil
 import time
 from pathlib import Path
@@ -44,7 +43,7 @@ def build(
     starts.mkdir(mode=0o700, exist_ok=True)
     _require_space(starts, 2 * len(tflite))
     target = starts / quick_starts.folder_name(package_sha256, runtime)
-    temporary = starts / f".{secrets.token_hex(8)}.tmp"
+    temporary = starts / f".{os.urandom(8).hex()}.tmp"
     temporary.mkdir(mode=0o700)
     try:
         quick_starts.write_file(temporary / quick_starts.MODEL, tflite)

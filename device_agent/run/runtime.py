@@ -17,7 +17,7 @@ from typing import Any, Callable, Sequence
 import numpy as np
 
 from device_agent.errors import AgentError, RuntimeUnavailable
-from device_agent.run.installed import MODULES, by_place
+from device_agent.run.installed import MODULES, by_place, version_of
 from device_agent.run.kernels.delegate import Delegate, OperatorReport
 from device_agent.tensors.descriptions import describe
 from device_agent.tensors.tensor import by_name, shape_text
@@ -35,15 +35,6 @@ class RuntimeIdentity:
     numpy_version: str
 
 
-def _distribution_version(distribution: str, module: Any) -> str:
-    try:
-        from importlib.metadata import version
-
-        return version(distribution)
-    except Exception:  # a tree without its .dist-info still runs; the version is only a label
-        return str(getattr(module, "__version__", "unknown"))
-
-
 def find_runtime() -> tuple[RuntimeIdentity, Callable[..., Any]]:
     """The runtime that is installed and its ``Interpreter`` class.
 
@@ -57,8 +48,10 @@ def find_runtime() -> tuple[RuntimeIdentity, Callable[..., Any]]:
         except ImportError as error:
             said.append(f"{distribution}: {error}")
             continue
-        identity = RuntimeIdentity(distribution, _distribution_version(distribution, module), np.__version__)
-        return identity, interpreter
+        version = version_of(distribution, module_name)
+        if version == "unknown":  # a tree without its .dist-info still runs; the version is only a label
+            version = str(getattr(module, "__version__", version))
+        return RuntimeIdentity(distribution, version, np.__version__), interpreter
     raise RuntimeUnavailable(
         "no TFLite runtime can be imported",
         expected=" or ".join(distribution for _, distribution in MODULES),

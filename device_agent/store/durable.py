@@ -6,7 +6,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import secrets
 from pathlib import Path
 from typing import Iterator
 
@@ -26,7 +25,7 @@ def sha256_of_file(path: Path) -> str:
 
 def write_durably(path: Path, data: bytes) -> None:
     """Temporary name, data, fsync, rename, fsync of the folder: cut anywhere, the old file or the new one is there."""
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f"{path.name}.{os.urandom(4).hex()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         try:

@@ -22,12 +22,12 @@ from device_agent.run.idle_check import look as look_at_start
 from device_agent.run.installed import environment
 from device_agent.store import quick_starts as starts
 from device_agent.store.durable import is_full
-from device_agent.store.layout import Layout
 from device_agent.store.store import Store, board_store, default_home
 from device_agent.verbs.health import unfit
 
 if TYPE_CHECKING:
     from device_agent.run.loaded import LoadedModel
+    from device_agent.store.layout import Layout
 
 # numpy and the runtime are imported where they are needed: `missing` and `install` of what is there already
 # answer before numpy would have been imported on a slow board.
@@ -116,6 +116,8 @@ def install(options: Namespace) -> dict[str, Any]:
 def import_layout(options: Namespace) -> dict[str, Any]:
     """Installs the releases of an OCI image layout, one after the other, as `install` does; the first that is sent back
     ends it with an error."""
+    from device_agent.store.layout import Layout
+
     installed = []
     with Layout(options.layout) as layout:
         releases = layout.releases()

@@ -21,7 +21,7 @@ from device_agent.store.store import board_store
 if TYPE_CHECKING:
     import numpy as np
 
-    from device_agent.measuring.bench import LoadingPlan
+    from device_agent.measuring.bench import ColdStart, LoadingPlan
     from device_agent.record.measurement import Measurement
     from device_agent.run.loaded import LoadedModel
 
@@ -141,11 +141,7 @@ def bench(options: Namespace) -> dict[str, Any]:
         raise AgentError("nothing is as precise as that", expected="a share above 0, such as 0.01")
     cpus = tuple(sorted(os.sched_getaffinity(0))) if options.no_pinning else pin_to_big_cores()
     options.threads = options.threads or len(cpus)
-    begun = time.monotonic()
-    cold_starts = [_cold_start(model, options) for model in options.models]
-    # A process with all models starts as one with one does, but for the models themselves.
-    process = (time.monotonic() - begun) / sum(2 if c.start == "warm" else 1 for c in cold_starts)
-    start_seconds = process + sum(cold.start_seconds or 0.0 for cold in cold_starts[1:])
+    cold_starts, start_seconds = ([], 0.0) if options.no_starts else _starts(options)
     # An emulated board shows that a model runs there, not how fast: once is enough.
     loadings = 1 if options.emulated else options.loadings
     plan = BenchPlan(
@@ -158,8 +154,18 @@ def bench(options: Namespace) -> dict[str, Any]:
         found = measure_loadings(
             _in_a_process(options, time.monotonic()), plan, len(options.models), start_seconds
         )
-    records = [measuring.with_start(record, cold) for record, cold in zip(found, cold_starts)]
-    return {"measurements": [record.to_json() for record in records]}
+    if cold_starts:
+        found = tuple(measuring.with_start(record, cold) for record, cold in zip(found, cold_starts))
+    return {"measurements": [record.to_json() for record in found]}
+
+
+def _starts(options: Namespace) -> tuple[list[ColdStart], float]:
+    """The start of each model in fresh processes, and how many seconds a process with all of them takes to start."""
+    begun = time.monotonic()
+    cold_starts = [_cold_start(model, options) for model in options.models]
+    # A process with all models starts as one with one does, but for the models themselves.
+    process = (time.monotonic() - begun) / sum(2 if c.start == "warm" else 1 for c in cold_starts)
+    return cold_starts, process + sum(cold.start_seconds or 0.0 for cold in cold_starts[1:])
 
 
 def _measure_here(
@@ -216,7 +222,7 @@ def loading(options: Namespace) -> dict[str, Any]:
     return {"measurements": [record.to_json() for record in records]}
 
 
-def _cold_start(model: str, options: Namespace) -> Any:
+def _cold_start(model: str, options: Namespace) -> ColdStart:
     from device_agent.measuring.bench import ColdStart
 
     arguments = ["load", model, "--threads", str(options.threads), "--kernel", options.kernel]

@@ -24,7 +24,7 @@ FACTS_SCRIPT = f"""\
 echo @home; printf '%s\\n' "$HOME"
 echo @machine; uname -m
 echo @system; uname -sr
-echo @python; python3 -c "{_PYTHON}" 2>/dev/null
+echo @python; python3 -sS -c "{_PYTHON}" 2>/dev/null
 echo @numpy; ls -d /usr/lib/python3*/*-packages/numpy/__init__.py 2>/dev/null | head -n 1
 echo @libc; getconf GNU_LIBC_VERSION 2>/dev/null || {{ ldd --version 2>&1 | head -n 1; }}
 echo @disk; df -Pk "$HOME" 2>/dev/null

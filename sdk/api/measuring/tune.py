@@ -479,7 +479,9 @@ def _measure(
             for done, (number, count) in enumerate(turns):
                 progress("measure", turn * len(turns) + done, ROUNDS * len(turns))
                 session, fit = runnable[number]
-                runs = session.agent.bench(
+                # How a model starts is the same in each round.
+                measure = session.agent.bench_again if turn else session.agent.bench
+                runs = measure(
                     [names[v.name] for v in fit],
                     threads=count,
                     kernel=session.kernel,

@@ -449,15 +449,37 @@ class RemoteAgent:
         None are as many as there is time for, on an emulated board one. With ``precision``, a share, they go on until
         the intervals are that narrow or ``max_seconds`` per model are over.
         """
-        names = [check_name(model) for model in models]
         if progress is not None:
             progress("measure", 0, 0)
-        arguments = ["bench", *names, "--threads", str(threads), "--kernel", kernel]
-        arguments += ["--min-samples", str(min_samples), "--max-seconds", repr(float(max_seconds))]
+        arguments = ["--kernel", kernel, "--min-samples", str(min_samples)]
         for flag, value in (("--loadings", loadings), ("--precision", precision)):
             arguments += [] if value is None else [flag, repr(value)]
+        arguments += ["--emulated"] if emulated else []
+        return self._bench(models, threads, max_seconds, arguments)
+
+    def bench_again(
+        self,
+        models: Sequence[str],
+        *,
+        threads: int,
+        kernel: str,
+        min_samples: int,
+        max_seconds: float,
+        loadings: int,
+    ) -> tuple[Measurement, ...]:
+        """As :meth:`bench`, but for how the models start, for which that starts a process or two per model."""
+        arguments = ["--kernel", kernel, "--min-samples", str(min_samples), "--loadings", str(loadings)]
+        return self._bench(models, threads, max_seconds, [*arguments, "--no-starts"])
+
+    def _bench(
+        self, models: Sequence[str], threads: int, max_seconds: float, arguments: Sequence[str]
+    ) -> tuple[Measurement, ...]:
+        names = [check_name(model) for model in models]
         answer = self.call(
-            [*arguments, *(["--emulated"] if emulated else [])],
+            [
+                *("bench", *names, "--threads", str(threads), "--max-seconds", repr(float(max_seconds))),
+                *arguments,
+            ],
             timeout_seconds=RUN_SECONDS + len(models) * max_seconds,
             max_output_bytes=MAX_LONG_ANSWER_BYTES,
         )

@@ -21,7 +21,7 @@ import numpy as np
 from device_agent.serve import supervisor as serve
 from device_agent.serve.notify import Notifier
 from device_agent.serve.served_models import Serving
-from device_agent.verbs.parser import build_parser
+from device_agent.verbs.parser import parse
 
 RAW = "application/octet-stream"
 
@@ -84,7 +84,7 @@ def exchange(path: Path | str, data: bytes, *, end: bool = False, seconds: float
 @contextlib.contextmanager
 def running(path: Path, *options: str) -> Iterator[Serving]:
     """A server in this process, on a Unix socket, supervised by a thread; drained at the end."""
-    arguments = build_parser().parse_args(["serve", "--socket", str(path), *options])
+    arguments = parse(["serve", "--socket", str(path), *options])
     serving = serve.begin(arguments)
     end = serve.End()
     supervisor = threading.Thread(target=serve.supervise, args=(serving, Notifier({}), end), daemon=True)

@@ -20,7 +20,7 @@ from device_agent.errors import AgentError
 from device_agent.image import pictures
 from device_agent.serve.supervisor import begin
 from device_agent.store.store import Store
-from device_agent.verbs.parser import build_parser
+from device_agent.verbs.parser import parse
 from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
 from tests.device_agent.serve.served import RAW, ask, ask_raw, exchange, running
@@ -326,7 +326,7 @@ def test_each_mistake_is_named_and_the_server_goes_on(shared, path, options, sta
 
 
 def options_of(*arguments: str):
-    return build_parser().parse_args(["serve", *arguments])
+    return parse(["serve", *arguments])
 
 
 def test_the_socket_is_private_and_goes_with_the_server(server, socket_folder):

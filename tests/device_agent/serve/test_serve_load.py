@@ -290,9 +290,9 @@ def test_the_watchdog_is_not_fed_while_a_worker_hangs(store, socket_folder, pack
     notified = NotifySocket(socket_folder / "notify")
     path = socket_folder / "serve.sock"
     arguments = ["serve", "--socket", str(path)]
-    from device_agent.verbs.parser import build_parser
+    from device_agent.verbs.parser import parse
 
-    serving = serve.begin(build_parser().parse_args(arguments), live_seconds=0.9)
+    serving = serve.begin(parse(arguments), live_seconds=0.9)
     notifier = Notifier({**notified.environment, "WATCHDOG_USEC": "300000", "WATCHDOG_PID": str(os.getpid())})
     end = serve.End()
     supervisor = threading.Thread(target=serve.supervise, args=(serving, notifier, end), daemon=True)

@@ -28,6 +28,8 @@ from device_agent.run import fresh_process as child
 from device_agent.store.store import Store
 from device_agent.tensors.tensor import TensorInfo
 from device_agent.verbs import table as verbs
+from device_agent.verbs.parser import ARGUMENTS, parse
+from device_agent.verbs.table import VERBS
 
 
 class Called:
@@ -192,6 +194,27 @@ def test_models_are_measured_together(home, float_model, other_model, tmp_path):
         assert record.emulated
         assert record.init_seconds > 0
         assert record.peak_memory_bytes > 1 << 20
+    called = Called(
+        "bench", *paths, "--min-samples", "4", "--max-seconds", "0.1", "--emulated", "--no-starts"
+    )
+    for again in map(Measurement.from_json, called.answer["measurements"]):
+        assert len(again.samples_seconds) == 4
+        assert again.peak_memory_bytes is again.start_seconds is None
+
+
+def test_a_call_reads_the_options_of_its_verb_alone():
+    options = parse(["--scratch", "0123456789abcdef", "rollback", "net", "--to", "0123"])
+    assert (options.verb, options.name, options.to, options.scratch) == (
+        "rollback",
+        "net",
+        "0123",
+        "0123456789abcdef",
+    )
+    assert not hasattr(options, "max_seconds")
+    assert set(VERBS) == set(ARGUMENTS)
+    for wrong in (["rollback"], ["rollback", "net", "--max-seconds", "1"], ["no-verb"], []):
+        with pytest.raises(AgentError, match="called wrongly"):
+            parse(wrong)
 
 
 # -- trial -------------------------------------------------------------------------------------------------------------

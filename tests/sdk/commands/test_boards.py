@@ -69,7 +69,7 @@ def test_bench_measures_both_models_and_compares_them(
         path = private_board / f"{name}.tflite"
         path.write_bytes(write_graph(small_network(size=32, channels=channels)))
         paths.append(path)
-    document = answer(capsys, "bench", "--board", "local", *paths, "--samples", 50, "--seconds", 5)
+    document = answer(capsys, "bench", "--board", "local", *paths, "--samples", 50, "--seconds", 1.5)
     report = Report.from_json(document)
     assert [m.name for m in report.models] == ["wide", "narrow"]
     for model in report.models:
@@ -98,7 +98,7 @@ def test_packages_of_one_model_are_told_apart_by_their_files(private_board: Path
     for seed, name in enumerate(("plain", "pruned")):
         paths.append(private_board / f"{name}.armlet")
         paths[-1].write_bytes(pack(write_graph(small_network(seed)), metadata={"name": "same"}))
-    report = sdk.bench_models("local", paths, threads=1, samples=20, seconds=1, profile=False)
+    report = sdk.bench_models("local", paths, threads=1, samples=20, seconds=0.2, profile=False)
     assert [model.name for model in report.models] == ["plain", "pruned"]
 
 
@@ -106,7 +106,7 @@ def test_packages_of_one_model_are_told_apart_by_their_files(private_board: Path
 def demo_report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("demo")))
-        return demo.run("local", samples=100, seconds=3)
+        return demo.run("local", samples=100, seconds=0.5)
 
 
 def test_the_demo_counts_the_same_answers_on_host_and_board(demo_report: Report) -> None:

@@ -63,7 +63,7 @@ def test_the_gap_of_a_real_run_adds_up_with_either_runtime(
     models: list[Path], runtime: str, method: str
 ) -> None:
     need(runtime)
-    report = bench_models("local", models, runtime=runtime, threads=(1, 2), samples=100, seconds=3)
+    report = bench_models("local", models, runtime=runtime, threads=(1, 2), samples=50, seconds=0.5)
     assert Report.from_json(json.loads(json.dumps(report.to_json()))) == report
     for model in report.models:
         assert [m.threads for m in model.measurements] == [1, 2]
@@ -102,7 +102,7 @@ def test_a_report_says_so_where_operators_and_dispatch_do_not_add_up_to_the_medi
     for name, size in (("large", 128), ("small", 64)):
         paths.append(private_board / f"{name}.tflite")
         paths[-1].write_bytes(write_graph(small_network(size=size, channels=64)))
-    report = bench_models("local", paths, runtime=runtime, threads=1, samples=100, seconds=1)
+    report = bench_models("local", paths, runtime=runtime, threads=1, samples=50, seconds=0.3)
     (gap,) = report.gaps
     off = max(abs(1 - gap.accounted), abs(1 - gap.baseline_accounted))
     said = accounted_text(gap)
@@ -121,7 +121,7 @@ def test_bench_keeps_a_run_that_report_turns_into_a_page(
     models: list[Path], private_board: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, page = private_board / "run.json", private_board / "run.html"
-    arguments = ["--board", "local", *map(str, models), "--samples", "50", "--seconds", "2", "-o", str(run)]
+    arguments = ["--board", "local", *map(str, models), "--samples", "50", "--seconds", "0.3", "-o", str(run)]
     assert main(["bench", *arguments, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(run.read_text())
     assert main(["report", str(run), "--html", str(page), "--json"]) == 0
@@ -142,7 +142,7 @@ def test_a_board_that_was_calibrated_is_held_against_its_own_figures(
     assert 1e8 < calibration.flop_per_second < 1e13
     assert 1e8 < calibration.memory_bytes_per_second < 1e13
     assert 0 < calibration.call_seconds < 1e-3
-    report = bench_models("local", models, samples=30, seconds=1)
+    report = bench_models("local", models, samples=30, seconds=0.3)
     assert report.peaks == calibration.peaks()
 
 
@@ -203,11 +203,11 @@ def test_a_runtime_without_its_profiler_is_timed_operator_by_operator(
         raise RemoteError("the agent's `profile` failed: this runtime has no profiler")
 
     monkeypatch.setattr(measuring, "profile_models", no_profiler)
-    report = bench_models("local", models, runtime="ai-edge-litert", samples=30, seconds=1)
+    report = bench_models("local", models, runtime="ai-edge-litert", samples=30, seconds=0.3)
     assert [model.profile.method for model in report.models if model.profile] == ["isolated", "isolated"]
 
     monkeypatch.setattr(measuring, "time_models", no_profiler)
-    report = bench_models("local", models, runtime="ai-edge-litert", samples=30, seconds=1)
+    report = bench_models("local", models, runtime="ai-edge-litert", samples=30, seconds=0.3)
     assert [model.profile for model in report.models] == [None, None]
     assert any(note.startswith("operators were not timed") for note in report.notes)
     assert len(report.comparisons) == 1

@@ -190,12 +190,12 @@ def test_on_the_local_board_every_runtime_and_thread_count_is_measured_and_the_b
         "--threads",
         "1,2",
         "--seconds",
-        1,
+        0.1,
         "--samples",
         40,
         *only,
     ]
-    found = answer(capsys, "tune", *ON_LOCAL, *arguments, "--inferences", 30, "-o", kept, "--keep", package)
+    found = answer(capsys, "tune", *ON_LOCAL, *arguments, "--inferences", 12, "-o", kept, "--keep", package)
     tuned = Tuned.from_json(json.loads(kept.read_text()))
     assert json.loads(json.dumps(tuned.to_json())) == found
     assert not tuned.emulated
@@ -211,6 +211,8 @@ def test_on_the_local_board_every_runtime_and_thread_count_is_measured_and_the_b
     assert all(
         c.measurement is not None and len(c.measurement.samples_seconds) >= 6 for c in tuned.candidates
     )
+    # How each starts is measured in the first round and kept.
+    assert all(c.measurement and c.measurement.start_seconds for c in tuned.candidates)
     # No sparse kernels here, and the table says so for each share of zeros.
     assert [one.variant for one in tuned.left_out] == [
         "float, 70 % zero",

@@ -55,6 +55,7 @@ def test_bench_measures_a_model_at_several_sizes(mobilenet, tmp_path, capsys, mo
     model = tmp_path / "net.tflite"
     model.write_bytes(write_graph(mobilenet))
     command = ["bench", "--board", "local", str(model), "--sizes", "32x32,64x48", "--samples", "16"]
+    command += ["--seconds", "0.3"]
     assert main([*command, "--threads", "1", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     small, large = report["models"]
