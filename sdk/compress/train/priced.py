@@ -61,7 +61,14 @@ class PricedStudent(Student):
         import tensorflow as tf
 
         super()._compile()
-        self.squares = tf.function(self._squares, reduce_retracing=True)
+        seeds = tf.TensorSpec((2,), tf.int32)
+        images = self.batch_of(self.executor.graph.inputs[0])
+        self.squares = tf.function(self._squares, input_signature=[images, seeds])
+
+    def _signature(self) -> list[Any]:
+        """As in the base, with the teacher's answers."""
+        images, labels, *_, share, factor = super()._signature()
+        return [images, labels, self.batch_of(self.executor.scores), share, factor]
 
     def build(self) -> dict[int, Any]:
         """As in the base, but that weights go on learning behind their codes."""

@@ -68,7 +68,20 @@ class Student:
 
         # XLA makes fully connected networks three times as fast; its convolutions on a CPU are slow.
         windows = any("CONV" in operator.kind for operator in self.executor.graph.operators)
-        self.step = tf.function(self._step, reduce_retracing=True, jit_compile=not windows)
+        self.step = tf.function(self._step, input_signature=self._signature(), jit_compile=not windows)
+
+    def _signature(self) -> list[Any]:
+        """What a step takes. Batches have any size, so that a smaller one at the end is not compiled for itself."""
+        import tensorflow as tf
+
+        labels, number = tf.TensorSpec((None,), tf.int64), tf.TensorSpec((), tf.float32)
+        return [self.batch_of(self.executor.graph.inputs[0]), labels, number, number, number]
+
+    def batch_of(self, tensor: int) -> Any:
+        """The type and shape of a tensor of the graph for a batch of any size: (n, ...) float32."""
+        import tensorflow as tf
+
+        return tf.TensorSpec((None, *self.executor.graph.tensors[tensor].shape[1:]), tf.float32)
 
     def _shared_variables(self) -> list[Any]:
         free = [v for t, v in self.values.items() if t not in self.codes and t not in self.bias_codes]
