@@ -249,6 +249,16 @@ def _smallest(content: bytes | memoryview, width: int, properties: Sequence[tupl
 
 def encode_skeleton(content: bytes | memoryview) -> bytes:
     """The skeleton's section: raw or lz, never transposed, so that the metadata can be read first."""
+    return _of_skeleton(bytes(content)) if len(content) <= _LARGE_SKELETON else _any_skeleton(content)
+
+
+@functools.lru_cache(maxsize=8)
+def _of_skeleton(content: bytes) -> bytes:
+    """The attempts of one compression differ in their weights: each would try dozens of settings on the same bytes."""
+    return _any_skeleton(content)
+
+
+def _any_skeleton(content: bytes | memoryview) -> bytes:
     properties = _EVERY if len(content) <= _SMALL_SKELETON else _liked(content)
     found = [bytes([RAW]) + content, _smallest(content, 1, properties)]
     prepared = encode_prepared(content) if content and len(content) <= _LARGE_SKELETON else None
