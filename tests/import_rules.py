@@ -45,7 +45,7 @@ ROOMS: dict[str, Room] = {
     "device_agent.tensors": _room("device_agent.errors device_agent.record", pure=True),
     "device_agent.answers": _room("device_agent.errors device_agent.record device_agent.image", pure=True),
     "device_agent.store": _room("device_agent.errors device_agent.record"),
-    "device_agent.run.kernels": _room("device_agent.errors device_agent.package"),
+    "device_agent.run.kernels": _room("device_agent.errors device_agent.package device_agent.package.codec"),
     "device_agent.run": _room(
         "device_agent.errors device_agent.record device_agent.package "
         "device_agent.image device_agent.tensors device_agent.answers "

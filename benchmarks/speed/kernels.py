@@ -33,18 +33,21 @@ from sdk.board.catalogue import load_board
 from sdk.compress.board_form.specialise import for_board
 from sdk.deploy.predicting.engine import predict_on
 from sdk.deploy.provision.instructions import count_inference
-from sdk.deploy.provision.kernel import build_delegate
+from sdk.deploy.provision.kernel import build, build_delegate
 from sdk.graph.on_host.sources.keras_files import from_keras
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph, Operator, Signature, Tensor, Weight
 from sdk.graph.writer import write_graph
-from sdk.models import build
+from sdk.models import build as build_network
+from sdk.package.pack import pack
 from sdk.tools.system.progress_bar import terminal_progress
 
 #: Weights that are kept of conv1 to conv5 and fc6 to fc8.
 DEEP_COMPRESSION = (0.84, 0.38, 0.35, 0.37, 0.37, 0.09, 0.09, 0.25)
 #: Sizes of AlexNet's fully connected layers.
 CLASSIFIER = (9216, 4096, 4096, 1000)
+#: The same of VGG-16, and the weights that are kept of it (table 5).
+VGG16_CLASSIFIER, VGG16_DENSITIES = (25088, 4096, 4096, 1000), (0.04, 0.04, 0.23)
 #: Values that a pruned fully connected layer keeps: 5 bits for single weights, as in the paper; 4 for fours.
 CENTROIDS = {1: 31, 2: 15, 4: 15}
 ROUNDS = 31
@@ -53,9 +56,9 @@ PREDICTED = ("rpi3", "rpi4", "rpi5")
 
 #: Name, how it is built, which convolutions are pruned, shares of zeros.
 NETWORKS: tuple[tuple[str, Callable[[], Any], str, tuple[float, ...]], ...] = (
-    ("SqueezeNet 1.1", lambda: build("squeezenet", version="1.1"), "all but the first", (0.8,)),
-    ("MobileNet V1 1.0", lambda: build("mobilenet_v1"), "1x1", (0.8, 0.9)),
-    ("ShuffleNet V1 1x g3", lambda: build("shufflenet_v1"), "1x1", (0.5, 0.8)),
+    ("SqueezeNet 1.1", lambda: build_network("squeezenet", version="1.1"), "all but the first", (0.8,)),
+    ("MobileNet V1 1.0", lambda: build_network("mobilenet_v1"), "1x1", (0.8, 0.9)),
+    ("ShuffleNet V1 1x g3", lambda: build_network("shufflenet_v1"), "1x1", (0.5, 0.8)),
     ("ResNet-18", resnet18, "3x3", (0.8,)),
     ("SSD MobileNet V1", ssd_mobilenet, "1x1", (0.8,)),
 )
@@ -69,7 +72,7 @@ def prune(weight: Weight, keep: float, block: int, values: int | None = None) ->
     sizes = (matrix.reshape(len(matrix) // block, block, -1) ** 2).sum(axis=1)
     kept = max(1, round(keep * sizes.size))
     least = np.partition(sizes.ravel(), sizes.size - kept)[sizes.size - kept]
-    matrix *= np.repeat(sizes >= least, block, axis=0)
+    matrix[~np.repeat(sizes >= least, block, axis=0)] = 0.0  # a product would leave negative zeros
     if values is not None:
         found = matrix[matrix != 0.0]
         centroids = np.quantile(found, np.linspace(0.0, 1.0, values))
@@ -114,10 +117,12 @@ def classifier(sizes: tuple[int, ...] = CLASSIFIER) -> Graph:
     return Graph(tuple(tensors), tuple(operators), (0,), (last,), signatures=(signature,))
 
 
-def pruned_classifier(block: int) -> bytes:
+def pruned_classifier(
+    block: int, sizes: tuple[int, ...] = CLASSIFIER, densities: tuple[float, ...] = DEEP_COMPRESSION[-3:]
+) -> bytes:
     """The classifier, pruned as Deep Compression pruned it."""
-    graph = classifier()
-    keep = dict(zip((w.tensor_index for w in graph.weights()), DEEP_COMPRESSION[-3:], strict=True))
+    graph = classifier(sizes)
+    keep = dict(zip((w.tensor_index for w in graph.weights()), densities, strict=True))
     return write_graph(
         graph.with_data(
             {w.tensor_index: prune(w, keep[w.tensor_index], block, CENTROIDS[block]) for w in graph.weights()}
@@ -174,7 +179,7 @@ def on_host() -> list[dict[str, Any]]:
         write_graph(classifier()),
         {name: pruned_classifier(b) for b, name in names.items()},
     )
-    graph = read_graph(from_keras(build("alexnet")))
+    graph = read_graph(from_keras(build_network("alexnet")))
     return rows + timed("AlexNet", write_graph(graph), {name: alexnet(graph, b) for b, name in names.items()})
 
 
@@ -232,15 +237,18 @@ def on_cores(cpu: str) -> list[dict[str, Any]]:
 _LOADED = """
 import json, sys, time
 import numpy as np
+from device_agent.package import kernel
 from device_agent.run.conditions import read_peak_memory
 from device_agent.run.kernels import delegate
 from device_agent.run.loaded import LoadedModel
-path, kernels, library = sys.argv[1:]
+path, kernels, library, decoder = sys.argv[1:]
 delegate.use(library)
+kernel.use(decoder)
 base = read_peak_memory()
+begun = time.process_time()
 with open(path, "rb") as file:
     loaded = LoadedModel(file.read(), kernels=kernels)
-started = time.process_time()
+started = time.process_time() - begun
 loaded.model.invoke()
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 packed = sum(op.packed_bytes for op in loaded.model.armlet_operators())
@@ -250,24 +258,33 @@ print(json.dumps({"base_bytes": base, "peak_bytes": read_peak_memory(), "packed_
 
 
 def in_memory() -> list[dict[str, Any]]:
-    """What a process that loads AlexNet's pruned classifier takes, in the runtime and with the kernels."""
-    library = str(build_delegate())
+    """What processes take that load a pruned classifier and run it once: its package in the runtime, its .tflite with
+    the kernels, and its package with the kernels, which then get its weights without their zeros."""
+    libraries = [str(build_delegate()), str(build())]
     rows = []
     with tempfile.TemporaryDirectory(prefix="armlet-memory-") as folder:
-        for block in (1, 4):
-            path = Path(folder) / "classifier.tflite"
-            path.write_bytes(pruned_classifier(block))
-            for kernels in ("runtime", "armlet"):
-                command = [sys.executable, "-c", _LOADED, str(path), kernels, library]
+        for name, block, data in (
+            ("AlexNet's classifier", 1, pruned_classifier(1)),
+            ("AlexNet's classifier", 4, pruned_classifier(4)),
+            ("VGG-16's classifier", 1, pruned_classifier(1, VGG16_CLASSIFIER, VGG16_DENSITIES)),
+        ):
+            files = {"package": Path(folder) / "one.armlet", "tflite": Path(folder) / "one.tflite"}
+            files["tflite"].write_bytes(data)
+            files["package"].write_bytes(pack(data))
+            for form, kernels in (("package", "runtime"), ("tflite", "armlet"), ("package", "armlet")):
+                command = [sys.executable, "-c", _LOADED, str(files[form]), kernels, *libraries]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 taken = json.loads(done.stdout.splitlines()[-1])
+                size = files[form].stat().st_size
                 print(
-                    f"blocks of {block}, {kernels:8} file {path.stat().st_size / 1e6:.0f} MB, packed "
+                    f"{name:22} blocks of {block}, {form:7} {size / 1e6:5.1f} MB, {kernels:8} packed "
                     f"{taken['packed_bytes'] / 1e6:.1f} MB, peak {taken['peak_bytes'] / 1e6:.0f} MB "
-                    f"({taken['base_bytes'] / 1e6:.0f} before), start {taken['start_cpu_seconds']:.2f} s of processor",
+                    f"({taken['base_bytes'] / 1e6:.0f} before), after {taken['resident_bytes'] / 1e6:.0f} MB, "
+                    f"start {taken['start_cpu_seconds']:.2f} s of processor",
                     flush=True,
                 )
-                rows.append({"block": block, "kernels": kernels, "file_bytes": path.stat().st_size, **taken})
+                what = {"network": name, "block": block, "form": form, "kernels": kernels, "file_bytes": size}
+                rows.append({**what, "float_bytes": len(data), **taken})
     return rows
 
 

@@ -1,8 +1,8 @@
 /* The Huffman layouts of a section of an .armlet package, decoded straight to their place.
  *
- * One function, armlet_decode: parse, check, write. It is the twin of huffman.py: same checks, same order, same
- * answers; PACKAGE_FORMAT.md is the authority over both. It allocates nothing (tables stand on the stack, 80 KiB),
- * keeps no state, reads only inside `coded` and writes only inside `out`, whatever the bits are.
+ * armlet_decode parses, checks and writes; armlet_decode_pieces gives the same piece by piece. They are the twin of
+ * huffman.py: same checks, same order, same answers; PACKAGE_FORMAT.md is the authority over both. They allocate nothing (tables stand on the stack, 80 KiB),
+ * keep no state, read only inside `coded` and write only inside `out`, whatever the bits are.
  *
  * How it is quick: blocks are independent, so LANES of them are decoded side by side and their look-ups overlap;
  * in dense sections one look-up of FAST_BITS gives up to 16 bytes of finished weights, in sparse ones one of PAIR_BITS
@@ -54,7 +54,10 @@ enum {
     BLOCK_CORRUPT = -9,
     PADDING_INVALID = -10,
     SCALE_INVALID = -11,
-    LIMIT_EXCEEDED = -12
+    LIMIT_EXCEEDED = -12,
+    /* of armlet_decode_pieces */
+    IN_ONE_PIECE = 1,
+    STOPPED = 2
 };
 
 /* LOOKUPS * MAX_CODE_LENGTH and PAIR_LOOKUPS * PAIR_BITS fit the 57 bits of a window; a longer pair takes a new one. */
@@ -390,6 +393,45 @@ static void apply_scales(const Scales *s, uint8_t *out, uint64_t count) {
         }
 }
 
+/* ---- piece by piece -------------------------------------------------------------------------------------------- */
+
+typedef int32_t (*Sink)(void *context, const uint8_t *bytes, size_t size);
+
+/* `held` bytes of the next piece stand in `buffer`; the channel of the first, and its elements that are sent. */
+typedef struct {
+    uint8_t *buffer;
+    size_t room, held;
+    Sink sink;
+    void *context;
+    const Scales *scales;
+    uint64_t channel, within;
+} Pieces;
+
+static void scale_piece(Pieces *p) {
+    const Scales *s = p->scales;
+    for (size_t at = 0; at < p->held; at += 4) {
+        uint32_t bits = scale_bits(s, p->channel);
+        float scale;
+        memcpy(&scale, &bits, 4);
+        multiplied(p->buffer + at, scale);
+        if (++p->within < s->inner) continue;
+        p->within = 0;
+        if (++p->channel == s->channels) p->channel = 0;
+    }
+}
+
+static int send_piece(Pieces *p) {
+    int stopped;
+    if (p->held == 0) return OK;
+    if (p->scales->kind) scale_piece(p);
+    stopped = p->sink(p->context, p->buffer, p->held);
+    p->held = 0;
+    return stopped ? STOPPED : OK;
+}
+
+/* Sends what is held where so much more does not fit behind it. */
+static int make_room(Pieces *p, uint64_t more) { return p->room - p->held < more ? send_piece(p) : OK; }
+
 /* ---- dense ----------------------------------------------------------------------------------------------------- */
 
 enum { SLOT = 16 }; /* bytes of finished elements that one look-up can give; a word of 4 float32 fills it */
@@ -547,8 +589,22 @@ static int decode_blocks(const DenseTables *t, const Blocks *b, uint8_t *out) {
     return OK;
 }
 
-/* plane: NULL outside planes */
-OWN_FRAME int decode_dense(Cursor *c, uint64_t size, uint8_t *out, const Plane *plane) {
+static int send_blocks(const DenseTables *t, const Blocks *b, Pieces *p) {
+    const uint64_t group = ((uint64_t)LANES << b->log2) * t->word_size;
+    uint64_t bit = 0, block = 0;
+    REQUIRE(group <= p->room, IN_ONE_PIECE);
+    while (block < b->blocks) {
+        uint8_t *end;
+        CHECK(make_room(p, group));
+        end = p->buffer + p->held;
+        CHECK(decode_group(t, b, &block, &bit, &end));
+        p->held = (size_t)(end - p->buffer);
+    }
+    return send_piece(p);
+}
+
+/* plane: NULL outside planes; pieces: NULL where all goes to `out` */
+OWN_FRAME int decode_dense(Cursor *c, uint64_t size, uint8_t *out, const Plane *plane, Pieces *pieces) {
     Head head;
     Code code;
     Blocks blocks;
@@ -568,6 +624,7 @@ OWN_FRAME int decode_dense(Cursor *c, uint64_t size, uint8_t *out, const Plane *
     if (code.max_length)
         CHECK(parse_blocks(c, head.count >> head.word_log2, code.min_length, 0, plane != NULL, &blocks));
     REQUIRE(c->at == c->end, SECTION_TRAILING_BYTES);
+    if (pieces) REQUIRE(code.max_length && head.width == 4, IN_ONE_PIECE);
     build_words(codebook, words, code.symbols, head.word_length, head.width, &tables);
     if (code.max_length == 0) {
         for (uint64_t at = 0; at < head.count; at += head.word_length)
@@ -581,6 +638,10 @@ OWN_FRAME int decode_dense(Cursor *c, uint64_t size, uint8_t *out, const Plane *
         tables.mask = ((uint32_t)1 << code.max_length) - 1;
         /* A small section does not earn back large tables. */
         build_fast_table(&tables, head.count >> 16 ? FAST_BITS : FAST_BITS - 2);
+        if (pieces) {
+            pieces->scales = &head.scales;
+            return send_blocks(&tables, &blocks, pieces);
+        }
         CHECK(plane ? decode_plane_blocks(&tables, &blocks, out, plane) : decode_blocks(&tables, &blocks, out));
     }
     if (head.scales.kind) apply_scales(&head.scales, out, head.count);
@@ -774,8 +835,49 @@ INLINE int decode_sparse_blocks(const SparseTables *t, const Blocks *b, const ui
     return OK;
 }
 
-/* plane: NULL outside planes */
-OWN_FRAME int decode_sparse(Cursor *c, uint64_t size, uint8_t *out, const Plane *plane) {
+/* Elements of 4 bytes. */
+static int send_sparse_blocks(const SparseTables *t, const Blocks *b, const uint8_t *background, uint64_t elements,
+                              Pieces *p) {
+    const uint64_t most = p->room / 4;
+    uint64_t bit = 0, block, done = 0;
+    for (block = 0; block < b->blocks; block++) REQUIRE(index_entry(&b->spans, block) <= most, IN_ONE_PIECE);
+    for (block = 0; block < b->blocks;) {
+        SparseLane lanes[LANES];
+        uint64_t codes = 0, place = 0, span = 0;
+        int count = b->blocks - block > LANES ? LANES : 1;
+        uint8_t *out;
+        for (int i = 0; i < count; i++) span += index_entry(&b->spans, block + (uint64_t)i);
+        if (span > most) count = 1, span = index_entry(&b->spans, block);
+        CHECK(make_room(p, 4 * span));
+        for (int i = 0; i < count; i++, block++) {
+            codes = codes_in(b, block);
+            lanes[i].bit = bit;
+            bit += index_entry(&b->lengths, block);
+            lanes[i].end_bit = bit;
+            lanes[i].place = place;
+            place += index_entry(&b->spans, block);
+            lanes[i].end = place;
+        }
+        out = p->buffer + p->held;
+        fill(out, span, background, 4, 4);
+        CHECK(count == LANES ? decode_sparse_lanes(t, b, lanes, LANES, codes, out, 4, 4)
+                             : decode_sparse_lanes(t, b, lanes, 1, codes, out, 4, 4));
+        p->held += (size_t)(4 * span);
+        done += span;
+    }
+    while (done < elements) {
+        uint64_t count = elements - done;
+        CHECK(make_room(p, 4));
+        if (count > (p->room - p->held) / 4) count = (p->room - p->held) / 4;
+        fill(p->buffer + p->held, count, background, 4, 4);
+        p->held += (size_t)(4 * count);
+        done += count;
+    }
+    return send_piece(p);
+}
+
+/* plane: NULL outside planes; pieces: NULL where all goes to `out` */
+OWN_FRAME int decode_sparse(Cursor *c, uint64_t size, uint8_t *out, const Plane *plane, Pieces *pieces) {
     Head head;
     Code gap_code, code;
     Blocks blocks;
@@ -797,10 +899,15 @@ OWN_FRAME int decode_sparse(Cursor *c, uint64_t size, uint8_t *out, const Plane 
     CHECK(parse_codebook(c, code.symbols, &head, &codebook));
     CHECK(parse_blocks(c, nonzeros, gap_code.min_length + code.min_length, head.count, plane != NULL, &blocks));
     REQUIRE(c->at == c->end, SECTION_TRAILING_BYTES);
+    if (pieces) REQUIRE(head.width == 4, IN_ONE_PIECE);
 
     build_gaps(&gap_code, tokens, split, msb, &tables);
     build_elements(&code, codebook, head.width, &tables);
     build_pairs(&gap_code, &code, nonzeros >> 11 ? PAIR_BITS : PAIR_BITS - 2, &tables);
+    if (pieces) {
+        pieces->scales = &head.scales;
+        return send_sparse_blocks(&tables, &blocks, background, head.count, pieces);
+    }
     if (plane)
         CHECK(decode_sparse_blocks(&tables, &blocks, background, head.count, out, 1, plane->stride));
     else if (head.width == 4)
@@ -1163,15 +1270,15 @@ static int decode_layout(Cursor *c, uint64_t size, uint8_t *out, const Plane *pl
     uint32_t layout;
     CHECK(read_byte(c, &layout));
     if (layout == RAW) return decode_raw(c, size, out);
-    if (layout == DENSE) return decode_dense(c, size, out, plane);
-    if (layout == SPARSE) return decode_sparse(c, size, out, plane);
+    if (layout == DENSE) return decode_dense(c, size, out, plane, NULL);
+    if (layout == SPARSE) return decode_sparse(c, size, out, plane, NULL);
     if (layout == PLANES && !plane) return decode_planes(c, size, out);
     if (layout == CONTEXTS && !plane) return decode_contexts(c, size, out);
     return LAYOUT_UNKNOWN;
 }
 
 /* Bumped whenever a caller of an older kernel would go wrong. */
-__attribute__((visibility("default"))) const uint32_t armlet_kernel_version = 3;
+__attribute__((visibility("default"))) const uint32_t armlet_kernel_version = 4;
 
 /* Decodes one section of coded_size bytes to exactly out_size bytes; 0, or the negative number of an error.
  * After an error the content of `out` is undefined. The buffers must not overlap. */
@@ -1183,4 +1290,24 @@ __attribute__((visibility("default"))) int32_t armlet_decode(const uint8_t *code
     cursor.end = coded_size;
     if (out_size > MAX_TFLITE_SIZE) return LIMIT_EXCEEDED;
     return decode_layout(&cursor, out_size, out, NULL);
+}
+
+/* The same bytes to a sink, in their order, at most `room` (256 or more) of them at a time, which stand in `buffer`. 1
+ * where the section does not come in pieces: nothing was sent; 2 where the sink did not return 0. What was sent before
+ * an error is undefined. */
+__attribute__((visibility("default"))) int32_t armlet_decode_pieces(const uint8_t *coded, size_t coded_size,
+                                                                    size_t out_size, uint8_t *buffer, size_t room,
+                                                                    Sink sink, void *context) {
+    static const Scales none;
+    Pieces pieces = {buffer, room & ~(size_t)3, 0, sink, context, &none, 0, 0};
+    Cursor cursor;
+    uint32_t layout;
+    cursor.data = coded;
+    cursor.at = 0;
+    cursor.end = coded_size;
+    if (out_size > MAX_TFLITE_SIZE) return LIMIT_EXCEEDED;
+    CHECK(read_byte(&cursor, &layout));
+    if (layout == DENSE) return decode_dense(&cursor, out_size, NULL, NULL, &pieces);
+    if (layout == SPARSE) return decode_sparse(&cursor, out_size, NULL, NULL, &pieces);
+    return IN_ONE_PIECE;
 }

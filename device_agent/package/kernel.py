@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import ctypes
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
+
+import numpy as np
 
 from device_agent.errors import ArmletError
 from device_agent.package.codec.format import KERNEL_ERRORS
 from device_agent.package.pushed_library import PushedLibrary
 
-KERNEL_VERSION = 3  # armlet_kernel_version of huffman.c
+KERNEL_VERSION = 4  # armlet_kernel_version of huffman.c
 KERNEL_VARIABLE = "ARMLET_KERNEL"  # environment: path of the shared library
 KERNEL_FILE = "_huffman.so"  # beside this module
 
@@ -28,14 +30,20 @@ class KernelUnavailable(ArmletError):
     """The C kernel was asked for and there is none, or it is not loadable on this machine."""
 
 
+#: Bytes of a piece of a section, at most.
+PIECE_BYTES = 1 << 20
+_SINK = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+_IN_ONE_PIECE = 1
+
+
 class Kernel:
-    """The one function of the shared library at ``path``."""
+    """The functions of the shared library at ``path``."""
 
     def __init__(self, path: str) -> None:
         try:
             library = ctypes.CDLL(path)
             version = ctypes.c_uint32.in_dll(library, "armlet_kernel_version").value
-            self._decode = library.armlet_decode
+            self._decode, self._decode_pieces = library.armlet_decode, library.armlet_decode_pieces
         except (OSError, ValueError, AttributeError) as error:
             raise KernelUnavailable("the C decoder does not load", found=f"{path}: {error}") from error
         if version != KERNEL_VERSION:
@@ -46,6 +54,11 @@ class Kernel:
             )
         self._decode.restype = ctypes.c_int32
         self._decode.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t]
+        self._decode_pieces.restype = ctypes.c_int32
+        self._decode_pieces.argtypes = [
+            *(ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t),
+            *(_SINK, ctypes.c_void_p),
+        ]
         self.path = path
 
     def decode(self, coded: Any, out: Any) -> None:
@@ -54,11 +67,37 @@ class Kernel:
 
     def decode_at(self, coded: int, coded_size: int, out: int, out_size: int) -> None:
         """The same by addresses, which must be those of buffers of these sizes."""
-        status = self._decode(coded, coded_size, out, out_size)
-        if status:
-            raise KERNEL_ERRORS[-status - 1](
-                "section is corrupt", found=f"status {status} from the C decoder"
-            )
+        _require(self._decode(coded, coded_size, out, out_size))
+
+    def decode_pieces(self, coded: Any, size: int, sink: Callable[[np.ndarray], Any]) -> bool:
+        """Decodes ``coded``, a contiguous 1-D uint8 array, to ``size`` bytes: ``sink`` gets them in their order.
+
+        A piece is a uint8 array (n,) of at most PIECE_BYTES that the next one overwrites. False where the section does
+        not come in pieces; then none was given. Raises what the numpy decoder would, and what the sink raises.
+        """
+        buffer = np.empty(PIECE_BYTES, np.uint8)
+        failed: list[BaseException] = []
+
+        def take(_context: int, _bytes: int, count: int) -> int:
+            try:
+                sink(buffer[:count])
+            except BaseException as error:  # raised again below: C cannot pass it on
+                failed.append(error)
+            return len(failed)
+
+        status = self._decode_pieces(
+            coded.ctypes.data, coded.size, size, buffer.ctypes.data, buffer.size, _SINK(take), None
+        )
+        if failed:
+            raise failed[0]
+        if status != _IN_ONE_PIECE:
+            _require(status)
+        return bool(status != _IN_ONE_PIECE)
+
+
+def _require(status: int) -> None:
+    if status:
+        raise KERNEL_ERRORS[-status - 1]("section is corrupt", found=f"status {status} from the C decoder")
 
 
 def load() -> Kernel:

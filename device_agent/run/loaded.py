@@ -19,6 +19,7 @@ from device_agent.run.array_input import parse_golden
 from device_agent.run.fresh_process import MEND_SECONDS, call_child
 from device_agent.run.installed import installed_runtime
 from device_agent.run.kernels.delegate import asked
+from device_agent.run.kernels.supply import unpack
 from device_agent.run.runtime import FILE_IDENTIFIER, Model
 from device_agent.store import quick_starts as starts
 from device_agent.store.store import Store, board_store
@@ -67,12 +68,16 @@ class LoadedModel:
         self.metadata: Mapping[str, Any] = {}
         self.kernel = "none"
         self.decode_seconds = 0.0
-        tflite = data
+        tflite, supply = data, None
+        chosen = "armlet" if asked(kernels) == "armlet" else "runtime"
         if data[4:8] != FILE_IDENTIFIER:
             from device_agent.package import reader as package
 
             start = time.perf_counter()
-            unpacked = package.unpack(data, kernel=kernel)
+            if chosen == "armlet":
+                unpacked, supply = unpack(data, kernel=kernel)
+            else:
+                unpacked = package.unpack(data, kernel=kernel)
             self.decode_seconds = time.perf_counter() - start
             self.package_sha256, self.metadata = (
                 sha256 or unpacked.package.package_sha256,
@@ -82,12 +87,7 @@ class LoadedModel:
             self.tflite_sha256 = unpacked.package.tflite_sha256
         else:
             self.tflite_sha256 = sha256 or hashlib.sha256(tflite).hexdigest()
-        chosen = asked(kernels)
-        self._begin(
-            Model(tflite, threads=threads, kernels="armlet" if chosen == "armlet" else "runtime"),
-            "cold",
-            begun,
-        )
+        self._begin(Model(tflite, threads=threads, kernels=chosen, supply=supply), "cold", begun)
 
     def _begin(self, model: Model, start: str, begun: float) -> None:
         self._example: Callable[[], list[np.ndarray]] | None = None

@@ -26,9 +26,10 @@ class QuickStartModel(Model):
         name, _, version = start.runtime.partition(" ")
         self.identity = RuntimeIdentity(name, version, np.__version__)
         self.threads = threads
-        self.tflite: Buffer = start.map_model()
+        self.content: Buffer = start.map_model()
+        self._supply = None
         self.weight_cache: str | None = str(start.weights_path)
-        compiled = CompiledModel(self.tflite, threads=threads, weight_cache=self.weight_cache)
+        compiled = CompiledModel(self.content, threads=threads, weight_cache=self.weight_cache)
         self.inputs = _infos(compiled.inputs, start.inputs)
         self.outputs = _infos(compiled.outputs, start.outputs)
         self._interpreter: Any = _Arrays(compiled)

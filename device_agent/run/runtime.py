@@ -19,6 +19,7 @@ import numpy as np
 from device_agent.errors import AgentError, RuntimeUnavailable
 from device_agent.run.installed import MODULES, by_place, version_of
 from device_agent.run.kernels.delegate import Delegate, OperatorReport
+from device_agent.run.kernels.supply import Supply
 from device_agent.tensors.descriptions import describe
 from device_agent.tensors.tensor import by_name, shape_text
 
@@ -67,9 +68,12 @@ class Model:
     "xnnpack" when the runtime handed operators to XNNPACK, "none" when it silently did not (seen where
     /sys/devices/system/cpu is missing), and "unknown" when the runtime does not report it. ``kernels`` "armlet" gives
     layers with zeros to :mod:`device_agent.run.kernels`, "runtime" leaves all to the runtime.
+    With a ``supply``, for the former alone, ``data`` is its content.
     """
 
-    def __init__(self, data: bytes, *, threads: int = 1, kernels: str = "runtime") -> None:
+    def __init__(
+        self, data: bytes, *, threads: int = 1, kernels: str = "runtime", supply: Supply | None = None
+    ) -> None:
         if threads < 1:
             raise AgentError("the number of threads is wrong", expected="1 or more", found=str(threads))
         if data[4:8] != FILE_IDENTIFIER:
@@ -80,8 +84,9 @@ class Model:
             )
         self.identity, interpreter_class = find_runtime()
         self.threads = threads
-        #: What it runs; the interpreter reads its weights from these very bytes.
-        self.tflite: bytes | mmap.mmap = data
+        #: The interpreter reads its weights from these very bytes; with a supply, some are not there.
+        self.content: bytes | mmap.mmap = data
+        self._supply = supply
         self._interpreter_class = interpreter_class
         self._kernels = kernels
         self._armlet: Delegate | None = None
@@ -98,16 +103,26 @@ class Model:
         #: Runs the graph on the inputs that are set; nothing else is timed when this is.
         self.invoke: Callable[[], None] = interpreter.invoke
 
+    @property
+    def tflite(self) -> bytes | mmap.mmap:
+        """What it runs. Where weights came from a package without their floats, it is decoded again."""
+        return self.content if self._supply is None else self._supply.unpack()
+
     def _interpreter_of(self) -> Any:
+        if self._supply is not None and self._armlet is not None:  # a model that is loaded again
+            self.content, self._supply = self._supply.unpack(), None
         handles = []
         if self._kernels == "armlet":
             module = self._interpreter_class.__module__
             self._armlet = Delegate(self.identity.name, self.identity.version, module)
             handles = [self._armlet.handle]
+            if self._supply is not None:
+                self._supply.offer(self._armlet)
         try:
             interpreter = self._interpreter_class(
-                model_content=self.tflite, num_threads=self.threads, experimental_delegates=handles
+                model_content=self.content, num_threads=self.threads, experimental_delegates=handles
             )
+            taken = self._end_supply(interpreter)
             interpreter.allocate_tensors()
         except SystemError as error:
             raise self._unusable(error) from error
@@ -116,7 +131,21 @@ class Model:
                 f"{self.identity.name} {self.identity.version} refused the model",
                 found=" ".join(str(error).split())[:300],
             ) from error
+        # A runtime that cannot use a delegate of its own takes all of them away; the floats would not be there.
+        if taken and len(self.armlet_operators()) < taken:
+            raise AgentError(
+                f"{self.identity.name} {self.identity.version} took the model's kernels away again"
+            )
         return interpreter
+
+    def _end_supply(self, interpreter: Any) -> int:
+        """Has the floats written that the runtime needs; how many tensors stay without."""
+        if self._supply is None or self._armlet is None:
+            return 0
+        taken = self._armlet.end_supply([int(d["index"]) for d in interpreter.get_output_details()])
+        if not taken:
+            self._supply = None
+        return taken
 
     def _unusable(self, error: SystemError) -> RuntimeUnavailable:
         # Built against numpy 1, tflite-runtime imports under numpy 2 and fails only when a model is loaded.

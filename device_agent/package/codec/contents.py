@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, Callable, Mapping, Protocol
 
 import numpy as np
 
@@ -194,10 +195,21 @@ def decode_section(blob: memoryview, content: Content, out: Any, decoder: Decode
         huffman.decode(content, out)
 
 
-def decode(data: bytes, opened: Opened, out: memoryview, decoder: Decoder | None) -> None:
+#: Gives the bytes of a section, in their order, to the function, from its coded bytes.
+Streamed = Callable[[memoryview, Callable[[Any], Any]], None]
+
+
+def decode(
+    data: bytes,
+    opened: Opened,
+    out: memoryview,
+    decoder: Decoder | None,
+    streamed: Mapping[int, Streamed] = MappingProxyType({}),
+) -> None:
     """Writes the exact .tflite to ``out``, of the size that the table says; ``decoder`` None: with numpy.
 
-    Raises PackageError.
+    Sections that are ``streamed``, by their number, are not written; each fills one span, and what it gives counts as
+    that span's bytes in the digest of the model. Raises PackageError.
     """
     table, contents = opened.table, opened.contents
     view = memoryview(data)
@@ -205,7 +217,9 @@ def decode(data: bytes, opened: Opened, out: memoryview, decoder: Decoder | None
     spans_of: list[list[Span]] = [[] for _ in table.sections]
     for span in table.spans:
         spans_of[span.section].append(span)
-    for entry, content, spans in list(zip(table.sections, contents, spans_of))[1:]:
+    for number, (entry, content, spans) in enumerate(zip(table.sections, contents, spans_of)):
+        if number == SKELETON or number in streamed:
+            continue
         blob = view[entry.offset : entry.offset + entry.coded_size]
         whole = next((span for span in spans if span.size == entry.size), None)
         if whole is not None:
@@ -217,11 +231,26 @@ def decode(data: bytes, opened: Opened, out: memoryview, decoder: Decoder | None
             if span is not whole:
                 target[span.offset : span.offset + span.size] = decoded[span.start : span.start + span.size]
     _fill_skeleton(table, contents[SKELETON], target)
-    digest = hashlib.sha256(out).digest()
+    digest = _digest(view, table, out, streamed)
     if digest != table.tflite_sha256:
         raise ResultDigestMismatch(
             "the decoded model has another digest", expected=table.tflite_sha256.hex(), found=digest.hex()
         )
+
+
+def _digest(
+    data: memoryview, table: PackageTable, out: memoryview, streamed: Mapping[int, Streamed]
+) -> bytes:
+    """The SHA-256 of the model: of ``out``, but of what sections give that are streamed."""
+    digest, position = hashlib.sha256(), 0
+    for span in table.spans:
+        if span.section in streamed:
+            digest.update(out[position : span.offset])
+            entry = table.sections[span.section]
+            streamed[span.section](data[entry.offset : entry.offset + entry.coded_size], digest.update)
+            position = span.offset + span.size
+    digest.update(out[position:])
+    return digest.digest()
 
 
 def _fill_skeleton(table: PackageTable, content: Content, target: Any) -> None:

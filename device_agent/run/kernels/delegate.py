@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Sequence
 from device_agent.errors import AgentError
 from device_agent.package.pushed_library import PushedLibrary
 
-VERSION = 1  # armlet_kernels_version of delegate.c
+VERSION = 2  # armlet_kernels_version of delegate.c
 VARIABLE = "ARMLET_DELEGATE"  # environment: path of the shared library
 FILE = "_delegate.so"  # beside this module
 
@@ -80,13 +80,9 @@ class Delegate:
 
     def __init__(self, runtime: str, version: str, module: str, *, everything: bool = False) -> None:
         path = find()
-        if path is None:
-            raise KernelsUnavailable(
-                "there are no kernels of Armlet here",
-                hint=f"Deploy again, which brings them, or set {VARIABLE} to the library's path.",
-            )
-        require_known(runtime, version)
-        self._library = _library(path)
+        if path is not None:
+            require_known(runtime, version)
+        self._library = load_library(path)
         options = {"claim": "everything"} if everything else {}
         try:
             self.handle: Any = importlib.import_module(module).load_delegate(path, options)
@@ -116,6 +112,17 @@ class Delegate:
         ]
         return tuple(sorted(found))
 
+    def supply(self, address: int, size: int, flat: int) -> bool:
+        """Hands over a flat, the weights whose floats are the ``size`` bytes at an address of the model, before the
+        interpreter is made (:mod:`device_agent.run.kernels.supply`); False where memory is short."""
+        return bool(self._library.armlet_supply(self._pointer, address, size, flat))
+
+    def end_supply(self, outputs: Sequence[int]) -> int:
+        """When the interpreter is made, with the numbers of its outputs: writes the floats that the runtime needs; how
+        many flats were packed."""
+        numbers = (ctypes.c_int32 * max(len(outputs), 1))(*outputs)
+        return int(self._library.armlet_end_supply(self._pointer, numbers, len(outputs)))
+
     def time_operators(self, on: bool = True) -> None:
         """Begins to time the operators of every inference, from zero, or ends it."""
         self._library.armlet_time_operators(self._pointer, int(on))
@@ -132,7 +139,14 @@ def require_known(runtime: str, version: str) -> None:
         )
 
 
-def _library(path: str) -> Any:
+def load_library(path: str | None = None) -> Any:
+    """The library at a path, or where :func:`find` finds it; raises KernelsUnavailable."""
+    path = path or find()
+    if path is None:
+        raise KernelsUnavailable(
+            "there are no kernels of Armlet here",
+            hint=f"Deploy again, which brings them, or set {VARIABLE} to the library's path.",
+        )
     try:
         library = ctypes.CDLL(path)
         version = ctypes.c_uint32.in_dll(library, "armlet_kernels_version").value
@@ -140,6 +154,12 @@ def _library(path: str) -> Any:
         library.armlet_operators.restype = ctypes.c_uint32
         library.armlet_time_operators.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
         library.armlet_time_operators.restype = None
+        library.armlet_supply.argtypes = [*[ctypes.c_void_p] * 2, ctypes.c_uint64, ctypes.c_void_p]
+        library.armlet_end_supply.argtypes = [*[ctypes.c_void_p] * 2, ctypes.c_uint32]
+        library.flat_start.restype = ctypes.c_void_p
+        library.flat_add.argtypes = [*[ctypes.c_void_p] * 2, ctypes.c_uint64]
+        library.flat_free.argtypes = [ctypes.c_void_p]
+        library.flat_free.restype = None
     except (OSError, ValueError, AttributeError) as error:
         raise KernelsUnavailable("the kernels of Armlet do not load", found=f"{path}: {error}") from error
     if version != VERSION:
@@ -162,6 +182,5 @@ def asked(kernels: str = "auto") -> str:
 def are_there() -> bool:
     """Whether a library is found that loads; whether a runtime takes it is another question."""
     with contextlib.suppress(KernelsUnavailable):
-        path = find()
-        return path is not None and _library(path) is not None
+        return load_library() is not None
     return False

@@ -151,7 +151,7 @@ _MORE_LINKED = {"armv7l": ("-rtlib=compiler-rt",)}
 
 def delegate_sources() -> tuple[Path, ...]:
     """The C files of the delegate, as installed."""
-    return tuple(sorted((Path(device_agent.__file__).parent / "run" / "kernels" / "source").glob("*.[ch]")))
+    return tuple(sorted((Path(device_agent.__file__).parent / "run" / "kernels" / "source").rglob("*.[ch]")))
 
 
 def build_delegate(machine: str | None = None, *, folder: Path | None = None) -> Path:

@@ -227,8 +227,9 @@ bool chain_finish(Chain *chain, int threads) {
         if (end > INT32_MAX / 2) return false; /* distances are 32 bits */
         if (s->windowed ? !pack_window(chain, s) : s->kind == STEP_CONVOLVE && !pack(chain, s)) return false;
         if (s->kind == STEP_COLUMNS) {
-            uint32_t rows = (uint32_t)out->channels, columns = (uint32_t)chain->values[s->in].channels;
-            s->columns = columns_pack(s->weights, rows, columns, (uint32_t)s->block, (uint32_t)threads);
+            if (s->matrix.rows != (uint32_t)out->channels) return false;
+            if (s->matrix.columns != (uint32_t)chain->values[s->in].channels) return false;
+            s->columns = columns_pack(&s->matrix, (uint32_t)s->block, (uint32_t)threads);
             if (s->columns == NULL) return false;
         }
     }

@@ -124,6 +124,7 @@ typedef struct {
     bool windowed;               /* by windows.c */
     bool largest, means_inside; /* of a pool: not a sum; a mean that does not count padding */
     const float *weights, *bias; /* the runtime's; bias may be NULL */
+    Matrix matrix;               /* of a fully connected layer */
     int block;                   /* chosen before; 0: none */
     /* A view names planes of others: of value view[2 * c], the plane view[2 * c + 1]. */
     int *view;

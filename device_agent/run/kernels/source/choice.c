@@ -84,11 +84,10 @@ enum { LARGE_BYTES = 1 << 20 };
 #define ACTIVE_INPUTS 0.6
 
 /* The height of the blocks that a layer is packed in; 0 where it has no zeros, or is left to the runtime. */
-static uint32_t block_that_pays(const Tensor *weights, bool anyway) {
-    uint32_t rows = (uint32_t)weights->dims->data[0], columns = (uint32_t)weights->dims->data[1], best = 1;
-    uint64_t count = (uint64_t)rows * columns, entries[3];
-    columns_count(weights->data, rows, columns, entries);
-    if (entries[0] == count) return 0;
+static uint32_t block_that_pays(const Matrix *weights, bool anyway) {
+    uint32_t best = 1;
+    uint64_t count = (uint64_t)weights->rows * weights->columns, entries[3];
+    if (!columns_count(weights, entries) || entries[0] == count) return 0;
     double dense = (double)count * (4 * count > LARGE_BYTES ? DENSE_COST_LARGE : DENSE_COST_SMALL);
     double cost = columns_cost(1, entries[0]);
     for (uint32_t block = 2; block <= 4; block *= 2)
@@ -108,7 +107,7 @@ static int first_of(Candidate *all, int i) {
     return i;
 }
 
-static Candidate judge(Context *context, int index, bool anyway, uint32_t *block) {
+static Candidate judge(Context *context, int index, const Supply *supply, bool anyway, uint32_t *block) {
     Candidate c = {-1, 0, false, 0};
     Node *node;
     Registration *registration;
@@ -116,7 +115,8 @@ static Candidate judge(Context *context, int index, bool anyway, uint32_t *block
     if (index < 0 || context->get_node_and_registration(context, index, &node, &registration) != TFLITE_OK) return c;
     int code = registration->builtin_code;
     if (is_layer(context, node, code)) {
-        *block = block_that_pays(tensor_at(context, node->inputs->data[1]), anyway);
+        Matrix weights = matrix_of(supply, tensor_at(context, node->inputs->data[1]));
+        *block = block_that_pays(&weights, anyway);
         if (*block) c.index = index;
     } else if (image_operator(context, node, code, &judged)) {
         *block = (uint32_t)judged.block;
@@ -160,7 +160,7 @@ static bool connect(Context *context, const IntArray *plan, Candidate *all) {
     return true;
 }
 
-IntArray *choose_nodes(Context *context, const IntArray *plan, bool anyway, uint32_t **blocks) {
+IntArray *choose_nodes(Context *context, const IntArray *plan, const Supply *supply, bool anyway, uint32_t **blocks) {
     int most = -1;
     for (int i = 0; i < plan->size; i++) most = plan->data[i] > most ? plan->data[i] : most;
     IntArray *claimed = malloc(sizeof *claimed + sizeof(int) * (size_t)plan->size);
@@ -169,7 +169,7 @@ IntArray *choose_nodes(Context *context, const IntArray *plan, bool anyway, uint
     *blocks = calloc((size_t)most + 2, sizeof **blocks);
     bool whole = claimed && all && gain && *blocks;
     for (int i = 0; whole && i < plan->size; i++) {
-        all[i] = judge(context, plan->data[i], anyway, &(*blocks)[plan->data[i] < 0 ? 0 : plan->data[i]]);
+        all[i] = judge(context, plan->data[i], supply, anyway, &(*blocks)[plan->data[i] < 0 ? 0 : plan->data[i]]);
         all[i].chain = i;
     }
     for (int i = 0; whole && i + 2 < plan->size; i++)

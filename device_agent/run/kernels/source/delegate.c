@@ -17,7 +17,7 @@
 #include "images.h"
 
 /* Raised whenever the functions below or what they mean change; delegate.py knows it. */
-EXPORT const uint32_t armlet_kernels_version = 1;
+EXPORT const uint32_t armlet_kernels_version = 2;
 
 /* A node of the delegate: fully connected layers in the order in which they run, or a chain that holds images, too. */
 typedef struct Program {
@@ -39,6 +39,7 @@ typedef struct Armlet {
     int timed;
     int everything; /* claims every layer that has a zero, for tests */
     uint32_t *blocks; /* of nodes by their numbers, while the graph is made */
+    Supply supply;
 } Armlet;
 
 /* ---- the processor ------------------------------------------------------------------------------------------------ */
@@ -102,9 +103,8 @@ static bool make_layer(Context *context, Armlet *armlet, int index, Layer *layer
     Registration *registration;
     if (context->get_node_and_registration(context, index, &node, &registration) != TFLITE_OK) return false;
     if (!read_layer(context, node, registration->builtin_code, layer)) return false;
-    const Tensor *weights = tensor_at(context, node->inputs->data[1]);
-    layer->columns = columns_pack(weights->data, (uint32_t)weights->dims->data[0], (uint32_t)weights->dims->data[1],
-                                  armlet->blocks[index], (uint32_t)armlet->thread_count);
+    Matrix weights = matrix_of(&armlet->supply, tensor_at(context, node->inputs->data[1]));
+    layer->columns = columns_pack(&weights, armlet->blocks[index], (uint32_t)armlet->thread_count);
     if (layer->columns == NULL) return false;
     layer->report.node = index;
     layer->report.block = layer->columns->block;
@@ -134,8 +134,8 @@ static void *init(Context *context, const char *buffer, size_t length) {
     program->next = armlet->programs;
     armlet->programs = program;
     if (holds_images(context, params->nodes)) {
-        program->chain = image_chain(context, params->nodes, params->outputs, armlet->blocks, kernels_here(),
-                                     armlet->thread_count);
+        program->chain = image_chain(context, params->nodes, params->outputs, armlet->blocks, &armlet->supply,
+                                     kernels_here(), armlet->thread_count);
         if (program->chain == NULL) goto fail;
         return program;
     }
@@ -286,8 +286,10 @@ static int prepare_delegate(Context *context, Delegate *delegate) {
     IntArray *plan;
     if (context->get_execution_plan(context, &plan) != TFLITE_OK) return TFLITE_ERROR;
     free(armlet->blocks);
-    IntArray *claimed = choose_nodes(context, plan, armlet->everything, &armlet->blocks);
+    supply_begin(&armlet->supply, context, plan);
+    IntArray *claimed = choose_nodes(context, plan, &armlet->supply, armlet->everything, &armlet->blocks);
     if (claimed == NULL) return TFLITE_ERROR;
+    supply_take(&armlet->supply, context, claimed);
     int status = TFLITE_OK;
     if (claimed->size) {
         int count = context->recommended_num_threads;
@@ -330,8 +332,23 @@ EXPORT void tflite_plugin_destroy_delegate(Delegate *delegate) {
     Armlet *armlet = delegate->data;
     while (armlet->programs) free_program(NULL, armlet->programs);
     threads_stop(armlet->threads);
+    supply_free(&armlet->supply);
     free(armlet->blocks);
     free(armlet);
+}
+
+/* Hands over a flat, before the interpreter is made: weights whose floats belong to `where` in the model, memory that can
+ * be written to and is all zeros there. False where memory is short; the flat then stays the caller's. */
+EXPORT int armlet_supply(Delegate *delegate, float *where, uint64_t bytes, Flat *flat) {
+    Armlet *armlet = delegate->data;
+    return supply_add(&armlet->supply, where, bytes, flat);
+}
+
+/* When the interpreter is made, before it allocates its tensors: writes what was not taken, and what is an output of the
+ * graph as well. How many were taken. */
+EXPORT int armlet_end_supply(Delegate *delegate, const int32_t *outputs, uint32_t count) {
+    Armlet *armlet = delegate->data;
+    return supply_end(&armlet->supply, outputs, count);
 }
 
 static Report report_of(const Program *program, const Step *s) {

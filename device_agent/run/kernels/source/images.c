@@ -256,6 +256,7 @@ typedef struct {
     Context *context;
     Chain *chain;
     int *value; /* of tensors; -1: none yet */
+    const Supply *supply;
 } Maker;
 
 /* The value of a tensor; one that comes from outside is loaded. -1 where memory is short. */
@@ -324,7 +325,8 @@ static bool add_layer(Maker *m, const Node *node, Step *s) {
     const FullyConnectedParams *p = node->builtin_data;
     const Tensor *weights = tensor_at(m->context, node->inputs->data[1]);
     const Tensor *bias = node->inputs->size == 3 ? tensor_at(m->context, node->inputs->data[2]) : NULL;
-    *s = (Step){.kind = STEP_COLUMNS, .second = -1, .weights = weights->data, .bias = bias ? bias->data : NULL};
+    *s = (Step){.kind = STEP_COLUMNS, .second = -1, .bias = bias ? bias->data : NULL};
+    s->matrix = matrix_of(m->supply, weights);
     return limits_of(p->activation, &s->limits) &&
            elements_of(tensor_at(m->context, node->inputs->data[0])) == dimension(weights, 1) &&
            tensor_at(m->context, node->inputs->data[0])->dims->size != 4 &&
@@ -351,8 +353,8 @@ static bool add_node(Maker *m, int index, uint32_t block) {
 }
 
 Chain *image_chain(Context *context, const IntArray *nodes, const IntArray *outputs, const uint32_t *blocks,
-                   const PlaneKernels *kernels, int threads) {
-    Maker m = {context, calloc(1, sizeof(Chain)), malloc(sizeof(int) * (context->tensors_size + 1))};
+                   const Supply *supply, const PlaneKernels *kernels, int threads) {
+    Maker m = {context, calloc(1, sizeof(Chain)), malloc(sizeof(int) * (context->tensors_size + 1)), supply};
     bool whole = m.chain != NULL && m.value != NULL;
     if (whole) m.chain->kernels = kernels;
     for (size_t i = 0; whole && i < context->tensors_size; i++) m.value[i] = -1;

@@ -24,7 +24,23 @@ void threads_stop(Threads *);
 /* Runs work(context, part) for parts 0 to count - 1, on the pool where there is one; returns when all are done. */
 void threads_run(Threads *, int count, void (*work)(void *, int), void *context);
 
-/* ---- columns.c: a fully connected layer by columns ---------------------------------------------------------------- */
+/* ---- columns/: a fully connected layer by columns ---------------------------------------------------------------- */
+
+/* flat.c: weights without their zeros, in the order of the file. NULL where memory is short. */
+typedef struct Flat Flat;
+EXPORT Flat *flat_start(void);
+/* Takes the next elements; 0 where memory is short, or it takes more than half of what the floats would. */
+EXPORT int flat_add(Flat *, const float *values, uint64_t count);
+/* Writes all elements that came, every bit as it came. */
+EXPORT void flat_write(const Flat *, float *out);
+EXPORT void flat_free(Flat *);
+
+/* Weights (rows, columns), row by row: floats, or a flat where they are NULL. */
+typedef struct {
+    const float *weights;
+    const Flat *flat;
+    uint32_t rows, columns;
+} Matrix;
 
 /* How the values of a block are stored. */
 enum { VALUES_FLOAT = 0, VALUES_BYTE = 1, VALUES_NIBBLE = 2 };
@@ -55,10 +71,10 @@ typedef struct {
 
 /* Instructions that a layer of these entries takes, all inputs active. */
 double columns_cost(uint32_t block, uint64_t entries);
-/* How many blocks of 1, 2 and 4 rows hold anything but zeros. */
-void columns_count(const float *weights, uint32_t rows, uint32_t columns, uint64_t counts[3]);
-/* NULL where memory is short, or the matrix is empty. block: 1, 2, 4, or 0 for that which costs least. weights: (rows, columns), row by row. */
-EXPORT Columns *columns_pack(const float *weights, uint32_t rows, uint32_t columns, uint32_t block, uint32_t parts);
+/* How many blocks of 1, 2 and 4 rows hold anything but zeros; false where memory is short. */
+bool columns_count(const Matrix *, uint64_t counts[3]);
+/* NULL where memory is short, or the matrix is empty. block: 1, 2, 4, or 0 for that which costs least. */
+EXPORT Columns *columns_pack(const Matrix *, uint32_t block, uint32_t parts);
 EXPORT void columns_free(Columns *);
 /* output (batch, rows) = input (batch, columns) times the matrix, plus bias (rows, or NULL), between the limits. */
 EXPORT void columns_run(const Columns *, const float *input, uint32_t batch, const float *bias, const Limits *,

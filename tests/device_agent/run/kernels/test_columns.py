@@ -33,17 +33,29 @@ class Columns(ctypes.Structure):
     )
 
 
+class Matrix(ctypes.Structure):
+    _fields_ = (
+        ("weights", ctypes.c_void_p),
+        ("flat", ctypes.c_void_p),
+        ("rows", ctypes.c_uint32),
+        ("columns", ctypes.c_uint32),
+    )
+
+
 class Kernels:
     """columns.c, called with ctypes."""
 
     def __init__(self, path: Path) -> None:
         self.c = ctypes.CDLL(str(path))
         self.c.columns_pack.restype = ctypes.POINTER(Columns)
-        self.c.columns_pack.argtypes = [ctypes.c_void_p, *[ctypes.c_uint32] * 4]
+        self.c.columns_pack.argtypes = [ctypes.c_void_p, *[ctypes.c_uint32] * 2]
         self.c.columns_free.argtypes = [ctypes.POINTER(Columns)]
 
     def pack(self, weights: np.ndarray, block: int, parts: int = 1):
-        return self.c.columns_pack(weights.ctypes.data, *weights.shape, block, parts)
+        """Packed from floats."""
+        return self.c.columns_pack(
+            ctypes.byref(Matrix(weights.ctypes.data, None, *weights.shape)), block, parts
+        )
 
     def run(self, packed, inputs: np.ndarray, bias: np.ndarray | None, low: float, high: float) -> np.ndarray:
         output = np.full((len(inputs), packed.contents.rows), np.nan, np.float32)
@@ -119,8 +131,9 @@ def test_layers_of_nothing(kernels: Kernels) -> None:
 
 def test_what_is_no_matrix_is_refused(kernels: Kernels) -> None:
     weights = np.ones((4, 4), np.float32)
-    for arguments in ((0, 4, 1, 1), (4, 0, 1, 1), (4, 4, 3, 1), (4, 4, 8, 1)):
-        assert not kernels.c.columns_pack(weights.ctypes.data, *arguments)
+    for rows, columns, block in ((0, 4, 1), (4, 0, 1), (4, 4, 3), (4, 4, 8)):
+        matrix = Matrix(weights.ctypes.data, None, rows, columns)
+        assert not kernels.c.columns_pack(ctypes.byref(matrix), block, 1)
 
 
 def test_minus_zero_is_left_out_and_weights_that_are_no_numbers_stay(kernels: Kernels) -> None:
