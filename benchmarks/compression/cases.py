@@ -86,6 +86,16 @@ CASES: Mapping[str, Case] = {
         "ResNet-8 on CIFAR-10 in single weights, pairs or fours: what is lost at equal work?",
         {"network": "resnet_8"},
     ),
+    "mobilenet_v1_int8": Case(
+        imagenet,
+        "MobileNet V1 1.0 in int8 with solved weights",
+        {"preprocess": "tf", "int8": True, "price": 2.3e-9},
+    ),
+    "mobilenet_v2_int8": Case(
+        imagenet,
+        "MobileNet V2 1.0 in int8 with solved weights",
+        {"preprocess": "torch", "int8": True, "price": 2.2e-9},
+    ),
     "cifar_mobilenet_v1": _cifar("MobileNet V1 0.5 on CIFAR-10", "mobilenet_v1", epochs=12, sparsity=0.92),
     "cifar_shufflenet_v1": _cifar("ShuffleNet V1 1x on CIFAR-10", "shufflenet_v1", epochs=16, sparsity=0.9),
     "cifar_mobilenet_v1_half": _cifar(

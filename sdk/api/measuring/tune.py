@@ -290,7 +290,7 @@ def _small_int8(material: _Material, board: Board, progress: Progress) -> _Varia
     name = "small int8"
     kept, _ = split(material.learn, material.samples, material.hold_out)
     recipe = targets.calibration_recipe(material.graph, kept, material.samples, material.hold_out)
-    recipe = replace(recipe, int8=True)
+    recipe = replace(recipe, int8=True, fitted=True)
     try:
         with quiet_tensorflow():
             graph = apply(material.graph, recipe, progress, material.learn)
@@ -324,7 +324,7 @@ def _narrow(
     progress("quantise", 0, 0)
     few = min(material.samples, INT8_SAMPLES)
     kept, _ = split(material.learn, few, material.hold_out)
-    recipe = replace(recipe, int8=True, samples=few, data_sha256=kept.digest())
+    recipe = replace(recipe, int8=True, fitted=True, samples=few, data_sha256=kept.digest())
     with quiet_tensorflow():
         if share:  # on the images that the recipe names, so that it can be replayed
             graph = apply(material.graph, recipe, progress, material.learn)

@@ -226,6 +226,7 @@ class Attempts:
             block=wanted.block,
             channels=wanted.channels,
             one_scale=wanted.one_scale if effort == "calibrate" else "",
+            fitted=wanted.int8,
             int8=wanted.int8,
             equalise=wanted.equalise and effort == "none",
             made_up=wanted.made_up if effort == "none" else "",

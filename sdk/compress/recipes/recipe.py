@@ -31,8 +31,16 @@ from sdk.compress.solve.calibrate import (
     with_biases,
 )
 from sdk.compress.solve.channels import narrow, share_that_fits
+from sdk.compress.solve.even_values import evened, ranges
 from sdk.compress.solve.layer import LEVELS
-from sdk.compress.solve.quantize import quantize, weight_grids, with_own_grids, with_rounded
+from sdk.compress.solve.quantize import (
+    quantize,
+    weight_grids,
+    with_float_answers,
+    with_own_grids,
+    with_ranges,
+    with_rounded,
+)
 from sdk.compress.solve.ranks import Ranks, factorised
 from sdk.compress.solve.statistics import Taught
 from sdk.compress.solve.synthetic_images import correct_biases
@@ -62,6 +70,7 @@ _LEFT_OUT = (
     "one_scale",
     "dynamic",
     "float16",
+    "fitted",
     "int8",
     "flip",
     "few",
@@ -73,6 +82,7 @@ _LEFT_OUT = (
 ONE_SCALE = ("", "fully connected", "all")
 SENSITIVITY_SAMPLES = 512
 INT8_SAMPLES = 250  # to find ranges with; four fifths of them where the rest is checked on
+SCORED_AT_ONCE = 16  # images
 ROUNDING_SAMPLES = 128  # that int8 weights are rounded on
 NARROWING_SAMPLES = 1000  # that what is left of a layer is solved on, where channels are taken out
 
@@ -159,6 +169,7 @@ class Recipe:
     one_scale: str = field(default="", metadata=limits(choices=ONE_SCALE))
     dynamic: bool = False  # 8-bit weights under float values, last: sdk.compress.rewrite.dynamic_range
     float16: bool = False  # weights are kept as halves, last: sdk.compress.rewrite.halves
+    fitted: bool = False  # int8: channels and ranges of values are fitted to 8 bits on images
     int8: bool = False  # quantised last, after everything that is done to a float graph: see ``to_int8``
     layers: Layers = ()  # by the names of ``layer_names``
 
@@ -276,23 +287,46 @@ def to_int8(graph: Graph, recipe: Recipe, dataset: Dataset | None, progress: Pro
         raise DataError("an int8 model needs images to find its ranges with", found="no data")
     learn = learned_from(dataset, recipe)
     few_for_ranges = learn if recipe.effort == "none" else learn.take(INT8_SAMPLES)
+    few = learn.take(ROUNDING_SAMPLES)
+    executor = _runs(graph)
+    if executor is not None and recipe.fitted:
+        graph = evened(executor, lambda samples: few.images(list(samples)), len(few), progress or silent)
+        executor = Executor(graph)
     quantised, kept = with_own_grids(graph, quantize(graph, few_for_ranges.images()))
     grids = {tensor: grid for tensor, grid in weight_grids(graph, quantised).items() if tensor not in kept}
-    if not grids:
+    if executor is None:  # then weights are rounded to the nearest
         return quantised
+    if grids:
+        rounded = round_to_grids(executor, few.images, len(few), grids, progress=progress or silent)
+        layers = {layer.weight.tensor_index: layer for layer in solved_layers(graph)}
+        symbols = {
+            tensor: layers[tensor].shape.fold(solution.symbols)
+            for tensor, solution in rounded.solutions.items()
+        }
+        biases = {layers[tensor].bias: rounded.constants[layers[tensor].bias] for tensor in rounded.solutions}
+        quantised = with_rounded(graph, quantised, symbols, biases)
+    if not recipe.fitted:
+        return quantised
+    quantised = with_ranges(quantised, ranges(executor, lambda samples: few.images(list(samples)), len(few)))
+    if executor.scores == graph.outputs[0]:
+        return quantised
+    return with_float_answers(quantised, _scores(executor, few))
+
+
+def _runs(graph: Graph) -> Executor | None:
+    """The graph in TensorFlow; None where that cannot run it."""
     try:
-        executor = Executor(graph)
-    except UnsupportedOperator:  # then weights are rounded to the nearest
-        return quantised
-    few = learn.take(ROUNDING_SAMPLES)
-    report = progress or silent
-    rounded = round_to_grids(executor, few.images, len(few), grids, progress=report)
-    layers = {layer.weight.tensor_index: layer for layer in solved_layers(graph)}
-    symbols = {
-        tensor: layers[tensor].shape.fold(solution.symbols) for tensor, solution in rounded.solutions.items()
-    }
-    biases = {layers[tensor].bias: rounded.constants[layers[tensor].bias] for tensor in rounded.solutions}
-    return with_rounded(graph, quantised, symbols, biases)
+        return Executor(graph)
+    except UnsupportedOperator:
+        return None
+
+
+def _scores(executor: Executor, images: Dataset) -> np.ndarray:
+    """What ranks the classes on all images, (n, classes) float32."""
+    found = [
+        np.asarray(executor(batch, wanted=executor.scores)) for batch, _ in images.batches(SCORED_AT_ONCE)
+    ]
+    return np.concatenate([scores.reshape(len(scores), -1) for scores in found])
 
 
 def learned_from(dataset: Dataset, recipe: Recipe) -> Dataset:

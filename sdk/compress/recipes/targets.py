@@ -225,6 +225,7 @@ def _for_int8(
         data_sha256=split(dataset, samples, hold_out)[0].digest(),
         block=wanted.block,
         channels=wanted.channels,
+        fitted=True,
         int8=True,
     )
     return TargetResult(apply(graph, recipe, report, dataset), recipe, (), "accuracy was not checked")

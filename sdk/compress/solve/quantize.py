@@ -16,15 +16,17 @@ beats it; with them (Cortex-A76) it is three times faster.  See docs/arm-speed.m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from sdk.compress.rewrite.edit import Editor
 from sdk.compress.rewrite.structure import has_sparse_hint
 from sdk.compress.weights.eight_bits import EightBits, on_own_grid
 from sdk.compress.weights.grid import bfloat16
 from sdk.errors import DataError, ModelError
+from sdk.graph.enums import NO_ACTIVATION
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph, Operator, Quantization, Tensor, Weight
 from sdk.graph.writer import write_graph
@@ -33,6 +35,8 @@ from sdk.graph.writer import write_graph
 #: zeros alone would get the scale 0, on which XNNPACK's ARM kernels crash (seen with ai-edge-litert 2.3.0); this is
 #: less than half a step of the largest channel.
 EMPTY_CHANNEL = 1e-3
+_WITH_BIAS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+RANGES = 16  # lower ends that the range of the scores is tried with
 BIAS_STEPS = 1 << 10  # that the bias of a channel without weights is long
 SMALLEST_SCALE = np.float32(2.0**-20)
 
@@ -138,6 +142,146 @@ def with_own_grids(graph: Graph, quantised: Graph) -> tuple[Graph, frozenset[int
         tensors[index] = replace(tensors[index], data=own.numbers, quantization=changed)
         kept.add(weight.tensor_index)
     return replace(quantised, tensors=tuple(tensors)), frozenset(kept)
+
+
+def with_ranges(quantised: Graph, ranges: Mapping[str, tuple[float, float]]) -> Graph:
+    """``quantised`` with other ranges of 8-bit values, (lowest, highest) by the tensor's name.
+
+    The biases of layers that read them follow. A tensor keeps its range where something makes or reads it whose two
+    ends must have one scale, such as a pool.
+    """
+    readers = quantised.consumers()
+    for number, tensor in enumerate(quantised.tensors):
+        if tensor.name not in ranges or tensor.dtype != "INT8" or tensor.data is not None:
+            continue
+        layers = [quantised.operators[place] for place in readers.get(number, [])]
+        if (
+            all(one.kind in (*_WITH_BIAS, "ADD", "MEAN") for one in layers)
+            and tensor.quantization is not None
+        ):
+            low, high = ranges[tensor.name]
+            scale = np.float32((high - low) / 255)
+            zero = int(np.clip(np.rint(-128 - low / scale), -128, 127))
+            changed = _with_scale(quantised, number, scale, zero, layers)
+            quantised = quantised if changed is None else changed
+    return quantised
+
+
+def _with_scale(
+    quantised: Graph, number: int, scale: np.float32, zero: int, readers: Sequence[Operator]
+) -> Graph | None:
+    """The graph with another scale and zero point of a tensor, which layers' biases follow; None where they cannot."""
+    tensors = list(quantised.tensors)
+    places = quantised.consumers()
+    for layer in readers:
+        if layer.kind not in _WITH_BIAS:
+            continue
+        bias = layer.inputs[2] if len(layer.inputs) > 2 else -1
+        weight = tensors[layer.inputs[1]].quantization
+        steps = tensors[bias].quantization if bias >= 0 else None
+        data = tensors[bias].data if bias >= 0 else None
+        if weight is None or steps is None or data is None or len(places[bias]) != 1:
+            return None
+        values = data * steps.scales.astype(np.float64)
+        scales = (scale * weight.scales).astype(np.float32)
+        quantization = replace(steps, scales=scales, minimums=None, maximums=None)
+        tensors[bias] = replace(tensors[bias], data=_steps(values, scales), quantization=quantization)
+    before = tensors[number].quantization
+    assert before is not None
+    quantization = replace(
+        before,
+        scales=np.array([scale], np.float32),
+        zero_points=np.array([zero], np.int64),
+        minimums=None,
+        maximums=None,
+    )
+    tensors[number] = replace(tensors[number], quantization=quantization)
+    return replace(quantised, tensors=tuple(tensors))
+
+
+def with_float_answers(quantised: Graph, scores: np.ndarray) -> Graph:
+    """``quantised`` whose last SOFTMAX computes in float, on scores in the range that changes its answers least.
+
+    ``scores``: what the float graph gives its SOFTMAX on images, (n, classes). In 8 bits each answer would be a
+    multiple of 1/256, and most of the range would go to scores so low that they mean nothing. SOFTMAX asks for
+    differences alone, so the range may lie anywhere: the bias is moved. The graph as it is where it ends otherwise.
+    """
+    producers, readers = quantised.producers(), quantised.consumers()
+    for last, operator in enumerate(quantised.operators):
+        made = producers.get(operator.inputs[0], -1)
+        if operator.kind != "DEQUANTIZE" or made < 0 or quantised.operators[made].kind != "SOFTMAX":
+            continue
+        softmax = quantised.operators[made]
+        source = softmax.inputs[0]
+        layer = quantised.operators[producers[source]] if source in producers else None
+        alone = all(len(readers[t]) == 1 and t not in quantised.outputs for t in (source, operator.inputs[0]))
+        if layer is None or not alone or quantised.tensors[source].dtype != "INT8":
+            continue
+        ranged = _with_range(quantised, layer, source, scores)
+        editor = Editor(ranged)
+        floats = editor.value(f"{quantised.tensors[source].name}/float", quantised.tensors[source].shape)
+        editor.replace(made, [replace(operator, inputs=(source,), outputs=(floats,))])
+        editor.replace(last, [replace(softmax, inputs=(floats,), outputs=operator.outputs, version=1)])
+        return editor.graph()
+    return quantised
+
+
+def _with_range(quantised: Graph, layer: Operator, source: int, scores: np.ndarray) -> Graph:
+    """The graph with another scale of what a layer makes, and its bias moved so that zero is in the middle."""
+    bias = layer.inputs[2] if len(layer.inputs) > 2 else -1
+    plain = layer.options.get("fusedActivationFunction", NO_ACTIVATION) == NO_ACTIVATION
+    steps = quantised.tensors[bias] if bias >= 0 else None
+    before = quantised.tensors[source].quantization
+    if (
+        not plain
+        or before is None
+        or steps is None
+        or steps.data is None
+        or steps.quantization is None
+        or len(quantised.consumers()[bias]) != 1
+        or scores.shape[-1] != quantised.tensors[source].shape[-1]
+    ):
+        return quantised
+    low, high = _best_range(scores.reshape(-1, scores.shape[-1]).astype(np.float64))
+    scale, middle = np.float32((high - low) / 255), (low + high) / 2
+    moved = np.rint(middle / steps.quantization.scales.astype(np.float64))
+    limit = np.iinfo(np.int32).max
+    tensors = list(quantised.tensors)
+    tensors[bias] = replace(
+        steps, data=np.clip(steps.data.astype(np.float64) - moved, -limit, limit).astype(np.int32)
+    )
+    quantization = replace(
+        before,
+        scales=np.array([scale], np.float32),
+        zero_points=np.zeros(1, np.int64),
+        minimums=None,
+        maximums=None,
+    )
+    tensors[source] = replace(tensors[source], quantization=quantization)
+    return replace(quantised, tensors=tuple(tensors))
+
+
+def _best_range(scores: np.ndarray) -> tuple[float, float]:
+    """The range of 8-bit scores (n, classes) whose SOFTMAX is nearest to that of the scores themselves."""
+    right = _log_softmax(scores)
+    most = scores.max(axis=1)
+    lows = np.linspace(scores.min(), np.median(scores), RANGES)
+    highs = np.quantile(most, (1.0, 0.99, 0.97, 0.95, 0.9))
+    found = []
+    for low in lows:
+        for high in highs[highs > low]:
+            step = (high - low) / 255
+            rounded = np.rint((np.clip(scores, low, high) - low) / step) * step
+            nats = (np.exp(right) * (right - _log_softmax(rounded))).sum(axis=1).mean()
+            found.append((float(nats), float(low), float(high)))
+    if not found:
+        return float(scores.min()), float(scores.max() + 1e-6)
+    return min(found)[1:]
+
+
+def _log_softmax(scores: np.ndarray) -> np.ndarray:
+    scores = scores - scores.max(axis=1, keepdims=True)
+    return scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
 
 
 def _put_bias(

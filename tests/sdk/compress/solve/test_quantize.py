@@ -11,10 +11,13 @@ from device_agent.record.preprocess import PREPROCESS
 from sdk.compress.board_form.mirror import mirror
 from sdk.compress.board_form.sparse_hint import sparse_hint
 from sdk.compress.recipes.recipe import Recipe, to_int8
-from sdk.compress.solve.quantize import quantize
+from sdk.compress.solve.even_values import ranges
+from sdk.compress.solve.quantize import quantize, with_float_answers, with_ranges
 from sdk.compress.weights.prune import prune
 from sdk.errors import DataError, ModelError
 from sdk.graph.dataset import Dataset
+from sdk.graph.enums import NO_ACTIVATION
+from sdk.graph.execute import Executor
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from tests.sdk.compress.layered_graphs import Layers, kinds, small_mobilenet, small_shufflenet
@@ -132,3 +135,55 @@ def test_rounding_on_images_leaves_pruned_weights_zero() -> None:
     by_name = {weight.tensor.name: weight.array for weight in int8.weights()}
     for weight in graph.weights():
         assert not by_name[weight.tensor.name][weight.array == 0].any()
+
+
+def test_a_last_softmax_stays_float_on_scores_in_the_range_that_counts() -> None:
+    net = Layers(1, 32, 32, 3, seed=2)
+    scores = net.dense(net.mean(net.conv(net.image, 16, 3)), 40)
+    graph = net.graph(net.append("SOFTMAX", (scores,), (1, 40), "SoftmaxOptions", beta=1.0))
+    (*_, weight) = graph.weights()
+    bias = graph.operators[-2].inputs[2]
+    # Two classes are nearly alike and far above the others, of which one is far below all that counts.
+    rows = weight.array * np.float32(0.02)
+    graph = graph.with_data(
+        {weight.tensor_index: rows, bias: np.array([9, 8.95, -60, *[0] * 37], np.float32)}
+    )
+    seen = images(32, 24, 0)
+    executor = Executor(graph)
+    known = np.asarray(executor(seen, wanted=executor.scores))
+    quantised = quantize(graph, seen)
+    fitted = with_float_answers(quantised, known)
+    assert kinds(fitted)[-2:] == ["DEQUANTIZE", "SOFTMAX"]
+    assert kinds(quantised)[-2:] == ["SOFTMAX", "DEQUANTIZE"]
+    others = images(32, 8, 1)
+    expected, plain, better = (
+        np.array([interpret(write_graph(one), image[None])[0] for image in others]).reshape(8, -1)
+        for one in (graph, quantised, fitted)
+    )
+    assert np.abs(better - expected).max() < 0.75 * np.abs(plain - expected).max()
+    assert (plain[:, 3:] == 0).all()  # which is a multiple of 1/256
+    np.testing.assert_allclose(better[:, 3:], expected[:, 3:], rtol=0.1)
+    assert with_float_answers(fitted, known) is fitted
+
+
+def test_ranges_without_the_longest_tails_lose_less() -> None:
+    net = Layers(1, 32, 32, 3, seed=4)
+    first = net.conv(net.image, 16, 3, stride=2, activation=NO_ACTIVATION)
+    total = net.add(first, net.conv(first, 16, activation=NO_ACTIVATION))
+    graph = net.graph(net.dense(net.mean(net.conv(total, 16)), 10))
+    seen, others = images(32, 24, 0), images(32, 8, 1)
+    seen[:, :2, :2] *= 12  # of which little is left in the answers
+    others[:, :2, :2] *= 12
+    executor = Executor(graph)
+    found = ranges(executor, lambda samples: seen[list(samples)], len(seen))
+    quantised = quantize(graph, seen)
+    narrow = with_ranges(quantised, found)
+    names = {tensor.name: tensor.quantization for tensor in narrow.tensors}
+    before = {tensor.name: tensor.quantization for tensor in quantised.tensors}
+    changed = [name for name in found if names[name].scales[0] < 0.9 * before[name].scales[0]]
+    assert len(changed) >= 2
+    expected, plain, better = (
+        np.array([interpret(write_graph(one), image[None])[0] for image in others]).reshape(8, -1)
+        for one in (graph, quantised, narrow)
+    )
+    assert np.square(better - expected).sum() < 1.1 * np.square(plain - expected).sum()
