@@ -20,9 +20,10 @@ pytestmark = pytest.mark.ssh
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_runtime) -> Path:
     """The agent's folder of a local board of this test's own, with one model."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    with_runtime(tmp_path / "data", "ai-edge-litert")
     model = tmp_path / "net.tflite"
     model.write_bytes(write_graph(small_network(size=16)))
     sdk.deploy_model("local", model, runtime="ai-edge-litert")

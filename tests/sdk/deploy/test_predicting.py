@@ -18,9 +18,10 @@ from tests.sdk.graph.answering_graphs import saying, yolo_rows
 
 
 @pytest.fixture
-def picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_runtime) -> Path:
     """200 x 100 pixels, for a board of this test's own."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    with_runtime(tmp_path / "data")
     path = tmp_path / "street.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (100, 200, 3), np.uint8)).save(path)
     return path

@@ -23,8 +23,15 @@ ON_LOCAL = ("--board", "local")
 
 
 @pytest.fixture
-def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Three versions of one model, on a local board of this test's own."""
+def models(without_runtime: list[Path], tmp_path: Path, with_runtime) -> list[Path]:
+    """Three versions of one model, and a local board of this test's own that has a runtime."""
+    with_runtime(tmp_path / "data")
+    return without_runtime
+
+
+@pytest.fixture
+def without_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Three versions of one model, and a local board of this test's own with nothing on it."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     paths = []
     for number, channels in enumerate((8, 16, 24)):
@@ -52,14 +59,14 @@ def wrong_golden(package: bytes) -> Golden:
 
 
 @pytest.mark.ssh
-def test_an_empty_board_says_so_and_is_sent_nothing(models, capsys):
+def test_an_empty_board_says_so_and_is_sent_nothing(without_runtime, capsys):
     status = answer(capsys, "status")
     assert (status["agent_version"], status["slots"]) == (None, [])
     assert "nothing was ever deployed" in shown(capsys, "status")
     assert answer(capsys, "releases") == []
     assert main(["rollback", "net", *ON_LOCAL]) == 2
     assert "nothing was ever deployed" in capsys.readouterr().err
-    assert not list(Path(models[0]).parents[1].glob("data/**/.armlet"))
+    assert not list(without_runtime[0].parents[1].glob("data/**/.armlet"))
 
 
 @pytest.mark.ssh

@@ -25,9 +25,10 @@ SIZE = 48
 
 @pytest.mark.ssh
 def test_no_request_is_lost_while_releases_come_go_back_and_are_rolled_back(
-    tmp_path: Path, socket_folder: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, socket_folder: Path, monkeypatch: pytest.MonkeyPatch, with_runtime
 ):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    with_runtime(tmp_path / "data")
     paths, right = [], {}
     images = np.random.default_rng(0).integers(0, 256, (8, 6, 6, 3), np.uint8).repeat(8, 1).repeat(8, 2)
     for seed in range(3):

@@ -93,9 +93,10 @@ def test_what_a_suite_is_not_is_said_in_one_line(capsys: pytest.CaptureFixture[s
 @pytest.mark.ssh
 @pytest.mark.tensorflow
 def test_a_suite_is_built_measured_and_put_beside_the_paper(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], with_runtime
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    with_runtime(tmp_path / "data")
     suite = Suite(
         "small",
         "nobody",

@@ -19,9 +19,11 @@ pytestmark = pytest.mark.ssh
 
 
 @pytest.fixture(scope="module")
-def data_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data_home(tmp_path_factory: pytest.TempPathFactory, with_runtime) -> Path:
     """Where the local board of these tests lives: it is provisioned once."""
-    return tmp_path_factory.mktemp("data")
+    folder = tmp_path_factory.mktemp("data")
+    with_runtime(folder)
+    return folder
 
 
 @pytest.fixture

@@ -70,8 +70,10 @@ def test_board_and_host_are_compared(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    with_runtime,
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    with_runtime(tmp_path / "home")
     monkeypatch.setenv("ARMLET_BOARDS", str(tmp_path / "boards"))
     one, two, data = map(str, models)
     given = ["eval", "--layers", one, two, "--data", data, "--preprocess", "tf", "--board", "local"]

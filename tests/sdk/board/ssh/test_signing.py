@@ -58,9 +58,10 @@ def me(new_key: Callable[[str], Path]) -> Path:
 
 
 @pytest.fixture
-def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The agent's folder of a local board of this test's own."""
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_runtime) -> Path:
+    """The agent's folder of a local board of this test's own that has a runtime."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    with_runtime(tmp_path / "data")
     return tmp_path / "data" / "armlet" / "boards" / "local" / "home" / ".armlet"
 
 
@@ -406,7 +407,7 @@ def test_without_ssh_keygen_a_board_that_wants_signatures_takes_nothing(
 )
 def test_a_policy_that_says_nothing_lets_nobody_in(board, package, me, content):
     sdk.sign_package(package, me)
-    board.mkdir(parents=True, mode=0o700)
+    board.mkdir(parents=True, exist_ok=True, mode=0o700)
     board.parents[1].chmod(0o700)
     if content is None:
         (board / "allowed_signers").mkdir()

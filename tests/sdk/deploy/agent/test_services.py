@@ -23,9 +23,10 @@ ON_LOCAL = ("--board", "local")
 
 
 @pytest.fixture
-def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_runtime) -> Path:
     """A model, and a local board of this test's own."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    with_runtime(tmp_path / "data")
     path = tmp_path / "net.tflite"
     path.write_bytes(write_graph(small_network(size=16)))
     return path
@@ -35,7 +36,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def manager(tmp_path: Path, model: Path):
     """systemd for the local board's user: who logs in there has its folder for a home."""
     home = tmp_path / "data" / "armlet" / "boards" / "local" / "home"
-    home.mkdir(parents=True)
+    home.mkdir(parents=True, exist_ok=True)
     for folder in (home, home.parent):
         folder.chmod(0o700)
     running = UserManager(home, tmp_path / "systemd.log")

@@ -50,8 +50,9 @@ def test_a_network_of_one_size_says_so():
 
 
 @pytest.mark.ssh
-def test_bench_measures_a_model_at_several_sizes(mobilenet, tmp_path, capsys, monkeypatch):
+def test_bench_measures_a_model_at_several_sizes(mobilenet, tmp_path, capsys, monkeypatch, with_runtime):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    with_runtime(tmp_path / "data")
     model = tmp_path / "net.tflite"
     model.write_bytes(write_graph(mobilenet))
     command = ["bench", "--board", "local", str(model), "--sizes", "32x32,64x48", "--samples", "16"]
