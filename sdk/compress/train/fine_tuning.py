@@ -53,9 +53,10 @@ def tune(
     watch: Callable[[int, Callable[[], Graph]], None] = lambda epochs, graph: None,
 ) -> Graph:
     """The trained graph. ``teacher`` answers right; None: ``executor`` with the graph's own weights, before they learn.
-    ``checkpoint`` gets the whole state after every epoch, and after every step at
-    which ``due`` says so; ``resume`` takes it back.  ``watch`` is told how many epochs are over, with the graph
-    of then at hand, and may raise to end a run that leads nowhere.
+
+    ``checkpoint`` is called with the whole state after every epoch, and after every step at which ``due`` says so;
+    ``resume`` takes it back. ``watch`` is called with the number of epochs that are over and the graph at that time,
+    and may raise to end a run that leads nowhere.
 
     A run that was cut and resumed gives what an uncut run gives.
     """
