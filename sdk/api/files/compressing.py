@@ -352,8 +352,13 @@ def _told(made: targets.TargetResult, special: specialise.Specialised | None) ->
 
 
 def _curve(made: targets.TargetResult) -> tuple[dict[str, Any], ...]:
-    """All that was tried, each with whether none of the others takes fewer bytes, less work and loses less."""
-    lost = [100.0 if point.lost is None else point.lost.value for point in made.curve]
+    """All that was tried, each with whether none of the others takes fewer bytes, less work and loses less.
+
+    Where nothing was checked, the loss that calibration expects counts.
+    """
+    lost = [
+        point.expected_loss_nats or 0.0 if point.lost is None else point.lost.value for point in made.curve
+    ]
     figures = [(point.package_bytes, point.macs, loss) for point, loss in zip(made.curve, lost, strict=True)]
     return tuple(
         {

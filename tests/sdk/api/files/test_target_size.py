@@ -118,3 +118,18 @@ def test_with_its_signature_the_package_has_the_size_too(model: Path, tmp_path: 
     signed = parse_signed((tmp_path / "net.armlet.sig").read_bytes(), "the signature")
     both = output.stat().st_size + len(signed.signature)
     assert SIZE_TOLERANCE * 16_000 <= both <= 16_000
+
+
+@pytest.mark.tensorflow
+def test_what_was_tried_is_told_with_work_and_with_its_pareto_front(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "d.npz", x=np.random.default_rng(0).normal(size=(40, 8, 8, 3)).astype(np.float32))
+    words = ["compress", str(model), "-o", str(tmp_path / "net.armlet"), "--data", str(tmp_path / "d.npz")]
+    assert main([*words, "--effort", "calibrate", "--target-size", "6KB"]) == 0
+    told = capsys.readouterr().out
+    assert "multiply-accumulates" in told
+    rows = [line.split() for line in told.splitlines() if line.endswith(("yes", "-"))]
+    assert len(rows) > 1
+    # Nothing was checked: a smaller package that is expected to lose more does not beat a larger one.
+    assert [row[-1] for row in rows] == ["yes"] * len(rows)
