@@ -11,6 +11,7 @@ finding. ``--sanitized`` builds the delegate with gcc's address and undefined-be
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
 import json
 import os
@@ -31,13 +32,16 @@ import numpy as np
 
 from benchmarks.record import benchmark
 from benchmarks.speed.kernels import classifier, prune
-from device_agent.run.kernels import delegate
-from device_agent.run.runtime import Model, find_runtime
+from device_agent.package import kernel
+from device_agent.run.kernels import delegate, supply
+from device_agent.run.loaded import LoadedModel
+from device_agent.run.runtime import find_runtime
 from sdk import models
-from sdk.deploy.provision.kernel import build_delegate, delegate_sources
+from sdk.deploy.provision.kernel import build, build_delegate, delegate_sources
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
+from sdk.package.pack import pack
 
 TRAINED = Path(models.__file__).parent / "trained"
 NUMBERS = (-(2**31), -1, 0, 1, 2, 3, 4, 5, 7, 8, 31, 64, 255, 1 << 16, 2**31 - 1)
@@ -162,10 +166,18 @@ _CHANGES: tuple[Callable[[Graph, random.Random], Graph], ...] = (
 )
 
 
-def _answers(data: bytes, handles: list[Any]) -> list[np.ndarray]:
-    """What a model answers to the same noise, run twice; raises what the runtime raises."""
+def _answers(data: bytes, ours: delegate.Delegate | None) -> list[np.ndarray]:
+    """What a model answers to the same noise, run twice; raises what the runtime raises. With a delegate its weights
+    come without their floats, as from a package."""
     _, interpreter_class = find_runtime()
+    handles = [] if ours is None else [ours.handle]
+    if ours is not None:
+        supplied = without_floats(data)
+        data = supplied.content
+        supplied.offer(ours)
     interpreter = interpreter_class(model_content=data, num_threads=2, experimental_delegates=handles)
+    if ours is not None:
+        ours.end_supply([int(entry["index"]) for entry in interpreter.get_output_details()])
     interpreter.allocate_tensors()
     for _ in range(2):
         for entry in interpreter.get_input_details():
@@ -173,6 +185,33 @@ def _answers(data: bytes, handles: list[Any]) -> list[np.ndarray]:
             interpreter.set_tensor(entry["index"], noise.astype(entry["dtype"]))
         interpreter.invoke()
     return [np.array(interpreter.get_tensor(entry["index"])) for entry in interpreter.get_output_details()]
+
+
+@functools.cache
+def _weights() -> tuple[bytes, ...]:
+    """Those of :func:`networks`, as they stand in their files."""
+    return tuple(w.array.tobytes() for graph in networks() for w in graph.weights() if w.array.nbytes > 1024)
+
+
+def without_floats(data: bytes) -> supply.Supply:
+    """A model of which flats hold all weights that stand in it, no matter what reads them."""
+    library = delegate.load_library()
+    content = bytearray(data)
+    flats = []
+    for weights in _weights():
+        offset, size = data.find(weights), len(weights)
+        if offset < 0 or offset % 4 or not any(content[offset : offset + size]):
+            continue
+        flat = library.flat_start()
+        if library.flat_add(flat, weights, size // 4):
+            content[offset : offset + size] = bytes(size)
+            flats.append((offset, size, flat))
+        else:
+            library.flat_free(flat)
+    supplied = supply.Supply(data, bytes(content), library)
+    for one in flats:
+        supplied.add(*one)
+    return supplied
 
 
 def everything() -> delegate.Delegate:
@@ -190,8 +229,7 @@ def apart(data: bytes, ours: bool) -> tuple[str, list[np.ndarray]]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         status, answer = 1, b""
         try:
-            handles = [everything()] if ours else []
-            answer = pickle.dumps(_answers(data, [one.handle for one in handles]))
+            answer = pickle.dumps(_answers(data, everything() if ours else None))
             status = 0
         except (ValueError, RuntimeError, TypeError, MemoryError, SystemError, OverflowError):
             pass
@@ -232,6 +270,7 @@ def _differ(plain: list[np.ndarray], ours: list[np.ndarray]) -> bool:
 def attack(seed: int, count: int, keep: Path | None = None) -> dict[str, int]:
     """How so many mutants ended, "FINDING: ..." among it; those are kept in a folder."""
     ends: Counter[str] = Counter()
+    _weights()  # once, not in every child
     for number, data in enumerate(mutants(seed, count)):
         plain, expected = apart(data, False)
         if plain not in ("answered", "refused"):
@@ -295,11 +334,11 @@ def _attack_sanitized(seed: int, count: int, keep: Path | None) -> dict[str, int
 
 def loads(count: int) -> dict[str, int]:
     """Bytes that the process grew by while models were loaded, run and let go so many times."""
-    data = write_graph(networks()[-1]), write_graph(networks()[0])
+    packages = pack(write_graph(networks()[-1])), pack(write_graph(networks()[0]))
 
     def load(times: int) -> None:
         for number in range(times):
-            Model(data[number % 2], threads=1 + number % 3, kernels="armlet").invoke()
+            LoadedModel(packages[number % 2], threads=1 + number % 3, kernels="armlet").model.invoke()
 
     def resident() -> int:
         gc.collect()
@@ -324,6 +363,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """How the mutants ended, and what the loads left."""
     delegate.use(str(build_delegate()))
+    kernel.use(str(build()))
+    supply.LEAST_BYTES = 256  # these networks are small
     how = _attack_sanitized if arguments.sanitized else attack
     ends = how(arguments.seed, arguments.mutants, arguments.keep) if arguments.mutants else {}
     for end, count in sorted(ends.items(), key=lambda item: -item[1]):
