@@ -26,12 +26,15 @@ static const Tensor *input_at(Context *context, const Node *node, int position) 
 
 static int dimension(const Tensor *t, int axis) { return t->dims->data[axis]; }
 
+enum { MAX_STEP = 1024 }; /* stride and dilation */
+
 /* Zeros before the first pixel for the padding of a graph, and whether the sizes are what it makes of them. */
 static bool padding_of(int padding, int in, int out, int kernel, int stride, int dilation, int *before) {
+    if (in < 1 || out < 1 || kernel < 1 || kernel > MAX_TAPS || stride < 1 || dilation < 1) return false;
+    if (stride > MAX_STEP || dilation > MAX_STEP) return false; /* nothing below leaves an int */
     int reach = (kernel - 1) * dilation + 1;
-    if (in < 1 || out < 1 || kernel < 1 || stride < 1 || dilation < 1 || reach < 1) return false;
-    int whole = (out - 1) * stride + reach - in;
-    *before = padding == PADDING_SAME && whole > 0 ? whole / 2 : 0;
+    int64_t whole = (int64_t)(out - 1) * stride + reach - in;
+    *before = padding == PADDING_SAME && whole > 0 ? (int)(whole / 2) : 0;
     if (padding == PADDING_SAME) return out == (in + stride - 1) / stride;
     return padding == PADDING_VALID && in >= reach && out == (in - reach) / stride + 1;
 }
