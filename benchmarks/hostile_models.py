@@ -319,6 +319,7 @@ def _attack_sanitized(seed: int, count: int, keep: Path | None) -> dict[str, int
             "LD_PRELOAD": " ".join(needed),
             # Python and the runtime leak at their end; the delegate's own leaks are counted by loads.
             "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:exitcode=99:handle_segv=0",
+            "UBSAN_OPTIONS": "exitcode=99",  # with its own 1 it would look like a model that was refused
         }
         kept = f"pathlib.Path({str(keep)!r})" if keep else None
         program = (
