@@ -122,8 +122,9 @@ def test_with_its_signature_the_package_has_the_size_too(model: Path, tmp_path: 
 
 @pytest.mark.tensorflow
 def test_what_was_tried_is_told_with_work_and_with_its_pareto_front(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # on fewer a figure becomes a line of its own
     np.savez(tmp_path / "d.npz", x=np.random.default_rng(0).normal(size=(40, 8, 8, 3)).astype(np.float32))
     words = ["compress", str(model), "-o", str(tmp_path / "net.armlet"), "--data", str(tmp_path / "d.npz")]
     assert main([*words, "--effort", "calibrate", "--target-size", "6KB"]) == 0
