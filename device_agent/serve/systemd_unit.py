@@ -16,6 +16,7 @@ import pwd
 import re
 import shlex
 import subprocess
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any, Sequence
@@ -51,6 +52,8 @@ StartLimitBurst=5
 Type=notify
 NotifyAccess=main
 Environment=ARMLET_SERVE_OPTIONS=
+# The python3 of a login, whose runtime this is; a user's instance of systemd may find another one in its PATH.
+Environment="ARMLET_PYTHON={python}"
 EnvironmentFile=-{environment}
 ExecStart={launcher} -m device_agent serve --name %i --socket %t/armlet/%i/serve.sock $ARMLET_SERVE_OPTIONS
 ExecReload=/bin/kill -HUP $MAINPID
@@ -86,6 +89,7 @@ def unit_text(home: Path) -> str:
     return _UNIT.format(
         launcher=f'"{_escaped(str(home))}/python"',
         environment=f"{_escaped(str(home))}/serve/%i.env",
+        python=_escaped(sys.executable),
         watchdog=WATCHDOG_SECONDS,
         start=START_SECONDS,
         stop=STOP_SECONDS,

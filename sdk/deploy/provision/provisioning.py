@@ -319,7 +319,8 @@ def _launcher(python_path: str, root: str) -> bytes:
     return (
         "#!/bin/sh\n"
         "# Written by armlet: python3 with the agent and the runtime that were tested here last.\n"
-        f'PYTHONPATH={path}${{PYTHONPATH:+:$PYTHONPATH}} ARMLET_HOME={shlex.quote(root)} exec python3 "$@"\n'
+        f"PYTHONPATH={path}${{PYTHONPATH:+:$PYTHONPATH}} ARMLET_HOME={shlex.quote(root)} "
+        'exec "${ARMLET_PYTHON:-python3}" "$@"\n'
     ).encode()
 
 

@@ -105,6 +105,7 @@ def test_a_deployed_model_becomes_a_service_and_nothing_changes_the_second_time(
     assert environment.read_text() == 'ARMLET_SERVE_OPTIONS="--port 8080 --queue 4"\n'
     unit = systemd.units / "armlet@.service"
     assert f'ExecStart="{home}/python" -m device_agent serve --name %i' in unit.read_text()
+    assert f'Environment="ARMLET_PYTHON={sys.executable}"' in unit.read_text()
     assert stat.S_IMODE(unit.stat().st_mode) == 0o600
 
     systemd.set(pid=os.getpid())  # which has the packages that this process has

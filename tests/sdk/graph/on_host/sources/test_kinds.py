@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import subprocess
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -22,8 +23,8 @@ from tests.sdk.graph.small_graphs import small_network
 class Evil:
     """Who unpickles this writes a file."""
 
-    def __reduce__(self) -> tuple[object, tuple[str, str]]:
-        return open, ("/tmp/armlet-test-was-unpickled", "w")
+    def __reduce__(self) -> tuple[object, tuple[list[str]]]:
+        return subprocess.run, (["touch", "/tmp/armlet-test-was-unpickled"],)
 
 
 def zipped(entries: Mapping[str, bytes | str]) -> bytes:
