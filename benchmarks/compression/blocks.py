@@ -18,14 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.compression.cifar import PREPROCESS
-from benchmarks.compression.cifar_training import NETWORKS, SIZE, train_float
+from benchmarks.compression.cifar import trained_float
+from benchmarks.compression.cifar_training import NETWORKS
 from benchmarks.compression.lenet import error_percent
 from sdk.compress.board_form.armlet_kernels import layer_costs
 from sdk.compress.recipes.recipe import Workshop, split
 from sdk.compress.recipes.targets import calibration_recipe
 from sdk.compress.rewrite.fuse import fuse
-from sdk.data.loading import load_dataset
 from sdk.deploy.provision.instructions import count_inference
 from sdk.deploy.provision.kernel import build_delegate
 from sdk.graph.reader import read_graph
@@ -63,14 +62,7 @@ def at_equal_work(points: Sequence[dict[str, Any]], work: float) -> float | None
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Right answers and instructions of each block and sparsity, and answers at equal work."""
-    train, test = (
-        load_dataset(arguments.data, input_shape=(SIZE, SIZE, 3), preprocess=PREPROCESS, split=part)
-        for part in ("train", "test")
-    )
-    original = arguments.work / f"{arguments.network}_cifar.tflite"
-    if not original.exists():
-        state = original.with_suffix(".npz")
-        original.write_bytes(train_float(arguments.network, train, arguments.float_epochs, state))
+    train, test, original = trained_float(arguments)
     graph = read_graph(original.read_bytes())
     kept, _ = split(train, arguments.samples, 0)
     recipe = calibration_recipe(graph, kept, arguments.samples, 0)

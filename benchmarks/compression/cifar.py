@@ -34,6 +34,7 @@ from sdk.compress.rewrite.structure import multiply_accumulates
 from sdk.compress.solve.channel_choice import macs_of
 from sdk.data.loading import load_dataset
 from sdk.deploy.provision.instructions import count_inference
+from sdk.graph.dataset import Dataset
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
@@ -92,8 +93,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work", type=Path, default=Path("."))
 
 
-def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Bytes, errors and zeros before and after, and what a board executes."""
+def trained_float(arguments: argparse.Namespace) -> tuple[Dataset, Dataset, Path]:
+    """Images to train and to test on, and the file of the float network, which is trained where it is not there yet."""
     train, test = (
         load_dataset(arguments.data, input_shape=(SIZE, SIZE, 3), preprocess=PREPROCESS, split=split)
         for split in ("train", "test")
@@ -102,6 +103,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     if not original.exists():
         state = original.with_suffix(".npz")
         original.write_bytes(train_float(arguments.network, train, arguments.float_epochs, state))
+    return train, test, original
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Bytes, errors and zeros before and after, and what a board executes."""
+    train, test, original = trained_float(arguments)
     graph = read_graph(original.read_bytes())
     recipe = Recipe(
         sparsity=arguments.sparsity,

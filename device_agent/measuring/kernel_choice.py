@@ -57,8 +57,7 @@ def measure(
     """The faster of the runtime alone (``plain``, its inputs set) and of what ``make`` gives.
 
     Without ``times_count`` (an emulated board) nothing is timed, and the runtime stays until :func:`decide` is told
-    predicted times. Never raises ArmletError: the
-    reason says what is wrong.
+    predicted times. Never raises ArmletError: the reason says what is wrong.
     """
     try:
         ours = make()

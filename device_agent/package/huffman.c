@@ -809,22 +809,30 @@ INLINE int decode_sparse_lanes(const SparseTables *t, const Blocks *b, SparseLan
     return OK;
 }
 
+/* Puts a lane on each of the next blocks; the codes of the last one, which are those of all but a shorter last block. */
+INLINE uint64_t next_sparse_lanes(const Blocks *b, SparseLane *lanes, int count, uint64_t *block, uint64_t *bit,
+                                  uint64_t *place) {
+    uint64_t codes = 0;
+    for (int i = 0; i < count; i++, ++*block) {
+        codes = codes_in(b, *block);
+        lanes[i].bit = *bit;
+        *bit += index_entry(&b->lengths, *block);
+        lanes[i].end_bit = *bit;
+        lanes[i].place = *place;
+        *place += index_entry(&b->spans, *block);
+        lanes[i].end = *place;
+    }
+    return codes;
+}
+
 INLINE int decode_sparse_blocks(const SparseTables *t, const Blocks *b, const uint8_t *background, uint64_t elements,
                                 uint8_t *out, const uint32_t width, const size_t stride) {
     uint64_t bit = 0, place = 0, block = 0, filled = 0;
     while (block < b->blocks) {
         SparseLane lanes[LANES];
-        uint64_t codes = 0;
+        uint64_t codes;
         int count = b->blocks - block > LANES ? LANES : 1; /* > : the last block is shorter */
-        for (int i = 0; i < count; i++, block++) {
-            codes = codes_in(b, block);
-            lanes[i].bit = bit;
-            bit += index_entry(&b->lengths, block);
-            lanes[i].end_bit = bit;
-            lanes[i].place = place;
-            place += index_entry(&b->spans, block);
-            lanes[i].end = place;
-        }
+        codes = next_sparse_lanes(b, lanes, count, &block, &bit, &place);
         /* Just before it is written to, so that it is still in the cache. */
         fill(out + filled * stride, place - filled, background, width, stride);
         filled = place;
@@ -843,21 +851,13 @@ static int send_sparse_blocks(const SparseTables *t, const Blocks *b, const uint
     for (block = 0; block < b->blocks; block++) REQUIRE(index_entry(&b->spans, block) <= most, IN_ONE_PIECE);
     for (block = 0; block < b->blocks;) {
         SparseLane lanes[LANES];
-        uint64_t codes = 0, place = 0, span = 0;
+        uint64_t codes, place = 0, span = 0;
         int count = b->blocks - block > LANES ? LANES : 1;
         uint8_t *out;
         for (int i = 0; i < count; i++) span += index_entry(&b->spans, block + (uint64_t)i);
         if (span > most) count = 1, span = index_entry(&b->spans, block);
         CHECK(make_room(p, 4 * span));
-        for (int i = 0; i < count; i++, block++) {
-            codes = codes_in(b, block);
-            lanes[i].bit = bit;
-            bit += index_entry(&b->lengths, block);
-            lanes[i].end_bit = bit;
-            lanes[i].place = place;
-            place += index_entry(&b->spans, block);
-            lanes[i].end = place;
-        }
+        codes = next_sparse_lanes(b, lanes, count, &block, &bit, &place);
         out = p->buffer + p->held;
         fill(out, span, background, 4, 4);
         CHECK(count == LANES ? decode_sparse_lanes(t, b, lanes, LANES, codes, out, 4, 4)

@@ -18,7 +18,7 @@ from sdk.explain.attribution import OperatorTime
 from sdk.explain.breakdown import Peaks
 from sdk.explain.layers import LayerNoise
 from sdk.explain.run import ModelRecord
-from sdk.report.page.shapes import WIDE, box, caption, escaped, nice_ticks, stroke, svg
+from sdk.report.page.shapes import WIDE, box, caption, escaped, logarithmic_ticks, nice_ticks, stroke, svg
 from sdk.report.units import (
     bytes_text,
     percent_text,
@@ -83,12 +83,7 @@ class _Axis:
 
     def ticks(self) -> list[float]:
         most = 8 if self.width == WIDE else 3
-        if not self.logarithmic:
-            return nice_ticks(self.low, self.high, most)
-        powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        found = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
-        found = [tick for tick in found if self.low <= tick <= self.high]
-        return found[:: max(1, math.ceil(len(found) / most))]
+        return (logarithmic_ticks if self.logarithmic else nice_ticks)(self.low, self.high, most)
 
 
 def _histogram(name: str, t: Measurement, base: float, style: str, axis: _Axis) -> list[str]:

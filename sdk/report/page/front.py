@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sdk.report.page.shapes import WIDE, caption, escaped, nice_ticks, stroke, svg
+from sdk.report.page.shapes import WIDE, caption, escaped, logarithmic_ticks, nice_ticks, stroke, svg
 
 _LEFT, _RIGHT, _TOP, _BOTTOM, _HEIGHT = 44, 20, 30, 40, 230
 #: From this ratio of the largest to the smallest on, figures stand on a logarithmic axis.
@@ -56,12 +56,7 @@ class _Axis:
         return self.begin + (self.end - self.begin) * share
 
     def ticks(self, most: int) -> list[float]:
-        if not self.logarithmic:
-            return nice_ticks(self.low, self.high, most)
-        powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        found = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
-        found = [tick for tick in found if self.low <= tick <= self.high]
-        return found[:: max(1, math.ceil(len(found) / most))]
+        return (logarithmic_ticks if self.logarithmic else nice_ticks)(self.low, self.high, most)
 
 
 def trade_offs(points: Sequence[Shown], work: str, width: int) -> str:

@@ -55,3 +55,11 @@ def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
     step *= next(f for f in (1, 2, 5, 10) if span / (step * f) <= most)
     first = math.ceil(low / step - 1e-9)
     return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def logarithmic_ticks(low: float, high: float, most: int) -> list[float]:
+    """1, 2 and 5 times powers of ten from ``low`` to ``high``, both above 0; every second, third, ... if too many."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+    found = [tick for tick in found if low <= tick <= high]
+    return found[:: max(1, math.ceil(len(found) / most))]
