@@ -162,28 +162,42 @@ def _graph(tflite: bytes) -> Graph | None:
 
 @dataclass(frozen=True)
 class Sources:
-    """The data to learn from and the data to check on; None where there are none. ``notes`` of both."""
+    """The data to learn from and the data to check on; None where there are none. ``notes`` of both.
+
+    ``usage``: the model's, with the preprocessing that was found; ``metric``: of its task on the data to check on.
+    """
 
     learn: Dataset | None
     check: Dataset | None
     chosen: Chosen
     notes: tuple[str, ...]
-
-    @property
-    def checked(self) -> Dataset:
-        """The data to check on, or those of which some are kept back for it."""
-        found = self.check or self.learn
-        assert found is not None
-        return found
+    usage: Usage
+    metric: Metric
 
 
 def open_sources(
-    opener: DataOpener, data: str | os.PathLike[str] | None, check: str | os.PathLike[str] | None
+    tflite: bytes,
+    stated: Usage,
+    data: str | os.PathLike[str] | None,
+    check: str | os.PathLike[str] | None,
+    *,
+    given: Preprocess | None = None,
+    truth: str | os.PathLike[str] | None = None,
 ) -> Sources:
     """``data`` to learn from and ``check`` to check on: where that is None, the test split of ``data``, if it has one.
 
-    Raises DataError, also where there is neither.
+    The rest as for :func:`data_for`. Raises ModelError, and DataError, also where there is neither.
     """
+    with data_for(tflite, stated, given=given, truth=truth) as opener:
+        return _sources(opener, stated, data, check)
+
+
+def _sources(
+    opener: DataOpener,
+    stated: Usage,
+    data: str | os.PathLike[str] | None,
+    check: str | os.PathLike[str] | None,
+) -> Sources:
     splits = data is not None and has_splits(data)
     learn = (
         None
@@ -207,4 +221,9 @@ def open_sources(
         if kept is not None:
             kept, note = without_shared(learned, kept)
             told.append(note)
-    return Sources(learned, kept, found[0].chosen, tuple(dict.fromkeys(filter(None, told))))
+    chosen = found[0].chosen
+    usage = stated if chosen.source == "values" else replace(stated, preprocess=chosen.preprocess)
+    judged = kept or learned  # without data to check on, some of those to learn from are kept back for it
+    assert judged is not None
+    metric = opener.metric(judged)
+    return Sources(learned, kept, chosen, tuple(dict.fromkeys(filter(None, told))), usage, metric)

@@ -21,7 +21,7 @@ from sdk.compress.solve.float_twin import FloatTwin, float_twin
 from sdk.compress.weights.left_alone import Reach, reach
 from sdk.compress.weights.selection import stored_weights
 from sdk.data.choosing import Chosen
-from sdk.data.for_model import data_for, open_sources
+from sdk.data.for_model import open_sources
 from sdk.errors import ModelError, NothingToCompress
 from sdk.graph.on_host.sources.convert import convert
 from sdk.graph.records import Graph
@@ -81,18 +81,14 @@ def opened(source: PathLike, request: Compress, progress: Progress) -> Work:
             import tensorflow  # noqa: F401
     progress("read the data", 0, 0)
     given = None if request.preprocess is None else Preprocess.parse(request.preprocess)
-    with data_for(original, usage, given=given, truth=request.truth) as opener:
-        found = open_sources(opener, data, check)
-        metric = opener.metric(found.checked)
-    if found.chosen.source != "values":
-        usage = replace(usage, preprocess=found.chosen.preprocess)
+    found = open_sources(original, usage, data, check, given=given, truth=request.truth)
     return replace(
         work,
-        usage=usage,
+        usage=found.usage,
         learn=found.learn,
         check=found.check,
         chosen=found.chosen,
-        metric=metric,
+        metric=found.metric,
         notes=(*layout, *found.notes),
     )
 

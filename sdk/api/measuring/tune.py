@@ -33,7 +33,7 @@ from sdk.compress.recipes.recipe import INT8_SAMPLES, Recipe, Workshop, apply, s
 from sdk.compress.rewrite.dynamic_range import dynamic_range
 from sdk.compress.rewrite.halves import with_halves
 from sdk.data.choosing import Chosen
-from sdk.data.for_model import data_for, open_sources
+from sdk.data.for_model import open_sources
 from sdk.data.scoring.score import Change
 from sdk.deploy.predicting.boards_alike import board_behind
 from sdk.deploy.predicting.kernel_choice import settle_kernels
@@ -204,11 +204,7 @@ def _material(source: PathLike, request: Tune, progress: Progress) -> _Material:
     usage = usage_of(graph, preprocess=request.preprocess, labels=request.labels)
     progress("read the data", 0, 0)
     given = None if request.preprocess is None else Preprocess.parse(request.preprocess)
-    with data_for(original, usage, given=given, truth=request.truth) as opener:
-        found = open_sources(opener, data, check)
-        metric = opener.metric(found.checked)
-    if found.chosen.source != "values":
-        usage = replace(usage, preprocess=found.chosen.preprocess)
+    found = open_sources(original, usage, data, check, given=given, truth=request.truth)
     learn, checked = found.learn, found.check
     assert learn is not None  # of the data that were asked for
     wanted = min(samples or targets.SAMPLES, len(learn))
@@ -232,8 +228,8 @@ def _material(source: PathLike, request: Tune, progress: Progress) -> _Material:
         checked,
         wanted,
         hold_out,
-        HeldAgainst(original, checked, metric, progress),
-        usage,
+        HeldAgainst(original, checked, found.metric, progress),
+        found.usage,
         found.chosen,
         found.notes,
     )

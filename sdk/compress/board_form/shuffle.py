@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 from sdk.compress.rewrite.edit import Editor
-from sdk.compress.rewrite.structure import CHANNEL_WISE, Shuffle, find_shuffles, groups_of
+from sdk.compress.rewrite.structure import CHANNEL_WISE, Shuffle, each_shuffle, find_shuffles, groups_of
 from sdk.errors import UnsupportedOperator
 from sdk.graph.records import Graph, Operator
 
@@ -130,23 +130,15 @@ def settle_shuffles(graph: Graph) -> Graph:
     one whose readers can all take its channels in another order. A shuffle in front of a strided depthwise convolution
     moves behind it, where there are fewer pixels to shuffle.
     """
-    done: set[str] = set()
-    while True:
-        for shuffle in find_shuffles(graph):
-            name = graph.tensors[shuffle.output].name
-            if name in done:
-                continue
-            done.add(name)
-            settled = (
-                _into_producer(graph, shuffle)
-                or _into_readers(graph, shuffle)
-                or _behind_strided_depthwise(graph, shuffle)
-            )
-            if settled is not None:
-                graph = settled
-                break
-        else:
-            return graph
+    return each_shuffle(graph, _settled)
+
+
+def _settled(graph: Graph, shuffle: Shuffle) -> Graph | None:
+    return (
+        _into_producer(graph, shuffle)
+        or _into_readers(graph, shuffle)
+        or _behind_strided_depthwise(graph, shuffle)
+    )
 
 
 def _into_readers(graph: Graph, shuffle: Shuffle) -> Graph | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sdk.compress.rewrite.edit import Editor
-from sdk.compress.rewrite.structure import Shuffle, find_shuffles, groups_of
+from sdk.compress.rewrite.structure import Shuffle, each_shuffle, groups_of
 from sdk.graph.enums import NO_ACTIVATION
 from sdk.graph.records import Graph, Operator
 
@@ -30,19 +30,7 @@ class _Piece:
 
 def part_shuffles(graph: Graph) -> Graph:
     """``graph`` with every such value cut before it is shuffled, where a convolution takes a piece unshuffled."""
-    done: set[str] = set()
-    while True:
-        for shuffle in find_shuffles(graph):
-            name = graph.tensors[shuffle.output].name
-            if name in done:
-                continue
-            done.add(name)
-            parted = _parted(graph, shuffle)
-            if parted is not None:
-                graph = parted
-                break
-        else:
-            return graph
+    return each_shuffle(graph, _parted)
 
 
 def _parted(graph: Graph, shuffle: Shuffle) -> Graph | None:

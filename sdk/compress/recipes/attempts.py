@@ -38,7 +38,7 @@ from sdk.compress.solve.channel_choice import macs_of
 from sdk.compress.solve.ranks import factorised, with_data, without_data
 from sdk.compress.train.refining import RefinedStudent
 from sdk.compress.train.schedule import Tuning
-from sdk.compress.train.student import State
+from sdk.compress.train.student import Course, State
 from sdk.errors import DataError
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
@@ -305,18 +305,18 @@ class Attempts:
             return (*self._calibrating(recipe).run(recipe, watch.bits), recipe)
         kept = self.wanted.checkpoints
         key = key_of(recipe)
-        state: Any = {
-            "report": self.journey,
-            "resume": kept.load(key),
-            "checkpoint": lambda arrays: kept.save(key, arrays),
-            "due": kept.due,
-            "watch": lambda epochs, graph: watch.epoch(epochs, lambda: self._divergence(graph())),
-        }
-        state["teacher"] = self.graph
+        course = Course(
+            kept.load(key),
+            checkpoint=lambda arrays: kept.save(key, arrays),
+            due=kept.due,
+            watch=lambda epochs, graph: watch.epoch(epochs, lambda: self._divergence(graph())),
+            progress=self.journey,
+        )
         if not recipe.begin:
-            return train(self.narrow, self.dataset, recipe, **state), None, recipe
+            return train(self.narrow, self.dataset, recipe, teacher=self.graph, course=course), None, recipe
         begun = self._calibrating(recipe).begun(beginning(recipe))
-        return self._fitting(refined(self.narrow, self.dataset, recipe, begun, **state), recipe)
+        student = refined(self.narrow, self.dataset, recipe, begun, teacher=self.graph, course=course)
+        return self._fitting(student, recipe)
 
     def _calibrating(self, recipe: Recipe) -> Workshop:
         """What all calibrations share."""

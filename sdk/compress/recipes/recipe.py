@@ -47,7 +47,7 @@ from sdk.compress.solve.synthetic_images import correct_biases
 from sdk.compress.train.fine_tuning import refine, tune
 from sdk.compress.train.refining import MOST, USUAL_HOLD, Begun, RefinedStudent
 from sdk.compress.train.schedule import Tuning
-from sdk.compress.train.student import State
+from sdk.compress.train.student import FROM_THE_BEGINNING, Course, State
 from sdk.compress.weights.cluster import cluster
 from sdk.compress.weights.eight_bits import on_multiples
 from sdk.compress.weights.grid import put_on_grids
@@ -244,14 +244,14 @@ def apply(
         if recipe.effort == "calibrate":
             low = factorised(narrow, recipe.ranks, kept, report)
             return Workshop(low, kept, recipe.seed, report).run(recipe)[0]
-        state: Any = {"resume": resume, "checkpoint": checkpoint}
+        course = Course(resume, checkpoint, progress=report)
         if recipe.begin:
             workshop = Workshop(narrow, few_of(kept, recipe), recipe.seed, report)
             begun = workshop.begun(beginning(recipe))
-            student = refined(narrow, kept, recipe, begun, report, teacher=graph, **state)
+            student = refined(narrow, kept, recipe, begun, teacher=graph, course=course)
             return student.held(recipe.hold)
         if recipe.effort == "train":
-            return train(narrow, kept, recipe, report, teacher=graph, **state)
+            return train(narrow, kept, recipe, teacher=graph, course=course)
         graph = narrow
     graph = factorised(graph, recipe.ranks, None, report)
     if recipe.equalise:
@@ -412,28 +412,17 @@ def train(
     graph: Graph,
     dataset: Dataset,
     recipe: Recipe,
-    report: Progress = silent,
     *,
     teacher: Graph | None = None,
-    resume: State | None = None,
-    checkpoint: Callable[[State], None] = lambda state: None,
-    due: Callable[[], bool] = lambda: False,
-    watch: Callable[[int, Callable[[], Graph]], None] = lambda epochs, graph: None,
+    course: Course = FROM_THE_BEGINNING,
 ) -> Graph:
-    """The graph after training on all of the data set.
-
-    ``teacher`` answers right (None: the graph itself); ``watch`` may look at the graph after every epoch.
-    """
+    """The graph after training on all of the data set. ``teacher`` answers right; None: the graph itself."""
     trained = tune(
         Executor(with_biases(graph)),
         dataset,
         tuning(graph, recipe),
         teacher=None if teacher is None else Executor(teacher),
-        progress=report,
-        resume=resume,
-        checkpoint=checkpoint,
-        due=due,
-        watch=watch,
+        course=course,
     )
     if recipe.block == 1:  # channels that share their zeros in pairs must stay side by side
         trained = drop_dead_channels(trained)
@@ -445,13 +434,9 @@ def refined(
     dataset: Dataset,
     recipe: Recipe,
     begun: Begun,
-    report: Progress = silent,
     *,
     teacher: Graph | None = None,
-    resume: State | None = None,
-    checkpoint: Callable[[State], None] = lambda state: None,
-    due: Callable[[], bool] = lambda: False,
-    watch: Callable[[int, Callable[[], Graph]], None] = lambda epochs, graph: None,
+    course: Course = FROM_THE_BEGINNING,
 ) -> RefinedStudent:
     """The graph after a training on all of the data set that begins with a calibration; else as :func:`train`."""
     return refine(
@@ -460,11 +445,7 @@ def refined(
         tuning(graph, recipe),
         begun,
         teacher=None if teacher is None else Executor(teacher),
-        progress=report,
-        resume=resume,
-        checkpoint=checkpoint,
-        due=due,
-        watch=watch,
+        course=course,
     )
 
 

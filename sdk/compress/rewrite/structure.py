@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,6 +84,23 @@ def find_shuffles(graph: Graph) -> list[Shuffle]:
                 output = graph.operators[chain[-1]].outputs[0]
                 shuffles.append(Shuffle(operator.inputs[0], output, permutation, tuple(chain)))
     return shuffles
+
+
+def each_shuffle(graph: Graph, change: Callable[[Graph, Shuffle], Graph | None]) -> Graph:
+    """``graph`` after ``change`` of every shuffle, each once. A change that gives a graph is searched again."""
+    done: set[str] = set()
+    while True:
+        for shuffle in find_shuffles(graph):
+            name = graph.tensors[shuffle.output].name
+            if name in done:
+                continue
+            done.add(name)
+            changed = change(graph, shuffle)
+            if changed is not None:
+                graph = changed
+                break
+        else:
+            return graph
 
 
 def _permutation(graph: Graph, chain: list[int]) -> tuple[int, ...] | None:

@@ -28,10 +28,9 @@ from sdk.compress.train.batches import Variant, numbered, shuffled
 from sdk.compress.train.priced import PricedStudent
 from sdk.compress.train.refining import Begun, RefinedStudent
 from sdk.compress.train.schedule import PRUNE_UNTIL, Tuning
-from sdk.compress.train.student import State, Student
+from sdk.compress.train.student import FROM_THE_BEGINNING, Course, Student
 from sdk.errors import ModelError
 from sdk.graph.records import Graph
-from sdk.tools.progress import Progress, silent
 
 if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
@@ -46,19 +45,11 @@ def tune(
     how: Tuning,
     *,
     teacher: Executor | None = None,
-    progress: Progress = silent,
-    resume: State | None = None,
-    checkpoint: Callable[[State], None] = lambda state: None,
-    due: Callable[[], bool] = lambda: False,
-    watch: Callable[[int, Callable[[], Graph]], None] = lambda epochs, graph: None,
+    course: Course = FROM_THE_BEGINNING,
 ) -> Graph:
     """The trained graph. ``teacher`` answers right; None: ``executor`` with the graph's own weights, before they learn.
 
-    ``checkpoint`` is called with the whole state after every epoch, and after every step at which ``due`` says so;
-    ``resume`` takes it back. ``watch`` is called with the number of epochs that are over and the graph at that time,
-    and may raise to end a run that leads nowhere.
-
-    A run that was cut and resumed gives what an uncut run gives.
+    Raises ModelError for settings that cannot be trained and for the state of another training.
     """
     if not 2 <= how.clusters <= 256 or not 0 <= how.sparsity < 1 or how.epochs < 3 or not 0 <= how.price < 1:
         raise ModelError(
@@ -67,7 +58,7 @@ def tune(
             found=f"{how.clusters} clusters, sparsity {how.sparsity}, {how.epochs} epochs, price {how.price}",
         )
     student = PricedStudent(executor, how, teacher) if how.price else Student(executor, how, teacher)
-    _teach(student, dataset, progress, resume, checkpoint, due, watch)
+    _teach(student, dataset, course)
     return student.graph()
 
 
@@ -78,45 +69,33 @@ def refine(
     begun: Begun,
     *,
     teacher: Executor | None = None,
-    progress: Progress = silent,
-    resume: State | None = None,
-    checkpoint: Callable[[State], None] = lambda state: None,
-    due: Callable[[], bool] = lambda: False,
-    watch: Callable[[int, Callable[[], Graph]], None] = lambda epochs, graph: None,
+    course: Course = FROM_THE_BEGINNING,
 ) -> RefinedStudent:
     """The student that begins with what calibration found, after its epochs; the rest as in :func:`tune`."""
     student = RefinedStudent(executor, how, begun, teacher)
-    _teach(student, dataset, progress, resume, checkpoint, due, watch)
+    _teach(student, dataset, course)
     return student
 
 
-def _teach(
-    student: Student,
-    dataset: Dataset,
-    progress: Progress,
-    resume: State | None,
-    checkpoint: Callable[[State], None],
-    due: Callable[[], bool],
-    watch: Callable[[int, Callable[[], Graph]], None],
-) -> None:
+def _teach(student: Student, dataset: Dataset, course: Course) -> None:
     """All epochs, or those that a state that is given back leaves."""
     how = student.how
     held = len(dataset) * int(np.prod(dataset.input_shape)) * 4 <= HELD_BYTES
     lessons = _lessons(student, dataset, dataset.images() if held else None)
-    first, skip = (0, 0) if resume is None else student.restore(resume)
+    first, skip = (0, 0) if course.resume is None else student.restore(course.resume)
     steps = -(-len(dataset) // how.batch)
     for epoch in range(first, how.epochs):
         if not skip:
             student.begin(epoch)
         for step, _, lesson in lessons(epoch, skip):
-            progress("train", epoch * steps + step, how.epochs * steps)
+            course.progress("train", epoch * steps + step, how.epochs * steps)
             lesson((epoch * steps + step) / (how.epochs * steps), step)
-            if step + 1 < steps and due():
-                checkpoint(student.state(epoch, step + 1))
+            if step + 1 < steps and course.due():
+                course.checkpoint(student.state(epoch, step + 1))
         skip = 0
-        checkpoint(student.state(epoch + 1))
-        watch(epoch + 1, student.graph)
-    progress("train", how.epochs * steps, how.epochs * steps)
+        course.checkpoint(student.state(epoch + 1))
+        course.watch(epoch + 1, student.graph)
+    course.progress("train", how.epochs * steps, how.epochs * steps)
 
 
 def untrained(executor: Executor, how: Tuning) -> Graph:

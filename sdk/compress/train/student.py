@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from sdk.compress.weights.cluster import kmeans_1d, nearest
 from sdk.compress.weights.selection import select_weights
 from sdk.errors import ModelError
 from sdk.graph.records import Graph
+from sdk.tools.progress import Progress, silent
 
 if TYPE_CHECKING:
     from sdk.graph.execute import Executor
@@ -24,6 +26,24 @@ TEMPERATURE = 3.0  # of the answers that are compared
 BIAS_CENTROIDS = 32
 # Depthwise and first layers are not pruned, and share finer; the smallest would save nothing by it.
 UNPRUNED_CENTROIDS, UNPRUNED_SIZE = 255, 1024
+
+
+@dataclass(frozen=True)
+class Course:
+    """Where a training goes on, and whom it tells. A run that was cut and resumed gives what an uncut run gives."""
+
+    #: The state to go on from; None: from the beginning.
+    resume: State | None = None
+    #: Is called with the whole state after every epoch, and after every step at which ``due`` says so.
+    checkpoint: Callable[[State], None] = lambda state: None
+    due: Callable[[], bool] = lambda: False
+    #: Is called with the number of epochs that are over and what makes the graph of that time; may raise to end a run
+    #: that leads nowhere.
+    watch: Callable[[int, Callable[[], Graph]], None] = lambda epochs, graph: None
+    progress: Progress = silent
+
+
+FROM_THE_BEGINNING = Course()
 
 
 class Student:

@@ -12,7 +12,7 @@ from sdk.compress.train.adam import factored
 from sdk.compress.train.batches import shifted
 from sdk.compress.train.fine_tuning import tune
 from sdk.compress.train.schedule import Tuning
-from sdk.compress.train.student import State, Student
+from sdk.compress.train.student import Course, State, Student
 from sdk.compress.weights.cluster import cluster
 from sdk.compress.weights.prune import prune
 from sdk.errors import ModelError
@@ -40,7 +40,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, graph: Graph) -> Dataset:
 @pytest.fixture(scope="module")
 def trained(graph: Graph, dataset: Dataset) -> tuple[Graph, list[State]]:
     states: list[State] = []
-    return tune(Executor(graph), dataset, HOW, checkpoint=states.append), states
+    return tune(Executor(graph), dataset, HOW, course=Course(checkpoint=states.append)), states
 
 
 def arrays(graph: Graph) -> dict[str, np.ndarray]:
@@ -82,7 +82,7 @@ def test_a_run_that_is_resumed_ends_like_one_that_was_not_cut(
     uncut, states = trained
     assert len(states) == HOW.epochs
     for epoch in (3, 9):  # before weights are shared, and after
-        resumed = tune(Executor(graph), dataset, HOW, resume=states[epoch - 1])
+        resumed = tune(Executor(graph), dataset, HOW, course=Course(states[epoch - 1]))
         assert same(resumed, uncut)
 
 
@@ -92,11 +92,11 @@ def test_a_run_that_is_resumed_in_the_middle_of_an_epoch_ends_like_one_that_was_
 ) -> None:
     how = replace(HOW, epochs=5, shift=shift)
     few, states = dataset.take(320), []
-    uncut = tune(Executor(graph), few, how, checkpoint=states.append, due=lambda: True)
+    uncut = tune(Executor(graph), few, how, course=Course(checkpoint=states.append, due=lambda: True))
     assert len(states) == 25
     for number in (7, 23):  # before weights are shared, and after
         assert int(states[number]["step"]) > 0
-        resumed = tune(Executor(graph), few, how, resume=states[number])
+        resumed = tune(Executor(graph), few, how, course=Course(states[number]))
         assert same(resumed, uncut)
 
 
@@ -117,13 +117,13 @@ def test_single_layers_get_zeros_and_centroids_of_their_own(graph: Graph, datase
 
 def test_a_checkpoint_of_something_else_is_refused(graph: Graph, dataset: Dataset) -> None:
     with pytest.raises(ModelError, match="checkpoint"):
-        tune(Executor(graph), dataset, HOW, resume={"value/1": np.zeros(3)})
+        tune(Executor(graph), dataset, HOW, course=Course({"value/1": np.zeros(3)}))
     other = small_network(channels=24)
     states: list[State] = []
     few = replace(HOW, epochs=3)
-    tune(Executor(other), dataset.take(64), few, checkpoint=states.append)
+    tune(Executor(other), dataset.take(64), few, course=Course(checkpoint=states.append))
     with pytest.raises(ModelError, match="checkpoint"):
-        tune(Executor(graph), dataset, few, resume=states[0])
+        tune(Executor(graph), dataset, few, course=Course(states[0]))
 
 
 def test_labels_are_not_needed(graph: Graph, dataset: Dataset) -> None:

@@ -17,7 +17,7 @@ from sdk.compress.train.fine_tuning import tune
 from sdk.compress.train.priced import PricedStudent
 from sdk.compress.train.rate import cheapest, code_bits, soft_bits
 from sdk.compress.train.schedule import Tuning
-from sdk.compress.train.student import State
+from sdk.compress.train.student import Course, State
 from sdk.errors import ModelError
 from sdk.graph.dataset import Dataset
 from sdk.graph.execute import Executor
@@ -89,7 +89,7 @@ def test_with_a_price_the_package_is_smaller_at_the_same_sparsity_and_answers_as
 def test_a_run_that_is_resumed_ends_like_one_that_was_not_cut(graph: Graph, dataset: Dataset) -> None:
     how = replace(HOW, epochs=10, sparsity=0.95, shift=1)
     few, states = dataset.take(320), []
-    uncut = tune(Executor(graph), few, how, checkpoint=states.append, due=lambda: True)
+    uncut = tune(Executor(graph), few, how, course=Course(checkpoint=states.append, due=lambda: True))
     assert len(states) == 50
     shapes = {tuple(s[k].shape) for s in states for k in s if k.startswith("mask/")}
     assert len(shapes) > len(list(graph.weights()))  # a channel went on the way
@@ -97,7 +97,7 @@ def test_a_run_that_is_resumed_ends_like_one_that_was_not_cut(graph: Graph, data
     assert any(not np.array_equal(codes[0][k], codes[1][k]) for k in codes[0])  # and codes changed
     # While weights go, between epochs and within one; when masks are fixed; and when weights are shared.
     for number in (12, 37, 46):
-        assert same(tune(Executor(graph), few, how, resume=states[number]), uncut)
+        assert same(tune(Executor(graph), few, how, course=Course(states[number])), uncut)
 
 
 def same(one: Graph, other: Graph) -> bool:
@@ -107,15 +107,15 @@ def same(one: Graph, other: Graph) -> bool:
 def test_a_checkpoint_of_something_else_is_refused(graph: Graph, dataset: Dataset) -> None:
     states: list[State] = []
     few, how = dataset.take(64), replace(HOW, epochs=5)
-    tune(Executor(graph), few, how, checkpoint=states.append)
-    tune(Executor(graph), few, replace(how, price=0.0), checkpoint=states.append)
+    tune(Executor(graph), few, how, course=Course(checkpoint=states.append))
+    tune(Executor(graph), few, replace(how, price=0.0), course=Course(checkpoint=states.append))
     other = with_biases(small_network())
     with pytest.raises(ModelError, match="checkpoint"):  # of a training without a price
-        tune(Executor(graph), few, how, resume=states[-1])
+        tune(Executor(graph), few, how, course=Course(states[-1]))
     with pytest.raises(ModelError, match="checkpoint"):
-        tune(Executor(other), few, how, resume=states[0])
+        tune(Executor(other), few, how, course=Course(states[0]))
     with pytest.raises(ModelError, match="checkpoint"):
-        tune(Executor(graph), few, how, resume={**states[0], "graph": np.zeros(8, np.uint8)})
+        tune(Executor(graph), few, how, course=Course({**states[0], "graph": np.zeros(8, np.uint8)}))
 
 
 def test_weights_that_go_in_pairs_stay_or_go_in_pairs_whatever_their_codes_cost() -> None:
