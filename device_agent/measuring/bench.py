@@ -67,6 +67,9 @@ class ColdStart:
     start: str = "cold"
     start_seconds: float | None = None
     cold_start_seconds: float | None = None
+    #: The start, cold, and the memory without the kernels of Armlet, where it has operators in them.
+    runtime_start_seconds: float | None = None
+    runtime_peak_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -275,6 +278,7 @@ def _measurement(
 ) -> Measurement:
     """The record of one model; ``shared`` are the fields that all models of the run have in common."""
     model = agent.model
+    armlet = model.armlet_operators()
     return Measurement(
         model=agent.name,
         tflite_sha256=agent.tflite_sha256,
@@ -298,7 +302,9 @@ def _measurement(
         machine=os.uname().machine,
         preemptions=times.preemptions,
         start=agent.start,
-        armlet_operators=len(model.armlet_operators()),
+        armlet_operators=len(armlet),
+        armlet_packed_bytes=sum(operator.packed_bytes for operator in armlet),
+        armlet_float_bytes=sum(operator.float_bytes for operator in armlet),
         **shared,
     )
 
@@ -315,6 +321,8 @@ def with_start(measurement: Measurement, cold: ColdStart) -> Measurement:
         start=cold.start,
         start_seconds=cold.start_seconds,
         cold_start_seconds=cold.cold_start_seconds,
+        runtime_start_seconds=cold.runtime_start_seconds,
+        runtime_peak_memory_bytes=cold.runtime_peak_memory_bytes,
     )
 
 

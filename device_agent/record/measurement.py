@@ -21,9 +21,15 @@ from device_agent.record.kinds import ValueRefused
 from device_agent.record.named_kinds import Celsius, Count, Cpu, Hertz, Seconds, Sha256, Threads, UnixSeconds
 from device_agent.record.schema import limits, read, record, write
 
-SCHEMA = "armlet.measurement/5"
+SCHEMA = "armlet.measurement/6"
 #: What records of earlier schemas lack; they are still read.
-_SINCE_5: dict[str, Any] = {"armlet_operators": 0}
+_SINCE_6: dict[str, Any] = {
+    "armlet_packed_bytes": 0,
+    "armlet_float_bytes": 0,
+    "runtime_start_seconds": None,
+    "runtime_peak_memory_bytes": None,
+}
+_SINCE_5: dict[str, Any] = {"armlet_operators": 0, **_SINCE_6}
 _SINCE_4: dict[str, Any] = {"turns": [], **_SINCE_5}
 _SINCE_3: dict[str, Any] = {"start": "cold", "start_seconds": None, "cold_start_seconds": None, **_SINCE_4}
 _SINCE_2: dict[str, Any] = {"during": [], "preemptions": None, **_SINCE_3}
@@ -32,6 +38,7 @@ EARLIER: dict[str, dict[str, Any]] = {
     "armlet.measurement/2": _SINCE_3,
     "armlet.measurement/3": _SINCE_4,
     "armlet.measurement/4": _SINCE_5,
+    "armlet.measurement/5": _SINCE_6,
 }
 
 #: More samples than this are refused: ten hours at 30 a second, and 20 MB of JSON.
@@ -129,6 +136,13 @@ class Measurement:
 
     #: Operators that ran in kernels of Armlet (device_agent.run.kernels).
     armlet_operators: Count = 0
+    #: The weights of these operators as the kernels hold them, and as floats.
+    armlet_packed_bytes: Count = 0
+    armlet_float_bytes: Count = 0
+    #: Without these kernels, in a fresh process: from the package to a ready interpreter, and its peak memory. None
+    #: where none ran, in old records, and on emulated boards.
+    runtime_start_seconds: Seconds | None = None
+    runtime_peak_memory_bytes: Count | None = None
 
     def check_record(self) -> None:
         """Raises ValueRefused where the turns do not hold all samples."""

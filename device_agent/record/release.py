@@ -213,6 +213,24 @@ class ThreadChoice:
         return write(self)
 
 
+@record(what="starts with and without kernels", error=StoreError, takes_unknown=True)
+@dataclass(frozen=True)
+class KernelStarts:
+    """What a release takes with kernels of Armlet ("armlet") and in the runtime alone, each in a fresh process.
+
+    ``packed_bytes``: the weights of its operators in these kernels, as they hold them; ``float_bytes``: as floats.
+    Seconds from the package to a ready interpreter; ``peak_bytes`` of memory, Python included, None where the machine
+    does not report it.
+    """
+
+    packed_bytes: Count
+    float_bytes: Count
+    armlet_start_seconds: Seconds
+    runtime_start_seconds: Seconds
+    armlet_peak_bytes: Count | None
+    runtime_peak_bytes: Count | None
+
+
 @record(what="a choice of kernels", error=StoreError, may_lack=True, takes_unknown=True)
 @dataclass(frozen=True)
 class KernelChoice:
@@ -221,7 +239,7 @@ class KernelChoice:
     ``operators`` run in those kernels. Seconds are medians of one inference on one thread, timed in turns, or predicted
     for the board ``predicted_for`` where that has a name; None where nothing was timed. ``undecided`` operators could
     run in the kernels of Armlet where times say nothing: a prediction is to decide. ``reason`` says in words why these
-    kernels were chosen.
+    kernels were chosen. ``starts`` only where those of Armlet were, on a board with times of its own.
     """
 
     kernels: str = field(default="runtime", metadata=limits(choices=("runtime", "armlet")))
@@ -231,6 +249,7 @@ class KernelChoice:
     reason: Reason = ""
     predicted_for: Reason = ""
     undecided: Count = 0
+    starts: KernelStarts | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 from device_agent.errors import AgentError, DataError
 from device_agent.record.schema import parse_json, read
@@ -22,12 +23,21 @@ def python_command(module: str) -> list[str]:
     return [sys.executable, *flags, "-m", module]
 
 
-def call_child(arguments: Sequence[str], limit_seconds: float) -> dict[str, Any]:
-    """Another agent process of the same kind; its answer. Raises AgentError when it fails, crashes or hangs."""
+def call_child(
+    arguments: Sequence[str], limit_seconds: float, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The answer of another agent process of the same kind, with these variables of the environment beside its own.
+
+    Raises AgentError when it fails, crashes or hangs.
+    """
     command = [*python_command("device_agent"), *arguments]
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=limit_seconds
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            timeout=limit_seconds,
+            env={**os.environ, **(environment or {})},
         )
     except subprocess.TimeoutExpired:
         raise AgentError(

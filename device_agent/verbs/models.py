@@ -16,6 +16,7 @@ from device_agent.errors import AgentError
 from device_agent.record.wire import finite
 from device_agent.run.array_input import MAX_ARRAY_BYTES, json_line_from_stdin, read_array, read_rows
 from device_agent.run.fresh_process import call_child
+from device_agent.run.kernels.delegate import RUNTIME_ALONE
 from device_agent.store.store import board_store
 
 if TYPE_CHECKING:
@@ -120,12 +121,15 @@ def inferences(inputs: np.ndarray, agent: LoadedModel) -> int:
 
 def _runtime_json(agent: LoadedModel) -> dict[str, Any]:
     model = agent.model
+    armlet = model.armlet_operators()
     return {
         "threads": model.threads,
         "runtime": model.identity.name,
         "runtime_version": model.identity.version,
         "delegate": model.delegate,
-        "armlet_operators": len(model.armlet_operators()),
+        "armlet_operators": len(armlet),
+        "armlet_packed_bytes": sum(operator.packed_bytes for operator in armlet),
+        "armlet_float_bytes": sum(operator.float_bytes for operator in armlet),
     }
 
 
@@ -164,7 +168,8 @@ def _starts(options: Namespace) -> tuple[list[ColdStart], float]:
     begun = time.monotonic()
     cold_starts = [_cold_start(model, options) for model in options.models]
     # A process with all models starts as one with one does, but for the models themselves.
-    process = (time.monotonic() - begun) / sum(2 if c.start == "warm" else 1 for c in cold_starts)
+    count = sum(1 + (c.start == "warm") + (c.runtime_start_seconds is not None) for c in cold_starts)
+    process = (time.monotonic() - begun) / count
     return cold_starts, process + sum(cold.start_seconds or 0.0 for cold in cold_starts[1:])
 
 
@@ -229,6 +234,9 @@ def _cold_start(model: str, options: Namespace) -> ColdStart:
     reply = call_child(arguments, CHILD_SECONDS)
     warm = reply["start"] == "warm"
     cold = call_child([*arguments, "--cold"], CHILD_SECONDS) if warm else None
+    alone: dict[str, Any] = {}
+    if reply["armlet_operators"] and not options.emulated:
+        alone = call_child([*arguments, "--cold"], CHILD_SECONDS, RUNTIME_ALONE)
     return ColdStart(
         # What a package takes to decode is asked for whether or not a start needs it.
         (cold or reply)["decode_seconds"],
@@ -239,6 +247,8 @@ def _cold_start(model: str, options: Namespace) -> ColdStart:
         reply["start"],
         reply["start_seconds"],
         cold["start_seconds"] if cold else None,
+        alone.get("start_seconds"),
+        alone.get("peak_memory_bytes"),
     )
 
 
@@ -246,6 +256,7 @@ def load(options: Namespace) -> dict[str, Any]:
     """Loads a model and runs it once; answers what that took, in seconds and bytes."""
     from device_agent.measuring.bench import set_inputs
     from device_agent.run.conditions import read_peak_memory
+    from device_agent.run.loaded import LoadedModel
     from device_agent.run.runtime import find_runtime
 
     base = None
@@ -253,7 +264,12 @@ def load(options: Namespace) -> dict[str, Any]:
         find_runtime()  # else it is imported while the model is loaded, and counts as a part of the start
         base = read_peak_memory()
     cpu = time.process_time()
-    agent = load_one(options.model, options, warm=not options.cold)
+    if options.release:
+        store = board_store()
+        how: dict[str, Any] = {"threads": options.threads, "kernel": options.kernel, "warm": not options.cold}
+        agent = LoadedModel.of_release(store, store.release(options.model), **how)
+    else:
+        agent = load_one(options.model, options, warm=not options.cold)
     cpu = time.process_time() - cpu
     set_inputs(agent)
     start = time.perf_counter()

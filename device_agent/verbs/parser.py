@@ -134,6 +134,7 @@ def _predict(command: argparse.ArgumentParser) -> None:
 
 def _load(command: argparse.ArgumentParser) -> None:
     command.add_argument("model")
+    command.add_argument("--release", action="store_true", help="the model is the id of a release")
     command.add_argument("--cold", action="store_true", help="without what was kept for a quick start")
     command.add_argument(
         "--base-memory", action="store_true", help="import the runtime before: what it takes alone"

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from device_agent.errors import AgentError, ArmletError
 from device_agent.measuring import kernel_choice, threads
-from device_agent.record.release import KernelChoice, ThreadChoice
+from device_agent.record.release import KernelChoice, KernelStarts, ThreadChoice
 from device_agent.run.conditions import (
     pin_to_big_cores,
     read_available_memory,
     read_peak_memory,
     usable_cores,
 )
+from device_agent.run.fresh_process import call_child
 from device_agent.run.installed import installed_runtime
-from device_agent.run.kernels.delegate import asked, find
+from device_agent.run.kernels.delegate import CHOICE_VARIABLE, CHOICES, asked, find
 from device_agent.store import quick_starts, scratch
 from device_agent.store.store import board_store
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 #: A model whose inference takes longer is not prepared: the deploy would wait for it several times more.
 MAX_INFERENCE_SECONDS = 10.0
+#: A start that takes longer is not reported.
+START_SECONDS = 60.0
 
 
 def prepare(
@@ -54,6 +57,8 @@ def prepare(
             "kernels": KernelChoice(reason=slow).to_json(),
         }
     kernels = _choose_kernels(agent, emulated)
+    if kernels.kernels == "armlet" and not emulated:
+        kernels = replace(kernels, starts=measure_starts(store, release))
     try:
         if kernels.kernels == "armlet":
             raise AgentError("the kernels of Armlet pack theirs at every start")
@@ -94,6 +99,29 @@ def _choose_kernels(agent: LoadedModel, emulated: bool) -> KernelChoice:
     if wanted == "armlet" and not chosen.reason.startswith("not used"):
         return replace(chosen, kernels="armlet", reason=f"asked for; {chosen.reason}"[:300])
     return chosen
+
+
+def measure_starts(store: Store, release: Release) -> KernelStarts | None:
+    """Starts and memory with and without kernels of Armlet, in fresh processes; None where one fails, or memory is
+    short. A deploy goes on without them."""
+    peak, free = read_peak_memory(), read_available_memory()
+    if peak is not None and free is not None and 2 * peak > free:
+        return None
+    try:
+        arguments = ["--home", str(store.folder.parent), "load", release.id, "--release", "--cold"]
+        alone, ours = (
+            call_child(arguments, START_SECONDS, {CHOICE_VARIABLE: choice}) for choice in CHOICES[1:]
+        )
+        return KernelStarts(
+            packed_bytes=ours["armlet_packed_bytes"],
+            float_bytes=ours["armlet_float_bytes"],
+            armlet_start_seconds=ours["start_seconds"],
+            runtime_start_seconds=alone["start_seconds"],
+            armlet_peak_bytes=ours["peak_memory_bytes"],
+            runtime_peak_bytes=alone["peak_memory_bytes"],
+        )
+    except (ArmletError, OSError, MemoryError, KeyError):
+        return None
 
 
 def choose_kernels(options: Namespace) -> dict[str, Any]:

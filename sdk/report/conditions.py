@@ -11,7 +11,7 @@ from sdk.explain.compare import Comparison, smallest_told
 from sdk.explain.gap import ADDS_UP, Gap
 from sdk.explain.macs import NOT_BY_ZERO
 from sdk.explain.run import Report
-from sdk.report.units import percent_text, ratio_text, threads_text
+from sdk.report.units import bytes_text, percent_text, ratio_text, threads_text
 
 #: Of a value that the machine keeps to itself.
 NOT_REPORTED = "not reported by this machine"
@@ -60,10 +60,20 @@ def facts_of_run(report: Report) -> list[tuple[str, str]]:
 
 
 def _kernels(report: Report) -> list[tuple[str, str]]:
-    """The models of which operators ran in kernels of Armlet; nothing where none did."""
-    ran = [(m.name, m.measurement.armlet_operators) for m in report.models if m.measurement.armlet_operators]
-    told = ", ".join(f"{name}: {count} operator{'s' if count != 1 else ''}" for name, count in ran)
-    return [("kernels of Armlet", told)] if told else []
+    """The models of which operators ran in kernels of Armlet, and their weights; nothing where none did."""
+    ran = [(m.name, m.measurement) for m in report.models if m.measurement.armlet_operators]
+    return [("kernels of Armlet", f"{name}: {_in_kernels(measured)}") for name, measured in ran]
+
+
+def _in_kernels(measured: Measurement) -> str:
+    count = measured.armlet_operators
+    told = f"{count} operator{'s' if count != 1 else ''}"
+    if not measured.armlet_packed_bytes:  # a record of before
+        return told
+    return (
+        f"{told}, whose weights take {bytes_text(measured.armlet_packed_bytes)}, "
+        f"{bytes_text(measured.armlet_float_bytes)} as floats"
+    )
 
 
 def _machine_facts(report: Report) -> list[tuple[str, str]]:

@@ -24,6 +24,8 @@ FILE = "_delegate.so"  # beside this module
 CHOICES = ("auto", "runtime", "armlet")
 #: Environment of a process: which of them it uses where a call says "auto".
 CHOICE_VARIABLE = "ARMLET_KERNELS"
+#: The environment of a process that shall leave everything to the runtime.
+RUNTIME_ALONE = {CHOICE_VARIABLE: "runtime"}
 #: Distributions and the versions (major and minor) whose structures tflite.h describes.
 KNOWN_RUNTIMES = {"tflite-runtime": ("2.14",), "ai-edge-litert": ("2.3",)}
 #: More operators than this are not listed.
@@ -53,6 +55,11 @@ class OperatorReport(NamedTuple):
     kept: int
     packed_bytes: int
     seconds: float | None
+
+    @property
+    def float_bytes(self) -> int:
+        """Bytes of the weights as floats."""
+        return 4 * self.weights
 
 
 class _Report(ctypes.Structure):

@@ -107,7 +107,7 @@ def without_emulated_times(prepared: Prepared | None, emulated: bool) -> Prepare
     """The board's preparations for a release, without the times of an emulator."""
     if prepared is None or not emulated:
         return prepared
-    return replace(prepared, start_seconds=None, cold_start_seconds=None)
+    return replace(prepared, start_seconds=None, cold_start_seconds=None, kernels_starts=None)
 
 
 @contextlib.contextmanager

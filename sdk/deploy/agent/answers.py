@@ -20,7 +20,7 @@ from device_agent.record.kinds import Words as PrintableWords
 from device_agent.record.measurement import Measurement
 from device_agent.record.named_kinds import Count, Seconds, Sha256, Size, Threads
 from device_agent.record.profile import Profile
-from device_agent.record.release import MAX_KEEP, ReleaseName, ThreadChoice
+from device_agent.record.release import MAX_KEEP, KernelStarts, ReleaseName, ThreadChoice
 from device_agent.record.schema import limits, read, record, write
 from device_agent.tensors.rows import read_row
 from sdk.errors import RemoteError
@@ -94,6 +94,7 @@ class KernelsAnswer:
     reason: Words = ""
     predicted_for: Words = ""
     undecided: Count = 0
+    starts: KernelStarts | None = None
 
 
 @record(takes_unknown=True, may_lack=("kernels",))
@@ -125,7 +126,8 @@ class Prepared:
     instead of ``cold_start_seconds`` (from the release's files to a ready interpreter), or why there are none.
     ``kernels``: "runtime", or "armlet" where layers with zeros run in kernels of Armlet, and why; the seconds of an
     inference with either, which are predicted for the board ``kernels_predicted_for`` where that has a name;
-    ``kernels_undecided``: operators that those of Armlet would run, where the board could not tell which are faster.
+    ``kernels_undecided``: operators that those of Armlet would run, where the board could not tell which are faster;
+    ``kernels_starts``: what the release takes with them and without, where they were chosen.
     """
 
     threads: int
@@ -140,6 +142,7 @@ class Prepared:
     armlet_seconds: float | None = None
     kernels_predicted_for: str = ""
     kernels_undecided: int = 0
+    kernels_starts: KernelStarts | None = None
 
     def with_kernels(self, chosen: KernelsAnswer) -> Prepared:
         """The same with these kernels."""
@@ -151,6 +154,7 @@ class Prepared:
             armlet_seconds=chosen.armlet_seconds,
             kernels_predicted_for=chosen.predicted_for,
             kernels_undecided=chosen.undecided,
+            kernels_starts=chosen.starts,
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -63,6 +63,9 @@ def render(report: Report) -> str:
         model_rows=[_model_row(m) for m in report.models],
         time_rows=[_time_row(m, t) for m in report.models for t in m.measurements],
         start_rows=[_start_row(m) for m in report.models],
+        kernel_rows=[
+            _kernel_row(m) for m in report.models if m.measurement.runtime_start_seconds is not None
+        ],
         work_rows=[_work_row(m, report.models[0]) for m in report.models if m.instructions is not None],
         predicted_rows=[_predicted_row(m, m.predicted) for m in report.models if m.predicted is not None],
         comparison_rows=[_comparison_row(c) for c in report.comparisons],
@@ -172,6 +175,10 @@ def _seconds(field: str, seconds: float | None) -> Cell:
     )
 
 
+def _bytes(field: str, count: int | None) -> Cell:
+    return Cell(field, count or "", "-" if count is None else bytes_text(count))
+
+
 def _signed_seconds(field: str, seconds: float) -> Cell:
     return Cell(field, repr(seconds), ("−" if seconds < 0 else "") + seconds_text(abs(seconds)))
 
@@ -249,7 +256,6 @@ def _work_row(m: ModelRecord, first: ModelRecord) -> dict[str, Any]:
 
 def _start_row(m: ModelRecord) -> dict[str, Any]:
     t = m.measurement
-    memory = t.peak_memory_bytes
     return {
         "name": m.name,
         "cells": [
@@ -258,8 +264,24 @@ def _start_row(m: ModelRecord) -> dict[str, Any]:
             _seconds("start_seconds", t.start_seconds),
             _seconds("cold_start_seconds", t.cold_start_seconds),
             _seconds("first_seconds", t.first_seconds),
-            Cell("peak_memory_bytes", memory or "", "-" if memory is None else bytes_text(memory)),
+            _bytes("peak_memory_bytes", t.peak_memory_bytes),
             Cell("decode_kernel", t.decode_kernel, t.decode_kernel),
+        ],
+    }
+
+
+def _kernel_row(m: ModelRecord) -> dict[str, Any]:
+    """Starts and memory with operators in kernels of Armlet, and in the runtime alone."""
+    t = m.measurement
+    return {
+        "name": m.name,
+        "cells": [
+            _bytes("armlet_packed_bytes", t.armlet_packed_bytes),
+            _bytes("armlet_float_bytes", t.armlet_float_bytes),
+            _seconds("start_seconds", t.start_seconds),
+            _seconds("runtime_start_seconds", t.runtime_start_seconds),
+            _bytes("peak_memory_bytes", t.peak_memory_bytes),
+            _bytes("runtime_peak_memory_bytes", t.runtime_peak_memory_bytes),
         ],
     }
 

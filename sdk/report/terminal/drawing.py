@@ -360,7 +360,23 @@ def _prepared(prepared: Any) -> list[tuple[str, str]]:
     lines = [("threads", f"{prepared.threads} ({prepared.threads_reason})"), ("start", start)]
     if prepared.kernels_reason:
         lines.insert(0, ("kernels", f"{prepared.kernels} ({prepared.kernels_reason})"))
+    if prepared.kernels_starts is not None:
+        lines.append(("with kernels", kernel_starts_text(prepared.kernels_starts)))
     return lines
+
+
+def kernel_starts_text(starts: Any) -> str:
+    """What a release takes with kernels of Armlet, beside the runtime alone."""
+    told = (
+        f"starts in {seconds_text(starts.armlet_start_seconds)} instead of "
+        f"{seconds_text(starts.runtime_start_seconds)} (cold)"
+    )
+    if starts.armlet_peak_bytes is not None and starts.runtime_peak_bytes is not None:
+        told += (
+            f", takes {bytes_text(starts.armlet_peak_bytes)} of memory instead of "
+            f"{bytes_text(starts.runtime_peak_bytes)}"
+        )
+    return f"{told}; weights {bytes_text(starts.packed_bytes)} instead of {bytes_text(starts.float_bytes)}"
 
 
 # --------------------------------------------------------------------------------------------------- inspection

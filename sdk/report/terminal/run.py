@@ -45,6 +45,8 @@ def report(result: Report, *, operators: bool = False) -> RenderableType:
             parts.append(_instructions(result.models))
     else:
         parts += [_latencies(result.models), _work_and_start(result.models)]
+        if any(m.measurement.runtime_start_seconds is not None for m in result.models):
+            parts.append(_with_kernels(result.models))
         if result.comparisons:
             parts.append(_comparisons(result))
         parts += [Text(said) for said in told_texts(result)]
@@ -194,6 +196,29 @@ def _work_and_start(models: Sequence[ModelRecord]) -> Table:
             init_text(t),
             seconds_text(t.first_seconds),
             "-" if t.peak_memory_bytes is None else bytes_text(t.peak_memory_bytes),
+        )
+    return made
+
+
+def _with_kernels(models: Sequence[ModelRecord]) -> Table:
+    """Starts and memory of models with operators in kernels of Armlet, and of the same in the runtime alone."""
+    made = table(
+        "Kernels of Armlet beside the runtime alone",
+        *("model", "weights", "as floats", "start", "runtime's", "peak memory", "runtime's"),
+        tight=True,
+    )
+    for m in models:
+        t = m.measurement
+        if t.runtime_start_seconds is None:
+            continue
+        peaks = (t.peak_memory_bytes, t.runtime_peak_memory_bytes)
+        made.add_row(
+            short_name(m.name, 20),
+            bytes_text(t.armlet_packed_bytes),
+            bytes_text(t.armlet_float_bytes),
+            "-" if t.start_seconds is None else seconds_text(t.start_seconds),
+            seconds_text(t.runtime_start_seconds),
+            *("-" if peak is None else bytes_text(peak) for peak in peaks),
         )
     return made
 

@@ -18,6 +18,7 @@ from device_agent.run.loaded import LoadedModel
 from device_agent.run.runtime import Model
 from device_agent.store import scratch
 from device_agent.store.store import Store
+from device_agent.verbs import release_setup
 from tests.device_agent.run.kernels.layers_with_zeros import classifier, sparse_matrix
 from tests.device_agent.verbs.test_health import install
 
@@ -102,6 +103,10 @@ def test_a_deploy_keeps_its_choice_and_the_agent_follows(home, monkeypatch, c_de
     assert slot.kernels[slot.current].to_json() == told["kernels"]
     assert told["kernels"]["reason"].startswith("asked for; 2 operators in kernels of Armlet: ")
     assert told["start"]["kept"] is False
+    starts = slot.kernels[slot.current].starts
+    assert starts.float_bytes == 4 * (200 * 300 + 10 * 200) > 5 * starts.packed_bytes > 0
+    assert min(starts.armlet_start_seconds, starts.runtime_start_seconds) > 0.0
+    assert min(starts.armlet_peak_bytes, starts.runtime_peak_bytes) > 1 << 20
     with Agent("net") as agent, Agent("net", kernels="runtime") as plain:
         assert len(agent.model.model.armlet_operators()) == 2
         assert plain.model.model.armlet_operators() == ()
@@ -175,6 +180,17 @@ def test_left_to_the_agent_a_deploy_times_both(home, monkeypatch, c_delegate):
     assert told["kernels"]["armlet_seconds"] > 0.0
     faster = told["kernels"]["armlet_seconds"] < 0.95 * told["kernels"]["runtime_seconds"]
     assert told["kernels"]["kernels"] == ("armlet" if faster else "runtime")
+    assert (told["kernels"]["starts"] is not None) == faster
+
+
+def test_starts_that_cannot_be_measured_do_not_fail_a_deploy(home, monkeypatch, c_delegate):
+    """A release whose process takes more than half of the free memory is not started twice beside itself."""
+    monkeypatch.setattr(release_setup, "read_available_memory", lambda: 0)
+    assert release_setup.measure_starts(Store(home / "store"), None) is None
+    monkeypatch.setattr(release_setup, "read_available_memory", lambda: None)
+    monkeypatch.setattr(release_setup, "call_child", lambda *_: {"armlet_packed_bytes": 3})
+    store, _ = deployed(home, monkeypatch, c_delegate, **{delegate.CHOICE_VARIABLE: "runtime"})
+    assert release_setup.measure_starts(store, store.current("net")) is None
 
 
 @pytest.mark.parametrize(

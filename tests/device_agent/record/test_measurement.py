@@ -157,6 +157,23 @@ def test_a_record_of_the_schema_before_is_still_read():
         Measurement.from_json({**old, "schema": "armlet.measurement/2"})
 
 
+def test_a_record_from_before_kernels_told_their_memory_is_read():
+    written = record(armlet_operators=3).to_json()
+    old = {
+        k: v for k, v in written.items() if not k.startswith(("armlet_packed", "armlet_float", "runtime_"))
+    }
+    old = {**old, **{k: written[k] for k in ("runtime", "runtime_version") if k in written}}
+    read = Measurement.from_json({**old, "schema": "armlet.measurement/5"})
+    assert read == record(armlet_operators=3)
+    assert (read.armlet_packed_bytes, read.runtime_start_seconds, read.runtime_peak_memory_bytes) == (
+        0,
+        None,
+        None,
+    )
+    with pytest.raises(MeasurementError, match="armlet_packed_bytes"):
+        Measurement.from_json({**old, "schema": "armlet.measurement/6"})
+
+
 # -- what a board may send --------------------------------------------------------------------------------------------
 
 HOSTILE = [

@@ -14,6 +14,7 @@ from sdk.board.ssh.command import Completed
 from sdk.deploy.agent.answers import CheckAnswer, Prepared, read_answer
 from sdk.deploy.agent.remote_agent import RemoteAgent
 from sdk.errors import RemoteError
+from sdk.report.terminal import drawing
 from tests.sdk.graph.small_graphs import images
 
 
@@ -209,6 +210,31 @@ def test_what_a_board_prepared_is_told_in_printable_words():
     assert prepared(None) is None
     refused = prepared({"threads": THREADS, "start": {"reason": "disk full"}})
     assert (refused.start_bytes, refused.start_reason) == (None, "disk full")
+
+
+def test_what_kernels_take_beside_the_runtime_alone_is_told():
+    starts = {
+        "packed_bytes": 12_000_000,
+        "float_bytes": 235_000_000,
+        "armlet_start_seconds": 0.31,
+        "runtime_start_seconds": 0.52,
+        "armlet_peak_bytes": 82_000_000,
+        "runtime_peak_bytes": 527_000_000,
+    }
+    kernels = {"kernels": "armlet", "reason": "38 operators", "starts": starts}
+    told = prepared({"threads": THREADS, "start": {"reason": "none kept"}, "kernels": kernels})
+    assert told.to_json()["kernels_starts"] == starts
+    assert drawing.kernel_starts_text(told.kernels_starts) == (
+        "starts in 310 ms instead of 520 ms (cold), takes 82.0 MB of memory instead of 527 MB; "
+        "weights 12.0 MB instead of 235 MB"
+    )
+    silent = {**starts, "armlet_peak_bytes": None, "runtime_peak_bytes": None}
+    told = prepared({"threads": THREADS, "start": {}, "kernels": {**kernels, "starts": silent}})
+    assert "memory" not in drawing.kernel_starts_text(told.kernels_starts)
+    with pytest.raises(RemoteError, match="float_bytes"):
+        prepared(
+            {"threads": THREADS, "start": {}, "kernels": {**kernels, "starts": {**starts, "float_bytes": -1}}}
+        )
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,44 @@ def test_the_page_tells_causes_conditions_and_verdict(report: Report, source: st
     assert "took a core 8 times in 1,600 samples" in words
 
 
+def with_kernels(report: Report) -> Report:
+    """The run, whose second model had operators in kernels of Armlet."""
+    first, second = report.models
+    measured = replace(
+        second.measurement,
+        armlet_operators=3,
+        armlet_packed_bytes=12_000_000,
+        armlet_float_bytes=235_000_000,
+        start_seconds=0.31,
+        peak_memory_bytes=82_000_000,
+        runtime_start_seconds=0.52,
+        runtime_peak_memory_bytes=527_000_000,
+    )
+    return replace(report, models=(first, replace(second, measurement=measured)))
+
+
+def test_the_page_has_starts_and_memory_with_kernels_of_armlet_and_without(report: Report) -> None:
+    assert "Kernels of Armlet" not in Page(render(report)).words
+    page = Page(render(with_kernels(report)))
+    assert page.values("armlet_packed_bytes") == ["12000000"]
+    assert page.values("runtime_start_seconds") == ["0.52"]
+    assert page.values("runtime_peak_memory_bytes") == ["527000000"]
+    assert "narrow: 3 operators, whose weights take 12.0 MB, 235 MB as floats" in page.words
+    emulated = Page(render(made_up_runs.emulated(with_kernels(report))))
+    assert emulated.values("runtime_start_seconds") == []
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_the_terminal_has_them_too_and_cuts_nothing(report: Report, width: int) -> None:
+    file = io.StringIO()
+    Console(file=file, width=width).print(terminal_run.report(with_kernels(report)))
+    told = file.getvalue().partition("Kernels of Armlet beside the runtime alone")[2]
+    for figure in ("narrow", "12.0 MB", "235 MB", "310 ms", "520 ms", "82.0 MB", "527 MB"):
+        assert figure in told, figure
+    assert max(map(len, told.splitlines())) <= width
+    assert "wide" not in told.partition("Against")[0].partition("\n\n")[0]
+
+
 def test_a_disturbed_run_is_not_called_trusted(report: Report) -> None:
     noisy = replace(report.models[0].measurement, throttled=True, throttle_reasons=("under-voltage",))
     page = Page(
