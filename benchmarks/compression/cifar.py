@@ -34,6 +34,7 @@ from sdk.compress.rewrite.structure import multiply_accumulates
 from sdk.compress.solve.channel_choice import macs_of
 from sdk.data.loading import load_dataset
 from sdk.deploy.provision.instructions import count_inference
+from sdk.deploy.provision.kernel import build_delegate
 from sdk.graph.dataset import Dataset
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
@@ -65,9 +66,19 @@ def executed_macs(graph: Graph) -> int:
 
 
 def on_the_board(original: Graph, made: Graph, board: str) -> tuple[Graph, dict[str, Any]]:
-    """The compressed graph in the form for a board, and the instructions of both networks there."""
-    forms = [for_board(graph, load_board(board), caller_flips=True) for graph in (original, made)]
-    counts = [count_inference(write_graph(form.graph)) for form in forms]
+    """The compressed graph in the form for a board, and the instructions of both networks there.
+
+    A form for the kernels of Armlet is counted in these.
+    """
+    forms = [
+        for_board(graph, load_board(board), caller_flips=True, armlet=True) for graph in (original, made)
+    ]
+    counts = [
+        count_inference(
+            write_graph(form.graph), delegate=build_delegate("aarch64") if form.form == "armlet" else None
+        )
+        for form in forms
+    ]
     return forms[1].graph, {
         "board": board,
         "forms": [form.form for form in forms],

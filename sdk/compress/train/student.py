@@ -24,8 +24,9 @@ State = Mapping[str, np.ndarray]  # of a training between two steps, as arrays f
 MASK_EVERY = 16  # steps between two looks at which weights go
 TEMPERATURE = 3.0  # of the answers that are compared
 BIAS_CENTROIDS = 32
-# Depthwise and first layers are not pruned, and share finer; the smallest would save nothing by it.
-UNPRUNED_CENTROIDS, UNPRUNED_SIZE = 255, 1024
+# Depthwise and first layers are not pruned, and share finer: with one centroid per eight weights the codebook takes
+# half a byte per weight. The smallest layers would save nothing by it.
+UNPRUNED_CENTROIDS, UNPRUNED_SIZE, WEIGHTS_PER_CENTROID = 255, 256, 8
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,8 @@ class Student:
             kept = self._kept(tensor)
             if not kept.any():
                 kept.flat[0] = True
-            usual = self.how.clusters - 1 if tensor in self.masks else UNPRUNED_CENTROIDS
+            finer = min(UNPRUNED_CENTROIDS, kept.size // WEIGHTS_PER_CENTROID)
+            usual = self.how.clusters - 1 if tensor in self.masks else finer
             clusters = self.how.layer_clusters.get(tensor, usual + 1) - 1
             book = kmeans_1d(values[kept], clusters).astype(np.float32)
             codes = np.zeros(values.shape, np.int32)

@@ -76,6 +76,17 @@ def test_zeros_and_centroids_are_as_many_as_asked(graph: Graph, trained: tuple[G
     assert (found["depthwise/weight"] == 0).mean() < 0.1
 
 
+def test_a_small_layer_that_is_not_pruned_shares_one_centroid_per_eight_weights() -> None:
+    made = {}
+    for channels in (28, 32):
+        student = Student(Executor(small_network(channels=channels)), HOW)
+        student.mask(HOW.sparsity)
+        student.share()
+        made[channels] = np.unique(arrays(student.graph())["depthwise/weight"]).size
+    assert made[28] == 9 * 28  # fewer than 256 weights keep their own
+    assert 30 <= made[32] <= 9 * 32 // 8
+
+
 def test_a_run_that_is_resumed_ends_like_one_that_was_not_cut(
     graph: Graph, dataset: Dataset, trained: tuple[Graph, list[State]]
 ) -> None:
