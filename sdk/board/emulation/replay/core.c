@@ -63,8 +63,31 @@ static void enter_queue(Board *board, const Price *price, uint64_t issue) {
     }
 }
 
-static uint64_t dispatch(Board *board, const Price *price, int store, uint8_t *why) {
+/* Quarters of 128 bits that the results of an instruction take until it retires. */
+static uint8_t results_of(const Instruction *made, const Price *price) {
+    int quarters = made->written_back == NO_REGISTER ? 0 : 2;
+    for (int i = 0; i < made->n_writes; i++)
+        if (made->writes[i] < FLAGS_REGISTER) quarters += made->writes[i] >= 32 && price->wide ? 4 : 2;
+    return (uint8_t)quarters;
+}
+
+/* The cycle in which the results of an instruction have room, which those before it free as they retire. */
+static uint64_t results_fit(Board *board, uint8_t quarters, uint64_t at) {
+    while (board->n_in_rob && (board->retiring[board->oldest_in_rob] <= at || board->holding + quarters > 4 * board->results)) {
+        if (board->retiring[board->oldest_in_rob] > at) at = board->retiring[board->oldest_in_rob];
+        board->holding -= board->held[board->oldest_in_rob];
+        if (++board->oldest_in_rob >= (uint32_t)board->reorder) board->oldest_in_rob = 0;
+        board->n_in_rob--;
+    }
+    board->held[board->place_in_rob] = quarters;
+    board->holding += quarters;
+    board->n_in_rob++;
+    return at;
+}
+
+static uint64_t dispatch(Board *board, const Price *price, const Instruction *made, uint8_t *why) {
     uint64_t at = board->at;
+    int store = made->kind & STORE;
     *why = DISPATCH;
     if (board->refill) *why = MISPREDICTED;
     uint64_t room = board->retiring[board->place_in_rob] + 1;
@@ -72,6 +95,10 @@ static uint64_t dispatch(Board *board, const Price *price, int store, uint8_t *w
     if (room > at + 1 || queue > at + 1) {
         at = (room > queue ? room : queue) - 1;
         *why = COMPUTE;
+    }
+    if (board->results) {
+        uint64_t fit = results_fit(board, results_of(made, price), at);
+        if (fit > at) at = fit, *why = COMPUTE;
     }
     if (store && board->stores && board->stored[board->place_in_stores] > at) {
         at = board->stored[board->place_in_stores];
@@ -120,7 +147,7 @@ static void retire_again(Board *board, uint64_t done, uint8_t why) {
     board->retired = done;
 }
 
-static const Price anything = {1, 1, 1, 0, 0, 1, 1, {{0, 0}}};
+static const Price anything = {1, 1, 1, 0, 0, 1, 1, 0, {{0, 0}}};
 
 /* A bit for each byte of a line from `first` to `last`. */
 static uint64_t bytes_of(uint64_t line, uint64_t first, uint64_t last) {
@@ -161,7 +188,7 @@ static void prefetch_like(Board *board, const Instruction *made, const Access *a
 static uint64_t step(Board *board, const Instruction *made, uint16_t number, const Access *access, size_t n_accesses) {
     const Price *price = number == 0xffff ? &anything : &board->price[number];
     uint8_t why, from = IN_L1;
-    uint64_t at = dispatch(board, price, made->kind & STORE, &why);
+    uint64_t at = dispatch(board, price, made, &why);
     uint8_t held = why;
     board->refill = 0;
     forget_before(board, board->in_order ? (at < board->issued ? at : board->issued) : at);

@@ -106,12 +106,16 @@ def machine_text(boards: Sequence[TimedBoard], groups: tuple[Group, ...] | None 
     return "\n".join(lines) + "\n"
 
 
+#: Micro-operations, latency, latency of additions, whether a result has 128 bits, ports and their cycles.
+CostPrice = tuple[int, int, int, bool, tuple[tuple[tuple[str, ...], int], ...]]
+
+
 @dataclass(frozen=True)
 class CostTable:
     """A table of costs/: the units' names, prices, and group -> form -> number of a price."""
 
     units: tuple[str, ...]
-    prices: tuple[tuple[int, int, int, tuple[tuple[tuple[str, ...], int], ...]], ...]
+    prices: tuple[CostPrice, ...]
     forms: dict[str, dict[int, int]]
 
 
@@ -120,7 +124,7 @@ def cost_table(name: str, text: str | None = None) -> CostTable:
     if text is None:
         text = (FOLDER / "costs" / f"{name}.txt").read_text(encoding="utf-8")
     units: tuple[str, ...] = ()
-    prices: list[tuple[int, int, int, tuple[tuple[tuple[str, ...], int], ...]]] = []
+    prices: list[CostPrice] = []
     forms: dict[str, dict[int, int]] = {}
     for line in text.splitlines():
         if not line or line.startswith("#"):
@@ -132,7 +136,9 @@ def cost_table(name: str, text: str | None = None) -> CostTable:
                 units = tuple(words[1:])
             elif words[0] == "cost":
                 micro, latency, adding, *ports = rest.split()
-                prices.append((int(micro), int(latency), int(adding), tuple(_need(port) for port in ports)))
+                wide = ports[:1] == ["wide"]
+                needs = tuple(_need(port) for port in ports[wide:])
+                prices.append((int(micro), int(latency), int(adding), wide, needs))
             else:
                 of_group = forms.setdefault(words[0], {})
                 for first, last in re.findall(r"(\d+)(?:-(\d+))?", rest):
@@ -153,7 +159,7 @@ def price_lines(table: CostTable, groups: tuple[Group, ...], queue: int) -> list
     bit = {unit: number for number, unit in enumerate(table.units)}
     shared = _shared(table)
     lines = []
-    for micro, latency, adding, ports in table.prices:
+    for micro, latency, adding, wide, ports in table.prices:
         needs = [(sum(1 << bit[unit] for unit in units), min(cycles, MAX_CYCLES)) for units, cycles in ports]
         waiting = shared[ports[0][0][0]] if ports else frozenset[str]()
         place = min((bit[unit] for unit in waiting), default=MAX_PORTS - 1)
@@ -161,7 +167,7 @@ def price_lines(table: CostTable, groups: tuple[Group, ...], queue: int) -> list
         wanted = sum(cycles for units, cycles in ports if waiting.issuperset(units))
         takes = max(1, min(wanted, micro, entries))
         told = " ".join(f"{mask:x}*{cycles}" for mask, cycles in needs)
-        lines.append(f"price {micro} {latency} {adding} {place} {entries} {takes} {told}".rstrip())
+        lines.append(f"price {micro} {latency} {adding} {place} {entries} {takes} {wide:d} {told}".rstrip())
     for number, group in enumerate(groups):
         of_group = table.forms.get(group.name)
         if of_group:

@@ -6,8 +6,8 @@ Needs llvm-mc and llvm-mca (Debian: llvm-19). For each form in forms.txt a few o
 priced: micro-operations, latency, ports, and, for instructions that add to a register, the latency to the next addition
 (a loop of that one instruction). corrections.txt lists known errors of the models.
 
-A table names the units once; ``cost N: micro-operations latency latency-of-additions unit+unit*cycles ...`` defines a
-price; ``GROUP PRICE: forms`` says which forms have it, as numbers and ranges.
+A table names the units once; ``cost N: micro-operations latency latency-of-additions [wide] unit+unit*cycles ...``
+defines a price, wide if a result has 128 bits; ``GROUP PRICE: forms`` says which forms have it, as numbers and ranges.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ MODELS = {
     "cortex-a55": "cortex-a55",
     "cortex-a57": "cortex-a57",
     "cortex-a72": "cortex-a57",
+    "cortex-a73": "cortex-a57",
     "neoverse-n1": "neoverse-n1",
     "cortex-a78": "neoverse-n2",
 }
@@ -50,7 +51,14 @@ FILLS = (
     0x001F03E0,
 )
 
-Price = tuple[int, int, int, tuple[tuple[tuple[str, ...], float], ...]]
+#: Results of 128 bits, by the first operand; those that narrow into an upper half write 64.
+WIDE = re.compile(
+    r"^(?!st|prfm|\w*(xtn|xtun|hn|hrn|hrun|fcvtn|fcvtxn)2 )[a-z]\w* (\{ )?(v\d+\.(16b|8h|4s|2d)\b(?! \}\[)|q\d)"
+)
+
+Ports = tuple[tuple[tuple[str, ...], float], ...]
+#: Micro-operations, latency, latency of additions, whether a result is wide, ports.
+Price = tuple[int, int, int, bool, Ports]
 
 
 def main() -> None:
@@ -135,7 +143,8 @@ def price(
         info = region["InstructionInfoView"]["InstructionList"][i]
         latency = min(chained.get(place, info["Latency"]), 60)
         add = min(max(1, forward.get(i, latency)), latency)
-        prices[place] = (info["NumMicroOpcodes"], latency, add, _ports(usage[i], units))
+        wide = WIDE.search(found[place]) is not None
+        prices[place] = (info["NumMicroOpcodes"], latency, add, wide, _ports(usage[i], units))
     return prices
 
 
@@ -243,22 +252,24 @@ def correct(
     model: str, found: dict[tuple[int, int], str], prices: dict[tuple[int, int], Price]
 ) -> dict[tuple[int, int], Price]:
     """With corrections.txt applied: ``MODEL | pattern of the assembly | unit+unit*cycles ... | reason``."""
-    rules = []
+    rules: tuple[list[tuple[re.Pattern[str], str]], ...] = ([], [])
     for line in (FOLDER / "corrections.txt").read_text(encoding="utf-8").splitlines():
         if line.strip() and not line.startswith("#"):
-            for_model, pattern, ports, _ = (part.strip() for part in line.split(" | "))
+            for_model, pattern, words, _ = (part.strip() for part in line.split(" | "))
             if for_model == model:
-                rules.append((re.compile(pattern), ports))
+                rules[words.startswith(("micro+", "micro>"))].append((re.compile(pattern), words))
     corrected = {}
     for place, cost in prices.items():
-        wanted = next((wanted for pattern, wanted in rules if pattern.search(found[place])), "")
-        corrected[place] = _corrected(cost, wanted.split())
+        for of_kind in rules:  # what it costs, then how much of the front end it takes
+            wanted = next((wanted for pattern, wanted in of_kind if pattern.search(found[place])), "")
+            cost = _corrected(cost, wanted.split())
+        corrected[place] = cost
     return corrected
 
 
 def _corrected(cost: Price, words: list[str]) -> Price:
     """A price with the words of a correction applied."""
-    micro, latency, adding, ports = cost
+    micro, latency, adding, wide, ports = cost
     units = []
     for word in words:
         name, _, number = word.partition("=")
@@ -268,12 +279,26 @@ def _corrected(cost: Price, words: list[str]) -> Price:
             latency = int(number)
         elif name == "micro":
             micro = int(number)
+        elif word.startswith("micro+"):
+            micro += int(word[6:])
+        elif word.startswith("micro>"):
+            micro = max(micro, int(word[6:]))
+        elif ">" in word:
+            ports = _moved(ports, word)
         elif word.startswith("x"):  # as many times the cycles
             ports = tuple((names, cycles * int(word[1:])) for names, cycles in ports)
         else:
             names, _, cycles = word.partition("*")
             units.append((tuple(names.split("+")), float(cycles or 1)))
-    return micro, latency, min(adding, latency), tuple(units) or ports
+    return micro, latency, min(adding, latency), wide, tuple(units) or ports
+
+
+def _moved(ports: Ports, word: str) -> Ports:
+    """``A>B+C*N``: what took unit A takes one of B and C, for N times the cycles."""
+    unit, _, others = word.partition(">")
+    names, _, times = others.partition("*")
+    to = tuple(names.split("+"))
+    return tuple((to, cycles * int(times or 1)) if of == (unit,) else (of, cycles) for of, cycles in ports)
 
 
 def table(name: str, prices: dict[tuple[int, int], Price], groups: tuple[Group, ...]) -> str:
@@ -284,8 +309,8 @@ def table(name: str, prices: dict[tuple[int, int], Price], groups: tuple[Group, 
         f"# {name}: made by make_costs.py from LLVM's scheduling model of {MODELS[name]}, with corrections.txt"
     ]
     lines.append("units " + " ".join(units))
-    for (uops, latency, add, ports), number in numbers.items():
-        told = " ".join(f"{'+'.join(names)}*{cycles:g}" for names, cycles in ports)
+    for (uops, latency, add, wide, ports), number in numbers.items():
+        told = " ".join([*["wide"] * wide, *(f"{'+'.join(names)}*{cycles:g}" for names, cycles in ports)])
         lines.append(f"cost {number}: {uops} {latency} {add} {told}".rstrip())
     by_price: dict[tuple[int, int], list[int]] = defaultdict(list)
     for (place, form), cost in sorted(prices.items()):

@@ -42,7 +42,7 @@ static Way *put(Board *board, Cache *cache, uint64_t line, uint64_t ready, uint8
         put(board, &board->l3, way->line - 1, way->ready, way->from, way->dirty);
     } else if (way->line && way->dirty) {
         uint64_t leaving = way->line - 1;
-        if (cache == &board->l1) board->l2_free += board->l2_cycles; /* the way down is the way up */
+        if (cache == &board->l1) board->l2_free += board->l2_down;
         Cache *below = cache == &board->l1 ? &board->l2 : NULL;
         Way *there = below ? find(board, below, leaving) : NULL;
         if (there) there->dirty = 1;
@@ -188,7 +188,7 @@ static int streams(Board *board, uint64_t line, uint64_t bytes, uint64_t at) {
         return 0;
     }
     board->streamed = line + 1, board->streamed_bytes = bytes;
-    board->l2_free = (board->l2_free > (double)at ? board->l2_free : (double)at) + board->l2_cycles;
+    board->l2_free = (board->l2_free > (double)at ? board->l2_free : (double)at) + board->l2_down;
     Way *there = find(board, &board->l2, line), was;
     board->streamed_absent = !there && !leave_l3(board, line, &was);
     if (there) there->dirty = 1;

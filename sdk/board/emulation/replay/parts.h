@@ -26,6 +26,7 @@ typedef struct {
 typedef struct {
     uint16_t micro_operations, latency, adding;
     uint8_t n_needs, queue, entries, takes; /* the queue that it waits in, how many that holds, how many of them it takes */
+    uint8_t wide;                           /* whether its vectors have 128 bits */
     struct {
         uint32_t ports;
         uint16_t cycles;
@@ -54,8 +55,8 @@ typedef struct {
 typedef struct {
     char name[64];
     /* as the text gives them */
-    int decode, dispatch, reorder, in_order, mispredict;
-    int l2_latency, l3_latency, l2_cycles, l3_cycles, misses, streams, l1_ahead, l2_ahead, cross_pages;
+    int decode, dispatch, reorder, results, in_order, mispredict;
+    int l2_latency, l3_latency, l2_cycles, l2_down, l3_cycles, misses, streams, l1_ahead, l2_ahead, cross_pages;
     int streaming, stores, scattered, physical_l1;
     int kept; /* bits of a page's number that are the same in its place in memory, as far as the first cache can tell */
     double dram_latency, dram_cycles; /* to the first byte; of a line on the bus */
@@ -74,6 +75,9 @@ typedef struct {
     uint8_t waits[MAX_REGISTERS]; /* what a register waits for */
     uint64_t retiring[MAX_ROB], retired;
     uint32_t place_in_rob;
+    uint8_t held[MAX_ROB]; /* room for results that each place of the reorder buffer holds, in quarters of 128 bits */
+    uint32_t oldest_in_rob, n_in_rob;
+    int holding;
     uint64_t queued[MAX_PORTS][MAX_QUEUE];
     uint32_t place_in_queue[MAX_PORTS];
     uint64_t blocked; /* until then a miss waited for a register of its own */

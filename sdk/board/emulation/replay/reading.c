@@ -87,10 +87,10 @@ static int read_board(Machine *machine, char *line) {
         if (*end || !(number >= 0) || number > 1e9) return -1;
         struct { const char *name; int *to; double least, most; } whole[] = {
             {"decode", &board->decode, 1, 16}, {"dispatch", &board->dispatch, 1, 32},
-            {"reorder", &board->reorder, 1, MAX_ROB},
+            {"reorder", &board->reorder, 1, MAX_ROB}, {"results", &board->results, 0, 1024},
             {"in_order", &board->in_order, 0, 1}, {"mispredict", &board->mispredict, 0, 100},
             {"l2_latency", &board->l2_latency, 1, 1000}, {"l3_latency", &board->l3_latency, 0, 1000},
-            {"l2_cycles", &board->l2_cycles, 0, 100}, {"l3_cycles", &board->l3_cycles, 0, 100},
+            {"l2_cycles", &board->l2_cycles, 0, 100}, {"l2_down", &board->l2_down, 0, 100}, {"l3_cycles", &board->l3_cycles, 0, 100},
             {"misses", &board->misses, 1, MAX_MISSES}, {"streams", &board->streams, 0, MAX_STREAMS},
             {"l1_ahead", &board->l1_ahead, 0, 64}, {"l2_ahead", &board->l2_ahead, 0, 64},
             {"cross_pages", &board->cross_pages, 0, 1}, {"streaming", &board->streaming, 0, 1000}, {"stores", &board->stores, 0, MAX_STORES},
@@ -120,20 +120,21 @@ static int read_board(Machine *machine, char *line) {
     return make_cache(&board->l1, l1[0], l1[1]) || make_cache(&board->l2, l2[0], l2[1]) || make_cache(&board->l3, l3[0], l3[1]) ? -1 : 0;
 }
 
-/* micro-operations latency adding queue its-entries takes-of-them mask*cycles ... */
+/* micro-operations latency adding queue its-entries takes-of-them wide mask*cycles ... */
 static int read_price(Machine *machine, char *line) {
     if (!machine->n_boards) return -1;
     Board *board = machine->board[machine->n_boards - 1];
     if (board->n_prices == MAX_PRICES) return -1;
     Price *price = &board->price[board->n_prices++];
-    unsigned micro, latency, adding, queue, entries, takes;
+    unsigned micro, latency, adding, queue, entries, takes, wide;
     int used = 0;
-    if (sscanf(line, "%u %u %u %u %u %u%n", &micro, &latency, &adding, &queue, &entries, &takes, &used) != 6 || micro > 64
-        || latency > 1000 || adding > 1000 || queue >= MAX_PORTS || entries < 1 || entries > MAX_QUEUE || takes < 1
+    if (sscanf(line, "%u %u %u %u %u %u %u%n", &micro, &latency, &adding, &queue, &entries, &takes, &wide, &used) != 7
+        || wide > 1 || micro > 64 || latency > 1000 || adding > 1000 || queue >= MAX_PORTS || entries < 1 || entries > MAX_QUEUE || takes < 1
         || takes > entries)
         return -1;
     price->micro_operations = (uint16_t)micro, price->latency = (uint16_t)latency, price->adding = (uint16_t)adding;
     price->queue = (uint8_t)queue, price->entries = (uint8_t)entries, price->takes = (uint8_t)takes;
+    price->wide = (uint8_t)wide;
     for (char *word = strtok(line + used, " "); word; word = strtok(NULL, " ")) {
         unsigned ports, cycles;
         if (price->n_needs == MAX_NEEDS || sscanf(word, "%x*%u", &ports, &cycles) != 2 || !ports || cycles > 64) return -1;

@@ -41,9 +41,11 @@ def fmla(accumulator: int) -> Op:
 def core(costs: str = "cortex-a57", *, in_order: bool = False, **figures: float) -> TimedCore:
     """A core whose every figure is easy to compute with."""
     easy: dict[str, float] = {
-        "decode": 4, "dispatch": 16, "reorder": 128, "queue": 16, "mispredict": 10, "l1_kilobytes": 32, "l1_ways": 4,
-        "l2_kilobytes": 512, "l2_ways": 8, "l2_latency": 20, "l2_cycles": 4, "l3_kilobytes": 0, "l3_ways": 0,
-        "l3_latency": 0, "l3_cycles": 0, "misses": 4, "streams": 0, "l1_ahead": 0, "l2_ahead": 0, "cross_pages": 1,
+        "decode": 4, "dispatch": 16, "reorder": 128, "results": 0, "queue": 16, "mispredict": 10,
+        "l1_kilobytes": 32, "l1_ways": 4,
+        "l2_kilobytes": 512, "l2_ways": 8, "l2_latency": 20, "l2_cycles": 4, "l2_down": 4,
+        "l3_kilobytes": 0, "l3_ways": 0, "l3_latency": 0, "l3_cycles": 0, "misses": 4, "streams": 0,
+        "l1_ahead": 0, "l2_ahead": 0, "cross_pages": 1,
         "streaming": 0, "stores": 0, "scattered": 0, "physical_l1": 1,
         "tlb": 4096, "l2_tlb": 65536, "l2_tlb_latency": 0, "walk": 0, "dram_latency": 100,
     }  # fmt: skip

@@ -188,6 +188,58 @@ def test_the_reorder_buffer_bounds_how_many_misses_overlap(cycles: Cycles):
     assert narrow > 2 * wide
 
 
+def test_results_in_flight_bound_how_many_misses_overlap_and_wide_ones_take_twice_the_room(cycles: Cycles):
+    ldr_d = 0xFD400000
+    far = [(i << 24) + 0x100000 for i in range(8)]
+
+    def of(load: int, results: int) -> float:
+        wide = core("cortex-a72", misses=16, reorder=512, results=results)
+        return cycles(board(wide, gigabytes=64), [Op(load, place, 64 * 97) for place in far])
+
+    assert of(LDR_Q, 4) == pytest.approx(2 * 100, rel=0.1)  # four of the eight at a time
+    assert of(ldr_d, 4) == pytest.approx(100, rel=0.1)
+    assert of(LDR_Q, 0) < 0.6 * of(LDR_Q, 4)
+
+
+@pytest.mark.parametrize(
+    ("opcode", "a_cycle"),
+    [
+        (0x4EBF87C0, 1.5),  # add v0.4s, v30.4s, v31.4s: 128 bits take two of three places of dispatch
+        (0x0E212BE0, 2.0),  # xtn v0.8b, v31.8h
+        (0x0E3FC3C0, 1.0),  # smull v0.8h, v30.8b, v31.8b
+        (0x4E9F3BC0, 1.5),  # zip1 v0.4s, v30.4s, v31.4s
+        (0x4E21DBC0, 0.5),  # scvtf v0.4s, v30.4s
+        (0x0F08A7C0, 1.0),  # sshll v0.8h, v30.8b, #0
+        (0x4E3FF7C0, 1.5),  # fmax v0.4s, v30.4s, v31.4s
+        (0x4EBF9FC0, 0.5),  # mul v0.4s, v30.4s, v31.4s
+        (0x4D60C000, 0.6),  # ld2r { v0.16b, v1.16b }, [x0]
+        (0x4C408000, 0.37),  # ld2 { v0.16b, v1.16b }, [x0]
+        (0x4C002800, 1 / 12),  # st1 { v0.4s, v1.4s, v2.4s, v3.4s }, [x0]
+    ],
+)
+def test_cortex_a72_issues_as_often_as_was_measured(cycles: Cycles, opcode: int, a_cycle: float):
+    # github.com/ocxtal/insn_bench_aarch64, results/nxp_lx2160a_a72.md
+    kind = (opcode >> 24) & 0x3F
+    loop = [Op(opcode | i, 0x10000) if kind in (0x0C, 0x0D) else Op(opcode | i) for i in range(12)]
+    assert len(loop) / cycles(board("Cortex-A72"), loop) == pytest.approx(a_cycle, rel=0.03)
+
+
+def test_cortex_a73_loads_twice_a_cycle_unless_it_is_128_bits(cycles: Cycles):
+    # decoding two a cycle, the loop itself included
+    assert cycles(board("Cortex-A73"), [Op(0xFD400000, 0x10000, 0, 8)] * 12) == pytest.approx(6, rel=0.03)
+    assert cycles(board("Cortex-A73"), [Op(LDR_Q, 0x10000)] * 12) == pytest.approx(12, rel=0.03)
+    assert cycles(board("Cortex-A72"), [Op(0xFD400000, 0x10000, 0, 8)] * 12) == pytest.approx(12, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("name", "bytes_a_cycle"), [("Cortex-A57", 8), ("Cortex-A72", 8), ("Cortex-A73", 5.5)]
+)
+def test_a_core_reads_its_second_cache_as_fast_as_was_measured(folder: Path, name: str, bytes_a_cycle: float):
+    loads = [Op(LDR_Q | i % 16, 0x100000 + 16 * i) for i in range(1 << 13)]  # 128 kB again and again
+    told = replay(machine_text([board(name)]), loads, folder, iterations=4, warm=2)["boards"][0]
+    assert 16 * len(loads) * 4 / told["cycles"] == pytest.approx(bytes_a_cycle, rel=0.05)
+
+
 def test_an_in_order_core_waits_where_one_out_of_order_goes_on(cycles: Cycles):
     use = Op(0x4E20D400)  # fadd v0.4s, v0.4s, v0.4s: needs the load
     loop = [Op(LDR_Q, 0x10000), use, *[fmla(i) for i in range(8, 12)]]
@@ -229,7 +281,7 @@ def test_every_form_of_every_table_has_a_price_and_ports_that_exist(name: str):
     for group, forms in table.forms.items():
         assert max(forms) < groups[group].forms, group
         assert max(forms.values()) < len(table.prices), group
-    for micro, latency, adding, ports in table.prices:
+    for micro, latency, adding, _, ports in table.prices:
         assert 1 <= micro <= 32
         assert adding <= latency <= 60
         assert {unit for units, _ in ports for unit in units} <= set(table.units)

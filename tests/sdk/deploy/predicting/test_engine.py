@@ -86,7 +86,7 @@ def test_what_was_counted_becomes_a_record_of_each_board(monkeypatch: pytest.Mon
     assert [p.board for p in predictions] == ["rpi4", "rpi5", "rpi3", "imx8mp"]
     assert predictions[0].milliseconds == pytest.approx(20e6 / 1.8e9 * 1e3)
     assert predictions[0].dram_share == pytest.approx(0.25)
-    assert {a.name for a in predictions[0].estimated} >= {"l2_cycles"}
+    assert {a.name for a in predictions[0].estimated} >= {"mispredict"}
     assert predictions[0].from_json(predictions[0].to_json()) == predictions[0]
 
 
