@@ -1,4 +1,4 @@
-"""The README's commands and its Python are run as they stand; its transcript is what the demo prints."""
+"""The README's commands and its Python are run as they stand. Its transcript is held by the tests of the demo."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.pages.readme_transcript import excerpt
 from tests.docs import documented
 
 ROOT = Path(__file__).parents[2]
@@ -101,34 +100,3 @@ def test_the_boards_that_it_names_exist(place: tuple[Path, dict[str, str]]) -> N
 def test_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", README):
         assert (ROOT / target).exists(), target
-
-
-@pytest.mark.ssh
-def test_the_transcript_is_what_the_demo_prints(place: tuple[Path, dict[str, str]]) -> None:
-    recorded = re.search(r"<!-- transcript[^>]*-->\n```\n(.*?)```", README, re.S)
-    assert recorded
-    assert shape_of(recorded[1]) == shape_of(excerpt(run("sdk demo", place)))
-
-
-#: Which parts of a gap are large enough to be shown differs from run to run.
-PARTS = (
-    *(
-        "compute below",
-        "operators without",
-        "element-wise",
-        "dispatch",
-        "disturbance",
-        "memory",
-        "arithmetic",
-    ),
-    "threads",
-)
-
-
-def shape_of(transcript: str) -> list[str]:
-    """The lines without what differs from run to run: figures, bars, and the parts of the gap."""
-    lines = [
-        " ".join(re.sub(r"[-+\u2212]?\d[\d.]*x?|\u2588+", "#", line).split())
-        for line in transcript.splitlines()
-    ]
-    return [line for line in lines if line and not line.startswith(PARTS)]

@@ -1,4 +1,4 @@
-"""deploy, bench and demo over real SSH to the local board, as a script would call them."""
+"""deploy and bench over real SSH to the local board, as a script would call them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import sdk
-from sdk.api.measuring import demo
 from sdk.cli import main
 from sdk.compress.recipes.recipe import Recipe, apply
 from sdk.explain.run import Report
@@ -18,7 +17,6 @@ from sdk.graph.writer import write_graph
 from sdk.models import digits
 from sdk.models.demo import demo_models
 from sdk.package.pack import pack
-from sdk.report.terminal import drawing as terminal
 from tests.sdk.graph.small_graphs import small_network
 from tests.sdk.models.training import training_record
 
@@ -100,56 +98,6 @@ def test_packages_of_one_model_are_told_apart_by_their_files(private_board: Path
         paths[-1].write_bytes(pack(write_graph(small_network(seed)), metadata={"name": "same"}))
     report = sdk.bench_models("local", paths, threads=1, samples=20, seconds=0.2, profile=False)
     assert [model.name for model in report.models] == ["plain", "pruned"]
-
-
-@pytest.fixture(scope="module")
-def demo_report(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("demo")))
-        return demo.run("local", samples=100, seconds=0.5)
-
-
-def test_the_demo_counts_the_same_answers_on_host_and_board(demo_report: Report) -> None:
-    assert [m.name for m in demo_report.models] == ["mobilenet_v1", "shufflenet_v1"]
-    for model in demo_report.models:
-        accuracy = model.accuracy
-        assert accuracy is not None
-        assert accuracy.board_correct == accuracy.compressed_correct
-        assert accuracy.board_agrees == accuracy.samples
-        assert accuracy.share(accuracy.original_correct) >= 0.97
-        assert accuracy.share(accuracy.compressed_correct) >= accuracy.share(accuracy.original_correct) - 0.02
-
-
-def test_the_demos_packages_are_what_was_asked_for(demo_report: Report) -> None:
-    for model in demo_report.models:
-        assert model.ratio > 6
-        assert 0.5 < model.sparsity < 0.71  # 70 % of all but depthwise and first layers
-        assert model.effective_macs < model.macs
-        assert [stage for stage, _ in model.stages] == ["original", "pruned", "clustered", "coded"]
-        assert dict(model.stages)["coded"] == model.package_bytes
-
-
-def test_the_demo_compares_shufflenet_with_mobilenet(demo_report: Report) -> None:
-    (comparison,) = demo_report.comparisons
-    assert (comparison.baseline, comparison.candidate) == ("mobilenet_v1", "shufflenet_v1")
-    assert 3 < comparison.theoretical_speedup < 5
-    assert comparison.measured_speedup > 0
-    assert comparison.share_realised == pytest.approx(
-        comparison.measured_speedup / comparison.theoretical_speedup
-    )
-
-
-def test_the_demos_report_fits_80_columns_and_names_its_conditions(demo_report: Report) -> None:
-    from rich.console import Console
-
-    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(terminal.report(demo_report))
-    text = console.export_text()
-    assert "│" not in text
-    runtime = demo_report.models[0].measurement.runtime
-    for word in (runtime, "delegate", "threads", "decoder", "samples", "verdict", "realised", "p99"):
-        assert word in text, word
-    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_the_original_accuracy_is_the_one_that_training_stated() -> None:

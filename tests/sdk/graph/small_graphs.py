@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from sdk.graph.enums import RELU6, SAME
 from sdk.graph.records import Graph, Operator, Signature, Tensor
+from sdk.graph.writer import write_graph
 
 if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
@@ -78,6 +80,26 @@ def interpret(model: bytes, image: np.ndarray) -> np.ndarray:
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
     interpreter.invoke()
     return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+
+def samples(graph: Graph, count: int = 3) -> np.ndarray:
+    """Noise for the model's input, of shape (count, ...)."""
+    shape = graph.tensors[graph.inputs[0]].shape
+    return np.random.default_rng(0).uniform(-1, 1, (count, *shape[1:])).astype(np.float32)
+
+
+def check_against_interpreter(graph: Graph) -> None:
+    """Compares the class scores (before a softmax, which would hide differences) on several samples at once."""
+    from sdk.graph.execute import Executor
+
+    executor = Executor(graph)
+    model = write_graph(replace(graph, outputs=(executor.scores,), signatures=()))
+    images = samples(graph)
+    expected = np.concatenate([interpret(model, image[None]) for image in images])
+    found = executor(images, wanted=executor.scores).numpy()
+    assert found.shape == expected.shape
+    assert np.abs(expected).max() > 0
+    assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
 def host_outputs(tflite: bytes, inputs: np.ndarray) -> np.ndarray:

@@ -13,43 +13,10 @@ from sdk.graph.execute import Executor
 from sdk.graph.on_host.sources.keras_files import from_keras
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph, Operator
-from sdk.graph.writer import write_graph
-from tests.sdk.graph.small_graphs import interpret, small_network
+from tests.golden.make_networks import network
+from tests.sdk.graph.small_graphs import check_against_interpreter, samples, small_network
 
 pytestmark = pytest.mark.tensorflow
-RELATIVE_ERROR = 1e-4
-
-# Every network of the zoo, as small as it gets, so that the whole file stays below half a minute.
-ZOO = {
-    "mobilenet_v1": {"input_size": 32, "classes": 10, "width": 0.25},
-    "mobilenet_v2": {"input_size": 64, "classes": 10, "width": 0.35, "padding": "symmetric"},
-    "shufflenet_v1": {"input_size": 64, "classes": 10, "scale": 0.25, "groups": 3},
-    "shufflenet_v2": {"input_size": 64, "classes": 10, "scale": 0.5},
-    "alexnet": {"input_size": 67, "classes": 10},
-    "vgg16": {"input_size": 32, "classes": 10},
-    "googlenet": {"input_size": 64, "classes": 10},
-    "squeezenet": {"input_size": 64, "classes": 10},
-    "lenet_300_100": {},
-    "lenet_5": {},
-    "resnet_8": {},
-}
-
-
-def samples(graph: Graph, count: int = 3) -> np.ndarray:
-    shape = graph.tensors[graph.inputs[0]].shape
-    return np.random.default_rng(0).uniform(-1, 1, (count, *shape[1:])).astype(np.float32)
-
-
-def check_against_interpreter(graph: Graph) -> None:
-    """Compares the class scores (before a softmax, which would hide differences) on several samples at once."""
-    executor = Executor(graph)
-    model = write_graph(replace(graph, outputs=(executor.scores,), signatures=()))
-    images = samples(graph)
-    expected = np.concatenate([interpret(model, image[None]) for image in images])
-    found = executor(images, wanted=executor.scores).numpy()
-    assert found.shape == expected.shape
-    assert np.abs(expected).max() > 0
-    assert np.abs(found - expected).max() <= RELATIVE_ERROR * np.abs(expected).max()
 
 
 def keras_graph(build: Any, shape: tuple[int, ...]) -> Graph:
@@ -61,67 +28,17 @@ def keras_graph(build: Any, shape: tuple[int, ...]) -> Graph:
     return read_graph(from_keras(keras.Model(inputs, build(inputs))))
 
 
-@pytest.mark.parametrize("name", ZOO)
-def test_zoo_networks_run_as_in_the_interpreter(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sdk import models
-    from sdk.models.networks.network import Network
-
-    # AlexNet and VGG-16 are nine tenths fully connected layers; with 64 units they convert in seconds.
-    dense = Network.dense
-    monkeypatch.setattr(Network, "dense", lambda net, x, units, **how: dense(net, x, min(units, 64), **how))
-    check_against_interpreter(read_graph(from_keras(models.build(name, **ZOO[name]))))
-
-
-@pytest.mark.parametrize("name", ["MobileNetV3Small", "MobileNetV3Large"])
-def test_mobilenet_v3_runs_as_in_the_interpreter(name: str) -> None:
-    import keras
-
-    keras.utils.set_random_seed(1)
-    model = getattr(keras.applications, name)((64, 64, 3), minimalistic=False, weights=None, classes=100)
-    graph = read_graph(from_keras(model))
-    assert "HARD_SWISH" in {op.kind for op in graph.operators}
-    check_against_interpreter(graph)
-
-
-def efficientnet_lite0(size: int, classes: int) -> Any:
-    """EfficientNet-B0 (arXiv 1905.11946) without squeeze and excitation, and with ReLU6 for swish: its Lite variant."""
-    import keras
-    from keras import layers
-
-    def normalised(layer: Any, x: Any, *, active: bool = True) -> Any:
-        x = layers.BatchNormalization()(layer(x))
-        return layers.ReLU(6.0)(x) if active else x
-
-    inputs = keras.Input((size, size, 3))
-    x = normalised(layers.Conv2D(32, 3, 2, padding="same", use_bias=False), inputs)
-    for expansion, channels, count, stride, window in (
-        (1, 16, 1, 1, 3),
-        (6, 24, 2, 2, 3),
-        (6, 40, 2, 2, 5),
-        (6, 80, 3, 2, 3),
-        (6, 112, 3, 1, 5),
-        (6, 192, 4, 2, 5),
-        (6, 320, 1, 1, 3),
-    ):
-        for number in range(count):
-            y, before = x, x.shape[-1]
-            if expansion > 1:
-                y = normalised(layers.Conv2D(expansion * before, 1, use_bias=False), y)
-            strides = stride if number == 0 else 1
-            y = normalised(layers.DepthwiseConv2D(window, strides, padding="same", use_bias=False), y)
-            y = normalised(layers.Conv2D(channels, 1, use_bias=False), y, active=False)
-            x = layers.Add()([x, y]) if number else y
-    x = normalised(layers.Conv2D(1280, 1, use_bias=False), x)
-    x = layers.Dense(classes, activation="softmax")(layers.GlobalAveragePooling2D()(x))
-    return keras.Model(inputs, x)
-
-
-def test_efficientnet_lite_runs_as_in_the_interpreter() -> None:
-    import keras
-
-    keras.utils.set_random_seed(1)
-    graph = read_graph(from_keras(efficientnet_lite0(64, 100)))
-    assert [op.kind for op in graph.operators].count("DEPTHWISE_CONV_2D") == 16
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("keras_mobilenet_v3", "HARD_SWISH"),
+        ("mobilenet_v3", "HARD_SWISH"),
+        ("efficientnet_lite0", "DEPTHWISE_CONV_2D"),
+    ],
+)
+def test_networks_of_others_run_as_in_the_interpreter(name: str, kind: str) -> None:
+    graph = network(name, np.random.default_rng(1))
+    assert [op.kind for op in graph.operators].count(kind) >= 16
     check_against_interpreter(graph)
 
 

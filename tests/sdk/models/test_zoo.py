@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ import pytest
 from sdk import models
 from sdk.errors import ModelError
 from sdk.graph.reader import read_graph
+from sdk.graph.records import Graph
 from sdk.models.networks.shufflenet_v1 import STAGE_CHANNELS
+from tests.sdk.graph.small_graphs import check_against_interpreter
 
 # (network, options, what the paper says in millions, where it says so)
 PAPER_MACS = [
@@ -211,6 +214,7 @@ SMALL = [
     ("squeezenet", {"input_size": 64, "classes": 7, "version": "1.1"}),
     ("lenet_300_100", {"input_size": 12, "classes": 7}),
     ("lenet_5", {"input_size": 16, "classes": 7}),
+    ("resnet_8", {"classes": 7}),
 ]
 
 # What AlexNet and VGG-16 are made of is in the others; their fully connected layers would take minutes to convert.
@@ -243,14 +247,31 @@ def test_the_keras_model_is_the_described_network(name: str, options: dict) -> N
             assert shapes[layer.name] == layer.shape, layer.name
 
 
+@pytest.fixture(scope="module")
+def converted() -> Callable[[str, dict], Graph]:
+    """The graph of a network, converted once for all tests."""
+    from sdk.graph.on_host.sources.keras_files import from_keras
+
+    made: dict[str, Graph] = {}
+
+    def convert(name: str, options: dict) -> Graph:
+        key = f"{name} {options}"
+        if key not in made:
+            made[key] = read_graph(from_keras(models.build(name, **options)))
+        return made[key]
+
+    return convert
+
+
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(("name", "options"), CONVERTED, ids=lambda value: str(value))
-def test_the_converted_network_is_static_folded_and_counts_the_same(name: str, options: dict) -> None:
+def test_the_converted_network_is_static_folded_and_counts_the_same(
+    name: str, options: dict, converted: Callable[[str, dict], Graph]
+) -> None:
     from sdk.explain.theory import operator_costs
-    from sdk.graph.on_host.sources import keras_files
 
     network = models.describe(name, **options)
-    graph = read_graph(keras_files.from_keras(models.build(name, **options)))
+    graph = converted(name, options)
     kinds = Counter(operator.kind for operator in graph.operators)
     assert set(kinds) <= STATIC_OPERATORS
     shuffles = sum(layer.kind == "shuffle" for layer in network.layers)
@@ -258,6 +279,31 @@ def test_the_converted_network_is_static_folded_and_counts_the_same(name: str, o
     assert kinds["CONV_2D"] == sum(layer.kind == "conv" for layer in network.layers)
     assert kinds["SPLIT"] == sum(layer.kind == "half" for layer in network.layers) / 2
     assert sum(cost.macs for cost in operator_costs(graph)) == network.macs
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(("name", "options"), CONVERTED, ids=lambda value: str(value))
+def test_tensorflow_runs_the_converted_network_as_the_interpreter_does(
+    name: str, options: dict, converted: Callable[[str, dict], Graph]
+) -> None:
+    check_against_interpreter(converted(name, options))
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", ["alexnet", "vgg16"])
+def test_tensorflow_runs_networks_of_large_layers_as_the_interpreter_does(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sdk.graph.on_host.sources.keras_files import from_keras
+    from sdk.models.networks.network import Network
+
+    # They are nine tenths fully connected layers, and wide; with 64 units and 64 channels they convert in a second.
+    dense, conv = Network.dense, Network.conv
+    monkeypatch.setattr(Network, "dense", lambda net, x, units, **how: dense(net, x, min(units, 64), **how))
+    monkeypatch.setattr(
+        Network, "conv", lambda net, x, channels, *size, **how: conv(net, x, min(channels, 64), *size, **how)
+    )
+    check_against_interpreter(read_graph(from_keras(models.build(name, **dict(SMALL)[name]))))
 
 
 @pytest.mark.tensorflow

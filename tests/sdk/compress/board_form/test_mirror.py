@@ -14,10 +14,10 @@ from sdk.compress.rewrite.fuse import fuse
 from sdk.compress.rewrite.structure import spatial_padding
 from sdk.errors import ModelError, UnsupportedOperator
 from sdk.graph.enums import NO_ACTIVATION, SAME, VALID
-from sdk.graph.on_host.sources.keras_files import from_keras
 from sdk.graph.reader import read_graph
 from sdk.graph.records import INPUT_METADATA, Graph
 from sdk.graph.writer import write_graph
+from tests.golden.make_networks import network
 from tests.sdk.compress.layered_graphs import (
     Layers,
     assert_answers_alike,
@@ -149,27 +149,9 @@ def test_a_graph_of_a_vector_is_refused() -> None:
         mirror(net.graph(net.dense(net.image, 3)))
 
 
-def randomised(model: Any, seed: int = 0) -> Any:
-    """Statistics of batch norm that are not those of a fresh model, so that folding them matters."""
-    rng = np.random.default_rng(seed)
-    for layer in model.layers:
-        if type(layer).__name__ == "BatchNormalization":
-            count = layer.gamma.shape[0]
-            layer.gamma.assign(rng.uniform(0.5, 1.5, count))
-            layer.beta.assign(rng.normal(0, 0.3, count))
-            layer.moving_mean.assign(rng.normal(0, 0.2, count))
-            layer.moving_variance.assign(rng.uniform(0.5, 1.5, count))
-    return model
-
-
-@pytest.mark.tensorflow
-@pytest.mark.parametrize("name", ["MobileNet", "MobileNetV2", "MobileNetV3Small"])
+@pytest.mark.parametrize("name", ["keras_mobilenet", "keras_mobilenet_v2", "keras_mobilenet_v3"])
 def test_keras_own_mobilenets_are_mirrored_exactly(name: str) -> None:
-    import keras
-
-    options: dict[str, Any] = {"input_shape": (64, 64, 3), "weights": None, "classes": 10}
-    options["alpha"] = 0.75 if name == "MobileNetV3Small" else 0.25 if name == "MobileNet" else 0.35
-    graph = read_graph(from_keras(randomised(getattr(keras.applications, name)(**options))))
+    graph = network(name, np.random.default_rng(0))
     mirrored = mirror(graph)
     assert pads_at_the_end(graph)
     assert not pads_at_the_end(mirrored)

@@ -21,6 +21,7 @@ from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from tests.device_agent.run.kernels.layers_with_zeros import Images
+from tests.golden.make_networks import network
 from tests.sdk.compress.layered_graphs import (
     Layers,
     assert_answers_alike,
@@ -231,12 +232,9 @@ COUNTED = {
 }
 
 
-@pytest.mark.tensorflow
 @pytest.mark.parametrize(("name", "sparsity"), COUNTED)
-def test_the_estimate_is_within_a_tenth_of_what_was_counted(
-    name: str, sparsity: float, zoo: dict[str, Graph]
-) -> None:
-    graph = zoo[name]
+def test_the_estimate_is_within_a_tenth_of_what_was_counted(name: str, sparsity: float) -> None:
+    graph = network(name, np.random.default_rng(0))
     if sparsity:
         graph = prune_pointwise(graph, sparsity)
         made = for_board(graph, load_board("rpi4"), caller_flips=True)
@@ -245,25 +243,3 @@ def test_the_estimate_is_within_a_tenth_of_what_was_counted(
     else:
         estimate = instructions(widen(settle_shuffles(fuse(graph))))
     assert estimate / 1e6 == pytest.approx(COUNTED[name, sparsity], rel=0.1)
-
-
-@pytest.fixture(scope="module")
-def zoo() -> dict[str, Graph]:
-    from sdk.graph.on_host.sources.keras_files import from_keras
-    from sdk.models import build
-    from sdk.models.keras_builder import load_keras
-
-    rng = np.random.default_rng(0)
-    graphs = {}
-    models = {name: build(name) for name in ("mobilenet_v1", "mobilenet_v2", "shufflenet_v1")}
-    for name, application in (("mobilenet_v3", "MobileNetV3Large"), ("efficientnet_b0", "EfficientNetB0")):
-        models[name] = getattr(load_keras().applications, application)(
-            weights=None, input_shape=(224, 224, 3)
-        )
-    for name, model in models.items():
-        graph = read_graph(from_keras(model))
-        # A fresh network's weights repeat nothing and hold no zero, except biases.
-        graphs[name] = graph.with_data(
-            {w.tensor_index: rng.normal(0, 0.1, w.array.shape).astype(np.float32) for w in graph.weights()}
-        )
-    return graphs
