@@ -24,8 +24,6 @@ from device_agent.record.profile import (
 )
 from device_agent.record.visible import visible
 
-#: The interpreter lists what it handed to a delegate as one operator of its own; its parts are listed beside it.
-_DELEGATE_NODES = ("DELEGATE", "TfLiteXNNPackDelegate")
 #: The interpreter's event for one whole inference.
 _INVOKE = "Invoke"
 #: The step of the clock by which the delegate of Armlet times its operators, in seconds.
@@ -48,16 +46,6 @@ class ProfilePlan:
     max_inferences: int = 2000
     max_seconds: float = 5.0
     max_warmup_seconds: float = 1.0
-
-
-def kernel_events(events: Sequence[litert_profiler.ProfilerEvent]) -> list[litert_profiler.ProfilerEvent]:
-    """The events that are operators, without the nodes that only stand for a delegate."""
-    return [
-        event
-        for event in events
-        if event.type & litert_profiler.WORK
-        and not any(event.name.startswith(name) for name in _DELEGATE_NODES)
-    ]
 
 
 def uncut(seconds: float, resolution: float = litert_profiler.RESOLUTION_SECONDS) -> float:
@@ -143,7 +131,7 @@ class Turns:
             events = self._model.stop()
             if number:
                 self._profiled.append(seconds)
-                self._seen.append(kernel_events(events))
+                self._seen.append(litert_profiler.kernel_events(events))
                 self._outside.append(outside_of_kernels(events, self._seen[-1], seconds, self._resolution))
         self._spent += (self._clock() - begun) / 1e9
 
