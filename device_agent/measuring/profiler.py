@@ -275,17 +275,21 @@ def time_model(tflite: bytes, plan: LoadingPlan, *, threads: int) -> dict[str, A
 class Beside:
     """A loaded model that is timed between others, so that what they are compared with is of the same moments."""
 
-    def __init__(self, agent: Any, *, clock: Callable[[], int] = time.perf_counter_ns) -> None:
+    def __init__(
+        self, agent: Any, *, seconds: float = BESIDE_SECONDS, clock: Callable[[], int] = time.perf_counter_ns
+    ) -> None:
+        """``seconds``: what the others take; no more than that, and than :data:`BESIDE_SECONDS`."""
         set_inputs(agent)
         self._invoke, self._clock = agent.model.invoke, clock
+        self._seconds = min(seconds, BESIDE_SECONDS)
         self._block = _LEAST_IN_A_BLOCK
         self._samples: list[float] = []
         self._spent = 0.0
 
     def catch_up(self, share: float) -> None:
-        """Takes blocks until so much of :data:`BESIDE_SECONDS`, or of the samples, was taken."""
+        """Takes blocks until so much of its seconds, or of the samples, was taken."""
         while not self._samples or (
-            self._spent < share * BESIDE_SECONDS and len(self._samples) < share * BESIDE_SAMPLES
+            self._spent < share * self._seconds and len(self._samples) < share * BESIDE_SAMPLES
         ):
             times = [_timed(self._invoke, self._clock) for _ in range(_COLD + self._block)]
             self._samples += times[_COLD:]
