@@ -21,7 +21,7 @@ from sdk.deploy.target import Target
 
 
 def make_image(folder: Path, runtime: str | None = None) -> Path:
-    """The ``~/.armlet`` of a board on which nothing is deployed yet, but that has run the agent, its bytecode compiled."""
+    """The ``~/.armlet`` of a board that has run the agent, its bytecode compiled, and on which nothing is deployed."""
     with LocalBoard(folder) as board, connect(**board.login()) as connection:
         ready = make_ready(load_board("local"), connection, Target(runtime=runtime))
         [agent] = (board.home / ".armlet" / "agent").iterdir()
