@@ -94,7 +94,7 @@ CASES: Mapping[str, Case] = {
     "mobilenet_v2_int8": Case(
         imagenet,
         "MobileNet V2 1.0 in int8 with solved weights",
-        {"preprocess": "torch", "int8": True, "price": 2.2e-9},
+        {"preprocess": "torch", "int8": True, "price": 1.75e-9},
     ),
     "cifar_mobilenet_v1": _cifar("MobileNet V1 0.5 on CIFAR-10", "mobilenet_v1", epochs=12, sparsity=0.92),
     "cifar_shufflenet_v1": _cifar("ShuffleNet V1 1x on CIFAR-10", "shufflenet_v1", epochs=16, sparsity=0.9),

@@ -337,8 +337,7 @@ def time_models(options: Namespace) -> dict[str, Any]:
     beside = None
     if options.beside is not None:
         options.kernel = "auto"
-        seconds = options.max_seconds * len(sizes)
-        beside = profiler.Beside(load_one(options.beside, options), seconds=seconds)
+        beside = profiler.Beside(load_one(options.beside, options))
     times, clocks = [], []
     for number, size in enumerate(sizes):
         data = sys.stdin.buffer.read(size)

@@ -192,7 +192,7 @@ class Compress(Opening):
     int8: bool = option(
         False,
         help="8-bit weights and values; ranges are taken from --data; weights are solved to be small with --effort "
-        "calibrate or --target-size",
+        "calibrate, --target-size or --max-loss",
         group=REACH,
     )
 

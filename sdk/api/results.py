@@ -19,6 +19,7 @@ from sdk.tools.shown import Shown
 LONGEST_TITLE = 32
 #: Outputs with a lower signal-to-noise ratio count as changed.
 LEAST_DECIBEL = 20.0
+LEAST_SAME = 0.9  # of a classifier's answers
 
 
 def _plain(record: Any) -> dict[str, Any]:
@@ -130,8 +131,8 @@ class OutputsKept:
     """How far a compressed model's outputs are from the original's, on ``cases`` inputs that were made up.
 
     ``decibel``: the signal-to-noise ratio of the noisiest output; ``cosine``: the smallest of any case and output;
-    ``same_answer``: the share of cases in which the largest value of an output stays the largest, 0 to 1, None where no
-    output is a row of values.
+    ``same_answer``: the share of cases in which the largest score of a classifier stays the largest, 0 to 1, None where
+    no output ranks classes.
     """
 
     cases: int
@@ -141,8 +142,10 @@ class OutputsKept:
 
     @property
     def changed(self) -> bool:
-        """Whether the outputs differ: their signal-to-noise ratio is below 20 dB."""
-        return self.decibel < LEAST_DECIBEL
+        """Whether the outputs differ: their signal-to-noise ratio is below 20 dB, or one answer of ten is another."""
+        return self.decibel < LEAST_DECIBEL or (
+            self.same_answer is not None and self.same_answer < LEAST_SAME
+        )
 
     def __str__(self) -> str:
         words = f"on {self.cases} made-up inputs the outputs keep {self.decibel:.1f} dB of the original's"

@@ -82,8 +82,8 @@ class Clues:
     post_processing: tuple[int, ...] = ()  # positions of its four outputs
 
 
-def clues_of(graph: Graph, words: OwnWords, labels: int) -> Clues:
-    """The clues in a graph; ``labels``: how many there are."""
+def outputs_of(graph: Graph) -> tuple[OutputFacts, ...]:
+    """The outputs of a graph, in its order."""
     makers = {tensor: operator for operator in graph.operators for tensor in operator.outputs}
     names = {number: name for sign in graph.signatures for name, number in sign.outputs}
     outputs = []
@@ -101,13 +101,41 @@ def clues_of(graph: Graph, words: OwnWords, labels: int) -> Clues:
                 maker.kind if maker else "",
             )
         )
+    return tuple(outputs)
+
+
+def ranking(graph: Graph) -> tuple[bool, ...]:
+    """For each output whether it seems to rank classes, so that its largest value is the answer.
+
+    It does where it is a row of probabilities, of a fully connected layer's values, or of what is named as scores are.
+    A row of as many values as an input has is another sound or spectrum, unless they are shares of one.
+    """
+    inputs = {graph.tensors[number].elements for number in graph.inputs}
+    return tuple(
+        one.row > 1
+        and (
+            one.made_by in ("SOFTMAX", "LOG_SOFTMAX")
+            or (
+                one.row not in inputs
+                and (
+                    one.made_by in ("LOGISTIC", "FULLY_CONNECTED")
+                    or _SCORES_BY_NAME.search(one.name) is not None
+                )
+            )
+        )
+        for one in outputs_of(graph)
+    )
+
+
+def clues_of(graph: Graph, words: OwnWords, labels: int) -> Clues:
+    """The clues in a graph; ``labels``: how many there are."""
     found = [op for op in graph.operators if op.custom_code == POST_PROCESS]
     places: tuple[int, ...] = ()
     if len(found) == 1 and set(found[0].outputs[:4]) <= set(graph.outputs):
         places = tuple(graph.outputs.index(number) for number in found[0].outputs[:4])
     entry = picture_shape(graph.tensors[graph.inputs[0]].shape) if graph.inputs else ()
     image = (entry[0], entry[1]) if len(entry) == 3 and entry[2] in (1, 3, 4) else None
-    return Clues(image, tuple(outputs), words, labels, places if len(places) == 4 else ())
+    return Clues(image, outputs_of(graph), words, labels, places if len(places) == 4 else ())
 
 
 def own_task(clues: Clues) -> Task | None:

@@ -18,6 +18,7 @@ from sdk.graph.made_up.before_choice import before_choice
 from sdk.graph.made_up.inputs import made_up, normalises_inside, quiet_case
 from sdk.graph.made_up.vocabularies import vocabularies
 from sdk.graph.on_host.host_model import HostModel
+from sdk.graph.own_task import ranking
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 
@@ -34,6 +35,8 @@ THREADS = 2
 QUICK_CASES = 4
 #: A case counts as no quieter than this share of the mean case, so that silence is not compared with a model.
 QUIET = 0.2
+#: Two scores are equal that differ by no more than this share of the larger: 8-bit scores often are.
+TIE = 0.01
 #: A single case may be this many times as noisy as the mean is allowed to be.
 WORST = 3.0
 
@@ -60,6 +63,8 @@ class OutputsOf:
         self._began = time.monotonic()
         self._chosen_on = _Asked([], [])
         self._more: dict[int, _Asked] = {}
+        self._ranks: tuple[bool, ...] = ()  # which outputs are scores of classes
+        self._last: tuple[Graph, list[list[np.ndarray]]] | None = None
         self._original = b""
         self._places: dict[int, int] = {}
         self.why_not = ""
@@ -83,7 +88,9 @@ class OutputsOf:
         return not self.why_not
 
     def _open(self) -> None:
-        self._original = write_graph(before_choice(self._graph))
+        before = before_choice(self._graph)
+        self._original = write_graph(before)
+        self._ranks = ranking(before)
         self._places = _places(self._graph, self._original)
         self._host = HostModel(self._original, threads=THREADS)
         self._chosen_on = self._asked(0, CASES)
@@ -120,9 +127,18 @@ class OutputsOf:
         """As :meth:`noise`, on other cases: the noisiest output's mean alone."""
         return self._noise(graph, self._others(CASES), worst=np.inf)
 
+    def other_answers(self, graph: Graph) -> float:
+        """The share of those other cases to which an output that ranks classes gives another answer, 0 to 1."""
+        on = self._others(CASES)
+        try:
+            same = self._same(on.answers, self._answers(graph, on))
+        except ModelError:
+            return 1.0
+        return 0.0 if same is None else 1.0 - same
+
     def _noise(self, graph: Graph, on: _Asked, worst: float = WORST) -> float:
         try:
-            shares = _shares(on.answers, self._run(graph, on.cases))
+            shares = _shares(on.answers, self._answers(graph, on))
         except ModelError:
             return float("inf")
         return float(max(np.max(shares.mean(axis=0)), np.max(shares) / worst)) if shares.size else 0.0
@@ -143,18 +159,30 @@ class OutputsOf:
             for before, after in zip(asked.answers, answers, strict=True)
             for n in range(len(before))
         ]
-        tops = [
-            int(np.argmax(before[n])) == int(np.argmax(after[n]))
-            for before, after in zip(asked.answers, answers, strict=True)
-            for n in range(len(before))
-            if before[n].size > 1 and before[n].size == after[n].size == max(before[n].shape)
-        ]
         return OutputsKept(
             cases=len(answers),
             decibel=decibel(1.0, float(np.max(shares.mean(axis=0)))) if shares.size else decibel(1.0, 0.0),
             cosine=min(cosines, default=1.0),
-            same_answer=float(np.mean(tops)) if tops else None,
+            same_answer=self._same(asked.answers, answers),
         )
+
+    def _same(self, before: list[list[np.ndarray]], after: list[list[np.ndarray]]) -> float | None:
+        """The share of cases and outputs that rank classes in which the largest stays it; None without such outputs."""
+        tops = [
+            one.size == other.size and _tied(one.ravel(), int(np.argmax(other)))
+            for case, answers in zip(before, after, strict=True)
+            for ranks, one, other in zip(self._ranks, case, answers, strict=False)
+            if ranks
+        ]
+        return float(np.mean(tops)) if tops else None
+
+    def _answers(self, graph: Graph, on: _Asked) -> list[list[np.ndarray]]:
+        """A graph's answers; those to the cases that confirm are kept, because two questions are asked about them."""
+        if on is not self._more.get(CASES):
+            return self._run(graph, on.cases)
+        if self._last is None or self._last[0] is not graph:
+            self._last = graph, self._run(graph, on.cases)
+        return self._last[1]
 
     def _others(self, first: int) -> _Asked:
         """Cases from number ``first`` on, answered by the original once."""
@@ -228,6 +256,12 @@ def _shares(before: list[list[np.ndarray]], answers: list[list[np.ndarray]]) -> 
     )
     floor = np.maximum(signal, QUIET * signal.mean(axis=0))
     return np.where(noise > 0, noise / np.maximum(floor, 1e-30), 0.0)
+
+
+def _tied(scores: np.ndarray, answer: int) -> bool:
+    """Whether an answer has the largest score, or one that is equal to it but for a hundredth."""
+    best = float(scores.max())
+    return bool(best - scores[answer] <= TIE * abs(best))
 
 
 def _places(graph: Graph, tflite: bytes) -> dict[int, int]:

@@ -198,7 +198,7 @@ def _plain_eight_bits(request: Compress, recipe: Recipe) -> tuple[str, ...]:
     if request.max_loss is None or not recipe.int8 or recipe.effort == "calibrate":
         return ()
     return (
-        "the weights are plain 8-bit numbers, whatever loss is allowed; with --effort calibrate they are made as small "
+        "the weights are plain 8-bit numbers, whatever loss is allowed; without --effort none they are made as small "
         "as it allows",
     )
 

@@ -60,9 +60,15 @@ def _conditions(request: Compress, effort: str) -> Iterator[tuple[bool, bool, st
     yield request.equalise, by_magnitude, "--equalise", "--effort none without --int8"
     yield request.correct_biases, by_magnitude, "--correct-biases", "--effort none without --int8"
     yield request.scope == "global", by_magnitude or effort == "auto", "--scope global", "--effort none"
-    solved = effort == "calibrate" or request.target_bytes is not None
+    aims = request.target_bytes is not None or (effort == "auto" and request.max_loss is not None)
+    solved = effort == "calibrate" or aims
     for given, flag in ((request.trials is not None, "--trials"), (request.storage is not None, "--storage")):
-        yield given and request.int8, solved, flag, "--effort calibrate or --target-size with --int8"
+        yield (
+            given and request.int8,
+            solved,
+            flag,
+            "--effort calibrate, --target-size or --max-loss with --int8",
+        )
 
 
 def _found(request: Compress, effort: str) -> str:

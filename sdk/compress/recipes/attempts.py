@@ -323,7 +323,8 @@ class Attempts:
         assert self.dataset is not None
         if self._workshop is None:
             few = few_of(self.dataset, recipe)
-            self._workshop = Workshop(self.low, few, recipe.seed, self.journey)
+            fitted = recipe.int8 and recipe.fitted
+            self._workshop = Workshop(self.low, few, recipe.seed, self.journey, fitted=fitted)
         return self._workshop
 
     def _fitting(self, student: RefinedStudent, recipe: Recipe) -> tuple[Graph, None, Recipe]:
@@ -431,6 +432,9 @@ def _parts(
             "too few images to measure a loss on",
             expected=f"at least {HOLD_OUT * SMALLEST_CHECK} images",
             found="none" if dataset is None else str(len(dataset)),
+            hint="Give more. With --effort none the weights are plain 8-bit numbers, and their loss is told."
+            if wanted.int8
+            else None,
         )
     return parts if wanted.max_loss is None else carrying(parts, wanted.max_loss)
 

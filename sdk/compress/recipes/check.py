@@ -58,6 +58,9 @@ class Judge(Protocol):
     def unseen(self, graph: Graph) -> float:
         """The mean on others, which no choice was made on."""
 
+    def other_answers(self, graph: Graph) -> float:
+        """The share of those others to which a classifier answers with another class; 0 where it is none."""
+
 
 class Checker:
     """Counts right answers, and answers like the original's, on images."""

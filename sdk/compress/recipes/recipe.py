@@ -49,7 +49,7 @@ from sdk.compress.train.refining import MOST, USUAL_HOLD, Begun, RefinedStudent
 from sdk.compress.train.schedule import Tuning
 from sdk.compress.train.student import FROM_THE_BEGINNING, Course, State
 from sdk.compress.weights.cluster import cluster
-from sdk.compress.weights.eight_bits import on_multiples
+from sdk.compress.weights.eight_bits import on_multiples, on_own_grid
 from sdk.compress.weights.grid import put_on_grids
 from sdk.compress.weights.prune import prune
 from sdk.compress.weights.selection import layer_names
@@ -243,7 +243,8 @@ def apply(
         narrow = without_channels(graph, recipe, split(dataset, recipe.samples, recipe.hold_out)[0], report)
         if recipe.effort == "calibrate":
             low = factorised(narrow, recipe.ranks, kept, report)
-            return Workshop(low, kept, recipe.seed, report).run(recipe)[0]
+            workshop = Workshop(low, kept, recipe.seed, report, fitted=recipe.int8 and recipe.fitted)
+            return workshop.run(recipe)[0]
         course = Course(resume, checkpoint, progress=report)
         if recipe.begin:
             workshop = Workshop(narrow, few_of(kept, recipe), recipe.seed, report)
@@ -290,7 +291,8 @@ def to_int8(graph: Graph, recipe: Recipe, dataset: Dataset | None, progress: Pro
     few = learn.take(ROUNDING_SAMPLES)
     executor = _runs(graph)
     if executor is not None and recipe.fitted:
-        graph = evened(executor, lambda samples: few.images(list(samples)), len(few), progress or silent)
+        free = not _on_grids(graph)
+        graph = evened(executor, few.images, len(few), progress or silent, free=free)
         executor = Executor(graph)
     quantised, kept = with_own_grids(graph, quantize(graph, few_for_ranges.images()))
     grids = {tensor: grid for tensor, grid in weight_grids(graph, quantised).items() if tensor not in kept}
@@ -307,7 +309,7 @@ def to_int8(graph: Graph, recipe: Recipe, dataset: Dataset | None, progress: Pro
         quantised = with_rounded(graph, quantised, symbols, biases)
     if not recipe.fitted:
         return quantised
-    quantised = with_ranges(quantised, ranges(executor, lambda samples: few.images(list(samples)), len(few)))
+    quantised = with_ranges(quantised, ranges(executor, few.images, len(few)))
     if executor.scores == graph.outputs[0]:
         return quantised
     return with_float_answers(quantised, _scores(executor, few))
@@ -319,6 +321,16 @@ def _runs(graph: Graph) -> Executor | None:
         return Executor(graph)
     except UnsupportedOperator:
         return None
+
+
+def _on_grids(graph: Graph) -> bool:
+    """Whether weights of some layer lie on a grid of 127 steps."""
+    return any(
+        weight.tensor.is_dense_array
+        and weight.array.dtype == np.float32
+        and on_own_grid(weight.array, weight.channel_axis) is not None
+        for weight in graph.weights()
+    )
 
 
 def _scores(executor: Executor, images: Dataset) -> np.ndarray:
@@ -463,9 +475,16 @@ class Workshop:
     """The parts that all calibrations of one graph on the same images share: executor, sensitivities, the inputs of
     the original's layers."""
 
-    def __init__(self, graph: Graph, dataset: Dataset, seed: int, report: Progress) -> None:
+    def __init__(
+        self, graph: Graph, dataset: Dataset, seed: int, report: Progress, *, fitted: bool = False
+    ) -> None:
+        """``fitted``: the channels are made alike first, because their values become 8-bit numbers."""
         self.graph = with_biases(graph)
         self.executor = Executor(self.graph)
+        if fitted:
+            few = dataset.take(ROUNDING_SAMPLES)
+            self.graph = evened(self.executor, few.images, len(few), report, free=True)
+            self.executor = Executor(self.graph)
         # In a mixed order, because folders are sorted by class and early layers see the first images alone.
         order = np.random.default_rng(seed).permutation(len(dataset))
         self.dataset = dataset.subset(order)

@@ -81,7 +81,7 @@ def compress(
     check_block(wanted.block)
     if wanted.int8:
         _refuse_for_int8(dataset, wanted)
-        if effort != "calibrate" and wanted.target_bytes is None:
+        if not _solves_int8(wanted):
             return _for_int8(graph, dataset, check, _with_channels(graph, wanted), report)
         effort = "calibrate"
     if effort == "auto":
@@ -123,6 +123,12 @@ def compress(
     found = decided(attempts)
     recipe, curve = found.point.recipe, tuple(attempts.curve)
     return TargetResult(found.graph, recipe, curve, found.statement, found.met, found.lost, found.images)
+
+
+def _solves_int8(wanted: Settings) -> bool:
+    """Whether the weights of an int8 model are solved to be small, and not only rounded."""
+    aims = wanted.target_bytes is not None or (wanted.effort == "auto" and wanted.max_loss is not None)
+    return aims or wanted.effort == "calibrate"
 
 
 def _with_channels(graph: Graph, wanted: Settings) -> Settings:

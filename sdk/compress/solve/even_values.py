@@ -6,10 +6,14 @@ and the answers stay. Cross-layer equalisation (Nagel et al. 2019, arXiv 1906.04
 ReLU6. Here s comes from the values on images: a channel behind ReLU6 that never comes near 6 may be scaled until it
 does, which only clips what no image reached. Channels that meet in a sum have one s.
 
-Only what depthwise layers alone read is scaled: their weights have a scale for each channel that they read, as layers
-have for each that they make, so that weights stay on the grids that they are on. Each s is a power of two, so that
-products are exact and scales take no more bytes. Elsewhere weights of one scale would have to bridge the quiet and the
-loud: solved weights of MobileNet V2 took a tenth more bytes.
+Where weights are on a grid already only what depthwise layers alone read is scaled: their weights have a scale for each
+channel that they read, as layers have for each that they make, so that weights stay on their grids. Each s is a power
+of two, so that products are exact and scales take no more bytes.
+
+Before weights are put on a grid s is free, and the channels of sums and of layers without an activation are scaled as
+well, whose loudest sets the step of all: in the last sums of MobileNet V2 it reaches seventeen times the quietest, and
+rounding these cost more than all other values together. Their s is the root of what would make all alike, because the
+tensors of one sum have their loudest channels in different places.
 
 Sums and layers without an activation have long tails: a range that leaves out the largest values has finer steps for
 all others. :func:`ranges` finds the one of least squared error.
@@ -33,6 +37,7 @@ MARGIN = 1.1  # behind ReLU6: how much larger than on any image a value may be b
 TAILS = tuple(round(1 - 0.05 * step, 2) for step in range(15))  # shares of a range that are tried
 MOST_SAMPLED = 20_000  # values of a tensor that a batch gives to choose a range by
 LIMIT = 64.0  # channels are not scaled further: one that is that quiet says little
+SUM_LIMIT = 8.0  # channels of sums are not
 SIX = 6.0
 _LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _POOLS = ("AVERAGE_POOL_2D", "MAX_POOL_2D")
@@ -40,14 +45,20 @@ _BOUNDS = {"RELU": RELU, "RELU6": RELU6}
 _KEPT = (NO_ACTIVATION, RELU, RELU6)
 
 
-def evened(runner: GraphRunner, images: Images, count: int, progress: Progress = silent) -> Graph:
+def evened(
+    runner: GraphRunner, images: Images, count: int, progress: Progress = silent, *, free: bool = False
+) -> Graph:
     """The runner's graph with channels that are alike in size on ``count`` images; the answers stay but for rounding.
 
     ``images``: as of calibration. Values behind ReLU6 that are larger than on any of the images, by a tenth, are
-    clipped. The graph as it is where no channel may be scaled.
+    clipped. ``free``: no weight is on a grid yet. The graph as it is where no channel may be scaled.
     """
     coupled = _Coupled(runner.graph)
-    families = [members for members in coupled.families() if coupled.read_by_channel(members)]
+    families = [
+        members
+        for members in coupled.families()
+        if coupled.read_by_channel(members) or (free and coupled.without_bounds(members))
+    ]
     wanted = {tensor for members in families for tensor in members}
     if not wanted:
         return runner.graph
@@ -59,8 +70,11 @@ def evened(runner: GraphRunner, images: Images, count: int, progress: Progress =
         most = SIX / MARGIN if bounded else float(seen.max())
         with np.errstate(divide="ignore"):
             ratio = np.where(seen > 0, np.clip(most / seen, 1.0, LIMIT), 1.0)
-        factor = 2.0 ** np.floor(np.log2(ratio))
-        factors |= dict.fromkeys(members, factor)
+        if not free:
+            ratio = 2.0 ** np.floor(np.log2(ratio))
+        elif not coupled.read_by_channel(members):
+            ratio = np.minimum(np.sqrt(ratio), SUM_LIMIT)
+        factors |= dict.fromkeys(members, ratio)
     return _scaled(runner.graph, factors)
 
 
@@ -111,6 +125,7 @@ class _Coupled:
         self._stay: set[int] = {*graph.inputs, *graph.outputs}
         self._computed = {*graph.inputs, *(t for one in graph.operators for t in one.outputs)}
         self._readers = graph.consumers()
+        self._producers = graph.producers()
         for operator in graph.operators:
             self._walk(operator)
 
@@ -128,6 +143,18 @@ class _Coupled:
         """Whether depthwise layers alone read these tensors, but for what makes others of them."""
         operators = [self.graph.operators[place] for tensor in tensors for place in self._readers[tensor]]
         return all(one.kind == "DEPTHWISE_CONV_2D" or one.outputs[0] in tensors for one in operators)
+
+    def without_bounds(self, tensors: Collection[int]) -> bool:
+        """Whether some of these tensors are sums, or none comes out of an activation."""
+        made = [self._producers[tensor] for tensor in tensors if tensor in self._producers]
+        operators = [self.graph.operators[place] for place in made]
+        if any(one.kind == "ADD" for one in operators):
+            return True
+        return all(
+            one.kind not in _BOUNDS
+            and one.options.get("fusedActivationFunction", NO_ACTIVATION) == NO_ACTIVATION
+            for one in operators
+        )
 
     def _walk(self, operator: Operator) -> None:
         made, read = operator.outputs[0], operator.inputs[0]

@@ -10,7 +10,8 @@ from sdk.graph.embedded.attached import AttachedFiles
 from sdk.graph.embedded.exporter_notes import ExporterNotes
 from sdk.graph.embedded.model_metadata import ModelMetadata, TensorMetadata
 from sdk.graph.embedded.own_words import OwnWords
-from sdk.graph.own_task import Clues, OutputFacts, own_fit, own_task, told_task
+from sdk.graph.own_task import Clues, OutputFacts, own_fit, own_task, ranking, told_task
+from sdk.graph.records import Graph, Operator, Tensor
 from tests.sdk.graph.embedded.made_metadata import labels_file
 
 IMAGE = (640, 640)
@@ -160,3 +161,21 @@ def test_pictures_get_in_as_the_training_did_it() -> None:
     assert own_fit(Task("segmentation", "scores", (0,))) == "stretch"
     assert own_fit(Task("classes", "row", (0,))) is None
     assert own_fit(None) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "values", "read", "ranks"),
+    [
+        ("SOFTMAX", "Identity", 64, 64, True),  # a move on a board
+        ("FULLY_CONNECTED", "Identity", 10, 192, True),
+        ("FULLY_CONNECTED", "Identity", 640, 640, False),  # a spectrum once more
+        ("LOGISTIC", "Identity", 257, 257, False),  # a share of each frequency
+        ("LOGISTIC", "Identity", 1, 192, False),
+        ("CONV_2D", "landmarks", 1404, 192, False),
+        ("ADD", "logits", 10, 192, True),
+    ],
+)
+def test_a_row_that_ranks_classes(kind: str, name: str, values: int, read: int, ranks: bool) -> None:
+    tensors = (Tensor("in", (1, read), "FLOAT32"), Tensor(name, (1, values), "FLOAT32"))
+    graph = Graph(tensors, (Operator(kind, (0,), (1,), {}, ""),), (0,), (1,))
+    assert ranking(graph) == (ranks,)

@@ -106,6 +106,24 @@ def test_a_graph_of_other_weights_answers_as_its_file_does() -> None:
         assert written == patched > 0
 
 
+def test_two_scores_that_are_equal_are_the_same_answer() -> None:
+    graph = small_network(channels=32)
+    weight = list(graph.weights())[-1]
+    assert weight.tensor.shape[0] > 2
+    twice, low = weight.array.copy(), weight.array.copy()
+    twice[1] = twice[0]
+    with OutputsOf(graph.with_data({weight.tensor_index: twice}), None) as outputs:
+        assert outputs.answers()
+        nearly = twice.copy()
+        nearly[1] *= np.float32(1.0001)
+        assert outputs.other_answers(graph.with_data({weight.tensor_index: nearly})) == 0
+        low[:] = -twice
+        assert outputs.other_answers(graph.with_data({weight.tensor_index: low})) > 0.5
+        told = outputs.kept(graph.with_data({weight.tensor_index: low}))
+        assert told is not None
+        assert told.changed
+
+
 def test_what_is_told_was_measured_on_inputs_that_nothing_was_chosen_on() -> None:
     graph = small_network(channels=32)
     weight = next(graph.weights())

@@ -231,12 +231,23 @@ def test_int8_is_small_close_to_the_original_and_replayed_to_the_same_bytes(
 
 @pytest.mark.tensorflow
 def test_int8_says_whether_the_loss_that_was_allowed_is_kept(model: Path, data: Path, tmp_path: Path) -> None:
-    assert sdk.compress_model(
+    solved = sdk.compress_model(
         model, tmp_path / "a.armlet", data=data, preprocess="tf", int8=True, max_loss=50.0
-    ).target_met
-    assert not sdk.compress_model(
-        model, tmp_path / "a.armlet", data=data, preprocess="tf", int8=True, sparsity=0.97, max_loss=0.0
-    ).target_met
+    )
+    assert solved.target_met
+    assert (solved.effort, solved.int8) == ("calibrate", True)
+    plain = sdk.compress_model(
+        model,
+        tmp_path / "a.armlet",
+        data=data,
+        preprocess="tf",
+        int8=True,
+        effort="none",
+        sparsity=0.97,
+        max_loss=0.0,
+    )
+    assert not plain.target_met
+    assert any("plain 8-bit numbers" in note for note in plain.notes)
 
 
 def test_int8_tells_no_accuracy_on_images_that_it_learned_from(model: Path, tmp_path: Path) -> None:
@@ -249,9 +260,11 @@ def test_int8_tells_no_accuracy_on_images_that_it_learned_from(model: Path, tmp_
     )
     assert made.accuracy is None
     assert "all 30 images are used for learning" in made.statement
-    limited = sdk.compress_model(
-        model, tmp_path / "a.armlet", data=tmp_path / "few.npz", preprocess="tf", int8=True, max_loss=1.0
-    )
+    few = {"data": tmp_path / "few.npz", "preprocess": "tf", "int8": True, "max_loss": 1.0}
+    with pytest.raises(DataError, match="expected at least 100 images; found 30") as refused:
+        sdk.compress_model(model, tmp_path / "a.armlet", **few)
+    assert "--effort none" in (refused.value.hint or "")
+    limited = sdk.compress_model(model, tmp_path / "a.armlet", effort="none", **few)
     assert limited.images == 15  # half are learned from where a loss is limited
     assert not limited.target_met  # so few carry no such limit
 

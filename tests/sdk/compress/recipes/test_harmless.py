@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from sdk.compress.recipes.harmless import MOST_NOISE, harmless
+from sdk.compress.recipes.harmless import MOST_NOISE, MOST_OTHER_ANSWERS, harmless
 from sdk.compress.recipes.recipe import Recipe, apply
 from sdk.compress.recipes.targets import Settings, compress
 from sdk.graph.execute import Executor
@@ -40,6 +40,10 @@ class ByExecutor:
         return float(np.square(apart).sum() / np.square(self.before).sum())
 
     quick = unseen = noise
+
+    def other_answers(self, graph: Graph) -> float:
+        """None."""
+        return 0.0
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +83,10 @@ class Strict:
 
     quick = unseen = noise
 
+    def other_answers(self, graph: Graph) -> float:
+        """None."""
+        return 0.0
+
 
 def test_a_layer_that_ruins_the_outputs_is_left_alone(graph: Graph) -> None:
     first = next(graph.weights())
@@ -116,6 +124,35 @@ def test_inputs_that_nothing_was_chosen_on_keep_the_outputs_too(graph: Graph) ->
 
     recipe = harmless(graph, PLAIN, (None, None), Lucky(graph), silent)
     assert MOST_NOISE / 10 < judge.noise(apply(graph, recipe)) <= MOST_NOISE
+
+
+def test_a_classifier_keeps_its_answers_even_where_little_noise_would_change_them(graph: Graph) -> None:
+    class Torn(ByExecutor):
+        """Its classes are so close that a tenth of the usual noise changes as many answers as may change."""
+
+        def other_answers(self, changed: Graph) -> float:
+            """Grows with the root of the noise."""
+            return MOST_OTHER_ANSWERS * float(np.sqrt(self.noise(changed) / (MOST_NOISE / 10)))
+
+    judge = Torn(graph)
+    recipe = harmless(graph, PLAIN, (None, None), judge, silent)
+    assert recipe.layers
+    assert judge.other_answers(apply(graph, recipe)) <= MOST_OTHER_ANSWERS
+    assert MOST_NOISE / 100 < judge.noise(apply(graph, recipe)) <= MOST_NOISE / 10
+
+
+def test_other_answers_that_were_asked_for_leave_the_limit_of_noise_where_it_is(graph: Graph) -> None:
+    class Lost(ByExecutor):
+        """Half of the answers are others, whatever is done."""
+
+        def other_answers(self, changed: Graph) -> float:
+            """Half."""
+            return 0.5
+
+    judge = Lost(graph)
+    asked = judge.noise(apply(graph, Recipe(sparsity=0.3, clusters=0)))
+    recipe = harmless(graph, PLAIN, (0.3, None), judge, silent)
+    assert judge.noise(apply(graph, recipe)) <= asked + MOST_NOISE
 
 
 def test_few_trials_do_for_many_layers(graph: Graph) -> None:

@@ -109,3 +109,30 @@ def test_where_channels_are_mixed_or_gated_the_answers_stay(make) -> None:
     before = answers(graph, images(4, 1))
     found = answers(made_even(graph, images(16, 0)), images(4, 1))
     np.testing.assert_allclose(found, before, atol=1e-3 * np.abs(before).max())
+
+
+def test_before_weights_are_on_grids_the_channels_of_a_sum_are_made_alike_too() -> None:
+    graph, seen = uneven_network(), images(16, 0)
+    (total,) = (one.outputs[0] for one in graph.operators if one.kind == "ADD")
+    joined = {total, *next(one.inputs for one in graph.operators if one.outputs[0] == total)}
+    loud = np.array([8.0, 1, 1, 1, 1, 1, 1, 0.25], np.float32)
+    changes = {}
+    for operator in graph.operators:
+        if operator.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+            continue
+        weight, bias = (np.asarray(graph.tensors[number].data) for number in operator.inputs[1:3])
+        if operator.inputs[0] in joined:
+            weight = weight / loud
+        if operator.outputs[0] in joined:
+            weight, bias = weight * loud[:, None, None, None], bias * loud
+        changes |= {operator.inputs[1]: weight, operator.inputs[2]: bias}
+    graph = graph.with_data(changes)
+    free = evened(Executor(graph), lambda samples: seen[list(samples)], len(seen), free=True)
+    np.testing.assert_allclose(answers(free, seen), answers(graph, seen), atol=1e-4)
+
+    def spread(of: Graph) -> float:
+        largest = np.abs(np.asarray(Executor(of)(seen, wanted=total))).max(axis=(0, 1, 2))
+        return float(largest.max() / largest.min())
+
+    assert spread(free) < 0.5 * spread(graph)
+    assert spread(free) == pytest.approx(np.sqrt(spread(graph)), rel=0.6)
