@@ -74,7 +74,7 @@ class HttpConnection(http.server.BaseHTTPRequestHandler):
         self.limits: ConnectionLimits = self.server.limits
         self.rfile: Any = Reader(self.connection)
         self._unread = 0
-        self._held_bytes = 0
+        self._held_bytes, self._bodies = 0, self.server.bodies
         self.server.opened(self)
         self._answered = False
         self._wants_to_be_told = False
@@ -108,6 +108,9 @@ class HttpConnection(http.server.BaseHTTPRequestHandler):
             except RequestRefused as error:
                 self._refuse(error)
             except socket.timeout:
+                self._unread = (
+                    self._unread or 1
+                )  # who is slow may still send, and would never read why it ends
                 self._refuse(
                     RequestRefused(408, "the request took too long", close=True, expected=self._time_limit())
                 )
@@ -117,7 +120,7 @@ class HttpConnection(http.server.BaseHTTPRequestHandler):
                 traceback.print_exc(file=sys.stderr)
                 self._refuse(RequestRefused(500, f"this server failed: {type(error).__name__}", close=True))
             finally:
-                self.server.bodies.give_back(self._held_bytes)
+                self._bodies.give_back(self._held_bytes)
                 self._held_bytes = 0
 
     def _serve_one(self) -> None:
@@ -242,10 +245,10 @@ class HttpConnection(http.server.BaseHTTPRequestHandler):
 
     def _hold(self, count: int) -> None:
         """Counts bytes of a body that have come. Raises RequestRefused where all clients together hold too many."""
-        if not self.server.bodies.take(count):
+        if not self._bodies.take(count):
             self.server.end_slowest(self)
             with AWAY:
-                taken = self.server.bodies.take(count, ROOM_SECONDS)
+                taken = self._bodies.take(count, ROOM_SECONDS)
             if not taken:
                 raise RequestRefused(
                     503,

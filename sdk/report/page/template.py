@@ -241,7 +241,7 @@ Arithmetic at {{ entry.peak }} ({{ entry.gap.peak_source }}); operators {{ entry
 <p class="dim">In a fresh process: decoding the package, loading the model, the first inference. Warm is a start from
 what the agent keeps (the decoded model, packed weights), cold is one without.</p>
 {% if kernel_rows %}
-{{ table(["model", "weights", "as floats", "package to ready", "in the runtime alone", "peak memory",
+{{ table(["model", "weights", "as floats", "files to ready", "in the runtime alone", "peak memory",
  "in the runtime alone"], kernel_rows, "Kernels of Armlet beside the runtime alone, both cold") }}
 {% endif %}
 </section>
