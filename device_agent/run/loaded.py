@@ -157,8 +157,8 @@ class LoadedModel:
         """Loads one release of a store: with ``warm`` and no decoder asked for, from its start, where that is whole.
 
         A start that is not as it was made is passed over, and made again. ``kernels`` "auto" stands for those that were
-        faster when the release was deployed, and for the runtime's where they do not work any more. Raises StoreError
-        where the parts of the release are not all there and whole.
+        faster when the release was deployed, and for the runtime's, with a warning, where they do not work any more.
+        Raises StoreError where the parts of the release are not all there and whole.
         """
         begun = time.perf_counter()
         chosen = asked(kernels)
@@ -172,6 +172,11 @@ class LoadedModel:
                     store, release, threads=threads, kernel=kernel, kernels="runtime", warm=warm
                 )
                 plain.kernels_reason = str(error)
+                warnings.warn(
+                    f"{release.name}: the kernels that its deploy chose are not used ({error}); "
+                    "the runtime does everything",
+                    stacklevel=2,
+                )
                 return plain
         mendable = False
         if warm and kernel == "auto" and store.starts.is_dir():

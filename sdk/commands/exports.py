@@ -36,7 +36,7 @@ def register(commands: Any) -> None:
         commands,
         "native",
         _native,
-        "build the package reader as a C library, for programs that are not written in Python",
+        "build the package reader and the kernels for zeros as C libraries, for programs not written in Python",
         "sdk native -o armlet-sdk --target aarch64",
     )
     sub.add_argument(

@@ -173,7 +173,7 @@ def _damaged(rng: random.Random, blob: bytes) -> bytes:
 
 def main() -> int:
     from sdk.deploy import native
-    from tests.sdk.deploy.native_reader import NativeReader, read_in_python
+    from tests.sdk.deploy.native.native_reader import NativeReader, read_in_python
 
     seconds, seed = float(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
     rng, seen, differing = random.Random(seed), Counter[str](), 0

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Sequence
 from device_agent.errors import AgentError
 from device_agent.package.pushed_library import PushedLibrary
 
-VERSION = 2  # armlet_kernels_version of delegate.c
+VERSION = 3  # armlet_kernels_version of delegate.c
 VARIABLE = "ARMLET_DELEGATE"  # environment: path of the shared library
 FILE = "_delegate.so"  # beside this module
 
@@ -90,7 +90,8 @@ class Delegate:
         if path is not None:
             require_known(runtime, version)
         self._library = load_library(path)
-        options = {"claim": "everything"} if everything else {}
+        # Asked for in words: the environment is for programs that load the library themselves.
+        options = {"kernels": "armlet", **({"claim": "everything"} if everything else {})}
         try:
             self.handle: Any = importlib.import_module(module).load_delegate(path, options)
             pointer = self.handle._get_native_delegate_pointer()  # noqa: SLF001 - no public method gives it

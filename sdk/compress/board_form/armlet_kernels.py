@@ -19,6 +19,8 @@ from sdk.graph.records import Graph, Operator
 # As choice.c, images.c, chain.c and columns.c have them.
 _MULTIPLIED = {1: 1.97, 2: 2.8, 4: 3.05}  # multiply-accumulates of an instruction, by the block
 _RUNTIME_MULTIPLIED = 3.1
+_VECTOR = 4  # pixels are computed by whole vectors of so many
+_DEARER = 0.1  # a convolution that takes so much more, as a share, is left out of its chain
 _TURNED = 4.0  # each value of an image, channels last to first or back
 _COLUMN = {1: 7.5, 2: 9.0, 4: 11.8}  # each block of a fully connected layer whose input is not zero
 _ACTIVE = 0.6
@@ -59,7 +61,10 @@ class OperatorCost:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """An operator that the kernels can run: what it gains there, what it takes, and its block; image: of a chain."""
+    """An operator that the kernels can run: what it gains there, what it takes, and its block; image: of a chain.
+
+    One that is of no chain is claimed where it gains.
+    """
 
     gain: float
     own: float
@@ -174,14 +179,17 @@ def _convolution(graph: Graph, op: Operator) -> _Candidate | None:
     assert weights.data is not None
     rows = weights.data.reshape(weights.shape[0], -1)
     of_group, pixels = len(rows) // max(groups_of(graph, op), 1), output.elements // output.shape[3]
+    whole = -(-pixels // _VECTOR) * _VECTOR
     costs = {
-        block: _entries(rows, block) * block * pixels / rate
+        block: _entries(rows, block) * block * whole / rate
         for block, rate in _MULTIPLIED.items()
         if of_group % block == 0
     }
     block = min(costs, key=lambda one: costs[one])
     work = pixels * weights.elements / _RUNTIME_MULTIPLIED
-    return _Candidate(work - costs[block], costs[block] + output.elements * _OUTPUT, block, True)
+    turned = _TURNED * (graph.tensors[op.inputs[0]].elements + output.elements)
+    stays = costs[block] - work <= _DEARER * work + turned  # in its chain
+    return _Candidate(work - costs[block], costs[block] + output.elements * _OUTPUT, block, stays)
 
 
 def _claimed(graph: Graph, found: dict[int, _Candidate]) -> set[int]:

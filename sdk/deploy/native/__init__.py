@@ -1,12 +1,15 @@
-"""Builds libarmlet: the package reader as a C library, for programs that are not written in Python.
+"""Builds libarmlet, the package reader as a C library, and the delegate with kernels for zeros, for programs that are
+not written in Python.
 
-Its sources are ``source/`` beside this file and the decoder of device_agent. For every target it writes a folder that a
-build can take as a prefix::
+Its sources are ``source/`` beside this file, the decoder and the kernels of device_agent. For every target it writes a
+folder that a build can take as a prefix::
 
     aarch64/include/armlet.h
+    aarch64/include/armlet_delegate.h
     aarch64/lib/libarmlet.so -> libarmlet.so.1
     aarch64/lib/libarmlet.so.1
     aarch64/lib/libarmlet.a
+    aarch64/lib/libarmlet_delegate.so
     aarch64/lib/pkgconfig/armlet.pc
 
 The compiler comes from the ziglang wheel, as in :mod:`sdk.deploy.provision.kernel`; nothing is fetched, and a target
@@ -29,6 +32,8 @@ from sdk.errors import ArmletError
 
 SOURCE = Path(__file__).with_name("source")
 HEADER = SOURCE / "armlet.h"
+DELEGATE_HEADER = SOURCE / "armlet_delegate.h"
+DELEGATE = "lib/libarmlet_delegate.so"
 #: As sdk.deploy.provision.kernel has them, without what is only for a shared library.
 _OBJECT_FLAGS = (*(flag for flag in kernel.FLAGS if flag not in ("-shared", "-nostdlib", "-Wl,-s")), "-g0")
 #: Of the flags above the last counts: the decoder of device_agent is C11 with GNU built-ins, the reader C99.
@@ -40,6 +45,7 @@ _PKG_CONFIG = """\
 prefix=${{pcfiledir}}/../..
 libdir=${{prefix}}/lib
 includedir=${{prefix}}/include
+delegate=${{libdir}}/libarmlet_delegate.so
 
 Name: armlet
 Description: Reads .armlet packages: compressed TensorFlow Lite models
@@ -99,7 +105,9 @@ def _build_one(folder: Path, target: str) -> NativeLibrary:
         made = Path(scratch)
         (made / "include").mkdir()
         (made / "lib" / "pkgconfig").mkdir(parents=True)
-        (made / "include" / "armlet.h").write_bytes(HEADER.read_bytes())
+        headers = [f"include/{header.name}" for header in (HEADER, DELEGATE_HEADER)]
+        for header in headers:
+            (made / header).write_bytes((SOURCE / Path(header).name).read_bytes())
         (made / "lib" / "pkgconfig" / "armlet.pc").write_text(_PKG_CONFIG.format(version=version()))
         objects = _objects(made, target)
         kernel.run_zig("ar", "rcs", str(made / "lib" / "libarmlet.a"), *objects)
@@ -115,7 +123,8 @@ def _build_one(folder: Path, target: str) -> NativeLibrary:
             str(made / "lib" / soname),
             *objects,
         )
-        files = ("include/armlet.h", f"lib/{soname}", "lib/libarmlet.a", "lib/pkgconfig/armlet.pc")
+        (made / DELEGATE).write_bytes(kernel.build_delegate(target).read_bytes())
+        files = (*headers, f"lib/{soname}", "lib/libarmlet.a", DELEGATE, "lib/pkgconfig/armlet.pc")
         sizes = {name: (made / name).stat().st_size for name in files}
         for name in files:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

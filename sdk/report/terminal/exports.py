@@ -15,11 +15,18 @@ from sdk.report.units import bytes_text
 def native_libraries(result: Any) -> RenderableType:
     """A row for every target: where its library is, and what it takes."""
     libraries = result.libraries
-    table: Table = _table(f"libarmlet {libraries[0].version}", "target", "~folder", "shared", "static")
+    columns = ("target", "~folder", "shared", "static", "kernels")
+    table: Table = _table(f"libarmlet {libraries[0].version}", *columns)
     for library in libraries:
         sizes = {name.rpartition("/")[2].partition(".")[2]: size for name, size in library.sizes.items()}
         shared = next(size for suffix, size in sizes.items() if suffix.startswith("so."))
-        table.add_row(library.machine, library.folder, bytes_text(shared), bytes_text(sizes["a"]))
+        table.add_row(
+            library.machine,
+            library.folder,
+            bytes_text(shared),
+            bytes_text(sizes["a"]),
+            bytes_text(sizes["so"]),
+        )
     return table
 
 

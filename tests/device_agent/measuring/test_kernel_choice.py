@@ -165,7 +165,8 @@ def test_kernels_that_do_not_load_any_more_are_done_without(home, monkeypatch, c
     store, _ = deployed(home, monkeypatch, c_delegate, **{delegate.CHOICE_VARIABLE: "armlet"})
     delegate.use("/nowhere/delegate.so")
     try:
-        loaded = LoadedModel.of_release(store, store.current("net"))
+        with pytest.warns(UserWarning, match="net: the kernels that its deploy chose are not used"):
+            loaded = LoadedModel.of_release(store, store.current("net"))
         assert loaded.model.armlet_operators() == ()
         assert "do not load" in loaded.kernels_reason
         with pytest.raises(delegate.KernelsUnavailable):

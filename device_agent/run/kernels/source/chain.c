@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "chain.h"
+#include "columns/flat.h"
 
 /* ---- values and steps --------------------------------------------------------------------------------------------- */
 
@@ -35,32 +36,32 @@ static const double MULTIPLIED[5] = {0, 1.97, 2.8, 0, 3.05}; /* multiply-accumul
 
 double sparse_cost(int block, double entries, double pixels) { return entries * block * pixels / MULTIPLIED[block]; }
 
-static float weight_at(const Shape *shape, const float *weights, int channels, int out, int tap, int in) {
-    int taps = shape->kernel_height * shape->kernel_width;
-    if (shape->channel_last) return weights[(int64_t)tap * channels + out];
-    return weights[((int64_t)out * taps + tap) * (channels / shape->groups) + in];
-}
-
-static bool is_kept(const Shape *shape, const float *weights, int inputs, int out, int tap, int in, int block) {
+/* Whether any of `block` rows holds something in a column. */
+static bool is_kept(const float *rows, uint32_t columns, uint32_t column, int block) {
     for (int b = 0; b < block; b++)
-        if (weight_at(shape, weights, inputs, out + b, tap, in) != 0.0f) return true;
+        if (rows[(int64_t)b * columns + column] != 0.0f) return true;
     return false;
 }
 
-static int64_t count_entries(const Shape *shape, const float *weights, int inputs, int outputs, int block) {
-    int taps = shape->kernel_height * shape->kernel_width, of_group = inputs / shape->groups;
+/* -1 where memory is short. */
+static int64_t count_entries(const Shape *shape, const Matrix *m, int block) {
+    Rows rows;
     int64_t count = 0;
-    for (int out = 0; out < outputs; out += block)
-        for (int t = 0; t < taps; t++)
-            for (int in = 0; in < of_group; in++) count += is_kept(shape, weights, inputs, out, t, in, block);
+    if (!rows_begin(&rows, m, block, shape->channel_last)) return -1;
+    for (uint32_t out = 0; out < m->rows; out += (uint32_t)block) {
+        const float *at = rows_next(&rows, block);
+        for (uint32_t i = 0; i < m->columns; i++) count += is_kept(at, m->columns, i, block);
+    }
+    rows_end(&rows);
     return count;
 }
 
-int chain_block(const Shape *shape, const float *weights, int inputs, int outputs, double pixels, double *cost) {
+int chain_block(const Shape *shape, const Matrix *m, double pixels, double *cost) {
     int best = 0;
     for (int block = 1; block <= 4; block *= 2) {
-        if (outputs / shape->groups % block) break;
-        int64_t entries = count_entries(shape, weights, inputs, outputs, block);
+        if ((int)m->rows / shape->groups % block) break;
+        int64_t entries = count_entries(shape, m, block);
+        if (entries < 0) return 0;
         double found = sparse_cost(block, (double)entries, pixels);
         if (best && found >= *cost) continue;
         best = block, *cost = found;
@@ -72,20 +73,24 @@ int chain_block(const Shape *shape, const float *weights, int inputs, int output
 static bool pack_window(Chain *chain, Step *s) {
     const Value *in = &chain->values[s->in], *out = &chain->values[s->out];
     const Shape *shape = &s->shape;
+    Rows rows = {0};
     int size = shape->kernel_height, channels = s->kind == STEP_POOL ? 1 : out->channels;
     s->window = (Window){in->planes, out->planes, calloc((size_t)channels * WINDOW_FLOATS, sizeof(float)),
                          s->kind == STEP_POOL ? 0 : WINDOW_FLOATS, size, shape->stride_height, shape->pad_top,
                          shape->pad_left, s->kind == STEP_POOL && s->largest};
     if (s->window.weights == NULL) return false;
+    if (s->kind == STEP_CONVOLVE && !rows_begin(&rows, &s->matrix, 1, shape->channel_last)) return false;
     for (int c = 0; c < channels; c++) {
         float *to = s->window.weights + (int64_t)c * WINDOW_FLOATS;
+        const float *from = s->kind == STEP_CONVOLVE ? rows_next(&rows, 1) : NULL;
         for (int t = 0; t < size * size; t++) {
-            float weight = s->kind == STEP_POOL ? 1.0f / (float)(size * size) : weight_at(shape, s->weights, in->channels, c, t, 0);
+            float weight = from ? from[t] : 1.0f / (float)(size * size);
             to[t / size * 3 + t % size] = weight;
             s->sparse.kept += s->kind == STEP_CONVOLVE && weight != 0.0f;
         }
         to[WINDOW_BIAS] = s->kind == STEP_CONVOLVE && s->bias ? s->bias[c] : 0.0f;
     }
+    rows_end(&rows);
     s->sparse.block = 1;
     s->sparse.bytes = 4 * (uint64_t)channels * WINDOW_FLOATS;
     return true;
@@ -96,9 +101,10 @@ static bool pack(Chain *chain, Step *s) {
     const Shape *shape = &s->shape;
     int block = s->block, taps = shape->kernel_height * shape->kernel_width;
     int of_group = in->channels / shape->groups, outputs_of_group = out->channels / shape->groups;
-    int64_t entries = count_entries(shape, s->weights, in->channels, out->channels, block), e = 0;
+    int64_t entries = count_entries(shape, &s->matrix, block), e = 0;
     Sparse *p = &s->sparse;
-    if (entries > INT32_MAX) return false;
+    Rows rows;
+    if (entries < 0 || entries > INT32_MAX) return false;
     p->block = block, p->blocks = out->channels / block, p->outputs = out->planes;
     p->added = s->second >= 0 ? chain->values[s->second].planes : NULL;
     p->starts = calloc((size_t)p->blocks + 1, sizeof *p->starts);
@@ -106,24 +112,28 @@ static bool pack(Chain *chain, Step *s) {
     p->weights = calloc((size_t)(entries + 1) * (size_t)block, sizeof *p->weights);
     p->bias = calloc((size_t)out->channels, sizeof *p->bias);
     if (p->starts == NULL || p->offsets == NULL || p->weights == NULL || p->bias == NULL) return false;
+    if (!rows_begin(&rows, &s->matrix, block, shape->channel_last)) return false;
     for (int o = 0; o < out->channels; o++) p->bias[o] = s->bias ? s->bias[o] : 0.0f;
     for (int number = 0; number < p->blocks; number++) {
-        int first = number * block, group = first / outputs_of_group;
+        int group = number * block / outputs_of_group;
+        const float *at = rows_next(&rows, block);
         p->starts[number] = (int32_t)e;
         for (int i = 0; i < of_group; i++)
             for (int t = 0; t < taps; t++) {
-                if (!is_kept(shape, s->weights, in->channels, first, t, i, block)) continue;
+                uint32_t column = (uint32_t)(t * of_group + i);
+                if (!is_kept(at, s->matrix.columns, column, block)) continue;
                 int64_t channel = (int64_t)group * of_group + i;
                 int64_t plane = s->relay.target[channel * s->relay.phases + (s->relay.phases > 1 ? s->phase[t] : 0)];
                 p->offsets[e] = (int32_t)(plane + s->offset[t]);
                 for (int b = 0; b < block; b++) {
-                    float weight = weight_at(shape, s->weights, in->channels, first + b, t, i);
+                    float weight = at[(int64_t)b * s->matrix.columns + column];
                     p->weights[e * block + b] = weight;
                     p->kept += weight != 0.0f;
                 }
                 e++;
             }
     }
+    rows_end(&rows);
     p->starts[p->blocks] = (int32_t)e;
     p->bytes = (uint64_t)entries * (4 + 4 * (uint64_t)block);
     return true;

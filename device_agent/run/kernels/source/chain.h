@@ -123,8 +123,8 @@ typedef struct {
     Limits limits;
     bool windowed;               /* by windows.c */
     bool largest, means_inside; /* of a pool: not a sum; a mean that does not count padding */
-    const float *weights, *bias; /* the runtime's; bias may be NULL */
-    Matrix matrix;               /* of a fully connected layer */
+    const float *bias;           /* the runtime's; may be NULL */
+    Matrix matrix;               /* weights of a layer, or (outputs, taps * channels of a group) of a convolution */
     int block;                   /* chosen before; 0: none */
     /* A view names planes of others: of value view[2 * c], the plane view[2 * c + 1]. */
     int *view;
@@ -165,6 +165,6 @@ bool chain_find_border(const Chain *, Step *);
 void chain_run(Chain *, Threads *, int parts, bool timed);
 void chain_free(Chain *);
 /* The block that costs least for a convolution, and what it costs; 0 where it has no weights. */
-int chain_block(const Shape *, const float *weights, int inputs, int outputs, double pixels, double *cost);
+int chain_block(const Shape *, const Matrix *, double pixels, double *cost);
 
 #endif

@@ -71,6 +71,24 @@ bool is_layer(Context *context, const Node *node, int code) {
     return read_layer(context, node, code, &layer);
 }
 
+/* ---- order --------------------------------------------------------------------------------------------------------- */
+
+/* Whether no node reads what a later one makes: others the runtime cannot take apart. */
+static bool is_in_order(Context *context, const IntArray *plan) {
+    bool *made = calloc(context->tensors_size + 1, sizeof *made), ordered = made != NULL;
+    for (int i = plan->size - 1; ordered && i >= 0; i--) {
+        Node *node;
+        Registration *registration;
+        if (context->get_node_and_registration(context, plan->data[i], &node, &registration) != TFLITE_OK) continue;
+        for (int k = 0; node->outputs && k < node->outputs->size; k++)
+            if (tensor_at(context, node->outputs->data[k])) made[node->outputs->data[k]] = true;
+        for (int k = 0; node->inputs && k < node->inputs->size; k++)
+            ordered = ordered && !(tensor_at(context, node->inputs->data[k]) && made[node->inputs->data[k]]);
+    }
+    free(made);
+    return ordered;
+}
+
 /* ---- what is worth it ---------------------------------------------------------------------------------------------- */
 
 /* A layer whose weights fit the last cache is quick in the runtime, too; a larger one waits for memory there. */
@@ -80,6 +98,8 @@ enum { LARGE_BYTES = 1 << 20 };
 #define DENSE_COST_LARGE 1.5
 /* Instructions that turn one value of an image around, channels last to first or back. */
 #define TURNED 4.0
+/* A convolution that takes so much more here than in the runtime, as a share, is left out of its chain. */
+#define DEARER 0.1
 /* Behind a ReLU about so many inputs are not zero. */
 #define ACTIVE_INPUTS 0.6
 
@@ -118,9 +138,14 @@ static Candidate judge(Context *context, int index, const Supply *supply, bool a
         Matrix weights = matrix_of(supply, tensor_at(context, node->inputs->data[1]));
         *block = block_that_pays(&weights, anyway);
         if (*block) c.index = index;
-    } else if (image_operator(context, node, code, &judged)) {
+    } else if (image_operator(context, node, code, supply, &judged)) {
         *block = (uint32_t)judged.block;
-        c = (Candidate){index, 0, true, judged.work - judged.own};
+        double more = judged.own - judged.work - DEARER * judged.work;
+        for (int k = 0; k < 2 && judged.work > 0; k++) {
+            const IntArray *ends = k ? node->outputs : node->inputs;
+            more -= TURNED * (double)elements_of(tensor_at(context, ends->data[0]));
+        }
+        if (anyway || judged.work == 0 || more <= 0) c = (Candidate){index, 0, true, judged.work - judged.own};
     }
     return c;
 }
@@ -176,9 +201,10 @@ IntArray *choose_nodes(Context *context, const IntArray *plan, const Supply *sup
         if (is_shuffle(context, plan->data + i))
             for (int k = i; k < i + 3; k++) all[k] = (Candidate){plan->data[k], k, true, 0};
     whole = whole && connect(context, plan, all);
+    bool ordered = whole && is_in_order(context, plan);
     for (int i = 0; whole && i < plan->size; i++) gain[first_of(all, i)] += all[i].image ? all[i].gain : 0;
     if (whole) claimed->size = 0;
-    for (int i = 0; whole && i < plan->size; i++)
+    for (int i = 0; ordered && i < plan->size; i++)
         if (all[i].index >= 0 && (!all[i].image || anyway || gain[first_of(all, i)] > 0))
             claimed->data[claimed->size++] = all[i].index;
     free(all);

@@ -8,16 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#if defined(__x86_64__)
-#include <cpuid.h>
-#elif defined(__arm__)
-#include <sys/auxv.h>
-#endif
 
 #include "images.h"
 
 /* Raised whenever the functions below or what they mean change; delegate.py knows it. */
-EXPORT const uint32_t armlet_kernels_version = 2;
+EXPORT const uint32_t armlet_kernels_version = 3;
 
 /* A node of the delegate: fully connected layers in the order in which they run, or a chain that holds images, too. */
 typedef struct Program {
@@ -38,42 +33,10 @@ typedef struct Armlet {
     int thread_count;
     int timed;
     int everything; /* claims every layer that has a zero, for tests */
+    int idle;       /* claims nothing */
     uint32_t *blocks; /* of nodes by their numbers, while the graph is made */
     Supply supply;
 } Armlet;
-
-/* ---- the processor ------------------------------------------------------------------------------------------------ */
-
-#if defined(__x86_64__)
-/* Whether the system keeps these registers of a process (the bits of XCR0), and the processor has all of a set of
- * instructions (of leaf 7). */
-static bool has(unsigned registers, unsigned instructions) {
-    unsigned a, b, c, d, low, high;
-    const unsigned needed = bit_FMA | bit_OSXSAVE | bit_AVX;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & needed) != needed) return false;
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (b & instructions) != instructions) return false;
-    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    return (low & registers) == registers;
-}
-#endif
-
-/* Whether this processor has what the library was built for. */
-static bool fits_processor(void) {
-#if defined(__x86_64__)
-    return has(0x6, bit_AVX2 | bit_BMI | bit_BMI2);
-#elif defined(__arm__)
-    return getauxval(AT_HWCAP) & (1ul << 12); /* NEON */
-#else
-    return true;
-#endif
-}
-
-static const PlaneKernels *kernels_here(void) {
-#if defined(__x86_64__)
-    if (has(0xe6, bit_AVX512F | bit_AVX512DQ | bit_AVX512BW | bit_AVX512VL | bit_AVX512CD)) return &plane_kernels_wide;
-#endif
-    return &plane_kernels;
-}
 
 /* ---- a node of the delegate --------------------------------------------------------------------------------------- */
 
@@ -284,6 +247,7 @@ static int invoke(Context *context, Node *node) {
 static int prepare_delegate(Context *context, Delegate *delegate) {
     Armlet *armlet = delegate->data;
     IntArray *plan;
+    if (armlet->idle) return TFLITE_OK;
     if (context->get_execution_plan(context, &plan) != TFLITE_OK) return TFLITE_ERROR;
     free(armlet->blocks);
     supply_begin(&armlet->supply, context, plan);
@@ -302,25 +266,35 @@ static int prepare_delegate(Context *context, Delegate *delegate) {
     return status;
 }
 
+/* Why there is no delegate. */
+static Delegate *refuse(Armlet *armlet, void (*report_error)(const char *), const char *why) {
+    if (report_error) report_error(why);
+    free(armlet);
+    return NULL;
+}
+
 /* The wheels pass `count` as an int, TensorFlow Lite as a size_t: the lower half of it is right in both.
- * keys: "claim" with "everything" claims every layer that has a zero, whether it pays or not. */
+ * Options: armlet_delegate.h tells "kernels"; "claim" with "everything" claims every layer that has a zero. */
 EXPORT Delegate *tflite_plugin_create_delegate(char **keys, char **values, int count,
                                                void (*report_error)(const char *)) {
-    if (!fits_processor()) {
-        if (report_error) report_error("armlet: these kernels were built for a processor with more instructions");
-        return NULL;
-    }
+    const char *choice = NULL;
+    bool known;
+    if (!fits_processor())
+        return refuse(NULL, report_error, "armlet: these kernels were built for a processor with more instructions");
+    if (!knows_runtime())
+        return refuse(NULL, report_error, "armlet: these kernels know TensorFlow Lite 2.14 and 2.22 (LiteRT 2.3) only");
     Armlet *armlet = calloc(1, sizeof *armlet);
     if (armlet == NULL) return NULL;
     for (int i = 0; i < count; i++) {
-        if (strcmp(keys[i], "claim") == 0 && strcmp(values[i], "everything") == 0) {
+        if (strcmp(keys[i], "claim") == 0 && strcmp(values[i], "everything") == 0)
             armlet->everything = 1;
-            continue;
-        }
-        if (report_error) report_error("armlet: an option is unknown; there is claim=everything");
-        free(armlet);
-        return NULL;
+        else if (strcmp(keys[i], "kernels") == 0)
+            choice = values[i];
+        else
+            return refuse(armlet, report_error, "armlet: an option is unknown; there is kernels, and claim=everything");
     }
+    armlet->idle = !wants_kernels(choice, &known);
+    if (!known) return refuse(armlet, report_error, "armlet: kernels are auto, runtime or armlet");
     armlet->delegate.data = armlet;
     armlet->delegate.prepare = prepare_delegate;
     armlet->delegate.flags = TFLITE_ALLOWS_DYNAMIC_TENSORS;

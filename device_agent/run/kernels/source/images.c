@@ -26,6 +26,12 @@ static const Tensor *input_at(Context *context, const Node *node, int position) 
 
 static int dimension(const Tensor *t, int axis) { return t->dims->data[axis]; }
 
+/* A loop over pixels computes whole vectors of so many. */
+#if defined(__x86_64__)
+enum { SHORTEST = 8 };
+#else
+enum { SHORTEST = 4 };
+#endif
 enum { MAX_STEP = 1024 }; /* stride and dilation */
 
 /* Zeros before the first pixel for the padding of a graph, and whether the sizes are what it makes of them. */
@@ -56,6 +62,7 @@ static bool read_convolution(Context *context, const Node *node, int code, Step 
         return false;
     if ((uintptr_t)weights->data % sizeof(float)) return false;
     int channels = dimension(in, 3), outputs = dimension(out, 3), activation, padding;
+    if (outputs < 1) return false;
     Shape *shape = &s->shape;
     shape->kernel_height = dimension(weights, 1), shape->kernel_width = dimension(weights, 2);
     if (code == OP_DEPTHWISE_CONV_2D) {
@@ -81,7 +88,7 @@ static bool read_convolution(Context *context, const Node *node, int code, Step 
         s->bias = b->data;
     }
     s->kind = STEP_CONVOLVE;
-    s->weights = weights->data;
+    s->matrix = (Matrix){weights->data, NULL, (uint32_t)outputs, (uint32_t)(elements_of(weights) / outputs)};
     return limits_of(activation, &s->limits) && place_kernel(shape, padding, in, out);
 }
 
@@ -238,14 +245,20 @@ static bool read_step(Context *context, const Node *node, int code, Step *s) {
     }
 }
 
-bool image_operator(Context *context, const Node *node, int code, Judged *judged) {
+bool takes_flat(Context *context, const Node *node, int code) {
+    Step s;
+    return code == OP_CONV_2D && read_step(context, node, code, &s) && s.shape.groups < dimension(input_at(context, node, 0), 3);
+}
+
+bool image_operator(Context *context, const Node *node, int code, const Supply *supply, Judged *judged) {
     Step s;
     *judged = (Judged){0, 0, 0};
     if (!read_step(context, node, code, &s)) return false;
     if (s.kind != STEP_CONVOLVE) return true;
-    const Tensor *in = input_at(context, node, 0), *out = tensor_at(context, node->outputs->data[0]);
-    double pixels = (double)dimension(out, 1) * dimension(out, 2);
-    judged->block = chain_block(&s.shape, s.weights, dimension(in, 3), dimension(out, 3), pixels, &judged->own);
+    const Tensor *out = tensor_at(context, node->outputs->data[0]);
+    double pixels = (double)dimension(out, 1) * dimension(out, 2), whole = ceil(pixels / SHORTEST) * SHORTEST;
+    if (code == OP_CONV_2D) s.matrix = matrix_of(supply, input_at(context, node, 1));
+    judged->block = chain_block(&s.shape, &s.matrix, whole, &judged->own);
     if (code == OP_DEPTHWISE_CONV_2D) /* the runtime's are as quick */
         judged->own = 0;
     else
@@ -346,6 +359,7 @@ static bool add_node(Maker *m, int index, uint32_t block) {
         return add_shuffled(m, node, code, index);
     bool known = code == OP_FULLY_CONNECTED ? add_layer(m, node, &s) : read_step(m->context, node, code, &s);
     if (!known) return false;
+    if (code == OP_CONV_2D) s.matrix = matrix_of(m->supply, input_at(m->context, node, 1));
     if (s.kind == STEP_VIEW) return add_view(m, node, code, index);
     s.node = index, s.code = code;
     s.block = (int)block;

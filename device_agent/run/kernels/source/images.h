@@ -5,16 +5,21 @@
 #include "chain.h"
 #include "tflite.h"
 
-/* An operator that a chain can hold; false where it is none. `work` is what leaving it to the runtime costs, and `own`
- * what it costs here, in instructions; `block` that of its weights. */
+/* What leaving an operator to the runtime costs, and what it costs here, in instructions; `block` of its weights. */
 typedef struct {
     double work, own;
     int block;
 } Judged;
 
-/* Whether three nodes shuffle channels: apart by groups, the last two dimensions swapped, and together again. */
-bool is_shuffle(Context *, const int *nodes);
-bool image_operator(Context *, const Node *, int code, Judged *);
+/* ---- machine/processor.c -------------------------------------------------------------------------------------------- */
+
+/* Whether this processor has what the library was built for, and the best kernels for it. */
+bool fits_processor(void);
+const PlaneKernels *kernels_here(void);
+/* Whether the structures of tflite.h are those of the runtime in this process, as far as it tells its version. */
+bool knows_runtime(void);
+/* Whether layers may be claimed: by the option "kernels", else by the environment. known: whether that is a choice. */
+bool wants_kernels(const char *choice, bool *known);
 
 /* ---- columns/supply.c: weights that come from a package, not from the model's floats ------------------------------ */
 
@@ -33,15 +38,22 @@ typedef struct {
 
 /* Takes a flat, whose floats belong to `where` in the model; false where memory is short. */
 bool supply_add(Supply *, float *where, uint64_t bytes, Flat *);
-/* Writes what other readers of this graph need than one fully connected layer. */
+/* Writes what other readers of this graph need than one layer or convolution. */
 void supply_begin(Supply *, Context *, const IntArray *plan);
 /* Marks what the claimed nodes are packed from, and writes what nodes of the runtime read. */
 void supply_take(Supply *, Context *, const IntArray *claimed);
 /* Writes what nobody took, and what is an output of the graph as well; how many were taken. All flats are let go. */
 int supply_end(Supply *, const int32_t *outputs, uint32_t count);
 void supply_free(Supply *);
+/* The weights of a tensor (outputs, ...), from its flat where it has one. */
 Matrix matrix_of(const Supply *, const Tensor *weights);
 
+/* Whether a node is an operator that a chain can hold, and what it costs. */
+bool image_operator(Context *, const Node *, int code, const Supply *, Judged *);
+/* Whether a node is a convolution whose weights may come from a flat. */
+bool takes_flat(Context *, const Node *, int code);
+/* Whether three nodes shuffle channels: apart by groups, the last two dimensions swapped, and together again. */
+bool is_shuffle(Context *, const int *nodes);
 /* The chain of some nodes; NULL where memory is short. blocks: by the numbers of nodes. */
 Chain *image_chain(Context *, const IntArray *nodes, const IntArray *outputs, const uint32_t *blocks, const Supply *,
                    const PlaneKernels *, int threads);

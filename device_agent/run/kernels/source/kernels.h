@@ -14,7 +14,7 @@ typedef struct {
     float low, high;
 } Limits;
 
-/* ---- threads.c: a fixed number of threads that do the parts of one job ------------------------------------------- */
+/* ---- machine/threads.c: a fixed number of threads that do the parts of one job ------------------------------------------- */
 
 typedef struct Threads Threads;
 

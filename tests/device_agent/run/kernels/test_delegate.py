@@ -162,7 +162,7 @@ def test_a_library_that_is_none_says_so(tmp_path: Path, network: bytes, c_delega
 
 def test_a_library_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch, network: bytes) -> None:
     monkeypatch.setattr(delegate, "VERSION", 1)
-    with pytest.raises(AgentError, match="another version; expected 1; found 2"):
+    with pytest.raises(AgentError, match="another version; expected 1; found 3"):
         Model(network, kernels="armlet")
 
 

@@ -24,6 +24,16 @@ def chain(keep: float, size: int = 24) -> Graph:
     return read_graph(images.model(x))
 
 
+def small_ends(size: int) -> Graph:
+    """A chain that gains, and behind it convolutions of so many pixels across with half of their weights."""
+    images = Images(16, 16, 16)
+    x = images.convolve(0, 64, 3, keep=0.1, block=4)
+    x = images.pool(x, 16 // size, 16 // size)
+    for _ in range(2):
+        x = images.convolve(x, 64, keep=0.5, block=4)
+    return read_graph(images.model(x))
+
+
 GRAPHS = {
     "large and sparse": lambda: read_graph(
         classifier([sparse_matrix(512, 1024, 0.09), sparse_matrix(10, 512, 0.1)])
@@ -35,6 +45,8 @@ GRAPHS = {
     "a chain with few zeros": lambda: chain(0.97),
     "MobileNet, fours": lambda: prune(small_mobilenet(32), 0.9, block=4),
     "MobileNet, dense": lambda: small_mobilenet(32),
+    "one position per channel": lambda: small_ends(1),
+    "four positions per channel": lambda: small_ends(2),
     "ShuffleNet, pairs": lambda: prune(small_shufflenet(), 0.8, block=2),
 }
 
@@ -47,6 +59,17 @@ def test_the_layers_that_are_told_are_those_that_the_delegate_claims(name: str) 
     claims = Model(write_graph(graph), kernels="armlet").armlet_operators()
     layers = {n for n, op in enumerate(graph.operators) if op.kind in ("CONV_2D", "FULLY_CONNECTED")}
     assert told == {one.node: one.block for one in claims if one.node in layers}
+
+
+def test_layers_with_one_position_are_left_to_the_runtime_where_they_gain_nothing() -> None:
+    """A kernel computes a whole vector of pixels, of which one is wanted."""
+
+    def last(size: int) -> list[tuple[float, bool]]:
+        return [(one.armlet or 0.0, one.claimed) for one in armlet_kernels.layer_costs(small_ends(size))[1:]]
+
+    assert [claimed for _, claimed in last(1)] == [False, False]
+    assert [claimed for _, claimed in last(2)] == [True, True]
+    assert last(1)[0][0] == pytest.approx(last(2)[0][0], rel=0.2)  # as much work for a quarter of the pixels
 
 
 def test_what_has_no_zeros_costs_nothing_that_could_be_chosen() -> None:

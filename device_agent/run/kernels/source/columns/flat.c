@@ -142,3 +142,27 @@ void flat_write(const Flat *f, float *out) {
     memset(out, 0, sizeof *out * (size_t)f->count);
     for (FlatCursor c = flat_first(f); c.place != UINT64_MAX; flat_step(&c)) memcpy(out + c.place, &c.bits, 4);
 }
+
+bool rows_begin(Rows *r, const Matrix *m, int most, bool across) {
+    *r = (Rows){.matrix = m, .across = across};
+    if (m->weights && !across) return true;
+    if (m->weights == NULL && (across || flat_count(m->flat) != (uint64_t)m->rows * m->columns)) return false;
+    if (m->weights == NULL) r->cursor = flat_first(m->flat);
+    r->room = calloc((size_t)m->columns * (size_t)most + 1, sizeof *r->room);
+    return r->room != NULL;
+}
+
+const float *rows_next(Rows *r, int count) {
+    const Matrix *m = r->matrix;
+    uint64_t first = r->next * m->columns, end = first + (uint64_t)count * m->columns;
+    r->next += (uint64_t)count;
+    if (r->room == NULL) return m->weights + first;
+    for (uint64_t e = first; r->across && e < end; e++)
+        r->room[e - first] = m->weights[e % m->columns * m->rows + e / m->columns];
+    if (r->across) return r->room;
+    memset(r->room, 0, sizeof *r->room * (size_t)(end - first));
+    for (; r->cursor.place < end; flat_step(&r->cursor)) memcpy(r->room + (r->cursor.place - first), &r->cursor.bits, 4);
+    return r->room;
+}
+
+void rows_end(Rows *r) { free(r->room); }

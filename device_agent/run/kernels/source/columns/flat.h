@@ -32,4 +32,19 @@ FlatCursor flat_first(const Flat *);
 void flat_step(FlatCursor *);
 uint64_t flat_count(const Flat *);
 
+/* Rows of a matrix in their order, a few at a time, wherever its weights stand. */
+typedef struct {
+    const Matrix *matrix;
+    uint64_t next; /* the first row that did not come yet */
+    FlatCursor cursor;
+    bool across; /* the matrix stands column by column */
+    float *room; /* NULL: rows are handed out where they stand */
+} Rows;
+
+/* most: rows that are asked for at once. False where memory is short, or the flat has not these elements. */
+bool rows_begin(Rows *, const Matrix *, int most, bool across);
+/* (count, columns) floats, until those behind them are asked for. */
+const float *rows_next(Rows *, int count);
+void rows_end(Rows *);
+
 #endif

@@ -1,5 +1,5 @@
 /* Weights that the program that loads a model hands over: the package has them without zeros, and their place in the file
- * is left empty. Where a graph does anything else with them than one fully connected layer of this delegate, they are
+ * is left empty. Where a graph does anything else with them than one layer or convolution of this delegate, they are
  * written to their place before anybody reads it. */
 #include <stdlib.h>
 
@@ -33,7 +33,7 @@ static int tensor_of(Context *context, const Supplied *s) {
     return found;
 }
 
-/* Whether one fully connected layer that can run here, and nothing else, reads a tensor. */
+/* Whether one layer or convolution that can run here, and nothing else, reads a tensor. */
 static bool one_layer_reads(Context *context, const IntArray *plan, int tensor) {
     int readers = 0;
     for (int i = 0; i < plan->size; i++) {
@@ -42,7 +42,8 @@ static bool one_layer_reads(Context *context, const IntArray *plan, int tensor) 
         if (context->get_node_and_registration(context, plan->data[i], &node, &registration) != TFLITE_OK) return false;
         for (int k = 0; node->inputs && k < node->inputs->size; k++) {
             if (node->inputs->data[k] != tensor) continue;
-            if (k != 1 || !is_layer(context, node, registration->builtin_code)) return false;
+            int code = registration->builtin_code;
+            if (k != 1 || !(is_layer(context, node, code) || takes_flat(context, node, code))) return false;
             readers++;
         }
     }
@@ -89,7 +90,8 @@ void supply_free(Supply *supply) {
 }
 
 Matrix matrix_of(const Supply *supply, const Tensor *weights) {
-    Matrix m = {weights->data, NULL, (uint32_t)weights->dims->data[0], (uint32_t)weights->dims->data[1]};
+    uint32_t rows = (uint32_t)weights->dims->data[0];
+    Matrix m = {weights->data, NULL, rows, rows ? (uint32_t)(elements_of(weights) / rows) : 0};
     for (int i = 0; i < supply->count; i++) {
         const Supplied *s = &supply->all[i];
         if (s->flat == NULL || weights->data != s->where || weights->bytes != s->bytes) continue;

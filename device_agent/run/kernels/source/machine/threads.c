@@ -8,7 +8,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "kernels.h"
+#include "../kernels.h"
 
 struct Threads {
     pthread_mutex_t job; /* interpreters that share a delegate take turns */
