@@ -83,6 +83,8 @@ class OutputsOf:
         if self._host is None and not self.why_not:
             try:
                 self._open()
+                if not _any_number(self._chosen_on.answers):
+                    self.why_not = "the original's outputs are not numbers on made-up inputs"
             except ModelError as error:
                 self.why_not = "; ".join(filter(None, [error.what, error.found]))
         return not self.why_not
@@ -167,12 +169,15 @@ class OutputsOf:
         )
 
     def _same(self, before: list[list[np.ndarray]], after: list[list[np.ndarray]]) -> float | None:
-        """The share of cases and outputs that rank classes in which the largest stays it; None without such outputs."""
+        """The share of cases and outputs that rank classes in which the largest stays it.
+
+        None without such outputs, and where the original's scores are not numbers: they name no class.
+        """
         tops = [
             one.size == other.size and _tied(one.ravel(), int(np.argmax(other)))
             for case, answers in zip(before, after, strict=True)
             for ranks, one, other in zip(self._ranks, case, answers, strict=False)
-            if ranks
+            if ranks and np.isfinite(one).all()
         ]
         return float(np.mean(tops)) if tops else None
 
@@ -256,6 +261,12 @@ def _shares(before: list[list[np.ndarray]], answers: list[list[np.ndarray]]) -> 
     )
     floor = np.maximum(signal, QUIET * signal.mean(axis=0))
     return np.where(noise > 0, noise / np.maximum(floor, 1e-30), 0.0)
+
+
+def _any_number(answers: Sequence[Sequence[np.ndarray]]) -> bool:
+    """Whether an output is empty or has a number: without one, nothing can be told from it."""
+    outputs = [output for case in answers for output in case]
+    return not outputs or any(not output.size or np.isfinite(output).any() for output in outputs)
 
 
 def _tied(scores: np.ndarray, answer: int) -> bool:

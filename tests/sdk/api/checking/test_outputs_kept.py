@@ -124,6 +124,27 @@ def test_two_scores_that_are_equal_are_the_same_answer() -> None:
         assert told.changed
 
 
+def test_outputs_that_are_not_numbers_tell_nothing_and_that_is_said() -> None:
+    graph = small_network(channels=32)
+    weights = list(graph.weights())
+    nothing = graph.with_data({weights[-1].tensor_index: np.full_like(weights[-1].array, np.nan)})
+    with OutputsOf(nothing, None) as outputs:
+        assert not outputs.answers()
+        assert outputs.kept(nothing) is None
+        assert any("not numbers" in note for note in outputs.notes)
+
+
+def test_scores_with_a_hole_name_no_class() -> None:
+    graph = small_network(channels=32)
+    last = list(graph.weights())[-1]
+    holed, other = last.array.copy(), last.array.copy()
+    holed[0] = other[0] = np.nan
+    other[1:] = -holed[1:]
+    with OutputsOf(graph.with_data({last.tensor_index: holed}), None) as outputs:
+        assert outputs.answers()
+        assert outputs.other_answers(graph.with_data({last.tensor_index: other})) == 0
+
+
 def test_what_is_told_was_measured_on_inputs_that_nothing_was_chosen_on() -> None:
     graph = small_network(channels=32)
     weight = next(graph.weights())

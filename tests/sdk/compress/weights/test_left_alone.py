@@ -140,3 +140,6 @@ def test_what_was_left_alone_is_shown(tmp_path: Path, capsys) -> None:
     told = " ".join(capsys.readouterr().out.split())
     assert "3 of 4 compressed" in told
     assert "1 layer: int16 weights (pointwise/weight)" in told
+    assert (
+        "not measured: the original's outputs are not numbers" in told
+    )  # with such weights the runtime gives NaN
