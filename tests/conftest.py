@@ -56,28 +56,28 @@ def socket_folder(new_socket_folder: Callable[[], Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def kernel_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where this run of the tests keeps the C decoders that it builds."""
+    """Where a process of tests keeps what it compiles to see that it can be."""
     return tmp_path_factory.mktemp("kernels")
 
 
 @pytest.fixture(scope="session")
-def c_kernel(kernel_folder: Path) -> Iterator[Path]:
-    """The C decoder for this machine, built, and in use while the tests run."""
+def c_kernel() -> Iterator[Path]:
+    """The C decoder for this machine, from the cache that deploys use, and in use while the tests run."""
     from sdk.deploy.provision import kernel
 
-    path = kernel.build(folder=kernel_folder)
+    path = kernel.build()
     decoder_kernel.use(str(path))
     yield path
     decoder_kernel.use(None)
 
 
 @pytest.fixture(scope="session")
-def c_delegate(kernel_folder: Path) -> Iterator[Path]:
-    """The delegate for this machine, built, and in use while the tests run."""
+def c_delegate() -> Iterator[Path]:
+    """The delegate for this machine, from the same cache, and in use while the tests run."""
     from device_agent.run.kernels import delegate
     from sdk.deploy.provision import kernel
 
-    path = kernel.build_delegate(folder=kernel_folder)
+    path = kernel.build_delegate()
     delegate.use(str(path))
     yield path
     delegate.use(None)

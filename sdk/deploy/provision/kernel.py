@@ -24,6 +24,7 @@ import device_agent
 from sdk.errors import ArmletError
 from sdk.tools.system import folders
 from sdk.tools.system.files import write_file
+from sdk.tools.system.locks import lock
 
 # `uname -m` of the board -> target of zig cc, and the processor's baseline
 TARGETS: dict[str, tuple[str, ...]] = {
@@ -94,16 +95,20 @@ def build(machine: str | None = None, *, folder: Path | None = None) -> Path:
 
 
 def _kept(result: Path, compile_into: Callable[[Path], Path]) -> Path:
-    """The library of the cache, compiled where it is not there as it was made. Two builds at once, or one cut short,
-    leave no half library: it is compiled in a folder of its own."""
+    """The library of the cache, compiled where it is not there as it was made. Of threads and processes that want it at
+    once one compiles; a build that was cut short leaves no half library, because it has a folder of its own."""
     with _BUILDING:
         if _is_whole(result):
             return result
         result.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=result.parent) as scratch:
-            library = compile_into(Path(scratch)).read_bytes()
-        write_file(result, library)
-        write_file(_digest_of(result), hashlib.sha256(library).hexdigest().encode())
+        with (result.parent / "building").open("wb") as building:
+            lock(building.fileno())
+            if _is_whole(result):  # while this process waited
+                return result
+            with tempfile.TemporaryDirectory(dir=result.parent) as scratch:
+                library = compile_into(Path(scratch)).read_bytes()
+            write_file(result, library)
+            write_file(_digest_of(result), hashlib.sha256(library).hexdigest().encode())
     return result
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -227,14 +228,27 @@ STATIC_OPERATORS = {
 }
 
 
+@pytest.fixture(scope="module")
+def built() -> Callable[[str, dict], Any]:
+    """The Keras model of a network, built once for all tests, which change nothing in it."""
+    made: dict[str, Any] = {}
+
+    def build(name: str, options: dict) -> Any:
+        key = f"{name} {options}"
+        if key not in made:
+            made[key] = models.build(name, **options)
+        return made[key]
+
+    return build
+
+
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(("name", "options"), SMALL, ids=lambda value: str(value))
-def test_the_keras_model_is_the_described_network(name: str, options: dict) -> None:
-    from sdk.models.keras_builder import load_keras
-
-    load_keras()
+def test_the_keras_model_is_the_described_network(
+    name: str, options: dict, built: Callable[[str, dict], Any]
+) -> None:
     network = models.describe(name, **options)
-    model = models.build(name, **options)
+    model = built(name, options)
     assert model.output_shape == (None, 7)
     assert model.input_shape == (None, *network.input.shape)
     # Each batch norm's gamma, beta, mean and variance fold into the weights and one bias.
@@ -248,7 +262,7 @@ def test_the_keras_model_is_the_described_network(name: str, options: dict) -> N
 
 
 @pytest.fixture(scope="module")
-def converted() -> Callable[[str, dict], Graph]:
+def converted(built: Callable[[str, dict], Any]) -> Callable[[str, dict], Graph]:
     """The graph of a network, converted once for all tests."""
     from sdk.graph.on_host.sources.keras_files import from_keras
 
@@ -257,7 +271,7 @@ def converted() -> Callable[[str, dict], Graph]:
     def convert(name: str, options: dict) -> Graph:
         key = f"{name} {options}"
         if key not in made:
-            made[key] = read_graph(from_keras(models.build(name, **options)))
+            made[key] = read_graph(from_keras(built(name, options)))
         return made[key]
 
     return convert

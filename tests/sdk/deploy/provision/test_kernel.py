@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
 from pathlib import Path
 
 import pytest
 
 from device_agent.package.kernel import Kernel
 from sdk.deploy.provision import kernel
+from sdk.tools.system.locks import lock
 
 # e_machine of the ELF header
 MACHINES = {"x86_64": 62, "aarch64": 183, "armv7l": 40}
@@ -46,6 +50,22 @@ def test_the_second_build_is_the_first(kernel_folder: Path, monkeypatch: pytest.
     first = kernel.build("aarch64", folder=kernel_folder)
     monkeypatch.setattr(kernel, "run_zig", None)
     assert kernel.build("arm64", folder=kernel_folder) == first
+
+
+def test_of_two_processes_one_compiles(
+    kernel_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = kernel.build("aarch64", folder=kernel_folder)
+    monkeypatch.setattr(kernel, "run_zig", None)
+    with (tmp_path / "building").open("wb") as other, ThreadPoolExecutor(1) as pool:
+        lock(other.fileno())
+        waiting = pool.submit(kernel.build, "aarch64", folder=tmp_path)
+        with pytest.raises(NotYet):
+            waiting.result(0.2)
+        for path in (compiled, compiled.with_suffix(".sha256")):
+            shutil.copy(path, tmp_path)
+        other.close()
+        assert waiting.result(10) == tmp_path / compiled.name
 
 
 def test_another_source_is_another_file(
