@@ -31,6 +31,7 @@ from sdk.commands.output import say
 from sdk.commands.parser import Parser
 from sdk.tools.extras import missing
 from sdk.tools.system.encoding import write_plainly
+from sdk.tools.system.keeping import keep_results
 from sdk.tools.system.quiet import leave_out_forms_of_data
 
 EXIT_BAD_INPUT = 2
@@ -102,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def program() -> NoReturn:
     """Runs the command of this process's arguments, and ends the process with its exit status."""
     leave_out_forms_of_data()
+    keep_results()
     try:
         sys.exit(main())
     finally:

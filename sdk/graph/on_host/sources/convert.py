@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sdk.errors import ModelError
+from sdk.graph.on_host.converted_before import converted_once
 from sdk.graph.on_host.input_shapes import Shapes, with_input_shapes
 from sdk.graph.on_host.input_size import closed
 from sdk.graph.on_host.sources.elsewhere import onnx_bytes, torch_program_bytes
@@ -77,18 +78,25 @@ def tflite_bytes(
     if kind.reader == "saved_model":
         return saved_model_bytes(path, input_shape=input_shape, signature=signature)
     if kind.reader.startswith("keras"):
-        return keras_file_bytes(
-            path,
-            keras_2=kind.reader == "keras 2",
-            input_shape=input_shape,
-            custom_objects=custom_objects,
-            note=note,
-        )
+        return _keras_bytes(path, kind.reader == "keras 2", input_shape, custom_objects, note)
     if kind.reader == "torch":
         return torch_program_bytes(path, input_shape=input_shape)
     if kind.reader == "onnx":
         return onnx_bytes(path, input_shape=input_shape)
     raise not_read(path, kind)
+
+
+def _keras_bytes(
+    path: Path, keras_2: bool, input_shape: Shapes | None, custom_objects: Sequence[str], note: Note
+) -> bytes:
+    def made(remark: Note) -> bytes:
+        return keras_file_bytes(
+            path, keras_2=keras_2, input_shape=input_shape, custom_objects=custom_objects, note=remark
+        )
+
+    if custom_objects:
+        return made(note)
+    return converted_once(path, (keras_2, input_shape), made, note)
 
 
 def not_read(path: Path, kind: Kind | None = None, *, expected: str = READABLE) -> ModelError:
