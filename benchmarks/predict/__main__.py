@@ -22,6 +22,7 @@ from typing import Any
 from benchmarks.predict.boards import PublishedBoard, read_boards
 from benchmarks.predict.networks import NETWORKS
 from benchmarks.predict.table import print_tables
+from benchmarks.predict.validation import validation
 from benchmarks.predict.wheels import release
 from benchmarks.record import benchmark, write
 from sdk.board.emulation.cores import find_core
@@ -64,7 +65,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                 drop_earlier(record, network, shared)
                 if arguments.output is not None:
                     write(arguments.output, record)
-    print_tables(record, boards)
+    print_tables(record, boards, validation(record, boards))
     return record
 
 

@@ -45,6 +45,11 @@ class PublishedBoard:
         return not self.looked_at or network not in NETWORKS_LOOKED_AT
 
     @property
+    def software(self) -> str:
+        """Kernels, arithmetic and release: the end of the name of its runs."""
+        return f"{self.kernels} {self.arithmetic} {self.ncnn}"
+
+    @property
     def same_software(self) -> bool:
         """Whether what runs here is near enough to what was measured."""
         return self.days_apart <= MOST_DAYS_APART

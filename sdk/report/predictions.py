@@ -8,7 +8,7 @@ import numpy as np
 
 from sdk.explain.run import PREDICTED
 from sdk.explain.speed.prediction import PARTS
-from sdk.explain.speed.predictions import PredictedModel, Predictions, ThreadsBound
+from sdk.explain.speed.predictions import PredictedModel, Predictions, Scale, ThreadsBound
 from sdk.report.units import percent_text, seconds_text
 
 #: Names of the parts of the cycles, as people read them.
@@ -105,7 +105,17 @@ def _scale_texts(models: Sequence[PredictedModel]) -> list[tuple[str, str]]:
         if (scale := one.scale) is not None:
             when = str(np.datetime64(int(scale.measured_unix_seconds), "s"))[:10]
             said[
-                f"by {scale.factor:.3f}: {scale.model} took {seconds_text(scale.measured_seconds)} there on {when} "
+                f"by {_taken_over(scale)}: {scale.model} took {seconds_text(scale.measured_seconds)} there on {when} "
                 f"with {scale.runtime} ({scale.source}), predicted {seconds_text(scale.predicted_seconds)}"
             ] = one.board
     return [(board, text) for text, board in said.items()]
+
+
+def _taken_over(scale: Scale) -> str:
+    """By what other models of the board are multiplied, and what it is of what was measured."""
+    if scale.in_common == 1.0:
+        return f"{scale.factor:.3f}"
+    return (
+        f"{scale.taken_over:.3f} ({scale.factor:.3f} to the power of {scale.in_common:.2f}, which networks of other "
+        "boards have in common)"
+    )

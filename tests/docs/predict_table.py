@@ -59,6 +59,7 @@ def _whole(table: Validation, cells: Cells, earlier: Collection[tuple[str, str]]
     found = summary(cells, boards)
     unseen = sum(boards[board].is_test(network) for board, network in cells)
     one = table.likely("", _PLAIN, _PLAIN).median_error
+    any_by_any, whole = (100 * median(one_measured(table, whole=whole)) for whole in (False, True))
     old = (
         f"\nIntervals count {len(earlier)} more cells, with a star below: an earlier version of the model made them."
         if earlier
@@ -69,7 +70,7 @@ def _whole(table: Validation, cells: Cells, earlier: Collection[tuple[str, str]]
         f"{len(cells)} cells: median error {100 * found['median']:.0f} %, "
         f"{100 * found['within_30']:.0f} % of them within 30 %, worst {100 * found['worst']:.0f} %; "
         f"with one measured model of the\nboard {100 * one:.0f} % in the median "
-        f"for a float network by another, {100 * median(one_measured(cells)):.0f} % for any by any. "
+        f"for a float network by another, {any_by_any:.1f} % for any by any (taken over whole {whole:.1f} %). "
         f"{unseen} of them were not looked at while the model was made.{old}"
     )
 

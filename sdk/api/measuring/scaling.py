@@ -70,6 +70,7 @@ def scale_for(
     if not others:
         return one
     best = min(others, key=lambda scale: (scale.kind != one.kind, _apart(scale, one)))
+    best = replace(best, in_common=validation.in_common())
     return replace(
         one, scale=best, factors=validation.likely(one.prediction.core, one.kind, measured=best.kind)
     )

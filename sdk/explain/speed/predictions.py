@@ -34,7 +34,8 @@ MEMORY_DECIDES = 0.3
 class Scale:
     """One measured model of a board: ``factor`` is measured over predicted. ``source`` is the run that it comes from.
 
-    ``doubts`` are the run's own: why its measurement is not trusted, () where it is.
+    ``in_common`` is the power to which other models of the board take the factor over
+    (:meth:`Validation.in_common`). ``doubts`` are the run's own: why its measurement is not trusted, () where it is.
     """
 
     factor: Positive
@@ -48,6 +49,12 @@ class Scale:
     memory_decides: bool
     int8: bool
     doubts: tuple[Sentence, ...] = ()
+    in_common: Share = 1.0
+
+    @property
+    def taken_over(self) -> float:
+        """By what predictions of other models are multiplied."""
+        return self.factor**self.in_common
 
     @property
     def kind(self) -> NetworkKind:
@@ -118,7 +125,7 @@ class PredictedModel:
     @property
     def predicted_seconds(self) -> float:
         """Of one inference on one thread, scaled where a model of the board was measured."""
-        return self.prediction.seconds * (1.0 if self.scale is None else self.scale.factor)
+        return self.prediction.seconds * (1.0 if self.scale is None else self.scale.taken_over)
 
     @property
     def low_seconds(self) -> float:
@@ -327,7 +334,7 @@ def bound(prediction: Prediction, threads: int, scale: Scale | None = None) -> T
     A core's own work and waits are divided among the cores without any loss; the bytes that cross the memory bus take
     the same time for any number of cores.
     """
-    factor = 1.0 if scale is None else scale.factor
+    factor = 1.0 if scale is None else scale.taken_over
     shared = prediction.seconds * factor / threads
     moving = prediction.dram_bytes / prediction.memory_bytes_per_second
     return ThreadsBound(threads, max(shared, moving), moving > shared)

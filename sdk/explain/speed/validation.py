@@ -4,11 +4,13 @@ A *factor* is published over predicted. An interval of a prediction is its time 
 10th and the 90th percentile of the table, so that 8 of 10 cells of the table lie in theirs. It is never narrower: where
 the cells of networks of the same kind, of the same core, or those that nobody looked at while the model was made have
 larger errors, it is as wide as theirs. The predicted time itself is always inside. With one measured model of the
-board, each factor is divided by that of the measured model: the table is read pair by pair. Pure.
+board, each factor is divided by as much of the measured model's as the other boards of the table say that networks of
+a board have in common: the table is read pair by pair. Pure.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -108,6 +110,39 @@ class Validation:
         cells = len({id(cell) for cell, _ in factors})
         return Factors(low, high, cells, median(abs(1.0 / factor - 1.0) for _, factor in factors))
 
+    def in_common(self, without: str | None = None) -> float:
+        """The power to which a measured model's factor is taken over by other networks of its board, from 0 to 1.
+
+        One latency tells of its board and of its own network alike; taken over whole, it brings the second error into
+        every other prediction. Of the pairs of networks on each board of the table, but not on the board ``without``,
+        this power leaves the least sum of errors, in logarithms; it is 1 where there are no pairs.
+        """
+        pairs = [
+            (math.log(other.factor), math.log(cell.factor))
+            for cell in self.cells
+            if cell.board != without
+            for other in _beside(cell, self.cells)
+        ]
+        slopes = sorted((own / measured, abs(measured)) for measured, own in pairs if measured)
+        passed, half = 0.0, sum(weight for _, weight in slopes) / 2
+        for slope, weight in slopes:
+            passed += weight
+            if passed >= half:
+                return min(max(slope, 0.0), 1.0)
+        return 1.0
+
+    def with_one_measured(self) -> list[tuple[ValidationCell, ValidationCell, float]]:
+        """Each cell, each other one of its board and runtime as the measured one, and the factor that is then left.
+
+        What is taken over of the measured one is known from other boards alone, as for a board that nobody has seen.
+        """
+        shares = {board: self.in_common(board) for board in {cell.board for cell in self.cells}}
+        return [
+            (cell, other, cell.factor / other.factor ** shares[cell.board])
+            for cell in self.cells
+            for other in _beside(cell, self.cells)
+        ]
+
     def has_core(self, core: str) -> bool:
         """Whether a board with that core is in the table."""
         return any(cell.core == core for cell in self.cells)
@@ -115,10 +150,10 @@ class Validation:
     def _scaled(self, kind: NetworkKind, measured: NetworkKind) -> list[tuple[ValidationCell, float]]:
         """The factors that are left when each other cell of the board and runtime in turn is the measured one: of
         networks of these kinds, or of all where the table has too few of them."""
-        pairs = [(cell, other) for cell in self.cells for other in _beside(cell, self.cells)]
-        alike = [(cell, other) for cell, other in pairs if (cell.kind, other.kind) == (kind, measured)]
+        pairs = self.with_one_measured()
+        alike = [pair for pair in pairs if (pair[0].kind, pair[1].kind) == (kind, measured)]
         chosen = alike if len(alike) >= 2 * LEAST_CELLS else pairs
-        return [(cell, cell.factor / other.factor) for cell, other in chosen]
+        return [(cell, factor) for cell, _, factor in chosen]
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -62,6 +62,42 @@ def test_one_measured_model_takes_off_what_the_cells_of_a_board_have_in_common()
     assert table.likely("Cortex-A72", MEMORY, MEMORY).high == with_one.high
 
 
+def test_of_a_measured_factor_others_take_over_what_networks_of_other_boards_have_in_common() -> None:
+    def boards(*factors: tuple[float, float]) -> tuple[ValidationCell, ...]:
+        return tuple(cell(factor, board=str(n)) for n, pair in enumerate(factors) for factor in pair)
+
+    alike = Validation("made up", boards((0.8, 0.8), (1.3, 1.3), (1.1, 1.1)))
+    assert alike.in_common() == pytest.approx(1.0)
+    # Each network errs by as much again as its board: half is taken over, as a logarithm.
+    half = Validation("made up", boards((1.2**2, 1.2), (1.1, 1.1**2), (0.9**2, 0.9)))
+    assert 0.3 < half.in_common() < 1.0
+    # What networks of a board have nothing of in common is not taken over, and no power turns it round.
+    apart = Validation("made up", boards((0.8, 1.25), (1.3, 0.77), (1.1, 0.9)))
+    assert apart.in_common() == 0.0
+    assert all(factor == cell.factor for cell, _, factor in apart.with_one_measured())
+    # The board itself does not count, so that it is judged as one that nobody has seen.
+    odd = Validation("made up", (*alike.cells, *(cell(f, board="odd") for f in (0.2, 5.0))))
+    assert odd.in_common("odd") == alike.in_common()
+    assert [factor for own, _, factor in odd.with_one_measured() if own.board == "odd"] == [
+        0.2 / 5.0,
+        5.0 / 0.2,
+    ]
+    assert Validation("made up", (cell(1.2), cell(0.9, board="other"))).in_common() == 1.0
+
+
+def test_one_measurement_taken_over_in_part_is_better_on_the_table_than_taken_over_whole() -> None:
+    pairs = read_validation().with_one_measured()
+    errors = [
+        np.median([abs(1 / left - 1) for left in factors])
+        for factors in (
+            [factor for _, _, factor in pairs],
+            [own.factor / other.factor for own, other, _ in pairs],
+            [own.factor for own, _, _ in pairs],
+        )
+    ]
+    assert errors[0] < min(errors[1:])
+
+
 def test_the_table_is_read_from_the_package() -> None:
     table = read_validation()
     assert Validation.from_json(table.to_json()) == table
