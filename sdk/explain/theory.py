@@ -62,6 +62,9 @@ _GROUP_OF_KIND = {kind: group for group, kinds in _GROUP_KINDS.items() for kind 
 # Operators that read the description of their input, not its values.
 _READ_NO_DATA = frozenset({"RANK", "SHAPE", "ZEROS_LIKE"})
 
+# Operators of floats that the runtime computes with integers where their weights are integers.
+_ROUND_THEIR_INPUTS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
+
 # The runtime computes these once, while it prepares, when their input is a constant.
 PREPARED_ONCE = frozenset({"DENSIFY", "DEQUANTIZE"})
 
@@ -312,7 +315,14 @@ class _Counter:
         return self.tensors[tensor].shape
 
     def arithmetic(self, operator: Operator) -> str:
-        # The first computed input decides: weights may be stored in another type (hybrid operators).
+        # Of a dynamic-range model: where weights are integers the runtime rounds the inputs to 8 bits and multiplies
+        # integers, though both of its tensors are floats.
+        if operator.kind in _ROUND_THEIR_INPUTS and self.tensors[operator.inputs[1]].dtype in (
+            "INT8",
+            "INT4",
+        ):
+            return "int8"
+        # Else the first computed input decides: weights may be stored in another type.
         for tensor in (*self.operands(operator), *operator.outputs):
             if not self.is_constant(tensor):
                 return "int8" if self.tensors[tensor].dtype in ("INT8", "UINT8") else "float32"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -15,7 +17,8 @@ from sdk.report.conditions import accounted_text, problems_of, work_text
 from sdk.report.terminal.tables import FittingTable, short_name
 from sdk.report.units import bytes_text, count_text, percent_text, ratio_text, seconds_text, threads_text
 
-_BAR = 30
+#: Columns of a waterfall's bars: as many as there is room for, between these.
+_LEAST_BAR, _BAR = 6, 30
 
 
 def gap(result: Gap) -> RenderableType:
@@ -28,7 +31,7 @@ def gap(result: Gap) -> RenderableType:
     table.add_column(justify="right")
     table.add_column()
     total = result.promised_seconds
-    table.add_row("promised by theory", seconds_text(total), "", bar(0.0, total, longest, "dim"))
+    table.add_row("promised by theory", seconds_text(total), "", Bar(0.0, total, longest, "dim"))
     for part in result.parts:
         if abs(part.seconds) < 0.0005 * result.measured_seconds:
             continue
@@ -38,10 +41,10 @@ def gap(result: Gap) -> RenderableType:
             part.name,
             sign + seconds_text(abs(part.seconds)),
             percent_text(part.seconds / result.measured_seconds, 0),
-            bar(min(start, total), max(start, total), longest, "yellow" if part.seconds > 0 else "green"),
+            Bar(min(start, total), max(start, total), longest, "yellow" if part.seconds > 0 else "green"),
         )
     measured = result.measured_seconds
-    table.add_row("measured", seconds_text(measured), "100 %", bar(0.0, measured, longest, "cyan"))
+    table.add_row("measured", seconds_text(measured), "100 %", Bar(0.0, measured, longest, "cyan"))
     parts: list[RenderableType] = [
         Text(f"\nWhere it went: {result.candidate}, {threads}", style="bold"),
         Text(
@@ -69,10 +72,27 @@ def gap(result: Gap) -> RenderableType:
     return Group(*parts)
 
 
-def bar(start: float, end: float, longest: float, style: str) -> Text:
-    """A bar of a waterfall from ``start`` to ``end``, in seconds, on a line as long as ``longest``."""
-    first = round(_BAR * max(start, 0.0) / longest)
-    return Text(" " * first + "█" * max(1, round(_BAR * end / longest) - first), style=style)
+@dataclass(frozen=True)
+class Bar:
+    """A bar of a waterfall from ``start`` to ``end`` on a line that stands for ``longest``, all in seconds; as long as
+    its column is wide, so that a narrow terminal cuts none of it."""
+
+    start: float
+    end: float
+    longest: float
+    style: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """What rich asks for."""
+        places = min(options.max_width, _BAR)
+        first = min(round(places * max(self.start, 0.0) / self.longest), places - 1)
+        yield Text(
+            " " * first + "█" * max(1, round(places * self.end / self.longest) - first), style=self.style
+        )
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        """How narrow and how wide it may be, in columns."""
+        return Measurement(min(_LEAST_BAR, options.max_width), min(_BAR, options.max_width))
 
 
 def against(result: Any) -> RenderableType:

@@ -13,7 +13,7 @@ from sdk.explain.run import PREDICTED
 from sdk.explain.speed.predictions import PredictedModel, PredictedRatio, Predictions
 from sdk.explain.theory import GROUPS
 from sdk.report.predictions import PART_NAMES, facts_of_predictions, likely_text, optional_text, sentence_of
-from sdk.report.terminal.gap import bar
+from sdk.report.terminal.gap import Bar
 from sdk.report.terminal.tables import facts, notes, short_name
 from sdk.report.terminal.tables import table as _table
 from sdk.report.units import count_text, percent_text, ratio_text, seconds_text
@@ -196,9 +196,9 @@ def _waterfall(one: PredictedModel) -> RenderableType:
             "theory" if not number else PART_NAMES.get(step.name, step.name),
             sign + seconds_text(abs(step.seconds)),
             percent_text(step.seconds / one.predicted_seconds, 0),
-            bar(min(start, total), max(start, total), max(longest, steps[0].seconds), style),
+            Bar(min(start, total), max(start, total), max(longest, steps[0].seconds), style),
         )
-    whole = bar(0.0, one.predicted_seconds, max(longest, steps[0].seconds), "cyan")
+    whole = Bar(0.0, one.predicted_seconds, max(longest, steps[0].seconds), "cyan")
     table.add_row("predicted", seconds_text(one.predicted_seconds), "100 %", whole)
     return Group(Text(f"\nFrom theory to {sentence_of(one)}", style="bold"), table)
 

@@ -414,6 +414,24 @@ def test_int8_operators_meet_the_int8_peak():
     assert integer.memory_seconds == pytest.approx(floating.memory_seconds / 4)
 
 
+@pytest.mark.parametrize(
+    ("weights", "dtype"), [("FLOAT32", "float32"), ("INT8", "int8"), ("FLOAT16", "float32")]
+)
+def test_floats_by_weights_of_8_bits_are_multiplied_as_integers(weights: str, dtype: str):
+    # The runtime rounds the inputs of such a layer while it runs, so that theory at the peak of floats is no bound.
+    cost = one("FULLY_CONNECTED", [value(1, 64), constant(10, 64, dtype=weights), None], value(1, 10))
+    assert cost.dtype == dtype
+    # Weights that are made floats before stay what they were.
+    tensors = (value(1, 64), constant(10, 64, dtype="INT8"), value(10, 64), value(1, 10))
+    graph = Graph(
+        tensors,
+        (Operator("DEQUANTIZE", (1,), (2,)), Operator("FULLY_CONNECTED", (0, 2, -1), (3,))),
+        (0,),
+        (3,),
+    )
+    assert operator_costs(graph)[1].dtype == "float32"
+
+
 def test_kernels_that_skip_zeros_have_a_roofline_of_their_own():
     costs = big_convolution(fill=0)
     peaks = peaks_of("rpi4")
