@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -22,7 +23,8 @@ class PublishedBoard:
     """A board of the validation. ``milliseconds`` are the published ones, by ncnn's name of the network.
 
     ``ncnn`` is the release that it runs here, ``days_apart`` how far that is from the date of the table: kernels
-    change, and a release of another year says little of the model. ``latency_nanoseconds``: of memory, 0 where nobody
+    change, and a release of another year says little of the model. ``before``: an older one, whose runs stand in for
+    networks that take the same instructions in both; "" for none. ``latency_nanoseconds``: of memory, 0 where nobody
     measured it.
     """
 
@@ -39,15 +41,11 @@ class PublishedBoard:
     looked_at: bool
     latency_nanoseconds: float
     milliseconds: dict[str, float]
+    before: str = ""
 
     def is_test(self, network: str) -> bool:
         """Whether nobody looked at this board, or at this network, while the model was made."""
         return not self.looked_at or network not in NETWORKS_LOOKED_AT
-
-    @property
-    def software(self) -> str:
-        """Kernels, arithmetic and release: the end of the name of its runs."""
-        return f"{self.kernels} {self.arithmetic} {self.ncnn}"
 
     @property
     def same_software(self) -> bool:
@@ -83,6 +81,27 @@ def read_boards() -> dict[str, PublishedBoard]:
         for name, entry in told.items()
     }
     return {name: b for name, b in boards.items() if b.same_software}
+
+
+def cells_of(
+    record: Mapping[str, Any], boards: Mapping[str, PublishedBoard]
+) -> dict[tuple[str, str], tuple[str, dict[str, Any]]]:
+    """The key of the run and the counts of each board and network that has a published latency.
+
+    They are those of the board's release, else of the one before it that stands in; other runs are no cells.
+    """
+    found = {}
+    for key, run in record["runs"].items():
+        network, kernels, arithmetic, release = key.split()
+        for name, counted in run["boards"].items():
+            board = boards.get(name)
+            if board is None or network not in board.milliseconds:
+                continue
+            if (kernels, arithmetic) != (board.kernels, board.arithmetic):
+                continue
+            if release == board.ncnn or (release == board.before and (name, network) not in found):
+                found[name, network] = (key, counted)
+    return found
 
 
 def _days(release: str, dates: list[str]) -> int:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.predict.boards import PublishedBoard
+from benchmarks.predict.boards import PublishedBoard, cells_of
 from benchmarks.predict.networks import MILLION_MACS, NETWORKS
 from sdk.board.emulation.replay.machine import timed_core
-from sdk.explain.speed.validation import Validation
+from sdk.explain.speed.validation import Validation, ValidationCell, scaled_by
 
 #: Multiply-accumulates a cycle at peak: (float32, what fp16 or dot products make of it where the core has them).
 PEAK_MACS = {"cortex-a76": (8, 16), "cortex-a78ae": (8, 16), "cortex-a55": (4, 8)}
@@ -41,6 +42,7 @@ def print_tables(
     for title, one in (
         ("one latency measured", one_measured(table)),
         ("the same, taken over whole", one_measured(table, whole=True)),
+        ("two latencies measured", two_measured(table)),
     ):
         if one:
             print(f"{title:27} median {statistics.median(one):.1%}, worst {max(one):.0%}")
@@ -51,23 +53,19 @@ def ratios(record: Mapping[str, Any], boards: Mapping[str, PublishedBoard]) -> t
     """Predicted / published of every cell that this model made, and the same of simpler predictors."""
     cells: Cells = {}
     simple: dict[str, Cells] = {"MACs / peak": {}, "instructions / clock": {}, "roofline": {}}
-    for key, run in record["runs"].items():
+    for (name, network), (key, counted) in cells_of(record, boards).items():
         if key in record.get("earlier", ()):
             continue
-        network = key.split()[0]
-        for name, counted in run["boards"].items():
-            board = boards.get(name)
-            if board is None or network not in board.milliseconds or not key.endswith(f" {board.software}"):
-                continue
-            clock, published = board.clock_ghz * 1e9, board.milliseconds[network] / 1e3
-            cells[name, network] = counted["cycles"] / clock / published
-            fast = board.arithmetic == "fp16" or network.endswith("int8")
-            peak = PEAK_MACS.get(timed_core(board.core).name, (4, 4))[int(fast)]
-            least = 1e6 * MILLION_MACS[network] / peak / clock
-            simple["MACs / peak"][name, network] = least / published
-            simple["instructions / clock"][name, network] = run["instructions"] / clock / published
-            memory = counted["dram_bytes"] / (2e9 * board.memcpy)
-            simple["roofline"][name, network] = max(least, memory) / published
+        board, instructions = boards[name], record["runs"][key]["instructions"]
+        clock, published = board.clock_ghz * 1e9, board.milliseconds[network] / 1e3
+        cells[name, network] = counted["cycles"] / clock / published
+        fast = board.arithmetic == "fp16" or network.endswith("int8")
+        peak = PEAK_MACS.get(timed_core(board.core).name, (4, 4))[int(fast)]
+        least = 1e6 * MILLION_MACS[network] / peak / clock
+        simple["MACs / peak"][name, network] = least / published
+        simple["instructions / clock"][name, network] = instructions / clock / published
+        memory = counted["dram_bytes"] / (2e9 * board.memcpy)
+        simple["roofline"][name, network] = max(least, memory) / published
     return cells, simple
 
 
@@ -131,3 +129,18 @@ def one_measured(table: Validation, *, whole: bool = False) -> list[float]:
     pairs = table.with_one_measured()
     left = [cell.factor / other.factor if whole else factor for cell, other, factor in pairs]
     return [abs(1.0 / factor - 1.0) for factor in left]
+
+
+def two_measured(table: Validation) -> list[float]:
+    """The same where two other networks of the board are measured: every pair of them."""
+    boards: dict[str, list[ValidationCell]] = {}
+    for cell in table.cells:
+        boards.setdefault(cell.board, []).append(cell)
+    errors = []
+    for board, cells in boards.items():
+        in_common = table.in_common(board)
+        for cell in cells:
+            for pair in itertools.combinations([other for other in cells if other is not cell], 2):
+                scale = scaled_by([other.factor for other in pair], in_common)
+                errors.append(abs(scale / cell.factor - 1.0))
+    return errors

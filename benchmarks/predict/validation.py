@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.predict.boards import PublishedBoard, read_boards
+from benchmarks.predict.boards import PublishedBoard, cells_of, read_boards
+from benchmarks.predict.networks import NETWORKS
 from sdk.explain import speed
 from sdk.explain.speed.predictions import MEMORY_DECIDES
 from sdk.explain.speed.validation import Validation, ValidationCell
@@ -30,17 +31,13 @@ def kept_validation() -> Validation:
 
 
 def validation(record: Mapping[str, Any], boards: Mapping[str, PublishedBoard]) -> Validation:
-    """The table of a run, in the order of the boards."""
-    cells = {}
-    for key, run in record["runs"].items():
-        network = key.split()[0]
-        for name, counted in run["boards"].items():
-            # what ran with another release of ncnn than the board has now is no cell of the table
-            there = name in boards and key.endswith(f" {boards[name].software}")
-            if there and network in boards[name].milliseconds:
-                cells[name, network] = _cell(boards[name], network, counted)
-    places = list(boards)
-    ordered = sorted(cells, key=lambda place: places.index(place[0]))
+    """The table of a run, in the order of the boards and of their networks."""
+    cells = {
+        (name, network): _cell(boards[name], network, counted)
+        for (name, network), (_, counted) in cells_of(record, boards).items()
+    }
+    places, networks = list(boards), list(NETWORKS)
+    ordered = sorted(cells, key=lambda place: (places.index(place[0]), networks.index(place[1])))
     # Runs that were not made again since the model of the core changed last are named in the record.
     earlier = dict.fromkeys(key.split()[0] for key in record.get("earlier", ()))
     said = f"; in part by an earlier version of the model: {', '.join(earlier)}" if earlier else ""

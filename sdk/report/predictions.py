@@ -113,9 +113,10 @@ def _scale_texts(models: Sequence[PredictedModel]) -> list[tuple[str, str]]:
 
 def _taken_over(scale: Scale) -> str:
     """By what other models of the board are multiplied, and what it is of what was measured."""
-    if scale.in_common == 1.0:
-        return f"{scale.factor:.3f}"
+    measured = [f"{factor:.3f}" for factor in (scale.factor, *scale.more)]
+    if scale.in_common == 1.0 and not scale.more:
+        return measured[0]
     return (
-        f"{scale.taken_over:.3f} ({scale.factor:.3f} to the power of {scale.in_common:.2f}, which networks of other "
-        "boards have in common)"
+        f"{scale.taken_over:.3f} (of {', '.join(measured)}, as far as networks of other boards err alike: one to the "
+        f"power of {scale.in_common:.2f})"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.predict.boards import NETWORKS_LOOKED_AT, read_boards
-from benchmarks.predict.table import Cells, earlier_cells, one_measured, ratios, summary
+from benchmarks.predict.table import Cells, earlier_cells, one_measured, ratios, summary, two_measured
 from benchmarks.predict.validation import KEPT, TABLE, in_lines, kept_validation
 from sdk.api.measuring.predictions import read_validation
 from sdk.explain.speed.validation import NetworkKind, Validation
@@ -70,7 +70,8 @@ def _whole(table: Validation, cells: Cells, earlier: Collection[tuple[str, str]]
         f"{len(cells)} cells: median error {100 * found['median']:.0f} %, "
         f"{100 * found['within_30']:.0f} % of them within 30 %, worst {100 * found['worst']:.0f} %; "
         f"with one measured model of the\nboard {100 * one:.0f} % in the median "
-        f"for a float network by another, {any_by_any:.1f} % for any by any (taken over whole {whole:.1f} %). "
+        f"for a float network by another, {any_by_any:.1f} % for any by any (taken over whole {whole:.1f} %), "
+        f"{100 * median(two_measured(table)):.1f} % by any two. "
         f"{unseen} of them were not looked at while the model was made.{old}"
     )
 

@@ -62,15 +62,16 @@ def scales_of(path: Path, found: Sequence[PredictedModel]) -> list[tuple[Scale, 
 def scale_for(
     one: PredictedModel, scales: Sequence[tuple[Scale, str]], validation: Validation
 ) -> PredictedModel:
-    """The prediction scaled by the measured model that is most like it, never by its own time; with that time beside
-    it where it was measured itself."""
+    """The prediction scaled by the measured models of its board, the one most like it before others, never by its own
+    time; with that time beside it where it was measured itself."""
     own = [scale for scale, digest in scales if scale.board == one.board and digest == one.tflite_sha256]
     others = [scale for scale, digest in scales if scale.board == one.board and digest != one.tflite_sha256]
     one = replace(one, measured_seconds=own[0].measured_seconds if own else None)
     if not others:
         return one
     best = min(others, key=lambda scale: (scale.kind != one.kind, _apart(scale, one)))
-    best = replace(best, in_common=validation.in_common())
+    more = tuple(scale.factor for scale in others if scale is not best)
+    best = replace(best, in_common=validation.in_common(), more=more)
     return replace(
         one, scale=best, factors=validation.likely(one.prediction.core, one.kind, measured=best.kind)
     )

@@ -20,7 +20,7 @@ from sdk.explain.breakdown import Peaks
 from sdk.explain.macs import NOT_BY_ZERO, Counted, promised, yardstick
 from sdk.explain.run import MAX_PAIRS, PREDICTED, PredictedTime
 from sdk.explain.speed.prediction import PARTS, Prediction
-from sdk.explain.speed.validation import Factors, NetworkKind
+from sdk.explain.speed.validation import Factors, NetworkKind, scaled_by
 from sdk.explain.theory import CONVOLUTION_1X1, OperatorCost
 from sdk.tools.shown import Shown
 
@@ -34,8 +34,9 @@ MEMORY_DECIDES = 0.3
 class Scale:
     """One measured model of a board: ``factor`` is measured over predicted. ``source`` is the run that it comes from.
 
-    ``in_common`` is the power to which other models of the board take the factor over
-    (:meth:`Validation.in_common`). ``doubts`` are the run's own: why its measurement is not trusted, () where it is.
+    ``more`` are the factors of other measured models of that board. ``in_common`` is the power to which one factor is
+    taken over by models that were not measured (:meth:`Validation.in_common`). ``doubts`` are the run's own: why its
+    measurement is not trusted, () where it is.
     """
 
     factor: Positive
@@ -50,11 +51,12 @@ class Scale:
     int8: bool
     doubts: tuple[Sentence, ...] = ()
     in_common: Share = 1.0
+    more: tuple[Positive, ...] = ()
 
     @property
     def taken_over(self) -> float:
         """By what predictions of other models are multiplied."""
-        return self.factor**self.in_common
+        return scaled_by((self.factor, *self.more), self.in_common)
 
     @property
     def kind(self) -> NetworkKind:

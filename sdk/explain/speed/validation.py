@@ -138,7 +138,7 @@ class Validation:
         """
         shares = {board: self.in_common(board) for board in {cell.board for cell in self.cells}}
         return [
-            (cell, other, cell.factor / other.factor ** shares[cell.board])
+            (cell, other, cell.factor / scaled_by([other.factor], shares[cell.board]))
             for cell in self.cells
             for other in _beside(cell, self.cells)
         ]
@@ -163,6 +163,17 @@ class Validation:
     def from_json(cls, found: Any) -> Validation:
         """Reads what :meth:`to_json` wrote. Raises DataError that names the first field that is wrong."""
         return read(cls, found)
+
+
+def scaled_by(factors: Sequence[float], in_common: float) -> float:
+    """By what other predictions for a board are multiplied, from the factors of its measured models, at least one.
+
+    Their geometric mean, to a power that grows with their number: what is each one's own averages out, and what they
+    have in common stays. Of one it is ``in_common``, of any number less than 1, or 1 where that is 1.
+    """
+    count = len(factors)
+    power = count * in_common / (1.0 + (count - 1) * in_common)
+    return math.exp(power * sum(math.log(factor) for factor in factors) / count)
 
 
 def _beside(cell: ValidationCell, cells: Sequence[ValidationCell]) -> Iterable[ValidationCell]:

@@ -14,7 +14,7 @@ import pytest
 import sdk
 from sdk.api.board_requests import PredictTime
 from sdk.api.measuring import predictions
-from sdk.api.measuring.predictions import beside_measured, predict_times, read_validation
+from sdk.api.measuring.predictions import beside_measured, predict_times
 from sdk.board.catalogue import load_board
 from sdk.cli import main
 from sdk.errors import BoardError, DataError
@@ -212,7 +212,7 @@ def test_one_measured_model_scales_the_others_of_its_board_and_says_where_it_is_
     assert large.scale is not None
     assert large.predicted_seconds == pytest.approx(large.scale.taken_over * plain.predicted_seconds)
     # As much of it as the boards of the table say that their networks have in common.
-    assert large.scale.in_common == read_validation().in_common()
+    assert large.scale.in_common == validation().in_common()
     assert 1.0 < large.scale.taken_over == large.scale.factor**large.scale.in_common < large.scale.factor
     assert large.scale.factor == pytest.approx(1.2, rel=0.02)
     assert large.factors.high / large.factors.low < plain.factors.high / plain.factors.low
@@ -224,7 +224,7 @@ def test_one_measured_model_scales_the_others_of_its_board_and_says_where_it_is_
     text = " ".join(drawn(drawing.predictions(times(models, "rpi4", calibrate=run)), 200).split())
     assert f"({run})" in text
     assert "small took" in text
-    assert f"by {large.scale.taken_over:.3f} ({large.scale.factor:.3f} to the power of" in text
+    assert f"by {large.scale.taken_over:.3f} (of {large.scale.factor:.3f}, as far as" in text
     assert "2023-11-14" in text  # the day of the measurement
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sdk.api.measuring.predictions import read_validation
-from sdk.explain.speed.validation import NetworkKind, Validation, ValidationCell
+from sdk.explain.speed.validation import NetworkKind, Validation, ValidationCell, scaled_by
 
 PLAIN = NetworkKind(memory_decides=False, int8=False)
 MEMORY = NetworkKind(memory_decides=True, int8=False)
@@ -68,7 +68,7 @@ def test_of_a_measured_factor_others_take_over_what_networks_of_other_boards_hav
 
     alike = Validation("made up", boards((0.8, 0.8), (1.3, 1.3), (1.1, 1.1)))
     assert alike.in_common() == pytest.approx(1.0)
-    # Each network errs by as much again as its board: half is taken over, as a logarithm.
+    # Of each pair one network errs twice as much as the other, as logarithms.
     half = Validation("made up", boards((1.2**2, 1.2), (1.1, 1.1**2), (0.9**2, 0.9)))
     assert 0.3 < half.in_common() < 1.0
     # What networks of a board have nothing of in common is not taken over, and no power turns it round.
@@ -78,11 +78,18 @@ def test_of_a_measured_factor_others_take_over_what_networks_of_other_boards_hav
     # The board itself does not count, so that it is judged as one that nobody has seen.
     odd = Validation("made up", (*alike.cells, *(cell(f, board="odd") for f in (0.2, 5.0))))
     assert odd.in_common("odd") == alike.in_common()
-    assert [factor for own, _, factor in odd.with_one_measured() if own.board == "odd"] == [
-        0.2 / 5.0,
-        5.0 / 0.2,
-    ]
+    left = [factor for own, _, factor in odd.with_one_measured() if own.board == "odd"]
+    assert left == pytest.approx([0.2 / 5.0, 5.0 / 0.2])
     assert Validation("made up", (cell(1.2), cell(0.9, board="other"))).in_common() == 1.0
+
+
+def test_of_several_measured_models_more_is_taken_over_than_of_one() -> None:
+    assert scaled_by([1.5], 0.6) == pytest.approx(1.5**0.6)
+    assert scaled_by([1.5, 1.5], 0.6) == pytest.approx(1.5**0.75)
+    assert 1.5**0.9 < scaled_by([1.5] * 10, 0.6) < 1.5
+    assert scaled_by([2.0, 0.5], 0.6) == pytest.approx(1.0)
+    assert scaled_by([1.2, 1.5], 1.0) == pytest.approx((1.2 * 1.5) ** 0.5)
+    assert scaled_by([1.2, 1.5], 0.0) == 1.0
 
 
 def test_one_measurement_taken_over_in_part_is_better_on_the_table_than_taken_over_whole() -> None:
