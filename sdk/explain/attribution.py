@@ -2,9 +2,10 @@
 
 The runtime runs the graph in its order, but not one to one: it fuses (PAD into a convolution, RELU into what is before
 it), splits (a RELU that could not be fused stands alone as "Clamp"), and adds (a "Transpose" where a cluster changes
-its layout). So the two sequences are aligned like two texts, by the longest chain of pairs that can be the same work; a
-kernel that is left over belongs to the operator before it. Every kernel belongs to exactly one operator, so times add
-up.
+its layout). So the two sequences are aligned like two texts, by the longest chain of pairs that can be the same work.
+What a delegate does not take may run after all that it takes, so a kernel of TFLite itself that is left over belongs to
+the first operator of its kind that has none; any other to the operator before it. Every kernel belongs to exactly one
+operator, so times add up.
 """
 
 from __future__ import annotations
@@ -132,9 +133,34 @@ def _align(costs: Sequence[OperatorCost], kernels: Sequence[KernelTime]) -> list
             j += 1
         else:
             i += 1
+    owner = _out_of_order(costs, kernels, owner)
     last = next((position for position in owner if position is not None), 0)
     result = []
     for position in owner:
         last = last if position is None else position
         result.append(last)
     return result
+
+
+def _out_of_order(
+    costs: Sequence[OperatorCost], kernels: Sequence[KernelTime], owner: Sequence[int | None]
+) -> list[int | None]:
+    """The owners, with those of kernels of TFLite itself that the order left over; of one kind they keep their
+    order."""
+    found = list(owner)
+    alike: dict[str, list[int]] = {}
+    for i, kernel in enumerate(kernels):
+        if kernel.delegated:
+            continue
+        if found[i] is None:
+            taken = set(found)
+            found[i] = next(
+                (j for j, cost in enumerate(costs) if j not in taken and can_be(kernel, cost)), None
+            )
+        if found[i] is not None:
+            alike.setdefault(kernel.name, []).append(i)
+    for places in alike.values():
+        owners = sorted(position for i in places if (position := found[i]) is not None)
+        for i, position in zip(places, owners, strict=True):
+            found[i] = position
+    return found

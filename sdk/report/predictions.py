@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sdk.explain.breakdown import Peaks
 from sdk.explain.run import PREDICTED
 from sdk.explain.speed.prediction import PARTS
 from sdk.explain.speed.predictions import PredictedModel, Predictions, Scale, ThreadsBound
@@ -87,15 +88,17 @@ def facts_of_predictions(result: Predictions) -> list[tuple[str, str]]:
 def _board_text(there: Sequence[PredictedModel]) -> str:
     first = there[0]
     p = first.prediction
-    peak = (
-        ""
-        if first.peaks is None
-        else f"; theory: {first.peaks.flop_per_second / 1e9:.3g} GFLOP/s ({first.peaks.source})"
-    )
+    peak = "" if first.peaks is None else _peak_text(first.peaks)
     return (
         f"{first.board_title}, {p.core} at {p.clock_hz / 1e9:.3g} GHz, one core, {p.runtime} {p.runtime_version}, "
         f"memory {p.memory_bytes_per_second / 1e9:.3g} GB/s read and written{peak}"
     )
+
+
+def _peak_text(peaks: Peaks) -> str:
+    """What theory divides by, of floats and where it is known of int8."""
+    integers = "" if peaks.int8_per_second is None else f", int8 {peaks.int8_per_second / 1e9:.3g} GOP/s"
+    return f"; theory: {peaks.flop_per_second / 1e9:.3g} GFLOP/s{integers} ({peaks.source})"
 
 
 def _scale_texts(models: Sequence[PredictedModel]) -> list[tuple[str, str]]:

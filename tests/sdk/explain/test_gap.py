@@ -331,6 +331,21 @@ def test_every_kernel_goes_to_the_operator_it_runs():
     assert sum(time.seconds for time in times) == pytest.approx(fused_and_split.kernel_seconds)
 
 
+def test_a_kernel_that_no_delegate_takes_may_run_after_the_operators_that_follow_it():
+    # XNNPACK takes all but the softmax, so that runs last, and its time is not the last convolution's.
+    costs = [cost(0, CONV, 100), cost(1, "SOFTMAX", group="other"), cost(2, CONV, 100), cost(3, ADD)]
+    ran = profile([(NAMES[CONV], 1e-3), (NAMES[CONV], 2e-3), (NAMES[ADD], 3e-3), ("SOFTMAX", 4e-3)])
+    last = replace(ran.kernels[3], delegated=False)
+    times = attribute(costs, replace(ran, kernels=(*ran.kernels[:3], last)))
+    assert [time.seconds for time in times] == [1e-3, 4e-3, 2e-3, 3e-3]
+    # Two of a kind stay in their order, and what has no operator of its kind goes to the one before it.
+    again = replace(last, node=4, seconds=5e-3)
+    twice = (*ran.kernels[:3], last, again, replace(last, node=5, name="CUSTOM"))
+    both = attribute([*costs, cost(4, "SOFTMAX", group="other")], replace(ran, kernels=twice))
+    assert [time.seconds for time in both] == pytest.approx([1e-3, 4e-3, 2e-3, 3e-3, 5e-3 + 4e-3])
+    assert sum(time.seconds for time in both) == pytest.approx(sum(kernel.seconds for kernel in twice))
+
+
 def test_kernels_of_an_isolated_profile_go_by_their_number():
     costs = [cost(0, TRANSPOSE), cost(1, CONV, 10)]
     kernels = (KernelTime(CONV, 1, True, 2e-3, 2e-3),)

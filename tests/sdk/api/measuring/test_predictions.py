@@ -228,6 +228,27 @@ def test_one_measured_model_scales_the_others_of_its_board_and_says_where_it_is_
     assert "2023-11-14" in text  # the day of the measurement
 
 
+def test_all_measured_models_of_a_run_scale_one_that_was_not_measured(
+    models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    third = tmp_path / "third.tflite"
+    third.write_bytes(write_graph(small_network(size=80, channels=32)))
+    both = Report.from_json(json.loads(run_on("rpi4", models[0], tmp_path / "run.json").read_text()))
+    other = run_on("rpi4", models[1], tmp_path / "other.json", times_as_long=1.4)
+    both = replace(both, models=(*both.models, *Report.from_json(json.loads(other.read_text())).models))
+    (tmp_path / "run.json").write_text(json.dumps(both.to_json()))
+    scaled = times((*models, third), "rpi4", calibrate=tmp_path / "run.json").models
+    factors = [model.scale and (model.scale.factor, *model.scale.more) for model in scaled]
+    # Each is scaled by those that were measured besides it.
+    assert factors[0] == pytest.approx((1.4,), rel=0.02)
+    assert factors[1] == pytest.approx((1.2,), rel=0.02)
+    assert sorted(factors[2] or ()) == pytest.approx((1.2, 1.4), rel=0.02)
+    power = 2 * validation().in_common() / (1 + validation().in_common())
+    assert scaled[2].predicted_seconds / scaled[2].prediction.seconds == pytest.approx(
+        (1.2 * 1.4) ** (power / 2), rel=0.02
+    )
+
+
 @pytest.mark.parametrize(
     ("board", "changed", "said"),
     [
