@@ -195,6 +195,30 @@ static bool join_limits(Chain *chain, Step *s, Use *uses) {
     return true;
 }
 
+/* Whether convolutions, and nothing else, read a value. */
+static bool only_convolved(const Chain *chain, int value) {
+    for (const Step *s = chain->steps; s < chain->steps + chain->step_count; s++) {
+        if ((s->in == value && s->kind != STEP_CONVOLVE) || s->second == value) return false;
+        for (int c = 0; s->kind == STEP_VIEW && c < chain->values[s->out].channels; c++)
+            if (s->view[2 * c] == value) return false;
+    }
+    return true;
+}
+
+/* Zeros around an image that convolutions alone read: there are some around every plane. */
+static void join_padding(Chain *chain) {
+    for (int i = chain->step_count - 1; i >= 0; i--) {
+        Step *s = &chain->steps[i];
+        if (!s->pads || !only_convolved(chain, s->out)) continue;
+        for (Step *one = s; one < chain->steps + chain->step_count; one++) {
+            if (one->kind != STEP_CONVOLVE || one->in != s->out) continue;
+            one->in = s->in;
+            one->shape.pad_top += s->shape.pad_top, one->shape.pad_left += s->shape.pad_left;
+        }
+        s->kind = STEP_JOINED, s->in = s->second = s->out = -1;
+    }
+}
+
 /* Joins sums and limits with the convolutions before them; what is joined runs no more. */
 static bool join_steps(Chain *chain) {
     Use *uses = calloc((size_t)chain->value_count + 1, sizeof *uses);
@@ -217,8 +241,14 @@ static bool join_steps(Chain *chain) {
     return true;
 }
 
+/* Rows of values that a fully connected layer takes, one after the other. */
+static uint32_t batch_of(const Chain *chain, const Step *s) {
+    return (uint32_t)chain->values[s->in].channels / s->matrix.columns;
+}
+
 bool chain_finish(Chain *chain, int threads) {
     int64_t end = 0;
+    join_padding(chain);
     if (!join_steps(chain)) return false;
     if (!chain_lay_out(chain)) return false;
     for (int i = 0; i < chain->step_count; i++) {
@@ -237,8 +267,8 @@ bool chain_finish(Chain *chain, int threads) {
         if (end > INT32_MAX / 2) return false; /* distances are 32 bits */
         if (s->windowed ? !pack_window(chain, s) : s->kind == STEP_CONVOLVE && !pack(chain, s)) return false;
         if (s->kind == STEP_COLUMNS) {
-            if (s->matrix.rows != (uint32_t)out->channels) return false;
-            if (s->matrix.columns != (uint32_t)chain->values[s->in].channels) return false;
+            if ((uint64_t)s->matrix.rows * batch_of(chain, s) != (uint64_t)out->channels) return false;
+            if (chain->values[s->in].channels % (int64_t)s->matrix.columns) return false;
             s->columns = columns_pack(&s->matrix, (uint32_t)s->block, (uint32_t)threads);
             if (s->columns == NULL) return false;
         }
@@ -301,7 +331,8 @@ static void run_part(void *context, int part) {
     int first = (int)((int64_t)counted->channels * part / job->parts);
     int end = (int)((int64_t)counted->channels * (part + 1) / job->parts);
     /* What has few channels is turned around pixel by pixel, by one part. */
-    if ((s->kind == STEP_LOAD || s->kind == STEP_STORE) && counted->channels <= 4)
+    bool turns = s->kind == STEP_LOAD || s->kind == STEP_STORE || s->kind == STEP_UNFLATTEN;
+    if (turns && counted->channels <= 4)
         first = 0, end = part == 0 ? counted->channels : 0;
     if (job->relays) {
         chain->kernels->relay(&s->relay, memory, first, end);
@@ -309,6 +340,7 @@ static void run_part(void *context, int part) {
     }
     switch (s->kind) {
         case STEP_LOAD: chain->kernels->load(s->data, out, g, memory, first, end); return;
+        case STEP_UNFLATTEN: chain->kernels->load(in->flat, out, g, memory, first, end); return;
         case STEP_STORE: chain->kernels->store(in, from, memory, s->data, first, end); return;
         case STEP_FLATTEN: chain->kernels->store(in, from, memory, out->flat, first, end); return;
         case STEP_MEAN:
@@ -355,7 +387,7 @@ void chain_run(Chain *chain, Threads *threads, int parts, bool timed) {
         Job job = {chain, s, parts, true};
         if (s->kind == STEP_VIEW || s->kind == STEP_JOINED || (s->kind == STEP_LOAD && !chain->values[s->out].height)) continue;
         if (s->kind == STEP_COLUMNS)
-            columns_run(s->columns, chain->values[s->in].flat, 1, s->bias, &s->limits, chain->values[s->out].flat, threads);
+            columns_run(s->columns, chain->values[s->in].flat, batch_of(chain, s), s->bias, &s->limits, chain->values[s->out].flat, threads);
         else if (s->kind == STEP_STORE && !chain->values[s->in].height)
             memcpy(s->data, chain->values[s->in].flat, 4 * (size_t)chain->values[s->in].channels);
         else {

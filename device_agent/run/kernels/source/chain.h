@@ -110,6 +110,7 @@ enum {
     STEP_ADD,
     STEP_MEAN,
     STEP_FLATTEN,
+    STEP_UNFLATTEN,
     STEP_COLUMNS,
     STEP_VIEW,
     STEP_JOINED
@@ -123,6 +124,7 @@ typedef struct {
     Limits limits;
     bool windowed;               /* by windows.c */
     bool largest, means_inside; /* of a pool: not a sum; a mean that does not count padding */
+    bool pads;                  /* a pool of single pixels: zeros around the image */
     const float *bias;           /* the runtime's; may be NULL */
     Matrix matrix;               /* weights of a layer, or (outputs, taps * channels of a group) of a convolution */
     int block;                   /* chosen before; 0: none */

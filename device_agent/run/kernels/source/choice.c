@@ -185,6 +185,14 @@ static bool connect(Context *context, const IntArray *plan, Candidate *all) {
     return true;
 }
 
+/* A layer may become one node with a chain beside it. */
+static bool layer_suits_chain(Context *context, int index) {
+    Node *node;
+    Registration *registration;
+    return context->get_node_and_registration(context, index, &node, &registration) == TFLITE_OK &&
+           suits_chain(context, node);
+}
+
 IntArray *choose_nodes(Context *context, const IntArray *plan, const Supply *supply, bool anyway, uint32_t **blocks) {
     int most = -1;
     for (int i = 0; i < plan->size; i++) most = plan->data[i] > most ? plan->data[i] : most;
@@ -201,11 +209,15 @@ IntArray *choose_nodes(Context *context, const IntArray *plan, const Supply *sup
         if (is_shuffle(context, plan->data + i))
             for (int k = i; k < i + 3; k++) all[k] = (Candidate){plan->data[k], k, true, 0};
     whole = whole && connect(context, plan, all);
-    bool ordered = whole && is_in_order(context, plan);
+    bool ordered = whole && is_in_order(context, plan), images = false;
     for (int i = 0; whole && i < plan->size; i++) gain[first_of(all, i)] += all[i].image ? all[i].gain : 0;
+    for (int i = 0; whole && i < plan->size; i++) {
+        if (all[i].image && !anyway && gain[first_of(all, i)] <= 0) all[i].index = -1;
+        images = images || (all[i].image && all[i].index >= 0);
+    }
     if (whole) claimed->size = 0;
     for (int i = 0; ordered && i < plan->size; i++)
-        if (all[i].index >= 0 && (!all[i].image || anyway || gain[first_of(all, i)] > 0))
+        if (all[i].index >= 0 && (all[i].image || !images || layer_suits_chain(context, all[i].index)))
             claimed->data[claimed->size++] = all[i].index;
     free(all);
     free(gain);

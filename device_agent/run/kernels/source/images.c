@@ -11,11 +11,16 @@
 /* Multiply-accumulates that an instruction of the runtime's dense kernels does, Cortex-A72. */
 #define RUNTIME_MULTIPLIED 3.1
 
+/* Whether a shape is known when the graph is made. */
+static bool is_fixed(const Tensor *t) {
+    for (int i = 0; t->dims_signature && i < t->dims_signature->size; i++)
+        if (t->dims_signature->data[i] < 0) return false;
+    return true;
+}
+
 static bool is_image(const Tensor *t) {
     if (!is_float(t) || t->dims->size != 4 || t->dims->data[0] != 1 || t->allocation_type == TFLITE_MMAP_RO) return false;
-    if (t->dims_signature)
-        for (int i = 0; i < t->dims_signature->size; i++)
-            if (t->dims_signature->data[i] < 0) return false;
+    if (!is_fixed(t)) return false;
     int64_t count = elements_of(t);
     return count > 0 && count < (1 << 27);
 }
@@ -115,6 +120,7 @@ static bool read_pad(Context *context, const Node *node, Step *s) {
     for (int axis = 1; axis < 4; axis++)
         if (dimension(out, axis) != dimension(in, axis) + by[2 * axis] + by[2 * axis + 1]) return false;
     s->kind = STEP_POOL; /* of one pixel each, so far up and left */
+    s->pads = true;
     s->shape = (Shape){1, 1, 1, 1, 1, 1, by[2], by[4], 1, false};
     return limits_of(ACTIVATION_NONE, &s->limits);
 }
@@ -280,7 +286,7 @@ static int value_of(Maker *m, int tensor, bool comes_from_outside) {
     if (tensor < 0 || (size_t)tensor >= m->context->tensors_size) return -1;
     if (m->value[tensor] >= 0) return m->value[tensor];
     const Tensor *t = tensor_at(m->context, tensor);
-    bool image = t->dims->size == 4;
+    bool image = t->dims->size == 4 && dimension(t, 0) == 1;
     m->value[tensor] = chain_value(m->chain, image ? dimension(t, 1) : 0, image ? dimension(t, 2) : 0,
                                    image ? dimension(t, 3) : (int)elements_of(t));
     if (comes_from_outside) {
@@ -337,16 +343,46 @@ static bool add_shuffled(Maker *m, const Node *node, int code, int index) {
     return false;
 }
 
+/* The values of an image channels last; -1 where memory is short. */
+static int flattened(Maker *m, int image) {
+    Value v = m->chain->values[image];
+    int flat = chain_value(m->chain, 0, 0, v.height * v.width * v.channels);
+    Step s = {.kind = STEP_FLATTEN, .in = image, .second = -1, .out = flat, .node = -1};
+    return flat >= 0 && chain_step(m->chain, &s) >= 0 ? flat : -1;
+}
+
+bool suits_chain(Context *context, const Node *node) {
+    const Tensor *in = input_at(context, node, 0), *weights = input_at(context, node, 1);
+    const Tensor *out = tensor_at(context, node->outputs->data[0]);
+    const int rows = dimension(weights, 0), columns = dimension(weights, 1);
+    int rank = in->dims->size;
+    int64_t count = elements_of(in);
+    if (!is_fixed(in) || !is_fixed(out) || count < 1 || count % columns) return false;
+    if (!((const FullyConnectedParams *)node->builtin_data)->keep_num_dims)
+        return out->dims->size == 2 && dimension(out, 0) == count / columns && dimension(out, 1) == rows;
+    for (int i = 0; i < rank - 1; i++)
+        if (out->dims->size != rank || dimension(in, i) != dimension(out, i)) return false;
+    return out->dims->size == rank && dimension(in, rank - 1) == columns && dimension(out, rank - 1) == rows;
+}
+
+/* A layer takes rows of values as they are in the runtime: channels last. */
 static bool add_layer(Maker *m, const Node *node, Step *s) {
     const FullyConnectedParams *p = node->builtin_data;
-    const Tensor *weights = tensor_at(m->context, node->inputs->data[1]);
     const Tensor *bias = node->inputs->size == 3 ? tensor_at(m->context, node->inputs->data[2]) : NULL;
-    *s = (Step){.kind = STEP_COLUMNS, .second = -1, .bias = bias ? bias->data : NULL};
-    s->matrix = matrix_of(m->supply, weights);
-    return limits_of(p->activation, &s->limits) &&
-           elements_of(tensor_at(m->context, node->inputs->data[0])) == dimension(weights, 1) &&
-           tensor_at(m->context, node->inputs->data[0])->dims->size != 4 &&
-           tensor_at(m->context, node->outputs->data[0])->dims->size != 4;
+    if (!suits_chain(m->context, node) || !limits_of(p->activation, &s->limits)) return false;
+    s->kind = STEP_COLUMNS;
+    s->bias = bias ? bias->data : NULL;
+    s->matrix = matrix_of(m->supply, input_at(m->context, node, 1));
+    int in = value_of(m, node->inputs->data[0], true), out = value_of(m, node->outputs->data[0], false);
+    if (in >= 0 && m->chain->values[in].height) in = flattened(m, in);
+    if (in < 0 || out < 0) return false;
+    s->in = in, s->out = out;
+    if (!m->chain->values[out].height) return chain_step(m->chain, s) >= 0;
+    Value v = m->chain->values[out];
+    s->out = chain_value(m->chain, 0, 0, v.height * v.width * v.channels);
+    if (s->out < 0 || chain_step(m->chain, s) < 0) return false;
+    Step back = {.kind = STEP_UNFLATTEN, .in = s->out, .second = -1, .out = out, .node = -1};
+    return chain_step(m->chain, &back) >= 0;
 }
 
 static bool add_node(Maker *m, int index, uint32_t block) {
@@ -357,8 +393,11 @@ static bool add_node(Maker *m, int index, uint32_t block) {
     int code = registration->builtin_code;
     if (code == OP_TRANSPOSE || (code == OP_RESHAPE && tensor_at(m->context, node->outputs->data[0])->dims->size != 2))
         return add_shuffled(m, node, code, index);
-    bool known = code == OP_FULLY_CONNECTED ? add_layer(m, node, &s) : read_step(m->context, node, code, &s);
-    if (!known) return false;
+    if (code == OP_FULLY_CONNECTED) {
+        s = (Step){.second = -1, .node = index, .code = code, .block = (int)block};
+        return add_layer(m, node, &s);
+    }
+    if (!read_step(m->context, node, code, &s)) return false;
     if (code == OP_CONV_2D) s.matrix = matrix_of(m->supply, input_at(m->context, node, 1));
     if (s.kind == STEP_VIEW) return add_view(m, node, code, index);
     s.node = index, s.code = code;

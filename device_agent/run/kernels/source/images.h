@@ -52,6 +52,8 @@ Matrix matrix_of(const Supply *, const Tensor *weights);
 bool image_operator(Context *, const Node *, int code, const Supply *, Judged *);
 /* Whether a node is a convolution whose weights may come from a flat. */
 bool takes_flat(Context *, const Node *, int code);
+/* Whether a chain can hold a fully connected layer: its shapes are known and fit one another. */
+bool suits_chain(Context *, const Node *);
 /* Whether three nodes shuffle channels: apart by groups, the last two dimensions swapped, and together again. */
 bool is_shuffle(Context *, const int *nodes);
 /* The chain of some nodes; NULL where memory is short. blocks: by the numbers of nodes. */

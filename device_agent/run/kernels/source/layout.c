@@ -29,7 +29,8 @@ static bool is_window(const Chain *chain, const Step *s) {
     bool square = kernel == p->kernel_width && stride == p->stride_width && p->pad_top <= 1 && p->pad_left <= 1;
     bool alone = s->kind == STEP_POOL || (p->groups == in->channels && in->channels == out->channels);
     if (!square || !alone || p->dilation_height != 1 || p->dilation_width != 1) return false;
-    if (stride == 1) return kernel == 3 && keeps_size(chain, s) && !(s->kind == STEP_POOL && s->largest);
+    bool centred = p->pad_top == 1 && p->pad_left == 1;
+    if (stride == 1) return kernel == 3 && centred && keeps_size(chain, s) && !(s->kind == STEP_POOL && s->largest);
     if (stride != 2 || (kernel != 3 && kernel != 2)) return false;
     /* Of the largest, zeros around the image are none where a pixel may be less. */
     bool inside = !p->pad_top && !p->pad_left && !behind(in->height, out->height, 2, kernel, 0) &&

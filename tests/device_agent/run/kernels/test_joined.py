@@ -64,3 +64,29 @@ def test_the_largest_of_what_is_less_than_zero() -> None:
     x = images.convolve(0, 8, 3, activation=0)
     y = images.join(images.convolve(x, 8, 1), images.convolve(x, 8, 1, activation=0))
     agrees(images, images.pool(x, 3, 2, same=True), images.pool(y, 3, 2, same=True), operators=6)
+
+
+@pytest.mark.parametrize(
+    "pads", [(1, 1, 1, 1), (0, 1, 0, 1), (0, 2, 2, 0), (2, 0, 0, 2), (3, 2, 1, 4), (0, 0, 7, 0)], ids=str
+)
+def test_zeros_around_an_image_are_those_around_its_planes(pads: tuple[int, int, int, int]) -> None:
+    images = Images(9, 11, 8)
+    x = images.pad(images.convolve(0, 8), *pads)
+    outputs = [
+        images.convolve(x, 12, 3, stride=stride, same=same, dilation=dilation, depthwise=depthwise)
+        for stride, same, dilation, depthwise in (
+            *((1, False, 1, False), (1, True, 1, False), (2, False, 1, False), (3, False, 1, False)),
+            *((1, False, 2, False), (1, False, 1, True), (2, False, 1, True), (2, True, 1, True)),
+        )
+    ]
+    outputs.append(images.convolve(images.pad(x, 1, 0, 0, 1), 12, 1))
+    agrees(images, *outputs, operators=12)
+
+
+def test_zeros_around_an_image_that_others_read_are_made() -> None:
+    images = Images(7, 6, 8)
+    x = images.convolve(0, 8, activation=0)
+    seen, pooled, summed, joined = (images.pad(x, 1, 1, 1, 1) for _ in range(4))
+    outputs = [images.convolve(each, 8, 3, same=False) for each in (seen, pooled, summed, joined)]
+    outputs += [seen, images.pool(pooled, 3, 2), images.sum(summed, summed), images.join(joined, joined)]
+    agrees(images, *outputs, operators=12)
