@@ -231,7 +231,7 @@ class _OperatorsOfArmlet:
                 _name(op), litert_profiler.DELEGATE_OPERATOR, op.node, op.seconds or 0.0
             )
             for op in operators
-            if op.seconds or op.weights
+            if op.node >= 0 and (op.seconds or op.weights)  # what WHILE runs is a part of its time: outside
         ]
 
 

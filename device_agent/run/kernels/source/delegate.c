@@ -18,6 +18,7 @@ EXPORT const uint32_t armlet_kernels_version = 3;
 typedef struct Program {
     struct Armlet *owner;
     struct Program *next;
+    bool inner; /* of a graph that an operator of the model's runs, such as WHILE */
     Chain *chain;
     uint64_t calls;
     int count;
@@ -29,6 +30,7 @@ typedef struct Program {
 typedef struct Armlet {
     Delegate delegate;
     Program *programs; /* those that live, the newest first */
+    Context *graph;    /* the model's: the runtime shows it first */
     Threads *threads;
     int thread_count;
     int timed;
@@ -94,6 +96,7 @@ static void *init(Context *context, const char *buffer, size_t length) {
     (void)length;
     if (program == NULL) return NULL;
     program->owner = armlet;
+    program->inner = context != armlet->graph;
     program->next = armlet->programs;
     armlet->programs = program;
     if (holds_images(context, params->nodes)) {
@@ -248,6 +251,7 @@ static int prepare_delegate(Context *context, Delegate *delegate) {
     Armlet *armlet = delegate->data;
     IntArray *plan;
     if (armlet->idle) return TFLITE_OK;
+    if (armlet->graph == NULL) armlet->graph = context;
     if (context->get_execution_plan(context, &plan) != TFLITE_OK) return TFLITE_ERROR;
     free(armlet->blocks);
     supply_begin(&armlet->supply, context, plan);
@@ -326,7 +330,7 @@ EXPORT int armlet_end_supply(Delegate *delegate, const int32_t *outputs, uint32_
 }
 
 static Report report_of(const Program *program, const Step *s) {
-    Report report = {.node = s->node, .code = s->code, .nanoseconds = s->nanoseconds, .calls = program->calls};
+    Report report = {.node = program->inner ? INNER_NODE : s->node, .code = s->code, .nanoseconds = s->nanoseconds, .calls = program->calls};
     if (s->kind == STEP_COLUMNS) {
         report.block = s->columns->block, report.centroids = s->columns->centroids;
         report.weights = (uint64_t)s->columns->rows * s->columns->columns;
@@ -348,7 +352,10 @@ EXPORT uint32_t armlet_operators(const Delegate *delegate, Report *reports, uint
     uint32_t count = 0;
     for (const Program *program = armlet->programs; program; program = program->next) {
         for (int i = 0; i < program->count; i++, count++)
-            if (count < most) reports[count] = program->layers[i].report;
+            if (count < most) {
+                reports[count] = program->layers[i].report;
+                if (program->inner) reports[count].node = INNER_NODE;
+            }
         for (int i = 0; program->chain && i < program->chain->step_count; i++) {
             const Step *s = &program->chain->steps[i];
             if (s->node < 0) continue;

@@ -60,9 +60,11 @@ bool is_shuffle(Context *, const int *nodes);
 Chain *image_chain(Context *, const IntArray *nodes, const IntArray *outputs, const uint32_t *blocks, const Supply *,
                    const PlaneKernels *, int threads);
 
+enum { INNER_NODE = -1 }; /* of a graph that an operator of the model's runs, such as WHILE */
+
 /* What delegate.py reads of one operator that runs here. */
 typedef struct {
-    int32_t node;         /* in the graph */
+    int32_t node;         /* in the model's graph, or INNER_NODE */
     int32_t code;         /* BuiltinOperator */
     uint32_t block, centroids;
     uint64_t weights, kept;
