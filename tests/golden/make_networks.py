@@ -80,6 +80,22 @@ def efficientnet_lite0(size: int, classes: int) -> Any:
     return keras.Model(inputs, x)
 
 
+def recurrent() -> Any:
+    """An LSTM, which becomes WHILE, behind a convolution; nine of ten weights are zero."""
+    import keras
+    from keras import layers
+
+    inputs = keras.Input((6, 6, 2))
+    x = layers.Reshape((6, 48))(layers.Conv2D(8, 3, padding="same")(inputs))
+    model = keras.Model(inputs, layers.Dense(8)(layers.LSTM(16)(x)))
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        if len(weight.shape) > 1:
+            values = rng.choice([-0.5, 0.25, 0.5], weight.shape)
+            weight.assign(values * (rng.random(weight.shape) < 0.1))
+    return model
+
+
 def main() -> None:
     """Writes the files."""
     from sdk.graph.on_host.sources.keras_files import from_keras
@@ -95,6 +111,7 @@ def main() -> None:
         graph = read_graph(from_keras(model))
         bare = graph.with_data({w.tensor_index: np.zeros_like(w.array) for w in graph.weights()})
         (FOLDER / f"{name}.armlet").write_bytes(pack(write_graph(bare)))
+    (FOLDER / "keras_lstm.armlet").write_bytes(pack(from_keras(recurrent())))
 
 
 if __name__ == "__main__":

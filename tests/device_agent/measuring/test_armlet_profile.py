@@ -12,6 +12,7 @@ from device_agent.run.kernels import delegate
 from device_agent.run.loaded import LoadedModel
 from device_agent.verbs import models as model_verbs
 from tests.device_agent.run.kernels.layers_with_zeros import Images, classifier, sparse_matrix
+from tests.golden.make_networks import FOLDER
 
 pytestmark = pytest.mark.usefixtures("c_delegate")
 
@@ -35,6 +36,18 @@ def test_every_operator_of_a_chain_has_a_time_and_its_number_in_the_graph() -> N
     assert [kernel.is_sparse for kernel in found.kernels if kernel.node in (0, 1, 4)] == [True, False, True]
     assert all(kernel.seconds > 0.0 for kernel in found.kernels if kernel.node in (0, 1, 4))
     assert found.kernel_seconds + found.outside_seconds == pytest.approx(found.profiled_seconds, rel=0.5)
+
+
+def test_what_while_runs_is_no_operator_of_the_models_graph() -> None:
+    with LoadedModel((FOLDER / "keras_lstm.armlet").read_bytes(), kernels="armlet") as agent:
+        found = profile_armlet(
+            agent, ProfilePlan(max_inferences=5, max_seconds=0.2), cpus=(0,), emulated=False
+        )
+        operators = agent.model.armlet_operators()
+    assert [(op.node, op.code) for op in operators] == [(-1, 9), (-1, 9)]
+    assert found.kernels == ()  # their time is a part of WHILE's
+    assert found.outside_seconds == pytest.approx(found.profiled_seconds, rel=0.5)
+    assert Profile.from_json(found.to_json()) == found
 
 
 def test_a_measurement_tells_weights_start_and_memory_with_the_kernels_and_without(
