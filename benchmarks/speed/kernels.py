@@ -5,8 +5,8 @@
 Untrained networks of the zoo, pruned by magnitude: AlexNet at the densities of Deep Compression (Han et al., 2016,
 table 4) and its classifier alone, timed in turns on one thread against the dense network in the same runtime; and of
 others the instructions of an inference, counted under QEMU, dense in the runtime and pruned with the kernels, and
-milliseconds predicted for boards with three cores, as `sdk predict` does. `memory` loads AlexNet's classifier in
-processes of their own.
+milliseconds predicted for boards with three cores, as `sdk predict` does. `memory` loads pruned
+classifiers and ResNet-18 in processes of their own.
 """
 
 from __future__ import annotations
@@ -128,6 +128,13 @@ def pruned_classifier(
             {w.tensor_index: prune(w, keep[w.tensor_index], block, CENTROIDS[block]) for w in graph.weights()}
         )
     )
+
+
+def pruned_resnet() -> bytes:
+    """ResNet-18 with 80 % of its 3x3 weights pruned in fours."""
+    graph = read_graph(from_keras(resnet18()))
+    chosen = [w for w in graph.weights() if kernel_of(w) == "3x3"]
+    return write_graph(graph.with_data({w.tensor_index: prune(w, 0.2, 4, CENTROIDS[4]) for w in chosen}))
 
 
 def timed(name: str, dense: bytes, sparse: dict[str, bytes]) -> list[dict[str, Any]]:
@@ -258,7 +265,7 @@ print(json.dumps({"base_bytes": base, "peak_bytes": read_peak_memory(), "packed_
 
 
 def in_memory() -> list[dict[str, Any]]:
-    """What processes take that load a pruned classifier and run it once: its package in the runtime, its .tflite with
+    """What processes take that load a pruned network and run it once: its package in the runtime, its .tflite with
     the kernels, and its package with the kernels, which then get its weights without their zeros."""
     libraries = [str(build_delegate()), str(build())]
     rows = []
@@ -267,6 +274,7 @@ def in_memory() -> list[dict[str, Any]]:
             ("AlexNet's classifier", 1, pruned_classifier(1)),
             ("AlexNet's classifier", 4, pruned_classifier(4)),
             ("VGG-16's classifier", 1, pruned_classifier(1, VGG16_CLASSIFIER, VGG16_DENSITIES)),
+            ("ResNet-18", 4, pruned_resnet()),
         ):
             files = {"package": Path(folder) / "one.armlet", "tflite": Path(folder) / "one.tflite"}
             files["tflite"].write_bytes(data)

@@ -251,18 +251,18 @@ bool chain_finish(Chain *chain, int threads) {
     join_padding(chain);
     if (!join_steps(chain)) return false;
     if (!chain_lay_out(chain)) return false;
+    for (Step *s = chain->steps; s < chain->steps + chain->step_count; s++)
+        if ((s->kind == STEP_CONVOLVE || s->kind == STEP_POOL) && !chain_make_taps(chain, s, &end)) return false;
     for (int i = 0; i < chain->step_count; i++) {
         Step *s = &chain->steps[i];
         Value *out = s->out >= 0 ? &chain->values[s->out] : NULL;
         if (s->kind == STEP_VIEW) view(chain, s);
         if (s->kind == STEP_VIEW || s->kind == STEP_JOINED) continue;
-        if (out && out->height) chain_place(chain, out->planes, out->channels, out->geometry, &end);
+        if (out && out->height) chain_place(chain, out, &end);
         if (out && !out->height && s->kind != STEP_LOAD) {
             out->flat = calloc((size_t)out->channels + 1, sizeof(float));
             if (out->flat == NULL) return false;
         }
-        bool taps = s->kind == STEP_CONVOLVE || s->kind == STEP_POOL;
-        if (taps && !chain_make_taps(chain, s, &end)) return false;
         if (s->kind == STEP_POOL && s->means_inside && !chain_find_border(chain, s)) return false;
         if (end > INT32_MAX / 2) return false; /* distances are 32 bits */
         if (s->windowed ? !pack_window(chain, s) : s->kind == STEP_CONVOLVE && !pack(chain, s)) return false;
@@ -272,6 +272,7 @@ bool chain_finish(Chain *chain, int threads) {
             s->columns = columns_pack(&s->matrix, (uint32_t)s->block, (uint32_t)threads);
             if (s->columns == NULL) return false;
         }
+        chain_release(chain, i);
     }
     chain->bytes = 4 * ((uint64_t)end + 8 * LONGEST); /* copies and windows read whole vectors */
     chain->memory = calloc(1, chain->bytes);
@@ -299,6 +300,7 @@ void chain_free(Chain *chain) {
         columns_free(s->columns);
         if (s->kind == STEP_LOAD && !chain->values[s->out].height) chain->values[s->out].flat = NULL; /* the runtime's */
     }
+    for (int i = 0; chain->geometries && i < chain->geometry_count; i++) free(chain->geometries[i].spare);
     for (int i = 0; i < chain->value_count; i++) {
         free(chain->values[i].planes);
         free(chain->values[i].flat);

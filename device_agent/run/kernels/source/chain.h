@@ -18,12 +18,16 @@ typedef struct {
     int stride, origin;    /* floats of a row; of a plane before its first pixel */
     int pixels, written;   /* floats from the first pixel to the last; what a loop over them may write */
     int64_t plane;         /* floats of a plane */
+    int64_t *spare;        /* planes that no later step reads */
+    int spares;
 } Geometry;
 
 /* planes: (channels) floats from the beginning of the memory; flat: values without planes, (channels). */
 typedef struct {
     int height, width, channels, geometry;
+    int last;          /* the last step that reads it */
     bool not_negative; /* no pixel is less than zero */
+    bool has_planes;   /* of its own: no view */
     int64_t *planes;
     float *flat;
 } Value;
@@ -159,9 +163,12 @@ int chain_step(Chain *, const Step *);
 bool chain_finish(Chain *, int threads);
 /* Where values lie; false where memory is short. */
 bool chain_lay_out(Chain *);
-/* Gives so many planes a place behind `end`. */
-void chain_place(Chain *, int64_t *planes, int count, int geometry, int64_t *end);
-/* The phases of a stride that a step reads, and which tap is in which, at which distance. */
+/* Gives a value planes: those that are spare, and more behind `end`. */
+void chain_place(Chain *, Value *, int64_t *end);
+/* The planes that no step after this one reads are spare. */
+void chain_release(Chain *, int step);
+/* The phases of a stride that a step reads, and which tap is in which, at which distance. They stand before all values,
+ * for one step after the other; `end` becomes no less than their end. */
 bool chain_make_taps(Chain *, Step *, int64_t *end);
 bool chain_find_border(const Chain *, Step *);
 void chain_run(Chain *, Threads *, int parts, bool timed);

@@ -149,8 +149,9 @@ static bool read_mean(Context *context, const Node *node, const Tensor *out, Ste
     for (int i = 0; i < 2; i++) at[i] += at[i] < 0 ? 4 : 0;
     if (!((at[0] == 1 && at[1] == 2) || (at[0] == 2 && at[1] == 1))) return false;
     s->kind = STEP_MEAN;
-    return is_float(out) && elements_of(out) == dimension(in, 3) &&
-           (out->dims->size == 2 || (is_image(out) && dimension(out, 3) == dimension(in, 3)));
+    if (!is_float(out) || elements_of(out) != dimension(in, 3)) return false;
+    if (((const ReducerParams *)node->builtin_data)->keep_dims) return is_image(out) && dimension(out, 3) == dimension(in, 3);
+    return out->dims->size == 2 && dimension(out, 0) == 1;
 }
 
 static bool is_concatenation(Context *context, const Node *node) {
@@ -190,6 +191,26 @@ static Node *node_at(Context *context, int index, int *code) {
     return node->inputs && node->outputs && node->inputs->size && node->outputs->size ? node : NULL;
 }
 
+/* Whether a RESHAPE makes the shape that its output has in the file: the runtime goes by what the operator says. */
+static bool makes_shape(Context *context, const Node *node, const Tensor *out) {
+    const Tensor *shape = input_at(context, node, 1);
+    const ReshapeParams *p = node->builtin_data;
+    const int rank = out->dims->size;
+    int32_t to[8];
+    if (rank > 8) return false;
+    if (shape != NULL) {
+        if (shape->type != TFLITE_INT32 || shape->data == NULL || shape->allocation_type != TFLITE_MMAP_RO) return false;
+        if (shape->bytes != sizeof *to * (size_t)rank) return false;
+        memcpy(to, shape->data, shape->bytes);
+    } else {
+        if (p == NULL || p->num_dimensions != rank) return false;
+        for (int i = 0; i < rank; i++) to[i] = p->shape[i];
+    }
+    for (int i = 0; i < rank; i++)
+        if (to[i] != -1 && to[i] != dimension(out, i)) return false;
+    return true;
+}
+
 bool is_shuffle(Context *context, const int *nodes) {
     static const int codes[3] = {OP_RESHAPE, OP_TRANSPOSE, OP_RESHAPE};
     Node *node[3];
@@ -203,6 +224,7 @@ bool is_shuffle(Context *context, const int *nodes) {
     const Tensor *order = input_at(context, node[1], 1), *swapped = input_at(context, node[2], 0);
     const Tensor *out = tensor_at(context, node[2]->outputs->data[0]);
     if (!is_image(in) || !is_image(out) || !is_float(apart) || !is_float(swapped) || order == NULL) return false;
+    if (!makes_shape(context, node[0], apart) || !makes_shape(context, node[2], out)) return false;
     int rank = apart->dims->size;
     if ((rank != 4 && rank != 5) || swapped->dims->size != rank || order->type != TFLITE_INT32) return false;
     if (order->data == NULL || order->allocation_type != TFLITE_MMAP_RO || order->bytes != 4 * (size_t)rank) return false;
@@ -224,7 +246,7 @@ static bool read_step(Context *context, const Node *node, int code, Step *s) {
     s->in = s->second = s->out = -1;
     if (node->inputs == NULL || node->outputs == NULL || node->inputs->size < 1 || node->outputs->size < 1) return false;
     const Tensor *in = input_at(context, node, 0), *out = tensor_at(context, node->outputs->data[0]);
-    bool has_parameters = code != OP_RELU && code != OP_RELU6 && code != OP_PAD && code != OP_RESHAPE && code != OP_MEAN;
+    bool has_parameters = code != OP_RELU && code != OP_RELU6 && code != OP_PAD && code != OP_RESHAPE;
     if (has_parameters && node->builtin_data == NULL) return false;
     if (code == OP_SPLIT) {
         s->kind = STEP_VIEW;
@@ -234,7 +256,8 @@ static bool read_step(Context *context, const Node *node, int code, Step *s) {
     if (code == OP_MEAN) return read_mean(context, node, out, s);
     if (code == OP_RESHAPE) {
         s->kind = STEP_FLATTEN;
-        return is_float(out) && out->dims->size == 2 && dimension(out, 0) == 1 && elements_of(out) == elements_of(in);
+        return is_float(out) && out->dims->size == 2 && dimension(out, 0) == 1 && elements_of(out) == elements_of(in) &&
+               makes_shape(context, node, out);
     }
     if (!is_image(out)) return false;
     switch (code) {

@@ -94,14 +94,36 @@ static bool gives_no_less_than_zero(const Chain *chain, const Step *s) {
     return s->kind == STEP_VIEW;
 }
 
+/* A value is read by what reads its views, too. */
+static void find_last_readers(Chain *chain) {
+    for (int i = 0; i < chain->step_count; i++) {
+        const Step *s = &chain->steps[i];
+        if (s->in >= 0) chain->values[s->in].last = i;
+        if (s->second >= 0) chain->values[s->second].last = i;
+        if (s->out >= 0) chain->values[s->out].last = i;
+    }
+    for (int i = chain->step_count - 1; i >= 0; i--) {
+        const Step *s = &chain->steps[i];
+        for (int c = 0; s->kind == STEP_VIEW && c < chain->values[s->out].channels; c++) {
+            Value *seen = &chain->values[s->view[2 * c]];
+            seen->last = larger(seen->last, chain->values[s->out].last);
+        }
+    }
+}
+
 bool chain_lay_out(Chain *chain) {
+    int64_t planes = 0;
     chain->geometries = calloc((size_t)chain->value_count + 1, sizeof(Geometry));
     if (chain->geometries == NULL) return false;
     for (int i = 0; i < chain->value_count; i++) {
         Value *v = &chain->values[i];
         if (v->height) v->geometry = geometry_of(chain, v->height, v->width);
         if (v->height && (v->planes = calloc((size_t)v->channels, sizeof *v->planes)) == NULL) return false;
+        planes += v->height ? v->channels : 0;
     }
+    for (int i = 0; i < chain->geometry_count; i++)
+        if ((chain->geometries[i].spare = malloc((size_t)planes * sizeof(int64_t))) == NULL) return false;
+    find_last_readers(chain);
     for (int i = 0; i < chain->step_count; i++) {
         Step *s = &chain->steps[i];
         if (s->kind == STEP_CONVOLVE || s->kind == STEP_POOL) widen(chain, s);
@@ -146,10 +168,22 @@ bool chain_find_border(const Chain *chain, Step *s) {
     return true;
 }
 
-void chain_place(Chain *chain, int64_t *planes, int count, int geometry, int64_t *end) {
-    for (int c = 0; c < count; c++) {
-        planes[c] = *end;
-        *end += chain->geometries[geometry].plane;
+/* What is spare has zeros around its pixels, as a new plane: every step leaves them so. */
+void chain_place(Chain *chain, Value *v, int64_t *end) {
+    Geometry *g = &chain->geometries[v->geometry];
+    v->has_planes = true;
+    for (int c = 0; c < v->channels; c++) {
+        v->planes[c] = g->spares ? g->spare[--g->spares] : *end;
+        if (v->planes[c] == *end) *end += g->plane;
+    }
+}
+
+void chain_release(Chain *chain, int step) {
+    for (int i = 0; i < chain->value_count; i++) {
+        const Value *v = &chain->values[i];
+        if (!v->has_planes || v->last != step) continue;
+        Geometry *g = &chain->geometries[v->geometry];
+        for (int c = v->channels - 1; c >= 0; c--) g->spare[g->spares++] = v->planes[c]; /* taken in their order again */
     }
 }
 
@@ -182,6 +216,7 @@ bool chain_make_taps(Chain *chain, Step *s, int64_t *end) {
     s->relay.padding = s->kind == STEP_POOL && s->largest ? -INFINITY : 0.0f;
     s->relay.target = calloc((size_t)in->channels * (size_t)phases, sizeof(int64_t));
     if (s->relay.target == NULL) return false;
-    chain_place(chain, s->relay.target, in->channels * phases, out->geometry, end);
+    for (int64_t i = 0; i < (int64_t)in->channels * phases; i++) s->relay.target[i] = i * g->plane;
+    if (*end < (int64_t)in->channels * phases * g->plane) *end = (int64_t)in->channels * phases * g->plane;
     return true;
 }

@@ -156,4 +156,12 @@ typedef struct {
     int axis, activation;
 } ConcatenationParams;
 
+typedef struct {
+    bool keep_dims;
+} ReducerParams;
+
+typedef struct {
+    int shape[8], num_dimensions;
+} ReshapeParams;
+
 #endif
