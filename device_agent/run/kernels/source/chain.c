@@ -195,23 +195,28 @@ static bool join_limits(Chain *chain, Step *s, Use *uses) {
     return true;
 }
 
-/* Whether convolutions, and nothing else, read a value. */
+/* Whether a step takes zeros around an image for what they are: not the largest, and no mean that leaves them out. */
+static bool takes_zeros(const Step *s) {
+    return s->kind == STEP_CONVOLVE || (s->kind == STEP_POOL && !s->largest && !s->means_inside && !s->pads);
+}
+
+/* Whether convolutions and such means, and nothing else, read a value. */
 static bool only_convolved(const Chain *chain, int value) {
     for (const Step *s = chain->steps; s < chain->steps + chain->step_count; s++) {
-        if ((s->in == value && s->kind != STEP_CONVOLVE) || s->second == value) return false;
+        if ((s->in == value && !takes_zeros(s)) || s->second == value) return false;
         for (int c = 0; s->kind == STEP_VIEW && c < chain->values[s->out].channels; c++)
             if (s->view[2 * c] == value) return false;
     }
     return true;
 }
 
-/* Zeros around an image that convolutions alone read: there are some around every plane. */
+/* Zeros around an image that these alone read: there are some around every plane. */
 static void join_padding(Chain *chain) {
     for (int i = chain->step_count - 1; i >= 0; i--) {
         Step *s = &chain->steps[i];
         if (!s->pads || !only_convolved(chain, s->out)) continue;
         for (Step *one = s; one < chain->steps + chain->step_count; one++) {
-            if (one->kind != STEP_CONVOLVE || one->in != s->out) continue;
+            if (one->in != s->out) continue;
             one->in = s->in;
             one->shape.pad_top += s->shape.pad_top, one->shape.pad_left += s->shape.pad_left;
         }

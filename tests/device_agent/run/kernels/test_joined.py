@@ -80,7 +80,8 @@ def test_zeros_around_an_image_are_those_around_its_planes(pads: tuple[int, int,
         )
     ]
     outputs.append(images.convolve(images.pad(x, 1, 0, 0, 1), 12, 1))
-    agrees(images, *outputs, operators=12)
+    outputs += [images.pool(x, 3, stride, largest=False) for stride in (1, 2, 3)]
+    agrees(images, *outputs, operators=15)
 
 
 def test_zeros_around_an_image_that_others_read_are_made() -> None:
