@@ -42,9 +42,10 @@ class KernelsUnavailable(AgentError):
 class OperatorReport(NamedTuple):
     """One operator that runs in the delegate.
 
-    ``node``: its number in the graph, -1 in a graph that another operator runs, such as WHILE; ``code``: BuiltinOperator; ``block``: rows that share a zero; ``centroids``: 0
-    where weights stand as floats; ``weights`` and ``kept``: elements, and those that are not zero; ``packed_bytes`` of
-    the weights in memory; ``seconds`` of one call, None where none was timed.
+    ``node``: its number in the graph, -1 in a graph that another operator runs, such as WHILE; ``code``:
+    BuiltinOperator; ``block``: rows that share a zero; ``centroids``: 0 where weights stand as floats; ``weights`` and
+    ``kept``: elements, and those that are not zero; ``packed_bytes`` of the weights in memory; ``seconds`` of one call,
+    None where none was timed.
     """
 
     node: int
