@@ -114,7 +114,10 @@ def main(arguments: Sequence[str] | None = None, *, ends_with_listener: bool = F
 
 def _alone() -> NoReturn:
     """One call in a process of its own, which ends without taking apart what it imported."""
+    from device_agent.run import fresh_process
+
     gc.set_threshold(OBJECTS, *USUAL[1:])
+    fresh_process.program = main
     status = main(ends_with_listener=True)
     sys.stderr.flush()
     os._exit(status)

@@ -64,7 +64,7 @@ ROOMS: dict[str, Room] = {
         "device_agent.run device_agent device_agent.measuring device_agent.serve"
     ),
     "device_agent.__main__": _room(
-        "device_agent.errors device_agent.store device_agent.run.kernels device_agent.verbs"
+        "device_agent.errors device_agent.store device_agent.run device_agent.run.kernels device_agent.verbs"
     ),
     # -- the host: it shares errors, records, the way of pictures and the package's reader with the board
     "sdk.errors": _room("device_agent.errors", pure=True),

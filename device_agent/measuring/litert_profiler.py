@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 from ctypes import byref, c_int
 from dataclasses import dataclass
+from typing import Sequence
 
 import numpy as np
 
@@ -19,6 +20,8 @@ DEFAULT = 1
 OPERATOR = 2
 DELEGATE_OPERATOR = 4 | 8
 WORK = OPERATOR | DELEGATE_OPERATOR
+#: The interpreter lists what it handed to a delegate as one operator of its own; its parts are listed beside it.
+_DELEGATE_NODES = ("DELEGATE", "TfLiteXNNPackDelegate")
 
 #: The profiler counts whole microseconds.
 RESOLUTION_SECONDS = 1e-6
@@ -98,3 +101,12 @@ def read_events(raw: bytes, count: int) -> list[ProfilerEvent]:
                 ProfilerEvent(tag, kind, int(row[-3]) & 0x7FFFFFFF, float(row[3]) * RESOLUTION_SECONDS)
             )
     return events
+
+
+def kernel_events(events: Sequence[ProfilerEvent]) -> list[ProfilerEvent]:
+    """The events that are operators, without the nodes that only stand for a delegate."""
+    return [
+        event
+        for event in events
+        if event.type & WORK and not any(event.name.startswith(name) for name in _DELEGATE_NODES)
+    ]

@@ -24,8 +24,6 @@ from device_agent.record.profile import (
 )
 from device_agent.record.visible import visible
 
-#: The interpreter lists what it handed to a delegate as one operator of its own; its parts are listed beside it.
-_DELEGATE_NODES = ("DELEGATE", "TfLiteXNNPackDelegate")
 #: The interpreter's event for one whole inference.
 _INVOKE = "Invoke"
 #: The step of the clock by which the delegate of Armlet times its operators, in seconds.
@@ -48,16 +46,6 @@ class ProfilePlan:
     max_inferences: int = 2000
     max_seconds: float = 5.0
     max_warmup_seconds: float = 1.0
-
-
-def kernel_events(events: Sequence[litert_profiler.ProfilerEvent]) -> list[litert_profiler.ProfilerEvent]:
-    """The events that are operators, without the nodes that only stand for a delegate."""
-    return [
-        event
-        for event in events
-        if event.type & litert_profiler.WORK
-        and not any(event.name.startswith(name) for name in _DELEGATE_NODES)
-    ]
 
 
 def uncut(seconds: float, resolution: float = litert_profiler.RESOLUTION_SECONDS) -> float:
@@ -143,7 +131,7 @@ class Turns:
             events = self._model.stop()
             if number:
                 self._profiled.append(seconds)
-                self._seen.append(kernel_events(events))
+                self._seen.append(litert_profiler.kernel_events(events))
                 self._outside.append(outside_of_kernels(events, self._seen[-1], seconds, self._resolution))
         self._spent += (self._clock() - begun) / 1e9
 
@@ -287,17 +275,21 @@ def time_model(tflite: bytes, plan: LoadingPlan, *, threads: int) -> dict[str, A
 class Beside:
     """A loaded model that is timed between others, so that what they are compared with is of the same moments."""
 
-    def __init__(self, agent: Any, *, clock: Callable[[], int] = time.perf_counter_ns) -> None:
+    def __init__(
+        self, agent: Any, *, seconds: float = BESIDE_SECONDS, clock: Callable[[], int] = time.perf_counter_ns
+    ) -> None:
+        """``seconds``: what the others take; no more than that, and than :data:`BESIDE_SECONDS`."""
         set_inputs(agent)
         self._invoke, self._clock = agent.model.invoke, clock
+        self._seconds = min(seconds, BESIDE_SECONDS)
         self._block = _LEAST_IN_A_BLOCK
         self._samples: list[float] = []
         self._spent = 0.0
 
     def catch_up(self, share: float) -> None:
-        """Takes blocks until so much of :data:`BESIDE_SECONDS`, or of the samples, was taken."""
+        """Takes blocks until so much of its seconds, or of the samples, was taken."""
         while not self._samples or (
-            self._spent < share * BESIDE_SECONDS and len(self._samples) < share * BESIDE_SAMPLES
+            self._spent < share * self._seconds and len(self._samples) < share * BESIDE_SAMPLES
         ):
             times = [_timed(self._invoke, self._clock) for _ in range(_COLD + self._block)]
             self._samples += times[_COLD:]

@@ -337,7 +337,8 @@ def time_models(options: Namespace) -> dict[str, Any]:
     beside = None
     if options.beside is not None:
         options.kernel = "auto"
-        beside = profiler.Beside(load_one(options.beside, options))
+        seconds = options.max_seconds * len(sizes)
+        beside = profiler.Beside(load_one(options.beside, options), seconds=seconds)
     times, clocks = [], []
     for number, size in enumerate(sizes):
         data = sys.stdin.buffer.read(size)

@@ -24,7 +24,7 @@ from sdk.deploy.provision.provisioning import Provisioned, provision
 from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
 from tests.sdk.board.machine import this_machine
-from tests.sdk.deploy.fleet.simulated_fleet import make_image
+from tests.sdk.deploy.fleet.simulated_fleet import make_image, write_card
 from tests.sdk.graph.small_graphs import small_network
 
 SSHD = "/usr/sbin/sshd"
@@ -218,8 +218,8 @@ def any_environment() -> wheels.Environment:
 
 @pytest.fixture(scope="session")
 def with_runtime(tmp_path_factory: pytest.TempPathFactory, any_environment) -> Callable[..., None]:
-    """Puts a runtime on the board ``local`` whose data are in a folder, as if its card had been written from an image
-    that has one: unpacked and compiled once, copied for each board."""
+    """Puts runtime and agent on the board ``local`` whose data are in a folder, as if its card had been written from an
+    image that has them: sent, tried and compiled once, copied for each board."""
     images: dict[str | None, Path] = {}
 
     def put(data: Path, runtime: str | None = None) -> None:
@@ -230,7 +230,7 @@ def with_runtime(tmp_path_factory: pytest.TempPathFactory, any_environment) -> C
         board = data / "armlet" / "boards" / "local"
         for folder in (board, board / "home", board / "home" / ".armlet"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        shutil.copytree(images[runtime], board / "home" / ".armlet" / "env")
+        write_card(images[runtime], board / "home")
 
     return put
 

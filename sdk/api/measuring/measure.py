@@ -43,12 +43,14 @@ if TYPE_CHECKING:
 
     from sdk.api.keywords import CalibrateOptions
 
-#: All isolated operators of one model together get about this long.
+#: All isolated operators of one model together get about this long, and a profile this; less where less than
+#: USUAL_SECONDS of measurement were asked for.
 ISOLATED_SECONDS = 12.0
+PROFILE_SECONDS = 5.0
+USUAL_SECONDS = Bench().seconds
 ISOLATED_SAMPLES = 200
 #: Of what an emulated board is timed for: one inference is enough to see that a model runs there, and how.
 EMULATED_SECONDS = 0.1
-PROFILE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,13 @@ def measure(
         measured = {m.model: m for m in runs[0]}
         worth = [m for m in models if _is_worth_profiling(session, m)]
         try:
-            taken = profile_deployed(session, worth, [measured[m.name] for m in worth], progress=progress)
+            taken = profile_deployed(
+                session,
+                worth,
+                [measured[m.name] for m in worth],
+                share=min(1.0, request.seconds / USUAL_SECONDS),
+                progress=progress,
+            )
             profiles = {model.name: found for model, found in zip(worth, taken, strict=True)}
         except (RemoteError, ModelError) as error:  # the measurement stands all the same
             remarks.append(f"operators were not timed: {error}")
@@ -323,10 +331,13 @@ def profile_deployed(
     models: Sequence[OpenModel],
     measured: Sequence[Measurement],
     *,
+    share: float = 1.0,
     progress: Progress = silent,
 ) -> list[Profile]:
     """Profiles of deployed models, on as many threads as they were ``measured`` with: by the delegate of those that
     run in kernels of Armlet, by the runtime's profiler where it has one, else operator by operator.
+
+    ``share``: of the time that is usually taken.
     """
     armlet = [m.model for m in measured if m.armlet_operators]
     if armlet and len(armlet) < len(models):
@@ -337,7 +348,7 @@ def profile_deployed(
         found = {
             profile.model: profile
             for half in halves
-            for profile in profile_deployed(session, *zip(*half, strict=True), progress=progress)
+            for profile in profile_deployed(session, *zip(*half, strict=True), share=share, progress=progress)
         }
         return [found[model.name] for model in models]
     if not models:
@@ -351,7 +362,7 @@ def profile_deployed(
                     [model.name for model in models],
                     threads=measured[0].threads,
                     kernel=session.kernel,
-                    max_seconds=EMULATED_SECONDS if session.board.emulated else PROFILE_SECONDS,
+                    max_seconds=EMULATED_SECONDS if session.board.emulated else share * PROFILE_SECONDS,
                     emulated=session.board.emulated,
                 )
             )
@@ -360,11 +371,14 @@ def profile_deployed(
             # the profile says how it was taken.
             if session.board.emulated or armlet:
                 raise
-    return [_profile_isolated(session, model, m, progress) for model, m in zip(models, measured, strict=True)]
+    return [
+        _profile_isolated(session, model, m, share * ISOLATED_SECONDS, progress)
+        for model, m in zip(models, measured, strict=True)
+    ]
 
 
 def _profile_isolated(
-    session: Session, model: OpenModel, measured: Measurement, progress: Progress
+    session: Session, model: OpenModel, measured: Measurement, seconds: float, progress: Progress
 ) -> Profile:
     isolated = isolate.isolate(model.graph)
     parts = [isolate.null_model(), *isolated.models]
@@ -374,7 +388,7 @@ def _profile_isolated(
         parts,
         threads=measured.threads,
         min_samples=ISOLATED_SAMPLES,
-        max_seconds=ISOLATED_SECONDS / len(parts),
+        max_seconds=seconds / len(parts),
         beside=model.name,
     )
     call, *alone = timed.times

@@ -130,6 +130,9 @@ def tune(board: str, source: PathLike, request: Tune, progress: Progress = silen
         made = list(_variants(material, board_record, forms, request, progress))
         left_out += [one for one in made if isinstance(one, LeftOut)]
         variants = [one for one in made if not isinstance(one, LeftOut)]
+        lost = [_points(one.lost.points_lost) for one in variants]
+        if lost and min(lost) > request.max_loss:  # nothing that is measured would change that
+            raise _nothing_keeps(request.max_loss, lost)
         predicted_for = ""
         notes: list[str] = []
         if board_record.emulated:
@@ -138,13 +141,7 @@ def tune(board: str, source: PathLike, request: Tune, progress: Progress = silen
             candidates = _measure(sessions, variants, request, left_out, progress)
         ranked, best = choose(candidates, request.max_loss)
         if best is None:
-            raise DataError(
-                "no variant keeps the accuracy that was asked for",
-                expected=f"at most {request.max_loss:g} points lost",
-                found=f"{min(c.points_lost for c in ranked):.2f} points"
-                if ranked
-                else "no variant that runs",
-            )
+            raise _nothing_keeps(request.max_loss, [c.points_lost for c in ranked])
         winner = ranked[best]
         (chosen,) = [v for v in variants if v.name == winner.variant]
         release = ""
@@ -177,6 +174,15 @@ def tune(board: str, source: PathLike, request: Tune, progress: Progress = silen
         preprocess_why=material.chosen.why,
         predicted_for=predicted_for,
         notes=(*material.notes, *notes, *too_few, *suffix_notes(request.keep, ".armlet")),
+    )
+
+
+def _nothing_keeps(max_loss: float, lost: Sequence[float]) -> DataError:
+    """The error where each variant loses more than was asked for; ``lost``: points of each."""
+    return DataError(
+        "no variant keeps the accuracy that was asked for",
+        expected=f"at most {max_loss:g} points lost",
+        found=f"{min(lost):.2f} points" if lost else "no variant that runs",
     )
 
 

@@ -26,7 +26,6 @@ def main() -> None:
     site_packages, agent, path = sys.argv[1:]
     sys.path[:] = [agent, site_packages, *sys.path]
     measuring = importlib.import_module("device_agent.measuring.litert_profiler")
-    kernel_events = importlib.import_module("device_agent.measuring.profiler").kernel_events
     with open(path, "rb") as file:
         model = measuring.ProfiledModel(file.read())
     mark()
@@ -37,7 +36,7 @@ def main() -> None:
     mark()
     model.run()
     mark()
-    events = kernel_events(model.stop())
+    events = measuring.kernel_events(model.stop())
     print(json.dumps([[event.name, event.seconds] for event in events]))
 
 

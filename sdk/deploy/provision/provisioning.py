@@ -56,6 +56,14 @@ SPARE_DISK_BYTES = 32 << 20
 MAX_ANSWER_BYTES = 1 << 16
 MAX_TEXT = 200
 
+#: Starts the command behind the agent's folder, unless each kind of tree is there once: a board that is new has nothing
+#: to remove, and Python takes a second to start on a slow one.
+_PRUNE_WHERE_THERE_ARE_MORE = """\
+for folder in env agent accepted; do
+    [ "$(ls -A "$1/$folder" | wc -l)" -le 1 ] || { shift; exec "$@"; }
+done
+"""
+
 KERNEL_FILE = "device_agent/package/_huffman.so"  # device_agent.package.kernel looks for it beside itself
 DELEGATE_FILE = "device_agent/run/kernels/_delegate.so"  # as device_agent.run.kernels.delegate does
 
@@ -193,7 +201,10 @@ def provision(
         connection.put(_launcher(python_path, root), posixpath.join(root, "python"), mode=0o700)
         connection.put(proof, accepted)
         # What it says does not matter: an old tree that stays is not a reason to refuse a board that works.
-        connection.run([*command, "prune"], max_output_bytes=MAX_ANSWER_BYTES)
+        connection.run(
+            ["sh", "-c", _PRUNE_WHERE_THERE_ARE_MORE, "sh", root, *command, "prune"],
+            max_output_bytes=MAX_ANSWER_BYTES,
+        )
     return replace(_provisioned(facts, command, environment, proof, sent), pinned=chosen.pinned)
 
 

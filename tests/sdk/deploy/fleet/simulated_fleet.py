@@ -1,29 +1,48 @@
 """Many boards on this machine: each a loopback SSH server of its own, with a home, an agent and a store of its own.
 
-They are as if their cards had been written from one image that has the runtime on it: its files are hard links, so that
-fifty boards take the room of one. Everything else is done to each of them as to any board.
+They are as if their cards had been written from one image, of a board that has run the agent: its files are hard links,
+so that fifty boards take the room of one. Everything else is done to each of them as to any board.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
+from sdk.board.catalogue import load_board
 from sdk.board.local import LocalBoard
 from sdk.board.ssh.connection import connect
-from sdk.deploy.provision.provisioning import provision
+from sdk.deploy.session import make_ready
+from sdk.deploy.target import Target
 
 
 def make_image(folder: Path, runtime: str | None = None) -> Path:
-    """A board's ``~/.armlet/env`` with a runtime that was provisioned once, its bytecode compiled."""
+    """The ``~/.armlet`` of a board that has run the agent, its bytecode compiled, and on which nothing is deployed."""
     with LocalBoard(folder) as board, connect(**board.login()) as connection:
-        provision(
-            connection, runtime=runtime, preferred=[("tflite-runtime", "2.14.0"), ("ai-edge-litert", "2.3.0")]
-        )
-        return board.home / ".armlet" / "env"
+        ready = make_ready(load_board("local"), connection, Target(runtime=runtime))
+        [agent] = (board.home / ".armlet" / "agent").iterdir()
+        python = board.home / ".bin" / "python3"
+        subprocess.run([python, "-sS", "-m", "compileall", "-q", agent], check=True)
+        assert ready.agent.status().releases == ()
+        return board.home / ".armlet"
+
+
+def write_card(image: Path, home: Path, *, has_agent: bool = True, link: bool = False) -> None:
+    """Makes a board of an image that runs there, with the runtime alone where it has no agent.
+
+    With ``link`` boards share their files, none of which may then be changed in place.
+    """
+    copy = os.link if link else shutil.copy2
+    for part in ("env", "agent", "accepted") if has_agent else ("env",):
+        shutil.copytree(image / part, home / ".armlet" / part, copy_function=copy)
+    if has_agent:
+        launcher = (image / "python").read_text().replace(str(image), str(home / ".armlet"))
+        (home / ".armlet" / "python").write_text(launcher)
+        (home / ".armlet" / "python").chmod(0o700)
 
 
 class SimulatedFleet:
@@ -44,7 +63,8 @@ class SimulatedFleet:
             self.boards[name] = self._stack.enter_context(board)
             if not (board.home / ".armlet").exists():
                 (board.home / ".armlet").mkdir(mode=0o700)
-                shutil.copytree(self._image, board.home / ".armlet" / "env", copy_function=os.link)
+                # Some cards are older than the agent: those boards are sent it, and try it.
+                write_card(self._image, board.home, has_agent=len(self.boards) % 10 != 1, link=True)
             self.settings[name] = {
                 "host": "127.0.0.1",
                 "port": board.port,
