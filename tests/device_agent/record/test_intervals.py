@@ -31,10 +31,11 @@ def turns_of(loadings: int, rounds: int = ROUNDS, samples: int = SAMPLES) -> tup
 
 def with_memory(rng: np.random.Generator, count: int, share: float = 0.9) -> np.ndarray:
     """Noise in which each sample keeps a share of the one before it, standard deviation 1."""
-    noise = rng.standard_normal(count)
+    noise = rng.standard_normal(count).tolist()
+    rest = float(np.sqrt(1 - share**2))
     for i in range(1, count):
-        noise[i] = share * noise[i - 1] + np.sqrt(1 - share**2) * noise[i]
-    return noise
+        noise[i] = share * noise[i - 1] + rest * noise[i]
+    return np.array(noise)
 
 
 class Traces:

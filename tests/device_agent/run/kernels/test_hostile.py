@@ -37,7 +37,7 @@ def test_operators_out_of_order_are_left_to_the_runtime() -> None:
 
 def test_loads_leave_nothing_behind() -> None:
     # What other tests left to the allocator may come back in the first round; a leak comes back in both.
-    assert min(hostile_models.loads(40)["grown_bytes"] for _ in range(2)) < 2_000_000
+    assert any(hostile_models.loads(40)["grown_bytes"] < 2_000_000 for _ in range(2))
 
 
 def test_a_reshape_or_mean_that_makes_another_shape_than_the_file_says_is_left_to_the_runtime() -> None:
