@@ -147,7 +147,7 @@ def _replay(
     with tempfile.TemporaryDirectory(prefix="armlet-predict-") as temporary:
         model = str(Path(temporary) / "model.tflite")
         Path(model).write_bytes(tflite)
-        program = ["/usr/bin/python3", "-sSB"]
+        program = ["/usr/bin/python3", "-sS"]
         if environment.runtime not in PROFILED or delegate is not None:
             guest = str(guests / "guest_inference.py")
             program += [guest, site, MODULES[environment.runtime], model, "2"]

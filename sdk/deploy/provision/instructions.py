@@ -175,7 +175,7 @@ def count_decoding(
         agent = Path(device_agent.__file__).parent.parent
         arguments = [str(_GUESTS / "guest_decode.py"), str(site_packages), str(agent), str(kernel), str(path)]
         progress(f"count the decoder's instructions on {cpu}", 0, 0)
-        totals, answer, _ = run_counted(machine, core, root, ["/usr/bin/python3", "-sSB", *arguments])
+        totals, answer, _ = run_counted(machine, core, root, ["/usr/bin/python3", "-sS", *arguments])
     said = parse_json(answer, what="the answer of the emulated decoder", error=BoardError)
     return per_section(totals, read(Decoded, said), cpu)
 

@@ -30,7 +30,7 @@ from device_agent.store.store import Store
 from device_agent.verbs import deploying as deploy_verbs
 from tests.device_agent.store.faults import FaultyOs, disk_error, kill, power_cut
 
-SHARED = b"the part that both have" * 100
+SHARED = b"the part that both have" * 10
 OLD, NEW = [SHARED, b"old head" * 10], [SHARED, b"new head" * 10, b"another part" * 10]
 BEFORE = [[b"what was there before both"], [SHARED, b"and before that"], [b"the first of all"]]
 #: Releases that the board keeps; one more was deployed, so that every deploy lets one go.
