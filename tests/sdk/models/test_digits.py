@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +16,7 @@ from device_agent.record.preprocess import Preprocess
 from sdk.errors import DataError
 from sdk.models import digits
 
-pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+pytestmark = pytest.mark.skipif(find_spec("sklearn") is None, reason="the digits come with scikit-learn")
 
 
 def test_the_splits_are_disjoint_and_together_all_digits() -> None:
@@ -82,17 +86,30 @@ def test_normalisation_is_the_preprocessing_of_that_name() -> None:
     assert np.array_equal(digits.normalise(pixels), Preprocess.parse(digits.PREPROCESS)(pixels))
 
 
+def test_they_are_those_of_scikit_learn() -> None:
+    from sklearn.datasets import load_digits
+
+    theirs = load_digits()
+    for samples in digits.load_splits().values():
+        np.testing.assert_array_equal(samples.small, theirs.images[samples.indices])
+        np.testing.assert_array_equal(samples.labels, theirs.target[samples.indices])
+
+
 def test_a_missing_scikit_learn_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(DataError, match=r"scikit-learn.*pip install"):
         digits.load_splits()
 
 
-def test_other_digits_than_the_recorded_ones_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sklearn.datasets
-
-    other = sklearn.datasets.load_digits()
-    other.images[0, 0, 0] += 1
-    monkeypatch.setattr(sklearn.datasets, "load_digits", lambda: other)
+def test_other_digits_than_the_recorded_ones_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (folder,) = find_spec("sklearn").submodule_search_locations
+    theirs = Path(folder) / "datasets" / "data" / "digits.csv.gz"
+    rows = gzip.decompress(theirs.read_bytes()).decode()
+    other = tmp_path / "datasets" / "data" / "digits.csv.gz"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(gzip.compress(rows.replace("0", "1", 1).encode()))
+    monkeypatch.setattr(digits, "find_spec", lambda _: SimpleNamespace(submodule_search_locations=[tmp_path]))
     with pytest.raises(DataError, match="not the ones"):
         digits.load_splits()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from sdk.models.demo import network_arguments
 from sdk.models.train_digits import augment, evaluate, record_conditions
 from tests.sdk.models.training import training_record
 
-pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+pytestmark = pytest.mark.skipif(find_spec("sklearn") is None, reason="the digits come with scikit-learn")
 DEMO = models.demo_models()
 
 
