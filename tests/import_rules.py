@@ -14,6 +14,7 @@ import ast
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 #: The board has the standard library of this Python, numpy and a runtime.
 BOARD_PYTHON = (3, 8)
@@ -267,6 +268,14 @@ class Import:
     line: int
 
 
+@cache
+def _imports_in(source: str) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    """Every statement that imports; a source is parsed once for all rules."""
+    return tuple(
+        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)
+    )
+
+
 @dataclass(frozen=True)
 class Module:
     """A module: its dotted name (of a folder's ``__init__.py`` that of the folder), its source, what else there is."""
@@ -289,10 +298,10 @@ class Module:
         """Every import. ``from a import b`` is ``a.b`` where that is one of ``modules``, else ``a``."""
         package = self.name if self.is_folder else self.name.rpartition(".")[0]
         found: list[Import] = []
-        for node in ast.walk(ast.parse(self.source)):
+        for node in _imports_in(self.source):
             if isinstance(node, ast.Import):
                 found += [Import(alias.name, node.lineno) for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
+            else:
                 base = node.module or ""
                 if node.level:
                     parents = package.split(".")[: len(package.split(".")) - node.level + 1]
