@@ -69,10 +69,11 @@ def _whole(table: Validation, cells: Cells, earlier: Collection[tuple[str, str]]
         f"{table.source[0].upper()}{table.source[1:]}.\n"
         f"{len(cells)} cells: median error {100 * found['median']:.0f} %, "
         f"{100 * found['within_30']:.0f} % of them within 30 %, worst {100 * found['worst']:.0f} %; "
-        f"with one measured model of the\nboard {100 * one:.0f} % in the median "
-        f"for a float network by another, {any_by_any:.1f} % for any by any (taken over whole {whole:.1f} %), "
+        f"with one measured model of the\nboard {100 * one:.1f} % in the median "
+        "for a float network by another, neither decided by memory, "
+        f"{any_by_any:.1f} % for any by any (taken over whole {whole:.1f} %), "
         f"{100 * median(two_measured(table)):.1f} % by any two. "
-        f"{unseen} of them were not looked at while the model was made.{old}"
+        f"{unseen} were not looked at while the model was made.{old}"
     )
 
 
