@@ -43,6 +43,7 @@ from sdk.package.symbols import Symbols
 
 _TABLE_COST = DIGEST_PREFIX_SIZE + 4 + 8  # digest, sizes and span of one section in the table
 _SMALLEST_SECTION = 256  # bytes decoded: below, digest and table eat what a code saves
+_MOST_KEPT = 1 << 25  # bytes of coded sections
 _WHOLE_MUST_SAVE = 0.999  # a package without sections has to be sent whole whenever anything changes
 _BUNDLE_SIZE = (
     1 << 14
@@ -64,6 +65,10 @@ class _Piece:
 
     blob: bytes
     spans: tuple[tuple[int, int], ...]
+
+
+#: What was coded last, by the digest of the .tflite, oldest first.
+_CODED: dict[bytes, tuple[list[_Piece], list[tuple[int, int, int]]]] = {}
 
 
 def pack(
@@ -92,7 +97,7 @@ def pack(
         raise LimitExceeded(
             "model is too large", expected=f"at most {MAX_TFLITE_SIZE} bytes", found=str(len(tflite))
         )
-    pieces, repeats = _pieces(tflite, progress or (lambda done, total: None))
+    pieces, repeats = _coded_once(tflite, progress or (lambda done, total: None))
     package = _assemble(tflite, text, pieces, repeats)
     if lz_encode.may_win_whole(tflite, len(package)):
         # Something in it repeats at a distance, which no code of single weights can see.
@@ -100,6 +105,31 @@ def pack(
         if len(whole) < _WHOLE_MUST_SAVE * len(package):
             package = whole
     return package
+
+
+def _coded_once(
+    tflite: bytes, progress: Callable[[int, int], None]
+) -> tuple[list[_Piece], list[tuple[int, int, int]]]:
+    """As :func:`_pieces`. A compression ends in the package of one of its attempts, with other metadata: what was coded
+    for the attempt is not coded again."""
+    digest = hashlib.sha256(tflite).digest()
+    found = _CODED.get(digest)
+    if found is not None:
+        progress(len(tflite), len(tflite))
+        return found
+    found = _pieces(tflite, progress)
+    # Several threads may pack: each looks at a copy of the keys.
+    for oldest in list(_CODED):
+        if _size(found) + sum(map(_size, list(_CODED.values()))) <= _MOST_KEPT:
+            break
+        _CODED.pop(oldest, None)
+    if _size(found) <= _MOST_KEPT:
+        _CODED[digest] = found
+    return found
+
+
+def _size(coded: tuple[list[_Piece], list[tuple[int, int, int]]]) -> int:
+    return sum(len(piece.blob) for piece in coded[0])
 
 
 def _pieces(

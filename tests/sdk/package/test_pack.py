@@ -20,6 +20,7 @@ from device_agent.package.codec.format import LimitExceeded
 from sdk.compress.board_form.sparse_hint import sparse_hint
 from sdk.compress.weights.prune import prune
 from sdk.graph.writer import write_graph
+from sdk.package import pack as packing
 from sdk.package.pack import pack, weight_buffers
 from tests.device_agent.package.package_samples import clustered, flatbuffer
 from tests.device_agent.tiny_models import tiny_convolution
@@ -253,6 +254,19 @@ def test_metadata_travel_along() -> None:
 def test_metadata_beyond_their_limit_are_refused() -> None:
     with pytest.raises(LimitExceeded, match="metadata"):
         pack(b"", metadata={"text": "x" * 70000})
+
+
+def test_sections_are_coded_once_and_other_metadata_travel(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = flatbuffer([("a", "float32", np.linspace(-1, 3, 700, dtype=np.float32))])
+    first = pack(model, metadata={"name": "attempt"})
+    seen: list[tuple[int, int]] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(packing, "encode_buffer", None)
+        second = pack(model, metadata={"name": "chosen"}, progress=lambda *at: seen.append(at))
+    assert seen == [(len(model), len(model))]
+    assert comes_back(model, first).metadata == {"name": "attempt"}
+    assert comes_back(model, second).metadata == {"name": "chosen"}
+    assert pack(model, metadata={"name": "attempt"}) == first
 
 
 def test_progress_ends_at_the_total() -> None:
