@@ -60,6 +60,9 @@ _ELSEWHERE = (
 )
 #: What tests of its own run once, and read what it prints (tests/sdk/api/measuring/test_demo.py).
 RUN_THERE = frozenset({"sdk demo"})
+#: The boards on this machine that pages deploy to, and where each has its runtimes.
+BOARDS_HERE = ("local", "local-toy1", "local-toy2", "local-toy3")
+ENVIRONMENT = "data/armlet/boards/{}/home/.armlet/env"
 PYTHONPATH = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
 _SUDO = re.compile(r'sudo --preserve-env=HOME "\$\(command -v sdk\)"')
 
@@ -164,7 +167,8 @@ def programs() -> Iterator[Path | None]:
 
 
 class Reader:
-    """Somebody who does what a page says: a folder, a home, and boards of their own. ``files`` are there already.
+    """Somebody who does what a page says: a folder, a home, and boards of their own. ``files`` are there already, and
+    what the first page's deploy unpacked is on the boards.
 
     ``programs``: a folder whose `sdk` and `python` run instead of this environment's.
     """
@@ -185,6 +189,9 @@ class Reader:
         self.home.mkdir(parents=True)
         for private in (self.home, self.home.parent):  # as the board would make them
             private.chmod(0o700)
+        if files is not None:
+            for board in BOARDS_HERE:
+                self.unpacks(files / ENVIRONMENT.format("local"), data.parent / ENVIRONMENT.format(board))
         (self.home / ".ssh").mkdir(mode=0o700)
         make_key(self.home / ".ssh" / "id_ed25519")
         cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
@@ -203,6 +210,12 @@ class Reader:
         options = ["-p", str(login["port"]), "-i", str(login["key"])]
         options += ["-o", f'UserKnownHostsFile="{login["known_hosts"]}"']
         self.ssh = shlex.join(["ssh", "-F", "none", *options, "127.0.0.1"])
+
+    def unpacks(self, image: Path, environment: Path) -> None:
+        """Writes runtime and agent onto a board here, as if its card had been written from an image."""
+        for folder in (environment.parents[2], environment.parents[1], environment.parent):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.copytree(image, environment, symlinks=True, copy_function=os.link)
 
     def uses(self, programs: Path | None) -> None:
         """Runs the `sdk` and `python` of this folder from now on; of None, this environment's."""
