@@ -142,6 +142,7 @@ class Serving:
             "places": pool.capacity,
             "runtime": f"{model.identity.name} {model.identity.version}",
             "delegate": model.delegate,
+            "armlet_operators": len(model.armlet_operators()),
         }
 
     # -- metrics -------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import io
 import json
@@ -18,11 +19,13 @@ from benchmarks.speed.serve_load import UnixConnection
 from device_agent import Agent
 from device_agent.errors import AgentError
 from device_agent.image import pictures
+from device_agent.run.kernels import delegate
 from device_agent.serve.supervisor import begin
 from device_agent.store.store import Store
 from device_agent.verbs.parser import parse
 from sdk.graph.writer import write_graph
 from sdk.package.pack import pack
+from tests.device_agent.run.kernels.layers_with_zeros import classifier, sparse_matrix
 from tests.device_agent.serve.served import RAW, ask, ask_raw, exchange, running
 from tests.device_agent.store.deploying import LABELS, deploy, package
 from tests.sdk.graph.answering_graphs import saying, yolo_rows
@@ -183,6 +186,18 @@ def test_models_say_what_they_take(server):
     assert answer.json["labels"] == LABELS
     assert answer.json["release"] == Agent("net").release
     assert ask(server.connection, "/v1/models").json == {"models": [answer.json]}
+
+
+def test_models_say_how_many_operators_run_in_kernels_of_armlet(
+    store, socket_folder, monkeypatch, c_delegate
+):
+    monkeypatch.setenv(delegate.VARIABLE, str(c_delegate))
+    deploy(store, pack(classifier([sparse_matrix(200, 300, 0.05), sparse_matrix(10, 200, 0.05)])))
+    for kernels, count in (("armlet", 2), ("runtime", 0)):
+        monkeypatch.setenv(delegate.CHOICE_VARIABLE, kernels)
+        path = socket_folder / f"{kernels}.sock"
+        with running(path, "--name", "net"), contextlib.closing(UnixConnection(path)) as connection:
+            assert ask(connection, "/v1/models/net").json["armlet_operators"] == count
 
 
 def test_health_and_metrics(server):
