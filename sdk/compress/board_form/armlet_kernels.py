@@ -26,6 +26,7 @@ _COLUMN = {1: 7.5, 2: 9.0, 4: 11.8}  # each block of a fully connected layer who
 _ACTIVE = 0.6
 _LARGE_BYTES = 1 << 20
 _DENSE_SMALL, _DENSE_LARGE = 0.6, 1.5  # each weight of the runtime's, waiting for memory included
+_DENSE_ROWS = 1 / 3.1  # the least of it, where many rows of inputs share the wait
 # Beside the products of a convolution.
 _OUTPUT = 2.5
 _DEPTHWISE_PRODUCT = 0.85
@@ -169,9 +170,12 @@ def _columns(graph: Graph, op: Operator) -> _Candidate | None:
         return None
     costs = {block: _entries(weights, block) * rate for block, rate in _COLUMN.items()}
     block = min(costs, key=lambda one: costs[one])
-    own = costs[block] * _ACTIVE
-    dense = weights.size * (_DENSE_LARGE if 4 * weights.size > _LARGE_BYTES else _DENSE_SMALL)
-    return _Candidate(dense - own, own, block, False)
+    rows = max(graph.tensors[op.inputs[0]].elements // weights.shape[1], 1)
+    own = costs[block] * _ACTIVE * rows
+    dense = _DENSE_LARGE if 4 * weights.size > _LARGE_BYTES else _DENSE_SMALL
+    if rows > 1:
+        dense = max(_DENSE_ROWS, dense / rows)
+    return _Candidate(dense * weights.size * rows - own, own, block, False)
 
 
 def _convolution(graph: Graph, op: Operator) -> _Candidate | None:

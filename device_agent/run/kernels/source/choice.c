@@ -96,6 +96,8 @@ enum { LARGE_BYTES = 1 << 20 };
 /* Instructions that the runtime's dense layer is worth for each weight, waiting for memory included. */
 #define DENSE_COST_SMALL 0.6
 #define DENSE_COST_LARGE 1.5
+/* The least of them, where many rows of inputs share the wait. */
+#define DENSE_COST_ROWS (1 / 3.1)
 /* Instructions that turn one value of an image around, channels last to first or back. */
 #define TURNED 4.0
 /* A convolution that takes so much more here than in the runtime, as a share, is left out of its chain. */
@@ -104,11 +106,14 @@ enum { LARGE_BYTES = 1 << 20 };
 #define ACTIVE_INPUTS 0.6
 
 /* The height of the blocks that a layer is packed in; 0 where it has no zeros, or is left to the runtime. */
-static uint32_t block_that_pays(const Matrix *weights, bool anyway) {
+static uint32_t block_that_pays(const Matrix *weights, const Tensor *input, bool anyway) {
     uint32_t best = 1;
     uint64_t count = (uint64_t)weights->rows * weights->columns, entries[3];
     if (!columns_count(weights, entries) || entries[0] == count) return 0;
-    double dense = (double)count * (4 * count > LARGE_BYTES ? DENSE_COST_LARGE : DENSE_COST_SMALL);
+    double dense = 4 * count > LARGE_BYTES ? DENSE_COST_LARGE : DENSE_COST_SMALL;
+    int64_t inputs = elements_of(input), columns = weights->columns;
+    if (inputs > columns) dense = fmax(DENSE_COST_ROWS, dense * (double)columns / (double)inputs);
+    dense *= (double)count;
     double cost = columns_cost(1, entries[0]);
     for (uint32_t block = 2; block <= 4; block *= 2)
         if (columns_cost(block, entries[block / 2]) < cost) cost = columns_cost(best = block, entries[block / 2]);
@@ -136,7 +141,7 @@ static Candidate judge(Context *context, int index, const Supply *supply, bool a
     int code = registration->builtin_code;
     if (is_layer(context, node, code)) {
         Matrix weights = matrix_of(supply, tensor_at(context, node->inputs->data[1]));
-        *block = block_that_pays(&weights, anyway);
+        *block = block_that_pays(&weights, tensor_at(context, node->inputs->data[0]), anyway);
         if (*block) c.index = index;
     } else if (image_operator(context, node, code, supply, &judged)) {
         *block = (uint32_t)judged.block;

@@ -72,6 +72,17 @@ def test_layers_with_one_position_are_left_to_the_runtime_where_they_gain_nothin
     assert last(1)[0][0] == pytest.approx(last(2)[0][0], rel=0.2)  # as much work for a quarter of the pixels
 
 
+@pytest.mark.usefixtures("c_delegate")
+def test_layers_of_many_rows_at_once_are_left_to_the_runtime_where_they_gain_nothing() -> None:
+    for keep, block, rows in ((0.2, 4, (1,)), (0.09, 1, (1,)), (0.05, 4, (1, 4, 64))):
+        for batch in (1, 4, 64):
+            data = classifier([sparse_matrix(256, 256, keep, block=block)], batch=batch)
+            claims = [op.block for op in Model(data, kernels="armlet").armlet_operators()]
+            (told,) = armlet_kernels.layer_costs(read_graph(data))
+            assert claims == ([told.block] if told.claimed else [])
+            assert told.claimed == (batch in rows)
+
+
 def test_what_has_no_zeros_costs_nothing_that_could_be_chosen() -> None:
     assert armlet_kernels.instructions(small_mobilenet(32)) == math.inf
 
