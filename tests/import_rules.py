@@ -73,6 +73,7 @@ ROOMS: dict[str, Room] = {
     "sdk.tools.system": _room("device_agent.record sdk.errors sdk.tools"),
     "sdk.graph.embedded": _room(pure=True),
     "sdk.graph": _room("device_agent.record sdk.errors sdk.graph.embedded", pure=True),
+    "sdk.graph.in_tensorflow": _room("sdk.errors sdk.graph", pure=True),
     "sdk.graph.made_up": _room("device_agent.record device_agent.tensors sdk.graph", pure=True),
     "sdk.graph.on_host": _room(
         "device_agent.record device_agent.tensors sdk.errors sdk.tools.system sdk.graph"
@@ -114,17 +115,23 @@ ROOMS: dict[str, Room] = {
         "sdk.errors sdk.graph sdk.board.description sdk.compress.weights sdk.compress.rewrite", pure=True
     ),
     "sdk.compress.solve": _room(
-        "device_agent.record sdk.errors sdk.tools sdk.graph sdk.graph.made_up "
-        "sdk.compress.weights sdk.compress.rewrite",
+        "device_agent.record sdk.errors sdk.tools sdk.graph sdk.graph.in_tensorflow "
+        "sdk.graph.made_up sdk.compress.weights sdk.compress.rewrite",
+        pure=True,
+    ),
+    "sdk.compress.solve.whole_channels": _room(
+        "sdk.errors sdk.tools sdk.graph sdk.graph.in_tensorflow sdk.compress.rewrite sdk.compress.solve",
         pure=True,
     ),
     "sdk.compress.train": _room(
-        "sdk.errors sdk.tools sdk.graph sdk.compress sdk.compress.weights sdk.compress.rewrite", pure=True
+        "sdk.errors sdk.tools sdk.graph sdk.compress sdk.compress.weights sdk.compress.rewrite "
+        "sdk.graph.in_tensorflow",
+        pure=True,
     ),
     "sdk.compress.recipes": _room(
-        "device_agent.record sdk.errors sdk.tools sdk.graph sdk.data.scoring "
-        "sdk.package sdk.compress sdk.compress.weights sdk.compress.rewrite "
-        "sdk.compress.solve sdk.compress.train",
+        "device_agent.record sdk.errors sdk.tools sdk.graph sdk.data.scoring sdk.package "
+        "sdk.compress sdk.compress.weights sdk.compress.rewrite sdk.compress.solve "
+        "sdk.compress.train sdk.graph.in_tensorflow sdk.compress.solve.whole_channels",
         pure=True,
     ),
     "sdk.explain": _room("device_agent.record sdk.errors sdk.tools sdk.graph", pure=True),
@@ -177,15 +184,13 @@ ROOMS: dict[str, Room] = {
         "sdk.compress.weights sdk.compress.recipes sdk.explain sdk.api"
     ),
     "sdk.api.files": _room(
-        "device_agent.record device_agent.package.codec device_agent.package "
-        "device_agent.tensors sdk.errors sdk.tools sdk.tools.system "
-        "sdk.graph.embedded sdk.graph sdk.graph.made_up sdk.graph.on_host "
-        "sdk.graph.on_host.sources sdk.data.meaning sdk.data.scoring sdk.data "
-        "sdk.models sdk.package sdk.board.description sdk.board.ssh sdk.board "
-        "sdk.compress sdk.compress.weights sdk.compress.rewrite "
-        "sdk.compress.board_form sdk.compress.solve sdk.compress.recipes sdk.explain "
-        "sdk.deploy.agent sdk.deploy.provision sdk.deploy.predicting sdk.api "
-        "sdk.api.checking"
+        "device_agent.record device_agent.package.codec device_agent.package device_agent.tensors "
+        "sdk.errors sdk.tools sdk.tools.system sdk.graph.embedded sdk.graph sdk.graph.made_up "
+        "sdk.graph.on_host sdk.graph.on_host.sources sdk.data.meaning sdk.data.scoring sdk.data "
+        "sdk.models sdk.package sdk.board.description sdk.board.ssh sdk.board sdk.compress "
+        "sdk.compress.weights sdk.compress.rewrite sdk.compress.board_form sdk.compress.solve "
+        "sdk.compress.recipes sdk.explain sdk.deploy.agent sdk.deploy.provision "
+        "sdk.deploy.predicting sdk.api sdk.api.checking sdk.graph.in_tensorflow"
     ),
     "sdk.api.boards": _room(
         "device_agent.record device_agent.package.codec device_agent.package "

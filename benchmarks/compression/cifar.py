@@ -31,7 +31,7 @@ from sdk.compress.board_form.specialise import for_board
 from sdk.compress.recipes.attempts import key_of
 from sdk.compress.recipes.recipe import Recipe
 from sdk.compress.rewrite.structure import multiply_accumulates
-from sdk.compress.solve.channel_choice import macs_of
+from sdk.compress.solve.whole_channels.choice import macs_of
 from sdk.data.loading import load_dataset
 from sdk.deploy.provision.instructions import count_inference
 from sdk.deploy.provision.kernel import build_delegate

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from sdk.compress.defaults import EPOCHS
 from sdk.compress.recipes import budget
 from sdk.compress.recipes.recipe import Recipe
+from sdk.compress.recipes.targets import is_taught
 from sdk.errors import UnsupportedOperator
 from sdk.explain import theory
-from sdk.graph.execute import Executor
+from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.records import Graph
 
 if TYPE_CHECKING:
@@ -43,9 +44,11 @@ def strongest(
     if learn is None:
         return "none", "no images were given"
     try:
-        Executor(graph)
+        Executor(graph).check()
     except UnsupportedOperator as error:
-        return "none", str(error).splitlines()[0]
+        return "none", "; found ".join(filter(None, [error.what, _beyond(error)]))
+    if not is_taught(graph):
+        return "calibrate", "a training learns one row of scores, which is not what this model answers with"
     if not aimed:
         return "calibrate", "neither a size nor a loss was asked for, which training needs"
     count = min(samples or len(learn), len(learn))
@@ -69,6 +72,11 @@ def strongest(
         "calibrate",
         f"{images}; {wanted} epochs of training take {_duration(needed)} or more, and {_duration(allowed)} are there",
     )
+
+
+def _beyond(error: UnsupportedOperator) -> str:
+    """What was found, unless the error's first words name it."""
+    return error.found if error.found and error.found not in error.what else ""
 
 
 def _duration(seconds: float) -> str:

@@ -34,8 +34,8 @@ from sdk.compress.recipes.recipe import (
     without_channels,
 )
 from sdk.compress.recipes.task_check import checker_of
-from sdk.compress.solve.channel_choice import macs_of
 from sdk.compress.solve.ranks import factorised, with_data, without_data
+from sdk.compress.solve.whole_channels.choice import macs_of
 from sdk.compress.train.refining import RefinedStudent
 from sdk.compress.train.schedule import Tuning
 from sdk.compress.train.student import Course, State

@@ -15,7 +15,7 @@ from sdk.compress.recipes.search import TRIALS
 from sdk.compress.solve.calibrate import with_biases
 from sdk.compress.train.fine_tuning import step_batches
 from sdk.errors import DataError
-from sdk.graph.execute import Executor
+from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.records import Graph
 
 if TYPE_CHECKING:

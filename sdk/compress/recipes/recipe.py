@@ -30,7 +30,6 @@ from sdk.compress.solve.calibrate import (
     solved_layers,
     with_biases,
 )
-from sdk.compress.solve.channels import narrow, share_that_fits
 from sdk.compress.solve.even_values import evened, ranges
 from sdk.compress.solve.layer import LEVELS
 from sdk.compress.solve.quantize import (
@@ -44,6 +43,7 @@ from sdk.compress.solve.quantize import (
 from sdk.compress.solve.ranks import Ranks, factorised
 from sdk.compress.solve.statistics import Taught
 from sdk.compress.solve.synthetic_images import correct_biases
+from sdk.compress.solve.whole_channels.narrowing import narrow, share_that_fits
 from sdk.compress.train.fine_tuning import refine, tune
 from sdk.compress.train.refining import MOST, USUAL_HOLD, Begun, RefinedStudent
 from sdk.compress.train.schedule import Tuning
@@ -54,7 +54,7 @@ from sdk.compress.weights.grid import put_on_grids
 from sdk.compress.weights.prune import prune
 from sdk.compress.weights.selection import layer_names
 from sdk.errors import DataError, ModelError, UnsupportedOperator
-from sdk.graph.execute import Executor
+from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.records import Graph
 from sdk.tools.progress import Progress, silent
 from sdk.tools.toml_table import parse_toml, read_table
@@ -158,9 +158,8 @@ class Recipe:
     block: Size = (
         1  # output channels of a 1x1 convolution that share their zeros: sdk.compress.weights.blocks
     )
-    channels: Share = (
-        0.0  # of the multiply-accumulates, which go with whole channels first: sdk.compress.solve.channels
-    )
+    # Of the multiply-accumulates, which go with whole channels first: sdk.compress.solve.whole_channels.narrowing.
+    channels: Share = 0.0
     ranks: Ranks = ()  # layers that become two of low rank first of all: sdk.compress.rewrite.low_rank
     # Without data: channels are made alike first, and biases corrected last on made-up images of this preprocessing.
     equalise: bool = False
@@ -318,9 +317,11 @@ def to_int8(graph: Graph, recipe: Recipe, dataset: Dataset | None, progress: Pro
 def _runs(graph: Graph) -> Executor | None:
     """The graph in TensorFlow; None where that cannot run it."""
     try:
-        return Executor(graph)
+        executor = Executor(graph)
+        executor.check()
     except UnsupportedOperator:
         return None
+    return executor
 
 
 def _on_grids(graph: Graph) -> bool:

@@ -33,10 +33,11 @@ from sdk.compress.recipes.search import search
 from sdk.compress.recipes.task_check import checker_of
 from sdk.compress.recipes.trained import TRAINED_SPARSITY, keep_less
 from sdk.compress.recipes.walks import price_bits, price_of, prune_more
-from sdk.compress.solve.channel_choice import macs_of
-from sdk.compress.solve.channels import SHARE_STEPS
+from sdk.compress.solve.whole_channels.choice import macs_of
+from sdk.compress.solve.whole_channels.narrowing import SHARE_STEPS
 from sdk.compress.weights.blocks import check_block
 from sdk.errors import DataError, ModelError
+from sdk.graph.own_task import outputs_of
 from sdk.graph.records import Graph
 from sdk.tools.progress import Progress, silent
 
@@ -90,6 +91,8 @@ def compress(
         raise ModelError("unknown effort", expected=f"auto, {', '.join(EFFORTS)}", found=repr(effort))
     if effort != "none" and dataset is None:
         raise DataError("calibration and training need images", expected="a data set", found="none")
+    if effort == "train":
+        refuse_untaught(graph)
     wanted = _with_channels(graph, wanted)
     _refuse_channels_without_images(wanted, effort, dataset)
     if dataset is None and check is None and (wanted.max_loss is not None or wanted.study is not None):
@@ -123,6 +126,22 @@ def compress(
     found = decided(attempts)
     recipe, curve = found.point.recipe, tuple(attempts.curve)
     return TargetResult(found.graph, recipe, curve, found.statement, found.met, found.lost, found.images)
+
+
+def is_taught(graph: Graph) -> bool:
+    """Whether a training can learn the model's answers: one row of scores."""
+    return len(graph.outputs) == 1 and outputs_of(graph)[0].row > 1
+
+
+def refuse_untaught(graph: Graph) -> None:
+    """Raises :class:`ModelError` for a model whose answers a training cannot learn."""
+    if not is_taught(graph):
+        raise ModelError(
+            "this model cannot be trained",
+            expected="one output, a row of scores of classes",
+            found=", ".join(f"{graph.tensors[n].name} {graph.tensors[n].shape}" for n in graph.outputs),
+            hint="--effort calibrate solves the weights for outputs of any kind.",
+        )
 
 
 def _solves_int8(wanted: Settings) -> bool:

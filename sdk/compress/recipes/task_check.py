@@ -11,7 +11,7 @@ from device_agent.record.intervals import Interval
 from sdk.compress.recipes.check import LEAST_BATCH, WATCHED_IMAGES, Checked, Checker
 from sdk.data.scoring.by_task import Metric, Scorer
 from sdk.data.scoring.score import Score, change
-from sdk.graph.execute import Executor
+from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.records import Graph
 from sdk.tools.progress import Progress, silent
 

@@ -20,7 +20,7 @@ from sdk.compress.solve.calibrate import with_biases
 from sdk.compress.train.fine_tuning import untrained
 from sdk.compress.train.moving import moves_borne
 from sdk.compress.weights.cluster import check_clusters
-from sdk.graph.execute import Executor
+from sdk.graph.in_tensorflow.executor import Executor
 
 TRAINED_SPARSITY = 0.8  # where nothing else is asked
 CALIBRATED_ON = 800  # of the images to learn from; more change little

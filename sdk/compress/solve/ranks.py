@@ -19,7 +19,7 @@ from sdk.compress.weights.cluster import cluster_array
 from sdk.compress.weights.prune import prune_array
 from sdk.compress.weights.selection import layer_names
 from sdk.errors import ModelError
-from sdk.graph.execute import Executor
+from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.records import Graph
 from sdk.tools.progress import Progress
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sdk.compress.solve.answer_loss import AnswerLoss
 from sdk.compress.solve.matrices import LayerShape
 from sdk.graph.records import Graph
 from sdk.tools.progress import Progress, silent
@@ -32,13 +33,13 @@ Constants = Mapping[int, Any]
 
 
 class GraphRunner(Protocol):
-    """The part of :class:`sdk.graph.execute.Executor` that is used here."""
+    """The part of :class:`sdk.graph.in_tensorflow.executor.Executor` that is used here."""
 
     graph: Graph
 
     @property
-    def scores(self) -> int:
-        """The tensor that ranks the classes."""
+    def answers(self) -> tuple[tuple[int, bool], ...]:
+        """The outputs, and whether each ranks classes."""
 
     def __call__(self, images: Any, constants: Constants | None = None, *, wanted: int | None = None) -> Any:
         """One tensor for these images."""
@@ -107,34 +108,32 @@ def sensitivities(
     """For each layer (by operator number) what errors of its output cost.
 
     It is the Fisher information: with labels drawn from the network's own answer, half of it times a squared output
-    error is the loss in nats to second order. A few images cannot show every channel's sensitivity (of a thousand
-    classes most were never drawn), so the channels of a layer are moved toward their mean by the share of their
-    differences that is chance. Gradients of different images are independent, because their labels were drawn
-    independently: the second moment of a batch's gradient is the sum of theirs.
+    error is the loss in nats to second order (:mod:`sdk.compress.solve.answer_loss`). A few images cannot show every
+    channel's sensitivity (of a thousand classes most were never drawn), so the channels of a layer are moved toward
+    their mean by the share of their differences that is chance. Gradients of different images are independent, because
+    their labels were drawn independently: the second moment of a batch's gradient is the sum of theirs.
     """
     import tensorflow as tf
 
     rng = np.random.default_rng(seed)
     graph = runner.graph
+    answers = AnswerLoss(runner, images, range(count))
     totals: dict[int, np.ndarray] = {}  # (2, channels): sums over images of the sensitivity and of its square
     moments: dict[int, list[np.ndarray]] = {}
     watched = {place.weight: tf.constant(graph.tensors[place.weight].data) for place in layers.values()}
     for start in range(0, count, BATCH):
         progress("sensitivity", start, count)
         batch = images(range(start, min(start + BATCH, count)))
-        # A bias for every sample and position: its gradient is that of the layer's output.
-        probes = {
-            place.bias: tf.zeros((len(batch), *graph.tensors[graph.operators[index].outputs[0]].shape[1:]))
-            + graph.tensors[place.bias].data
-            for index, place in layers.items()
-        }
+        probes = _probes(graph, layers, len(batch))
         with tf.GradientTape() as tape:
             tape.watch((probes, watched))
-            scores = runner(batch, {**watched, **probes}, wanted=runner.scores)
-            chance = np.cumsum(tf.nn.softmax(scores).numpy(), axis=-1)
-            labels = np.minimum((chance < rng.random((len(batch), 1))).sum(axis=1), chance.shape[1] - 1)
-            loss = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores))
-        of_outputs, of_weights = tape.gradient(loss, (probes, watched))
+            values = runner.run(
+                {graph.inputs[0]: batch}, wanted=answers.wanted, constants={**watched, **probes}
+            )
+            loss = answers.drawn(values, rng)
+        of_outputs, of_weights = tape.gradient(
+            loss, (probes, watched), unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
         for index, place in layers.items():
             outputs = of_outputs[place.bias].numpy()
             squared = np.square(outputs, dtype=np.float64)
@@ -153,6 +152,17 @@ def sensitivities(
     return {
         index: Sensitivity(_shrunk(total / count, count), *(p / count for p in moments.get(index, none)))
         for index, total in totals.items()
+    }
+
+
+def _probes(graph: Graph, layers: Mapping[int, LayerPlace], count: int) -> dict[int, Any]:
+    """For each layer a bias of its own for every sample and position: its gradient is that of the layer's output."""
+    import tensorflow as tf
+
+    return {
+        place.bias: tf.zeros((count, *graph.tensors[graph.operators[index].outputs[0]].shape[1:]))
+        + graph.tensors[place.bias].data
+        for index, place in layers.items()
     }
 
 

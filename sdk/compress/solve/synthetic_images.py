@@ -16,7 +16,7 @@ from sdk.compress.solve.calibrate import solved_layers, with_biases
 from sdk.compress.solve.statistics import Streams
 from sdk.compress.weights.biases import rounded_bias
 from sdk.errors import ModelError
-from sdk.graph.execute import Executor
+from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.made_up.photographs import photographs
 from sdk.graph.records import Graph
 from sdk.tools.progress import Progress, silent

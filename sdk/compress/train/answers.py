@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from sdk.compress.train.batches import Variant
-from sdk.graph.execute import Executor
+from sdk.graph.in_tensorflow.executor import Executor
 
 ASKED_AT_ONCE = 500  # images
 

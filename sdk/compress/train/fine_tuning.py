@@ -34,7 +34,7 @@ from sdk.graph.records import Graph
 
 if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
-    from sdk.graph.execute import Executor
+    from sdk.graph.in_tensorflow.executor import Executor
 
 HELD_BYTES = 1 << 30  # images are preprocessed once where all of them fit
 

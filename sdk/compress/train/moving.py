@@ -10,7 +10,7 @@ from sdk.compress.train.batches import shifted
 
 if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
-    from sdk.graph.execute import Executor
+    from sdk.graph.in_tensorflow.executor import Executor
 
 ASKED, ASKED_AT_ONCE = 1024, 128  # images
 SMALLEST_SHARE = 16  # of its height, by which an image is moved at most

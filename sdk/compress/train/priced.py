@@ -19,7 +19,7 @@ from sdk.compress.train.rate import STEP, cheapest, code_bits, soft_bits
 from sdk.compress.train.schedule import Tuning
 from sdk.compress.train.student import TEMPERATURE, State, Student, distilled, group_of, not_of_this
 from sdk.errors import ModelError
-from sdk.graph.execute import Executor
+from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph

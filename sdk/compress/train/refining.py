@@ -20,7 +20,7 @@ from sdk.compress.weights.biases import rounded_bias
 from sdk.graph.records import Graph
 
 if TYPE_CHECKING:
-    from sdk.graph.execute import Executor
+    from sdk.graph.in_tensorflow.executor import Executor
 
 USUAL_HOLD = 0.5  # of a step: numbers are rounded to the nearest
 MOST = 127  # the largest whole number

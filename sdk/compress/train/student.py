@@ -18,7 +18,7 @@ from sdk.graph.records import Graph
 from sdk.tools.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from sdk.graph.execute import Executor
+    from sdk.graph.in_tensorflow.executor import Executor
 
 State = Mapping[str, np.ndarray]  # of a training between two steps, as arrays for an .npz
 MASK_EVERY = 16  # steps between two looks at which weights go

@@ -17,6 +17,7 @@ from sdk.data.scoring.score import Score
 from sdk.data.scoring.truth import BOXES, MAPS, VALUES
 from sdk.errors import DataError
 from sdk.graph.dataset import Dataset
+from sdk.graph.own_task import outputs_of
 
 #: Operators that end a network without a layer that tells classes, and those that only write a value otherwise.
 _FEATURES = ("L2_NORMALIZATION", "AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN")
@@ -109,10 +110,20 @@ def metric_for(facts: ModelFacts, fit: str | None, dataset: Dataset) -> Metric:
     ranked = output == 0 and facts.scores is not None and facts.scores > 1
     if output is not None and dataset.labels is not None:
         return Metric(lambda: ClassScorer(output), True, "top-1", ranked)
+    if output is not None and _is_value(facts, output):
+        return Metric(lambda: ValueScorer(output), False, "mean absolute error")
     plain = task is None and (len(facts.outputs) > 1 or _is_embedding(facts))
     if output is None or plain or (task is not None and task.kind != CLASSES):
         return Metric(LikenessScorer, False, "cosine")
     return Metric(lambda: ClassScorer(output), False, "top-1", ranked)
+
+
+def _is_value(facts: ModelFacts, output: int) -> bool:
+    """Whether an output is one value that is not a probability: a quantity, which has no classes."""
+    if facts.outputs[output].shape[-1] != 1 or facts.graph is None:
+        return False
+    found = outputs_of(facts.graph)
+    return len(found) == len(facts.outputs) and found[output].made_by != "LOGISTIC"
 
 
 def _is_embedding(facts: ModelFacts) -> bool:

@@ -90,7 +90,7 @@ def samples(graph: Graph, count: int = 3) -> np.ndarray:
 
 def check_against_interpreter(graph: Graph) -> None:
     """Compares the class scores (before a softmax, which would hide differences) on several samples at once."""
-    from sdk.graph.execute import Executor
+    from sdk.graph.in_tensorflow.executor import Executor
 
     executor = Executor(graph)
     model = write_graph(replace(graph, outputs=(executor.scores,), signatures=()))
@@ -111,7 +111,7 @@ def host_outputs(tflite: bytes, inputs: np.ndarray) -> np.ndarray:
 
 def labelled(graph: Graph, count: int) -> tuple[np.ndarray, np.ndarray]:
     """(count, 8, 8, 3) bytes of smooth noise, and (count,) what the network answers to them preprocessed by "tf"."""
-    from sdk.graph.execute import Executor
+    from sdk.graph.in_tensorflow.executor import Executor
 
     coarse = np.random.default_rng(0).integers(0, 255, (count, 4, 4, 3))
     noise = coarse.repeat(2, axis=1).repeat(2, axis=2).astype(np.uint8)

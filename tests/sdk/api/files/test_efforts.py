@@ -52,6 +52,24 @@ def test_an_operator_that_cannot_be_run_leaves_the_effort_without_data(graph: Gr
     assert "Odd" in why
 
 
+@pytest.mark.tensorflow
+def test_what_shows_only_when_it_runs_leaves_the_effort_without_data(graph: Graph, folder: Path) -> None:
+    """An operator that is known, but not in this form."""
+    uneven = graph.operators[1].with_options(strideW=2)
+    odd = replace(graph, operators=(graph.operators[0], uneven, *graph.operators[2:]))
+    effort, why = strongest(odd, load(folder, "labelled.npz"))
+    assert effort == "none"
+    assert "DEPTHWISE_CONV_2D" in why
+    assert "1x2" in why
+    assert "\n" not in why
+
+
+def test_answers_that_no_training_learns_are_calibrated_on(graph: Graph, folder: Path) -> None:
+    effort, why = strongest(replace(graph, outputs=(9,)), load(folder, "labelled.npz"))
+    assert effort == "calibrate"
+    assert "scores" in why
+
+
 def test_few_images_are_calibrated_on(graph: Graph, folder: Path) -> None:
     effort, why = strongest(graph, load(folder, "labelled.npz"), samples=TRAINED_IMAGES - 1)
     assert effort == "calibrate"

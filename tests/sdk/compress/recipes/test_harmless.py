@@ -10,7 +10,7 @@ import pytest
 from sdk.compress.recipes.harmless import MOST_NOISE, MOST_OTHER_ANSWERS, harmless
 from sdk.compress.recipes.recipe import Recipe, apply
 from sdk.compress.recipes.targets import Settings, compress
-from sdk.graph.execute import Executor
+from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.records import Graph, Weight
 from sdk.tools.progress import silent
 from tests.sdk.compress.weights.test_left_alone import behind_dequantize

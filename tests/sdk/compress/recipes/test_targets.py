@@ -9,7 +9,7 @@ import pytest
 
 from sdk.compress.recipes.recipe import Recipe, apply
 from sdk.compress.recipes.targets import Settings, TargetResult, compress, replay
-from sdk.compress.solve.channel_choice import macs_of
+from sdk.compress.solve.whole_channels.choice import macs_of
 from sdk.data.loading import load_dataset
 from sdk.errors import DataError, ModelError
 from sdk.graph.dataset import Dataset

@@ -19,7 +19,7 @@ from sdk.compress.solve.calibrate import (
 from sdk.compress.solve.layer import Problem, solve
 from sdk.compress.solve.statistics import Moments, Sensitivity, Streams, live_before
 from sdk.compress.weights.biases import rounded_bias
-from sdk.graph.execute import Executor
+from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from tests.sdk.graph.small_graphs import interpret, small_network

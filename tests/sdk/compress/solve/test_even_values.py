@@ -8,7 +8,7 @@ import pytest
 from sdk.compress.solve.even_values import LIMIT, evened
 from sdk.compress.solve.quantize import quantize
 from sdk.graph.enums import NO_ACTIVATION, RELU6
-from sdk.graph.execute import Executor
+from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from tests.sdk.compress.layered_graphs import Layers, small_shufflenet, squeezed_mobilenet

@@ -11,7 +11,7 @@ from sdk.compress.recipes.recipe import Recipe, Workshop
 from sdk.compress.rewrite.dynamic_range import dynamic_range
 from sdk.compress.solve.float_twin import FloatTwin, float_twin
 from sdk.compress.solve.quantize import quantize
-from sdk.graph.execute import Executor
+from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.records import Graph, Quantization
 from sdk.graph.writer import write_graph
 from sdk.tools.progress import silent

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sdk.compress.solve.matrices import LayerShape
-from sdk.graph.execute import Executor
+from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.on_host.sources.keras_files import from_keras
 from sdk.graph.reader import read_graph
 from tests.sdk.graph.small_graphs import small_network

@@ -17,7 +17,7 @@ from sdk.compress.weights.prune import prune
 from sdk.errors import DataError, ModelError
 from sdk.graph.dataset import Dataset
 from sdk.graph.enums import NO_ACTIVATION
-from sdk.graph.execute import Executor
+from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from tests.sdk.compress.layered_graphs import Layers, kinds, small_mobilenet, small_shufflenet

@@ -12,7 +12,7 @@ from sdk.compress.recipes.targets import Settings, compress
 from sdk.compress.solve.synthetic_images import COUNT, correct_biases
 from sdk.compress.weights.prune import prune
 from sdk.errors import ModelError
-from sdk.graph.execute import Executor
+from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.made_up.photographs import photographs
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph

@@ -17,7 +17,7 @@ from sdk.compress.weights.cluster import cluster
 from sdk.compress.weights.prune import prune
 from sdk.errors import ModelError
 from sdk.graph.dataset import Dataset
-from sdk.graph.execute import Executor
+from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from tests.sdk.graph.small_graphs import labelled_noise, small_network

@@ -20,7 +20,7 @@ from sdk.compress.train.schedule import Tuning
 from sdk.compress.train.student import Course, State
 from sdk.errors import ModelError
 from sdk.graph.dataset import Dataset
-from sdk.graph.execute import Executor
+from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.records import Graph, Operator, Tensor
 from sdk.graph.writer import write_graph
 from sdk.package.pack import pack

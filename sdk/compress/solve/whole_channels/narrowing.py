@@ -1,10 +1,10 @@
 """The choice of channels to remove, so that a share of the work goes, and the other weights, solved on images.
 
-The families' channels are ordered by their cost (:mod:`sdk.compress.solve.channel_costs`), which is scaled by the
-network's measured loss without them (:mod:`sdk.compress.solve.channel_losses`); across families those with the fewest
-nats per saved multiply-accumulate are removed next. Then, layer by layer in the order of execution, the remaining
-weights are fitted to the original's output, on the smaller network's values for the images (as in He et al., arXiv
-1707.06168): first before the activation, with biases that make the mean of every output exact, then behind it
+The families' channels are ordered by their cost (:mod:`sdk.compress.solve.whole_channels.costs`), which is scaled by
+the network's measured loss without them (:mod:`sdk.compress.solve.whole_channels.losses`); across families those with
+the fewest nats per saved multiply-accumulate are removed next. Then, layer by layer in the order of execution, the
+remaining weights are fitted to the original's output, on the smaller network's values for the images (as in He et al.,
+arXiv 1707.06168): first before the activation, with biases that make the mean of every output exact, then behind it
 (:mod:`sdk.compress.solve.activated`).
 """
 
@@ -26,12 +26,12 @@ from sdk.compress.solve.calibrate import (
     solved_layers,
     with_biases,
 )
-from sdk.compress.solve.channel_choice import chosen, macs_of, steps
-from sdk.compress.solve.channel_costs import Order, column_sets, orders, seen_by
-from sdk.compress.solve.channel_losses import measured, solved
 from sdk.compress.solve.statistics import GraphRunner, Images, Moments, Streams
+from sdk.compress.solve.whole_channels.choice import chosen, macs_of, steps
+from sdk.compress.solve.whole_channels.costs import Order, column_sets, orders, seen_by
+from sdk.compress.solve.whole_channels.losses import measured, solved
 from sdk.errors import ModelError
-from sdk.graph.execute import Executor
+from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.records import Graph
 from sdk.tools.progress import Progress, silent
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sdk.errors import UnsupportedOperator
-from sdk.graph.execute import Executor
+from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.on_host.sources.keras_files import from_keras
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph, Operator
@@ -64,6 +64,53 @@ def data_movement(x: Any) -> Any:
     return ops.take(x, [3, 1, 0, 2, 2], axis=-1)
 
 
+def more_element_wise(x: Any) -> Any:
+    from keras import ops
+
+    x = (
+        ops.log(ops.abs(x) + 0.5)
+        + ops.sin(x) * ops.cos(x)
+        + ops.floor(3 * x)
+        - ops.round(3 * x)
+        + ops.ceil(x)
+    )
+    x = ops.where(ops.greater(x, 0.1), x + ops.sign(x), ops.where(ops.less_equal(x, -0.1), -x, x * 0.5))
+    other = ops.logical_and(ops.not_equal(x, 0.3), ops.logical_not(ops.less(x, -0.4)))
+    x = x * ops.cast(other, "float32") + ops.cast(ops.cast(4 * x, "int32"), "float32")
+    return ops.floor_divide(x, 0.7) + ops.mod(x, 0.7)
+
+
+def rows(x: Any) -> Any:
+    from keras import ops
+
+    first, second = ops.unstack(x, axis=2)[:2]
+    x = ops.stack([first, second, first * 2], axis=1)
+    x = ops.matmul(x, ops.transpose(x, (0, 1, 3, 2)))
+    x = ops.flip(ops.cumsum(x, axis=-1), axis=-1)
+    return ops.prod(with_token()(x), axis=1)
+
+
+def with_token() -> Any:
+    """A layer that puts a row before all others that is the same for every sample, as transformers have one."""
+    import tensorflow as tf
+    from keras import layers
+
+    class Token(layers.Layer):
+        def call(self, x: Any) -> Any:
+            shape = tf.shape(x)
+            row = tf.broadcast_to(0.3, tf.stack([shape[0], 1, shape[2], shape[3]]))
+            return tf.concat([row, x], axis=1)
+
+    return Token()
+
+
+def volumes(x: Any) -> Any:
+    from keras import layers
+
+    x = layers.Conv3D(6, 3, strides=(2, 1, 1), padding="same", activation="relu")(x)
+    return layers.Conv3D(4, (2, 3, 1), padding="valid")(x)
+
+
 def pooling(x: Any) -> Any:
     from keras import layers, ops
 
@@ -90,6 +137,9 @@ def convolutions(x: Any) -> Any:
         (element_wise, (4, 4, 6)),
         (data_movement, (4, 4, 4)),
         (pooling, (7, 6, 3)),
+        (more_element_wise, (3, 4, 6)),
+        (rows, (5, 3, 4)),
+        (volumes, (6, 5, 4, 3)),
         (convolutions, (16, 16, 4)),
     ],
 )

@@ -3,19 +3,35 @@
 ``Executor(graph)`` computes what the TFLite interpreter computes, for any batch size (the graph itself has batch 1),
 out of ``tf.nn``, with the constants of the caller's choice in place of the graph's own, so that gradients reach them.
 
-The operators are those of convolutional classifiers: all networks of the zoo, MobileNet V3, EfficientNet-Lite and their
-relatives. Any other operator, and one that mixes the samples of a batch, is refused by name.
+The operators are those of convolutional networks, of text classifiers with tables of embeddings, and recurrent layers.
+Any other operator, and one that mixes the samples of a batch, is refused by name. What depends on no input is computed
+once, as numbers, so that shapes and axes may be the result of operators.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from sdk.errors import UnsupportedOperator
-from sdk.graph.execute_operators import AXIS_FREE, IMPLEMENTATIONS, Context, Value
+from sdk.graph.in_tensorflow import elementwise, layers, movement, pooling, recurrent
+from sdk.graph.in_tensorflow.context import (
+    AXIS_FREE,
+    IMPLEMENTATIONS,
+    WITHOUT,
+    Context,
+    Value,
+    kind_of,
+    tensorflow,
+)
+from sdk.graph.own_task import ranking
 from sdk.graph.records import Graph, Operator
+
+#: Whose operators are registered; each module registers its own.
+_REGISTERED = (elementwise, layers, movement, pooling, recurrent)
+#: Samples of a trial: more than one, so that what mixes them shows.
+_TRIAL_SAMPLES = 2
 
 
 class Executor:
@@ -24,17 +40,17 @@ class Executor:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         for operator in graph.operators:
-            if operator.kind not in IMPLEMENTATIONS:
+            if kind_of(operator) not in IMPLEMENTATIONS:
                 raise UnsupportedOperator(
-                    f"operator {operator.custom_code or operator.kind} cannot be run in TensorFlow",
-                    expected=", ".join(sorted(IMPLEMENTATIONS)),
-                    found=operator.custom_code or operator.kind,
-                    hint="Compress without data (--effort none), which runs nothing.",
+                    f"operator {kind_of(operator)} cannot be run in TensorFlow",
+                    expected=f"the {len(IMPLEMENTATIONS)} kinds of operator that training and calibration know",
+                    found=kind_of(operator),
+                    hint=WITHOUT,
                 )
         self._producers = graph.producers()
         batched = set(graph.inputs)
         for operator in graph.operators:
-            if batched.intersection(operator.inputs):
+            if operator.kind != "SHAPE" and batched.intersection(operator.inputs):
                 batched.update(operator.outputs)
         self._batched = frozenset(batched)
 
@@ -44,7 +60,18 @@ class Executor:
 
         Losses want these numbers; after the softmax their differences are lost to rounding.
         """
-        tensor = self.graph.outputs[0]
+        return self._before_softmax(self.graph.outputs[0])
+
+    @property
+    def answers(self) -> tuple[tuple[int, bool], ...]:
+        """All outputs of real numbers: (tensor, whether it ranks classes); of those that do, what a SOFTMAX reads."""
+        return tuple(
+            (self._before_softmax(tensor) if ranks else tensor, ranks)
+            for tensor, ranks in zip(self.graph.outputs, ranking(self.graph), strict=True)
+            if self.graph.tensors[tensor].dtype == "FLOAT32"
+        )
+
+    def _before_softmax(self, tensor: int) -> int:
         producer = self._producers.get(tensor)
         if producer is not None and self.graph.operators[producer].kind == "SOFTMAX":
             return self.graph.operators[producer].inputs[0]
@@ -74,12 +101,59 @@ class Executor:
         for step, index in enumerate(plan):
             operator = self.graph.operators[index]
             self._check_batch_axis(operator)
-            inputs = [None if t < 0 else self._value(t, computed, constants) for t in operator.inputs]
-            results = IMPLEMENTATIONS[operator.kind](Context(self.graph, operator, self._batched), inputs)
+            inputs = [
+                # A variable is the state that a recurrent layer begins with: none.
+                None
+                if t < 0 or (self.graph.tensors[t].is_variable and t not in computed)
+                else self._value(t, computed, constants)
+                for t in operator.inputs
+            ]
+            results = self._results(operator, inputs)
             computed.update(zip(operator.outputs, results, strict=False))
             needed = {t for later in plan[step + 1 :] for t in self.graph.operators[later].inputs}
             computed = {t: v for t, v in computed.items() if t in needed or t in wanted}
         return {t: self._value(t, computed, constants) for t in wanted}
+
+    def _results(self, operator: Operator, inputs: list[Value]) -> Sequence[Value]:
+        """The outputs of an operator; numbers where all that it reads are numbers."""
+        implementation = IMPLEMENTATIONS[kind_of(operator)]
+        at = Context(self.graph, operator, self._batched)
+        if self._batched.intersection(operator.outputs) or not all(
+            value is None or isinstance(value, np.ndarray) for value in inputs
+        ):
+            return implementation(at, inputs)
+        with tensorflow().init_scope():
+            return [np.asarray(value) for value in implementation(at, inputs)]
+
+    def check(self) -> None:
+        """Runs the graph on two samples of zeros. Raises :class:`UnsupportedOperator` for what it cannot run."""
+        tf = tensorflow()
+        given = {}
+        for number in self.graph.inputs:
+            tensor = self.graph.tensors[number]
+            if tensor.shape[:1] != (1,):
+                raise UnsupportedOperator(
+                    f"input {tensor.name!r} cannot be run in TensorFlow for several samples",
+                    expected="an input whose first axis is a batch of 1",
+                    found=f"shape {tensor.shape}",
+                    hint=WITHOUT,
+                )
+            given[number] = np.zeros((_TRIAL_SAMPLES, *tensor.shape[1:]), tensor.dtype.lower())
+        wanted = [tensor for tensor, _ in self.answers]
+        if not wanted:
+            raise self._not_each("an output of real numbers", "whole numbers alone")
+        try:
+            found = self.run(given, wanted=wanted)
+        except (tf.errors.OpError, ValueError, TypeError) as error:
+            raise self._not_each("operators that know them", str(error).splitlines()[0][:200]) from error
+        for value in found.values():
+            if tuple(value.shape[:1]) != (_TRIAL_SAMPLES,):
+                raise self._not_each("one answer per sample", f"shape {value.shape} for {_TRIAL_SAMPLES}")
+
+    @staticmethod
+    def _not_each(expected: str, found: str) -> UnsupportedOperator:
+        what = "this model cannot be run in TensorFlow for several samples"
+        return UnsupportedOperator(what, expected=expected, found=found, hint=WITHOUT)
 
     def _check_batch_axis(self, operator: Operator) -> None:
         for tensor in self._batched.intersection(operator.inputs):

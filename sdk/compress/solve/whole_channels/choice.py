@@ -9,7 +9,7 @@ import numpy as np
 
 from sdk.compress.rewrite.coupled_channels import Coupling
 from sdk.compress.rewrite.structure import multiply_accumulates
-from sdk.compress.solve.channel_costs import Order
+from sdk.compress.solve.whole_channels.costs import Order
 from sdk.errors import ModelError
 from sdk.graph.records import Graph
 

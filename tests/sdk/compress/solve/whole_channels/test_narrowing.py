@@ -10,12 +10,12 @@ import pytest
 from sdk.compress.rewrite.coupled_channels import coupled_channels
 from sdk.compress.rewrite.cut_channels import cut_channels
 from sdk.compress.solve.calibrate import output_sensitivities, solved_layers, with_biases
-from sdk.compress.solve.channel_choice import chosen, macs_of
-from sdk.compress.solve.channel_costs import Order, chunk_sizes, orders, seen_by
-from sdk.compress.solve.channels import narrow, narrowed, share_that_fits
+from sdk.compress.solve.whole_channels.choice import chosen, macs_of
+from sdk.compress.solve.whole_channels.costs import Order, chunk_sizes, orders, seen_by
+from sdk.compress.solve.whole_channels.narrowing import narrow, narrowed, share_that_fits
 from sdk.errors import ModelError
 from sdk.explain.theory import operator_costs, totals
-from sdk.graph.execute import Executor
+from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.records import Graph
 from sdk.tools.progress import silent
 from tests.sdk.compress.layered_graphs import Layers, small_mobilenet, small_shufflenet

@@ -1,8 +1,8 @@
 """What families of channels cost, measured: the network answers without some of them, and what it loses is counted.
 
 Second moments give the order in which a family's channels are removed, and how much more each costs than the one before
-(:mod:`sdk.compress.solve.channel_costs`). Across families they are too coarse: the effect of later layers on an error
-is known only to second order, which in MobileNet V1 is off by a factor of two either way. So a few shares of each
+(:mod:`sdk.compress.solve.whole_channels.costs`). Across families they are too coarse: the effect of later layers on an
+error is known only to second order, which in MobileNet V1 is off by a factor of two either way. So a few shares of each
 family are removed for a trial, and the costs are scaled to the loss of the answers.
 """
 
@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from sdk.compress.rewrite.coupled_channels import Coupling
+from sdk.compress.solve.answer_loss import AnswerLoss
 from sdk.compress.solve.calibrate import SolvedLayer, made_up_for, regular
-from sdk.compress.solve.channel_costs import Order, column_sets
 from sdk.compress.solve.statistics import BATCH, GraphRunner, Images, Moments, live_before
+from sdk.compress.solve.whole_channels.costs import Order, column_sets
 from sdk.tools.progress import Progress, silent
 
 TRIED = (0.12, 0.3, 0.5, 0.75)  # shares of a family's steps that are taken out for a trial
@@ -62,29 +63,21 @@ def _trial(
     """A function from constants of operators ``first`` and later to the mean divergence of the answers, in nats."""
     graph = runner.graph
     live = live_before(graph, first)
-    held: list[tuple[dict[int, Any], np.ndarray]] = []
+    loss = AnswerLoss(runner, images, samples)
+    held: list[tuple[dict[int, Any], dict[int, np.ndarray]]] = []
     for start in range(0, len(samples), BATCH):
         values = runner.run(
-            {graph.inputs[0]: images(samples[start : start + BATCH])}, wanted={*live, runner.scores}
+            {graph.inputs[0]: images(samples[start : start + BATCH])}, wanted={*live, *loss.wanted}
         )
-        held.append(({tensor: values[tensor] for tensor in live}, _logarithms(values[runner.scores])))
+        held.append(({tensor: values[tensor] for tensor in live}, loss.of(values)))
 
     def lost(constants: Mapping[int, Any]) -> float:
         total = 0.0
         for values, before in held:
-            scores = runner.run(values, wanted=(runner.scores,), constants=constants)[runner.scores]
-            total += float((np.exp(before) * (before - _logarithms(scores))).sum())
+            total += loss.apart(before, loss.of(runner.run(values, wanted=loss.wanted, constants=constants)))
         return total / len(samples)
 
     return lost
-
-
-def _logarithms(scores: Any) -> np.ndarray:
-    """Logarithms of the softmax of scores (n, classes)."""
-    scores = np.asarray(scores, np.float64)
-    scores = scores.reshape(len(scores), -1)
-    scores -= scores.max(axis=1, keepdims=True)
-    return scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
 
 
 def _without(

@@ -8,9 +8,9 @@ import pytest
 from sdk.compress.rewrite.coupled_channels import coupled_channels
 from sdk.compress.rewrite.cut_channels import cut_channels
 from sdk.compress.solve.calibrate import solved_layers, with_biases
-from sdk.compress.solve.channel_costs import Order, chunk_sizes, seen_by
-from sdk.compress.solve.channel_losses import _scaled, measured
-from sdk.graph.execute import Executor
+from sdk.compress.solve.whole_channels.costs import Order, chunk_sizes, seen_by
+from sdk.compress.solve.whole_channels.losses import _scaled, measured
+from sdk.graph.in_tensorflow.executor import Executor
 from tests.sdk.compress.layered_graphs import small_mobilenet
 
 pytestmark = pytest.mark.tensorflow
