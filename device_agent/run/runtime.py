@@ -21,6 +21,7 @@ from device_agent.run.installed import MODULES, by_place, version_of
 from device_agent.run.kernels.delegate import Delegate, OperatorReport
 from device_agent.run.kernels.supply import Supply
 from device_agent.tensors.descriptions import describe
+from device_agent.tensors.state import keeps_resources, keeps_state, operator_names
 from device_agent.tensors.tensor import by_name, shape_text
 
 #: Bytes 4 to 8 of every .tflite file (flatbuffers' file identifier, ``schema.fbs`` of TensorFlow Lite).
@@ -228,48 +229,24 @@ class Model:
     @property
     def is_stateful(self) -> bool:
         """Whether an inference leaves something in the model that the next one sees."""
-        return bool((_RESOURCE_OPERATORS | _RECURRENT_OPERATORS) & _operator_names(self._interpreter))
+        return keeps_state(self._interpreter)
 
     def reset(self) -> None:
         """Forgets what earlier inferences left in the variables of a recurrent or streaming model.
 
         A model that keeps its state in resource variables sets them up once, when it is loaded; it is loaded again.
         """
-        if _RESOURCE_OPERATORS & _operator_names(self._interpreter):
+        if keeps_resources(self._interpreter):
             self._interpreter = self._interpreter_of()
             self.invoke = self._interpreter.invoke
         elif self.is_stateful:
             self._interpreter.reset_all_variables()
 
 
-#: Operators of models whose state outlives an inference in resource variables (``schema.fbs``).
-_RESOURCE_OPERATORS = frozenset({"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"})
-#: Operators with variable tensors of their own.
-_RECURRENT_OPERATORS = frozenset(
-    {
-        "BIDIRECTIONAL_SEQUENCE_LSTM",
-        "BIDIRECTIONAL_SEQUENCE_RNN",
-        "LSTM",
-        "RNN",
-        "SVDF",
-        "UNIDIRECTIONAL_SEQUENCE_LSTM",
-        "UNIDIRECTIONAL_SEQUENCE_RNN",
-    }
-)
-
-
-def _operator_names(interpreter: Any) -> frozenset[str]:
-    # Both runtimes list their operators; no public method does.
-    try:
-        return frozenset(operator["op_name"] for operator in interpreter._get_ops_details())  # noqa: SLF001
-    except Exception:  # private, so it may go away; then we do not know
-        return frozenset()
-
-
 def _delegate(interpreter: Any) -> str:
     # The node that stands for a delegated part of the graph is called DELEGATE; on a CPU-only interpreter with
     # default resolvers that can only be XNNPACK.
-    names = _operator_names(interpreter)
+    names = operator_names(interpreter)
     if not names:
         return "unknown"
     return "xnnpack" if "DELEGATE" in names else "none"

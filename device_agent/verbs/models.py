@@ -41,7 +41,7 @@ def run(options: Namespace) -> dict[str, Any]:
     agent = _load(options)
     inputs = read_array(options.inputs)
     start = time.perf_counter()
-    outputs = agent.predict(inputs, options.output)
+    outputs = _each_anew(agent, inputs, options.output)
     seconds = time.perf_counter() - start
     buffer = io.BytesIO()
     np.save(buffer, outputs, allow_pickle=False)
@@ -86,7 +86,10 @@ def predict(options: Namespace) -> dict[str, Any]:
 
 
 def _run_all(options: Namespace) -> dict[str, Any]:
-    """Every output of every case, as .npy files one behind the other; cases follow one another in one model."""
+    """Every output of every case, as .npy files one behind the other; cases follow one another in one model.
+
+    With ``--anew`` a model with a state forgets the case before.
+    """
     import numpy as np
 
     from device_agent.tensors.rows import write_row
@@ -97,7 +100,11 @@ def _run_all(options: Namespace) -> dict[str, Any]:
     if len(cases) != 1 or not min(cases):
         raise AgentError("the inputs are not of as many cases each", found=str(sorted(cases))[:80])
     start = time.perf_counter()
-    rows = [list(agent.model.run_all([array[i] for array in inputs]).values()) for i in range(min(cases))]
+    rows = []
+    for i in range(min(cases)):
+        if options.anew and i:
+            agent.model.reset()
+        rows.append(list(agent.model.run_all([array[i] for array in inputs]).values()))
     seconds = time.perf_counter() - start
     if any([a.shape for a in row] != [a.shape for a in rows[0]] for row in rows):
         raise AgentError("the shape of an output depends on the input", hint="Ask for one case at a time.")
@@ -111,6 +118,19 @@ def _run_all(options: Namespace) -> dict[str, Any]:
         "decode_kernel": agent.kernel,
         **_runtime_json(agent),
     }
+
+
+def _each_anew(agent: LoadedModel, inputs: np.ndarray, output: int) -> np.ndarray:
+    """One output (n, ...) for inputs (n, ...), each a case of its own: a model with a state forgets the one before."""
+    import numpy as np
+
+    if not agent.model.is_stateful or inferences(inputs, agent) < 2:
+        return agent.predict(inputs, output)
+    found = []
+    for row in inputs:
+        agent.model.reset()
+        found.append(agent.predict(row, output))
+    return np.stack(found)
 
 
 def inferences(inputs: np.ndarray, agent: LoadedModel) -> int:

@@ -59,7 +59,7 @@ class Counting:
         """All samples. Raises ModelError where the original has other outputs."""
         truths = self._metric.truths(dataset) if self._metric.by_truth else None
         with HostModel(self._tflite) as host:
-            self._input_shape = host.inputs[0].shape
+            self._input_shape, self._keeps_state = host.inputs[0].shape, host.keeps_state
             self._alike = [Likeness(info.name, classes=_counts(info)) for info in host.outputs]
             size = self._batch(dataset, host.outputs)
             original = HostModel(self._original) if self._original is not None else None
@@ -110,7 +110,7 @@ class Counting:
             return (run.outputs.reshape(len(images), *_sample(infos[0])),)
         flips = flips_of(self._tflite)
         cases = np.stack([as_it_enters(image, self._input_shape, flips) for image in images])
-        stored, said = agent.run_cases(self._name, [cases], kernel=kernel)
+        stored, said = agent.run_cases(self._name, [cases], kernel=kernel, anew=self._keeps_state)
         self._seconds += said.seconds
         if len(stored) != len(infos):
             raise RemoteError(

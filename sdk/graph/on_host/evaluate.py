@@ -39,6 +39,7 @@ def every_output(
 ) -> tuple[np.ndarray, ...]:
     """Every output of an open model in real values, (n, ...) each, from images (n, height, width, channels).
 
+    Each image is a case of its own: a model with a state forgets the one before.
     ``flips``: the axes along which an image is reversed first (:func:`flips_of`). Raises ModelError where the images do
     not fit.
     """
@@ -52,7 +53,7 @@ def every_output(
         )
     found: list[list[np.ndarray]] = [[] for _ in model.outputs]
     for done, image in enumerate(images):
-        answer = model.run_real(as_it_enters(image, whole, flips))
+        answer = model.run_real(as_it_enters(image, whole, flips), reset=True)
         for kept, info in zip(found, model.outputs, strict=True):
             values = answer[info.name]
             kept.append(values[0] if values.ndim and len(values) == 1 else values)

@@ -87,6 +87,8 @@ class HostModel:
     def _describe(self, answer: Mapping[str, Any]) -> None:
         self.inputs = tuple(_info(one) for one in answer["inputs"])
         self.outputs = tuple(_info(one) for one in answer["outputs"])
+        #: Whether an inference leaves something in the model that the next one sees.
+        self.keeps_state = bool(answer["keeps_state"])
         #: Without delegates the shape of every tensor of the first subgraph, by number.
         self.tensor_shapes = {
             int(number): tuple(int(n) for n in shape) for number, shape in answer["tensors"]

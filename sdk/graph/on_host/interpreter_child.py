@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from device_agent.tensors.descriptions import describe
+from device_agent.tensors.state import keeps_resources, keeps_state
 
 
 def main() -> int:
@@ -65,6 +66,8 @@ class _Loaded:
         self.tflite, self.options = tflite, options
         self.fresh = False
         self.load()
+        self.keeps_state = keeps_state(self.interpreter)
+        self.keeps_resources = keeps_resources(self.interpreter)
 
     def load(self) -> None:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -89,6 +92,7 @@ class _Loaded:
             "inputs": [[i.name, list(i.shape), _code(i.dtype), i.scale, i.zero_point] for i in inputs],
             "outputs": [[o.name, list(o.shape), _code(o.dtype), o.scale, o.zero_point] for o in outputs],
             "tensors": self._tensor_shapes(),
+            "keeps_state": self.keeps_state,
         }
 
     def _tensor_shapes(self) -> list[list[Any]]:
@@ -99,8 +103,11 @@ class _Loaded:
         return [[int(d["index"]), [int(n) for n in d["shape"]]] for d in details]
 
     def run(self, arrays: list[np.ndarray], reset: bool) -> list[np.ndarray]:
-        if reset and not self.fresh:
-            self.load()
+        if reset and not self.fresh and self.keeps_state:
+            if self.keeps_resources:
+                self.load()
+            else:
+                self.interpreter.reset_all_variables()
         self.fresh = False
         for detail, array in zip(self.interpreter.get_input_details(), arrays, strict=True):
             self.interpreter.set_tensor(detail["index"], array)

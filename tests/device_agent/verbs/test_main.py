@@ -136,6 +136,26 @@ def test_a_model_is_installed_run_measured_and_replaced(home, float_model, other
     assert slot["package_bytes"] == len(float_model)
 
 
+@pytest.mark.parametrize("every_output", [False, True])
+def test_cases_of_a_data_set_meet_a_recurrent_model_without_a_state(home, tmp_path, every_output):
+    from device_agent.tensors.rows import read_row
+    from sdk.graph.writer import write_graph
+    from tests.sdk.graph.recurrent_graphs import lstm, samples_of_steps
+
+    (tmp_path / "m.tflite").write_bytes(write_graph(lstm()))
+    cases = np.repeat(samples_of_steps(1), 3, axis=0)
+    if every_output:
+        run = Called("run", str(tmp_path / "m.tflite"), "--all", "--anew", stdin=npy(cases[:, None])).answer
+    else:
+        run = Called("run", str(tmp_path / "m.tflite"), stdin=npy(cases)).answer
+    data = base64.b64decode(run["outputs_npy_base64"])
+    outputs = read_row(data, "outputs")[0] if every_output else np.load(io.BytesIO(data))
+    assert len(outputs) == 3
+    assert np.abs(outputs).max() > 0
+    np.testing.assert_array_equal(outputs[1], outputs[0])
+    np.testing.assert_array_equal(outputs[2], outputs[0])
+
+
 def test_a_release_that_runs_is_checked_again_under_another_runtime(home, float_model, expected):
     x = np.ones((1, 2, 2, 3), np.float32)
     sent = install_input(float_model, golden=(x, expected(x)), golden_tolerance=1e-5)

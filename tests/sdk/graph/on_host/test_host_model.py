@@ -11,8 +11,11 @@ import pytest
 
 from sdk.errors import DataError, ModelError
 from sdk.graph.on_host import host_model
+from sdk.graph.on_host.evaluate import predict
 from sdk.graph.on_host.host_model import HostModel
+from sdk.graph.writer import write_graph
 from tests.device_agent.tiny_models import tiny_convolution
+from tests.sdk.graph.recurrent_graphs import lstm, samples_of_steps
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +83,17 @@ def test_no_process_is_left_behind(float_model):
     with HostModel(float_model) as model:
         process = model._process  # noqa: SLF001 - who else would know it
     assert process.poll() is not None
+
+
+def test_cases_of_a_data_set_meet_a_recurrent_model_without_a_state(float_model):
+    model, case = write_graph(lstm()), samples_of_steps(1)
+    with HostModel(model) as open_model:
+        assert open_model.keeps_state
+        name = open_model.outputs[0].name
+        first = open_model.run([case])[name]
+        assert np.abs(open_model.run([case])[name] - first).max() > 1e-3  # one after the other
+        np.testing.assert_array_equal(open_model.run([case], reset=True)[name], first)
+    answers = predict(model, np.concatenate([case, case, case]))
+    np.testing.assert_array_equal(answers, np.concatenate([first, first, first]))
+    with HostModel(float_model) as open_model:
+        assert not open_model.keeps_state
