@@ -21,7 +21,7 @@ _RECURRENT_OPERATORS = frozenset(
 
 
 def operator_names(interpreter: Any) -> frozenset[str]:
-    """The kinds of operators that an interpreter runs; none where the runtime does not tell."""
+    """The kinds of operators that an interpreter runs; none where the runtime keeps them to itself."""
     try:
         return frozenset(operator["op_name"] for operator in interpreter._get_ops_details())  # noqa: SLF001
     except Exception:  # private, so it may go away; then we do not know

@@ -41,7 +41,7 @@ def run(options: Namespace) -> dict[str, Any]:
     agent = _load(options)
     inputs = read_array(options.inputs)
     start = time.perf_counter()
-    outputs = _each_anew(agent, inputs, options.output)
+    outputs = _each_apart(agent, inputs, options.output)
     seconds = time.perf_counter() - start
     buffer = io.BytesIO()
     np.save(buffer, outputs, allow_pickle=False)
@@ -88,7 +88,7 @@ def predict(options: Namespace) -> dict[str, Any]:
 def _run_all(options: Namespace) -> dict[str, Any]:
     """Every output of every case, as .npy files one behind the other; cases follow one another in one model.
 
-    With ``--anew`` a model with a state forgets the case before.
+    With ``--apart`` a model with a state forgets the case before.
     """
     import numpy as np
 
@@ -102,7 +102,7 @@ def _run_all(options: Namespace) -> dict[str, Any]:
     start = time.perf_counter()
     rows = []
     for i in range(min(cases)):
-        if options.anew and i:
+        if options.apart and i:
             agent.model.reset()
         rows.append(list(agent.model.run_all([array[i] for array in inputs]).values()))
     seconds = time.perf_counter() - start
@@ -120,7 +120,7 @@ def _run_all(options: Namespace) -> dict[str, Any]:
     }
 
 
-def _each_anew(agent: LoadedModel, inputs: np.ndarray, output: int) -> np.ndarray:
+def _each_apart(agent: LoadedModel, inputs: np.ndarray, output: int) -> np.ndarray:
     """One output (n, ...) for inputs (n, ...), each a case of its own: a model with a state forgets the one before."""
     import numpy as np
 

@@ -120,7 +120,7 @@ def _run(command: argparse.ArgumentParser) -> None:
         help="every input from standard input, (cases, ...) each as .npy, and every output so into the answer",
     )
     command.add_argument(
-        "--anew", action="store_true", help="with --all: each case meets a model without a state"
+        "--apart", action="store_true", help="with --all: each case meets a model without a state"
     )
     command.add_argument("--outputs", default="-", help=".npy to write; - puts it into the answer, in base64")
     command.add_argument("--output", type=int, default=0, help="which of the model's outputs, from 0")

@@ -110,7 +110,7 @@ class Counting:
             return (run.outputs.reshape(len(images), *_sample(infos[0])),)
         flips = flips_of(self._tflite)
         cases = np.stack([as_it_enters(image, self._input_shape, flips) for image in images])
-        stored, said = agent.run_cases(self._name, [cases], kernel=kernel, anew=self._keeps_state)
+        stored, said = agent.run_cases(self._name, [cases], kernel=kernel, apart=self._keeps_state)
         self._seconds += said.seconds
         if len(stored) != len(infos):
             raise RemoteError(

@@ -142,12 +142,18 @@ def _refuse_for_stored(graph: Graph, request: Compress) -> None:
         )
 
 
-def worked_on(graph: Graph, *, by_magnitude: bool, measured: bool) -> Reach:
-    """The layers that are worked on: halves and 8-bit numbers are solved as floats, halves trained."""
+def worked_on(
+    graph: Graph, *, by_magnitude: bool, measured: bool, settled: frozenset[str] = frozenset()
+) -> Reach:
+    """The layers that are worked on: halves and 8-bit numbers are solved as floats, halves trained.
+
+    ``settled``: names of layers that were put on grids because nothing solves them.
+    """
     return reach(
         graph if by_magnitude else _floats(graph, float_twin(graph)),
         by_magnitude=by_magnitude,
         measured=measured,
+        settled=settled,
     )
 
 

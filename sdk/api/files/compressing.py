@@ -32,6 +32,7 @@ from sdk.board.ssh.signing import SIGNATURE_BYTES
 from sdk.compress.board_form import specialise
 from sdk.compress.board_form.mirror import flip_inside
 from sdk.compress.recipes import targets
+from sdk.compress.recipes.harmless import unsolved
 from sdk.compress.recipes.recipe import Recipe, to_int8
 from sdk.compress.recipes.recipe import apply as apply_recipe
 from sdk.compress.rewrite.dynamic_range import dynamic_range
@@ -168,6 +169,9 @@ def _made(
     if _left_open(settings):
         progress("answer made-up inputs", 0, 0)
         settings = replace(settings, harmless=True, judge=outputs if outputs.answers() else None)
+    elif settings.effort == "calibrate" and not settings.stored and unsolved(work.graph):
+        progress("answer made-up inputs", 0, 0)
+        settings = replace(settings, judge=outputs if outputs.answers() else None)
     return targets.compress(work.graph, work.learn, settings, progress, check=work.check), kept, why
 
 
@@ -330,7 +334,11 @@ def _finished(
 
 def _reached(work: Work, recipe: Recipe) -> Reach:
     """The layers that a recipe worked on."""
-    return worked_on(work.graph, by_magnitude=by_magnitude_alone(recipe), measured=bool(recipe.layers))
+    settled = frozenset(
+        name for name, layer in recipe.layers if layer.step or layer.channel_step or layer.places
+    )
+    by_magnitude = by_magnitude_alone(recipe)
+    return worked_on(work.graph, by_magnitude=by_magnitude, measured=bool(recipe.layers), settled=settled)
 
 
 def _told(made: targets.TargetResult, special: specialise.Specialised | None) -> dict[str, Any]:

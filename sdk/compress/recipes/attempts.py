@@ -30,6 +30,7 @@ from sdk.compress.recipes.recipe import (
     beginning,
     few_of,
     refined,
+    settled,
     train,
     without_channels,
 )
@@ -246,7 +247,7 @@ class Attempts:
         """The graph after its layers of low rank became two each, which the recipes of all attempts share."""
         if self._low is None:
             images = self.dataset if self.effort == "calibrate" else None
-            self._low = factorised(self.narrow, self.base.ranks, images, self.journey)
+            self._low = settled(factorised(self.narrow, self.base.ranks, images, self.journey), self.base)
         return self._low
 
     def run(self, recipe: Recipe, watch: Watch | None = None) -> Point:

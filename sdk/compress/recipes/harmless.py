@@ -15,6 +15,7 @@ import numpy as np
 from sdk.compress.recipes.attempts import Attempts
 from sdk.compress.recipes.check import Judge
 from sdk.compress.recipes.recipe import LayerRecipe, Recipe, apply
+from sdk.compress.solve.calibrate import solved_layers, with_biases
 from sdk.compress.weights.cluster import check_clusters
 from sdk.compress.weights.ladder import Rung, ladder, stored_ladder
 from sdk.compress.weights.selection import (
@@ -30,6 +31,8 @@ from sdk.tools.progress import Progress
 MOST_NOISE = 0.01  # of the outputs' energy: 20 dB
 #: Of the answers of a classifier: twenty decibels may hide that two classes which are close change places.
 MOST_OTHER_ANSWERS = 1 / 32
+UNSOLVED_NOISE = 0.1  # of that, for weights that are not solved while others are
+LEAST_UNSOLVED = 256  # elements of a layer
 AIM = (
     0.8  # of the noise that is allowed, because other inputs are not quite like those that it was measured on
 )
@@ -99,6 +102,35 @@ def _worth_it(attempts: Attempts, plain: Recipe, found: Recipe) -> Recipe:
         else "the weights stay exact: coarser ones would save nothing"
     )
     return nothing
+
+
+def unsolved(graph: Graph) -> frozenset[int]:
+    """The tensor numbers of float weights that no calibration solves, but for very small ones."""
+    solved = {layer.weight.tensor_index for layer in solved_layers(with_biases(graph))}
+    return frozenset(
+        weight.tensor_index
+        for weight in float_weights(graph)
+        if weight.tensor_index not in solved and weight.tensor.elements >= LEAST_UNSOLVED
+    )
+
+
+def settle_unsolved(attempts: Attempts) -> None:
+    """Puts the weights that no calibration solves (tables of embeddings, recurrent layers) on grids, in all recipes.
+
+    They get the coarsest that keep the outputs ten times as well as without data: the others are solved after them.
+    """
+    graph, judge = attempts.graph, attempts.wanted.judge
+    if judge is None or attempts.wanted.stored:
+        return
+    plain = Recipe(sparsity=0.0, clusters=0)
+    wanted = unsolved(graph)
+    layers = [one for one in _layers(graph, plain, None, None, attempts.journey) if one.tensor in wanted]
+    if not layers:
+        return
+    sensitivities = _sensitivities(graph, plain, layers, judge, attempts.journey)
+    allowed = _Allowed(judge, UNSOLVED_NOISE * MOST_NOISE, MOST_OTHER_ANSWERS)
+    found = _together(graph, plain, layers, sensitivities, allowed, attempts.journey)
+    attempts.base = replace(attempts.base, layers=found.layers)
 
 
 def fit_size(attempts: Attempts) -> None:

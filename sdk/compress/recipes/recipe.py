@@ -241,7 +241,7 @@ def apply(
         kept = learned_from(dataset, recipe)
         narrow = without_channels(graph, recipe, split(dataset, recipe.samples, recipe.hold_out)[0], report)
         if recipe.effort == "calibrate":
-            low = factorised(narrow, recipe.ranks, kept, report)
+            low = settled(factorised(narrow, recipe.ranks, kept, report), recipe)
             workshop = Workshop(low, kept, recipe.seed, report, fitted=recipe.int8 and recipe.fitted)
             return workshop.run(recipe)[0]
         course = Course(resume, checkpoint, progress=report)
@@ -274,6 +274,13 @@ def apply(
     graph = on_multiples(graph, _set(own, "multiple"))
     report("cluster", 2, 2)
     return correct_biases(original, graph, recipe.made_up, report) if recipe.made_up else graph
+
+
+def settled(graph: Graph, recipe: Recipe) -> Graph:
+    """The graph with the weights on grids that a recipe names steps for, before the others are solved."""
+    own = _own(graph, recipe)
+    steps = (_set(own, name) for name in ("step", "channel_step", "places"))
+    return put_on_grids(graph, *steps)[0]
 
 
 def to_int8(graph: Graph, recipe: Recipe, dataset: Dataset | None, progress: Progress | None = None) -> Graph:

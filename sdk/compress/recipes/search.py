@@ -210,6 +210,8 @@ class Space:
                 for name, level in levels.items()
             )
             price, begin = (float(f"{one * everything:.4g}") for one in (self.start.price, self.start.begin))
+            # Layers that are not solved keep their steps.
+            layers = (*(one for one in self.start.layers if one[0] not in levels), *layers)
             return replace(self.start, layers=layers, price=price, begin=begin)
         moved = {n: 2.0 ** moves[f"kept of {n}"] * self.kept[n] for n in self.weights}
         before, after = (sum(k[n] * size for n, size in self.weights.items()) for k in (self.kept, moved))

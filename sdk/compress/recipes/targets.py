@@ -17,7 +17,7 @@ from device_agent.record.intervals import Interval
 from sdk.compress.recipes.attempts import Attempts, Point, Settings
 from sdk.compress.recipes.budget import shares, spent, stages
 from sdk.compress.recipes.confirm import decided
-from sdk.compress.recipes.harmless import fit_size, keep_outputs
+from sdk.compress.recipes.harmless import fit_size, keep_outputs, settle_unsolved
 from sdk.compress.recipes.overall_progress import Journey
 from sdk.compress.recipes.parts import HOLD_OUT, SMALLEST_CHECK, held_out, to_learn_from, unseen
 from sdk.compress.recipes.recipe import (
@@ -114,11 +114,9 @@ def compress(
     attempts = Attempts(graph, dataset, check, effort, wanted, samples, journey)
     if wanted.fits is not None and attempts.dataset is not None:
         attempts.base = channels_that_fit(graph, attempts.base, attempts.dataset, wanted.fits, journey)
-    walk: Callable[[Attempts], None] = {"none": prune_more, "calibrate": price_bits, "train": keep_less}[
-        effort
-    ]
-    if effort == "none" and wanted.harmless:
-        walk = keep_outputs if wanted.target_bytes is None else fit_size
+    if effort == "calibrate":
+        settle_unsolved(attempts)
+    walk = _walk(effort, wanted)
     if wanted.study is None or attempts.only_one:
         walk(attempts)
     else:
@@ -142,6 +140,13 @@ def refuse_untaught(graph: Graph) -> None:
             found=", ".join(f"{graph.tensors[n].name} {graph.tensors[n].shape}" for n in graph.outputs),
             hint="--effort calibrate solves the weights for outputs of any kind.",
         )
+
+
+def _walk(effort: str, wanted: Settings) -> Callable[[Attempts], None]:
+    """What makes the attempts of an effort."""
+    if effort == "none" and wanted.harmless:
+        return keep_outputs if wanted.target_bytes is None else fit_size
+    return {"none": prune_more, "calibrate": price_bits, "train": keep_less}[effort]
 
 
 def _solves_int8(wanted: Settings) -> bool:

@@ -11,6 +11,7 @@ from sdk.compress.weights.selection import (
     constant_weights,
     is_float,
     is_stored,
+    layer_names,
     pruned_weights,
     select_weights,
 )
@@ -60,18 +61,22 @@ def _short(name: str) -> str:
     return first if len(first) <= _NAME_LENGTH else "..." + first[3 - _NAME_LENGTH :]
 
 
-def reach(graph: Graph, *, by_magnitude: bool, measured: bool = False) -> Reach:
+def reach(
+    graph: Graph, *, by_magnitude: bool, measured: bool = False, settled: frozenset[str] = frozenset()
+) -> Reach:
     """The layers of a graph that compression works on.
 
     ``by_magnitude``: pruning and sharing without images, with one share for all, which leaves out the first layer and
     depthwise ones; ``measured``: with a share for each layer, which takes all floats and 8-bit numbers. Otherwise all
-    float32 layers of a known kind are solved or trained.
+    float32 layers of a known kind are solved or trained, and those ``settled``, by name, were put on grids.
     """
     one_share = {weight.tensor_index for weight in pruned_weights(graph)}
     solved = {
         w.tensor_index
         for w in select_weights(graph, set(WEIGHT_ROLES.values()) | _ROLES_1X1, skip_first=False)
     }
+    if settled:
+        solved |= {weight.tensor_index for name, weight in layer_names(graph).items() if name in settled}
     left, compressed = [], 0
     constants = constant_weights(graph)
     for weight in constants:

@@ -394,14 +394,14 @@ class RemoteAgent:
         )
 
     def run_cases(
-        self, model: str, inputs: Sequence[np.ndarray], *, kernel: str = "auto", anew: bool = False
+        self, model: str, inputs: Sequence[np.ndarray], *, kernel: str = "auto", apart: bool = False
     ) -> tuple[list[np.ndarray], RunAnswer]:
         """Every output of a deployed model as it is stored, of shape (n, ...), for every input, in order.
 
-        ``anew``: a model with a state forgets the case before.
+        ``apart``: a model with a state forgets the case before.
         """
         answer = self.call(
-            ["run", check_name(model), "--all", "--kernel", kernel, *(["--anew"] if anew else [])],
+            ["run", check_name(model), "--all", "--kernel", kernel, *(["--apart"] if apart else [])],
             stdin=write_row(inputs),
             timeout_seconds=RUN_SECONDS,
             max_output_bytes=MAX_LONG_ANSWER_BYTES,

@@ -145,7 +145,7 @@ def test_cases_of_a_data_set_meet_a_recurrent_model_without_a_state(home, tmp_pa
     (tmp_path / "m.tflite").write_bytes(write_graph(lstm()))
     cases = np.repeat(samples_of_steps(1), 3, axis=0)
     if every_output:
-        run = Called("run", str(tmp_path / "m.tflite"), "--all", "--anew", stdin=npy(cases[:, None])).answer
+        run = Called("run", str(tmp_path / "m.tflite"), "--all", "--apart", stdin=npy(cases[:, None])).answer
     else:
         run = Called("run", str(tmp_path / "m.tflite"), stdin=npy(cases)).answer
     data = base64.b64decode(run["outputs_npy_base64"])
