@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,13 @@ def private_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A local board of this test's own, with nothing on it."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     return tmp_path
+
+
+@pytest.fixture
+def ready_board(private_board: Path, with_runtime: Callable[..., None]) -> Path:
+    """The same with a runtime on it."""
+    with_runtime(private_board / "data")
+    return private_board
 
 
 def answer(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict:
@@ -60,14 +68,14 @@ def test_the_second_deploy_sends_nothing_and_a_changed_head_sends_little(
 
 
 def test_bench_measures_both_models_and_compares_them(
-    private_board: Path, capsys: pytest.CaptureFixture[str]
+    ready_board: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     paths = []
     for name, channels in (("wide", 64), ("narrow", 16)):
-        path = private_board / f"{name}.tflite"
+        path = ready_board / f"{name}.tflite"
         path.write_bytes(write_graph(small_network(size=32, channels=channels)))
         paths.append(path)
-    document = answer(capsys, "bench", "--board", "local", *paths, "--samples", 50, "--seconds", 1.5)
+    document = answer(capsys, "bench", "--board", "local", *paths, "--samples", 50, "--seconds", 0.3)
     report = Report.from_json(document)
     assert [m.name for m in report.models] == ["wide", "narrow"]
     for model in report.models:
@@ -91,10 +99,10 @@ def test_a_model_that_is_given_twice_is_refused(private_board: Path) -> None:
         sdk.bench_models("local", [path, path])
 
 
-def test_packages_of_one_model_are_told_apart_by_their_files(private_board: Path) -> None:
+def test_packages_of_one_model_are_told_apart_by_their_files(ready_board: Path) -> None:
     paths = []
     for seed, name in enumerate(("plain", "pruned")):
-        paths.append(private_board / f"{name}.armlet")
+        paths.append(ready_board / f"{name}.armlet")
         paths[-1].write_bytes(pack(write_graph(small_network(seed)), metadata={"name": "same"}))
     report = sdk.bench_models("local", paths, threads=1, samples=20, seconds=0.2, profile=False)
     assert [model.name for model in report.models] == ["plain", "pruned"]
