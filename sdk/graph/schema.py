@@ -20,13 +20,18 @@ MAX_MODEL_BYTES = 2**31 - 1  # flatbuffers use signed 32-bit offsets
 _left: ContextVar[list[int] | None] = ContextVar("left", default=None)
 
 
+#: What a table counts as, since it takes as long to read; each has at least twelve bytes of its own in a sound file.
+TABLE_ITEMS = 16
+
+
 class WalkedTooFar(ValueError):
     """A walk over a flatbuffer looked at more than was allowed."""
 
 
 @contextlib.contextmanager
 def walking(items: int) -> Iterator[None]:
-    """Inside it a flatbuffer is walked no further than this many items of vectors and characters of texts.
+    """Inside it a flatbuffer is walked no further than this many items of vectors and characters of texts; a table
+    counts as 16.
 
     Tables may share what they point to: a thousand tensors and one shape of a thousand dimensions are a million numbers
     in a few thousand bytes. Raises WalkedTooFar in the walk.
@@ -70,6 +75,7 @@ def schema_classes() -> Any:
     table: Any = flatbuffers.table.Table  # what every generated class reads through
     table.VectorLen = _counted(table.VectorLen, int)
     table.String = _counted(table.String, len)
+    table.Indirect = _counted(table.Indirect, lambda place: TABLE_ITEMS)
     return schema_py_generated
 
 
