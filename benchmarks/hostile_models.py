@@ -177,6 +177,7 @@ def _answers(data: bytes, ours: delegate.Delegate | None) -> list[np.ndarray]:
         supplied.offer(ours)
     interpreter = interpreter_class(model_content=data, num_threads=2, experimental_delegates=handles)
     if ours is not None:
+        ours.outlive(interpreter)
         ours.end_supply([int(entry["index"]) for entry in interpreter.get_output_details()])
     interpreter.allocate_tensors()
     for _ in range(2):

@@ -11,6 +11,7 @@ import importlib
 import mmap
 import platform
 import time
+import traceback
 from dataclasses import dataclass
 from typing import Any, Callable, Sequence
 
@@ -123,11 +124,16 @@ class Model:
             interpreter = self._interpreter_class(
                 model_content=self.content, num_threads=self.threads, experimental_delegates=handles
             )
+            if self._armlet is not None:
+                self._armlet.outlive(interpreter)
             taken = self._end_supply(interpreter)
             interpreter.allocate_tensors()
         except SystemError as error:
             raise self._unusable(error) from error
         except (ValueError, RuntimeError) as error:
+            traceback.clear_frames(
+                error.__traceback__
+            )  # an interpreter that was half made, before its delegate
             raise AgentError(
                 f"{self.identity.name} {self.identity.version} refused the model",
                 found=" ".join(str(error).split())[:300],

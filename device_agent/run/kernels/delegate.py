@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import importlib
 import os
+import weakref
 from pathlib import Path
 from typing import Any, NamedTuple, Sequence
 
@@ -102,6 +103,13 @@ class Delegate:
             ) from error
         self._pointer = ctypes.c_void_p(pointer)
 
+    def outlive(self, interpreter: Any) -> None:
+        """Lets go of the delegate after the interpreter, in whatever order the collector of cycles ends the two.
+
+        The runtime's classes rely on counts of references: ended the other way round, they read freed memory.
+        """
+        weakref.finalize(interpreter, _let_go, self.handle).atexit = False
+
     def operators(self) -> tuple[OperatorReport, ...]:
         """What runs here, in the order of the graph; () where the delegate claimed nothing."""
         reports = (_Report * MAX_OPERATORS)()
@@ -135,6 +143,10 @@ class Delegate:
     def time_operators(self, on: bool = True) -> None:
         """Begins to time the operators of every inference, from zero, or ends it."""
         self._library.armlet_time_operators(self._pointer, int(on))
+
+
+def _let_go(handle: Any) -> None:
+    """Nothing: until it was called, the handle was held."""
 
 
 def require_known(runtime: str, version: str) -> None:

@@ -8,13 +8,14 @@ import sys
 import tarfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from device_agent.errors import AgentError
 from device_agent.run.kernels import delegate
-from device_agent.run.runtime import Model
+from device_agent.run.runtime import Model, find_runtime
 from sdk.deploy.provision import wheels
 from tests.device_agent.run.kernels.layers_with_zeros import classifier, sparse_matrix
 from tests.sdk.board.machine import this_machine
@@ -53,6 +54,36 @@ def test_a_model_without_zeros_is_not_touched() -> None:
     assert model.delegate == "xnnpack"
 
 
+def test_models_that_end_in_a_cycle_end_before_their_delegates(
+    network: bytes, tmp_path: Path, c_delegate
+) -> None:
+    """In a process of its own: the collector took them in the other order, and the process with them."""
+    (tmp_path / "net.tflite").write_bytes(network)
+    program = """
+import gc, sys
+from device_agent.run.kernels import delegate
+from device_agent.run.runtime import Model
+delegate.use(sys.argv[2])
+data = open(sys.argv[1], "rb").read()
+for _ in range(20):
+    model = Model(data, kernels="armlet")
+    assert model.armlet_operators()
+    model.itself = model
+    del model
+    gc.collect()
+print("whole")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "net.tflite"), str(c_delegate)],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "whole\n"), done.stderr
+
+
 def test_only_layers_that_gain_are_claimed() -> None:
     matrices = [sparse_matrix(300, 784, 0.9), sparse_matrix(100, 300, 0.05), sparse_matrix(10, 100, 0.9)]
     model, plain = Model(classifier(matrices), kernels="armlet"), Model(classifier(matrices))
@@ -78,12 +109,20 @@ def test_operators_are_timed_when_that_is_asked_for(network: bytes) -> None:
     assert all(op.seconds is not None and 0.0 < op.seconds < 1.0 for op in model.armlet_operators())
 
 
+def with_delegate(network: bytes) -> Any:
+    """An interpreter of the runtime, with the delegate."""
+    identity, interpreter_class = find_runtime()
+    ours = delegate.Delegate(identity.name, identity.version, interpreter_class.__module__)
+    interpreter = interpreter_class(model_content=network, experimental_delegates=[ours.handle])
+    ours.outlive(interpreter)
+    return interpreter
+
+
 def test_a_batch_may_be_resized(network: bytes) -> None:
-    from ai_edge_litert.interpreter import Interpreter, load_delegate
+    from ai_edge_litert.interpreter import Interpreter
 
     answers = []
-    for handles in ([], [load_delegate(delegate.find())]):
-        interpreter = Interpreter(model_content=network, experimental_delegates=handles)
+    for interpreter in (Interpreter(model_content=network), with_delegate(network)):
         for batch in (1, 5, 2):
             index = interpreter.get_input_details()[0]["index"]
             interpreter.resize_tensor_input(index, (batch, 784))
@@ -97,9 +136,7 @@ def test_a_batch_may_be_resized(network: bytes) -> None:
 
 
 def test_an_input_that_does_not_fit_is_an_error_of_the_runtime(network: bytes) -> None:
-    from ai_edge_litert.interpreter import Interpreter, load_delegate
-
-    interpreter = Interpreter(model_content=network, experimental_delegates=[load_delegate(delegate.find())])
+    interpreter = with_delegate(network)
     interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], (1, 783))
     with pytest.raises((RuntimeError, ValueError)):
         interpreter.allocate_tensors()

@@ -24,6 +24,8 @@ class Run:
         self.interpreter = interpreter(
             model_content=data, num_threads=threads, experimental_delegates=handles
         )
+        if delegate:
+            delegate.outlive(self.interpreter)
         self.interpreter.allocate_tensors()
 
     def __call__(self, seed: int) -> list[np.ndarray]:
