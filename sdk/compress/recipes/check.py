@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from device_agent.record.intervals import Interval, paired_interval
+from sdk.compress.solve.answer_loss import log_softmax
 from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.records import Graph
 from sdk.tools.progress import Progress, silent
@@ -132,14 +133,8 @@ def points_lost(losses: np.ndarray) -> Interval:
 
 def divergence(original: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Kullback-Leibler divergence in nats of each row's softmax from the original's: scores (n, classes) -> (n,)."""
-    p, q = _log_softmax(original), _log_softmax(other)
+    p, q = log_softmax(original), log_softmax(other)
     return (np.exp(p) * (p - q)).sum(axis=1)
-
-
-def _log_softmax(scores: np.ndarray) -> np.ndarray:
-    scores = scores.astype(np.float64)
-    scores = scores - scores.max(axis=1, keepdims=True)
-    return scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
 
 
 def _percent(right: Any) -> float:

@@ -72,7 +72,7 @@ class AnswerLoss:
     def of(self, values: Mapping[int, Any]) -> dict[int, np.ndarray]:
         """The answers to n samples for ``apart``, by tensor: (n, k) float64, of scores their softmax's logarithm."""
         return {
-            tensor: _logarithms(values[tensor]) if ranks else _flat(values[tensor])
+            tensor: log_softmax(values[tensor]) if ranks else _flat(values[tensor])
             for tensor, ranks in self._ranks.items()
         }
 
@@ -114,8 +114,8 @@ def _flat(value: Any) -> np.ndarray:
     return value.reshape(len(value), -1)
 
 
-def _logarithms(scores: Any) -> np.ndarray:
-    """Logarithms of the softmax of scores (n, classes)."""
+def log_softmax(scores: Any) -> np.ndarray:
+    """The logarithm of each row's softmax, of scores (n, classes): float64 of the same shape."""
     scores = _flat(scores)
     scores = scores - scores.max(axis=1, keepdims=True)
     return np.asarray(scores - np.log(np.exp(scores).sum(axis=1, keepdims=True)))

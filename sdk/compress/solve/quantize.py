@@ -23,6 +23,7 @@ import numpy as np
 
 from sdk.compress.rewrite.edit import Editor
 from sdk.compress.rewrite.structure import has_sparse_hint
+from sdk.compress.solve.answer_loss import log_softmax
 from sdk.compress.weights.eight_bits import EightBits, on_own_grid
 from sdk.compress.weights.grid import bfloat16
 from sdk.errors import DataError, ModelError
@@ -263,7 +264,7 @@ def _with_range(quantised: Graph, layer: Operator, source: int, scores: np.ndarr
 
 def _best_range(scores: np.ndarray) -> tuple[float, float]:
     """The range of 8-bit scores (n, classes) whose SOFTMAX is nearest to that of the scores themselves."""
-    right = _log_softmax(scores)
+    right = log_softmax(scores)
     most = scores.max(axis=1)
     lows = np.linspace(scores.min(), np.median(scores), RANGES)
     highs = np.quantile(most, (1.0, 0.99, 0.97, 0.95, 0.9))
@@ -272,16 +273,11 @@ def _best_range(scores: np.ndarray) -> tuple[float, float]:
         for high in highs[highs > low]:
             step = (high - low) / 255
             rounded = np.rint((np.clip(scores, low, high) - low) / step) * step
-            nats = (np.exp(right) * (right - _log_softmax(rounded))).sum(axis=1).mean()
+            nats = (np.exp(right) * (right - log_softmax(rounded))).sum(axis=1).mean()
             found.append((float(nats), float(low), float(high)))
     if not found:
         return float(scores.min()), float(scores.max() + 1e-6)
     return min(found)[1:]
-
-
-def _log_softmax(scores: np.ndarray) -> np.ndarray:
-    scores = scores - scores.max(axis=1, keepdims=True)
-    return scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
 
 
 def _put_bias(

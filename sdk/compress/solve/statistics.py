@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from sdk.compress.solve.answer_loss import AnswerLoss
+from sdk.compress.solve.answer_loss import AnsweringRunner, AnswerLoss
 from sdk.compress.solve.matrices import LayerShape
 from sdk.graph.records import Graph
 from sdk.tools.progress import Progress, silent
@@ -32,20 +32,11 @@ MOST_COHERENT = 64.0  # times, that a group's errors may cost for being alike at
 Constants = Mapping[int, Any]
 
 
-class GraphRunner(Protocol):
+class GraphRunner(AnsweringRunner, Protocol):
     """The part of :class:`sdk.graph.in_tensorflow.executor.Executor` that is used here."""
-
-    graph: Graph
-
-    @property
-    def answers(self) -> tuple[tuple[int, bool], ...]:
-        """The outputs, and whether each ranks classes."""
 
     def __call__(self, images: Any, constants: Constants | None = None, *, wanted: int | None = None) -> Any:
         """One tensor for these images."""
-
-    def run(self, values: Mapping[int, Any], *, wanted: Any, constants: Constants | None = None) -> Any:
-        """Several tensors from given values."""
 
 
 Images = Callable[[Sequence[int]], np.ndarray]  # sample positions -> preprocessed images

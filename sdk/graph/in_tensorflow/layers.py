@@ -64,33 +64,28 @@ def _fully_connected(at: Context, inputs: list[Value]) -> list[Value]:
 
 @operator("TRANSPOSE_CONV")
 def _transpose_conv(at: Context, inputs: list[Value]) -> list[Value]:
-    tf, options = tensorflow(), at.options
-    weight, value, bias = inputs[1], inputs[2], inputs[3] if len(inputs) > 3 else None
-    out = tf.nn.conv2d_transpose(
-        value,
-        tf.transpose(weight, (1, 2, 0, 3)),
-        (tf.shape(value)[0], *at.output_shape()[1:]),
-        strides=(options["strideH"], options["strideW"]),
-        padding=PADDINGS[options["padding"]],
-    )
+    options, bias = at.options, inputs[3] if len(inputs) > 3 else None
+    strides = options["strideH"], options["strideW"]
+    out = _transposed(at, inputs[2], inputs[1], strides, PADDINGS[options["padding"]])
     return [at.activate(out if bias is None else out + bias)]
 
 
 @operator("Convolution2DTransposeBias")
 def _mediapipe_transpose_conv(at: Context, inputs: list[Value]) -> list[Value]:
     """MediaPipe's: value, weights (out, height, width, in), bias; its options are padding (1: SAME) and two strides."""
-    tf, options = tensorflow(), at.operator.custom_options or b""
+    options = at.operator.custom_options or b""
     if len(options) < 12:
         raise at.refused("padding and strides", f"options of {len(options)} bytes")
-    padding, *strides = struct.unpack_from("<3i", options)
-    out = tf.nn.conv2d_transpose(
-        inputs[0],
-        tf.transpose(inputs[1], (1, 2, 0, 3)),
-        (tf.shape(inputs[0])[0], *at.output_shape()[1:]),
-        strides=(strides[1], strides[0]),
-        padding="SAME" if padding == 1 else "VALID",
-    )
+    padding, across, down = struct.unpack_from("<3i", options)
+    out = _transposed(at, inputs[0], inputs[1], (down, across), "SAME" if padding == 1 else "VALID")
     return [out + inputs[2]]
+
+
+def _transposed(at: Context, value: Value, weight: Value, strides: tuple[int, int], padding: str) -> Value:
+    """A transposed convolution with weights (out, height, width, in); ``strides`` down and across."""
+    tf = tensorflow()
+    shape = (tf.shape(value)[0], *at.output_shape()[1:])
+    return tf.nn.conv2d_transpose(value, tf.transpose(weight, (1, 2, 0, 3)), shape, strides, padding)
 
 
 @operator("CONV_3D")

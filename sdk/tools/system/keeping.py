@@ -45,7 +45,7 @@ def kept(kind: str, name: str) -> bytes | None:
 
 
 def keep(kind: str, name: str, result: bytes) -> None:
-    """Keeps a result under this name, and lets go of the one that was not used for longest where there are too many.
+    """Keeps a result under this name. Where there are too many of a kind, the one not used for longest is deleted.
 
     A cache that cannot be written to is done without.
     """

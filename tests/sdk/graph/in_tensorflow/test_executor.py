@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from typing import Any
 
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 
 from sdk.errors import UnsupportedOperator
+from sdk.graph.enums import SAME, VALID
 from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.on_host.sources.keras_files import from_keras
 from sdk.graph.reader import read_graph
-from sdk.graph.records import Graph, Operator
+from sdk.graph.records import Graph, Operator, Tensor
 from tests.golden.make_networks import network
 from tests.sdk.graph.small_graphs import check_against_interpreter, samples, small_network
 
@@ -238,3 +240,41 @@ def test_a_sparse_or_missing_constant_is_refused_by_name() -> None:
     broken = replace(graph, tensors=tuple(tensors))
     with pytest.raises(UnsupportedOperator, match="pointwise/weight"):
         Executor(broken)(samples(broken))
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_mediapipes_transposed_convolution_is_that_of_the_runtime_and_a_bias(same: bool) -> None:
+    random = np.random.default_rng(0)
+    down, across = 1, 2
+    height, width = (5, 8) if same else (7, 9)
+
+    def constant(*shape: int) -> Tensor:
+        return Tensor("c", shape, "FLOAT32", random.normal(0, 1, shape).astype(np.float32))
+
+    size = np.array([1, height, width, 2], np.int32)
+    tensors = (
+        Tensor("x", (1, 5, 4, 3), "FLOAT32"),
+        constant(2, 3, 3, 3),
+        constant(2),
+        Tensor("size", (4,), "INT32", size),
+        Tensor("y", (1, height, width, 2), "FLOAT32"),
+    )
+    options = {
+        "padding": SAME if same else VALID,
+        "strideH": down,
+        "strideW": across,
+        "fusedActivationFunction": 0,
+    }
+    plain = Operator("TRANSPOSE_CONV", (3, 1, 0, 2), (4,), options, "TransposeConvOptions", version=3)
+    theirs = Operator(
+        "CUSTOM",
+        (0, 1, 2),
+        (4,),
+        custom_code="Convolution2DTransposeBias",
+        custom_options=struct.pack("<3i", 1 if same else 2, across, down),
+    )
+    graph = Graph(tensors, (plain,), (0,), (4,))
+    check_against_interpreter(graph)
+    images = samples(graph)
+    again = Executor(replace(graph, operators=(theirs,)))(images).numpy()
+    np.testing.assert_array_equal(again, Executor(graph)(images).numpy())
