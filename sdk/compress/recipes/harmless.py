@@ -7,7 +7,7 @@ which a bit costs the same everywhere, and their joint effect is measured and co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -123,8 +123,7 @@ def settle_unsolved(attempts: Attempts) -> None:
     if judge is None or attempts.wanted.stored:
         return
     plain = Recipe(sparsity=0.0, clusters=0)
-    wanted = unsolved(graph)
-    layers = [one for one in _layers(graph, plain, None, None, attempts.journey) if one.tensor in wanted]
+    layers = _layers(graph, plain, None, None, attempts.journey, only=unsolved(graph))
     if not layers:
         return
     sensitivities = _sensitivities(graph, plain, layers, judge, attempts.journey)
@@ -189,11 +188,20 @@ def harmless(
 
 
 def _layers(
-    graph: Graph, base: Recipe, sparsity: float | None, clusters: int | None, report: Progress
+    graph: Graph,
+    base: Recipe,
+    sparsity: float | None,
+    clusters: int | None,
+    report: Progress,
+    *,
+    only: Collection[int] | None = None,
 ) -> list[_Layer]:
+    """The layers that move, ``only`` those of these tensor numbers: a ladder takes long for a large layer."""
     names = {weight.tensor_index: name for name, weight in layer_names(graph).items()}
     fixed = sparsity is not None or clusters is not None
     weights = pruned_weights(graph) if fixed else [*float_weights(graph), *stored_weights(graph)]
+    if only is not None:
+        weights = [weight for weight in weights if weight.tensor_index in only]
     layers = []
     for number, weight in enumerate(weights):
         report("steps of the layers", number, len(weights))
