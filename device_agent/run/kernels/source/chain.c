@@ -5,7 +5,6 @@
 #include <time.h>
 
 #include "chain.h"
-#include "columns/flat.h"
 
 /* ---- values and steps --------------------------------------------------------------------------------------------- */
 
@@ -28,115 +27,6 @@ int chain_step(Chain *chain, const Step *step) {
     if (!make_room((void **)&chain->steps, chain->step_count, &chain->step_room, sizeof(Step))) return -1;
     chain->steps[chain->step_count] = *step;
     return chain->step_count++;
-}
-
-/* ---- packing ------------------------------------------------------------------------------------------------------ */
-
-static const double MULTIPLIED[5] = {0, 1.97, 2.8, 0, 3.05}; /* multiply-accumulates of an instruction, Cortex-A72 */
-
-double sparse_cost(int block, double entries, double pixels) { return entries * block * pixels / MULTIPLIED[block]; }
-
-/* Whether any of `block` rows holds something in a column. */
-static bool is_kept(const float *rows, uint32_t columns, uint32_t column, int block) {
-    for (int b = 0; b < block; b++)
-        if (rows[(int64_t)b * columns + column] != 0.0f) return true;
-    return false;
-}
-
-/* -1 where memory is short. */
-static int64_t count_entries(const Shape *shape, const Matrix *m, int block) {
-    Rows rows;
-    int64_t count = 0;
-    if (!rows_begin(&rows, m, block, shape->channel_last)) return -1;
-    for (uint32_t out = 0; out < m->rows; out += (uint32_t)block) {
-        const float *at = rows_next(&rows, block);
-        for (uint32_t i = 0; i < m->columns; i++) count += is_kept(at, m->columns, i, block);
-    }
-    rows_end(&rows);
-    return count;
-}
-
-int chain_block(const Shape *shape, const Matrix *m, double pixels, double *cost) {
-    int best = 0;
-    for (int block = 1; block <= 4; block *= 2) {
-        if ((int)m->rows / shape->groups % block) break;
-        int64_t entries = count_entries(shape, m, block);
-        if (entries < 0) return 0;
-        double found = sparse_cost(block, (double)entries, pixels);
-        if (best && found >= *cost) continue;
-        best = block, *cost = found;
-    }
-    return best;
-}
-
-/* A window over each channel: its weights, row by row, or those of a mean. */
-static bool pack_window(Chain *chain, Step *s) {
-    const Value *in = &chain->values[s->in], *out = &chain->values[s->out];
-    const Shape *shape = &s->shape;
-    Rows rows = {0};
-    int size = shape->kernel_height, channels = s->kind == STEP_POOL ? 1 : out->channels;
-    s->window = (Window){in->planes, out->planes, calloc((size_t)channels * WINDOW_FLOATS, sizeof(float)),
-                         s->kind == STEP_POOL ? 0 : WINDOW_FLOATS, size, shape->stride_height, shape->pad_top,
-                         shape->pad_left, s->kind == STEP_POOL && s->largest};
-    if (s->window.weights == NULL) return false;
-    if (s->kind == STEP_CONVOLVE && !rows_begin(&rows, &s->matrix, 1, shape->channel_last)) return false;
-    for (int c = 0; c < channels; c++) {
-        float *to = s->window.weights + (int64_t)c * WINDOW_FLOATS;
-        const float *from = s->kind == STEP_CONVOLVE ? rows_next(&rows, 1) : NULL;
-        for (int t = 0; t < size * size; t++) {
-            float weight = from ? from[t] : 1.0f / (float)(size * size);
-            to[t / size * 3 + t % size] = weight;
-            s->sparse.kept += s->kind == STEP_CONVOLVE && weight != 0.0f;
-        }
-        to[WINDOW_BIAS] = s->kind == STEP_CONVOLVE && s->bias ? s->bias[c] : 0.0f;
-    }
-    rows_end(&rows);
-    s->sparse.block = 1;
-    s->sparse.bytes = 4 * (uint64_t)channels * WINDOW_FLOATS;
-    return true;
-}
-
-static bool pack(Chain *chain, Step *s) {
-    const Value *in = &chain->values[s->in], *out = &chain->values[s->out];
-    const Shape *shape = &s->shape;
-    int block = s->block, taps = shape->kernel_height * shape->kernel_width;
-    int of_group = in->channels / shape->groups, outputs_of_group = out->channels / shape->groups;
-    int64_t entries = count_entries(shape, &s->matrix, block), e = 0;
-    Sparse *p = &s->sparse;
-    Rows rows;
-    if (entries < 0 || entries > INT32_MAX) return false;
-    p->block = block, p->blocks = out->channels / block, p->outputs = out->planes;
-    p->added = s->second >= 0 ? chain->values[s->second].planes : NULL;
-    p->starts = calloc((size_t)p->blocks + 1, sizeof *p->starts);
-    p->offsets = calloc((size_t)entries + 1, sizeof *p->offsets);
-    p->weights = calloc((size_t)(entries + 1) * (size_t)block, sizeof *p->weights);
-    p->bias = calloc((size_t)out->channels, sizeof *p->bias);
-    if (p->starts == NULL || p->offsets == NULL || p->weights == NULL || p->bias == NULL) return false;
-    if (!rows_begin(&rows, &s->matrix, block, shape->channel_last)) return false;
-    for (int o = 0; o < out->channels; o++) p->bias[o] = s->bias ? s->bias[o] : 0.0f;
-    for (int number = 0; number < p->blocks; number++) {
-        int group = number * block / outputs_of_group;
-        const float *at = rows_next(&rows, block);
-        p->starts[number] = (int32_t)e;
-        for (int i = 0; i < of_group; i++)
-            for (int t = 0; t < taps; t++) {
-                uint32_t column = (uint32_t)(t * of_group + i);
-                if (!is_kept(at, s->matrix.columns, column, block)) continue;
-                int64_t channel = (int64_t)group * of_group + i;
-                int64_t plane = s->relay.target[channel * s->relay.phases + (s->relay.phases > 1 ? s->phase[t] : 0)];
-                p->offsets[e] = (int32_t)(plane + s->offset[t]);
-                for (int b = 0; b < block; b++) {
-                    float weight = at[(int64_t)b * s->matrix.columns + column];
-                    p->weights[e * block + b] = weight;
-                    p->kept += weight != 0.0f;
-                }
-                e++;
-            }
-    }
-    rows_end(&rows);
-    p->starts[p->blocks] = (int32_t)e;
-    p->bytes = (uint64_t)entries * (4 + 4 * (uint64_t)block);
-    return true;
 }
 
 static void view(Chain *chain, Step *s) {
@@ -270,7 +160,7 @@ bool chain_finish(Chain *chain, int threads) {
         }
         if (s->kind == STEP_POOL && s->means_inside && !chain_find_border(chain, s)) return false;
         if (end > INT32_MAX / 2) return false; /* distances are 32 bits */
-        if (s->windowed ? !pack_window(chain, s) : s->kind == STEP_CONVOLVE && !pack(chain, s)) return false;
+        if (s->windowed ? !pack_window(chain, s) : s->kind == STEP_CONVOLVE && !pack_convolution(chain, s)) return false;
         if (s->kind == STEP_COLUMNS) {
             if ((uint64_t)s->matrix.rows * batch_of(chain, s) != (uint64_t)out->channels) return false;
             if (chain->values[s->in].channels % (int64_t)s->matrix.columns) return false;
@@ -280,8 +170,10 @@ bool chain_finish(Chain *chain, int threads) {
         chain_release(chain, i);
     }
     chain->bytes = 4 * ((uint64_t)end + 8 * LONGEST); /* copies and windows read whole vectors */
-    chain->memory = calloc(1, chain->bytes);
-    return chain->memory != NULL;
+    chain->allocation = calloc(1, chain->bytes + CACHE_LINE);
+    if (chain->allocation == NULL) return false;
+    chain->memory = (float *)(((uintptr_t)chain->allocation + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+    return true;
 }
 
 void chain_free(Chain *chain) {
@@ -313,7 +205,7 @@ void chain_free(Chain *chain) {
     free(chain->values);
     free(chain->steps);
     free(chain->geometries);
-    free(chain->memory);
+    free(chain->allocation);
     memset(chain, 0, sizeof *chain);
 }
 

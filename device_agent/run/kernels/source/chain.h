@@ -32,14 +32,16 @@ typedef struct {
     float *flat;
 } Value;
 
-/* One entry of a sparse convolution is a distance in floats and `block` weights. */
+/* One entry of a sparse convolution is a distance in floats and `block` weights. A pass reads some channels of a group. */
 typedef struct {
-    int block, blocks;
-    int32_t *starts;  /* (blocks + 1): entries of a block of output channels */
+    int block, blocks, groups, passes;
+    int32_t *starts;  /* (passes, blocks + 1): entries of a block of output channels */
     int32_t *offsets; /* (entries) */
     float *weights;   /* (entries, block) */
     float *bias;      /* (blocks * block) */
     int64_t *outputs; /* (blocks * block) planes that are written */
+    int64_t *sums;    /* the same, or where sums are until all passes are over */
+    int last_pass;    /* that puts sums between limits; -1: none */
     const int64_t *added; /* (blocks * block) planes that are added to them; NULL: none */
     uint64_t kept, bytes;
 } Sparse;
@@ -51,7 +53,7 @@ typedef struct {
 } Shape;
 
 /* The longest vector of any processor, in floats: a loop over pixels writes a whole number of them. */
-enum { LONGEST = 16 };
+enum { LONGEST = 16, CACHE_LINE = 64 };
 
 typedef struct {
     const Geometry *from, *to;
@@ -72,8 +74,10 @@ typedef struct {
     bool largest; /* of the neighbours, instead of their weighted sum */
 } Window;
 
-/* windows.c, sparse.c and planes.c, for one kind of processor; all but the first on the planes from `first` up to `end`. */
+/* planes/, for one kind of processor; all but the first on the planes from `first` up to `end`. */
 typedef struct {
+    int lanes, tile[5]; /* floats of a vector; vectors of a tile of a convolution, by the block */
+    bool in_passes;     /* convolutions may have some */
     void (*convolve)(const Sparse *, const Geometry *, const Limits *, float *memory, int part, int parts);
     void (*load)(const float *nhwc, const Value *, const Geometry *, float *memory, int first, int end);
     void (*store)(const Value *, const Geometry *, const float *memory, float *nhwc, int first, int end);
@@ -152,7 +156,8 @@ typedef struct {
     Value *values;
     Step *steps;
     Geometry *geometries;
-    float *memory;
+    void *allocation;
+    float *memory; /* in it, from a cache line on */
     uint64_t bytes;
 } Chain;
 
@@ -173,6 +178,9 @@ bool chain_make_taps(Chain *, Step *, int64_t *end);
 bool chain_find_border(const Chain *, Step *);
 void chain_run(Chain *, Threads *, int parts, bool timed);
 void chain_free(Chain *);
+/* packing.c: the weights of a convolution, or of a window; false where memory is short. */
+bool pack_convolution(const Chain *, Step *);
+bool pack_window(const Chain *, Step *);
 /* The block that costs least for a convolution, and what it costs; 0 where it has no weights. */
 int chain_block(const Shape *, const Matrix *, double pixels, double *cost);
 

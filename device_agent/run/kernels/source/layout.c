@@ -132,7 +132,7 @@ bool chain_lay_out(Chain *chain) {
     for (int i = 0; i < chain->geometry_count; i++) {
         Geometry *g = &chain->geometries[i];
         g->stride = g->width + g->gap;
-        g->origin = g->top * g->stride + g->gap;
+        g->origin = (g->top * g->stride + g->gap + LONGEST - 1) / LONGEST * LONGEST; /* on a cache line, as planes are */
         g->pixels = g->height * g->stride - g->gap;
         int rounded = (g->width + LONGEST - 1) / LONGEST * LONGEST, last_row = (g->height - 1) * g->stride;
         g->written = larger((g->pixels + LONGEST - 1) / LONGEST * LONGEST, last_row + rounded);

@@ -5,14 +5,15 @@
 #ifndef ARMLET_VECTORS_H
 #define ARMLET_VECTORS_H
 
-#include "chain.h"
+#include "../chain.h"
 
-/* TILE_: vectors of a tile for blocks of 1, 2 and 4, whose sums fill the registers. Of two values where one is no number,
- * the larger and the smaller is `x`. */
+/* TILE_: vectors of a tile for blocks of 1, 2 and 4, whose sums fill the registers. IN_PASSES: inputs may be read some
+ * channels at a time, with the sums in memory between. Of two values where one is no number, the larger and the smaller is
+ * `x`. */
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #define VARIANT(name) name##_wide
-enum { LANES = 16, TILE_1 = 16, TILE_2 = 13, TILE_4 = 6 };
+enum { LANES = 16, TILE_1 = 16, TILE_2 = 13, TILE_4 = 6, IN_PASSES = 0 };
 typedef float Lane __attribute__((vector_size(64), aligned(4), may_alias));
 INLINE Lane lane_of(float x) { return (Lane)_mm512_set1_ps(x); }
 INLINE Lane lane_max(Lane bound, Lane x) { return (Lane)_mm512_max_ps((__m512)bound, (__m512)x); }
@@ -20,7 +21,7 @@ INLINE Lane lane_min(Lane bound, Lane x) { return (Lane)_mm512_min_ps((__m512)bo
 #elif defined(__AVX2__)
 #include <immintrin.h>
 #define VARIANT(name) name
-enum { LANES = 8, TILE_1 = 8, TILE_2 = 6, TILE_4 = 3 };
+enum { LANES = 8, TILE_1 = 13, TILE_2 = 6, TILE_4 = 3, IN_PASSES = 1 };
 typedef float Lane __attribute__((vector_size(32), aligned(4), may_alias));
 INLINE Lane lane_of(float x) { return (Lane)_mm256_set1_ps(x); }
 INLINE Lane lane_max(Lane bound, Lane x) { return (Lane)_mm256_max_ps((__m256)bound, (__m256)x); }
@@ -28,7 +29,7 @@ INLINE Lane lane_min(Lane bound, Lane x) { return (Lane)_mm256_min_ps((__m256)bo
 #else
 #include <arm_neon.h>
 #define VARIANT(name) name
-enum { LANES = 4, TILE_1 = 16, TILE_2 = 13, TILE_4 = 6 };
+enum { LANES = 4, TILE_1 = 16, TILE_2 = 13, TILE_4 = 6, IN_PASSES = 0 };
 typedef float Lane __attribute__((vector_size(16), aligned(4), may_alias));
 INLINE Lane lane_of(float x) { return (Lane)vdupq_n_f32(x); }
 INLINE Lane lane_max(Lane bound, Lane x) { return (Lane)vmaxq_f32((float32x4_t)bound, (float32x4_t)x); }

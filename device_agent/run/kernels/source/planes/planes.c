@@ -178,8 +178,8 @@ static void planes_scale(const int64_t *planes, const int *pixels, const float *
         for (int i = 0; i < count; i++) memory[planes[c] + pixels[i]] *= factors[i];
 }
 
-static void planes_mean(const Value *v, const Geometry *g, float *memory, float *out, const int64_t *planes, int origin, int first,
-                 int end) {
+static void planes_mean(const Value *v, const Geometry *g, float *memory, float *out, const int64_t *planes, int origin,
+                        int first, int end) {
     for (int c = first; c < end; c++) {
         /* Between rows there are zeros: only the last few pixels are no whole vector. */
         const float *plane = memory + v->planes[c] + g->origin;
@@ -195,5 +195,18 @@ static void planes_mean(const Value *v, const Geometry *g, float *memory, float 
     }
 }
 
-const PlaneKernels VARIANT(plane_kernels) = {VARIANT(sparse_run), planes_load, planes_store, planes_finish,
-                                             planes_relay,        planes_add,  planes_pool,  VARIANT(window_run), planes_scale, planes_mean};
+const PlaneKernels VARIANT(plane_kernels) = {
+    .lanes = LANES,
+    .tile = {[1] = TILE_1, [2] = TILE_2, [4] = TILE_4},
+    .in_passes = IN_PASSES,
+    .convolve = VARIANT(sparse_run),
+    .load = planes_load,
+    .store = planes_store,
+    .finish = planes_finish,
+    .relay = planes_relay,
+    .add = planes_add,
+    .pool = planes_pool,
+    .window = VARIANT(window_run),
+    .scale = planes_scale,
+    .mean = planes_mean,
+};
