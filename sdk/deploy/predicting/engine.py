@@ -8,8 +8,10 @@ caches and memory (sdk/board/emulation/replay). Nothing in that model was fitted
 from __future__ import annotations
 
 import json
+import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,6 @@ from sdk.board.emulation.replay.machine import MAX_BOARDS, CoreFigure, TimedBoar
 from sdk.board.emulation.userland import prefix
 from sdk.deploy.predicting.profiled import Event, Look, kernels_of, operators_of, read_events, read_looks
 from sdk.deploy.provision.instructions import runtime_environment, unpacked
-from sdk.deploy.provision.wheels import Environment
 from sdk.errors import BoardError
 from sdk.explain.speed.prediction import Assumption, CycleParts, Prediction
 from sdk.graph.reader import read_graph
@@ -48,6 +49,22 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Run:
+    """One run of the emulator: boards with the same core, the core that the runtime sees, and what runs there.
+
+    ``root`` is the userland, ``site`` the folder of the runtime.
+    """
+
+    boards: Sequence[TimedBoard]
+    emulated: Core
+    root: Path
+    site: Path
+    runtime: str
+    tflite: bytes
+    delegate: Path | None
+
+
+@dataclass(frozen=True)
 class Replayed:
     """The results of a run of the emulator: the plugin's counts, the looks at the clock, and the profiler's events."""
 
@@ -69,29 +86,51 @@ def predict_on(
     """One prediction for each board, in their order: one inference, one thread, on the fastest core of the board.
 
     ``core`` names another of the board's cores. ``delegate`` is the library of Armlet's kernels for aarch64, where
-    these are to run; operators then have no names. Boards with the same core share one run of the emulator. Raises
-    BoardError where a board's core, clock or memory is not described, a tool of the emulator is missing or the model
-    does not run there, and ProvisionError where the runtime cannot be fetched.
+    these are to run; operators then have no names. Boards with the same core share one run of the emulator; several
+    runs share the processors. Raises BoardError where a board's core, clock or memory is not described, a tool of the
+    emulator is missing or the model does not run there, and ProvisionError where the runtime cannot be fetched.
     """
     targets = [target_of(board, core) for board in boards]
-    dtype = _dtype_of(tflite)
-    found: dict[int, Prediction] = {}
-    for group in same_kernels(targets):
+    dtype, groups = _dtype_of(tflite), same_kernels(targets)
+    environment = runtime_environment("aarch64", runtime, version, progress=progress)
+    site = unpacked(environment)
+    names = (environment.runtime, environment.runtime_version, dtype)
+    runs = []
+    for group in groups:
         emulated = find_core(targets[group[0]].timed.core.name)
-        progress(f"replay an inference on {targets[group[0]].timed.core.title}", len(found), len(targets))
-        environment = runtime_environment("aarch64", runtime, version, progress=progress)
-        told = _replay(
-            [targets[place].timed for place in group],
-            emulated,
-            tflite,
-            environment,
-            progress,
-            delegate,
-        )
-        names = (environment.runtime, environment.runtime_version, dtype)
-        for number, place in enumerate(group):
-            found[place] = prediction_of(targets[place], emulated, told, number, names)
+        timed = [targets[place].timed for place in group]
+        # Made one after the other, before what runs at once reads them.
+        root = prefix("aarch64", emulated, progress=progress)
+        runs.append(Run(timed, emulated, root, site, environment.runtime, tflite, delegate))
+    found: dict[int, Prediction] = {}
+    for which, replayed in _all_of(runs, progress):
+        for number, place in enumerate(groups[which]):
+            found[place] = prediction_of(targets[place], runs[which].emulated, replayed, number, names)
     return [found[place] for place in range(len(targets))]
+
+
+def _all_of(runs: Sequence[Run], progress: Progress) -> Iterator[tuple[int, Replayed]]:
+    """Each run's place and what it gave, as they end; as many at once as this process has processors. When one fails
+    those that did not begin are dropped."""
+    cores = ", ".join(dict.fromkeys(run.boards[0].core.title for run in runs))
+    stage, total = f"replay an inference on {cores}", sum(len(run.boards) for run in runs)
+    done = 0
+    progress(stage, done, total)
+    with ThreadPoolExecutor(max(1, min(len(runs), _processors())), thread_name_prefix="replay") as pool:
+        places = {pool.submit(_replay, run): number for number, run in enumerate(runs)}
+        try:
+            for ended in as_completed(places):
+                replayed, number = ended.result(), places[ended]
+                done += len(runs[number].boards)
+                progress(stage, done, total)
+                yield number, replayed
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def target_of(board: Board, core: str | None = None) -> Target:
@@ -133,30 +172,22 @@ def same_kernels(targets: Sequence[Target]) -> list[list[int]]:
     ]
 
 
-def _replay(
-    boards: Sequence[TimedBoard],
-    core: Core,
-    tflite: bytes,
-    environment: Environment,
-    progress: Progress,
-    delegate: Path | None,
-) -> Replayed:
+def _replay(run: Run) -> Replayed:
     """The plugin's result of the second inference of a model."""
-    root = prefix("aarch64", core, progress=progress)
-    guests, site = Path(emulation.__file__).parent, str(unpacked(environment))
+    guests, site, delegate = Path(emulation.__file__).parent, str(run.site), run.delegate
     with tempfile.TemporaryDirectory(prefix="armlet-predict-") as temporary:
         model = str(Path(temporary) / "model.tflite")
-        Path(model).write_bytes(tflite)
+        Path(model).write_bytes(run.tflite)
         program = ["/usr/bin/python3", "-sS"]
-        if environment.runtime not in PROFILED or delegate is not None:
+        if run.runtime not in PROFILED or delegate is not None:
             guest = str(guests / "guest_inference.py")
-            program += [guest, site, MODULES[environment.runtime], model, "2"]
+            program += [guest, site, MODULES[run.runtime], model, "2"]
             program += [str(delegate)] if delegate is not None else []
         else:
             agent = str(Path(device_agent.__file__).parent.parent)
             program += [str(guests / "guest_profile.py"), site, agent, model]
         written, said, messages = run_replayed(
-            "aarch64", core, root, program, boards=machine_text(boards), marks=MARKS
+            "aarch64", run.emulated, run.root, program, boards=machine_text(run.boards), marks=MARKS
         )
     if "XNNPACK delegate" not in messages and delegate is None:
         raise BoardError(

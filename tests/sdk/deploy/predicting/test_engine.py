@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -41,6 +45,15 @@ def told(boards: int = 1, **changed: Any) -> str:
     return json.dumps(counts) + "\nb 4096 10 20\nend\n"
 
 
+def prepared(monkeypatch: pytest.MonkeyPatch, replayed: Callable[..., tuple[str, str, str]]) -> None:
+    """Nothing is emulated: ``replayed`` stands for the run."""
+    monkeypatch.setattr(engine, "run_replayed", replayed)
+    monkeypatch.setattr(engine, "prefix", lambda *a, **k: None)
+    monkeypatch.setattr(engine, "unpacked", lambda environment: "site")
+    environment = SimpleNamespace(runtime="ai-edge-litert", runtime_version="2.3.0")
+    monkeypatch.setattr(engine, "runtime_environment", lambda *a, **k: environment)
+
+
 def test_every_board_of_the_catalogue_that_has_a_64_bit_core_can_be_predicted():
     for name in ("rpi3", "rpi4", "rpi5", "jetson-nano", "khadas-vim3", "orangepi5", "orin-nano", "imx8mp"):
         target = target_of(load_board(name))
@@ -72,14 +85,7 @@ def test_what_was_counted_becomes_a_record_of_each_board(monkeypatch: pytest.Mon
         runs.append(core.name)
         return told(boards.count("\nboard ")), "", "INFO: Created TensorFlow Lite XNNPACK delegate for CPU."
 
-    monkeypatch.setattr(engine, "run_replayed", replayed)
-    monkeypatch.setattr(engine, "prefix", lambda *a, **k: None)
-    monkeypatch.setattr(engine, "unpacked", lambda environment: "site")
-
-    class Environment:
-        runtime, runtime_version = "ai-edge-litert", "2.3.0"
-
-    monkeypatch.setattr(engine, "runtime_environment", lambda *a, **k: Environment)
+    prepared(monkeypatch, replayed)
     boards = [load_board(name) for name in ("rpi4", "rpi5", "rpi3", "imx8mp")]
     predictions = predict_on(boards, write_graph(small_network()))
     assert sorted(runs) == ["cortex-a53", "cortex-a72", "cortex-a76"]  # two boards share a core
@@ -88,6 +94,39 @@ def test_what_was_counted_becomes_a_record_of_each_board(monkeypatch: pytest.Mon
     assert predictions[0].dram_share == pytest.approx(0.25)
     assert {a.name for a in predictions[0].estimated} >= {"mispredict"}
     assert predictions[0].from_json(predictions[0].to_json()) == predictions[0]
+
+
+def test_runs_of_different_cores_share_the_processors(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(engine.os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    both, said = threading.Barrier(2, timeout=30), []
+
+    def replayed(*_: Any, boards: str, marks: Any) -> tuple[str, str, str]:
+        both.wait()  # neither ends before the other has begun
+        return told(boards.count("\nboard ")), "", "INFO: Created TensorFlow Lite XNNPACK delegate for CPU."
+
+    prepared(monkeypatch, replayed)
+    boards = [load_board(name) for name in ("rpi5", "rpi4")]
+    found = predict_on(boards, write_graph(small_network()), progress=lambda *at: said.append(at))
+    assert [one.board for one in found] == ["rpi5", "rpi4"]
+    assert [at[1:] for at in said] == [(0, 2), (1, 2), (2, 2)]
+    assert {at[0] for at in said} == {"replay an inference on Cortex-A76, Cortex-A72"}
+
+
+def test_a_run_that_fails_drops_those_that_did_not_begin(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(engine.os, "sched_getaffinity", lambda pid: {0}, raising=False)
+    began: list[str] = []
+
+    def replayed(machine: str, core: Any, *_: Any, boards: str, marks: Any) -> tuple[str, str, str]:
+        began.append(core.name)
+        if len(began) > 1:
+            time.sleep(0.5)  # so that the rest has not begun by the time the first one's failure is known
+        raise BoardError("the emulated program failed", expected="status 0", found="139")
+
+    prepared(monkeypatch, replayed)
+    boards = [load_board(name) for name in ("rpi3", "rpi4", "rpi5", "jetson-nano")]
+    with pytest.raises(BoardError, match="139"):
+        predict_on(boards, write_graph(small_network()))
+    assert 1 <= len(began) <= 2
 
 
 def test_a_replay_that_broke_off_or_understood_too_little_is_refused():
