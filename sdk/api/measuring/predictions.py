@@ -17,18 +17,19 @@ from sdk.api.file_requests import PackedOnTheWay
 from sdk.api.files.opening import openings
 from sdk.api.files.packing import A_PACKAGE, name_of
 from sdk.api.measuring.measure import OpenModel, known_peaks, open_model
-from sdk.api.measuring.scaling import scale_for, scales_of
+from sdk.api.measuring.scaling import measured_models, scale_for, scales_of
 from sdk.api.values import PathLike
 from sdk.board.catalogue import list_boards, load_board
 from sdk.board.description.records import Board
 from sdk.deploy.predicting.boards_alike import fastest, is_led_by
 from sdk.deploy.predicting.engine import predict_on, target_of
 from sdk.deploy.predicting.operators import with_operators
+from sdk.deploy.provision.kernel import build_delegate
 from sdk.errors import BoardError, DataError, ProvisionError
 from sdk.explain import speed, theory
 from sdk.explain.run import Report
 from sdk.explain.speed.prediction import Prediction
-from sdk.explain.speed.predictions import PredictedModel, Predictions, ThreadsBound, bound, kind_of
+from sdk.explain.speed.predictions import PredictedModel, Predictions, Scale, ThreadsBound, bound, kind_of
 from sdk.explain.speed.validation import NetworkKind, Validation
 from sdk.graph.on_host.sources.kinds import kind_of as kind_of_file
 from sdk.graph.on_host.sources.magic import PACKAGE
@@ -84,17 +85,21 @@ def predict_times(
     for board in chosen:
         _thread_counts(board, request.threads)  # refused before a minute of work
     said = zip(sources, openings(sources, request.packing), strict=True)
-    models = told_apart(sources, [_model_of(source, progress, packing) for source, packing in said])
+    named = told_apart(sources, [_model_of(source, progress, packing) for source, packing in said])
+    models = [open_model(name, data) for name, data in named]
+    measured = None
+    if request.calibrate is not None:
+        runtimes = {board.name: _runtime(board, request.runtime)[0] for board in chosen}
+        digests = {_digest(model.tflite) for model in models}
+        measured = measured_models(Path(request.calibrate), chosen, runtimes, digests)
     found = [
         one
-        for number, (name, data) in enumerate(models)
-        for one in predict_one(
-            chosen, open_model(name, data), request, partial(_tell, progress, number, len(models)), engine
-        )
+        for number, model in enumerate(models)
+        for one in predict_one(chosen, model, request, partial(_tell, progress, number, len(models)), engine)
     ]
     validation = read_validation()
-    if request.calibrate is not None:
-        scales = scales_of(Path(request.calibrate), found)
+    if measured is not None:
+        scales = scales_of(measured, found)
         found = [scale_for(one, scales, validation) for one in found]
     by_name = {board.name: board for board in chosen}
     found = [replace(one, bounds=_bounds(one, by_name[one.board], request.threads)) for one in found]
@@ -104,7 +109,7 @@ def predict_times(
         cells=len(validation.cells),
         median_error=validation.likely("", _PLAIN).median_error,
         calibrated_error=validation.likely("", _PLAIN, _PLAIN).median_error,
-        notes=tuple(dict.fromkeys(_notes(found, validation))),
+        notes=tuple(dict.fromkeys((*_notes(found, validation), *(measured.notes if measured else ())))),
     )
 
 
@@ -114,22 +119,26 @@ def predict_one(
     request: PredictTime,
     progress: Progress = silent,
     engine: Engine | None = None,
+    delegate: Path | None = None,
 ) -> list[PredictedModel]:
-    """One model on boards, in their order, nothing scaled; boards with the same runtime share a run of the emulator."""
+    """One model on boards, in their order, nothing scaled; boards with the same runtime share a run of the emulator.
+
+    ``delegate``: the library of Armlet's kernels, where they run.
+    """
     groups: dict[tuple[str, str | None], list[Board]] = {}
     for board in boards:
         groups.setdefault(_runtime(board, request.runtime), []).append(board)
     made: dict[str, Prediction] = {}
     for (runtime, version), members in groups.items():
         predictions = (engine or predict_on)(
-            members, model.tflite, runtime=runtime, version=version, progress=progress
+            members, model.tflite, runtime=runtime, version=version, delegate=delegate, progress=progress
         )
         if request.operators and not all(one.operators for one in predictions):
             predictions = with_operators(members, model.tflite, predictions, progress)
         made.update({board.name: one for board, one in zip(members, predictions, strict=True)})
     validation, totals = read_validation(), theory.totals(model.costs)
     provenance = model.metadata.get("provenance", {})
-    digest = hashlib.sha256(model.tflite).hexdigest()
+    digest = _digest(model.tflite)
     return [
         PredictedModel(
             name=model.name,
@@ -159,13 +168,21 @@ def beside_measured(
     nothing can be predicted, as it was measured, and a note says why."""
     models, notes = [], []
     for record, (name, data) in zip(report.models, packages, strict=True):
-        asked = PredictTime(runtime=record.measurement.runtime)
+        timed = record.measurement
+        asked = PredictTime(runtime=timed.runtime)
         try:
-            (one,) = predict_one([board], open_model(name, data), asked, progress, engine)
+            delegate = build_delegate("aarch64") if timed.armlet_operators else None
+            (one,) = predict_one([board], open_model(name, data), asked, progress, engine, delegate)
         except (BoardError, ProvisionError) as error:
             return replace(report, notes=(*report.notes, f"nothing was predicted: {error}"))
         models.append(replace(record, predicted=one.as_time()))
         notes += _notes([one], read_validation())
+        if timed.armlet_operators:
+            operators = f"{timed.armlet_operators} of its operators"
+            notes.append(f"{record.name}: predicted with the kernels of Armlet, which ran {operators}")
+        if timed.runtime_version != one.prediction.runtime_version:
+            versions = f"{timed.runtime_version}, predicted for {one.prediction.runtime_version}"
+            notes.append(f"{record.name}: measured with {timed.runtime} {versions}")
     return replace(report, models=tuple(models), notes=(*report.notes, *dict.fromkeys(notes)))
 
 
@@ -256,6 +273,10 @@ def _model_of(source: PathLike, progress: Progress, packing: PackedOnTheWay) -> 
     return release_name(name_of(path)), tflite_on_the_way(source, progress, packing)
 
 
+def _digest(tflite: bytes) -> str:
+    return hashlib.sha256(tflite).hexdigest()
+
+
 def _tell(progress: Progress, number: int, count: int, stage: str, done: int, total: int) -> None:
     """Passes progress on, with the number of the model where there are several."""
     progress(stage if count == 1 else f"model {number + 1} of {count}: {stage}", done, total)
@@ -292,8 +313,23 @@ def _notes(found: Sequence[PredictedModel], validation: Validation) -> list[str]
                 said.append(
                     f"{one.name} on {one.board}: scaled, but the table allows no narrower interval for it"
                 )
-            said += [f"{one.scale.source} is not trusted: {doubt}" for doubt in one.scale.doubts]
+            said += _notes_of_scale(one, one.scale, validation)
     said += [f"{', '.join(cores)}: estimated, no source gives: {what}" for what, cores in guessed.items()]
     unknown = [one.name for one in found if any(not cost.counted for cost in one.costs) or not one.costs]
     said += [f"{name}: the MACs of some operators are not known; theory leaves them out" for name in unknown]
+    return said
+
+
+def _notes_of_scale(one: PredictedModel, scale: Scale, validation: Validation) -> list[str]:
+    """Why what scales a prediction may not fit it."""
+    said = [f"{scale.source} is not trusted: {doubt}" for doubt in scale.doubts]
+    predicted = f"{one.prediction.runtime} {one.prediction.runtime_version}"
+    if scale.runtime != predicted:
+        said.append(f"{scale.source} was measured with {scale.runtime}, and {predicted} is predicted")
+    factors = sorted(cell.factor for cell in validation.cells)
+    if not factors[0] <= scale.factor <= factors[-1]:
+        said.append(
+            f"{scale.model} took {scale.factor:.3g} times what is predicted, further off than any latency of the table "
+            f"({factors[0]:.2f} to {factors[-1]:.2f}): the board may run at another clock, or other work beside it"
+        )
     return said

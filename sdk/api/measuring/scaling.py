@@ -3,60 +3,111 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from device_agent.record.measurement import Measurement
 from sdk.api.measuring.runs import read_run
+from sdk.board.description.records import Board
+from sdk.deploy.predicting.boards_alike import fastest
 from sdk.errors import DataError
 from sdk.explain.run import ModelRecord, Report
 from sdk.explain.speed.predictions import PredictedModel, Scale
 from sdk.explain.speed.validation import Validation
 
 
-def scales_of(path: Path, found: Sequence[PredictedModel]) -> list[tuple[Scale, str]]:
-    """The scale of each measured model of a run for the predictions of its board, with the digest of its ``.tflite``.
+@dataclass(frozen=True)
+class MeasuredModels:
+    """The models of a run that can scale predictions of its board, each with its time of one thread. ``notes`` say why
+    others cannot."""
 
-    Raises DataError for a run of another board or runtime, one without a time of one thread, and one whose models are
-    not among those that were predicted.
+    path: Path
+    run: Report
+    models: tuple[tuple[ModelRecord, Measurement], ...]
+    notes: tuple[str, ...] = ()
+
+
+def measured_models(
+    path: Path, boards: Sequence[Board], runtimes: Mapping[str, str], digests: Collection[str]
+) -> MeasuredModels:
+    """What a run measured that can scale predictions for ``boards``, before any is made.
+
+    ``runtimes``: the one that is predicted for each board. ``digests``: of the ``.tflite`` of what is predicted. Raises
+    DataError for a run of another board, other cores or another runtime, one without a time of one thread, and one
+    whose models are not among those that are to be predicted.
     """
     run = read_run(path)
-    there = [one for one in found if one.board == run.board]
     if run.emulated:
         raise DataError(
             f"{path} is not a measurement", expected="a run on a real board", found="an emulated one"
         )
-    if not there:
-        boards = dict.fromkeys(f"{one.board} ({one.prediction.core})" for one in found)
+    board = next((board for board in boards if board.name == run.board), None)
+    if board is None:
         raise DataError(
             f"{path} was measured on another board",
-            expected=" or ".join(boards),
+            expected=" or ".join(f"{board.name} ({fastest(board).core})" for board in boards),
             found=run.board,
             hint="A measurement scales predictions for its own board alone.",
         )
-    measured = [(model, timed) for model in run.models if (timed := _single(model)) is not None]
-    if not measured:
+    alone = [(model, timed) for model in run.models if (timed := _single(model)) is not None]
+    if not alone:
         raise DataError(f"{path} has no time of one thread", expected="a run with --threads 1", found="none")
-    runtimes = dict.fromkeys(one.prediction.runtime for one in there)
-    fitting = [(model, timed) for model, timed in measured if timed.runtime in runtimes]
-    if not fitting:
+    of_runtime = [(model, timed) for model, timed in alone if timed.runtime == runtimes[board.name]]
+    if not of_runtime:
         raise DataError(
             f"{path} was measured with another runtime",
-            expected=", ".join(runtimes),
-            found=measured[0][1].runtime,
-            hint=f"Predict for that one: --runtime {measured[0][1].runtime}",
+            expected=runtimes[board.name],
+            found=alone[0][1].runtime,
+            hint=f"Predict for that one: --runtime {alone[0][1].runtime}",
         )
-    made = [_scale(run, path, model, timed, there) for model, timed in fitting]
-    scales = [(scale, timed.tflite_sha256) for scale, (_, timed) in zip(made, fitting, strict=True) if scale]
-    if not scales:
+    doubts = [(model, timed, _not_alike(timed, board)) for model, timed in of_runtime]
+    alike = [(model, timed) for model, timed, doubt in doubts if doubt is None]
+    unlike = [(model, doubt) for model, _, doubt in doubts if doubt is not None]
+    if not alike:
+        expected, found = unlike[0][1]
         raise DataError(
-            f"nothing in {path} was predicted, so there is nothing to scale by",
+            f"{path} was measured in another way than is predicted", expected=expected, found=found
+        )
+    known = tuple(pair for pair in alike if pair[1].tflite_sha256 in digests or _has_own(*pair))
+    if not known:
+        raise DataError(
+            f"nothing in {path} is predicted, so there is nothing to scale by",
             expected="one of its models among those that are predicted",
-            found=", ".join(dict.fromkeys(model.name for model, _ in fitting)),
+            found=", ".join(dict.fromkeys(model.name for model, _ in alike)),
             hint="Give the file of the measured model beside the others.",
         )
-    return scales
+    notes = tuple(f"{model.name} of {path} scales nothing: {found}" for model, (_, found) in unlike)
+    return MeasuredModels(path, run, known, notes)
+
+
+def _has_own(model: ModelRecord, timed: Measurement) -> bool:
+    """Whether the run has a prediction beside this measurement, for the same runtime."""
+    return model.predicted is not None and model.predicted.runtime == timed.runtime
+
+
+def _not_alike(timed: Measurement, board: Board) -> tuple[str, str] | None:
+    """What is predicted, and what was measured instead; None where both are the same."""
+    cluster = fastest(board)
+    if timed.armlet_operators:
+        return (
+            "the runtime's own kernels, which are predicted",
+            f"{timed.armlet_operators} operators ran in kernels of Armlet",
+        )
+    if timed.delegate == "none":
+        return "XNNPACK's kernels, which are predicted", "it ran without XNNPACK"
+    others = [c for c in board.clusters if c is not cluster and set(timed.cpus) & set(c.cpus)]
+    if timed.cpus and others and not set(timed.cpus) & set(cluster.cpus):
+        cores = " and ".join(dict.fromkeys(c.core for c in others))
+        numbers = ", ".join(map(str, timed.cpus))
+        return f"{cluster.core} cores, for which is predicted", f"it ran on {cores} (CPU {numbers})"
+    return None
+
+
+def scales_of(measured: MeasuredModels, found: Sequence[PredictedModel]) -> list[tuple[Scale, str]]:
+    """The scale of each measured model for the predictions of its board, with the digest of its ``.tflite``."""
+    there = [one for one in found if one.board == measured.run.board]
+    return [(_scale(measured, model, timed, there), timed.tflite_sha256) for model, timed in measured.models]
 
 
 def scale_for(
@@ -87,33 +138,22 @@ def _single(model: ModelRecord) -> Measurement | None:
 
 
 def _scale(
-    run: Report, path: Path, model: ModelRecord, timed: Measurement, there: Sequence[PredictedModel]
-) -> Scale | None:
-    """What a measured model says; None where nobody predicted it."""
-    alike = [
-        one
-        for one in there
-        if one.tflite_sha256 == timed.tflite_sha256 and one.prediction.runtime == timed.runtime
-    ]
-    if alike:
-        predicted = alike[0].prediction.seconds
-        kind = alike[0].kind
-        memory_decides, int8 = kind.memory_decides, kind.int8
-    elif model.predicted is not None and model.predicted.runtime == timed.runtime:
-        predicted = model.predicted.seconds
-        memory_decides, int8 = model.predicted.memory_decides, model.predicted.int8
-    else:
-        return None
+    measured: MeasuredModels, model: ModelRecord, timed: Measurement, there: Sequence[PredictedModel]
+) -> Scale:
+    """What a measured model says, by the prediction that was made now, else by the run's own."""
+    own = next((one for one in there if one.tflite_sha256 == timed.tflite_sha256), None)
+    predicted = own.as_time() if own is not None else model.predicted
+    assert predicted is not None  # measured_models has seen it
     return Scale(
-        factor=timed.median / predicted,
+        factor=timed.median / predicted.seconds,
         model=model.name,
-        board=run.board,
+        board=measured.run.board,
         runtime=f"{timed.runtime} {timed.runtime_version}",
-        source=str(path),
+        source=str(measured.path),
         measured_seconds=timed.median,
-        predicted_seconds=predicted,
+        predicted_seconds=predicted.seconds,
         measured_unix_seconds=timed.started_unix_seconds,
-        memory_decides=memory_decides,
-        int8=int8,
+        memory_decides=predicted.memory_decides,
+        int8=predicted.int8,
         doubts=tuple(timed.problems),
     )

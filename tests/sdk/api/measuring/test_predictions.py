@@ -255,21 +255,80 @@ def test_all_measured_models_of_a_run_scale_one_that_was_not_measured(
         ("rpi5", {}, "measured on another board"),
         ("rpi4", {"runtime": "tflite-runtime"}, "measured with another runtime.*--runtime tflite-runtime"),
         ("rpi4", {"threads": 4}, "no time of one thread"),
+        ("rpi4", {"emulated": True}, "not a measurement"),
+        (
+            "rpi4",
+            {"armlet_operators": 7},
+            "another way than is predicted.*7 operators ran in kernels of Armlet",
+        ),
+        ("rpi4", {"delegate": "none"}, "another way than is predicted.*without XNNPACK"),
     ],
 )
-def test_a_run_of_another_board_runtime_or_number_of_threads_is_refused(
+def test_a_run_of_another_board_runtime_kernels_or_number_of_threads_is_refused_before_anything_is_predicted(
     models: tuple[Path, Path], tmp_path: Path, board: str, changed: dict[str, Any], said: str
 ) -> None:
+    emulated = changed.pop("emulated", False)
     run = run_on(board, models[0], tmp_path / "run.json", **changed)
+    if emulated:
+        run.write_text(json.dumps({**json.loads(run.read_text()), "emulated": True}))
+
+    def never(*_: object, **__: object) -> list[Prediction]:
+        raise AssertionError("a minute of work for nothing")
+
     with pytest.raises(DataError, match=said.replace(".*", r"[\s\S]*")):
-        times(models, "rpi4", calibrate=run)
+        predict_times(["rpi4"], models, PredictTime(calibrate=run), engine=never)
+
+
+def test_a_run_on_slower_cores_of_the_board_is_refused(models: tuple[Path, Path], tmp_path: Path) -> None:
+    little = run_on("khadas-vim3", models[0], tmp_path / "run.json", cpus=(0, 1))
+    with pytest.raises(DataError, match=r"Cortex-A73 cores, for which [\s\S]*on Cortex-A53 \(CPU 0, 1\)"):
+        times(models, "khadas-vim3", calibrate=little)
+    for cpus in (
+        (2,),
+        tuple(range(6)),
+        (),
+    ):  # on the faster ones, wherever the kernel likes, nothing is known
+        run = run_on("khadas-vim3", models[0], tmp_path / "run.json", cpus=cpus)
+        assert times(models, "khadas-vim3", calibrate=run).models[1].scale is not None
+
+
+def test_what_may_not_fit_in_a_measured_run_is_said(models: tuple[Path, Path], tmp_path: Path) -> None:
+    def notes(**changed: Any) -> str:
+        run = run_on("rpi4", models[0], tmp_path / "run.json", **changed)
+        return " ".join(times(models, "rpi4", calibrate=run).notes)
+
+    assert "run.json" not in notes()
+    assert "measured with ai-edge-litert 2.1.0, and ai-edge-litert 2.3.0 is predicted" in notes(
+        runtime_version="2.1.0"
+    )
+    assert "run.json is not trusted: " in notes(throttled=True, throttle_reasons=("under-voltage",))
+    said = notes(times_as_long=4.0)
+    assert "small took 3.99 times what is predicted" in said
+    assert "further off than any latency of the table (0.54 to 2.60)" in said
+
+
+def test_a_model_in_kernels_of_armlet_scales_nothing_beside_one_that_does(
+    models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    plain = Report.from_json(json.loads(run_on("rpi4", models[0], tmp_path / "run.json").read_text()))
+    own = run_on("rpi4", models[1], tmp_path / "own.json", times_as_long=0.5, armlet_operators=3)
+    sparse = replace(Report.from_json(json.loads(own.read_text())).models[0], name="sparse")
+    (tmp_path / "run.json").write_text(json.dumps(replace(plain, models=(*plain.models, sparse)).to_json()))
+    found = times(models, "rpi4", calibrate=tmp_path / "run.json")
+    assert found.models[0].scale is None  # by no other than itself
+    assert found.models[1].scale is not None
+    assert found.models[1].scale.more == ()
+    assert (
+        f"sparse of {tmp_path / 'run.json'} scales nothing: 3 operators ran in kernels of Armlet"
+        in found.notes
+    )
 
 
 def test_a_run_whose_model_is_not_predicted_says_which_file_is_missing(
     models: tuple[Path, Path], tmp_path: Path
 ) -> None:
     run = run_on("rpi4", models[0], tmp_path / "run.json")
-    with pytest.raises(DataError, match=r"nothing in .* was predicted"):
+    with pytest.raises(DataError, match=r"nothing in .* is predicted"):
         times(models[1:], "rpi4", calibrate=run)
     # A run that has its own prediction beside its measurement needs no file.
     report = Report.from_json(json.loads(run.read_text()))
@@ -294,6 +353,29 @@ def test_a_measured_run_stays_where_nothing_can_be_predicted(
     kept = beside_measured(report, load_board("rpi4"), packages, engine=refuse)
     assert kept.models == report.models
     assert kept.notes[-1] == "nothing was predicted: no emulator"
+
+
+def test_a_model_that_ran_in_kernels_of_armlet_is_predicted_with_them(
+    models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def made_up(*given: Any, **options: Any) -> list[Prediction]:
+        asked.append(options.get("delegate"))
+        return engine()(*given, **options)
+
+    monkeypatch.setattr(predictions, "build_delegate", lambda machine: tmp_path / machine)
+    run = run_on("rpi4", models[0], tmp_path / "run.json", armlet_operators=3, runtime_version="2.1.0")
+    report = Report.from_json(json.loads(run.read_text()))
+    packages = [("small", models[0].read_bytes())]
+    beside = beside_measured(report, load_board("rpi4"), packages, engine=made_up)
+    assert asked == [tmp_path / "aarch64"]
+    assert "small: predicted with the kernels of Armlet, which ran 3 of its operators" in beside.notes
+    assert "small: measured with ai-edge-litert 2.1.0, predicted for 2.3.0" in beside.notes
+    plain = Report.from_json(json.loads(run_on("rpi4", models[0], tmp_path / "run.json").read_text()))
+    notes = beside_measured(plain, load_board("rpi4"), packages, engine=made_up).notes
+    assert asked[1:] == [None]
+    assert not any("Armlet" in note or "measured with" in note for note in notes)
 
 
 def test_a_measured_run_has_the_prediction_in_a_column_of_its_own(
