@@ -10,19 +10,17 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from device_agent.record.visible import visible
 from device_agent.tensors.tensor import TensorInfo, by_name, shape_text
 from sdk.errors import ModelError, RuntimeFailed
+from sdk.graph.on_host.model_processes import start_process
 from sdk.graph.on_host.refusals import hint_for
 from sdk.tools.system.pipes import Blocks
 
@@ -60,7 +58,7 @@ class HostModel:
         self._run_seconds = run_seconds
         self._arrived = bytearray()
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        self._process = _start(self._said)
+        self._process = start_process(self._said)
         assert self._process.stdout is not None
         self._blocks = Blocks(self._process.stdout)
         try:
@@ -224,20 +222,6 @@ class HostModel:
             found=found,
             hint="This is a fault of the model or of the runtime. Nothing was sent to a board.",
         )
-
-
-def _start(said: IO[bytes]) -> subprocess.Popen[bytes]:
-    """The process, waiting for a model; what its runtime prints goes to ``said``."""
-    root = str(Path(__file__).resolve().parents[3])  # also where the project runs without being installed
-    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    return subprocess.Popen(
-        [sys.executable, "-m", "sdk.graph.on_host.interpreter_child"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=said,
-        env={**os.environ, "PYTHONPATH": path},
-        start_new_session=True,  # Ctrl-C is for the caller, which then closes it
-    )
 
 
 def _memory_limit() -> int:

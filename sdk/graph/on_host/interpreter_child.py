@@ -56,6 +56,12 @@ def main() -> int:
     return 0
 
 
+def prepare() -> None:
+    """Imports the runtime beforehand; where there is none, a model's answer says so."""
+    with contextlib.suppress(ImportError):
+        import ai_edge_litert.interpreter  # noqa: F401
+
+
 _REFUSED = (ValueError, RuntimeError, MemoryError, OverflowError, SystemError, ImportError)
 
 
