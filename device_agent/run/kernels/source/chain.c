@@ -141,6 +141,18 @@ static uint32_t batch_of(const Chain *chain, const Step *s) {
     return (uint32_t)chain->values[s->in].channels / s->matrix.columns;
 }
 
+/* Where strips are, behind the planes that end there, for one step after the other; where these end. */
+static int64_t make_strips(Chain *chain, int64_t end) {
+    int64_t begin = end + LONGEST, most = 0; /* planes take whole cache lines */
+    for (Step *s = chain->steps; s < chain->steps + chain->step_count; s++) {
+        if (s->sparse.strips.length == 0) continue;
+        int64_t room = strips_room(&s->sparse, chain->values[s->out].channels);
+        most = room > most ? room : most;
+        s->sparse.strips.begin = begin;
+    }
+    return most ? begin + most : end;
+}
+
 bool chain_finish(Chain *chain, int threads) {
     int64_t end = 0;
     join_padding(chain);
@@ -169,7 +181,7 @@ bool chain_finish(Chain *chain, int threads) {
         }
         chain_release(chain, i);
     }
-    chain->bytes = 4 * ((uint64_t)end + 8 * LONGEST); /* copies and windows read whole vectors */
+    chain->bytes = 4 * ((uint64_t)make_strips(chain, end) + 8 * LONGEST); /* copies and windows read whole vectors */
     chain->allocation = calloc(1, chain->bytes + CACHE_LINE);
     if (chain->allocation == NULL) return false;
     chain->memory = (float *)(((uintptr_t)chain->allocation + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
@@ -184,6 +196,7 @@ void chain_free(Chain *chain) {
             free(s->sparse.offsets);
             free(s->sparse.weights);
             free(s->sparse.bias);
+            if (s->sparse.strips.length) free(s->sparse.sums);
         }
         if (s->relay.phases && s->relay.source) free(s->relay.target);
         free(s->relay.row);
@@ -234,7 +247,9 @@ static void run_part(void *context, int part) {
     if (turns && counted->channels <= 4)
         first = 0, end = part == 0 ? counted->channels : 0;
     if (job->relays) {
-        chain->kernels->relay(&s->relay, memory, first, end);
+        if (s->relay.source) chain->kernels->relay(&s->relay, memory, first, end);
+        if (s->sparse.strips.length)
+            chain->kernels->cut(&s->sparse, g, memory, first * s->relay.phases, end * s->relay.phases);
         return;
     }
     switch (s->kind) {
@@ -268,6 +283,7 @@ static void run_part(void *context, int part) {
             chain->kernels->convolve(&s->sparse, g, &s->limits, memory, part, job->parts);
             first = (int)((int64_t)s->sparse.blocks * part / job->parts) * s->sparse.block;
             end = (int)((int64_t)s->sparse.blocks * (part + 1) / job->parts) * s->sparse.block;
+            if (s->sparse.strips.length) chain->kernels->join(&s->sparse, g, &s->limits, memory, first, end);
             break;
     }
     chain->kernels->finish(out->planes, g, memory, first, end);
@@ -290,7 +306,7 @@ void chain_run(Chain *chain, Threads *threads, int parts, bool timed) {
         else if (s->kind == STEP_STORE && !chain->values[s->in].height)
             memcpy(s->data, chain->values[s->in].flat, 4 * (size_t)chain->values[s->in].channels);
         else {
-            if (s->relay.source) threads_run(threads, parts, run_part, &job);
+            if (s->relay.source || s->sparse.strips.length) threads_run(threads, parts, run_part, &job);
             job.relays = false;
             threads_run(threads, parts, run_part, &job);
         }

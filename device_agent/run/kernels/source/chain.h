@@ -32,6 +32,17 @@ typedef struct {
     float *flat;
 } Value;
 
+/* Planes cut into as many strips as a vector has lanes, one after the other; vector v holds pixel v of every strip. Every
+ * distance is whole vectors then: no load of a neighbour crosses a cache line, which takes twice as long. So that a strip
+ * has all neighbours of its pixels, it begins and ends with some pixels of those beside it. */
+typedef struct {
+    int length, before, after; /* vectors: own pixels (0: nothing is cut), and those of the strips beside */
+    int planes;
+    int64_t plane, sum; /* floats of a plane in strips, and of the sums of an output behind them */
+    int64_t begin;      /* of all that, in the memory of a chain */
+    const int64_t *source; /* (planes) */
+} Strips;
+
 /* One entry of a sparse convolution is a distance in floats and `block` weights. A pass reads some channels of a group. */
 typedef struct {
     int block, blocks, groups, passes;
@@ -40,9 +51,10 @@ typedef struct {
     float *weights;   /* (entries, block) */
     float *bias;      /* (blocks * block) */
     int64_t *outputs; /* (blocks * block) planes that are written */
-    int64_t *sums;    /* the same, or where sums are until all passes are over */
+    int64_t *sums;    /* the same, or with strips where sums are until all passes are over, from `begin` on */
     int last_pass;    /* that puts sums between limits; -1: none */
     const int64_t *added; /* (blocks * block) planes that are added to them; NULL: none */
+    Strips strips;
     uint64_t kept, bytes;
 } Sparse;
 
@@ -79,6 +91,9 @@ typedef struct {
     int lanes, tile[5]; /* floats of a vector; vectors of a tile of a convolution, by the block */
     bool in_passes;     /* convolutions may have some */
     void (*convolve)(const Sparse *, const Geometry *, const Limits *, float *memory, int part, int parts);
+    /* Planes into strips, and sums to planes with what is added to them, between the limits; NULL: no strips here. */
+    void (*cut)(const Sparse *, const Geometry *, float *memory, int first, int end);
+    void (*join)(const Sparse *, const Geometry *, const Limits *, float *memory, int first, int end);
     void (*load)(const float *nhwc, const Value *, const Geometry *, float *memory, int first, int end);
     void (*store)(const Value *, const Geometry *, const float *memory, float *nhwc, int first, int end);
     /* Zeros again where a loop over all of a plane wrote between its rows and behind them. */
@@ -180,6 +195,8 @@ void chain_run(Chain *, Threads *, int parts, bool timed);
 void chain_free(Chain *);
 /* packing.c: the weights of a convolution, or of a window; false where memory is short. */
 bool pack_convolution(const Chain *, Step *);
+/* Floats that a convolution takes behind all planes, for strips. */
+int64_t strips_room(const Sparse *, int outputs);
 bool pack_window(const Chain *, Step *);
 /* The block that costs least for a convolution, and what it costs; 0 where it has no weights. */
 int chain_block(const Shape *, const Matrix *, double pixels, double *cost);

@@ -68,6 +68,45 @@ bool pack_window(const Chain *chain, Step *s) {
     return true;
 }
 
+/* ---- strips --------------------------------------------------------------------------------------------------------- */
+
+/* Single weights gain a tenth of a vector's time for each vector of pixels that an entry reads: as much as the strips take for
+ * this many vectors of pixels that are cut or joined. */
+enum { WORTH_STRIPS = 20 };
+
+static int64_t odd_lines(int64_t floats) { return ((floats + 15) / 16 | 1) * 16; }
+
+int64_t strips_room(const Sparse *p, int outputs) {
+    return p->strips.length ? p->strips.planes * p->strips.plane + outputs * p->strips.sum : 0;
+}
+
+/* Whether a convolution is cut into strips, and into which; false where memory is short. */
+static bool choose_strips(const Chain *chain, Step *s) {
+    const Value *out = &chain->values[s->out];
+    const Geometry *g = &chain->geometries[out->geometry];
+    const int taps = s->shape.kernel_height * s->shape.kernel_width, lanes = chain->kernels->lanes;
+    Sparse *p = &s->sparse;
+    Strips strips = {.length = (g->pixels + lanes - 1) / lanes, .source = s->relay.target};
+    bool crosses = false;
+    for (int t = 0; t < taps; t++) {
+        strips.before = -s->offset[t] > strips.before ? -s->offset[t] : strips.before;
+        strips.after = s->offset[t] > strips.after ? s->offset[t] : strips.after;
+        crosses = crosses || s->offset[t] % lanes;
+    }
+    if (chain->kernels->cut == NULL || s->block != 1 || !crosses || strips.length < 4) return true;
+    const int64_t all = strips.before + strips.length + strips.after;
+    strips.planes = chain->values[s->in].channels * s->relay.phases;
+    strips.plane = odd_lines(all * lanes), strips.sum = odd_lines((int64_t)strips.length * lanes);
+    int64_t entries = count_entries(&s->shape, &s->matrix, 1), moved = strips.planes * all + (int64_t)out->channels * strips.length;
+    if (entries < 0) return false;
+    if (entries * strips.length < WORTH_STRIPS * moved || strips.planes * strips.plane > INT32_MAX / 2) return true;
+    p->sums = calloc((size_t)out->channels, sizeof *p->sums);
+    if (p->sums == NULL) return false;
+    for (int o = 0; o < out->channels; o++) p->sums[o] = strips.planes * strips.plane + o * strips.sum;
+    p->strips = strips;
+    return true;
+}
+
 /* ---- passes --------------------------------------------------------------------------------------------------------- */
 
 /* Bytes of neighbours that stay in the nearest cache, of 32 KiB, beside sums and weights. */
@@ -81,13 +120,16 @@ static int channels_of_pass(const Chain *chain, const Step *s, int of_group) {
     const PlaneKernels *kernels = chain->kernels;
     const Geometry *g = &chain->geometries[chain->values[s->out].geometry];
     if (!kernels->in_passes) return of_group;
-    double pieces = shape->kernel_height, line = kernels->tile[s->block] * kernels->lanes + 16; /* not on a cache line */
-    if (s->relay.phases > 1)
+    const bool cut = s->sparse.strips.length;
+    /* Pieces of a plane, one for each row of neighbours; floats of a piece and of a plane. */
+    double pieces = shape->kernel_height, reach = (shape->kernel_width - 1) * shape->dilation_width;
+    double plane = cut ? (double)s->sparse.strips.plane : (double)g->plane;
+    if (s->relay.phases > 1) {
         pieces *= shape->stride_width < shape->kernel_width ? shape->stride_width : shape->kernel_width;
-    else
-        line += (shape->kernel_width - 1) * shape->dilation_width;
-    double bytes = 4.0 * pieces * line, plane = 4.0 * s->relay.phases * (double)g->plane;
-    double channels = NEAR_BYTES / (bytes < plane ? bytes : plane);
+        plane *= s->relay.phases, reach /= shape->stride_width;
+    }
+    double piece = kernels->tile[s->block] * kernels->lanes + (cut ? reach * kernels->lanes : reach + 16); /* or on no cache line */
+    double channels = NEAR_BYTES / 4.0 / (pieces * piece < plane ? pieces * piece : plane);
     return channels < 1 ? 1 : channels < of_group ? (int)channels : of_group;
 }
 
@@ -122,7 +164,7 @@ static void join_passes(Sparse *p, int64_t entries, int *of_pass) {
             if (pass % joined) p->starts[(int64_t)(pass / joined) * row + i] += count;
             if (pass % joined == 0) p->starts[(int64_t)(pass / joined) * row + i] = count;
         }
-    p->passes = passes, p->last_pass = passes - 1, *of_pass *= joined;
+    p->passes = passes, p->last_pass = p->strips.length ? -1 : passes - 1, *of_pass *= joined;
 }
 
 /* ---- entries -------------------------------------------------------------------------------------------------------- */
@@ -137,7 +179,7 @@ static void add_entry(Sparse *p, int64_t e, int64_t distance, const float *at, u
 }
 
 /* Fills in the entries of all blocks, for one pass after the other. */
-static bool fill(Step *s, int of_group, int of_pass, int blocks_of_group) {
+static bool fill(Step *s, int64_t lanes, int of_group, int of_pass, int blocks_of_group) {
     const int taps = s->shape.kernel_height * s->shape.kernel_width, phases = s->relay.phases;
     Sparse *p = &s->sparse;
     Rows rows;
@@ -150,8 +192,10 @@ static bool fill(Step *s, int of_group, int of_pass, int blocks_of_group) {
             for (int t = 0; t < taps; t++) {
                 uint32_t column = (uint32_t)(t * of_group + i);
                 if (!is_kept(at, s->matrix.columns, column, p->block)) continue;
-                int64_t plane = s->relay.target[(first + i) * phases + (phases > 1 ? s->phase[t] : 0)];
-                add_entry(p, e++, plane + s->offset[t], at + column, s->matrix.columns);
+                int64_t plane = (first + i) * phases + (phases > 1 ? s->phase[t] : 0);
+                int64_t distance = s->relay.target[plane] + s->offset[t];
+                if (p->strips.length) distance = plane * p->strips.plane + (p->strips.before + s->offset[t]) * lanes;
+                add_entry(p, e++, distance, at + column, s->matrix.columns);
             }
         }
     }
@@ -162,9 +206,10 @@ static bool fill(Step *s, int of_group, int of_pass, int blocks_of_group) {
 bool pack_convolution(const Chain *chain, Step *s) {
     const Value *in = &chain->values[s->in], *out = &chain->values[s->out];
     const int of_group = in->channels / s->shape.groups, block = s->block;
-    int of_pass = channels_of_pass(chain, s, of_group);
     Sparse *p = &s->sparse;
     p->block = block, p->blocks = out->channels / block, p->sums = p->outputs = out->planes, p->groups = s->shape.groups;
+    if (!choose_strips(chain, s)) return false;
+    int of_pass = channels_of_pass(chain, s, of_group);
     p->passes = (of_group + of_pass - 1) / of_pass;
     p->added = s->second >= 0 ? chain->values[s->second].planes : NULL;
     p->starts = calloc((size_t)p->passes * ((size_t)p->blocks + 1), sizeof *p->starts);
@@ -179,5 +224,5 @@ bool pack_convolution(const Chain *chain, Step *s) {
     p->weights = calloc((size_t)(entries + 1) * (size_t)block, sizeof *p->weights);
     if (p->offsets == NULL || p->weights == NULL) return false;
     p->bytes = (uint64_t)entries * (4 + 4 * (uint64_t)block);
-    return fill(s, of_group, of_pass, p->blocks / s->shape.groups);
+    return fill(s, chain->kernels->lanes, of_group, of_pass, p->blocks / s->shape.groups);
 }

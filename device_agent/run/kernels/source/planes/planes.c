@@ -1,20 +1,6 @@
 /* What moves and joins planes: into and out of channels first, into the phases of a stride, sums, pools and means. */
 #include "vectors.h"
 
-typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
-
-/* Four by four floats, rows as columns. */
-INLINE void turn(const float *from, int64_t from_row, float *to, int64_t to_row) {
-    Four a = *(const Four *)from, b = *(const Four *)(from + from_row), c = *(const Four *)(from + 2 * from_row),
-         d = *(const Four *)(from + 3 * from_row);
-    Four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
-    Four ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7), cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-    *(Four *)to = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
-    *(Four *)(to + to_row) = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
-    *(Four *)(to + 2 * to_row) = __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5);
-    *(Four *)(to + 3 * to_row) = __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7);
-}
-
 /* Whether four planes from c on follow one another at one distance, as those of one value do. */
 static bool in_step(const Value *v, int c, int end) {
     if (c + 4 > end) return false;
@@ -200,6 +186,10 @@ const PlaneKernels VARIANT(plane_kernels) = {
     .tile = {[1] = TILE_1, [2] = TILE_2, [4] = TILE_4},
     .in_passes = IN_PASSES,
     .convolve = VARIANT(sparse_run),
+#if defined(STRIPS)
+    .cut = strips_cut,
+    .join = strips_join,
+#endif
     .load = planes_load,
     .store = planes_store,
     .finish = planes_finish,

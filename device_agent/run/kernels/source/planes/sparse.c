@@ -175,6 +175,13 @@ void VARIANT(sparse_run)(const Sparse *s, const Geometry *g, const Limits *limit
     int most = s->block == 4 ? TILE_4 : s->block == 2 ? TILE_2 : TILE_1, lanes = lanes_of(g);
     int first = (int)((int64_t)s->blocks * part / parts), end = (int)((int64_t)s->blocks * (part + 1) / parts);
     const Tiles all = {g->origin, lanes, (lanes + most - 1) / most};
+#if defined(STRIPS)
+    if (s->strips.length) {
+        const Tiles cut = {0, s->strips.length, (s->strips.length + most - 1) / most};
+        run_passes(s, &cut, limits, memory + s->strips.begin, first, end);
+        return;
+    }
+#endif
     /* What is smaller stays in the cache while the other passes by: the weights, or a tile of all inputs. */
     bool pixels_first = s->bytes < ((uint64_t)1 << 17);
     if (IN_PASSES && s->passes > 1)

@@ -21,6 +21,7 @@ INLINE Lane lane_min(Lane bound, Lane x) { return (Lane)_mm512_min_ps((__m512)bo
 #elif defined(__AVX2__)
 #include <immintrin.h>
 #define VARIANT(name) name
+#define STRIPS 1 /* strips.c is there */
 enum { LANES = 8, TILE_1 = 13, TILE_2 = 6, TILE_4 = 3, IN_PASSES = 1 };
 typedef float Lane __attribute__((vector_size(32), aligned(4), may_alias));
 INLINE Lane lane_of(float x) { return (Lane)_mm256_set1_ps(x); }
@@ -67,10 +68,29 @@ INLINE Lane lane_limited(const Limits *limits, Lane x) {
     return lane_min(lane_of(limits->high), lane_max(lane_of(limits->low), x));
 }
 
+typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
+
+/* Four by four floats, rows as columns. */
+INLINE void turn(const float *from, int64_t from_row, float *to, int64_t to_row) {
+    Four a = *(const Four *)from, b = *(const Four *)(from + from_row), c = *(const Four *)(from + 2 * from_row),
+         d = *(const Four *)(from + 3 * from_row);
+    Four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+    Four ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7), cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    *(Four *)to = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
+    *(Four *)(to + to_row) = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+    *(Four *)(to + 2 * to_row) = __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5);
+    *(Four *)(to + 3 * to_row) = __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7);
+}
+
 INLINE int lanes_of(const Geometry *g) { return (g->pixels + LANES - 1) / LANES; }
 
 void VARIANT(sparse_run)(const Sparse *, const Geometry *, const Limits *, float *memory, int part, int parts);
 void VARIANT(window_run)(const Window *, const Geometry *from, const Geometry *to, const Limits *, float *memory, int first,
                          int end);
+
+#if defined(STRIPS)
+void strips_cut(const Sparse *, const Geometry *, float *memory, int first, int end);
+void strips_join(const Sparse *, const Geometry *, const Limits *, float *memory, int first, int end);
+#endif
 
 #endif
