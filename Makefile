@@ -21,7 +21,8 @@ help:
 
 setup: $(VENV)/ready
 
-# The runtimes that go to the board are fetched here, so that demo and tests need no network.
+# The runtimes that go to the board are fetched here, so that demo and tests need no network. Python compiles what is
+# imported, a fraction of what is installed.
 $(VENV)/ready: pyproject.toml sdk/deploy/provision/wheels_lock.json
 	@$(PYTHON) -c '$(SUITS)' || \
 	  { echo "armlet needs Python 3.10 to 3.13 on the host; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make PYTHON=python3.12" >&2; exit 2; }
@@ -29,7 +30,7 @@ $(VENV)/ready: pyproject.toml sdk/deploy/provision/wheels_lock.json
 	  { echo "$(PYTHON) has no ensurepip, which a virtual environment needs. On Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[host,demo,dev,docs]'
+	$(BIN)/pip install --quiet --no-compile --editable '.[host,demo,dev,docs]'
 	$(BIN)/sdk board fetch local --all-runtimes
 	@touch $@
 

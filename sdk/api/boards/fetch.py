@@ -3,6 +3,9 @@ is emulated on this machine the userland that it runs."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -45,10 +48,25 @@ def fetch_runtimes(
         userland.root_folder(board.architecture, progress=progress)
     known = assumed_facts(board, request.python_version)
 
+    with ThreadPoolExecutor(1) as beside:  # the compiler is a process of its own
+        machines = sorted({facts.wheel_architecture for facts in known})
+        builds = [beside.submit(_build_kernels, machine) for machine in machines]
+        fetched, refused = _fetched(board, known, request.all_runtimes, progress)
+        for built in builds:
+            built.result()
+    if not fetched and refused is not None:
+        raise refused
+    return fetched
+
+
+def _fetched(
+    board: Board, known: Sequence[Facts], every: bool, progress: Progress
+) -> tuple[list[Fetched], ProvisionError | None]:
+    """What is in the cache now, of ``every`` runtime or the first that fits, and the last reason why one does not."""
     fetched, refused = [], None
     preferred = [(r.name, r.version) for r in board.runtimes]
     for facts in known:
-        for runtime in [name for name, _ in preferred] if request.all_runtimes else [None]:
+        for runtime in [name for name, _ in preferred] if every else [None]:
             try:
                 environment = fetch_runtime(facts, runtime=runtime, preferred=preferred, progress=progress)
             except ProvisionError as error:
@@ -64,14 +82,13 @@ def fetch_runtimes(
                     archive_bytes=environment.archive.stat().st_size,
                 )
             )
-        try:
-            build_kernel(facts.wheel_architecture)
-            build_delegate(facts.wheel_architecture)
-        except KernelBuildError:
-            continue  # numpy decodes there; the report will say so
-    if not fetched and refused is not None:
-        raise refused
-    return fetched
+    return fetched, refused
+
+
+def _build_kernels(machine: str) -> None:
+    with contextlib.suppress(KernelBuildError):  # numpy decodes there; the report will say so
+        build_kernel(machine)
+        build_delegate(machine)
 
 
 def assumed_facts(board: Board, python_version: str | None) -> list[Facts]:

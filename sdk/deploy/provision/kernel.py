@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -175,10 +176,14 @@ def build_delegate(machine: str | None = None, *, folder: Path | None = None) ->
             compiled += [
                 (source, "_wide", _WIDE_TARGET) for source in sources if source.name in _WIDE_SOURCES
             ]
-        objects = []
-        for source, variant, options in compiled:
-            objects.append(f"{scratch}/{source.stem}{variant}.o")
-            run_zig("cc", *options, *_DELEGATE_FLAGS, "-c", "-o", objects[-1], str(source), folder=folder)
+
+        def compile_one(source: Path, variant: str, options: Sequence[str]) -> str:
+            made = f"{scratch}/{source.stem}{variant}.o"
+            run_zig("cc", *options, *_DELEGATE_FLAGS, "-c", "-o", made, str(source), folder=folder)
+            return made
+
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            objects = list(threads.map(compile_one, *zip(*compiled, strict=True)))
         output = scratch / "delegate.so"
         run_zig("cc", *DELEGATE_TARGETS[target], *linked, "-o", str(output), *objects, folder=folder)
         return output
