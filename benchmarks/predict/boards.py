@@ -25,7 +25,8 @@ class PublishedBoard:
     ``ncnn`` is the release that it runs here, ``days_apart`` how far that is from the date of the table: kernels
     change, and a release of another year says little of the model. ``before``: an older one, whose runs stand in for
     networks that take the same instructions in both; "" for none. ``latency_nanoseconds``: of memory, 0 where nobody
-    measured it.
+    measured it. ``clock_known``: whether it ran at ``clock_ghz``; of a board that did not, a time says nothing without
+    another of the same board.
     """
 
     name: str
@@ -42,6 +43,7 @@ class PublishedBoard:
     latency_nanoseconds: float
     milliseconds: dict[str, float]
     before: str = ""
+    clock_known: bool = True
 
     def is_test(self, network: str) -> bool:
         """Whether nobody looked at this board, or at this network, while the model was made."""
@@ -81,6 +83,11 @@ def read_boards() -> dict[str, PublishedBoard]:
         for name, entry in told.items()
     }
     return {name: b for name, b in boards.items() if b.same_software}
+
+
+def compared(boards: Mapping[str, PublishedBoard]) -> dict[str, PublishedBoard]:
+    """Those whose times say how far off a prediction is."""
+    return {name: board for name, board in boards.items() if board.clock_known}
 
 
 def cells_of(

@@ -7,8 +7,9 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.predict.boards import PublishedBoard, cells_of
+from benchmarks.predict.boards import PublishedBoard, cells_of, compared
 from benchmarks.predict.networks import MILLION_MACS, NETWORKS
+from benchmarks.predict.validation import validation
 from sdk.board.emulation.replay.machine import timed_core
 from sdk.explain.speed.validation import Validation, ValidationCell, scaled_by
 
@@ -18,15 +19,16 @@ PEAK_MACS = {"cortex-a76": (8, 16), "cortex-a78ae": (8, 16), "cortex-a55": (4, 8
 Cells = dict[tuple[str, str], float]
 
 
-def print_tables(
-    record: Mapping[str, Any], boards: Mapping[str, PublishedBoard], table: Validation
-) -> dict[str, Any]:
-    """Prints them; gives the figures. ``table``: the same cells as the product takes them."""
-    cells, simple = ratios(record, boards)
+def print_tables(record: Mapping[str, Any], every: Mapping[str, PublishedBoard]) -> dict[str, Any]:
+    """Prints them; gives the figures. Boards at an unknown clock are in none but their own."""
     print("predicted / published   " + " ".join(f"{name[:13]:>13}" for name in NETWORKS))
-    for name, board in boards.items():
-        row = " ".join(f"{cells[name, n]:13.2f}" if (name, n) in cells else f"{'':13}" for n in NETWORKS)
-        print(f"{name:18} {'seen' if board.looked_at else 'test':4} {row}")
+    shown, _ = ratios(record, every)
+    for name, board in every.items():
+        row = " ".join(f"{shown[name, n]:13.2f}" if (name, n) in shown else f"{'':13}" for n in NETWORKS)
+        kind = "seen" if board.looked_at else "test"
+        print(f"{name:18} {kind if board.clock_known else 'no clock'} {row}".rstrip())
+    boards = compared(every)
+    cells, simple = ratios(record, boards)
     figures = {}
     for title, part in (
         ("all", cells),
@@ -39,13 +41,19 @@ def print_tables(
     for title, part in simple.items():
         if part:
             print(f"{title:24} {told(summary(part, boards))}")
-    for title, one in (
-        ("one latency measured", one_measured(table)),
-        ("the same, taken over whole", one_measured(table, whole=True)),
-        ("two latencies measured", two_measured(table)),
-    ):
-        if one:
-            print(f"{title:27} median {statistics.median(one):.1%}, worst {max(one):.0%}")
+    if cells:
+        table = validation(record, boards)
+        others = {name: board for name, board in every.items() if not board.clock_known}
+        for title, one in (
+            ("one latency measured", one_measured(table)),
+            ("the same, taken over whole", one_measured(table, whole=True)),
+            ("two latencies measured", two_measured(table)),
+            ("one, of boards at an unknown clock", elsewhere(table, record, others)),
+        ):
+            if one:
+                print(
+                    f"{title:34} {len(one)} pairs: median {statistics.median(one):.1%}, worst {max(one):.0%}"
+                )
     return figures
 
 
@@ -138,9 +146,21 @@ def two_measured(table: Validation) -> list[float]:
         boards.setdefault(cell.board, []).append(cell)
     errors = []
     for board, cells in boards.items():
-        in_common = table.in_common(board)
+        known = table.in_common(board), table.seen(board)
         for cell in cells:
             for pair in itertools.combinations([other for other in cells if other is not cell], 2):
-                scale = scaled_by([other.factor for other in pair], in_common)
+                scale = scaled_by([other.factor for other in pair], *known)
                 errors.append(abs(scale / cell.factor - 1.0))
+    return errors
+
+
+def elsewhere(
+    table: Validation, record: Mapping[str, Any], boards: Mapping[str, PublishedBoard]
+) -> list[float]:
+    """The errors of :func:`one_measured` on boards that are not in the table, each by what the table says."""
+    known, errors = (table.in_common(), table.seen()), []
+    for board in boards.values():
+        cells = validation(record, {board.name: board}).cells
+        for cell, other in itertools.permutations(cells, 2):
+            errors.append(abs(scaled_by([other.factor], *known) / cell.factor - 1.0))
     return errors

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.predict.boards import PublishedBoard, cells_of, read_boards
+from benchmarks.predict.boards import PublishedBoard, cells_of, compared, read_boards
 from benchmarks.predict.networks import NETWORKS
 from sdk.explain import speed
 from sdk.explain.speed.predictions import MEMORY_DECIDES
@@ -27,7 +27,7 @@ SOURCE = (
 
 def kept_validation() -> Validation:
     """The table of :data:`KEPT`."""
-    return validation(json.loads(KEPT.read_text("utf-8")), read_boards())
+    return validation(json.loads(KEPT.read_text("utf-8")), compared(read_boards()))
 
 
 def validation(record: Mapping[str, Any], boards: Mapping[str, PublishedBoard]) -> Validation:

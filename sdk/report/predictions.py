@@ -10,6 +10,7 @@ from sdk.explain.breakdown import Peaks
 from sdk.explain.run import PREDICTED
 from sdk.explain.speed.prediction import PARTS
 from sdk.explain.speed.predictions import PredictedModel, Predictions, Scale, ThreadsBound
+from sdk.explain.speed.validation import scaled_by
 from sdk.report.units import percent_text, seconds_text
 
 #: Names of the parts of the cycles, as people read them.
@@ -119,7 +120,9 @@ def _taken_over(scale: Scale) -> str:
     measured = [f"{factor:.3f}" for factor in (scale.factor, *scale.more)]
     if scale.in_common == 1.0 and not scale.more:
         return measured[0]
+    within = scaled_by((scale.factor, *scale.more), scale.in_common)
+    beyond = "" if within == scale.taken_over else "; what lies beyond every latency of the table, whole"
     return (
         f"{scale.taken_over:.3f} (of {', '.join(measured)}, as far as networks of other boards err alike: one to the "
-        f"power of {scale.in_common:.2f})"
+        f"power of {scale.in_common:.2f}{beyond})"
     )

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmarks.predict.boards import NETWORKS_LOOKED_AT, read_boards
-from benchmarks.predict.table import Cells, earlier_cells, one_measured, ratios, summary, two_measured
+from benchmarks.predict.boards import NETWORKS_LOOKED_AT, compared, read_boards
+from benchmarks.predict.table import (
+    Cells,
+    earlier_cells,
+    elsewhere,
+    one_measured,
+    ratios,
+    summary,
+    two_measured,
+)
 from benchmarks.predict.validation import KEPT, TABLE, in_lines, kept_validation
 from sdk.api.measuring.predictions import read_validation
 from sdk.explain.speed.validation import NetworkKind, Validation
@@ -22,7 +30,7 @@ _PLAIN = NetworkKind(memory_decides=False, int8=False)
 def text() -> str:
     """A sentence on the whole, what simpler predictors make of it, then a row for each board and a column for each
     network."""
-    table, boards = read_validation(), read_boards()
+    table, boards = read_validation(), compared(read_boards())
     record = json.loads(KEPT.read_text("utf-8"))
     earlier = earlier_cells(record, boards)
     networks = list(dict.fromkeys(cell.network for cell in table.cells))
@@ -35,12 +43,16 @@ def text() -> str:
         figures = [f"{own[n]:.2f}{stars[n]}" if n in own else "" for n in networks]
         rows.append(f"| {board}{' (test)' if marked else ''}, {core} | " + " | ".join(figures) + " |")
     cells, simple = ratios(record, boards)
-    return "\n".join([_whole(table, cells, earlier), "", *_beside_others(cells, simple), "", *rows]) + "\n"
+    others = {name: board for name, board in read_boards().items() if not board.clock_known}
+    slow = elsewhere(table, record, others)
+    return (
+        "\n".join([_whole(table, cells, earlier, slow), "", *_beside_others(cells, simple), "", *rows]) + "\n"
+    )
 
 
 def _beside_others(cells: Cells, simple: Mapping[str, Cells]) -> list[str]:
     """A row for each predictor, on the same cells."""
-    boards = read_boards()
+    boards = compared(read_boards())
     unseen = {place: ratio for place, ratio in cells.items() if boards[place[0]].is_test(place[1])}
     heads = ("predictor", "cells", "median error", "worst", "within 15 %", "within 30 %", "ranks")
     rows = ["| " + " | ".join(heads) + " |", "|:---|" + "---:|" * (len(heads) - 1)]
@@ -54,8 +66,10 @@ def _beside_others(cells: Cells, simple: Mapping[str, Cells]) -> list[str]:
     return rows
 
 
-def _whole(table: Validation, cells: Cells, earlier: Collection[tuple[str, str]]) -> str:
-    boards = read_boards()
+def _whole(
+    table: Validation, cells: Cells, earlier: Collection[tuple[str, str]], slow: Sequence[float]
+) -> str:
+    boards = compared(read_boards())
     found = summary(cells, boards)
     unseen = sum(boards[board].is_test(network) for board, network in cells)
     one = table.likely("", _PLAIN, _PLAIN).median_error
@@ -72,7 +86,8 @@ def _whole(table: Validation, cells: Cells, earlier: Collection[tuple[str, str]]
         f"with one measured model of the\nboard {100 * one:.1f} % in the median "
         "for a float network by another, neither decided by memory, "
         f"{any_by_any:.1f} % for any by any (taken over whole {whole:.1f} %), "
-        f"{100 * median(two_measured(table)):.1f} % by any two. "
+        f"{100 * median(two_measured(table)):.1f} % by any two, "
+        f"{100 * median(slow):.1f} % on boards at an unknown clock, which are in no other figure. "
         f"{unseen} were not looked at while the model was made.{old}"
     )
 

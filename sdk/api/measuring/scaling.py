@@ -122,7 +122,7 @@ def scale_for(
         return one
     best = min(others, key=lambda scale: (scale.kind != one.kind, _apart(scale, one)))
     more = tuple(scale.factor for scale in others if scale is not best)
-    best = replace(best, in_common=validation.in_common(), more=more)
+    best = replace(best, in_common=validation.in_common(), seen=validation.seen(), more=more)
     return replace(
         one, scale=best, factors=validation.likely(one.prediction.core, one.kind, measured=best.kind)
     )

@@ -35,8 +35,9 @@ class Scale:
     """One measured model of a board: ``factor`` is measured over predicted. ``source`` is the run that it comes from.
 
     ``more`` are the factors of other measured models of that board. ``in_common`` is the power to which one factor is
-    taken over by models that were not measured (:meth:`Validation.in_common`). ``doubts`` are the run's own: why its
-    measurement is not trusted, () where it is.
+    taken over by models that were not measured (:meth:`Validation.in_common`), as far as it lies between the factors
+    ``seen`` (:meth:`Validation.seen`). ``doubts`` are the run's own: why its measurement is not trusted, () where it
+    is.
     """
 
     factor: Positive
@@ -52,11 +53,12 @@ class Scale:
     doubts: tuple[Sentence, ...] = ()
     in_common: Share = 1.0
     more: tuple[Positive, ...] = ()
+    seen: tuple[Positive, Positive] | None = None
 
     @property
     def taken_over(self) -> float:
         """By what predictions of other models are multiplied."""
-        return scaled_by((self.factor, *self.more), self.in_common)
+        return scaled_by((self.factor, *self.more), self.in_common, self.seen)
 
     @property
     def kind(self) -> NetworkKind:

@@ -5,7 +5,8 @@ A *factor* is published over predicted. An interval of a prediction is its time 
 the cells of networks of the same kind, of the same core, or those that nobody looked at while the model was made have
 larger errors, it is as wide as theirs. The predicted time itself is always inside. With one measured model of the
 board, each factor is divided by as much of the measured model's as the other boards of the table say that networks of
-a board have in common: the table is read pair by pair. Pure.
+a board have in common: the table is read pair by pair. A measured factor further off than any of the table is of a
+board at another clock or under load: what lies beyond is taken over whole. Pure.
 """
 
 from __future__ import annotations
@@ -131,14 +132,20 @@ class Validation:
                 return min(max(slope, 0.0), 1.0)
         return 1.0
 
+    def seen(self, without: str | None = None) -> tuple[float, float]:
+        """The least and the greatest factor of the table, 1 among them, but not of the board ``without``."""
+        factors = [1.0, *(cell.factor for cell in self.cells if cell.board != without)]
+        return min(factors), max(factors)
+
     def with_one_measured(self) -> list[tuple[ValidationCell, ValidationCell, float]]:
         """Each cell, each other one of its board and runtime as the measured one, and the factor that is then left.
 
         What is taken over of the measured one is known from other boards alone, as for a board that nobody has seen.
         """
-        shares = {board: self.in_common(board) for board in {cell.board for cell in self.cells}}
+        boards = {cell.board for cell in self.cells}
+        known = {board: (self.in_common(board), self.seen(board)) for board in boards}
         return [
-            (cell, other, cell.factor / scaled_by([other.factor], shares[cell.board]))
+            (cell, other, cell.factor / scaled_by([other.factor], *known[cell.board]))
             for cell in self.cells
             for other in _beside(cell, self.cells)
         ]
@@ -165,15 +172,18 @@ class Validation:
         return read(cls, found)
 
 
-def scaled_by(factors: Sequence[float], in_common: float) -> float:
+def scaled_by(factors: Sequence[float], in_common: float, seen: tuple[float, float] | None = None) -> float:
     """By what other predictions for a board are multiplied, from the factors of its measured models, at least one.
 
     Their geometric mean, to a power that grows with their number: what is each one's own averages out, and what they
-    have in common stays. Of one it is ``in_common``, of any number less than 1, or 1 where that is 1.
+    have in common stays. Of one it is ``in_common``, of any number less than 1, or 1 where that is 1. What lies beyond
+    ``seen``, the least and the greatest factor of the table, is taken over whole.
     """
     count = len(factors)
     power = count * in_common / (1.0 + (count - 1) * in_common)
-    return math.exp(power * sum(math.log(factor) for factor in factors) / count)
+    mean = sum(math.log(factor) for factor in factors) / count
+    within = mean if seen is None else min(max(mean, math.log(seen[0])), math.log(seen[1]))
+    return math.exp(power * within + mean - within)
 
 
 def _beside(cell: ValidationCell, cells: Sequence[ValidationCell]) -> Iterable[ValidationCell]:

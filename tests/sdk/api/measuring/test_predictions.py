@@ -305,6 +305,15 @@ def test_what_may_not_fit_in_a_measured_run_is_said(models: tuple[Path, Path], t
     said = notes(times_as_long=4.0)
     assert "small took 3.99 times what is predicted" in said
     assert "further off than any latency of the table (0.54 to 2.60)" in said
+    run = run_on("rpi4", models[0], tmp_path / "run.json", times_as_long=4.0)
+    scaled = times(models, "rpi4", calibrate=run)
+    scale = scaled.models[1].scale
+    assert scale is not None
+    assert scale.taken_over == pytest.approx(scale.factor / 2.6 * 2.6**scale.in_common)
+    assert Predictions.from_json(scaled.to_json()) == scaled
+    text = " ".join(drawn(drawing.predictions(scaled), 200).split())
+    assert f"by {scale.taken_over:.3f} (of {scale.factor:.3f}, as far as" in text
+    assert "; what lies beyond every latency of the table, whole)" in text
 
 
 def test_a_model_in_kernels_of_armlet_scales_nothing_beside_one_that_does(

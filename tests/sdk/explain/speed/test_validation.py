@@ -72,7 +72,7 @@ def test_of_a_measured_factor_others_take_over_what_networks_of_other_boards_hav
     half = Validation("made up", boards((1.2**2, 1.2), (1.1, 1.1**2), (0.9**2, 0.9)))
     assert 0.3 < half.in_common() < 1.0
     # What networks of a board have nothing of in common is not taken over, and no power turns it round.
-    apart = Validation("made up", boards((0.8, 1.25), (1.3, 0.77), (1.1, 0.9)))
+    apart = Validation("made up", boards((0.8, 1.25), (1.25, 0.8), (1.1, 0.9)))
     assert apart.in_common() == 0.0
     assert all(factor == cell.factor for cell, _, factor in apart.with_one_measured())
     # The board itself does not count, so that it is judged as one that nobody has seen.
@@ -90,6 +90,26 @@ def test_of_several_measured_models_more_is_taken_over_than_of_one() -> None:
     assert scaled_by([2.0, 0.5], 0.6) == pytest.approx(1.0)
     assert scaled_by([1.2, 1.5], 1.0) == pytest.approx((1.2 * 1.5) ** 0.5)
     assert scaled_by([1.2, 1.5], 0.0) == 1.0
+
+
+def test_what_lies_beyond_every_latency_of_the_table_is_taken_over_whole() -> None:
+    table = Validation("made up", (cell(0.8), cell(1.4, board="slow"), cell(1.1, board="other")))
+    assert table.seen() == (0.8, 1.4)
+    assert table.seen("slow") == (0.8, 1.1)
+    assert Validation("made up", (cell(1.2), cell(1.4), cell(1.3))).seen() == (1.0, 1.4)
+    for inside in (0.8, 1.0, 1.2, 1.4):
+        assert scaled_by([inside], 0.6, table.seen()) == pytest.approx(inside**0.6)
+    # Twice as slow as the slowest of the table, and as the fastest of it: it runs at another clock.
+    assert scaled_by([2.8], 0.6, table.seen()) == pytest.approx(2.0 * 1.4**0.6)
+    assert scaled_by([0.4], 0.6, table.seen()) == pytest.approx(0.5 * 0.8**0.6)
+    assert scaled_by([2.8, 2.8], 0.6, table.seen()) == pytest.approx(2.0 * 1.4**0.75)
+    # A board that nobody has seen is judged by what others show.
+    three = (cell(1.2, board="a"), cell(1.0, board="a"), cell(2.4), cell(2.4))
+    left = [
+        factor for own, _, factor in Validation("made up", three).with_one_measured() if own.board == "board"
+    ]
+    power = Validation("made up", three).in_common("board")
+    assert left == pytest.approx([1.2 / 1.2**power] * 2)
 
 
 def test_one_measurement_taken_over_in_part_is_better_on_the_table_than_taken_over_whole() -> None:
