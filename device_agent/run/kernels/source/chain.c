@@ -283,7 +283,6 @@ static void run_part(void *context, int part) {
             chain->kernels->convolve(&s->sparse, g, &s->limits, memory, part, job->parts);
             first = (int)((int64_t)s->sparse.blocks * part / job->parts) * s->sparse.block;
             end = (int)((int64_t)s->sparse.blocks * (part + 1) / job->parts) * s->sparse.block;
-            if (s->sparse.strips.length) chain->kernels->join(&s->sparse, g, &s->limits, memory, first, end);
             break;
     }
     chain->kernels->finish(out->planes, g, memory, first, end);

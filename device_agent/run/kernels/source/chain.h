@@ -38,7 +38,7 @@ typedef struct {
 typedef struct {
     int length, before, after; /* vectors: own pixels (0: nothing is cut), and those of the strips beside */
     int planes;
-    int64_t plane, sum; /* floats of a plane in strips, and of the sums of an output behind them */
+    int64_t plane, sum; /* floats of a plane in strips, and of the sums of a tile of an output behind them */
     int64_t begin;      /* of all that, in the memory of a chain */
     const int64_t *source; /* (planes) */
 } Strips;
@@ -51,7 +51,7 @@ typedef struct {
     float *weights;   /* (entries, block) */
     float *bias;      /* (blocks * block) */
     int64_t *outputs; /* (blocks * block) planes that are written */
-    int64_t *sums;    /* the same, or with strips where sums are until all passes are over, from `begin` on */
+    int64_t *sums;    /* the same, or with strips where those of a tile are until all passes are over, from `begin` on */
     int last_pass;    /* that puts sums between limits; -1: none */
     const int64_t *added; /* (blocks * block) planes that are added to them; NULL: none */
     Strips strips;
@@ -91,9 +91,8 @@ typedef struct {
     int lanes, tile[5]; /* floats of a vector; vectors of a tile of a convolution, by the block */
     bool in_passes;     /* convolutions may have some */
     void (*convolve)(const Sparse *, const Geometry *, const Limits *, float *memory, int part, int parts);
-    /* Planes into strips, and sums to planes with what is added to them, between the limits; NULL: no strips here. */
+    /* Planes into strips; NULL: there are none here. */
     void (*cut)(const Sparse *, const Geometry *, float *memory, int first, int end);
-    void (*join)(const Sparse *, const Geometry *, const Limits *, float *memory, int first, int end);
     void (*load)(const float *nhwc, const Value *, const Geometry *, float *memory, int first, int end);
     void (*store)(const Value *, const Geometry *, const float *memory, float *nhwc, int first, int end);
     /* Zeros again where a loop over all of a plane wrote between its rows and behind them. */

@@ -70,9 +70,10 @@ bool pack_window(const Chain *chain, Step *s) {
 
 /* ---- strips --------------------------------------------------------------------------------------------------------- */
 
-/* Single weights gain a tenth of a vector's time for each vector of pixels that an entry reads: as much as the strips take for
- * this many vectors of pixels that are cut or joined. */
+/* To cut or join a vector of pixels takes as long as strips save where so many are read for entries. */
 enum { WORTH_STRIPS = 20 };
+/* Floats that strips may take: 64 MiB. */
+enum { MOST_STRIPS = 1 << 24 };
 
 static int64_t odd_lines(int64_t floats) { return ((floats + 15) / 16 | 1) * 16; }
 
@@ -96,10 +97,12 @@ static bool choose_strips(const Chain *chain, Step *s) {
     if (chain->kernels->cut == NULL || s->block != 1 || !crosses || strips.length < 4) return true;
     const int64_t all = strips.before + strips.length + strips.after;
     strips.planes = chain->values[s->in].channels * s->relay.phases;
-    strips.plane = odd_lines(all * lanes), strips.sum = odd_lines((int64_t)strips.length * lanes);
-    int64_t entries = count_entries(&s->shape, &s->matrix, 1), moved = strips.planes * all + (int64_t)out->channels * strips.length;
+    strips.plane = odd_lines(all * lanes), strips.sum = odd_lines((int64_t)chain->kernels->tile[1] * lanes);
+    if (strips.planes * strips.plane + out->channels * strips.sum > MOST_STRIPS) return true;
+    int64_t entries = count_entries(&s->shape, &s->matrix, 1);
+    int64_t moved = strips.planes * all + (int64_t)out->channels * strips.length;
     if (entries < 0) return false;
-    if (entries * strips.length < WORTH_STRIPS * moved || strips.planes * strips.plane > INT32_MAX / 2) return true;
+    if (entries * strips.length < WORTH_STRIPS * moved) return true;
     p->sums = calloc((size_t)out->channels, sizeof *p->sums);
     if (p->sums == NULL) return false;
     for (int o = 0; o < out->channels; o++) p->sums[o] = strips.planes * strips.plane + o * strips.sum;
@@ -110,7 +113,7 @@ static bool choose_strips(const Chain *chain, Step *s) {
 /* ---- passes --------------------------------------------------------------------------------------------------------- */
 
 /* Bytes of neighbours that stay in the nearest cache, of 32 KiB, beside sums and weights. */
-#define NEAR_BYTES 24576.0
+#define NEAR_BYTES 20480.0
 /* Entries of a block in a pass that are worth it to put its sums into memory and take them back, by the block. */
 static const int WORTH_A_PASS[5] = {0, 16, 32, 0, 48};
 
@@ -128,7 +131,8 @@ static int channels_of_pass(const Chain *chain, const Step *s, int of_group) {
         pieces *= shape->stride_width < shape->kernel_width ? shape->stride_width : shape->kernel_width;
         plane *= s->relay.phases, reach /= shape->stride_width;
     }
-    double piece = kernels->tile[s->block] * kernels->lanes + (cut ? reach * kernels->lanes : reach + 16); /* or on no cache line */
+    double piece = kernels->tile[s->block] * kernels->lanes;
+    piece += cut ? reach * kernels->lanes : reach + 16; /* which begins on no cache line */
     double channels = NEAR_BYTES / 4.0 / (pieces * piece < plane ? pieces * piece : plane);
     return channels < 1 ? 1 : channels < of_group ? (int)channels : of_group;
 }

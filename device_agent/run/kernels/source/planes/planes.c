@@ -188,7 +188,6 @@ const PlaneKernels VARIANT(plane_kernels) = {
     .convolve = VARIANT(sparse_run),
 #if defined(STRIPS)
     .cut = strips_cut,
-    .join = strips_join,
 #endif
     .load = planes_load,
     .store = planes_store,

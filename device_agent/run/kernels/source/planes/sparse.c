@@ -16,6 +16,7 @@ INLINE void begin_sums(const Sparse *s, const float *memory, int64_t pixel, int 
                        Lane sums[CHANNELS][MOST], const int block, const int n) {
     const int64_t first = (int64_t)number * block;
     if (IN_PASSES && pass) {
+        if (s->strips.length) pixel = 0; /* sums of one tile at a time */
 #pragma GCC unroll 4
         for (int b = 0; b < block; b++) {
             const float *from = memory + s->sums[first + b] + pixel;
@@ -78,6 +79,7 @@ INLINE void end_sums(const Sparse *s, const Limits *limits, float *memory, int64
 #pragma GCC unroll 16
             for (int i = 0; i < n; i++) sums[b][i] += *(const Lane *)(other + i * LANES);
         }
+    if (IN_PASSES && s->strips.length) pixel = 0;
 #pragma GCC unroll 4
     for (int b = 0; b < block; b++) {
         float *to = memory + s->sums[first + b] + pixel;
@@ -171,14 +173,31 @@ static void run_passes(const Sparse *s, const Tiles *all, const Limits *limits, 
     }
 }
 
+#if defined(STRIPS)
+static void run_strips(const Sparse *s, const Geometry *g, const Limits *limits, float *memory, int first, int end) {
+    const Tiles all = {0, s->strips.length, (s->strips.length + TILE_1 - 1) / TILE_1};
+    const int of_group = s->blocks / s->groups;
+    for (int next; first < end; first = next) {
+        next = (first / of_group + 1) * of_group;
+        next = next < end ? next : end;
+        for (int t = 0; t < all.tiles; t++)
+            for (int pass = 0; pass < s->passes; pass++)
+                for (int number = first; number < next; number++) {
+                    int n = vectors_of(&all, t);
+                    run_1(s, limits, memory + s->strips.begin, pixel_of(&all, t), number, pass, n);
+                    if (pass == s->passes - 1) strips_join(s, g, limits, memory, number, (int)tile_start(&all, t), n);
+                }
+    }
+}
+#endif
+
 void VARIANT(sparse_run)(const Sparse *s, const Geometry *g, const Limits *limits, float *memory, int part, int parts) {
     int most = s->block == 4 ? TILE_4 : s->block == 2 ? TILE_2 : TILE_1, lanes = lanes_of(g);
     int first = (int)((int64_t)s->blocks * part / parts), end = (int)((int64_t)s->blocks * (part + 1) / parts);
     const Tiles all = {g->origin, lanes, (lanes + most - 1) / most};
 #if defined(STRIPS)
     if (s->strips.length) {
-        const Tiles cut = {0, s->strips.length, (s->strips.length + most - 1) / most};
-        run_passes(s, &cut, limits, memory + s->strips.begin, first, end);
+        run_strips(s, g, limits, memory, first, end);
         return;
     }
 #endif

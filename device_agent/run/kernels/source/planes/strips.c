@@ -1,4 +1,4 @@
-/* Planes cut into strips for a convolution, and its sums joined to planes again: transposed, four by four. */
+/* Planes cut into strips for a convolution, and its sums joined to planes again: transposed, four by four pixels. */
 #include "vectors.h"
 
 #if defined(STRIPS)
@@ -33,21 +33,18 @@ INLINE void join_four(const float *sums, const float *added, float *to, int64_t 
     }
 }
 
-void strips_join(const Sparse *s, const Geometry *g, const Limits *limits, float *memory, int first, int end) {
-    const Strips *strips = &s->strips;
-    const int length = strips->length;
+void strips_join(const Sparse *s, const Geometry *g, const Limits *limits, float *memory, int output, int first, int count) {
+    const int64_t length = s->strips.length, begin = g->origin + first;
     const Four low = (Four)_mm_set1_ps(limits->low), high = (Four)_mm_set1_ps(limits->high);
-    for (int o = first; o < end; o++) {
-        const float *sums = memory + strips->begin + s->sums[o];
-        const float *added = s->added ? memory + s->added[o] + g->origin : NULL;
-        float *to = memory + s->outputs[o] + g->origin;
-        for (int lane = 0; lane < LANES; lane += 4)
-            for (int i = 0; i < length; i += 4) {
-                int at = four_at(i, length);
-                int64_t pixel = (int64_t)lane * length + at;
-                join_four(sums + (int64_t)at * LANES + lane, added ? added + pixel : NULL, to + pixel, length, low, high);
-            }
-    }
+    const float *sums = memory + s->strips.begin + s->sums[output];
+    const float *added = s->added ? memory + s->added[output] + begin : NULL;
+    float *to = memory + s->outputs[output] + begin;
+    for (int lane = 0; lane < LANES; lane += 4)
+        for (int i = 0; i < count; i += 4) {
+            int at = four_at(i, count);
+            int64_t pixel = lane * length + at;
+            join_four(sums + (int64_t)at * LANES + lane, added ? added + pixel : NULL, to + pixel, length, low, high);
+        }
 }
 
 #endif

@@ -90,7 +90,8 @@ void VARIANT(window_run)(const Window *, const Geometry *from, const Geometry *t
 
 #if defined(STRIPS)
 void strips_cut(const Sparse *, const Geometry *, float *memory, int first, int end);
-void strips_join(const Sparse *, const Geometry *, const Limits *, float *memory, int first, int end);
+/* Sums of an output, `count` vectors from the first on, to its plane: with what is added to them, between the limits. */
+void strips_join(const Sparse *, const Geometry *, const Limits *, float *memory, int output, int first, int count);
 #endif
 
 #endif
