@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import statistics
 from collections.abc import Mapping
@@ -54,6 +55,10 @@ def print_tables(record: Mapping[str, Any], every: Mapping[str, PublishedBoard])
                 print(
                     f"{title:34} {len(one)} pairs: median {statistics.median(one):.1%}, worst {max(one):.0%}"
                 )
+        for title, inside in (("no latency", covered(table)), ("one latency", covered(table, measured=True))):
+            if inside:
+                share = sum(inside) / len(inside)
+                print(f"{title} measured, the board left out: {share:.0%} of {len(inside)} in their interval")
     return figures
 
 
@@ -164,3 +169,20 @@ def elsewhere(
         for cell, other in itertools.permutations(cells, 2):
             errors.append(abs(scaled_by([other.factor], *known) / cell.factor - 1.0))
     return errors
+
+
+def covered(table: Validation, *, measured: bool = False) -> list[bool]:
+    """Whether each time lies in the interval that the table without its board gives; with ``measured`` of every pair of
+    networks, of which one is measured."""
+    found = []
+    for board in dict.fromkeys(cell.board for cell in table.cells):
+        own = [cell for cell in table.cells if cell.board == board]
+        rest = Validation(table.source, tuple(cell for cell in table.cells if cell.board != board))
+        known = rest.in_common(), rest.seen()
+        pairs = itertools.permutations(own, 2) if measured else ((cell, None) for cell in own)
+        likely = functools.cache(rest.likely)
+        for cell, other in pairs:
+            factors = likely(cell.core, cell.kind, None if other is None else other.kind)
+            scale = 1.0 if other is None else scaled_by([other.factor], *known)
+            found.append(factors.low <= cell.factor / scale <= factors.high)
+    return found

@@ -63,8 +63,8 @@ def method_text(result: Predictions) -> str:
     """The method's own error, from which the intervals are taken."""
     return (
         f"Against {result.cells} published latencies it was {percent_text(result.median_error, 0)} off in the median, "
-        f"{percent_text(result.calibrated_error, 0)} with one measured model of the board; 8 of 10 lay in intervals "
-        f"as these. {result.validation[0].upper()}{result.validation[1:]}."
+        f"{percent_text(result.calibrated_error, 0)} with any one measured model of the board; 8 of 10 lay in "
+        f"intervals as these. {result.validation[0].upper()}{result.validation[1:]}."
     )
 
 

@@ -6,11 +6,12 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 
 from benchmarks.predict.boards import NETWORKS_LOOKED_AT, compared, read_boards
 from benchmarks.predict.table import (
     Cells,
+    covered,
     earlier_cells,
     elsewhere,
     one_measured,
@@ -82,7 +83,8 @@ def _whole(
     return (
         f"{table.source[0].upper()}{table.source[1:]}.\n"
         f"{len(cells)} cells: median error {100 * found['median']:.0f} %, "
-        f"{100 * found['within_30']:.0f} % of them within 30 %, worst {100 * found['worst']:.0f} %; "
+        f"{100 * found['within_30']:.0f} % of them within 30 %, {100 * mean(covered(table)):.0f} % in their interval "
+        f"where the table lacks their board, worst {100 * found['worst']:.0f} %; "
         f"with one measured model of the\nboard {100 * one:.1f} % in the median "
         "for a float network by another, neither decided by memory, "
         f"{any_by_any:.1f} % for any by any (taken over whole {whole:.1f} %), "

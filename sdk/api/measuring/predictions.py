@@ -108,7 +108,7 @@ def predict_times(
         validation=validation.source,
         cells=len(validation.cells),
         median_error=validation.likely("", _PLAIN).median_error,
-        calibrated_error=validation.likely("", _PLAIN, _PLAIN).median_error,
+        calibrated_error=validation.error_with_one_measured(),
         notes=tuple(dict.fromkeys((*_notes(found, validation), *(measured.notes if measured else ())))),
     )
 

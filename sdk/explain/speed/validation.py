@@ -150,6 +150,10 @@ class Validation:
             for other in _beside(cell, self.cells)
         ]
 
+    def error_with_one_measured(self) -> float:
+        """The median error between any two networks of a board, of which one is measured; 0 where there are none."""
+        return median([abs(1.0 / left - 1.0) for _, _, left in self.with_one_measured()] or [0.0])
+
     def has_core(self, core: str) -> bool:
         """Whether a board with that core is in the table."""
         return any(cell.core == core for cell in self.cells)

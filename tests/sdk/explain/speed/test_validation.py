@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.predict.table import covered
 from sdk.api.measuring.predictions import read_validation
 from sdk.explain.speed.validation import NetworkKind, Validation, ValidationCell, scaled_by
 
@@ -28,6 +29,9 @@ def test_eight_of_ten_cells_lie_in_their_interval() -> None:
         for found in [table.likely(one.core, one.kind)]
     ]
     assert np.mean(inside) >= 0.8
+    # A table without the board, as for one that nobody has seen.
+    for measured in (False, True):
+        assert np.mean(covered(table, measured=measured)) >= 0.78
     # A board that is not in the table, and cells of a table that errs to one side: the prediction itself is inside.
     assert table.likely("Cortex-X9", PLAIN).low <= 1.0 <= table.likely("Cortex-X9", PLAIN).high
     late = Validation("made up", tuple(cell(1.2 + 0.01 * n) for n in range(10)))
@@ -123,6 +127,8 @@ def test_one_measurement_taken_over_in_part_is_better_on_the_table_than_taken_ov
         )
     ]
     assert errors[0] < min(errors[1:])
+    assert read_validation().error_with_one_measured() == errors[0] <= 0.07
+    assert Validation("made up", (cell(1.2), cell(0.9, board="b"))).error_with_one_measured() == 0.0
 
 
 def test_the_table_is_read_from_the_package() -> None:
