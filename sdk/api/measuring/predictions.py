@@ -22,7 +22,7 @@ from sdk.api.values import PathLike
 from sdk.board.catalogue import list_boards, load_board
 from sdk.board.description.records import Board
 from sdk.deploy.predicting.boards_alike import fastest, is_led_by
-from sdk.deploy.predicting.engine import predict_on, target_of
+from sdk.deploy.predicting.engine import PROFILED, predict_on, target_of
 from sdk.deploy.predicting.operators import with_operators
 from sdk.deploy.provision.kernel import build_delegate
 from sdk.errors import BoardError, DataError, ProvisionError
@@ -303,6 +303,11 @@ def _notes(found: Sequence[PredictedModel], validation: Validation) -> list[str]
             said.append(
                 f"{one.board}: kernels are those that the runtime takes on {one.prediction.emulated_core}, since the "
                 f"emulator has no {one.prediction.core}"
+            )
+        if one.prediction.runtime in PROFILED and not one.prediction.operators:
+            said.append(
+                f"{one.name} on {one.board}: the runtime's profiler does not take this model, so its operators have no "
+                "times; --operators predicts each alone"
             )
         names = dict.fromkeys(assumption.name.replace("_", " ") for assumption in one.prediction.estimated)
         if names:

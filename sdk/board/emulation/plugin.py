@@ -26,6 +26,7 @@ SOURCE = Path(__file__).with_name("count_instructions.c")
 REPLAY = SOURCE.parent / "replay" / "trace_plugin.c"
 FLAGS = ("-std=gnu11", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-fno-sanitize=all", "-Wl,-s")
 COMPILE_SECONDS = 120.0
+_NO_ERROR = ("INFO:", "WARNING:", "W0000", "I0000")
 #: MobileNet V1 takes about 20 s; a large network on a busy machine many times that.
 RUN_SECONDS = 3600.0
 
@@ -162,13 +163,18 @@ def _run(
             "the emulated program did not end", expected=f"{RUN_SECONDS:.0f} s at most"
         ) from None
     if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["no message"]
         raise BoardError(
             "the emulated program failed",
             expected="status 0",
-            found=f"{done.returncode}: {lines[-1][:300]}",
+            found=f"{done.returncode}: {last_error(done.stderr)[:300]}",
         )
     return done.stdout, done.stderr
+
+
+def last_error(messages: str) -> str:
+    """The last line that tells of an error: runtimes say more when they end ("INFO: ...")."""
+    lines = [line for line in messages.splitlines() if line.strip() and not line.startswith(_NO_ERROR)]
+    return lines[-1] if lines else "no message"
 
 
 def _output(command: Sequence[str]) -> str:

@@ -135,6 +135,14 @@ def test_memory_that_decides_is_flagged_and_its_interval_is_wider(models: tuple[
     assert any("issue queues" in note for note in plain.notes)  # what is guessed is said
 
 
+def test_a_model_without_times_of_operators_says_so(models: tuple[Path, Path]) -> None:
+    asked = PredictTime()
+    for marks in (True, False):
+        found = predict_times(["rpi4"], models[:1], asked, engine=engine(marks=marks))
+        said = [note for note in found.notes if "does not take this model" in note]
+        assert said == [] if marks else said[0].startswith("small on rpi4: the runtime's profiler")
+
+
 def test_several_threads_are_a_bound_and_called_one(models: tuple[Path, Path]) -> None:
     (one,) = times(models[:1], threads=(1, 2, "all")).models
     assert [found.threads for found in one.bounds] == [2, 4]
