@@ -31,7 +31,9 @@ def pytest_collection() -> Generator[None, object, object]:
         return (yield)
     finally:
         gc.freeze()
-        gc.set_threshold(20_000, 20, 20)  # TensorFlow's many objects, which stay, were looked through again and again
+        gc.set_threshold(
+            20_000, 20, 20
+        )  # TensorFlow's many objects, which stay, were looked through again and again
         gc.enable()
 
 

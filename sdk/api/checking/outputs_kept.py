@@ -10,6 +10,7 @@ from types import TracebackType
 import numpy as np
 
 from device_agent.record.preprocess import Preprocess
+from device_agent.record.visible import visible
 from device_agent.tensors.agreement import decibel
 from sdk.api.results import OutputsKept
 from sdk.compress.weights.selection import float_weights, stored_weights
@@ -39,6 +40,8 @@ QUIET = 0.2
 TIE = 0.01
 #: A single case may be this many times as noisy as the mean is allowed to be.
 WORST = 3.0
+#: An output that varies less than this between cases, as a share of its energy, tells little: 20 dB of noise hide it.
+LEAST_VARIED = 0.01
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class OutputsOf:
         self._more: dict[int, _Asked] = {}
         self._ranks: tuple[bool, ...] = ()  # which outputs are scores of classes
         self._last: tuple[Graph, list[list[np.ndarray]]] | None = None
+        self._still: list[str] = []  # outputs that hardly vary
         self._original = b""
         self._places: dict[int, int] = {}
         self.why_not = ""
@@ -103,8 +107,15 @@ class OutputsOf:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """That the host cannot tell, where it cannot."""
-        return (f"the change of the outputs was not measured: {self.why_not}",) if self.why_not else ()
+        """That the host cannot tell, where it cannot, or which outputs tell little."""
+        if self.why_not:
+            return (f"the change of the outputs was not measured: {self.why_not}",)
+        if not self._still:
+            return ()
+        return (
+            f"made-up inputs hardly change {_listed(self._still)} of the original, which tell little of what "
+            "became of it, then: give data (--data)",
+        )
 
     @property
     def probes(self) -> int:
@@ -155,6 +166,11 @@ class OutputsOf:
         except ModelError as error:
             self.why_not = error.what
             return None
+        self._still = [
+            visible(info.name, most=60)
+            for info, *cases in zip(self._host.outputs if self._host else (), *asked.answers, strict=False)
+            if _varied(cases) < LEAST_VARIED
+        ]
         shares = _shares(asked.answers, answers)
         cosines = [
             _cosine(before[n], after[n])
@@ -284,6 +300,21 @@ def _places(graph: Graph, tflite: bytes) -> dict[int, int]:
         if place >= 0 and tflite.find(content, place + 1) < 0:
             places[weight.tensor_index] = place
     return places
+
+
+def _varied(cases: Sequence[np.ndarray]) -> float:
+    """How much one output varies between cases, as a share of its energy; 1 where that cannot be told."""
+    if len(cases) < 2 or len({case.shape for case in cases}) > 1:
+        return 1.0
+    values = np.nan_to_num(np.stack(cases))
+    energy = float(np.square(values).sum())
+    return float(np.square(values - values.mean(axis=0)).sum()) / energy if energy > 0 else 0.0
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3])
+    what = "the output" if len(names) == 1 else "the outputs"
+    return f"{what} {shown}" + (f" and {len(names) - 3} others" if len(names) > 3 else "")
 
 
 def _energy(array: np.ndarray) -> float:

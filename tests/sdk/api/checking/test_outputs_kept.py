@@ -53,6 +53,31 @@ def test_the_default_does_no_harm_and_is_smaller(model: Path, tmp_path: Path) ->
     assert made.reach.left_alone == ()
 
 
+def test_an_output_that_hardly_varies_is_named_because_it_tells_little(model: Path, tmp_path: Path) -> None:
+    varies = sdk.compress_model(model, tmp_path / "out.armlet")
+    assert not any("hardly change" in note for note in varies.notes)
+    graph = read_graph(model.read_bytes())
+    number = graph.outputs[0]
+    shape = graph.tensors[number].shape
+    far, shifted = len(graph.tensors), len(graph.tensors) + 1
+    tensors = (
+        Tensor("far", (1,), "FLOAT32", np.array([1e4], np.float32)),
+        Tensor("shifted", shape, "FLOAT32"),
+    )
+    shift = Operator("ADD", (number, far), (shifted,), {}, "AddOptions")
+    still = replace(
+        graph,
+        tensors=(*graph.tensors, *tensors),
+        operators=(*graph.operators, shift),
+        outputs=(shifted,),
+        signatures=(),
+    )
+    path = tmp_path / "still.tflite"
+    path.write_bytes(write_graph(still))
+    made = sdk.compress_model(path, tmp_path / "out.armlet")
+    assert any("hardly change the output shifted" in note and "--data" in note for note in made.notes)
+
+
 def test_a_recipe_replays_it(model: Path, tmp_path: Path) -> None:
     first = sdk.compress_model(model, tmp_path / "a.armlet", save_recipe=tmp_path / "r.toml")
     again = sdk.compress_model(model, tmp_path / "b.armlet", recipe=tmp_path / "r.toml")
