@@ -14,7 +14,7 @@ from device_agent.record.visible import visible
 from device_agent.tensors.agreement import decibel
 from sdk.api.results import OutputsKept
 from sdk.compress.weights.selection import float_weights, stored_weights
-from sdk.errors import ModelError
+from sdk.errors import ModelError, RuntimeFailed
 from sdk.graph.made_up.before_choice import before_choice
 from sdk.graph.made_up.inputs import made_up, normalises_inside, quiet_case
 from sdk.graph.made_up.vocabularies import vocabularies
@@ -232,6 +232,8 @@ class OutputsOf:
                 answers.append(self._answer(case))
                 if len(answers) > 1 and time.monotonic() - started > CASES_SECONDS:
                     break
+        except RuntimeFailed:
+            raise  # nobody is left to ask
         except ModelError:
             if not answers:
                 cases = [quiet_case(self._host.inputs)]

@@ -151,6 +151,8 @@ class HostModel:
             self._process.stdin.flush()
         except BrokenPipeError:
             pass  # it has ended; the answer that does not come says how
+        except ValueError:  # closed, because it failed before
+            raise self._failed("is asked again", "it had ended") from None
 
     def _answer(self, what: str, seconds: float) -> dict[str, Any]:
         deadline = time.monotonic() + seconds

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from sdk.api.checking.outputs_kept import OutputsOf
 from sdk.cli import main
 from sdk.errors import RuntimeFailed
 from sdk.graph.made_up.before_choice import before_choice
+from sdk.graph.on_host.host_model import HostModel
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph, Operator, Tensor
 from sdk.graph.writer import write_graph
@@ -95,6 +98,20 @@ def test_what_ruins_the_answers_is_done_and_said_in_red(model: Path, tmp_path: P
     options = ["--sparsity", "0.97", "--clusters", "4", "--json"]
     assert main(["compress", str(model), "-o", str(tmp_path / "out.armlet"), *options]) == 0
     assert json.loads(capsys.readouterr().out)["outputs"]["decibel"] < 20
+
+
+def test_a_model_that_crashes_in_an_inference_is_compressed_and_the_reason_said(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Crashes(HostModel):
+        def run_real(self, arrays: object, *, reset: bool = False) -> dict[str, np.ndarray]:
+            os.kill(self._process.pid, signal.SIGABRT)
+            return super().run_real(arrays, reset=reset)
+
+    monkeypatch.setattr(outputs_kept, "HostModel", Crashes)
+    made = sdk.compress_model(model, tmp_path / "out.armlet")
+    assert made.outputs is None
+    assert any("not measured" in note and "SIGABRT" in note for note in made.notes)
 
 
 def test_a_model_that_the_host_cannot_run_is_compressed_all_the_same(

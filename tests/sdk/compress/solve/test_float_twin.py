@@ -12,7 +12,7 @@ from sdk.compress.rewrite.dynamic_range import dynamic_range
 from sdk.compress.solve.float_twin import FloatTwin, float_twin
 from sdk.compress.solve.quantize import quantize
 from sdk.graph.in_tensorflow.executor import Executor
-from sdk.graph.records import Graph, Quantization
+from sdk.graph.records import Graph, Operator, Quantization, Tensor
 from sdk.graph.writer import write_graph
 from sdk.tools.progress import silent
 from tests.sdk.compress.layered_graphs import small_mobilenet
@@ -112,3 +112,17 @@ def test_weights_that_are_solved_go_back_on_their_own_grid(models: dict[str, Gra
 
 def test_a_float_model_has_no_twin() -> None:
     assert float_twin(small_mobilenet()) is None
+
+
+def test_an_output_in_32_bits_is_rounded_to_nothing(models: dict[str, Graph]) -> None:
+    graph = models["by channel"]
+    scores = next(op.inputs[0] for op in graph.operators if graph.outputs[0] in op.outputs)
+    number = len(graph.tensors)
+    steps = Quantization(np.array([1e-6], np.float32), np.zeros(1, np.int64))
+    wide = Tensor("wide", graph.tensors[scores].shape, "INT32", quantization=steps)
+    last = graph.operators[-1]
+    assert last.kind == "DEQUANTIZE"
+    operators = (*graph.operators[:-1], Operator("QUANTIZE", (last.inputs[0],), (number,)))
+    twin = twin_of(replace(graph, tensors=(*graph.tensors, wide), operators=operators, outputs=(number,)))
+    floats = np.asarray(Executor(twin.graph)(CHECK))
+    np.testing.assert_array_equal(floats, np.asarray(Executor(twin_of(graph).graph)(CHECK)))

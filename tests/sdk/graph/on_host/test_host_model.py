@@ -60,7 +60,13 @@ def test_a_crash_of_the_runtime_is_one_error_that_names_the_signal(float_model):
         os.kill(model._process.pid, signal.SIGSEGV)  # noqa: SLF001 - no small model crashes every runtime
         with pytest.raises(ModelError, match="crashes") as caught:
             model.run([np.zeros((1, 2, 2, 3), np.float32)])
-    assert "SIGSEGV" in caught.value.found
+        assert "SIGSEGV" in caught.value.found
+        for ask in (
+            lambda: model.run([np.zeros((1, 2, 2, 3), np.float32)]),
+            lambda: model.replace(float_model),
+        ):
+            with pytest.raises(ModelError, match="asked again"):
+                ask()
 
 
 def test_a_model_that_does_not_end_is_stopped(float_model):
