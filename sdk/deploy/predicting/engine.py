@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,15 @@ from sdk.board.emulation.userland import prefix
 from sdk.deploy.predicting.profiled import Event, Look, kernels_of, operators_of, read_events, read_looks
 from sdk.deploy.provision.instructions import runtime_environment, unpacked
 from sdk.errors import BoardError
-from sdk.explain.speed.prediction import Assumption, CycleParts, Prediction
+from sdk.explain.speed.prediction import Assumption, CycleParts, PredictedOperator, Prediction
 from sdk.graph.reader import read_subgraphs
 from sdk.tools.progress import Progress, silent
 
 MODULES = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
 #: Runtimes whose profiler names the operators, through the C API (device_agent.measuring.litert_profiler).
 PROFILED = ("ai-edge-litert",)
+#: Of a network of fewer instructions the profiler takes a share that counts.
+SMALL = 30_000_000
 #: Marks of guest_inference.py: the third begins the first inference, which fills the caches; the next ones the second.
 MARKS = (2, 3, 4)
 #: A replay that understood less than this of what was executed is refused.
@@ -187,6 +189,7 @@ def _replay(run: Run) -> Replayed:
             str(Path(device_agent.__file__).parent.parent),
             model,
         ]
+        told = None
         if run.runtime not in PROFILED or run.delegate is not None:
             written, said, messages = _run(run, plain)
         else:
@@ -194,13 +197,26 @@ def _replay(run: Run) -> Replayed:
                 written, said, messages = _run(run, profiled)
             except BoardError:
                 written, said, messages = _run(run, plain)
+            else:
+                told = _without_profiler(run, plain, read_result(written))
     if "XNNPACK delegate" not in messages and run.delegate is None:
         raise BoardError(
             "the runtime ran without XNNPACK, so its time says nothing of a board",
             expected='"XNNPACK delegate" among its messages',
             found=" ".join(messages.split())[-200:] or "no message",
         )
-    return Replayed(read_result(written), read_looks(written), read_events(said))
+    return Replayed(told or read_result(written), read_looks(written), read_events(said))
+
+
+def _without_profiler(run: Run, plain: Sequence[str], told: dict[str, Any]) -> dict[str, Any]:
+    """The result of a small network without the runtime's profiler, which takes some 150,000 instructions of each
+    inference; of a large one, and of one that does not run so, what the profiled run gave."""
+    if told["instructions"] >= SMALL:
+        return told
+    try:
+        return read_result(_run(run, plain)[0])
+    except BoardError:
+        return told
 
 
 def _run(run: Run, arguments: Sequence[str]) -> tuple[str, str, str]:
@@ -233,7 +249,7 @@ def prediction_of(
     counted = replayed.told["boards"][number]
     parts = CycleParts(*(float(counted[p]) for p in ("compute", "l1", "l2", "dram", "branch", "dispatch")))
     clock = target.timed.clock_hz
-    operators = operators_of(replayed.looks, replayed.events, number)
+    operators = _within(parts.total, operators_of(replayed.looks, replayed.events, number))
     return Prediction(
         board=target.board.name,
         core=target.cluster.core,
@@ -252,6 +268,15 @@ def prediction_of(
         operators=operators,
         assumptions=assumptions_of(target),
     )
+
+
+def _within(cycles: float, operators: tuple[PredictedOperator, ...]) -> tuple[PredictedOperator, ...]:
+    """The operators, which together take no more than the whole: the profiler's look at the clock is in each of them,
+    and many tiny ones would take longer than the inference."""
+    spent = sum(operator.cycles for operator in operators)
+    if spent <= cycles:
+        return operators
+    return tuple(replace(operator, cycles=operator.cycles * cycles / spent) for operator in operators)
 
 
 def assumptions_of(target: Target) -> tuple[Assumption, ...]:

@@ -16,7 +16,7 @@ import pytest
 from sdk.board.catalogue import load_board
 from sdk.board.emulation.plugin import last_error
 from sdk.deploy.predicting import engine
-from sdk.deploy.predicting.engine import predict_on, read_result, target_of
+from sdk.deploy.predicting.engine import SMALL, predict_on, read_result, target_of
 from sdk.errors import BoardError
 from sdk.graph.writer import write_graph
 from tests.sdk.board.emulated import need_counting, need_runtime
@@ -151,6 +151,30 @@ def test_what_the_runtimes_profiler_does_not_take_is_predicted_without_names(
         with pytest.raises(BoardError, match=r"guest_inference\.py"):
             predict_on([load_board("rpi4")], write_graph(small_network()))
     assert guests == ["guest_profile.py", "guest_inference.py"]
+
+
+@pytest.mark.parametrize(("instructions", "runs"), [(200_000, 2), (SMALL, 1)])
+def test_the_profiler_of_the_runtime_takes_no_time_of_a_small_network(
+    monkeypatch: pytest.MonkeyPatch, instructions: int, runs: int
+):
+    looks = "c 0 0 0\nc 1000 10 15000000\nc 2000 20 30000000\n"
+    guests: list[str] = []
+
+    def replayed(_: str, __: Any, ___: Any, program: Any, *, boards: str, marks: Any) -> tuple[str, str, str]:
+        guests.append(Path(program[2]).name)
+        xnnpack = "INFO: Created TensorFlow Lite XNNPACK delegate for CPU."
+        if guests[-1] == "guest_profile.py":
+            said = json.dumps([["Convolution", 1e-6], ["Softmax", 1e-6]])
+            return looks + told(instructions=instructions, unknown=0), said, xnnpack
+        return told(instructions=20_000, unknown=0), "", xnnpack
+
+    prepared(monkeypatch, replayed)
+    (one,) = predict_on([load_board("rpi4")], write_graph(small_network()))
+    assert guests == ["guest_profile.py", "guest_inference.py"][:runs]
+    assert one.instructions == (20_000 if runs == 2 else instructions)
+    # Operators have their names and shares, and take no longer together than the whole.
+    assert [(o.name, o.cycles) for o in one.operators] == [("Convolution", 10e6), ("Softmax", 10e6)]
+    assert one.kernels == (("Convolution", 0.5), ("Softmax", 0.5))
 
 
 def test_a_model_of_several_subgraphs_has_the_dtype_of_all_its_weights(monkeypatch: pytest.MonkeyPatch):
