@@ -34,6 +34,7 @@ from sdk.explain.speed.validation import NetworkKind, Validation
 from sdk.graph.on_host.sources.kinds import kind_of as kind_of_file
 from sdk.graph.on_host.sources.magic import PACKAGE
 from sdk.package.release import release_name
+from sdk.report.units import seconds_text
 from sdk.tools.option import build
 from sdk.tools.progress import Progress, silent
 from sdk.tools.system.files import read_file
@@ -298,7 +299,13 @@ def _notes(found: Sequence[PredictedModel], validation: Validation) -> list[str]
     for core in dict.fromkeys(one.prediction.core for one in found):
         if not validation.has_core(core):
             said.append(f"no prediction for {core} was compared with a published latency")
+    shortest = min(cell.published_seconds for cell in validation.cells)
     for one in found:
+        if one.prediction.seconds < shortest / 10:
+            said.append(
+                f"{one.name} on {one.board}: no time of the table is below {seconds_text(shortest)}; whether the "
+                "interval holds for one as short as this is not known"
+            )
         if one.prediction.emulated_core.lower() != one.prediction.core.lower():
             said.append(
                 f"{one.board}: kernels are those that the runtime takes on {one.prediction.emulated_core}, since the "

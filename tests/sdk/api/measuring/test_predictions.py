@@ -143,6 +143,17 @@ def test_a_model_without_times_of_operators_says_so(models: tuple[Path, Path]) -
         assert said == [] if marks else said[0].startswith("small on rpi4: the runtime's profiler")
 
 
+def test_a_time_far_below_those_of_the_table_says_that_its_interval_may_not_hold(
+    models: tuple[Path, Path],
+) -> None:
+    short = times(models[:1])
+    assert short.models[0].prediction.seconds < 0.001
+    said = "small on rpi4: no time of the table is below 5.40 ms; whether the interval"
+    assert any(note.startswith(said) for note in short.notes)
+    long = predict_times(["rpi4"], models[:1], PredictTime(), engine=engine(slower=100.0))
+    assert not any("no time of the table" in note for note in long.notes)
+
+
 def test_several_threads_are_a_bound_and_called_one(models: tuple[Path, Path]) -> None:
     (one,) = times(models[:1], threads=(1, 2, "all")).models
     assert [found.threads for found in one.bounds] == [2, 4]
