@@ -113,8 +113,7 @@ class OutputsOf:
         if not self._still:
             return ()
         return (
-            f"made-up inputs hardly change {_listed(self._still)} of the original, which tell little of what "
-            "became of it, then: give data (--data)",
+            f"made-up inputs hardly change {_listed(self._still)}, so the decibels tell little: give data (--data)",
         )
 
     @property
