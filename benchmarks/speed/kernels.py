@@ -50,7 +50,7 @@ CLASSIFIER = (9216, 4096, 4096, 1000)
 VGG16_CLASSIFIER, VGG16_DENSITIES = (25088, 4096, 4096, 1000), (0.04, 0.04, 0.23)
 #: Values that a pruned fully connected layer keeps: 5 bits for single weights, as in the paper; 4 for fours.
 CENTROIDS = {1: 31, 2: 15, 4: 15}
-ROUNDS = 31
+ROUNDS = 201
 #: Boards with a Cortex-A53, A72 and A76.
 PREDICTED = ("rpi3", "rpi4", "rpi5")
 
