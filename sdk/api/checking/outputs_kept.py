@@ -15,7 +15,7 @@ from device_agent.tensors.agreement import decibel
 from sdk.api.results import OutputsKept
 from sdk.compress.weights.selection import float_weights, stored_weights
 from sdk.errors import ModelError, RuntimeFailed
-from sdk.graph.made_up.before_choice import before_choice
+from sdk.graph.before_choice import before_choice
 from sdk.graph.made_up.inputs import made_up, normalises_inside, quiet_case
 from sdk.graph.made_up.vocabularies import vocabularies
 from sdk.graph.on_host.host_model import HostModel

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import numpy as np
 
 from sdk.errors import UnsupportedOperator
+from sdk.graph.before_choice import before_choice
 from sdk.graph.in_tensorflow import elementwise, layers, movement, pooling, recurrent
 from sdk.graph.in_tensorflow.context import (
     AXIS_FREE,
@@ -35,10 +36,16 @@ _TRIAL_SAMPLES = 2
 
 
 class Executor:
-    """Runs a graph in TensorFlow. Raises :class:`UnsupportedOperator` at once for what it cannot run."""
+    """Runs a graph in TensorFlow. Raises :class:`UnsupportedOperator` at once for what it cannot run.
+
+    Its answers are the values that are chosen by where the graph ends in a choice, such as an ARG_MAX.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        #: Its outputs are the answers: class numbers tell nothing of a small change, and have no gradient.
+        self._answering = before_choice(graph)
+        self._producers = graph.producers()
         for operator in graph.operators:
             if kind_of(operator) not in IMPLEMENTATIONS:
                 raise UnsupportedOperator(
@@ -47,7 +54,6 @@ class Executor:
                     found=kind_of(operator),
                     hint=WITHOUT,
                 )
-        self._producers = graph.producers()
         batched = set(graph.inputs)
         for operator in graph.operators:
             if operator.kind != "SHAPE" and batched.intersection(operator.inputs):
@@ -60,14 +66,14 @@ class Executor:
 
         Losses want these numbers; after the softmax their differences are lost to rounding.
         """
-        return self._before_softmax(self.graph.outputs[0])
+        return self._before_softmax(self._answering.outputs[0])
 
     @property
     def answers(self) -> tuple[tuple[int, bool], ...]:
         """All outputs of real numbers: (tensor, whether it ranks classes); of those that do, what a SOFTMAX reads."""
         return tuple(
             (self._before_softmax(tensor) if ranks else tensor, ranks)
-            for tensor, ranks in zip(self.graph.outputs, ranking(self.graph), strict=True)
+            for tensor, ranks in zip(self._answering.outputs, ranking(self._answering), strict=True)
             if self.graph.tensors[tensor].dtype == "FLOAT32"
         )
 
@@ -84,7 +90,7 @@ class Executor:
 
         ``constants`` replaces constants of the graph by tensor number, in the graph's own layout.
         """
-        target = self.graph.outputs[0] if wanted is None else wanted
+        target = self._answering.outputs[0] if wanted is None else wanted
         return self.run({self.graph.inputs[0]: images}, constants=constants, wanted=(target,))[target]
 
     def run(

@@ -24,6 +24,13 @@ _REDUCTIONS = {
 }
 
 
+@operator("ARG_MAX", "ARG_MIN")
+def _place(at: Context, inputs: list[Value]) -> list[Value]:
+    (axis,) = at.axes(inputs[1], len(at.input_shape(0)))
+    find = tensorflow().argmax if at.operator.kind == "ARG_MAX" else tensorflow().argmin
+    return [find(inputs[0], axis=axis, output_type=at.graph.tensors[at.operator.outputs[0]].dtype.lower())]
+
+
 @operator(*_REDUCTIONS)
 def _reduce(at: Context, inputs: list[Value]) -> list[Value]:
     axes = at.axes(inputs[1], len(at.input_shape(0)))

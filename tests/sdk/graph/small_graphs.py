@@ -109,6 +109,20 @@ def host_outputs(tflite: bytes, inputs: np.ndarray) -> np.ndarray:
     return predict(tflite, inputs)
 
 
+def naming_its_class(graph: Graph) -> Graph:
+    """The graph with the number of the largest score as its only output."""
+    scores, axis, number = graph.outputs[0], len(graph.tensors), len(graph.tensors) + 1
+    tensors = (Tensor("axis", (), "INT32", np.array(1, np.int32)), Tensor("class", (1,), "INT64"))
+    choose = Operator("ARG_MAX", (scores, axis), (number,), {"outputType": 4}, "ArgMaxOptions")
+    return replace(
+        graph,
+        tensors=(*graph.tensors, *tensors),
+        operators=(*graph.operators, choose),
+        outputs=(number,),
+        signatures=(),
+    )
+
+
 def labelled(graph: Graph, count: int) -> tuple[np.ndarray, np.ndarray]:
     """(count, 8, 8, 3) bytes of smooth noise, and (count,) what the network answers to them preprocessed by "tf"."""
     from sdk.graph.in_tensorflow.executor import Executor

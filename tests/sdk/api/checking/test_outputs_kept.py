@@ -16,13 +16,13 @@ from sdk.api.checking import outputs_kept
 from sdk.api.checking.outputs_kept import OutputsOf
 from sdk.cli import main
 from sdk.errors import RuntimeFailed
-from sdk.graph.made_up.before_choice import before_choice
+from sdk.graph.before_choice import before_choice
 from sdk.graph.on_host.host_model import HostModel
 from sdk.graph.reader import read_graph
-from sdk.graph.records import Graph, Operator, Tensor
+from sdk.graph.records import Operator, Tensor
 from sdk.graph.writer import write_graph
 from sdk.report.terminal.drawing import compressed as drawn
-from tests.sdk.graph.small_graphs import small_network
+from tests.sdk.graph.small_graphs import naming_its_class, small_network
 
 
 @pytest.fixture
@@ -30,20 +30,6 @@ def model(tmp_path: Path) -> Path:
     path = tmp_path / "net.tflite"
     path.write_bytes(write_graph(small_network(channels=32)))
     return path
-
-
-def naming_its_class(graph: Graph) -> Graph:
-    """The graph with the number of the largest score as its only output."""
-    scores, axis, number = graph.outputs[0], len(graph.tensors), len(graph.tensors) + 1
-    tensors = (Tensor("axis", (), "INT32", np.array(1, np.int32)), Tensor("class", (1,), "INT64"))
-    choose = Operator("ARG_MAX", (scores, axis), (number,), {"outputType": 4}, "ArgMaxOptions")
-    return replace(
-        graph,
-        tensors=(*graph.tensors, *tensors),
-        operators=(*graph.operators, choose),
-        outputs=(number,),
-        signatures=(),
-    )
 
 
 def test_the_default_does_no_harm_and_is_smaller(model: Path, tmp_path: Path) -> None:

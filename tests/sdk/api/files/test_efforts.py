@@ -8,12 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import sdk
 from sdk.api.files.efforts import TRAINED_IMAGES, strongest
 from sdk.compress.recipes import budget
 from sdk.data.loading import load_dataset
 from sdk.graph.dataset import Dataset
+from sdk.graph.in_tensorflow.executor import Executor
+from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
-from tests.sdk.graph.small_graphs import small_network
+from sdk.graph.writer import write_graph
+from tests.sdk.graph.small_graphs import naming_its_class, small_network
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +119,36 @@ def test_what_no_host_could_do_in_time_is_not_measured_first(
 
     monkeypatch.setattr(budget, "seconds_per_epoch", measured)
     assert strongest(graph, load(folder, "labelled.npz"), epochs=10**9)[0] == "calibrate"
+
+
+@pytest.mark.tensorflow
+def test_a_class_number_is_calibrated_by_the_scores_that_it_is_chosen_by(graph: Graph, folder: Path) -> None:
+    chosen = naming_its_class(graph)
+    effort, why = strongest(chosen, load(folder, "labelled.npz"))
+    assert effort == "calibrate"
+    assert "scores" in why
+    assert Executor(chosen).answers == Executor(graph).answers
+
+
+@pytest.mark.tensorflow
+def test_its_weights_are_those_of_the_network_that_gives_the_scores(tmp_path: Path) -> None:
+    plain = small_network()
+    np.savez(
+        tmp_path / "data.npz", x=np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3)).astype(np.uint8)
+    )
+    made = {}
+    for name, one in (("scores", plain), ("class", naming_its_class(plain))):
+        (tmp_path / f"{name}.tflite").write_bytes(write_graph(one))
+        result = sdk.compress_model(
+            tmp_path / f"{name}.tflite",
+            tmp_path / f"{name}.armlet",
+            data=tmp_path / "data.npz",
+            preprocess="tf",
+            sparsity=0.5,
+            clusters=16,
+            save_tflite=tmp_path / f"{name}-made.tflite",
+        )
+        assert result.effort == "calibrate"
+        made[name] = read_graph((tmp_path / f"{name}-made.tflite").read_bytes())
+    for one, other in zip(made["scores"].weights(), made["class"].weights(), strict=True):
+        np.testing.assert_array_equal(one.array, other.array)

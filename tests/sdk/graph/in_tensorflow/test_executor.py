@@ -106,6 +106,21 @@ def with_token() -> Any:
     return Token()
 
 
+def places() -> Any:
+    """A layer that counts with the places of largest and smallest values: behind a choice there are operators."""
+    import tensorflow as tf
+    from keras import layers
+
+    class Places(layers.Layer):
+        def call(self, x: Any) -> Any:
+            largest = tf.cast(tf.argmax(x, axis=-1), tf.float32)
+            smallest = tf.cast(tf.argmin(x, axis=1, output_type=tf.int32), tf.float32)
+            largest = tf.reduce_sum(largest, axis=(1, 2))[:, None, None, None]
+            return largest + tf.reduce_sum(smallest, axis=1)[:, None, None, :]
+
+    return Places()
+
+
 def volumes(x: Any) -> Any:
     from keras import layers
 
@@ -119,6 +134,7 @@ def pooling(x: Any) -> Any:
     largest = layers.MaxPooling2D(3, 2, padding="same")(x)
     average = layers.AveragePooling2D(3, 2, padding="same")(x)
     small = ops.mean(largest + average, axis=(1, 2), keepdims=True)
+    small += places()(x)
     return small + ops.max(x, axis=(1, 2), keepdims=True) + ops.sum(x, axis=(1, 2), keepdims=True)
 
 
