@@ -1,4 +1,4 @@
-"""``sdk`` and ``python`` for pages: a process that has imported TensorFlow forks for each command.
+"""``sdk`` and ``python`` for pages: a process that has imported TensorFlow and paramiko forks for each command.
 
 An import of TensorFlow takes longer than most commands that need it. Nothing of this project is imported before the
 fork, and TensorFlow has run no operation then, so a command finds what it finds in a process of its own: its arguments,
@@ -179,6 +179,7 @@ def end(status: int) -> None:
 
 
 if __name__ == "__main__":
+    import paramiko  # noqa: F401
     import tensorflow  # noqa: F401
 
     gc.collect()

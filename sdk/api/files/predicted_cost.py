@@ -31,9 +31,9 @@ def predicted_seconds(board: Board, progress: Progress) -> specialise.Seconds:
     """A function that predicts the seconds of one inference of a graph, on one thread of the board with the runtime
     that its file prefers, in the kernels of Armlet where asked. What it raises, :func:`predict_on` says."""
     preferred = board.preferred_runtime
-    predict = predict_on
+    predict = partial(predict_on, operators=False)
     if preferred is not None:
-        predict = partial(predict_on, runtime=preferred.name, version=preferred.version)
+        predict = partial(predict, runtime=preferred.name, version=preferred.version)
 
     known: dict[tuple[str, bool], float] = {}
 

@@ -36,6 +36,7 @@ from sdk.data.choosing import Chosen
 from sdk.data.for_model import open_sources
 from sdk.data.scoring.score import Change
 from sdk.deploy.predicting.boards_alike import board_behind
+from sdk.deploy.predicting.engine import predict_on
 from sdk.deploy.predicting.kernel_choice import settle_kernels
 from sdk.deploy.provision import instructions
 from sdk.deploy.provision.provisioning import prefer
@@ -444,7 +445,7 @@ def _each(
 def _predicted(behind: Board, progress: Progress, session: Session, variant: _Variant) -> Candidate:
     model = open_model(variant.name, variant.tflite)
     asked = PredictTime(runtime=session.provisioned.runtime)
-    (one,) = predict_one([behind], model, asked, progress)
+    (one,) = predict_one([behind], model, asked, progress, partial(predict_on, operators=False))
     return _candidate(variant, session, 1, instructions=one.prediction.instructions, predicted=one.as_time())
 
 

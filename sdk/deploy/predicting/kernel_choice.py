@@ -50,6 +50,7 @@ def settle_kernels(
                 runtime=runtime[0],
                 version=runtime[1],
                 delegate=delegate,
+                operators=False,
                 progress=progress,
             )
             times.append(one.seconds)

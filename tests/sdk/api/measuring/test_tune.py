@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from device_agent.package.reader import unpack
-from sdk.api.measuring import predictions, tune
+from sdk.api.measuring import tune
 from sdk.board.catalogue import load_board
 from sdk.cli import main
 from sdk.deploy.provision import wheels
@@ -112,7 +112,7 @@ def test_an_emulated_board_ranks_by_predicted_time_and_says_so_or_why_not(
     variants: list[Any] = [
         SimpleNamespace(name="float", form="dense", package=b"x", tflite=tflite, lost=lost)
     ]
-    monkeypatch.setattr(predictions, "predict_on", engine())
+    monkeypatch.setattr(tune, "predict_on", engine())
     (one,), board, notes = tune.cost_emulated([session], variants, [], silent)
     assert (board, notes) == ("rpi4", [])
     assert one.predicted is not None
@@ -126,7 +126,7 @@ def test_an_emulated_board_ranks_by_predicted_time_and_says_so_or_why_not(
     def refuse(*_: object, **__: object) -> list[Prediction]:
         raise BoardError("no emulator")
 
-    monkeypatch.setattr(predictions, "predict_on", refuse)
+    monkeypatch.setattr(tune, "predict_on", refuse)
     monkeypatch.setattr(
         tune.instructions, "count_inference", lambda *_, **__: SimpleNamespace(instructions=7)
     )
