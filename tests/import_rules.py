@@ -150,10 +150,9 @@ ROOMS: dict[str, Room] = {
     ),
     "sdk.deploy.native": _room("sdk.errors sdk.deploy.provision"),
     "sdk.deploy.predicting": _room(
-        "device_agent.record device_agent.package device_agent sdk.errors sdk.tools "
-        "sdk.graph sdk.board.description sdk.board.emulation.replay "
-        "sdk.board.emulation sdk.board sdk.explain.speed sdk.deploy.agent "
-        "sdk.deploy.provision"
+        "device_agent.record device_agent.package device_agent sdk.errors sdk.tools sdk.graph "
+        "sdk.board.description sdk.board.emulation.replay sdk.board.emulation sdk.board "
+        "sdk.explain.speed sdk.deploy.agent sdk.deploy.provision sdk.tools.system"
     ),
     "sdk.deploy": _room(
         "device_agent sdk.errors sdk.tools sdk.tools.system sdk.package "

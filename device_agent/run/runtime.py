@@ -131,9 +131,8 @@ class Model:
         except SystemError as error:
             raise self._unusable(error) from error
         except (ValueError, RuntimeError) as error:
-            traceback.clear_frames(
-                error.__traceback__
-            )  # an interpreter that was half made, before its delegate
+            # An interpreter that was half made ends here, before its delegate.
+            traceback.clear_frames(error.__traceback__)
             raise AgentError(
                 f"{self.identity.name} {self.identity.version} refused the model",
                 found=" ".join(str(error).split())[:300],

@@ -109,11 +109,11 @@ def float_twin(graph: Graph) -> FloatTwin | None:
         if operator.kind == "DEQUANTIZE" and graph.tensors[operator.inputs[0]].dtype != "FLOAT16":
             alias[operator.outputs[0]] = inputs[0]
             continue
-        if operator.kind == "QUANTIZE" and graph.tensors[operator.outputs[0]].dtype not in _VALUES:
-            alias[operator.outputs[0]] = inputs[0]  # 32 bits round nothing away
-            continue
         if operator.kind == "QUANTIZE":
-            rounded(operator.outputs[0], inputs[0], place)
+            if graph.tensors[operator.outputs[0]].dtype in _VALUES:
+                rounded(operator.outputs[0], inputs[0], place)
+            else:  # 32 bits round nothing away
+                alias[operator.outputs[0]] = inputs[0]
             continue
         outputs = list(operator.outputs)
         after: list[tuple[int, int]] = []

@@ -8,7 +8,6 @@ caches and memory (sdk/board/emulation/replay). Nothing in that model was fitted
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -29,6 +28,7 @@ from sdk.errors import BoardError
 from sdk.explain.speed.prediction import Assumption, CycleParts, PredictedOperator, Prediction
 from sdk.graph.reader import read_subgraphs
 from sdk.tools.progress import Progress, silent
+from sdk.tools.system.programs import processors
 
 MODULES = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
 #: Runtimes whose profiler names the operators, through the C API (device_agent.measuring.litert_profiler).
@@ -91,9 +91,9 @@ def predict_on(
 
     ``core`` names another of the board's cores. ``delegate`` is the library of Armlet's kernels for aarch64, where
     these are to run; operators then have no names, nor without ``operators``, which takes half as long for a small
-    network. Boards with the same core share one run of the emulator; several
-    runs share the processors. Raises BoardError where a board's core, clock or memory is not described, a tool of the
-    emulator is missing or the model does not run there, and ProvisionError where the runtime cannot be fetched.
+    network. Boards with the same core share one run of the emulator; several runs share the processors. Raises
+    BoardError where a board's core, clock or memory is not described, a tool of the emulator is missing or the model
+    does not run there, and ProvisionError where the runtime cannot be fetched.
     """
     targets = [target_of(board, core) for board in boards]
     dtype, groups = _dtype_of(tflite), same_kernels(targets)
@@ -122,7 +122,7 @@ def _all_of(runs: Sequence[Run], progress: Progress) -> Iterator[tuple[int, Repl
     stage, total = f"replay an inference on {cores}", sum(len(run.boards) for run in runs)
     done = 0
     progress(stage, done, total)
-    with ThreadPoolExecutor(max(1, min(len(runs), _processors())), thread_name_prefix="replay") as pool:
+    with ThreadPoolExecutor(max(1, min(len(runs), processors())), thread_name_prefix="replay") as pool:
         places = {pool.submit(_replay, run): number for number, run in enumerate(runs)}
         try:
             for ended in as_completed(places):
@@ -132,11 +132,6 @@ def _all_of(runs: Sequence[Run], progress: Progress) -> Iterator[tuple[int, Repl
                 yield number, replayed
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def target_of(board: Board, core: str | None = None) -> Target:

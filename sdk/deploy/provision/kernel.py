@@ -26,6 +26,7 @@ from sdk.errors import ArmletError
 from sdk.tools.system import folders
 from sdk.tools.system.files import write_file
 from sdk.tools.system.locks import lock
+from sdk.tools.system.programs import processors
 
 # `uname -m` of the board -> target of zig cc, and the processor's baseline
 TARGETS: dict[str, tuple[str, ...]] = {
@@ -182,7 +183,7 @@ def build_delegate(machine: str | None = None, *, folder: Path | None = None) ->
             run_zig("cc", *options, *_DELEGATE_FLAGS, "-c", "-o", made, str(source), folder=folder)
             return made
 
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
+        with ThreadPoolExecutor(processors()) as threads:
             objects = list(threads.map(compile_one, *zip(*compiled, strict=True)))
         output = scratch / "delegate.so"
         run_zig("cc", *DELEGATE_TARGETS[target], *linked, "-o", str(output), *objects, folder=folder)

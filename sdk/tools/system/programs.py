@@ -27,6 +27,11 @@ class Printed:
     errors: str
 
 
+def processors() -> int:
+    """How many processors this process may use, which is how many programs may compute at once."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def run_program(
     command: Sequence[str],
     *,

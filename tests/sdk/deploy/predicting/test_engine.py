@@ -99,7 +99,7 @@ def test_what_was_counted_becomes_a_record_of_each_board(monkeypatch: pytest.Mon
 
 
 def test_runs_of_different_cores_share_the_processors(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(engine.os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    monkeypatch.setattr(engine, "processors", lambda: 2)
     both, said = threading.Barrier(2, timeout=30), []
 
     def replayed(*_: Any, boards: str, marks: Any) -> tuple[str, str, str]:
@@ -115,7 +115,7 @@ def test_runs_of_different_cores_share_the_processors(monkeypatch: pytest.Monkey
 
 
 def test_a_run_that_fails_drops_those_that_did_not_begin(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(engine.os, "sched_getaffinity", lambda pid: {0}, raising=False)
+    monkeypatch.setattr(engine, "processors", lambda: 1)
     began: list[str] = []
 
     def replayed(machine: str, core: Any, *_: Any, boards: str, marks: Any) -> tuple[str, str, str]:
