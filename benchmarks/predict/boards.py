@@ -56,15 +56,34 @@ class PublishedBoard:
 
     def timed(self) -> TimedBoard:
         """As the replay takes it."""
-        sizes = {
-            name: CoreFigure(value, "kB", "published", "data sheet of the chip")
-            for name, value in (("l2_kilobytes", self.l2_kilobytes), ("l3_kilobytes", self.l3_kilobytes))
-        }
-        if self.latency_nanoseconds:
-            source = "sbc-bench, of a random load over 16 MB"
-            sizes["dram_latency"] = CoreFigure(self.latency_nanoseconds, "ns", "measured", source)
-        core = timed_core(self.core).given(**sizes)
-        return TimedBoard(self.name, core, self.clock_ghz * 1e9, 2e9 * self.memcpy)
+        return timed_board(
+            self.name,
+            self.core,
+            self.clock_ghz,
+            self.memcpy,
+            (self.l2_kilobytes, self.l3_kilobytes),
+            self.latency_nanoseconds,
+        )
+
+
+def timed_board(
+    name: str,
+    core: str,
+    clock_ghz: float,
+    memcpy: float,
+    caches: tuple[float, float],
+    latency_nanoseconds: float,
+) -> TimedBoard:
+    """A board as the replay takes it. ``memcpy``: GB/s. ``caches``: the second and the third, in kB.
+    ``latency_nanoseconds``: of memory, 0 where nobody measured it."""
+    sizes = {
+        figure: CoreFigure(value, "kB", "published", "data sheet of the chip")
+        for figure, value in zip(("l2_kilobytes", "l3_kilobytes"), caches, strict=True)
+    }
+    if latency_nanoseconds:
+        source = "sbc-bench, of a random load over 16 MB"
+        sizes["dram_latency"] = CoreFigure(latency_nanoseconds, "ns", "measured", source)
+    return TimedBoard(name, timed_core(core).given(**sizes), clock_ghz * 1e9, 2e9 * memcpy)
 
 
 def read_boards() -> dict[str, PublishedBoard]:
