@@ -1,4 +1,5 @@
-"""The table of docs/predict.md, of the one that intervals are taken from: ``python -m tests.docs.predict_table``."""
+"""The table of docs/predict.md, of the one that intervals are taken from, and its sentences on LiteRT: ``python -m
+tests.docs.predict_table``."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, median
 
+from benchmarks.predict import litert
 from benchmarks.predict.boards import NETWORKS_LOOKED_AT, compared, read_boards
 from benchmarks.predict.table import (
     Cells,
@@ -30,7 +32,7 @@ _PLAIN = NetworkKind(memory_decides=False, int8=False)
 
 def text() -> str:
     """A sentence on the whole, what simpler predictors make of it, then a row for each board and a column for each
-    network."""
+    network; then LiteRT."""
     table, boards = read_validation(), compared(read_boards())
     record = json.loads(KEPT.read_text("utf-8"))
     earlier = earlier_cells(record, boards)
@@ -46,9 +48,16 @@ def text() -> str:
     cells, simple = ratios(record, boards)
     others = {name: board for name, board in read_boards().items() if not board.clock_known}
     slow = elsewhere(table, record, others)
-    return (
-        "\n".join([_whole(table, cells, earlier, slow), "", *_beside_others(cells, simple), "", *rows]) + "\n"
-    )
+    parts = [
+        _whole(table, cells, earlier, slow),
+        "",
+        *_beside_others(cells, simple),
+        "",
+        *rows,
+        "",
+        _litert(),
+    ]
+    return "\n".join(parts) + "\n"
 
 
 def _beside_others(cells: Cells, simple: Mapping[str, Cells]) -> list[str]:
@@ -89,8 +98,32 @@ def _whole(
         "for a float network by another, neither decided by memory, "
         f"{any_by_any:.1f} % for any by any (taken over whole {whole:.1f} %), "
         f"{100 * median(two_measured(table)):.1f} % by any two, "
-        f"{100 * median(slow):.1f} % on boards at an unknown clock, which are in no other figure. "
+        f"{100 * median(slow):.1f} % on boards at an unknown clock (RK3588, May 2022), which are in no other figure. "
         f"{unseen} were not looked at while the model was made.{old}"
+    )
+
+
+def _litert() -> str:
+    """Sentences on LiteRT: predicted / published by phone, the errors, and how many bounds hold."""
+    record, boards = json.loads(litert.KEPT.read_text("utf-8")), litert.read_litert_boards()
+    cells = [one for one in litert.cells_of(record, boards) if one.runtime == litert.RUNTIMES[0]]
+    bounds = litert.bounds_of(record, boards)
+    phones = []
+    for name, title in (("pixel2", "on a Pixel 2 (V1 and V2 looked at)"), ("pixel4", "on a Pixel 4")):
+        own = [f"{one.predicted / one.published:.2f}" for one in cells if one.board == name]
+        phones.append(f"{', '.join(own)} {title}")
+    told = {
+        name: f"{100 * median(errors):.0f} %, worst {100 * max(errors):.0f} %"
+        for name, errors in litert.errors_of(cells).items()
+    }
+    inside = sum(one.low <= one.published <= one.high for one in cells)
+    below = sum(one.bound <= one.published for one in bounds)
+    return (
+        "LiteRT as [published](../benchmarks/predict/litert.toml) in 2020, its kernels of now "
+        "[predicted](../benchmarks/results/predict/litert.json): MobileNet V1, V2, V3 large and small\n"
+        f"{'; '.join(phones)} (predicted / published). Median error {told['this one']}\n"
+        f"(MACs / peak {told['MACs / peak']}; instructions / clock {told['instructions / clock']}); "
+        f"{inside} of {len(cells)} in their interval, {below} of {len(bounds)} bounds below four threads."
     )
 
 

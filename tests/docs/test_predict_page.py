@@ -6,11 +6,13 @@ import json
 import re
 from statistics import median
 
+from benchmarks.predict import litert
 from benchmarks.predict.boards import compared, read_boards
 from benchmarks.predict.networks import NETWORKS
 from benchmarks.predict.table import elsewhere
 from benchmarks.predict.validation import KEPT, kept_validation
 from sdk.api.measuring.predictions import read_validation
+from sdk.board.emulation.replay.machine import timed_core, tomllib
 from sdk.explain.run import PREDICTED
 from sdk.explain.speed.predictions import MEMORY_DECIDES
 from sdk.explain.speed.validation import LIKELY
@@ -37,6 +39,30 @@ def test_its_table_is_that_of_the_package() -> None:
     page = PAGE.read_text("utf-8")
     assert filled(page) == page, "python -m tests.docs.predict_table"
     assert "| rpi4" in page
+
+
+def test_litert_is_predicted_for_every_published_latency_and_no_bound_lies_above_what_was_measured() -> None:
+    boards, record = litert.read_litert_boards(), json.loads(litert.KEPT.read_text("utf-8"))
+    wanted = {
+        litert.key_of(network, board, runtime)
+        for board in boards.values()
+        for runtime in litert.RUNTIMES
+        for network in board.networks(runtime)
+    }
+    assert set(record["runs"]) == wanted
+    cells, bounds = litert.cells_of(record, boards), litert.bounds_of(record, boards)
+    assert (len(cells), len(bounds)) == (16, 10)
+    seen = {(cell.board, cell.network) for cell in cells if not cell.is_test}
+    assert seen == {("pixel2", "mobilenet_v1"), ("pixel2", "mobilenet_v2")}
+    assert all(cell.peak < cell.predicted for cell in cells)
+    assert all(one.bound <= one.published for one in bounds)
+
+
+def test_every_figure_of_the_phones_has_a_source_and_their_cores_are_described() -> None:
+    told = tomllib.loads((litert.FOLDER / "litert.toml").read_text("utf-8"))
+    for entry in told.values():
+        assert timed_core(entry["core"]).title == entry["core"]
+        assert all(entry[f"{of}source"] for of in ("", "core_", "clock_", "memcpy_", "cache_"))
 
 
 def test_its_figures_are_those_of_the_code() -> None:
