@@ -38,6 +38,13 @@ NO_HOLE = {"resnet_8"}  # too small to learn its training set by heart
 WINDOWS: dict[str, tuple[int, float]] = {"resnet_8": (24, 0.6)}
 
 
+def in_sixteen_bits() -> None:
+    """Has TensorFlow multiply in bfloat16 from here on; variables and sums of the optimiser keep 32 bits."""
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
+
+
 def augment(images: np.ndarray, order: np.random.Generator, hole: int = HOLE) -> np.ndarray:
     """Flipped, moved (zeros fill in) and with a hole of zeros, each image by itself; zero is about the mean.
 

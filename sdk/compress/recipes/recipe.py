@@ -135,7 +135,7 @@ class Recipe:
     With "calibrate" the layers are solved on ``samples`` images of a data set at ``price`` nats per bit; ``sparsity``
     is then the least share of zeros, and ``clusters`` the most centroids, of a layer. With "train" the network is
     trained for ``epochs`` on the samples, ``sparsity`` is that of all pruned layers together, and ``clusters`` counts
-    centroids of a layer.
+    centroids of a layer; where the training begins with a calibration, ``sparsity`` is each layer's least share.
     """
 
     sparsity: Share = SPARSITY  # share of the selected weights that becomes zero
@@ -385,8 +385,8 @@ def few_of(learn: Dataset, recipe: Recipe) -> Dataset:
 
 
 def beginning(recipe: Recipe) -> Recipe:
-    """The calibration that a training begins with."""
-    return replace(recipe, effort="calibrate", sparsity=0.0, clusters=0, price=recipe.begin, begin=0.0)
+    """The calibration that a training begins with; the recipe's sparsity is each layer's least share of zeros."""
+    return replace(recipe, effort="calibrate", clusters=0, price=recipe.begin, begin=0.0)
 
 
 def _toml(value: Any) -> str:

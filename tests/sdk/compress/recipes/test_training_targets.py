@@ -16,6 +16,7 @@ from sdk.compress.recipes.budget import MAX_RUNS
 from sdk.compress.recipes.recipe import Recipe, apply
 from sdk.compress.recipes.targets import Settings, compress
 from sdk.compress.train.moving import moves_borne
+from sdk.compress.weights.selection import select_weights
 from sdk.data.loading import load_dataset
 from sdk.errors import DataError
 from sdk.graph.dataset import Dataset
@@ -126,6 +127,21 @@ def test_a_training_begins_with_what_calibration_found_and_is_never_worse_at_its
     assert "calibration" in result.statement
     again = apply(graph, Recipe.from_toml(refined[0].recipe.to_toml()), dataset=dataset)
     assert len(pack.pack(write_graph(again))) == refined[0].package_bytes
+
+
+@pytest.mark.tensorflow
+def test_a_training_that_begins_with_a_calibration_keeps_a_least_share_of_zeros_in_each_layer(
+    graph: Graph, dataset: Dataset
+) -> None:
+    zeros = {}
+    for least in (0.0, 0.7):
+        recipe = Recipe(
+            sparsity=least, clusters=0, effort="train", epochs=3, samples=len(dataset), begin=1e-9
+        )
+        made = apply(graph, Recipe.from_toml(recipe.to_toml()), dataset=dataset)
+        zeros[least] = [float(np.mean(one.array == 0)) for one in select_weights(made, skip_first=True)]
+    assert min(zeros[0.7]) >= 0.7 - 0.01
+    assert max(zeros[0.0]) < 0.7
 
 
 @pytest.mark.tensorflow
