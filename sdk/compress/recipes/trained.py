@@ -40,14 +40,19 @@ MUCH_LOST = 3.0  # points: where refinement leaves this many, one that prunes as
 
 
 def keep_less(attempts: Attempts) -> None:
-    """Trains at a sparsity that is given; else toward a size or a loss, from what calibration found there."""
+    """Trains at a sparsity that is given; else toward a size or a loss, from what calibration found there.
+
+    A sparsity that is given beside a size, and nothing else, is each layer's least for what begins with a calibration,
+    and that of all pruned layers for the one training that prunes.
+    """
     wanted = attempts.wanted
     clusters = Recipe.clusters if wanted.clusters is None else wanted.clusters
     check_clusters(clusters, "train")
     flip, shift = _moves(attempts)
     base = replace(attempts.base, clusters=clusters, flip=flip, shift=shift)
     aims = wanted.target_bytes is not None or wanted.max_loss is not None
-    if wanted.sparsity is not None or not aims:
+    sized = wanted.target_bytes is not None and wanted.clusters is None and not wanted.price
+    if not aims or (wanted.sparsity is not None and not sized):
         sparsity = TRAINED_SPARSITY if wanted.sparsity is None else wanted.sparsity
         attempts.run(replace(base, epochs=epochs_within(attempts, base, 1), sparsity=sparsity))
         return
@@ -65,7 +70,9 @@ def keep_less(attempts: Attempts) -> None:
         _refine(attempts, base, calibrated)
     if wanted.if_worth and not _much_is_lost(attempts):
         return
-    if wanted.most_bytes is not None:
+    if wanted.sparsity is not None:
+        attempts.run(replace(base, sparsity=wanted.sparsity))
+    elif wanted.most_bytes is not None:
         _train_to_size(attempts, base, wanted.most_bytes)
     elif wanted.max_loss is not None:
         _train_to_loss(attempts, base, wanted.max_loss)
@@ -104,7 +111,14 @@ def _refine(attempts: Attempts, base: Recipe, calibrated: Point) -> None:
             price *= DEARER
         begin = float(f"{price:.4g}")
         point = attempts.run(
-            replace(base, sparsity=0.0, clusters=0, price=0.0, few=CALIBRATED_ON, begin=begin)
+            replace(
+                base,
+                sparsity=calibrated.recipe.sparsity,
+                clusters=0,
+                price=0.0,
+                few=CALIBRATED_ON,
+                begin=begin,
+            )
         )
         lost = attempts.upper(point)
         if limit is not None and lost is not None and lost > limit:

@@ -145,6 +145,21 @@ def test_a_training_that_begins_with_a_calibration_keeps_a_least_share_of_zeros_
 
 
 @pytest.mark.tensorflow
+def test_a_size_with_a_sparsity_begins_with_a_calibration_that_keeps_it_and_trains_at_it_once(
+    graph: Graph, dataset: Dataset
+) -> None:
+    wanted = Settings(effort="train", epochs=3, target_bytes=2400, sparsity=0.6)
+    result = compress(graph, dataset, wanted)
+    efforts = [(p.recipe.effort, p.recipe.begin > 0) for p in result.curve]
+    assert efforts.count(("train", True)) == 1
+    assert efforts.count(("train", False)) == 1
+    assert all(p.recipe.sparsity == 0.6 for p in result.curve)
+    assert result.target_met
+    weights = np.concatenate([one.array.ravel() for one in select_weights(result.graph)])
+    assert np.mean(weights == 0) >= 0.59
+
+
+@pytest.mark.tensorflow
 def test_where_calibration_loses_nothing_no_training_begins(graph: Graph, dataset: Dataset) -> None:
     result = compress(graph, dataset, Settings(effort="train", epochs=3, target_bytes=9000, if_worth=True))
     assert {p.recipe.effort for p in result.curve} == {"calibrate"}
