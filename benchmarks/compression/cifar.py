@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import platform
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,20 +132,16 @@ def trained_float(arguments: argparse.Namespace) -> tuple[Dataset, Dataset, Path
 
 def recipe_of(arguments: argparse.Namespace, images: int) -> Recipe:
     """The recipe of a training on so many images; one that begins with a calibration keeps its zeros and grids."""
-    usual = Recipe(
+    return Recipe(
         sparsity=arguments.sparsity,
-        clusters=0,
+        clusters=arguments.clusters,
         effort="train",
         samples=images,
         epochs=arguments.epochs,
         shift=SHIFT,
         flip=True,
-    )
-    if arguments.begin:
-        return replace(usual, begin=arguments.begin, few=CALIBRATED_ON)
-    return replace(
-        usual,
-        clusters=arguments.clusters,
+        few=CALIBRATED_ON if arguments.begin else 0,
+        begin=arguments.begin,
         price=arguments.price,
         block=arguments.block,
         channels=arguments.channels,
