@@ -76,6 +76,14 @@ def write(path: Path, record: Any) -> None:
     path.write_text(text_of(record), encoding="utf-8")
 
 
+def kept_runs(path: Path | None) -> dict[str, Any]:
+    """The record that an earlier call kept, to go on with; without any ``runs`` where there is no such file."""
+    if path is None or not path.exists():
+        return {"runs": {}}
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
+
+
 def write_rows(path: Path, record: dict[str, Any]) -> None:
     """Keeps a record of ``conditions`` and ``results``, one a model; those of other models in the file stay."""
     rows = json.loads(path.read_text(encoding="utf-8"))["results"] if path.is_file() else []

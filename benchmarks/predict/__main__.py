@@ -12,7 +12,6 @@ boards.toml says which were looked at.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -23,7 +22,7 @@ from benchmarks.predict.boards import PublishedBoard, read_boards
 from benchmarks.predict.networks import NETWORKS
 from benchmarks.predict.table import print_tables
 from benchmarks.predict.wheels import release
-from benchmarks.record import benchmark, write
+from benchmarks.record import benchmark, kept_runs, write
 from sdk.board.emulation.cores import find_core
 from sdk.board.emulation.plugin import run_replayed
 from sdk.board.emulation.replay.machine import machine_text
@@ -48,9 +47,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """What was kept, with what was not there yet; prints the tables."""
     boards = {name: board for name, board in read_boards().items() if name in arguments.boards}
     source = arguments.kept or arguments.output
-    record: dict[str, Any] = {"runs": {}}
-    if source is not None and source.exists():
-        record = json.loads(source.read_text(encoding="utf-8"))
+    record = kept_runs(source)
     if arguments.ncnn is not None:
         for network in arguments.networks:
             for kind in dict.fromkeys((b.kernels, b.arithmetic, b.ncnn) for b in boards.values()):

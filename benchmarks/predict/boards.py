@@ -19,15 +19,9 @@ NETWORKS_LOOKED_AT = ("shufflenet_v2", "squeezenet", "mobilenet", "mobilenet_int
 
 
 @dataclass(frozen=True)
-class PublishedBoard:
-    """A board of the validation. ``milliseconds`` are the published ones, by ncnn's name of the network.
-
-    ``ncnn`` is the release that it runs here, ``days_apart`` how far that is from the date of the table: kernels
-    change, and a release of another year says little of the model. ``before``: an older one, whose runs stand in for
-    networks that take the same instructions in both; "" for none. ``latency_nanoseconds``: of memory, 0 where nobody
-    measured it. ``clock_known``: whether it ran at ``clock_ghz``; of a board that did not, a time says nothing without
-    another of the same board.
-    """
+class MeasuredBoard:
+    """A board whose latencies somebody publishes. ``memcpy``: GB/s. ``milliseconds``: of one thread, by network.
+    ``latency_nanoseconds``: of memory, 0 where nobody measured it."""
 
     name: str
     core: str
@@ -35,13 +29,37 @@ class PublishedBoard:
     memcpy: float
     l2_kilobytes: float
     l3_kilobytes: float
+    latency_nanoseconds: float
+    milliseconds: dict[str, float]
+
+    def timed(self) -> TimedBoard:
+        """As the replay takes it."""
+        sizes = {
+            name: CoreFigure(value, "kB", "published", "data sheet of the chip")
+            for name, value in (("l2_kilobytes", self.l2_kilobytes), ("l3_kilobytes", self.l3_kilobytes))
+        }
+        if self.latency_nanoseconds:
+            source = "sbc-bench, of a random load over 16 MB"
+            sizes["dram_latency"] = CoreFigure(self.latency_nanoseconds, "ns", "measured", source)
+        core = timed_core(self.core).given(**sizes)
+        return TimedBoard(self.name, core, self.clock_ghz * 1e9, 2e9 * self.memcpy)
+
+
+@dataclass(frozen=True)
+class PublishedBoard(MeasuredBoard):
+    """A board of the validation, with ncnn's names of the networks.
+
+    ``ncnn`` is the release that it runs here, ``days_apart`` how far that is from the date of the table: kernels
+    change, and a release of another year says little of the model. ``before``: an older one, whose runs stand in for
+    networks that take the same instructions in both; "" for none. ``clock_known``: whether it ran at ``clock_ghz``; of
+    a board that did not, a time says nothing without another of the same board.
+    """
+
     kernels: str
     arithmetic: str
     ncnn: str
     days_apart: int
     looked_at: bool
-    latency_nanoseconds: float
-    milliseconds: dict[str, float]
     before: str = ""
     clock_known: bool = True
 
@@ -53,37 +71,6 @@ class PublishedBoard:
     def same_software(self) -> bool:
         """Whether what runs here is near enough to what was measured."""
         return self.days_apart <= MOST_DAYS_APART
-
-    def timed(self) -> TimedBoard:
-        """As the replay takes it."""
-        return timed_board(
-            self.name,
-            self.core,
-            self.clock_ghz,
-            self.memcpy,
-            (self.l2_kilobytes, self.l3_kilobytes),
-            self.latency_nanoseconds,
-        )
-
-
-def timed_board(
-    name: str,
-    core: str,
-    clock_ghz: float,
-    memcpy: float,
-    caches: tuple[float, float],
-    latency_nanoseconds: float,
-) -> TimedBoard:
-    """A board as the replay takes it. ``memcpy``: GB/s. ``caches``: the second and the third, in kB.
-    ``latency_nanoseconds``: of memory, 0 where nobody measured it."""
-    sizes = {
-        figure: CoreFigure(value, "kB", "published", "data sheet of the chip")
-        for figure, value in zip(("l2_kilobytes", "l3_kilobytes"), caches, strict=True)
-    }
-    if latency_nanoseconds:
-        source = "sbc-bench, of a random load over 16 MB"
-        sizes["dram_latency"] = CoreFigure(latency_nanoseconds, "ns", "measured", source)
-    return TimedBoard(name, timed_core(core).given(**sizes), clock_ghz * 1e9, 2e9 * memcpy)
 
 
 def read_boards() -> dict[str, PublishedBoard]:

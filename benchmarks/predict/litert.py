@@ -12,9 +12,7 @@ draws the table.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,20 +20,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.predict.boards import timed_board
+from benchmarks.predict.boards import MeasuredBoard
 from benchmarks.predict.table import PEAK_MACS
-from benchmarks.record import benchmark, write
+from benchmarks.record import benchmark, kept_runs, write
 from sdk.api.measuring.predictions import read_validation
-from sdk.board import emulation
 from sdk.board.emulation.cores import find_core
-from sdk.board.emulation.plugin import run_replayed
-from sdk.board.emulation.replay.machine import TimedBoard, machine_text, timed_core, tomllib
+from sdk.board.emulation.replay.machine import timed_core, tomllib
 from sdk.board.emulation.userland import prefix
-from sdk.deploy.predicting.engine import MARKS, MODULES, read_result
+from sdk.deploy.predicting.engine import Run, replay
 from sdk.deploy.provision.instructions import runtime_environment, unpacked
-from sdk.errors import BoardError
 from sdk.explain import theory
-from sdk.explain.speed.predictions import MEMORY_DECIDES
+from sdk.explain.speed.predictions import MEMORY_DECIDES, shared_by
 from sdk.explain.speed.validation import NetworkKind
 from sdk.graph.on_host.sources.keras_files import from_keras
 from sdk.graph.reader import read_graph
@@ -67,28 +62,12 @@ NETWORKS: dict[str, Callable[[], Any]] = {
 
 
 @dataclass(frozen=True)
-class LiteRTBoard:
-    """A board of litert.toml. ``milliseconds`` are the published ones of one thread by network, and
-    ``bound_milliseconds`` those of ``bound_threads``."""
+class LiteRTBoard(MeasuredBoard):
+    """A board of litert.toml. ``bound_milliseconds`` are the published ones of ``bound_threads``, by network."""
 
-    name: str
-    core: str
-    clock_ghz: float
-    memcpy: float
-    l2_kilobytes: float
-    l3_kilobytes: float
-    milliseconds: dict[str, float]
     looked_at: list[str]
-    latency_nanoseconds: float = 0.0
     bound_threads: int = 0
     bound_milliseconds: dict[str, float] = field(default_factory=dict)
-
-    def timed(self) -> TimedBoard:
-        """As the replay takes it."""
-        caches = (self.l2_kilobytes, self.l3_kilobytes)
-        return timed_board(
-            self.name, self.core, self.clock_ghz, self.memcpy, caches, self.latency_nanoseconds
-        )
 
     def networks(self, runtime: str) -> list[str]:
         """Those that are predicted with a runtime."""
@@ -131,7 +110,9 @@ def read_litert_boards() -> dict[str, LiteRTBoard]:
     told: dict[str, dict[str, Any]] = tomllib.loads((FOLDER / "litert.toml").read_text(encoding="utf-8"))
     kept = set(LiteRTBoard.__dataclass_fields__)
     return {
-        name: LiteRTBoard(name=name, **{key: value for key, value in entry.items() if key in kept})
+        name: LiteRTBoard(
+            name=name, **{"latency_nanoseconds": 0.0, **{k: v for k, v in entry.items() if k in kept}}
+        )
         for name, entry in told.items()
     }
 
@@ -150,9 +131,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """What was kept, with what was not there yet; prints the tables."""
     boards = {name: b for name, b in read_litert_boards().items() if name in arguments.boards}
     source = arguments.kept or arguments.output
-    record: dict[str, Any] = {"runs": {}}
-    if source is not None and source.exists():
-        record = json.loads(source.read_text(encoding="utf-8"))
+    record = kept_runs(source)
     if arguments.kept is None:
         for network in arguments.networks:
             missing = [
@@ -204,22 +183,8 @@ def replayed(tflite: bytes, board: LiteRTBoard, runtime: str) -> dict[str, Any]:
     core = find_core(timed.core.name)
     environment = runtime_environment("aarch64", runtime)
     begin = time.monotonic()
-    with tempfile.TemporaryDirectory() as temporary:
-        model = Path(temporary) / "model.tflite"
-        model.write_bytes(tflite)
-        guest = Path(emulation.__file__).with_name("guest_inference.py")
-        program = ["/usr/bin/python3", "-sS", str(guest), str(unpacked(environment)), MODULES[runtime]]
-        written, _, messages = run_replayed(
-            "aarch64",
-            core,
-            prefix("aarch64", core),
-            [*program, str(model), "2"],
-            boards=machine_text([timed]),
-            marks=MARKS,
-        )
-    if "XNNPACK delegate" not in messages:
-        raise BoardError("the runtime ran without XNNPACK", expected="its message", found=messages[-200:])
-    told = read_result(written)
+    site, root = unpacked(environment), prefix("aarch64", core)
+    told = replay(Run([timed], core, root, site, runtime, tflite, delegate=None, profiled=False)).told
     (counted,) = told.pop("boards")
     seconds = time.monotonic() - begin
     print(f"{board.name} {runtime}: {seconds:.0f} s", file=sys.stderr)
@@ -265,16 +230,17 @@ def cells_of(record: Mapping[str, Any], boards: Mapping[str, LiteRTBoard]) -> li
 
 
 def bounds_of(record: Mapping[str, Any], boards: Mapping[str, LiteRTBoard]) -> list[Bound]:
-    """The bounds of several threads, as ``sdk.explain.speed.predictions.bound`` has them."""
+    """The bounds of several threads, as `sdk predict` has them."""
     found = []
     for board in boards.values():
         for network, published in board.bound_milliseconds.items():
             run = record["runs"].get(key_of(network, board, RUNTIMES[0]))
             if run is None:
                 continue
-            shared = run["board"]["cycles"] / (board.clock_ghz * 1e9) / board.bound_threads
+            alone = run["board"]["cycles"] / (board.clock_ghz * 1e9)
             moving = run["board"]["dram_bytes"] / board.timed().memory_bytes_per_second
-            found.append(Bound(board.name, network, published / 1e3, max(shared, moving)))
+            least = shared_by(board.bound_threads, alone, moving).seconds
+            found.append(Bound(board.name, network, published / 1e3, least))
     return found
 
 

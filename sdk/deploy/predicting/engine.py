@@ -123,7 +123,7 @@ def _all_of(runs: Sequence[Run], progress: Progress) -> Iterator[tuple[int, Repl
     done = 0
     progress(stage, done, total)
     with ThreadPoolExecutor(max(1, min(len(runs), processors())), thread_name_prefix="replay") as pool:
-        places = {pool.submit(_replay, run): number for number, run in enumerate(runs)}
+        places = {pool.submit(replay, run): number for number, run in enumerate(runs)}
         try:
             for ended in as_completed(places):
                 replayed, number = ended.result(), places[ended]
@@ -173,7 +173,7 @@ def same_kernels(targets: Sequence[Target]) -> list[list[int]]:
     ]
 
 
-def _replay(run: Run) -> Replayed:
+def replay(run: Run) -> Replayed:
     """The plugin's result of the second inference of a model; without names of operators where the runtime's profiler
     does not take the model."""
     guests, site = Path(emulation.__file__).parent, str(run.site)

@@ -339,6 +339,11 @@ def bound(prediction: Prediction, threads: int, scale: Scale | None = None) -> T
     the same time for any number of cores.
     """
     factor = 1.0 if scale is None else scale.taken_over
-    shared = prediction.seconds * factor / threads
     moving = prediction.dram_bytes / prediction.memory_bytes_per_second
+    return shared_by(threads, prediction.seconds * factor, moving)
+
+
+def shared_by(threads: int, alone: float, moving: float) -> ThreadsBound:
+    """The bound of an inference that takes ``alone`` seconds on one core, its bytes ``moving`` seconds on the bus."""
+    shared = alone / threads
     return ThreadsBound(threads, max(shared, moving), moving > shared)
