@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ from sdk.board.emulation.replay.machine import CoreFigure, TimedBoard, timed_cor
 FOLDER = Path(__file__).parent
 #: A table that is further from every release of ncnn is no part of any figure.
 MOST_DAYS_APART = 90
+#: A table of which every network takes this many times the cycles that it takes in the middle one of the other tables
+#: of its core was not measured at the clock that it names (a chip may run below its clock, and beside other work). Only
+#: published figures are compared, no prediction.
+MOST_CYCLES_APART = 1.3
 #: Networks that were looked at while the model was made. The others ran when it was done.
 NETWORKS_LOOKED_AT = ("shufflenet_v2", "squeezenet", "mobilenet", "mobilenet_int8")
 
@@ -51,8 +56,8 @@ class PublishedBoard(MeasuredBoard):
 
     ``ncnn`` is the release that it runs here, ``days_apart`` how far that is from the date of the table: kernels
     change, and a release of another year says little of the model. ``before``: an older one, whose runs stand in for
-    networks that take the same instructions in both; "" for none. ``clock_known``: whether it ran at ``clock_ghz``; of
-    a board that did not, a time says nothing without another of the same board.
+    networks that take the same instructions in both; "" for none. ``clock_known``: whether it ran at ``clock_ghz``, by
+    :data:`MOST_CYCLES_APART`; of a board that did not, a time says nothing without another of the same board.
     """
 
     kernels: str
@@ -88,7 +93,23 @@ def read_boards() -> dict[str, PublishedBoard]:
         )
         for name, entry in told.items()
     }
-    return {name: b for name, b in boards.items() if b.same_software}
+    return {
+        name: replace(board, clock_known=cycles_apart(name, boards) < MOST_CYCLES_APART)
+        for name, board in boards.items()
+        if board.same_software
+    }
+
+
+def cycles_apart(name: str, boards: Mapping[str, PublishedBoard]) -> float:
+    """How many times the cycles of the middle one of the other boards of its core a board takes: the least of its
+    networks, by published latencies; 1 for a core that no other board has."""
+    board, apart = boards[name], []
+    others = [b for other, b in boards.items() if other != name and b.core == board.core]
+    for network, milliseconds in board.milliseconds.items():
+        cycles = [b.milliseconds[network] * b.clock_ghz for b in others if network in b.milliseconds]
+        if cycles:
+            apart.append(milliseconds * board.clock_ghz / statistics.median(cycles))
+    return min(apart, default=1.0)
 
 
 def compared(boards: Mapping[str, PublishedBoard]) -> dict[str, PublishedBoard]:

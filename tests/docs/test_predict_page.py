@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from statistics import median
 
 from benchmarks.predict import litert
-from benchmarks.predict.boards import compared, read_boards
+from benchmarks.predict.boards import MOST_CYCLES_APART, compared, cycles_apart, read_boards
 from benchmarks.predict.networks import NETWORKS
 from benchmarks.predict.table import elsewhere
 from benchmarks.predict.validation import KEPT, kept_validation
@@ -33,6 +34,21 @@ def test_a_board_at_an_unknown_clock_is_in_no_figure_but_its_own() -> None:
     assert len(errors) == 8 * 7 * len(unknown)
     # Half as fast as was predicted, and yet one latency of theirs brings the others near.
     assert median(errors) < 0.12
+
+
+def test_what_is_published_alone_says_which_boards_ran_at_another_clock() -> None:
+    every = read_boards()
+    apart = {name: cycles_apart(name, every) for name in every}
+    slow = {name for name, times in apart.items() if times >= MOST_CYCLES_APART}
+    assert slow == {"rk3588-2022-05", "rk3588-a55-2022-05"}
+    # No choice of a limit decides it: the others are far from it.
+    assert max(times for name, times in apart.items() if name not in slow) < 1.1
+    assert min(apart[name] for name in slow) > 1.4
+    # A board that is measured at half its clock is told, whichever it is, where others have its core.
+    for name, board in every.items():
+        half = replace(board, milliseconds={n: 3 * ms for n, ms in board.milliseconds.items()})
+        alone = sum(other.core == board.core for other in every.values()) == 1
+        assert alone or cycles_apart(name, {**every, name: half}) >= MOST_CYCLES_APART or apart[name] < 0.44
 
 
 def test_its_table_is_that_of_the_package() -> None:
