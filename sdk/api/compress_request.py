@@ -169,6 +169,15 @@ class Compress(Opening):
         metavar="SHARE",
         group=REACH,
     )
+    distill_epochs: int = option(
+        0,
+        help="epochs of training of what is left after whole channels went, on what the original's layers make of the "
+        "images, without labels (default: {default}, it is solved layer by layer)",
+        parse=count,
+        metavar="N",
+        group=REACH,
+        rare=True,
+    )
     low_rank: bool = option(
         True,
         help="without training, split fully connected and 1x1 layers into two of low rank where that takes fewer "

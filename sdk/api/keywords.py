@@ -214,6 +214,7 @@ class CompressOptions(TypedDict, total=False):
     target_macs: int | None
     target_instructions: int | None
     channels: float
+    distill_epochs: int
     low_rank: bool
     equalise: bool
     correct_biases: bool

@@ -398,6 +398,7 @@ def _checkpoints(
         "price",
         "block",
         "channels",
+        "distill_epochs",
         "target_macs",
         "seed",
     )

@@ -52,6 +52,10 @@ def _conditions(request: Compress, effort: str) -> Iterator[tuple[bool, bool, st
     ):
         yield given, by_data, flag, needs_data
         yield given, taught, flag, "calibration or training: leave --effort none out"
+    narrows = (
+        request.channels > 0 or request.target_macs is not None or request.target_instructions is not None
+    )
+    yield request.distill_epochs > 0, narrows, "--distill-epochs", "--channels or a target of work"
     yield request.samples is not None, by_data, "--samples", needs_data
     yield request.trials is not None, by_data or request.check is not None, "--trials", needs_data
     yield request.storage is not None, by_data or request.check is not None, "--storage", needs_data
@@ -85,6 +89,7 @@ def _refuse_beside_a_recipe(request: Compress) -> None:
         "sparsity",
         "clusters",
         "channels",
+        "distill_epochs",
         "target_macs",
         "target_instructions",
         "target_bytes",
@@ -93,6 +98,7 @@ def _refuse_beside_a_recipe(request: Compress) -> None:
     says += ("int8", "trials", "storage", "samples", "price", "shift", "equalise", "correct_biases", "block")
     usual = {
         "channels": 0.0,
+        "distill_epochs": 0,
         "int8": False,
         "price": 0.0,
         "shift": 0,

@@ -119,6 +119,7 @@ class Settings:
     channels: float = (
         0.0  # the share of the multiply-accumulates that goes with whole channels; images are needed
     )
+    distill_epochs: int = 0  # that what is left then learns from the original's layers
     low_rank: bool = True  # layers become two of low rank where that wins, but in training
     equalise: bool = False  # without data: channels of neighbouring layers are made alike
     made_up: str = ""  # without data: biases are corrected on made-up images of this preprocessing
@@ -226,6 +227,7 @@ class Attempts:
             price=wanted.price if effort == "train" else 0.0,
             block=wanted.block,
             channels=wanted.channels,
+            distill_epochs=wanted.distill_epochs,
             one_scale=wanted.one_scale if effort == "calibrate" else "",
             fitted=wanted.int8,
             int8=wanted.int8,

@@ -9,14 +9,18 @@ the one that is surest to keep the limit toward smaller ones, in an order that o
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from device_agent.record.intervals import Interval
 from sdk.compress.recipes.attempts import Attempts, Point
 from sdk.compress.recipes.check import Checked, Checker
-from sdk.compress.recipes.cliff import cliff
 from sdk.compress.recipes.parts import least_limit
 from sdk.graph.records import Graph
+
+#: A curve falls off where half of the bytes, and one attempt from the next, cost this many points.
+STEEP, DEEP = 15.0, 3.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,25 @@ def decided(attempts: Attempts) -> Verdict:
     found = _verdict(attempts)
     told = [*attempts.notes, _against_calibration(attempts, found.point), cliff(attempts.curve)]
     return replace(found, statement=". ".join(filter(None, [found.statement, *told])))
+
+
+def cliff(curve: Sequence[Point]) -> str:
+    """A sentence about the largest package after which the metric falls off, of attempts by one effort; "" if none."""
+    for effort in dict.fromkeys(point.recipe.effort for point in curve):
+        of_effort = [p for p in curve if p.recipe.effort == effort and p.lost is not None]
+        points = sorted(of_effort, key=lambda p: -p.package_bytes)
+        for above, below in pairwise(points):
+            if above.lost is None or below.lost is None or below.package_bytes == above.package_bytes:
+                continue
+            fall = below.lost.value - above.lost.value
+            halvings = math.log2(above.package_bytes / below.package_bytes)
+            # What is worse for certain, not by the luck of few images.
+            if fall >= DEEP and fall >= STEEP * halvings and below.lost.low > above.lost.high:
+                return (
+                    f"the metric falls off below {above.package_bytes:,} bytes: {above.lost.value:.1f} points are lost "
+                    f"there, {below.lost.value:.1f} at {below.package_bytes:,}"
+                )
+    return ""
 
 
 def _against_calibration(attempts: Attempts, taken: Point) -> str:

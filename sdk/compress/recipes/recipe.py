@@ -17,6 +17,7 @@ from device_agent.record.kinds import Number, TableKind, Text, shown
 from device_agent.record.named_kinds import Count, Share, Size, TensorName
 from device_agent.record.schema import Held, limits, record, write
 from sdk.compress.defaults import CLUSTERS, SPARSITY
+from sdk.compress.recipes.distilled import distilled
 from sdk.compress.rewrite.dead_channels import drop_dead_channels
 from sdk.compress.rewrite.equalise import equalise
 from sdk.compress.rewrite.halves import as_floats
@@ -67,6 +68,7 @@ EFFORTS = ("none", "calibrate", "train")
 SCOPES = ("layer", "global")
 _LEFT_OUT = (
     "channels",
+    "distill_epochs",
     "one_scale",
     "dynamic",
     "float16",
@@ -160,6 +162,9 @@ class Recipe:
     )
     # Of the multiply-accumulates, which go with whole channels first: sdk.compress.solve.whole_channels.narrowing.
     channels: Share = 0.0
+    distill_epochs: Count = (
+        0  # what is left then learns from the original's layers: sdk.compress.train.distilling
+    )
     ranks: Ranks = ()  # layers that become two of low rank first of all: sdk.compress.rewrite.low_rank
     # Without data: channels are made alike first, and biases corrected last on made-up images of this preprocessing.
     equalise: bool = False
@@ -365,10 +370,15 @@ def learned_from(dataset: Dataset, recipe: Recipe) -> Dataset:
 
 
 def without_channels(graph: Graph, recipe: Recipe, learn: Dataset, report: Progress) -> Graph:
-    """The graph without the channels that a recipe takes out, solved on at most 1,000 of the images to learn from."""
+    """The graph without the channels that a recipe takes out, solved on at most 1,000 of the images to learn from, and
+    trained on them for as many epochs as the recipe says."""
     if not recipe.channels:
         return graph
-    return narrow(graph, learn.take(NARROWING_SAMPLES), recipe.channels, recipe.seed, report).graph
+    few = learn.take(NARROWING_SAMPLES)
+    made = narrow(graph, few, recipe.channels, recipe.seed, report)
+    if not recipe.distill_epochs:
+        return made.graph
+    return distilled(made, graph, few, recipe.distill_epochs, recipe.seed, report)
 
 
 def channels_that_fit(

@@ -30,6 +30,12 @@ def cut_channels(graph: Graph, coupling: Coupling, gone: Iterable[int]) -> Graph
     return _Cut(graph, coupling, left).graph()
 
 
+def places_left(graph: Graph, coupling: Coupling, gone: Iterable[int]) -> dict[int, np.ndarray]:
+    """Where the channels that stay stood, (n,), for each tensor of the graph that has channels; as ``cut_channels``."""
+    left = left_after(graph, coupling.numbers, coupling.set_of, np.array(sorted(gone), np.int64))
+    return {tensor: positions(coupling.numbers[tensor], numbers) for tensor, numbers in left.numbers.items()}
+
+
 class _Cut:
     """The work on one graph."""
 

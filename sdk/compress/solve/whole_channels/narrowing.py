@@ -10,14 +10,14 @@ arXiv 1707.06168): first before the activation, with biases that make the mean o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sdk.compress.rewrite.coupled_channels import Coupling, coupled_channels
-from sdk.compress.rewrite.cut_channels import cut_channels
+from sdk.compress.rewrite.cut_channels import cut_channels, places_left
 from sdk.compress.solve.activated import Seen, cuts_of, met_behind
 from sdk.compress.solve.calibrate import (
     SolvedLayer,
@@ -46,12 +46,16 @@ SHARE_STEPS = 10**6  # of the multiply-accumulates: a share is told in these
 
 @dataclass(frozen=True, eq=False)
 class Narrowed:
-    """A graph with fewer channels: what it computes the more cheaply, and the nats that it was expected to cost."""
+    """A graph with fewer channels: what it computes the more cheaply, and the nats that it was expected to cost.
+
+    ``places``: where the channels of each tensor stood in the original, (n,), by the tensor's name.
+    """
 
     graph: Graph
     macs: int
     original_macs: int
     expected_loss_nats: float
+    places: Mapping[str, np.ndarray]
 
 
 def narrowed(
@@ -74,7 +78,8 @@ def narrowed(
     gone, nats = chosen(graph, coupling, ordered, (1 - share) * before)
     constants = solved_without(runner, images, count, coupling, gone, progress)
     cut = cut_channels(graph.with_data(constants), coupling, gone)
-    return Narrowed(cut, macs_of(cut), before, nats)
+    places = {graph.tensors[t].name: where for t, where in places_left(graph, coupling, gone).items()}
+    return Narrowed(cut, macs_of(cut), before, nats, places)
 
 
 def _ordered(

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from device_agent.record.intervals import Interval
 from sdk.compress.recipes import confirm
 from sdk.compress.recipes.attempts import Attempts, Point, Settings
 from sdk.compress.recipes.check import Checked, points_lost
+from sdk.compress.recipes.confirm import cliff
 from sdk.compress.recipes.parts import carrying, checked_parts, least_limit, parts_of, unseen
 from sdk.compress.recipes.recipe import Recipe
 from sdk.compress.recipes.targets import compress
@@ -126,3 +128,21 @@ def test_what_too_few_images_carry_is_said(graph: Graph, dataset: Dataset, tmp_p
     assert "with 95 % confidence" in wide.statement
     assert wide.lost is not None
     assert wide.lost.high <= 25.0
+
+
+def at(size: int, lost: float, effort: str = "calibrate", half: float = 1.0) -> Point:
+    return Point(Recipe(effort=effort), size, lost=Interval(lost, lost - half, lost + half))
+
+
+def test_the_last_size_before_the_fall_is_named_whatever_the_order() -> None:
+    curve = [at(16_000, 32.0), at(29_000, 0.5), at(22_000, 11.0), at(60_000, 0.1)]
+    assert cliff(curve) == (
+        "the metric falls off below 29,000 bytes: 0.5 points are lost there, 11.0 at 22,000"
+    )
+
+
+def test_a_slope_a_chance_and_another_effort_are_no_cliff() -> None:
+    assert cliff([at(40_000, 1.0), at(20_000, 5.0), at(10_000, 10.0)]) == ""
+    assert cliff([at(29_000, 0.5, half=8.0), at(22_000, 11.0, half=8.0)]) == ""
+    assert cliff([at(29_000, 0.5), at(22_000, 11.0, effort="train")]) == ""
+    assert cliff([Point(Recipe(), 100), Point(Recipe(), 50)]) == ""

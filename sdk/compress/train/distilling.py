@@ -1,0 +1,226 @@
+"""The training of a network with fewer channels on what the original computes, layer by layer.
+
+The loss adds, for each layer of the original whose channels are known in the smaller network, the squared error of its
+values as a share of how much they vary (hints, arXiv 1412.6550), and the distance of the answers. A picture has some
+hundred places in each layer and a thousand channels at each: a thousand pictures tell more there than in their
+answers, which such a training learns by heart. No labels are needed.
+
+All layers learn at one rate, since the inputs of each are made uncorrelated and equally large first, and its outputs
+are measured by how much they vary (:class:`Layer`). The weights that are taken are a running mean over the last steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sdk.compress.train.adam import Adam
+from sdk.graph.records import Graph
+from sdk.tools.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from sdk.graph.dataset import Dataset
+    from sdk.graph.in_tensorflow.executor import Executor
+
+BATCH = 64
+RATE = 1.2e-3  # of a weight's usual size, a step: Adam's
+WARM_STEPS = 100  # until the rate is reached; a tenth of a short training
+MEMORY = 0.99  # of the running mean, a step
+ANSWERS_SHARE = 0.5  # of the answers' distance in the loss, beside each layer's error
+LEAST_CROP = 0.5  # of a picture's area
+HELD_BYTES = 1 << 30  # images are preprocessed once where all of them fit
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A layer that learns: its weight's and bias' tensors, ``matrices`` (groups, rows, columns) of the weight, and what
+    makes its inputs alike: ``mean`` (groups, columns), ``white`` and its inverse ``back`` (groups, columns, columns).
+
+    The weight of a ``depthwise`` layer is (1, height, width, channels); of others it is the matrices in another shape.
+    """
+
+    weight: int
+    bias: int
+    matrices: np.ndarray
+    mean: np.ndarray
+    white: np.ndarray
+    back: np.ndarray
+    depthwise: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Hint:
+    """A tensor of the smaller network, that of the original that it is compared with, and which of its channels."""
+
+    tensor: int
+    original: int
+    channels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Course:
+    """How long to distil, and how images may be changed: parts of them shown (``crops``), mirrored (``flip``)."""
+
+    epochs: int
+    crops: bool = False
+    flip: bool = False
+    seed: int = 0
+
+
+def distil(
+    executor: Executor,
+    original: Executor,
+    layers: Sequence[Layer],
+    hints: Sequence[Hint],
+    dataset: Dataset,
+    course: Course,
+    progress: Progress = silent,
+) -> Graph:
+    """The graph of ``executor`` after it learned from ``original`` on all of the data set."""
+    student = _Distilled(executor, original, layers, hints)
+    held = len(dataset) * int(np.prod(dataset.input_shape)) * 4 <= HELD_BYTES
+    images = dataset.images() if held else None
+    per_epoch = -(-len(dataset) // BATCH)
+    steps = course.epochs * per_epoch
+    for step in range(steps):
+        progress("distil", step, steps)
+        epoch, place = divmod(step, per_epoch)
+        order = np.random.default_rng((course.seed, epoch)).permutation(len(dataset))
+        chosen = order[place * BATCH : (place + 1) * BATCH]
+        batch = dataset.images(chosen) if images is None else images[chosen]
+        student.learn(changed(batch, course, step), step, steps)
+    progress("distil", steps, steps)
+    return student.graph()
+
+
+def changed(batch: np.ndarray, course: Course, step: int) -> Any:
+    """Images (n, height, width, channels), each a part of itself in its size, and half of them mirrored."""
+    import tensorflow as tf
+
+    count, height, width = batch.shape[:3] if batch.ndim == 4 else (len(batch), 0, 0)
+    if not (course.crops or course.flip):
+        return tf.constant(batch)
+    chance = np.random.default_rng((course.seed, step, 1))
+    area = chance.uniform(LEAST_CROP, 1.0, count) if course.crops else np.ones(count)
+    wider = np.exp(chance.uniform(-0.28, 0.28, count)) if course.crops else np.ones(count)
+    tall, wide = np.minimum(np.sqrt(area / wider), 1.0), np.minimum(np.sqrt(area * wider), 1.0)
+    top, left = chance.random(count) * (1 - tall), chance.random(count) * (1 - wide)
+    right = left + wide
+    if course.flip:
+        mirrored = chance.random(count) < 0.5
+        left, right = np.where(mirrored, right, left), np.where(mirrored, left, right)
+    boxes = np.stack([top, left, top + tall, right], 1).astype(np.float32)
+    return tf.image.crop_and_resize(batch, boxes, np.arange(count), (height, width))
+
+
+class _Distilled:
+    """The variables of a training, and one step of them."""
+
+    def __init__(
+        self, executor: Executor, original: Executor, layers: Sequence[Layer], hints: Sequence[Hint]
+    ) -> None:
+        import tensorflow as tf
+
+        self.executor, self.original, self.layers, self.hints = executor, original, layers, hints
+        self.values: list[Any] = []
+        self.units: list[tuple[Any, Any]] = []
+        for layer in layers:
+            values = layer.matrices @ layer.back
+            spread = np.sqrt(np.square(values).sum(2, keepdims=True))
+            spread = np.maximum(spread, max(1e-3 * float(spread.max()), 1e-12))
+            unit = spread / np.sqrt(values.shape[2])
+            middle = (layer.matrices @ layer.mean[:, :, None])[..., 0]
+            bias = executor.graph.tensors[layer.bias].data
+            assert bias is not None
+            shift = (bias.reshape(middle.shape) + middle) / spread[..., 0]
+            self.values += [
+                tf.Variable((values / unit).astype(np.float32)),
+                tf.Variable(shift.astype(np.float32)),
+            ]
+            self.units.append((unit.astype(np.float32), spread[..., 0].astype(np.float32)))
+        self.means = [tf.Variable(value) for value in self.values]
+        self.adam = Adam(self.values)
+        image = executor.graph.tensors[executor.graph.inputs[0]]
+        number = tf.TensorSpec((), tf.float32)
+        signature = [tf.TensorSpec((None, *image.shape[1:]), image.dtype.lower()), number, number]
+        self._compiled = tf.function(self._step, input_signature=signature, autograph=False)
+
+    def build(self, values: Sequence[Any]) -> dict[int, Any]:
+        """The constants of the graph, by tensor number, that these values of what learns make."""
+        import tensorflow as tf
+
+        made = {}
+        for number, layer in enumerate(self.layers):
+            (value, shift), (unit, spread) = values[2 * number : 2 * number + 2], self.units[number]
+            matrices = (value * unit) @ layer.white
+            middle = tf.squeeze(matrices @ layer.mean[:, :, None], 2)
+            shape = self.executor.graph.tensors[layer.weight].shape
+            if layer.depthwise:
+                by_channel = tf.reshape(matrices, (shape[3], shape[1], shape[2]))
+                made[layer.weight] = tf.transpose(by_channel, (1, 2, 0))[None]
+            else:
+                made[layer.weight] = tf.reshape(matrices, shape)
+            made[layer.bias] = tf.reshape(shift * spread - middle, (-1,))
+        return made
+
+    def learn(self, images: Any, step: int, steps: int) -> None:
+        """One step on images (n, height, width, channels)."""
+        import tensorflow as tf
+
+        warm = min((step + 1) / max(min(WARM_STEPS, steps / 10), 1), 1.0)
+        rate = RATE * warm * (1 + np.cos(np.pi * step / steps)) / 2
+        memory = min(MEMORY, (step + 1) / (step + 10))
+        factor = self.adam.next_factor() * rate
+        self._compiled(images, tf.constant(factor, tf.float32), tf.constant(memory, tf.float32))
+
+    def _step(self, images: Any, factor: Any, memory: Any) -> None:
+        import tensorflow as tf
+
+        theirs = self.original.run(
+            {self.original.graph.inputs[0]: images},
+            wanted={hint.original for hint in self.hints} | {t for t, _ in self.original.answers},
+        )
+        with tf.GradientTape() as tape:
+            mine = self.executor.run(
+                {self.executor.graph.inputs[0]: images},
+                wanted={hint.tensor for hint in self.hints} | {t for t, _ in self.executor.answers},
+                constants=self.build(self.values),
+            )
+            loss = self._loss(mine, theirs)
+        self.adam.update(tape.gradient(loss, self.values), factor, 0.0)
+        for mean, value in zip(self.means, self.values, strict=True):
+            mean.assign(memory * mean + (1 - memory) * value)
+
+    def _loss(self, mine: Mapping[int, Any], theirs: Mapping[int, Any]) -> Any:
+        import tensorflow as tf
+
+        losses = [
+            _apart(mine[hint.tensor], tf.gather(theirs[hint.original], hint.channels, axis=-1))
+            for hint in self.hints
+        ]
+        for (tensor, ranks), (original, _) in zip(self.executor.answers, self.original.answers, strict=True):
+            answer, right = mine[tensor], theirs[original]
+            if ranks:
+                sure = tf.nn.softmax(right)
+                apart = tf.reduce_sum(sure * (tf.nn.log_softmax(right) - tf.nn.log_softmax(answer)), -1)
+                losses.append(ANSWERS_SHARE * tf.reduce_mean(apart))
+            else:
+                losses.append(ANSWERS_SHARE * _apart(answer, right))
+        return tf.add_n(losses)
+
+    def graph(self) -> Graph:
+        """The graph with the running means of what learned."""
+        made = self.build(self.means)
+        return self.executor.graph.with_data({t: np.asarray(value, np.float32) for t, value in made.items()})
+
+
+def _apart(value: Any, right: Any) -> Any:
+    """The mean squared error as a share of the variance of what is right, about each channel's mean."""
+    import tensorflow as tf
+
+    axes = list(range(len(right.shape) - 1))
+    varies = tf.reduce_mean(tf.square(right - tf.reduce_mean(right, axes, keepdims=True)))
+    return tf.reduce_mean(tf.square(value - right)) / (varies + 1e-12)

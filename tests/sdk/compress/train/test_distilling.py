@@ -1,0 +1,120 @@
+"""A network without some of its channels learns what the original computes, layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sdk.compress.recipes.distilled import distilled
+from sdk.compress.recipes.recipe import Recipe, apply
+from sdk.compress.solve.calibrate import with_biases
+from sdk.compress.solve.whole_channels.narrowing import Narrowed, narrow
+from sdk.compress.train.distilling import Course, changed
+from sdk.data.loading import load_dataset
+from sdk.graph.dataset import Dataset
+from sdk.graph.in_tensorflow.executor import Executor
+from sdk.graph.records import Graph
+from sdk.graph.writer import write_graph
+from sdk.tools.progress import silent
+from tests.sdk.compress.layered_graphs import small_mobilenet, small_shufflenet
+from tests.sdk.compress.solve.whole_channels.test_narrowing import images
+
+pytestmark = pytest.mark.tensorflow
+COUNT = 96
+
+
+def pixels(samples: range) -> np.ndarray:
+    """Smooth random images (n, 16, 16, 3) uint8, another for every number."""
+    return np.clip(60 * images(samples) + 128, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    path = tmp_path_factory.mktemp("data") / "smooth.npz"
+    np.savez(path, x=pixels(range(COUNT)))
+    return load_dataset(path, input_shape=(16, 16, 3), preprocess="tf")
+
+
+def error(graph: Graph, other: Graph) -> float:
+    """The squared error of the answers to images that nobody learned from."""
+    fresh = pixels(range(1000, 1128)).astype(np.float32) / 127.5 - 1
+    one, two = (Executor(g)(fresh).numpy() for g in (graph, other))
+    return float(np.square(one - two).mean())
+
+
+@pytest.fixture(scope="module", params=[small_mobilenet, small_shufflenet])
+def pair(request: pytest.FixtureRequest, dataset: Dataset) -> tuple[Graph, Narrowed]:
+    graph = with_biases(request.param(16))
+    return graph, narrow(graph, dataset, 0.3, 0, silent)
+
+
+def test_no_epoch_changes_nothing_but_roundings(pair: tuple[Graph, Narrowed], dataset: Dataset) -> None:
+    graph, narrowed = pair
+    made = distilled(narrowed, graph, dataset, 0, 0, silent)
+    assert error(made, narrowed.graph) < 1e-6 * max(error(graph, narrowed.graph), 1e-3)
+
+
+def test_answers_to_fresh_images_come_nearer_to_the_originals(
+    pair: tuple[Graph, Narrowed], dataset: Dataset
+) -> None:
+    graph, narrowed = pair
+    steps: list[tuple[int, int]] = []
+    made = distilled(narrowed, graph, dataset, 200, 0, lambda _, done, whole: steps.append((done, whole)))
+    assert error(graph, made) < 0.92 * error(graph, narrowed.graph)
+    assert [t.shape for t in made.tensors] == [t.shape for t in narrowed.graph.tensors]
+    assert steps[0] == (0, 400)
+    assert steps[-1] == (400, 400)
+
+
+def test_tensors_of_one_name_are_no_hints(pair: tuple[Graph, Narrowed], dataset: Dataset) -> None:
+    graph, narrowed = pair
+    nameless = [
+        replace(g, tensors=tuple(replace(t, name="same") for t in g.tensors)) for g in (graph, narrowed.graph)
+    ]
+    made = distilled(replace(narrowed, graph=nameless[1]), nameless[0], dataset, 100, 0, silent)
+    assert error(graph, made) < error(graph, narrowed.graph)  # by the answers alone
+
+
+def test_a_recipe_distils_and_does_it_again(dataset: Dataset) -> None:
+    graph = small_mobilenet(16)
+    recipe = Recipe(
+        sparsity=0.0, clusters=0, effort="calibrate", price=1e-5, channels=0.3, distill_epochs=2,
+        samples=COUNT, data_sha256=dataset.digest(),
+    )  # fmt: skip
+    assert Recipe.from_toml(recipe.to_toml()) == recipe
+    once, again = (write_graph(apply(graph, recipe, dataset=dataset)) for _ in range(2))
+    assert once == again
+    assert once != write_graph(apply(graph, replace(recipe, distill_epochs=0), dataset=dataset))
+
+
+def test_images_are_parts_of_themselves_and_mirrored() -> None:
+    rising = np.broadcast_to(np.arange(32, dtype=np.float32)[None, None, :, None], (64, 32, 32, 1)).copy()
+    rising += np.arange(32, dtype=np.float32)[None, :, None, None] * 100
+    assert (changed(rising, Course(1), 0).numpy() == rising).all()
+    flipped = changed(rising, Course(1, flip=True), 0).numpy()
+    mirrored = np.array([np.allclose(a, b[:, ::-1], atol=1e-2) for a, b in zip(flipped, rising, strict=True)])
+    same = np.array([np.allclose(a, b, atol=1e-2) for a, b in zip(flipped, rising, strict=True)])
+    assert (mirrored ^ same).all()
+    assert 16 < mirrored.sum() < 48
+    parts = changed(rising, Course(1, crops=True), 3).numpy()
+    assert parts.shape == rising.shape
+    assert parts.min() >= 0
+    assert parts.max() <= rising.max()
+    across = parts[:, 0, -1, 0] - parts[:, 0, 0, 0]
+    assert (across > 0).all()  # none is mirrored
+    assert across.min() > 0.55 * 31
+    assert across.min() < 31 - 1
+
+
+def test_the_option_needs_channels_to_go(tmp_path: Path, dataset: Dataset) -> None:
+    import sdk
+    from sdk.errors import ModelError
+
+    model = tmp_path / "m.tflite"
+    model.write_bytes(write_graph(small_mobilenet(16)))
+    np.savez(tmp_path / "x.npz", x=pixels(range(COUNT)))
+    with pytest.raises(ModelError, match="--distill-epochs has no effect here"):
+        sdk.compress_model(model, tmp_path / "m.armlet", data=tmp_path / "x.npz", distill_epochs=3)
