@@ -376,6 +376,24 @@ class Streams:
         teacher, student = (np.swapaxes(np.concatenate(side), 0, 1) for side in found)
         return teacher, student
 
+    def moments_of_parts(self, shape: LayerShape, tensor: int, parts: int) -> list[Moments]:
+        """As :meth:`moments`, of each of ``parts`` equal parts of the images, without what only calibration reads (the
+        teacher's covariance, the share of chance: zero)."""
+        sums: list[list[np.ndarray]] = [[] for _ in range(parts)]
+        totals = [0] * parts
+        wanted = -(-MAX_POSITIONS // len(self._batches))
+        for number, values in enumerate(self._all_values((tensor,))):
+            count = int(np.prod(shape.positions(values[0][tensor])))
+            chance = np.random.default_rng(number)
+            keep = chance.choice(count, wanted, replace=False) if count > wanted else None
+            t, s = (np.swapaxes(shape.patches(v[tensor], keep), 0, 1) for v in values)
+            found = [s.sum(1, np.float64), t.sum(1, np.float64)]
+            found += [np.swapaxes(s, 1, 2) @ s, np.swapaxes(t, 1, 2) @ s]
+            part = number * parts // len(self._batches)
+            sums[part] = [a + b for a, b in zip(sums[part], found, strict=True)] if sums[part] else found
+            totals[part] += s.shape[1]
+        return [_centred(found, total) for found, total in zip(sums, totals, strict=True)]
+
     def moments(self, shape: LayerShape, tensor: int) -> Moments:
         """Moments of the columns that a layer with this unfolding reads from ``tensor``."""
         known = self.taught.get(tensor, shape)
@@ -411,6 +429,31 @@ class Streams:
         energy = np.trace(second, axis1=1, axis2=2) / second.shape[1]
         taught = sums[5].astype(np.float64) / total - teacher_mean[:, :, None] * teacher_mean[:, None, :]
         return Moments(student_mean, teacher_mean, covariance, cross_covariance, taught, energy, noise)
+
+
+def _centred(sums: Sequence[np.ndarray], total: int) -> Moments:
+    """Moments of the sums over ``total`` positions of what the student reads, and the teacher, and of products."""
+    student, teacher, second, cross = (part.astype(np.float64) / total for part in sums)
+    covariance = second - student[:, :, None] * student[:, None, :]
+    cross -= teacher[:, :, None] * student[:, None, :]
+    energy = np.trace(second, axis1=1, axis2=2) / second.shape[1]
+    return Moments(
+        student, teacher, covariance, cross, np.zeros_like(covariance), energy, np.zeros(len(second))
+    )
+
+
+def together(parts: Sequence[Moments]) -> Moments:
+    """The moments of all parts, which are of equally many positions; the rest is zero as in theirs."""
+    student, teacher, energy = (
+        np.mean([getattr(part, name) for part in parts], axis=0)
+        for name in ("student_mean", "teacher_mean", "energy")
+    )
+    covariance, cross = (np.zeros_like(parts[0].covariance) for _ in range(2))
+    for part in parts:
+        apart, taught = part.student_mean - student, part.teacher_mean - teacher
+        covariance += (part.covariance + apart[:, :, None] * apart[:, None, :]) / len(parts)
+        cross += (part.cross + taught[:, :, None] * apart[:, None, :]) / len(parts)
+    return Moments(student, teacher, covariance, cross, np.zeros_like(covariance), energy, parts[0].noise)
 
 
 def chance_share(

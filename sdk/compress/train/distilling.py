@@ -30,7 +30,11 @@ RATE = 1.2e-3  # of a weight's usual size, a step: Adam's
 WARM_STEPS = 100  # until the rate is reached; a tenth of a short training
 MEMORY = 0.99  # of the running mean, a step
 ANSWERS_SHARE = 0.5  # of the answers' distance in the loss, beside each layer's error
-LEAST_CROP = 0.5  # of a picture's area
+LEAST_AREA, MOST_AREA = 0.6, 1.25  # of a picture that is shown, with its mirrored border beyond 1
+WIDER, BORDER = (
+    0.28,
+    8,
+)  # the logarithm of width / height changes by up to that; the border is an eighth of a side
 HELD_BYTES = 1 << 30  # images are preprocessed once where all of them fit
 
 
@@ -97,23 +101,33 @@ def distil(
 
 
 def changed(batch: np.ndarray, course: Course, step: int) -> Any:
-    """Images (n, height, width, channels), each a part of itself in its size, and half of them mirrored."""
+    """Images (n, height, width, channels) in their size: of each a part, or all of it in a mirrored border, so that it
+    is seen larger or smaller (``crops``), and half of them mirrored (``flip``)."""
     import tensorflow as tf
 
-    count, height, width = batch.shape[:3] if batch.ndim == 4 else (len(batch), 0, 0)
     if not (course.crops or course.flip):
         return tf.constant(batch)
+    count, *sides = batch.shape[:3]
     chance = np.random.default_rng((course.seed, step, 1))
-    area = chance.uniform(LEAST_CROP, 1.0, count) if course.crops else np.ones(count)
-    wider = np.exp(chance.uniform(-0.28, 0.28, count)) if course.crops else np.ones(count)
-    tall, wide = np.minimum(np.sqrt(area / wider), 1.0), np.minimum(np.sqrt(area * wider), 1.0)
-    top, left = chance.random(count) * (1 - tall), chance.random(count) * (1 - wide)
-    right = left + wide
+    area = chance.uniform(LEAST_AREA, MOST_AREA, count) if course.crops else np.ones(count)
+    wider = np.exp(chance.uniform(-WIDER, WIDER, count)) if course.crops else np.ones(count)
+    borders = [-(-side // BORDER) for side in sides]
+    edges = []  # first and last row, or column, of each image, of the picture with its border
+    for side, border, share in zip(
+        sides, borders, (np.sqrt(area / wider), np.sqrt(area * wider)), strict=True
+    ):
+        share = np.minimum(share, 1 + 2 * border / side)
+        first = chance.random(count) * (1 - share)  # negative where the border is seen
+        edges.append(
+            [(edge * (side - 1) + border) / (side + 2 * border - 1) for edge in (first, first + share)]
+        )
+    (top, bottom), (left, right) = edges
     if course.flip:
         mirrored = chance.random(count) < 0.5
         left, right = np.where(mirrored, right, left), np.where(mirrored, left, right)
-    boxes = np.stack([top, left, top + tall, right], 1).astype(np.float32)
-    return tf.image.crop_and_resize(batch, boxes, np.arange(count), (height, width))
+    padded = tf.pad(batch, [(0, 0), *((border, border) for border in borders), (0, 0)], "SYMMETRIC")
+    boxes = np.stack([top, left, bottom, right], 1).astype(np.float32)
+    return tf.image.crop_and_resize(padded, boxes, np.arange(count), sides)
 
 
 class _Distilled:

@@ -11,7 +11,7 @@ arXiv 1707.06168): first before the activation, with biases that make the mean o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +29,12 @@ from sdk.compress.solve.calibrate import (
 from sdk.compress.solve.statistics import GraphRunner, Images, Moments, Streams
 from sdk.compress.solve.whole_channels.choice import chosen, macs_of, steps
 from sdk.compress.solve.whole_channels.costs import Order, column_sets, orders, seen_by
+from sdk.compress.solve.whole_channels.cross_validation import (
+    LEAST_IMAGES,
+    MOST_COLUMNS,
+    PARTS,
+    chance_by_parts,
+)
 from sdk.compress.solve.whole_channels.losses import measured, solved
 from sdk.errors import ModelError
 from sdk.graph.in_tensorflow.executor import Executor
@@ -129,6 +135,10 @@ def solved_without(
             streams.advance(layer.weight.operator_index, constants)
             moments = streams.moments(layer.shape, layer.source)
             kept = ~np.isin(column_sets(coupling.sets(layer.source), layer.shape), gone)
+            if count >= LEAST_IMAGES and layer.shape.columns <= MOST_COLUMNS:
+                parts = streams.moments_of_parts(layer.shape, layer.source, PARTS)
+                share = chance_by_parts(matrices, parts, kept, ~made.reshape(matrices.shape[:2]))
+                moments = replace(moments, noise=np.full(len(matrices), share))
             matrices, bias = _behind_activation(
                 streams, layer, moments, kept, (matrices, bias), solved(matrices, moments, kept)
             )
