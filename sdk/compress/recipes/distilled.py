@@ -14,7 +14,7 @@ import numpy as np
 from sdk.compress.solve.calibrate import SolvedLayer, solved_layers, with_biases
 from sdk.compress.solve.whitening import Whitening, whitenings
 from sdk.compress.solve.whole_channels.narrowing import Narrowed
-from sdk.compress.train.distilling import Course, Hint, Layer, distil
+from sdk.compress.train.distilling import Distillation, Hint, WhitenedLayer, distil
 from sdk.compress.train.moving import moves_borne
 from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.records import Graph
@@ -42,13 +42,13 @@ def distilled(
         if one.weight.operator_index in white and read[one.weight.tensor_index] == 1
     ]
     flip, shift = moves_borne(whole, dataset)
-    course = Course(epochs, crops=shift > 0, flip=flip, seed=seed)
+    how = Distillation(epochs, crops=shift > 0, flip=flip, seed=seed)
     hints = _hints(narrowed.graph, whole.graph, narrowed.places, solved)
-    return distil(small, whole, layers, hints, dataset, course, progress)
+    return distil(small, whole, layers, hints, dataset, how, progress)
 
 
-def _layer(solved: SolvedLayer, whitening: Whitening) -> Layer:
-    return Layer(
+def _layer(solved: SolvedLayer, whitening: Whitening) -> WhitenedLayer:
+    return WhitenedLayer(
         solved.weight.tensor_index,
         solved.bias,
         solved.shape.unfold(solved.weight.array),

@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
 
 
+HELD_BYTES = 1 << 30  # images are preprocessed once where all of them fit
 VARIANTS = 6  # moves of every image that a priced training sees: what the teacher answers to each is kept
+
+
+def held(dataset: Dataset) -> np.ndarray | None:
+    """All images, (n, height, width, channels) float32, where memory holds them; else None: each batch is read."""
+    fits = len(dataset) * int(np.prod(dataset.input_shape)) * 4 <= HELD_BYTES
+    return dataset.images() if fits else None
 
 
 def shuffled(

@@ -6,7 +6,8 @@ hundred places in each layer and a thousand channels at each: a thousand picture
 answers, which such a training learns by heart. No labels are needed.
 
 All layers learn at one rate, since the inputs of each are made uncorrelated and equally large first, and its outputs
-are measured by how much they vary (:class:`Layer`). The weights that are taken are a running mean over the last steps.
+are measured by how much they vary (:class:`WhitenedLayer`). The weights that are taken are a running mean of the last
+steps.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdk.compress.train.adam import Adam
+from sdk.compress.train.batches import held
 from sdk.graph.records import Graph
 from sdk.tools.progress import Progress, silent
 
@@ -25,21 +27,21 @@ if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
     from sdk.graph.in_tensorflow.executor import Executor
 
-BATCH = 64
-RATE = 1.2e-3  # of a weight's usual size, a step: Adam's
+BATCH = 64  # images of a step; fewer of a network whose values would take too much memory
+MOST_NUMBERS = (
+    400_000_000  # values of the original for a batch; the student and its gradients have some times as many
+)
+RATE = 1.2e-3  # of a weight's usual size, a step of a whole batch: Adam's
 WARM_STEPS = 100  # until the rate is reached; a tenth of a short training
 MEMORY = 0.99  # of the running mean, a step
 ANSWERS_SHARE = 0.5  # of the answers' distance in the loss, beside each layer's error
 LEAST_AREA, MOST_AREA = 0.6, 1.25  # of a picture that is shown, with its mirrored border beyond 1
-WIDER, BORDER = (
-    0.28,
-    8,
-)  # the logarithm of width / height changes by up to that; the border is an eighth of a side
-HELD_BYTES = 1 << 30  # images are preprocessed once where all of them fit
+WIDER = 0.28  # by which the logarithm of width / height changes at most
+BORDER = 8  # of these make a side: what the border has
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class WhitenedLayer:
     """A layer that learns: its weight's and bias' tensors, ``matrices`` (groups, rows, columns) of the weight, and what
     makes its inputs alike: ``mean`` (groups, columns), ``white`` and its inverse ``back`` (groups, columns, columns).
 
@@ -65,7 +67,7 @@ class Hint:
 
 
 @dataclass(frozen=True)
-class Course:
+class Distillation:
     """How long to distil, and how images may be changed: parts of them shown (``crops``), mirrored (``flip``)."""
 
     epochs: int
@@ -77,40 +79,45 @@ class Course:
 def distil(
     executor: Executor,
     original: Executor,
-    layers: Sequence[Layer],
+    layers: Sequence[WhitenedLayer],
     hints: Sequence[Hint],
     dataset: Dataset,
-    course: Course,
+    how: Distillation,
     progress: Progress = silent,
 ) -> Graph:
     """The graph of ``executor`` after it learned from ``original`` on all of the data set."""
     student = _Distilled(executor, original, layers, hints)
-    held = len(dataset) * int(np.prod(dataset.input_shape)) * 4 <= HELD_BYTES
-    images = dataset.images() if held else None
-    per_epoch = -(-len(dataset) // BATCH)
-    steps = course.epochs * per_epoch
+    images, size = held(dataset), batch_size(original.graph)
+    per_epoch = -(-len(dataset) // size)
+    steps = how.epochs * per_epoch
     for step in range(steps):
         progress("distil", step, steps)
         epoch, place = divmod(step, per_epoch)
-        order = np.random.default_rng((course.seed, epoch)).permutation(len(dataset))
-        chosen = order[place * BATCH : (place + 1) * BATCH]
+        order = np.random.default_rng((how.seed, epoch)).permutation(len(dataset))
+        chosen = order[place * size : (place + 1) * size]
         batch = dataset.images(chosen) if images is None else images[chosen]
-        student.learn(changed(batch, course, step), step, steps)
+        student.learn(changed(batch, how, step), RATE * np.sqrt(size / BATCH), step, steps)
     progress("distil", steps, steps)
     return student.graph()
 
 
-def changed(batch: np.ndarray, course: Course, step: int) -> Any:
+def batch_size(graph: Graph) -> int:
+    """Images of a step, so that the values of all layers fit into memory; at least one."""
+    numbers = sum(graph.tensors[t].elements for operator in graph.operators for t in operator.outputs)
+    return max(min(BATCH, MOST_NUMBERS // max(numbers, 1)), 1)
+
+
+def changed(batch: np.ndarray, how: Distillation, step: int) -> Any:
     """Images (n, height, width, channels) in their size: of each a part, or all of it in a mirrored border, so that it
     is seen larger or smaller (``crops``), and half of them mirrored (``flip``)."""
     import tensorflow as tf
 
-    if not (course.crops or course.flip):
+    if not (how.crops or how.flip):
         return tf.constant(batch)
     count, *sides = batch.shape[:3]
-    chance = np.random.default_rng((course.seed, step, 1))
-    area = chance.uniform(LEAST_AREA, MOST_AREA, count) if course.crops else np.ones(count)
-    wider = np.exp(chance.uniform(-WIDER, WIDER, count)) if course.crops else np.ones(count)
+    chance = np.random.default_rng((how.seed, step, 1))
+    area = chance.uniform(LEAST_AREA, MOST_AREA, count) if how.crops else np.ones(count)
+    wider = np.exp(chance.uniform(-WIDER, WIDER, count)) if how.crops else np.ones(count)
     borders = [-(-side // BORDER) for side in sides]
     edges = []  # first and last row, or column, of each image, of the picture with its border
     for side, border, share in zip(
@@ -122,7 +129,7 @@ def changed(batch: np.ndarray, course: Course, step: int) -> Any:
             [(edge * (side - 1) + border) / (side + 2 * border - 1) for edge in (first, first + share)]
         )
     (top, bottom), (left, right) = edges
-    if course.flip:
+    if how.flip:
         mirrored = chance.random(count) < 0.5
         left, right = np.where(mirrored, right, left), np.where(mirrored, left, right)
     padded = tf.pad(batch, [(0, 0), *((border, border) for border in borders), (0, 0)], "SYMMETRIC")
@@ -134,7 +141,7 @@ class _Distilled:
     """The variables of a training, and one step of them."""
 
     def __init__(
-        self, executor: Executor, original: Executor, layers: Sequence[Layer], hints: Sequence[Hint]
+        self, executor: Executor, original: Executor, layers: Sequence[WhitenedLayer], hints: Sequence[Hint]
     ) -> None:
         import tensorflow as tf
 
@@ -180,14 +187,15 @@ class _Distilled:
             made[layer.bias] = tf.reshape(shift * spread - middle, (-1,))
         return made
 
-    def learn(self, images: Any, step: int, steps: int) -> None:
-        """One step on images (n, height, width, channels)."""
+    def learn(self, images: Any, rate: float, step: int, steps: int) -> None:
+        """One step on images (n, height, width, channels). ``rate`` is reached when the first steps are over, and falls
+        to zero along a cosine."""
         import tensorflow as tf
 
         warm = min((step + 1) / max(min(WARM_STEPS, steps / 10), 1), 1.0)
-        rate = RATE * warm * (1 + np.cos(np.pi * step / steps)) / 2
+        now = rate * warm * (1 + np.cos(np.pi * step / steps)) / 2
         memory = min(MEMORY, (step + 1) / (step + 10))
-        factor = self.adam.next_factor() * rate
+        factor = self.adam.next_factor() * now
         self._compiled(images, tf.constant(factor, tf.float32), tf.constant(memory, tf.float32))
 
     def _step(self, images: Any, factor: Any, memory: Any) -> None:
@@ -204,7 +212,8 @@ class _Distilled:
                 constants=self.build(self.values),
             )
             loss = self._loss(mine, theirs)
-        self.adam.update(tape.gradient(loss, self.values), factor, 0.0)
+        none = tf.UnconnectedGradients.ZERO  # of a layer that leads to nothing that is compared
+        self.adam.update(tape.gradient(loss, self.values, unconnected_gradients=none), factor, 0.0)
         for mean, value in zip(self.means, self.values, strict=True):
             mean.assign(memory * mean + (1 - memory) * value)
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdk.compress.train.answers import Answers
-from sdk.compress.train.batches import Variant, numbered, shuffled
+from sdk.compress.train.batches import Variant, held, numbered, shuffled
 from sdk.compress.train.priced import PricedStudent
 from sdk.compress.train.refining import Begun, RefinedStudent
 from sdk.compress.train.schedule import PRUNE_UNTIL, Tuning
@@ -35,8 +35,6 @@ from sdk.graph.records import Graph
 if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
     from sdk.graph.in_tensorflow.executor import Executor
-
-HELD_BYTES = 1 << 30  # images are preprocessed once where all of them fit
 
 
 def tune(
@@ -80,8 +78,7 @@ def refine(
 def _teach(student: Student, dataset: Dataset, course: Course) -> None:
     """All epochs, or those that a state that is given back leaves."""
     how = student.how
-    held = len(dataset) * int(np.prod(dataset.input_shape)) * 4 <= HELD_BYTES
-    lessons = _lessons(student, dataset, dataset.images() if held else None)
+    lessons = _lessons(student, dataset, held(dataset))
     first, skip = (0, 0) if course.resume is None else student.restore(course.resume)
     steps = -(-len(dataset) // how.batch)
     for epoch in range(first, how.epochs):

@@ -12,7 +12,7 @@ from sdk.compress.recipes.distilled import distilled
 from sdk.compress.recipes.recipe import Recipe, apply
 from sdk.compress.solve.calibrate import with_biases
 from sdk.compress.solve.whole_channels.narrowing import Narrowed, narrow
-from sdk.compress.train.distilling import Course, changed
+from sdk.compress.train.distilling import Distillation, batch_size, changed
 from sdk.data.loading import load_dataset
 from sdk.graph.dataset import Dataset
 from sdk.graph.in_tensorflow.executor import Executor
@@ -21,6 +21,7 @@ from sdk.graph.writer import write_graph
 from sdk.tools.progress import silent
 from tests.sdk.compress.layered_graphs import small_mobilenet, small_shufflenet
 from tests.sdk.compress.solve.whole_channels.test_narrowing import images
+from tests.sdk.graph.small_graphs import small_network
 
 pytestmark = pytest.mark.tensorflow
 COUNT = 96
@@ -93,13 +94,13 @@ def test_a_recipe_distils_and_does_it_again(dataset: Dataset) -> None:
 def test_images_are_parts_of_themselves_and_mirrored() -> None:
     rising = np.broadcast_to(np.arange(32, dtype=np.float32)[None, None, :, None], (64, 32, 32, 1)).copy()
     rising += np.arange(32, dtype=np.float32)[None, :, None, None] * 100
-    assert (changed(rising, Course(1), 0).numpy() == rising).all()
-    flipped = changed(rising, Course(1, flip=True), 0).numpy()
+    assert (changed(rising, Distillation(1), 0).numpy() == rising).all()
+    flipped = changed(rising, Distillation(1, flip=True), 0).numpy()
     mirrored = np.array([np.allclose(a, b[:, ::-1], atol=1e-2) for a, b in zip(flipped, rising, strict=True)])
     same = np.array([np.allclose(a, b, atol=1e-2) for a, b in zip(flipped, rising, strict=True)])
     assert (mirrored ^ same).all()
     assert 16 < mirrored.sum() < 48
-    parts = changed(rising, Course(1, crops=True), 3).numpy()
+    parts = changed(rising, Distillation(1, crops=True), 3).numpy()
     assert parts.shape == rising.shape
     assert parts.min() >= 0
     assert parts.max() <= rising.max()
@@ -108,6 +109,12 @@ def test_images_are_parts_of_themselves_and_mirrored() -> None:
     assert (across > 0).all()  # none is mirrored
     assert 0.65 * 31 < across.min() < 0.85 * 31
     assert 31 < across.max() < 1.3 * 31
+
+
+def test_networks_of_many_values_learn_in_smaller_batches() -> None:
+    small, large = (small_network(size=side, channels=32) for side in (8, 2048))
+    assert batch_size(small) == 64
+    assert 1 <= batch_size(large) < 8
 
 
 def test_the_option_needs_channels_to_go(tmp_path: Path, dataset: Dataset) -> None:
