@@ -133,6 +133,7 @@ def compress(
         notes=(
             *usage_notes(work.graph, work.usage),
             *work.notes,
+            *_distilled_notes(made.recipe),
             *outputs.notes,
             *(() if request.block else fours_would_pay(work.graph, special, made.recipe)),
             *_plain_eight_bits(request, made.recipe),
@@ -380,6 +381,16 @@ def _curve(made: targets.TargetResult) -> tuple[dict[str, Any], ...]:
             "recipe": point.recipe.to_json(),
         }
         for point, on_front in zip(made.curve, front(figures), strict=True)
+    )
+
+
+def _distilled_notes(recipe: Recipe) -> tuple[str, ...]:
+    """What was done beside the solving of layers, where whole channels went."""
+    if not (recipe.channels and recipe.distill_epochs):
+        return ()
+    count = recipe.distill_epochs
+    return (
+        f"what whole channels left learned from the original's layers for {count} epoch{'s' * (count > 1)}",
     )
 
 

@@ -117,7 +117,7 @@ def test_networks_of_many_values_learn_in_smaller_batches() -> None:
     assert 1 <= batch_size(large) < 8
 
 
-def test_the_option_needs_channels_to_go(tmp_path: Path, dataset: Dataset) -> None:
+def test_the_option_needs_channels_to_go_and_is_told(tmp_path: Path) -> None:
     import sdk
     from sdk.errors import ModelError
 
@@ -126,3 +126,8 @@ def test_the_option_needs_channels_to_go(tmp_path: Path, dataset: Dataset) -> No
     np.savez(tmp_path / "x.npz", x=pixels(range(COUNT)))
     with pytest.raises(ModelError, match="--distill-epochs has no effect here"):
         sdk.compress_model(model, tmp_path / "m.armlet", data=tmp_path / "x.npz", distill_epochs=3)
+    made = sdk.compress_model(
+        model, tmp_path / "m.armlet", data=tmp_path / "x.npz", channels=0.3, distill_epochs=2
+    )
+    assert "what whole channels left learned from the original's layers for 2 epochs" in made.notes
+    assert made.macs[1] <= 0.7 * made.macs[0]
