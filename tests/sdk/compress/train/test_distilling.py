@@ -127,7 +127,12 @@ def test_the_option_needs_channels_to_go_and_is_told(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="--distill-epochs has no effect here"):
         sdk.compress_model(model, tmp_path / "m.armlet", data=tmp_path / "x.npz", distill_epochs=3)
     made = sdk.compress_model(
-        model, tmp_path / "m.armlet", data=tmp_path / "x.npz", channels=0.3, distill_epochs=2
+        model,
+        tmp_path / "m.armlet",
+        data=tmp_path / "x.npz",
+        preprocess="tf",
+        channels=0.3,
+        distill_epochs=2,
     )
     assert "what whole channels left learned from the original's layers for 2 epochs" in made.notes
     assert made.macs[1] <= 0.7 * made.macs[0]
