@@ -45,16 +45,15 @@ def _conditions(request: Compress, effort: str) -> Iterator[tuple[bool, bool, st
     taught = effort != "none" or request.int8
     by_magnitude = effort == "none" and not request.int8
     needs_data, by_data = "--data", request.data is not None
-    for given, flag in (
+    narrowing = (
         (request.channels > 0, "--channels"),
         (request.target_macs is not None, "--target-macs"),
         (request.target_instructions is not None, "--target-instructions"),
-    ):
+    )
+    for given, flag in narrowing:
         yield given, by_data, flag, needs_data
         yield given, taught, flag, "calibration or training: leave --effort none out"
-    narrows = (
-        request.channels > 0 or request.target_macs is not None or request.target_instructions is not None
-    )
+    narrows = any(given for given, _ in narrowing)
     yield request.distill_epochs > 0, narrows, "--distill-epochs", "--channels or a target of work"
     yield request.samples is not None, by_data, "--samples", needs_data
     yield request.trials is not None, by_data or request.check is not None, "--trials", needs_data

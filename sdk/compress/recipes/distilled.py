@@ -13,7 +13,7 @@ import numpy as np
 
 from sdk.compress.solve.calibrate import SolvedLayer, solved_layers, with_biases
 from sdk.compress.solve.whitening import Whitening, whitenings
-from sdk.compress.solve.whole_channels.narrowing import Narrowed
+from sdk.compress.solve.whole_channels.narrowing import Narrowed, mixed
 from sdk.compress.train.distilling import Distillation, Hint, WhitenedLayer, distil
 from sdk.compress.train.moving import moves_borne
 from sdk.graph.in_tensorflow.executor import Executor
@@ -29,15 +29,11 @@ def distilled(
 ) -> Graph:
     """The narrow graph after it learned for some epochs what the layers of ``original`` make of the images."""
     small, whole = Executor(narrowed.graph), Executor(with_biases(original))
-    # In a mixed order: folders are sorted by class, and the first images alone tell how inputs vary.
-    dataset = dataset.subset(np.random.default_rng(seed).permutation(len(dataset)))
-
-    def images(samples: Sequence[int]) -> np.ndarray:
-        return dataset.images(list(samples))
-
+    dataset = mixed(dataset, seed)
     solved = solved_layers(narrowed.graph)
-    white = whitenings(small, solved, images, len(dataset))
-    read = Counter(layer.weight.tensor_index for layer in solved)  # a weight of two layers stays as it is
+    white = whitenings(small, solved, dataset.images, len(dataset))
+    # A weight of two layers stays as it is, and that of a layer too wide to be whitened.
+    read = Counter(layer.weight.tensor_index for layer in solved)
     layers = [
         _layer(one, white[one.weight.operator_index])
         for one in solved
@@ -45,7 +41,7 @@ def distilled(
     ]
     flip, shift = moves_borne(whole, dataset)
     how = Distillation(epochs, crops=shift > 0, flip=flip, seed=seed)
-    hints = _hints(narrowed.graph, whole.graph, narrowed.places, solved)
+    hints = _hints(small, whole.graph, narrowed.places, solved)
     return distil(small, whole, layers, hints, dataset, how, progress)
 
 
@@ -62,11 +58,11 @@ def _layer(solved: SolvedLayer, whitening: Whitening) -> WhitenedLayer:
 
 
 def _hints(
-    narrow: Graph, whole: Graph, places: Mapping[str, np.ndarray], solved: Sequence[SolvedLayer]
+    small: Executor, whole: Graph, places: Mapping[str, np.ndarray], solved: Sequence[SolvedLayer]
 ) -> list[Hint]:
     """What layers make, but depthwise ones and the last, and what fully connected ones read: tensors whose name stands
     for one tensor in both graphs."""
-    answers = {tensor for tensor, _ in Executor(narrow).answers}
+    narrow, answers = small.graph, {tensor for tensor, _ in small.answers}
     wanted = []
     for layer in solved:
         made = narrow.operators[layer.weight.operator_index].outputs[0]

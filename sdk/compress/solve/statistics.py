@@ -366,8 +366,7 @@ class Streams:
             values = self._values(number, (tensor,))
             count = int(np.prod(shape.positions(values[0][tensor])))
             wanted = -(-most // min(len(self._batches), SAMPLED_BATCHES))
-            chance = np.random.default_rng(number)
-            keep = chance.choice(count, wanted, replace=False) if count > wanted else None
+            keep = some_of(count, wanted, number)
             for side, of_network in zip(found, values, strict=True):
                 side.append(shape.patches(of_network[tensor], keep))
             there += len(found[0][-1])
@@ -376,17 +375,20 @@ class Streams:
         teacher, student = (np.swapaxes(np.concatenate(side), 0, 1) for side in found)
         return teacher, student
 
+    def _columns(self, shape: LayerShape, tensor: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """What a layer reads at some positions of each batch, teacher's and student's: (groups, n, columns) each."""
+        wanted = -(-MAX_POSITIONS // len(self._batches))
+        for number, values in enumerate(self._all_values((tensor,))):
+            keep = some_of(int(np.prod(shape.positions(values[0][tensor]))), wanted, number)
+            teacher, student = (np.swapaxes(shape.patches(v[tensor], keep), 0, 1) for v in values)
+            yield teacher, student
+
     def moments_of_parts(self, shape: LayerShape, tensor: int, parts: int) -> list[Moments]:
         """As :meth:`moments`, of each of ``parts`` equal parts of the images, without what only calibration reads (the
         teacher's covariance, the share of chance: zero)."""
         sums: list[list[np.ndarray]] = [[] for _ in range(parts)]
         totals = [0] * parts
-        wanted = -(-MAX_POSITIONS // len(self._batches))
-        for number, values in enumerate(self._all_values((tensor,))):
-            count = int(np.prod(shape.positions(values[0][tensor])))
-            chance = np.random.default_rng(number)
-            keep = chance.choice(count, wanted, replace=False) if count > wanted else None
-            t, s = (np.swapaxes(shape.patches(v[tensor], keep), 0, 1) for v in values)
+        for number, (t, s) in enumerate(self._columns(shape, tensor)):
             found = [s.sum(1, np.float64), t.sum(1, np.float64)]
             found += [np.swapaxes(s, 1, 2) @ s, np.swapaxes(t, 1, 2) @ s]
             part = number * parts // len(self._batches)
@@ -399,12 +401,7 @@ class Streams:
         known = self.taught.get(tensor, shape)
         sums: list[np.ndarray] = []
         total = 0
-        wanted = -(-MAX_POSITIONS // len(self._batches))
-        for number, values in enumerate(self._all_values((tensor,))):
-            count = int(np.prod(shape.positions(values[0][tensor])))
-            chance = np.random.default_rng(number)
-            keep = chance.choice(count, wanted, replace=False) if count > wanted else None
-            t, s = (np.swapaxes(shape.patches(v[tensor], keep), 0, 1) for v in values)
+        for number, (t, s) in enumerate(self._columns(shape, tensor)):
             s_t = np.swapaxes(s, 1, 2)
             t_t = np.swapaxes(t, 1, 2)
             parts = [s.sum(1, np.float64), s_t @ s, t_t @ s]
@@ -429,6 +426,11 @@ class Streams:
         energy = np.trace(second, axis1=1, axis2=2) / second.shape[1]
         taught = sums[5].astype(np.float64) / total - teacher_mean[:, :, None] * teacher_mean[:, None, :]
         return Moments(student_mean, teacher_mean, covariance, cross_covariance, taught, energy, noise)
+
+
+def some_of(count: int, most: int, seed: int) -> np.ndarray | None:
+    """Which of ``count`` positions are read, at most ``most`` of them, (n,) int64; None where all are."""
+    return np.random.default_rng(seed).choice(count, most, replace=False) if count > most else None
 
 
 def _centred(sums: Sequence[np.ndarray], total: int) -> Moments:

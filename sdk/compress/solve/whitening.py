@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from sdk.compress.solve.calibrate import SolvedLayer
-from sdk.compress.solve.statistics import BATCH, GraphRunner, Images
+from sdk.compress.solve.statistics import BATCH, GraphRunner, Images, some_of
 
 SEEN_ON = 64  # images
 POSITIONS = 40_000  # of a layer, at most: a covariance of 1,000 columns is known well enough
 DAMPING = 0.01  # of the columns' mean variance
-MOST_COLUMNS = 2048  # the columns of wider layers are made equally large, and stay correlated
+MOST_COLUMNS = 2048  # wider layers have no whitening
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +45,7 @@ def whitenings(
         values = runner.run({runner.graph.inputs[0]: batch}, wanted={layer.source for layer in narrow})
         for layer in narrow:
             there = int(np.prod(layer.shape.positions(values[layer.source])))
-            chance = np.random.default_rng(number)
-            keep = chance.choice(there, most, replace=False) if there > most else None
+            keep = some_of(there, most, number)
             columns = np.swapaxes(layer.shape.patches(values[layer.source], keep), 0, 1)
             sums = [
                 np.full(1, columns.shape[1], np.float64),

@@ -25,6 +25,7 @@ from sdk.compress.solve.statistics import (
     Sensitivity,
     chance_share,
     energy_off_diagonal,
+    some_of,
 )
 from sdk.tools.progress import Progress, silent
 
@@ -203,8 +204,7 @@ def seen_by(
         for layer in wanted:
             index, value = layer.weight.operator_index, values[layer.source]
             there = int(np.prod(layer.shape.positions(value)))
-            chance = np.random.default_rng(number)
-            keep = chance.choice(there, most, replace=False) if there > most else None
+            keep = some_of(there, most, number)
             columns = np.swapaxes(layer.shape.patches(value, keep), 0, 1)
             second = np.swapaxes(columns, 1, 2) @ columns
             parts = [columns.sum(1, np.float64), second, energy_off_diagonal(second / columns.shape[1])]

@@ -10,7 +10,7 @@ arXiv 1707.06168): first before the activation, with biases that make the mean o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -188,8 +188,8 @@ def _behind_activation(
 
 def narrow(graph: Graph, dataset: Dataset, share: float, seed: int, progress: Progress) -> Narrowed:
     """:func:`narrowed` of any graph, on all images of a data set."""
-    images, count = _mixed(dataset, seed)
-    return narrowed(Executor(with_biases(graph)), images, count, share, seed=seed, progress=progress)
+    runner, count = Executor(with_biases(graph)), len(dataset)
+    return narrowed(runner, mixed(dataset, seed).images, count, share, seed=seed, progress=progress)
 
 
 def share_that_fits(
@@ -203,8 +203,8 @@ def share_that_fits(
     whole = with_biases(graph)
     if fits(whole):
         return 0.0
-    images, count = _mixed(dataset, seed)
-    coupling, ordered = _ordered(Executor(whole), images, count, seed, progress)
+    images = mixed(dataset, seed).images
+    coupling, ordered = _ordered(Executor(whole), images, len(dataset), seed, progress)
     taken = list(steps(whole, coupling, ordered))
 
     def cut(number: int) -> Graph:
@@ -224,11 +224,6 @@ def share_that_fits(
     return int(SHARE_STEPS * (1 - taken[high - 1].left / before)) / SHARE_STEPS
 
 
-def _mixed(dataset: Dataset, seed: int) -> tuple[Images, int]:
-    """All images in a mixed order: folders are sorted by class, and costs are counted on the first alone."""
-    mixed = dataset.subset(np.random.default_rng(seed).permutation(len(dataset)))
-
-    def images(samples: Sequence[int]) -> np.ndarray:
-        return mixed.images(list(samples))
-
-    return images, len(mixed)
+def mixed(dataset: Dataset, seed: int) -> Dataset:
+    """All images in a mixed order: folders are sorted by class, and much is counted on the first images alone."""
+    return dataset.subset(np.random.default_rng(seed).permutation(len(dataset)))
