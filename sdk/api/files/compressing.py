@@ -385,10 +385,12 @@ def _curve(made: targets.TargetResult) -> tuple[dict[str, Any], ...]:
 
 
 def _distilled_notes(recipe: Recipe) -> tuple[str, ...]:
-    """What was done beside the solving of layers, where whole channels went."""
-    if not (recipe.channels and recipe.distill_epochs):
-        return ()
+    """What was done beside the solving of layers, where whole channels went; that nothing was, where none did."""
     count = recipe.distill_epochs
+    if not count:
+        return ()
+    if not recipe.channels:
+        return ("nothing was distilled: the target of work is met with all channels",)
     return (
         f"what whole channels left learned from the original's layers for {count} epoch{'s' * (count > 1)}",
     )

@@ -14,7 +14,7 @@ import numpy as np
 from sdk.compress.solve.calibrate import SolvedLayer, solved_layers, with_biases
 from sdk.compress.solve.whitening import Whitening, whitenings
 from sdk.compress.solve.whole_channels.narrowing import Narrowed, mixed
-from sdk.compress.train.distilling import Distillation, Hint, WhitenedLayer, distil
+from sdk.compress.train.distilling import Distillation, Hint, WhitenedLayer, distil, well_seen
 from sdk.compress.train.moving import moves_borne
 from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.records import Graph
@@ -22,6 +22,9 @@ from sdk.tools.progress import Progress
 
 if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
+
+# The first layers hold no more of all weights, and stay as solved: their maps are large, and take half of the time.
+FIRST_WEIGHTS = 0.01
 
 
 def distilled(
@@ -31,18 +34,34 @@ def distilled(
     small, whole = Executor(narrowed.graph), Executor(with_biases(original))
     dataset = mixed(dataset, seed)
     solved = solved_layers(narrowed.graph)
-    white = whitenings(small, solved, dataset.images, len(dataset))
-    # A weight of two layers stays as it is, and that of a layer too wide to be whitened.
-    read = Counter(layer.weight.tensor_index for layer in solved)
-    layers = [
-        _layer(one, white[one.weight.operator_index])
-        for one in solved
-        if one.weight.operator_index in white and read[one.weight.tensor_index] == 1
-    ]
+    hints = well_seen(_hints(small, whole, narrowed.places, solved), whole.graph, len(dataset))
+    learning = _learning(small, solved, hints)
+    white = whitenings(small, learning, dataset.images, len(dataset))
     flip, shift = moves_borne(whole, dataset)
-    how = Distillation(epochs, crops=shift > 0, flip=flip, seed=seed)
-    hints = _hints(small, whole.graph, narrowed.places, solved)
-    return distil(small, whole, layers, hints, dataset, how, progress)
+    return distil(
+        small,
+        whole,
+        [_layer(one, white[one.weight.operator_index]) for one in learning],
+        hints,
+        dataset,
+        Distillation(epochs, crops=shift > 0, flip=flip, seed=seed),
+        progress,
+    )
+
+
+def _learning(small: Executor, solved: Sequence[SolvedLayer], hints: Sequence[Hint]) -> list[SolvedLayer]:
+    """The layers that learn: those that lead to something that is compared, but weights of two layers, and the first
+    ones while all of them have few weights."""
+    read = Counter(layer.weight.tensor_index for layer in solved)
+    leading = set(small.plan(small.graph.inputs, {hint.tensor for hint in hints}))
+    sizes = np.cumsum([layer.weight.tensor.elements for layer in solved])
+    return [
+        layer
+        for layer, size in zip(solved, sizes, strict=True)
+        if layer.weight.operator_index in leading
+        and read[layer.weight.tensor_index] == 1
+        and size > FIRST_WEIGHTS * sizes[-1]
+    ]
 
 
 def _layer(solved: SolvedLayer, whitening: Whitening) -> WhitenedLayer:
@@ -58,10 +77,10 @@ def _layer(solved: SolvedLayer, whitening: Whitening) -> WhitenedLayer:
 
 
 def _hints(
-    small: Executor, whole: Graph, places: Mapping[str, np.ndarray], solved: Sequence[SolvedLayer]
+    small: Executor, whole: Executor, places: Mapping[str, np.ndarray], solved: Sequence[SolvedLayer]
 ) -> list[Hint]:
-    """What layers make, but depthwise ones and the last, and what fully connected ones read: tensors whose name stands
-    for one tensor in both graphs."""
+    """What layers make, but depthwise ones, and the answers, and what fully connected layers read: tensors whose name
+    stands for one tensor in both graphs."""
     narrow, answers = small.graph, {tensor for tensor, _ in small.answers}
     wanted = []
     for layer in solved:
@@ -70,10 +89,14 @@ def _hints(
             wanted.append(made)
         if int(np.prod(narrow.tensors[layer.source].shape[1:-1])) == 1:
             wanted.append(layer.source)
-    once = [Counter(tensor.name for tensor in graph.tensors) for graph in (narrow, whole)]
-    number = {tensor.name: n for n, tensor in enumerate(whole.tensors)}
-    return [
-        Hint(tensor, number[name], places[name])
-        for tensor in dict.fromkeys(wanted)
-        if (name := narrow.tensors[tensor].name) in places and all(count[name] == 1 for count in once)
-    ]
+    once = [Counter(tensor.name for tensor in graph.tensors) for graph in (narrow, whole.graph)]
+    named = {tensor.name: (n, tensor) for n, tensor in enumerate(whole.graph.tensors)}
+    hints = []
+    for tensor in dict.fromkeys(wanted):
+        name = narrow.tensors[tensor].name
+        if name in places and all(count[name] == 1 for count in once):
+            original, described = named[name]
+            complete = len(places[name]) == described.shape[-1]
+            hints.append(Hint(tensor, original, None if complete else places[name]))
+    pairs = zip(small.answers, whole.answers, strict=True)
+    return hints + [Hint(tensor, original, None, ranks) for (tensor, ranks), (original, _) in pairs]

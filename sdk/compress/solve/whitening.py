@@ -19,13 +19,14 @@ from sdk.compress.solve.statistics import BATCH, GraphRunner, Images, some_of
 SEEN_ON = 64  # images
 POSITIONS = 40_000  # of a layer, at most: a covariance of 1,000 columns is known well enough
 DAMPING = 0.01  # of the columns' mean variance
-MOST_COLUMNS = 2048  # wider layers have no whitening
+MOST_COLUMNS = 2048  # that are made uncorrelated; of wider layers parts of at most so many
 
 
 @dataclass(frozen=True, eq=False)
 class Whitening:
-    """Of one layer: ``mean`` (groups, columns) float32, and ``white`` (groups, columns, columns) float32, symmetric: it
-    makes what varies about the mean of about unit covariance. ``back`` is its inverse."""
+    """Of one layer: ``mean`` (parts, width) float32, and ``white`` (parts, width, width) float32, symmetric: it makes
+    what varies about the mean of about unit covariance. ``back`` is its inverse. The columns of a group are one part,
+    or parts of equal width one after the other where they are too many."""
 
     mean: np.ndarray
     white: np.ndarray
@@ -35,18 +36,17 @@ class Whitening:
 def whitenings(
     runner: GraphRunner, layers: Sequence[SolvedLayer], images: Images, count: int
 ) -> dict[int, Whitening]:
-    """The whitening of each of these layers that is narrow enough, by operator number, as ``count`` images tell."""
-    narrow = [layer for layer in layers if layer.shape.columns <= MOST_COLUMNS]
+    """The whitening of each of these layers, by operator number, as ``count`` images tell."""
     seen: dict[int, list[np.ndarray]] = {}
     batches = range(0, min(count, SEEN_ON), BATCH)
     most = -(-POSITIONS // max(len(batches), 1))
     for number, start in enumerate(batches):
         batch = images(range(start, min(start + BATCH, count)))
-        values = runner.run({runner.graph.inputs[0]: batch}, wanted={layer.source for layer in narrow})
-        for layer in narrow:
+        values = runner.run({runner.graph.inputs[0]: batch}, wanted={layer.source for layer in layers})
+        for layer in layers:
             there = int(np.prod(layer.shape.positions(values[layer.source])))
             keep = some_of(there, most, number)
-            columns = np.swapaxes(layer.shape.patches(values[layer.source], keep), 0, 1)
+            columns = _by_part(np.swapaxes(layer.shape.patches(values[layer.source], keep), 0, 1))
             sums = [
                 np.full(1, columns.shape[1], np.float64),
                 columns.sum(1, np.float64),
@@ -55,6 +55,14 @@ def whitenings(
             index = layer.weight.operator_index
             seen[index] = [a + b for a, b in zip(seen[index], sums, strict=True)] if index in seen else sums
     return {index: _whitening(*sums) for index, sums in seen.items()}
+
+
+def _by_part(columns: np.ndarray) -> np.ndarray:
+    """Columns (groups, positions, columns) as (parts, positions, width), of the least number of parts that will do."""
+    groups, positions, count = columns.shape
+    parts = next(n for n in range(-(-count // MOST_COLUMNS), count + 1) if count % n == 0)
+    apart = columns.reshape(groups, positions, parts, count // parts)
+    return np.swapaxes(apart, 1, 2).reshape(groups * parts, positions, count // parts)
 
 
 def _whitening(total: np.ndarray, sums: np.ndarray, second: np.ndarray) -> Whitening:

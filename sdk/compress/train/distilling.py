@@ -1,9 +1,9 @@
 """The training of a network with fewer channels on what the original computes, layer by layer.
 
 The loss adds, for each layer of the original whose channels are known in the smaller network, the squared error of its
-values as a share of how much they vary (hints, arXiv 1412.6550), and the distance of the answers. A picture has some
-hundred places in each layer and a thousand channels at each: a thousand pictures tell more there than in their
-answers, which such a training learns by heart. No labels are needed.
+values as a share of how much they vary (hints, arXiv 1412.6550). A picture has some hundred places in each layer and a
+thousand channels at each: a thousand pictures tell much there, and little in what they have once, such as the answer
+and the mean of all places. A training on those learns them by heart; see :func:`well_seen`. No labels are needed.
 
 All layers learn at one rate, since the inputs of each are made uncorrelated and equally large first, and its outputs
 are measured by how much they vary (:class:`WhitenedLayer`). The weights that are taken are a running mean of the last
@@ -34,7 +34,8 @@ MOST_NUMBERS = (
 RATE = 1.2e-3  # of a weight's usual size, a step of a whole batch: Adam's
 WARM_STEPS = 100  # until the rate is reached; a tenth of a short training
 MEMORY = 0.99  # of the running mean, a step
-ANSWERS_SHARE = 0.5  # of the answers' distance in the loss, beside each layer's error
+SEEN_PER_CHANNEL = 8  # places that all pictures have of a tensor, for each of its channels, to learn from it
+MOST_ROWS = 14  # and columns of a layer's places that are compared in a step, about
 LEAST_AREA, MOST_AREA = 0.6, 1.25  # of a picture that is shown, with its mirrored border beyond 1
 WIDER = 0.28  # by which the logarithm of width / height changes at most
 BORDER = 8  # of these make a side: what the border has
@@ -43,9 +44,10 @@ BORDER = 8  # of these make a side: what the border has
 @dataclass(frozen=True, eq=False)
 class WhitenedLayer:
     """A layer that learns: its weight's and bias' tensors, ``matrices`` (groups, rows, columns) of the weight, and what
-    makes its inputs alike: ``mean`` (groups, columns), ``white`` and its inverse ``back`` (groups, columns, columns).
+    makes its inputs alike: ``mean`` (parts, width), ``white`` and its inverse ``back`` (parts, width, width).
 
-    The weight of a ``depthwise`` layer is (1, height, width, channels); of others it is the matrices in another shape.
+    The columns of each group lie in one part, or in some of equal width one after the other. The weight of a
+    ``depthwise`` layer is (1, height, width, channels); of others it is the matrices in another shape.
     """
 
     weight: int
@@ -56,14 +58,27 @@ class WhitenedLayer:
     back: np.ndarray
     depthwise: bool
 
+    @property
+    def parts(self) -> int:
+        """Of a group."""
+        return len(self.mean) // len(self.matrices)
+
+    def by_part(self) -> np.ndarray:
+        """The matrices of each part, (parts, rows, width)."""
+        groups, rows, _ = self.matrices.shape
+        apart = self.matrices.reshape(groups, rows, self.parts, -1)
+        return np.swapaxes(apart, 1, 2).reshape(len(self.mean), rows, -1)
+
 
 @dataclass(frozen=True, eq=False)
 class Hint:
-    """A tensor of the smaller network, that of the original that it is compared with, and which of its channels."""
+    """A tensor of the smaller network, that of the original that it is compared with, and which of its channels: None
+    stands for all. It may be an answer that ``ranks`` classes."""
 
     tensor: int
     original: int
-    channels: np.ndarray
+    channels: np.ndarray | None = None
+    ranks: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +114,17 @@ def distil(
         student.learn(changed(batch, how, step), RATE * np.sqrt(size / BATCH), step, steps)
     progress("distil", steps, steps)
     return student.graph()
+
+
+def well_seen(hints: Sequence[Hint], original: Graph, images: int) -> list[Hint]:
+    """Those of tensors that so many images show at enough places for each of their channels; all, where none is."""
+
+    def enough(hint: Hint) -> bool:
+        tensor = original.tensors[hint.original]
+        channels = tensor.shape[-1]
+        return images * tensor.elements >= SEEN_PER_CHANNEL * channels**2
+
+    return [hint for hint in hints if enough(hint)] or list(hints)
 
 
 def batch_size(graph: Graph) -> int:
@@ -149,24 +175,28 @@ class _Distilled:
         self.values: list[Any] = []
         self.units: list[tuple[Any, Any]] = []
         for layer in layers:
-            values = layer.matrices @ layer.back
+            apart = layer.by_part()
+            values = apart @ layer.back
             spread = np.sqrt(np.square(values).sum(2, keepdims=True))
             spread = np.maximum(spread, max(1e-3 * float(spread.max()), 1e-12))
             unit = spread / np.sqrt(values.shape[2])
-            middle = (layer.matrices @ layer.mean[:, :, None])[..., 0]
+            middle = (apart @ layer.mean[:, :, None])[..., 0]
+            over_parts = (len(layer.matrices), layer.parts, -1)
+            middle = middle.reshape(over_parts).sum(1)
+            spread = np.sqrt(np.square(spread).reshape(over_parts).sum(1))
             bias = executor.graph.tensors[layer.bias].data
             assert bias is not None
-            shift = (bias.reshape(middle.shape) + middle) / spread[..., 0]
+            shift = (bias.reshape(middle.shape) + middle) / spread
             self.values += [
                 tf.Variable((values / unit).astype(np.float32)),
                 tf.Variable(shift.astype(np.float32)),
             ]
-            self.units.append((unit.astype(np.float32), spread[..., 0].astype(np.float32)))
+            self.units.append((unit.astype(np.float32), spread.astype(np.float32)))
         self.means = [tf.Variable(value) for value in self.values]
         self.adam = Adam(self.values)
         image = executor.graph.tensors[executor.graph.inputs[0]]
-        number = tf.TensorSpec((), tf.float32)
-        signature = [tf.TensorSpec((None, *image.shape[1:]), image.dtype.lower()), number, number]
+        number, whole = tf.TensorSpec((), tf.float32), tf.TensorSpec((), tf.int32)
+        signature = [tf.TensorSpec((None, *image.shape[1:]), image.dtype.lower()), number, number, whole]
         self._compiled = tf.function(self._step, input_signature=signature, autograph=False)
 
     def build(self, values: Sequence[Any]) -> dict[int, Any]:
@@ -178,6 +208,11 @@ class _Distilled:
             (value, shift), (unit, spread) = values[2 * number : 2 * number + 2], self.units[number]
             matrices = (value * unit) @ layer.white
             middle = tf.squeeze(matrices @ layer.mean[:, :, None], 2)
+            if layer.parts > 1:
+                groups, rows, _ = layer.matrices.shape
+                middle = tf.reduce_sum(tf.reshape(middle, (groups, layer.parts, rows)), 1)
+                matrices = tf.reshape(matrices, (groups, layer.parts, rows, -1))
+                matrices = tf.transpose(matrices, (0, 2, 1, 3))
             shape = self.executor.graph.tensors[layer.weight].shape
             if layer.depthwise:
                 by_channel = tf.reshape(matrices, (shape[3], shape[1], shape[2]))
@@ -196,42 +231,36 @@ class _Distilled:
         now = rate * warm * (1 + np.cos(np.pi * step / steps)) / 2
         memory = min(MEMORY, (step + 1) / (step + 10))
         factor = self.adam.next_factor() * now
-        self._compiled(images, tf.constant(factor, tf.float32), tf.constant(memory, tf.float32))
+        self._compiled(images, *(tf.constant(n, tf.float32) for n in (factor, memory)), tf.constant(step))
 
-    def _step(self, images: Any, factor: Any, memory: Any) -> None:
+    def _step(self, images: Any, factor: Any, memory: Any, step: Any) -> None:
         import tensorflow as tf
 
         theirs = self.original.run(
             {self.original.graph.inputs[0]: images},
-            wanted={hint.original for hint in self.hints} | {t for t, _ in self.original.answers},
+            wanted={hint.original for hint in self.hints},
         )
         with tf.GradientTape() as tape:
             mine = self.executor.run(
                 {self.executor.graph.inputs[0]: images},
-                wanted={hint.tensor for hint in self.hints} | {t for t, _ in self.executor.answers},
+                wanted={hint.tensor for hint in self.hints},
                 constants=self.build(self.values),
             )
-            loss = self._loss(mine, theirs)
+            loss = self._loss(mine, theirs, step)
         none = tf.UnconnectedGradients.ZERO  # of a layer that leads to nothing that is compared
         self.adam.update(tape.gradient(loss, self.values, unconnected_gradients=none), factor, 0.0)
         for mean, value in zip(self.means, self.values, strict=True):
             mean.assign(memory * mean + (1 - memory) * value)
 
-    def _loss(self, mine: Mapping[int, Any], theirs: Mapping[int, Any]) -> Any:
+    def _loss(self, mine: Mapping[int, Any], theirs: Mapping[int, Any], step: Any) -> Any:
         import tensorflow as tf
 
-        losses = [
-            _apart(mine[hint.tensor], tf.gather(theirs[hint.original], hint.channels, axis=-1))
-            for hint in self.hints
-        ]
-        for (tensor, ranks), (original, _) in zip(self.executor.answers, self.original.answers, strict=True):
-            answer, right = mine[tensor], theirs[original]
-            if ranks:
-                sure = tf.nn.softmax(right)
-                apart = tf.reduce_sum(sure * (tf.nn.log_softmax(right) - tf.nn.log_softmax(answer)), -1)
-                losses.append(ANSWERS_SHARE * tf.reduce_mean(apart))
-            else:
-                losses.append(ANSWERS_SHARE * _apart(answer, right))
+        losses = []
+        for hint in self.hints:
+            value, right = (_some_places(side, step) for side in (mine[hint.tensor], theirs[hint.original]))
+            if hint.channels is not None:
+                right = tf.gather(right, hint.channels, axis=-1)
+            losses.append((_answers_apart if hint.ranks else _apart)(value, right))
         return tf.add_n(losses)
 
     def graph(self) -> Graph:
@@ -247,3 +276,22 @@ def _apart(value: Any, right: Any) -> Any:
     axes = list(range(len(right.shape) - 1))
     varies = tf.reduce_mean(tf.square(right - tf.reduce_mean(right, axes, keepdims=True)))
     return tf.reduce_mean(tf.square(value - right)) / (varies + 1e-12)
+
+
+def _some_places(values: Any, step: Any) -> Any:
+    """Of maps (n, height, width, channels) every second place or fewer, others in each step; the rest as it is."""
+    if values.shape.rank != 4:
+        return values
+    apart = [max(-(-side // MOST_ROWS), 1) for side in values.shape[1:3]]
+    if apart == [1, 1]:
+        return values
+    row, column = step % apart[0], step // apart[0] % apart[1]
+    return values[:, row :: apart[0], column :: apart[1]]
+
+
+def _answers_apart(scores: Any, right: Any) -> Any:
+    """The mean divergence of what scores of classes say from what the right ones do, in nats."""
+    import tensorflow as tf
+
+    apart = tf.nn.log_softmax(right) - tf.nn.log_softmax(scores)
+    return tf.reduce_mean(tf.reduce_sum(tf.nn.softmax(right) * apart, -1))

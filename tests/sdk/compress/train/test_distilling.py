@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sdk.compress.recipes import distilled as recipes_distilled
 from sdk.compress.recipes.distilled import distilled
 from sdk.compress.recipes.recipe import Recipe, apply
-from sdk.compress.solve.calibrate import with_biases
+from sdk.compress.solve import whitening
+from sdk.compress.solve.calibrate import solved_layers, with_biases
 from sdk.compress.solve.whole_channels.narrowing import Narrowed, narrow
-from sdk.compress.train.distilling import Distillation, batch_size, changed
+from sdk.compress.train.distilling import Distillation, Hint, batch_size, changed, well_seen
 from sdk.data.loading import load_dataset
 from sdk.graph.dataset import Dataset
 from sdk.graph.in_tensorflow.executor import Executor
@@ -111,6 +113,43 @@ def test_images_are_parts_of_themselves_and_mirrored() -> None:
     assert 31 < across.max() < 1.3 * 31
 
 
+def test_wide_layers_learn_in_parts(
+    pair: tuple[Graph, Narrowed], dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, narrowed = pair
+    monkeypatch.setattr(whitening, "MOST_COLUMNS", 8)
+    made = distilled(narrowed, graph, dataset, 0, 0, silent)
+    assert error(made, narrowed.graph) < 1e-6 * max(error(graph, narrowed.graph), 1e-3)
+    made = distilled(narrowed, graph, dataset, 200, 0, silent)
+    assert error(graph, made) < 0.92 * error(graph, narrowed.graph)
+
+
+def test_what_images_show_seldom_is_not_learned_by_heart() -> None:
+    graph = small_mobilenet(16)
+    hints = [Hint(t, t) for operator in graph.operators for t in operator.outputs]
+    map_of_32, answers = (
+        next(hint for hint in hints if graph.tensors[hint.original].shape == shape)
+        for shape in ((1, 4, 4, 32), (1, 10))
+    )
+    assert well_seen([map_of_32, answers], graph, 80) == [map_of_32, answers]
+    assert well_seen([map_of_32, answers], graph, 79) == [map_of_32]
+    assert well_seen([map_of_32, answers], graph, 15) == [map_of_32, answers]  # nothing else is there
+
+
+def test_the_first_layers_stay_as_solved_where_they_hold_few_weights(
+    pair: tuple[Graph, Narrowed], dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, narrowed = pair
+    monkeypatch.setattr(recipes_distilled, "FIRST_WEIGHTS", 0.5)
+    made = distilled(narrowed, graph, dataset, 4, 0, silent)
+    layers = solved_layers(narrowed.graph)
+    sizes = np.cumsum([layer.weight.tensor.elements for layer in layers])
+    for layer, size in zip(layers, sizes, strict=True):
+        weight = layer.weight.tensor_index
+        same = np.array_equal(made.tensors[weight].data, narrowed.graph.tensors[weight].data)
+        assert same == (size <= 0.5 * sizes[-1])
+
+
 def test_networks_of_many_values_learn_in_smaller_batches() -> None:
     small, large = (small_network(size=side, channels=32) for side in (8, 2048))
     assert batch_size(small) == 64
@@ -136,3 +175,13 @@ def test_the_option_needs_channels_to_go_and_is_told(tmp_path: Path) -> None:
     )
     assert "what whole channels left learned from the original's layers for 2 epochs" in made.notes
     assert made.macs[1] <= 0.7 * made.macs[0]
+    met = sdk.compress_model(
+        model,
+        tmp_path / "m.armlet",
+        data=tmp_path / "x.npz",
+        preprocess="tf",
+        target_macs=made.macs[0],
+        distill_epochs=2,
+    )
+    assert "nothing was distilled: the target of work is met with all channels" in met.notes
+    assert met.macs[1] == met.macs[0]
