@@ -64,7 +64,7 @@ class WhitenedLayer:
         return len(self.mean) // len(self.matrices)
 
     def by_part(self) -> np.ndarray:
-        """The matrices of each part, (parts, rows, width)."""
+        """The matrices of all n parts, (n, rows, columns)."""
         groups, rows, _ = self.matrices.shape
         apart = self.matrices.reshape(groups, rows, self.parts, -1)
         return np.swapaxes(apart, 1, 2).reshape(len(self.mean), rows, -1)
@@ -117,7 +117,7 @@ def distil(
 
 
 def well_seen(hints: Sequence[Hint], original: Graph, images: int) -> list[Hint]:
-    """Those of tensors that so many images show at enough places for each of their channels; all, where none is."""
+    """Those of tensors that this many images show at enough places for each of their channels; all, where none is."""
 
     def enough(hint: Hint) -> bool:
         tensor = original.tensors[hint.original]
