@@ -164,7 +164,7 @@ def _made(
     kept = None
     if settings.effort != "none" or settings.int8:
         work = floats
-    if settings.effort == "train" and work.learn is not None:
+    if (settings.effort == "train" or settings.distill_epochs) and work.learn is not None:
         kept = _checkpoints(settings, Path(output), work.original, work.learn)
         settings = replace(settings, checkpoints=kept)
     if _left_open(settings):

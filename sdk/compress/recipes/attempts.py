@@ -241,7 +241,7 @@ class Attempts:
         if self._narrow is None:
             self._narrow = self.graph
             if self.dataset is not None and self.base.channels:
-                self._narrow = without_channels(self.graph, self.base, self.dataset, self.journey)
+                self._narrow = without_channels(self.graph, self.base, self.dataset, self._course("channels"))
         return self._narrow
 
     @property
@@ -306,20 +306,22 @@ class Attempts:
         assert self.dataset is not None
         if recipe.effort == "calibrate":
             return (*self._calibrating(recipe).run(recipe, watch.bits), recipe)
-        kept = self.wanted.checkpoints
-        key = key_of(recipe)
-        course = Course(
-            kept.load(key),
-            checkpoint=lambda arrays: kept.save(key, arrays),
-            due=kept.due,
+        course = replace(
+            self._course(key_of(recipe)),
             watch=lambda epochs, graph: watch.epoch(epochs, lambda: self._divergence(graph())),
-            progress=self.journey,
         )
         if not recipe.begin:
             return train(self.narrow, self.dataset, recipe, teacher=self.graph, course=course), None, recipe
         begun = self._calibrating(recipe).begun(beginning(recipe))
         student = refined(self.narrow, self.dataset, recipe, begun, teacher=self.graph, course=course)
         return self._fitting(student, recipe)
+
+    def _course(self, key: str) -> Course:
+        """Where a training goes on that keeps its state by this key."""
+        kept = self.wanted.checkpoints
+        return Course(
+            kept.load(key), lambda arrays: kept.save(key, arrays), due=kept.due, progress=self.journey
+        )
 
     def _calibrating(self, recipe: Recipe) -> Workshop:
         """What all calibrations share."""

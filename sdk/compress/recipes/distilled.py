@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,9 +17,11 @@ from sdk.compress.solve.whitening import Whitening, whitenings
 from sdk.compress.solve.whole_channels.narrowing import Narrowed, mixed
 from sdk.compress.train.distilling import Distillation, Hint, WhitenedLayer, distil, well_seen
 from sdk.compress.train.moving import moves_borne
+from sdk.compress.train.student import Course, State, not_of_this
 from sdk.graph.in_tensorflow.executor import Executor
+from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
-from sdk.tools.progress import Progress
+from sdk.graph.writer import write_graph
 
 if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
@@ -28,9 +31,19 @@ FIRST_WEIGHTS = 0.01
 
 
 def distilled(
-    narrowed: Narrowed, original: Graph, dataset: Dataset, epochs: int, seed: int, progress: Progress
+    narrowed: Narrowed, original: Graph, dataset: Dataset, epochs: int, seed: int, course: Course
 ) -> Graph:
-    """The narrow graph after it learned for some epochs what the layers of ``original`` make of the images."""
+    """The narrow graph after it learned for some epochs what the layers of ``original`` make of the images.
+
+    ``course`` keeps the narrow graph, too: see :func:`narrowed_before`.
+    """
+    begun = _state_of(narrowed)
+    course.checkpoint({**begun, **(course.resume or {})})
+    training = replace(
+        course,
+        resume=course.resume if course.resume and "step" in course.resume else None,
+        checkpoint=lambda state: course.checkpoint({**begun, **state}),
+    )
     small, whole = Executor(narrowed.graph), Executor(with_biases(original))
     dataset = mixed(dataset, seed)
     solved = solved_layers(narrowed.graph)
@@ -45,8 +58,30 @@ def distilled(
         hints,
         dataset,
         Distillation(epochs, crops=shift > 0, flip=flip, seed=seed),
-        progress,
+        training,
     )
+
+
+def narrowed_before(state: State) -> Narrowed:
+    """The network that an earlier run of :func:`distilled` began with. Raises :class:`ModelError` for other states."""
+    try:
+        graph = read_graph(state["narrow/graph"].tobytes())
+        names = [str(name) for name in state["narrow/names"]]
+        places = {name: state[f"narrow/{number}"] for number, name in enumerate(names)}
+        macs, original = (int(count) for count in state["narrow/macs"])
+        return Narrowed(graph, macs, original, float(state["narrow/nats"]), places)
+    except (KeyError, ValueError) as error:
+        raise not_of_this(error) from error
+
+
+def _state_of(narrowed: Narrowed) -> dict[str, np.ndarray]:
+    return {
+        "narrow/graph": np.frombuffer(write_graph(narrowed.graph), np.uint8),
+        "narrow/names": np.array(list(narrowed.places)),
+        "narrow/macs": np.array([narrowed.macs, narrowed.original_macs]),
+        "narrow/nats": np.array(narrowed.expected_loss_nats),
+        **{f"narrow/{number}": where for number, where in enumerate(narrowed.places.values())},
+    }
 
 
 def _learning(small: Executor, solved: Sequence[SolvedLayer], hints: Sequence[Hint]) -> list[SolvedLayer]:

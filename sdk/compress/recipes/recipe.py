@@ -17,7 +17,7 @@ from device_agent.record.kinds import Number, TableKind, Text, shown
 from device_agent.record.named_kinds import Count, Share, Size, TensorName
 from device_agent.record.schema import Held, limits, record, write
 from sdk.compress.defaults import CLUSTERS, SPARSITY
-from sdk.compress.recipes.distilled import distilled
+from sdk.compress.recipes.distilled import distilled, narrowed_before
 from sdk.compress.rewrite.dead_channels import drop_dead_channels
 from sdk.compress.rewrite.equalise import equalise
 from sdk.compress.rewrite.halves import as_floats
@@ -244,7 +244,8 @@ def apply(
             what = recipe.effort if recipe.effort != "none" else "take out whole channels"
             raise DataError(f"this recipe is to {what}", expected="images to do it with", found="no data")
         kept = learned_from(dataset, recipe)
-        narrow = without_channels(graph, recipe, split(dataset, recipe.samples, recipe.hold_out)[0], report)
+        learn = split(dataset, recipe.samples, recipe.hold_out)[0]
+        narrow = without_channels(graph, recipe, learn, Course(progress=report))
         if recipe.effort == "calibrate":
             low = settled(factorised(narrow, recipe.ranks, kept, report), recipe)
             workshop = Workshop(low, kept, recipe.seed, report, fitted=recipe.int8 and recipe.fitted)
@@ -369,16 +370,19 @@ def learned_from(dataset: Dataset, recipe: Recipe) -> Dataset:
     return kept
 
 
-def without_channels(graph: Graph, recipe: Recipe, learn: Dataset, report: Progress) -> Graph:
+def without_channels(graph: Graph, recipe: Recipe, learn: Dataset, course: Course) -> Graph:
     """The graph without the channels that a recipe takes out, solved on at most 1,000 of the images to learn from, and
-    trained on them for as many epochs as the recipe says."""
+    trained on them for as many epochs as the recipe says: then the ``course`` keeps what was solved, too."""
     if not recipe.channels:
         return graph
     few = learn.take(NARROWING_SAMPLES)
-    made = narrow(graph, few, recipe.channels, recipe.seed, report)
+    if recipe.distill_epochs and course.resume is not None:
+        made = narrowed_before(course.resume)
+    else:
+        made = narrow(graph, few, recipe.channels, recipe.seed, course.progress)
     if not recipe.distill_epochs:
         return made.graph
-    return distilled(made, graph, few, recipe.distill_epochs, recipe.seed, report)
+    return distilled(made, graph, few, recipe.distill_epochs, recipe.seed, course)
 
 
 def channels_that_fit(

@@ -255,6 +255,7 @@ def _for_int8(
         data_sha256=split(dataset, samples, hold_out)[0].digest(),
         block=wanted.block,
         channels=wanted.channels,
+        distill_epochs=wanted.distill_epochs,
         fitted=True,
         int8=True,
     )

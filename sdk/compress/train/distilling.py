@@ -20,8 +20,8 @@ import numpy as np
 
 from sdk.compress.train.adam import Adam
 from sdk.compress.train.batches import held
+from sdk.compress.train.student import FROM_THE_BEGINNING, Course, State, not_of_this
 from sdk.graph.records import Graph
-from sdk.tools.progress import Progress, silent
 
 if TYPE_CHECKING:
     from sdk.graph.dataset import Dataset
@@ -98,21 +98,24 @@ def distil(
     hints: Sequence[Hint],
     dataset: Dataset,
     how: Distillation,
-    progress: Progress = silent,
+    course: Course = FROM_THE_BEGINNING,
 ) -> Graph:
     """The graph of ``executor`` after it learned from ``original`` on all of the data set."""
     student = _Distilled(executor, original, layers, hints)
     images, size = held(dataset), batch_size(original.graph)
     per_epoch = -(-len(dataset) // size)
     steps = how.epochs * per_epoch
-    for step in range(steps):
-        progress("distil", step, steps)
+    first = 0 if course.resume is None else student.restore(course.resume)
+    for step in range(first, steps):
+        course.progress("distil", step, steps)
+        if course.due():
+            course.checkpoint(student.state(step))
         epoch, place = divmod(step, per_epoch)
         order = np.random.default_rng((how.seed, epoch)).permutation(len(dataset))
         chosen = order[place * size : (place + 1) * size]
         batch = dataset.images(chosen) if images is None else images[chosen]
         student.learn(changed(batch, how, step), RATE * np.sqrt(size / BATCH), step, steps)
-    progress("distil", steps, steps)
+    course.progress("distil", steps, steps)
     return student.graph()
 
 
@@ -232,6 +235,32 @@ class _Distilled:
         memory = min(MEMORY, (step + 1) / (step + 10))
         factor = self.adam.next_factor() * now
         self._compiled(images, *(tf.constant(n, tf.float32) for n in (factor, memory)), tf.constant(step))
+
+    def _groups(self) -> dict[str, list[Any]]:
+        return {
+            "value": self.values,
+            "mean": self.means,
+            "first": self.adam.first,
+            "second": self.adam.second,
+        }
+
+    def state(self, step: int) -> State:
+        """Everything that the training depends on, before a step."""
+        arrays = {"step": np.array(step), "adam/count": np.array(self.adam.count)}
+        for group, members in self._groups().items():
+            arrays.update({f"{group}/{number}": member.numpy() for number, member in enumerate(members)})
+        return arrays
+
+    def restore(self, state: State) -> int:
+        """Takes a state back; returns the step that comes next."""
+        try:
+            for group, members in self._groups().items():
+                for number, member in enumerate(members):
+                    member.assign(state[f"{group}/{number}"])
+            self.adam.count = int(state["adam/count"])
+            return int(state["step"])
+        except (KeyError, ValueError) as error:
+            raise not_of_this(error) from error
 
     def _step(self, images: Any, factor: Any, memory: Any, step: Any) -> None:
         import tensorflow as tf

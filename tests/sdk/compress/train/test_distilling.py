@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 
 from sdk.compress.recipes import distilled as recipes_distilled
-from sdk.compress.recipes.distilled import distilled
+from sdk.compress.recipes.attempts import Settings
+from sdk.compress.recipes.distilled import distilled, narrowed_before
 from sdk.compress.recipes.recipe import Recipe, apply
+from sdk.compress.recipes.targets import compress
 from sdk.compress.solve import whitening
 from sdk.compress.solve.calibrate import solved_layers, with_biases
 from sdk.compress.solve.whole_channels.narrowing import Narrowed, narrow
 from sdk.compress.train.distilling import Distillation, Hint, batch_size, changed, well_seen
+from sdk.compress.train.student import Course, State
 from sdk.data.loading import load_dataset
+from sdk.errors import ModelError
 from sdk.graph.dataset import Dataset
 from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.records import Graph
@@ -56,7 +60,7 @@ def pair(request: pytest.FixtureRequest, dataset: Dataset) -> tuple[Graph, Narro
 
 def test_no_epoch_changes_nothing_but_roundings(pair: tuple[Graph, Narrowed], dataset: Dataset) -> None:
     graph, narrowed = pair
-    made = distilled(narrowed, graph, dataset, 0, 0, silent)
+    made = distilled(narrowed, graph, dataset, 0, 0, Course())
     assert error(made, narrowed.graph) < 1e-6 * max(error(graph, narrowed.graph), 1e-3)
 
 
@@ -65,7 +69,9 @@ def test_answers_to_fresh_images_come_nearer_to_the_originals(
 ) -> None:
     graph, narrowed = pair
     steps: list[tuple[int, int]] = []
-    made = distilled(narrowed, graph, dataset, 200, 0, lambda _, done, whole: steps.append((done, whole)))
+    made = distilled(
+        narrowed, graph, dataset, 200, 0, Course(progress=lambda _, done, whole: steps.append((done, whole)))
+    )
     assert error(graph, made) < 0.92 * error(graph, narrowed.graph)
     assert [t.shape for t in made.tensors] == [t.shape for t in narrowed.graph.tensors]
     assert steps[0] == (0, 400)
@@ -77,7 +83,7 @@ def test_tensors_of_one_name_are_no_hints(pair: tuple[Graph, Narrowed], dataset:
     nameless = [
         replace(g, tensors=tuple(replace(t, name="same") for t in g.tensors)) for g in (graph, narrowed.graph)
     ]
-    made = distilled(replace(narrowed, graph=nameless[1]), nameless[0], dataset, 100, 0, silent)
+    made = distilled(replace(narrowed, graph=nameless[1]), nameless[0], dataset, 100, 0, Course())
     assert error(graph, made) < error(graph, narrowed.graph)  # by the answers alone
 
 
@@ -113,14 +119,75 @@ def test_images_are_parts_of_themselves_and_mirrored() -> None:
     assert 31 < across.max() < 1.3 * 31
 
 
+def test_a_run_that_is_resumed_ends_like_one_that_was_not_cut(
+    pair: tuple[Graph, Narrowed], dataset: Dataset
+) -> None:
+    graph, narrowed = pair
+    states: list[State] = []
+    uncut = distilled(
+        narrowed, graph, dataset, 4, 0, Course(checkpoint=lambda s: states.append(dict(s)), due=lambda: True)
+    )
+    assert "step" not in states[0]  # what was solved, before anything was learned
+    assert [int(state["step"]) for state in states[1:]] == list(range(8))
+    for state in (states[0], states[5]):
+        resumed = distilled(narrowed_before(state), graph, dataset, 4, 0, Course(state))
+        for one, other in zip(resumed.tensors, uncut.tensors, strict=True):
+            assert (one.data is None) == (other.data is None)
+            assert one.data is None or np.allclose(one.data, other.data, atol=1e-4)
+    with pytest.raises(ModelError, match="the checkpoint is not of this training"):
+        narrowed_before({"step": np.array(3)})
+    with pytest.raises(ModelError, match="the checkpoint is not of this training"):
+        distilled(narrowed, graph, dataset, 4, 0, Course({"step": np.array(3)}))
+
+
+def test_a_command_that_was_cut_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sdk
+    from sdk.tools.system import checkpoint
+
+    monkeypatch.setattr(checkpoint, "EVERY_SECONDS", 0.0)
+    (tmp_path / "m.tflite").write_bytes(write_graph(small_mobilenet(16)))
+    np.savez(tmp_path / "x.npz", x=pixels(range(COUNT)))
+    seen: list[tuple[str, int]] = []
+
+    def run(cut_at: int) -> None:
+        def progress(stage: str, done: int, total: int) -> None:
+            seen.append((stage, done))
+            if stage == "distil" and done == cut_at:
+                raise KeyboardInterrupt
+
+        sdk.compress_model(
+            tmp_path / "m.tflite",
+            tmp_path / "m.armlet",
+            data=tmp_path / "x.npz",
+            preprocess="tf",
+            channels=0.3,
+            distill_epochs=6,
+            progress=progress,
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        run(9)
+    assert any(stage == "solve" for stage, _ in seen)
+    seen.clear()
+    run(-1)
+    assert next(done for stage, done in seen if stage == "distil") == 8
+    assert not any(stage == "solve" for stage, _ in seen)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.armlet", "m.tflite", "x.npz"]
+
+
+def test_an_int8_model_is_distilled_too(dataset: Dataset) -> None:
+    wanted = Settings(int8=True, channels=0.3, distill_epochs=2)
+    assert compress(small_mobilenet(16), dataset, wanted).recipe.distill_epochs == 2
+
+
 def test_wide_layers_learn_in_parts(
     pair: tuple[Graph, Narrowed], dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph, narrowed = pair
     monkeypatch.setattr(whitening, "MOST_COLUMNS", 8)
-    made = distilled(narrowed, graph, dataset, 0, 0, silent)
+    made = distilled(narrowed, graph, dataset, 0, 0, Course())
     assert error(made, narrowed.graph) < 1e-6 * max(error(graph, narrowed.graph), 1e-3)
-    made = distilled(narrowed, graph, dataset, 200, 0, silent)
+    made = distilled(narrowed, graph, dataset, 200, 0, Course())
     assert error(graph, made) < 0.92 * error(graph, narrowed.graph)
 
 
@@ -141,7 +208,7 @@ def test_the_first_layers_stay_as_solved_where_they_hold_few_weights(
 ) -> None:
     graph, narrowed = pair
     monkeypatch.setattr(recipes_distilled, "FIRST_WEIGHTS", 0.5)
-    made = distilled(narrowed, graph, dataset, 4, 0, silent)
+    made = distilled(narrowed, graph, dataset, 4, 0, Course())
     layers = solved_layers(narrowed.graph)
     sizes = np.cumsum([layer.weight.tensor.elements for layer in layers])
     for layer, size in zip(layers, sizes, strict=True):
@@ -158,7 +225,6 @@ def test_networks_of_many_values_learn_in_smaller_batches() -> None:
 
 def test_the_option_needs_channels_to_go_and_is_told(tmp_path: Path) -> None:
     import sdk
-    from sdk.errors import ModelError
 
     model = tmp_path / "m.tflite"
     model.write_bytes(write_graph(small_mobilenet(16)))
