@@ -48,7 +48,7 @@ from sdk.compress.solve.whole_channels.narrowing import narrow, share_that_fits
 from sdk.compress.train.fine_tuning import refine, tune
 from sdk.compress.train.refining import MOST, USUAL_HOLD, Begun, RefinedStudent
 from sdk.compress.train.schedule import Tuning
-from sdk.compress.train.student import FROM_THE_BEGINNING, Course, State
+from sdk.compress.train.student import FROM_THE_BEGINNING, Course
 from sdk.compress.weights.cluster import cluster
 from sdk.compress.weights.eight_bits import on_multiples, on_own_grid
 from sdk.compress.weights.grid import put_on_grids
@@ -228,15 +228,13 @@ def apply(
     progress: Progress | None = None,
     dataset: Dataset | None = None,
     *,
-    resume: State | None = None,
-    checkpoint: Callable[[State], None] = lambda state: None,
     keep_halves: bool = False,
 ) -> Graph:
     """Runs the passes that the recipe names, on the float graph: :func:`to_int8` comes after all of them.
 
     A recipe that calibrates or trains needs the data set that it was made with; :class:`DataError` where that is
-    missing or another one. Training calls ``checkpoint`` with its state after every epoch, and goes on from ``resume``.
-    ``keep_halves``: float16 weights stay float16, for a trial: the graph then differs only in its weights.
+    missing or another one. ``keep_halves``: float16 weights stay float16, for a trial: the graph then differs only in
+    its weights.
     """
     report = progress or silent
     if recipe.effort != "none" or recipe.channels:
@@ -244,13 +242,12 @@ def apply(
             what = recipe.effort if recipe.effort != "none" else "take out whole channels"
             raise DataError(f"this recipe is to {what}", expected="images to do it with", found="no data")
         kept = learned_from(dataset, recipe)
-        learn = split(dataset, recipe.samples, recipe.hold_out)[0]
-        narrow = without_channels(graph, recipe, learn, Course(progress=report))
+        learn, course = split(dataset, recipe.samples, recipe.hold_out)[0], Course(progress=report)
+        narrow = without_channels(graph, recipe, learn, course)
         if recipe.effort == "calibrate":
             low = settled(factorised(narrow, recipe.ranks, kept, report), recipe)
             workshop = Workshop(low, kept, recipe.seed, report, fitted=recipe.int8 and recipe.fitted)
             return workshop.run(recipe)[0]
-        course = Course(resume, checkpoint, progress=report)
         if recipe.begin:
             workshop = Workshop(narrow, few_of(kept, recipe), recipe.seed, report)
             begun = workshop.begun(beginning(recipe))
