@@ -124,7 +124,7 @@ def well_seen(hints: Sequence[Hint], original: Graph, images: int) -> list[Hint]
 
     def enough(hint: Hint) -> bool:
         tensor = original.tensors[hint.original]
-        channels = tensor.shape[-1]
+        channels = tensor.shape[-1] if tensor.shape else 1
         return images * tensor.elements >= SEEN_PER_CHANNEL * channels**2
 
     return [hint for hint in hints if enough(hint)] or list(hints)
@@ -276,7 +276,7 @@ class _Distilled:
                 constants=self.build(self.values),
             )
             loss = self._loss(mine, theirs, step)
-        none = tf.UnconnectedGradients.ZERO  # of a layer that leads to nothing that is compared
+        none = tf.UnconnectedGradients.ZERO  # of what an activation or a shape takes all influence from
         self.adam.update(tape.gradient(loss, self.values, unconnected_gradients=none), factor, 0.0)
         for mean, value in zip(self.means, self.values, strict=True):
             mean.assign(memory * mean + (1 - memory) * value)
@@ -309,7 +309,7 @@ def _apart(value: Any, right: Any) -> Any:
 
 def _some_places(values: Any, step: Any) -> Any:
     """Of maps (n, height, width, channels) every second place or fewer, others in each step; the rest as it is."""
-    if values.shape.rank != 4:
+    if values.shape.rank != 4 or not values.shape[1:3].is_fully_defined():
         return values
     apart = [max(-(-side // MOST_ROWS), 1) for side in values.shape[1:3]]
     if apart == [1, 1]:
