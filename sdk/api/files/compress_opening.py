@@ -167,5 +167,5 @@ def _floats(graph: Graph, twin: FloatTwin | None) -> Graph:
 
 
 def by_magnitude_alone(recipe: Recipe) -> bool:
-    """Whether nothing was learned from data."""
-    return recipe.effort == "none" and not recipe.int8
+    """Whether nothing was learned from data: what whole channels left is solved on images."""
+    return recipe.effort == "none" and not recipe.int8 and not recipe.channels

@@ -251,3 +251,25 @@ def test_the_option_needs_channels_to_go_and_is_told(tmp_path: Path) -> None:
     )
     assert "nothing was distilled: the target of work is met with all channels" in met.notes
     assert met.macs[1] == met.macs[0]
+
+
+def test_a_recipe_of_channels_alone_is_judged_by_the_images_that_it_was_given(tmp_path: Path) -> None:
+    import sdk
+
+    (tmp_path / "m.tflite").write_bytes(write_graph(small_mobilenet(16)))
+    np.savez(tmp_path / "x.npz", x=pixels(range(COUNT)))
+    recipe = Recipe(
+        sparsity=0.0, clusters=0, effort="none", channels=0.3, distill_epochs=2, samples=COUNT
+    )  # fmt: skip
+    (tmp_path / "r.toml").write_text(recipe.to_toml())
+    made = sdk.compress_model(
+        tmp_path / "m.tflite",
+        tmp_path / "m.armlet",
+        data=tmp_path / "x.npz",
+        check=tmp_path / "x.npz",
+        preprocess="tf",
+        recipe=tmp_path / "r.toml",
+    )
+    assert made.outputs is None  # of made-up inputs
+    assert made.accuracy is not None
+    assert made.macs[1] <= 0.7 * made.macs[0]
