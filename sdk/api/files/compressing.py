@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from sdk.board.ssh.signing import SIGNATURE_BYTES
 from sdk.compress.board_form import specialise
 from sdk.compress.board_form.mirror import flip_inside
 from sdk.compress.recipes import targets
+from sdk.compress.recipes.attempts import CHANNELS, course_of
 from sdk.compress.recipes.harmless import unsolved
 from sdk.compress.recipes.recipe import Recipe, to_int8
 from sdk.compress.recipes.recipe import apply as apply_recipe
@@ -58,6 +59,22 @@ if TYPE_CHECKING:
 
     from sdk.api.keywords import CompressOptions
     from sdk.graph.dataset import Dataset
+
+_ASKED = (  # the settings that say which training a checkpoint is of
+    "sparsity",
+    "clusters",
+    "target_bytes",
+    "max_loss",
+    "samples",
+    "epochs",
+    "shift",
+    "price",
+    "block",
+    "channels",
+    "distill_epochs",
+    "target_macs",
+    "seed",
+)
 
 
 def compress_model(
@@ -154,18 +171,16 @@ def _made(
     """The compressed graph, where a training keeps its state, and why that effort where it was left open."""
     floats = as_floats(work)
     if request.recipe is not None:
-        text = read_file(Path(request.recipe), "a recipe that sdk compress wrote").decode("utf-8", "replace")
-        used = Recipe.from_toml(text)
-        metric = None if work.metric is None else work.metric.beyond_top1
-        graph = work.graph if by_magnitude_alone(used) else floats.graph
-        return targets.replay(graph, used, work.learn, progress, check=work.check, metric=metric), None, ""
+        return (*_replayed(work, floats.graph, Path(request.recipe), Path(output), progress), "")
     request = able(work.graph, request)
     settings, why = _settings(floats, request, name_of(source), progress)
     kept = None
     if settings.effort != "none" or settings.int8:
         work = floats
     if (settings.effort == "train" or settings.distill_epochs) and work.learn is not None:
-        kept = _checkpoints(settings, Path(output), work.original, work.learn)
+        kept = _checkpoints(
+            {n: getattr(settings, n) for n in _ASKED}, Path(output), work.original, work.learn
+        )
         settings = replace(settings, checkpoints=kept)
     if _left_open(settings):
         progress("answer made-up inputs", 0, 0)
@@ -174,6 +189,22 @@ def _made(
         progress("answer made-up inputs", 0, 0)
         settings = replace(settings, judge=outputs if outputs.answers() else None)
     return targets.compress(work.graph, work.learn, settings, progress, check=work.check), kept, why
+
+
+def _replayed(
+    work: Work, floats: Graph, recipe: Path, output: Path, progress: Progress
+) -> tuple[targets.TargetResult, checkpoint.Folder | None]:
+    """The graph by a recipe of a file, and where a distillation keeps its state."""
+    used = Recipe.from_toml(read_file(recipe, "a recipe that sdk compress wrote").decode("utf-8", "replace"))
+    metric = None if work.metric is None else work.metric.beyond_top1
+    graph = work.graph if by_magnitude_alone(used) else floats
+    kept = course = None
+    if used.channels and used.distill_epochs and work.learn is not None:
+        asked = {"recipe": hashlib.sha256(used.to_toml().encode()).hexdigest()}
+        kept = _checkpoints(asked, output, work.original, work.learn)
+        course = course_of(kept, CHANNELS, progress)
+    made = targets.replay(graph, used, work.learn, progress, check=work.check, metric=metric, course=course)
+    return made, kept
 
 
 def _left_open(settings: targets.Settings) -> bool:
@@ -397,29 +428,10 @@ def _distilled_notes(recipe: Recipe) -> tuple[str, ...]:
 
 
 def _checkpoints(
-    settings: targets.Settings, output: Path, original: bytes, data: Dataset
+    asked: Mapping[str, object], output: Path, original: bytes, data: Dataset
 ) -> checkpoint.Folder:
     """The folder beside the output that a training which was cut goes on from; it goes when the package is written."""
-    asked = (
-        "sparsity",
-        "clusters",
-        "target_bytes",
-        "max_loss",
-        "samples",
-        "epochs",
-        "shift",
-        "price",
-        "block",
-        "channels",
-        "distill_epochs",
-        "target_macs",
-        "seed",
-    )
-    about = {
-        "model": hashlib.sha256(original).hexdigest(),
-        "images": data.digest(),
-        **{name: getattr(settings, name) for name in asked},
-    }
+    about = {"model": hashlib.sha256(original).hexdigest(), "images": data.digest(), **asked}
     return checkpoint.Folder(checkpoint_of(output), about)
 
 

@@ -58,6 +58,7 @@ ROOM_TO_AIM = (
     0.985  # of the most bytes; where a signature takes much of the target, so much must be left to aim at
 )
 EPOCH_CHECK = 256  # samples that a training is watched on
+CHANNELS = "channels"  # the key of the distillation of what whole channels left
 
 
 class Checkpoints(Protocol):
@@ -93,6 +94,11 @@ class NoCheckpoints:
     def remember(self, name: str, value: float) -> float:
         """The value."""
         return value
+
+
+def course_of(kept: Checkpoints, key: str, progress: Progress) -> Course:
+    """Where a training goes on whose state is kept by this key."""
+    return Course(kept.load(key), lambda arrays: kept.save(key, arrays), due=kept.due, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -241,7 +247,7 @@ class Attempts:
         if self._narrow is None:
             self._narrow = self.graph
             if self.dataset is not None and self.base.channels:
-                self._narrow = without_channels(self.graph, self.base, self.dataset, self._course("channels"))
+                self._narrow = without_channels(self.graph, self.base, self.dataset, self._course(CHANNELS))
         return self._narrow
 
     @property
@@ -318,10 +324,7 @@ class Attempts:
 
     def _course(self, key: str) -> Course:
         """Where a training goes on that keeps its state by this key."""
-        kept = self.wanted.checkpoints
-        return Course(
-            kept.load(key), lambda arrays: kept.save(key, arrays), due=kept.due, progress=self.journey
-        )
+        return course_of(self.wanted.checkpoints, key, self.journey)
 
     def _calibrating(self, recipe: Recipe) -> Workshop:
         """What all calibrations share."""

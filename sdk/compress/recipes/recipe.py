@@ -228,13 +228,14 @@ def apply(
     progress: Progress | None = None,
     dataset: Dataset | None = None,
     *,
+    course: Course | None = None,
     keep_halves: bool = False,
 ) -> Graph:
     """Runs the passes that the recipe names, on the float graph: :func:`to_int8` comes after all of them.
 
     A recipe that calibrates or trains needs the data set that it was made with; :class:`DataError` where that is
-    missing or another one. ``keep_halves``: float16 weights stay float16, for a trial: the graph then differs only in
-    its weights.
+    missing or another one. ``course``: where a distillation of what whole channels left goes on, and keeps its state.
+    ``keep_halves``: float16 weights stay float16, for a trial: the graph then differs only in its weights.
     """
     report = progress or silent
     if recipe.effort != "none" or recipe.channels:
@@ -242,8 +243,8 @@ def apply(
             what = recipe.effort if recipe.effort != "none" else "take out whole channels"
             raise DataError(f"this recipe is to {what}", expected="images to do it with", found="no data")
         kept = learned_from(dataset, recipe)
-        learn, course = split(dataset, recipe.samples, recipe.hold_out)[0], Course(progress=report)
-        narrow = without_channels(graph, recipe, learn, course)
+        learn, training = split(dataset, recipe.samples, recipe.hold_out)[0], Course(progress=report)
+        narrow = without_channels(graph, recipe, learn, course or training)
         if recipe.effort == "calibrate":
             low = settled(factorised(narrow, recipe.ranks, kept, report), recipe)
             workshop = Workshop(low, kept, recipe.seed, report, fitted=recipe.int8 and recipe.fitted)
@@ -251,10 +252,10 @@ def apply(
         if recipe.begin:
             workshop = Workshop(narrow, few_of(kept, recipe), recipe.seed, report)
             begun = workshop.begun(beginning(recipe))
-            student = refined(narrow, kept, recipe, begun, teacher=graph, course=course)
+            student = refined(narrow, kept, recipe, begun, teacher=graph, course=training)
             return student.held(recipe.hold)
         if recipe.effort == "train":
-            return train(narrow, kept, recipe, teacher=graph, course=course)
+            return train(narrow, kept, recipe, teacher=graph, course=training)
         graph = narrow
     graph = factorised(graph, recipe.ranks, None, report)
     if recipe.equalise:

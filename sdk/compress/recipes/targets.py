@@ -35,6 +35,7 @@ from sdk.compress.recipes.trained import TRAINED_SPARSITY, keep_less
 from sdk.compress.recipes.walks import price_bits, price_of, prune_more
 from sdk.compress.solve.whole_channels.choice import macs_of
 from sdk.compress.solve.whole_channels.narrowing import SHARE_STEPS
+from sdk.compress.train.student import Course
 from sdk.compress.weights.blocks import check_block
 from sdk.errors import DataError, ModelError
 from sdk.graph.own_task import outputs_of
@@ -192,10 +193,14 @@ def replay(
     *,
     check: Dataset | None = None,
     metric: Metric | None = None,
+    course: Course | None = None,
 ) -> TargetResult:
-    """The graph after the recipe, and how accuracy was checked: on ``check``, or on the images that it kept back."""
+    """The graph after the recipe, and how accuracy was checked: on ``check``, or on the images that it kept back.
+
+    ``course``: see :func:`~sdk.compress.recipes.recipe.apply`.
+    """
     report = progress or silent
-    made = apply(graph, recipe, report, dataset)
+    made = apply(graph, recipe, report, dataset, course=course)
     used = check
     if used is None and dataset is not None and recipe.effort != "none":
         used = unseen(dataset, learned_from(dataset, recipe))

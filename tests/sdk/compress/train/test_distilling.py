@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,13 +141,21 @@ def test_a_run_that_is_resumed_ends_like_one_that_was_not_cut(
         distilled(narrowed, graph, dataset, 4, 0, Course({"step": np.array(3)}))
 
 
-def test_a_command_that_was_cut_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("by_recipe", [False, True])
+def test_a_command_that_was_cut_goes_on(
+    by_recipe: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import sdk
     from sdk.tools.system import checkpoint
 
     monkeypatch.setattr(checkpoint, "EVERY_SECONDS", 0.0)
     (tmp_path / "m.tflite").write_bytes(write_graph(small_mobilenet(16)))
     np.savez(tmp_path / "x.npz", x=pixels(range(COUNT)))
+    asked: dict[str, Any] = {"channels": 0.3, "distill_epochs": 6}
+    if by_recipe:
+        recipe = Recipe(sparsity=0.0, clusters=0, effort="none", samples=COUNT, **asked)
+        (tmp_path / "r.toml").write_text(recipe.to_toml())
+        asked = {"recipe": tmp_path / "r.toml"}
     seen: list[tuple[str, int]] = []
 
     def run(cut_at: int) -> None:
@@ -158,21 +167,21 @@ def test_a_command_that_was_cut_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
         sdk.compress_model(
             tmp_path / "m.tflite",
             tmp_path / "m.armlet",
+            progress=progress,
             data=tmp_path / "x.npz",
             preprocess="tf",
-            channels=0.3,
-            distill_epochs=6,
-            progress=progress,
+            **asked,
         )
 
     with pytest.raises(KeyboardInterrupt):
         run(9)
     assert any(stage == "solve" for stage, _ in seen)
+    assert (tmp_path / "m.armlet.checkpoint").exists()
     seen.clear()
     run(-1)
     assert next(done for stage, done in seen if stage == "distil") == 8
     assert not any(stage == "solve" for stage, _ in seen)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.armlet", "m.tflite", "x.npz"]
+    assert not (tmp_path / "m.armlet.checkpoint").exists()
 
 
 def test_an_int8_model_is_distilled_too(dataset: Dataset) -> None:
