@@ -32,7 +32,7 @@ from sdk.board.ssh.signing import SIGNATURE_BYTES
 from sdk.compress.board_form import specialise
 from sdk.compress.board_form.mirror import flip_inside
 from sdk.compress.recipes import targets
-from sdk.compress.recipes.attempts import CHANNELS, course_of
+from sdk.compress.recipes.attempts import channels_key, course_of
 from sdk.compress.recipes.harmless import unsolved
 from sdk.compress.recipes.recipe import Recipe, to_int8
 from sdk.compress.recipes.recipe import apply as apply_recipe
@@ -202,7 +202,7 @@ def _replayed(
     if used.channels and used.distill_epochs and work.learn is not None:
         asked = {"recipe": hashlib.sha256(used.to_toml().encode()).hexdigest()}
         kept = _checkpoints(asked, output, work.original, work.learn)
-        course = course_of(kept, CHANNELS, progress)
+        course = course_of(kept, channels_key(used), progress)
     made = targets.replay(graph, used, work.learn, progress, check=work.check, metric=metric, course=course)
     return made, kept
 

@@ -58,7 +58,6 @@ ROOM_TO_AIM = (
     0.985  # of the most bytes; where a signature takes much of the target, so much must be left to aim at
 )
 EPOCH_CHECK = 256  # samples that a training is watched on
-CHANNELS = "channels"  # the key of the distillation of what whole channels left
 
 
 class Checkpoints(Protocol):
@@ -94,6 +93,11 @@ class NoCheckpoints:
     def remember(self, name: str, value: float) -> float:
         """The value."""
         return value
+
+
+def channels_key(recipe: Recipe) -> str:
+    """The key of the distillation of what whole channels left, for a recipe."""
+    return f"channels-{key_of(recipe)}"
 
 
 def course_of(kept: Checkpoints, key: str, progress: Progress) -> Course:
@@ -247,7 +251,9 @@ class Attempts:
         if self._narrow is None:
             self._narrow = self.graph
             if self.dataset is not None and self.base.channels:
-                self._narrow = without_channels(self.graph, self.base, self.dataset, self._course(CHANNELS))
+                self._narrow = without_channels(
+                    self.graph, self.base, self.dataset, self._course(channels_key(self.base))
+                )
         return self._narrow
 
     @property
