@@ -49,21 +49,27 @@ def stages(effort: str, wanted: Settings) -> list[str]:
     }[effort]
     if effort == "train" and aims and wanted.sparsity is None:
         first = [*first, "sensitivity", *["calibrate", "pack", "check"] * (MAX_RUNS - 1)]
+    if wanted.channels or wanted.fits is not None:
+        narrowing = ["channels", "sensitivity", "solve", *["distil"] * bool(wanted.distill_epochs)]
+        first = [*first[:1], *narrowing, *first[1:]]
     if wanted.study is not None:
         runs += TRIALS if wanted.trials is None else wanted.trials
     return first + attempt * runs
 
 
-def shares(effort: str, lessons: int, checked: int) -> dict[str, float]:
-    """How long stages take beside each other; a training sees ``lessons`` images, a check ``checked`` of them.
+def shares(effort: str, lessons: int, checked: int, distilled: int = 0) -> dict[str, float]:
+    """How long stages take beside each other; a training sees ``lessons`` images, a check ``checked`` of them, and what
+    whole channels left is ``distilled`` for some epochs.
 
     An image in a batch of a training, which goes forward twice and back once, takes about as long as one by itself in
     the interpreter.
     """
+    known = {**SHARES, "distil": SHARES["distil"] * distilled}
     if effort != "train":
-        return {**SHARES}
+        return known
+    images = checked / SHARES["check"]  # that take as long as one of the shares
     return {
-        **SHARES,
+        **{stage: images * share for stage, share in known.items()},
         "train": max(lessons, 1),
         "check": checked,
         "pack": 0.01 * lessons,

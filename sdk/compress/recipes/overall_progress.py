@@ -10,6 +10,9 @@ STEPS = 1000  # of the whole
 
 # About how long stages take beside each other, on MobileNet V1 with a thousand images and on LeNets with 60,000.
 SHARES: Mapping[str, float] = {
+    "channels": 20,
+    "solve": 300,
+    "distil": 17,  # an epoch
     "sensitivity": 20,
     "calibrate": 100,
     "train": 200,

@@ -109,9 +109,8 @@ def compress(
         wanted = replace(wanted, max_loss=SEARCHED_LOSS)
     samples = wanted.samples or _usual_samples(dataset, effort, wanted, check)
     to_check = len(check) if check is not None else samples // HOLD_OUT
-    journey = Journey(
-        report, stages(effort, wanted), spent(wanted), shares(effort, wanted.epochs * samples, to_check)
-    )
+    durations = shares(effort, wanted.epochs * samples, to_check, wanted.distill_epochs)
+    journey = Journey(report, stages(effort, wanted), spent(wanted), durations)
     attempts = Attempts(graph, dataset, check, effort, wanted, samples, journey)
     if wanted.fits is not None and attempts.dataset is not None:
         attempts.base = channels_that_fit(graph, attempts.base, attempts.dataset, wanted.fits, journey)

@@ -32,6 +32,28 @@ def test_a_short_training_beside_a_long_check_takes_its_share_of_the_bar(epochs:
     assert over[-1][1] == 1.0
 
 
+@pytest.mark.parametrize("effort", ["calibrate", "train"])
+def test_a_long_distillation_takes_its_share_of_the_bar(effort: str) -> None:
+    settings = Settings(effort=effort, channels=0.25, distill_epochs=50)
+    names = stages(effort, settings)
+    assert names[:5] == ["check", "channels", "sensitivity", "solve", "distil"]
+    told: list[float] = []
+    durations = shares(effort, 1000 * (effort == "train"), 200, settings.distill_epochs)
+    journey = Journey(
+        lambda stage, done, _: told.append(done / STEPS) if stage == WHOLE else None, names, None, durations
+    )
+    for name in names[:4]:
+        journey(name, 1, 1)
+    solved = told[-1]
+    journey("distil", 1, 2)
+    half = told[-1]
+    journey("distil", 2, 2)
+    assert told[-1] - half == pytest.approx(half - solved, abs=0.01)
+    assert 0.2 < solved < half < told[-1] < 1
+    assert told[-1] - solved > 0.4
+    assert "distil" not in stages(effort, Settings(effort=effort, channels=0.25))
+
+
 def test_other_efforts_keep_the_shares_that_their_stages_were_measured_to_have() -> None:
     assert shares("calibrate", 0, 5000) == shares("none", 0, 10)
     assert shares("calibrate", 0, 5000)["calibrate"] > 10 * shares("calibrate", 0, 5000)["check"]
