@@ -50,7 +50,10 @@ def stages(effort: str, wanted: Settings) -> list[str]:
     if effort == "train" and aims and wanted.sparsity is None:
         first = [*first, "sensitivity", *["calibrate", "pack", "check"] * (MAX_RUNS - 1)]
     if wanted.channels or wanted.fits is not None:
-        narrowing = ["channels", "sensitivity", "solve", *["distil"] * bool(wanted.distill_epochs)]
+        orders = ["channels", "sensitivity"] * (
+            1 + (wanted.fits is not None)
+        )  # once to find a share that fits
+        narrowing = [*orders, "solve", *["distil"] * bool(wanted.distill_epochs)]
         first = [*first[:1], *narrowing, *first[1:]]
     if wanted.study is not None:
         runs += TRIALS if wanted.trials is None else wanted.trials

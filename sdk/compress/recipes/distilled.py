@@ -38,7 +38,8 @@ def distilled(
     ``course`` keeps the narrow graph, too: see :func:`narrowed_before`.
     """
     begun = _state_of(narrowed)
-    course.checkpoint({**begun, **(course.resume or {})})
+    if course.resume is None:
+        course.checkpoint(begun)
     training = replace(
         course,
         resume=course.resume if course.resume and "step" in course.resume else None,

@@ -54,6 +54,23 @@ def test_a_long_distillation_takes_its_share_of_the_bar(effort: str) -> None:
     assert "distil" not in stages(effort, Settings(effort=effort, channels=0.25))
 
 
+def test_the_bar_does_not_jump_over_channels_where_a_share_that_fits_is_looked_for() -> None:
+    names = stages("calibrate", Settings(fits=lambda graph: True, distill_epochs=50))
+    told: list[float] = []
+    journey = Journey(
+        lambda stage, done, _: told.append(done / STEPS) if stage == WHOLE else None,
+        names,
+        None,
+        shares("calibrate", 0, 200, 50),
+    )
+    for name in ("check", *("channels", "sensitivity", "channels") * 2):
+        journey(name, 1, 1)
+    assert told[-1] < 0.1
+    journey("solve", 1, 1)
+    journey("distil", 1, 1)
+    assert 0.8 < told[-1] < 0.95
+
+
 def test_other_efforts_keep_the_shares_that_their_stages_were_measured_to_have() -> None:
     assert shares("calibrate", 0, 5000) == shares("none", 0, 10)
     assert shares("calibrate", 0, 5000)["calibrate"] > 10 * shares("calibrate", 0, 5000)["check"]
