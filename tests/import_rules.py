@@ -179,7 +179,7 @@ ROOMS: dict[str, Room] = {
     ),
     "sdk.api.checking": _room(
         "device_agent.record device_agent.package device_agent.tensors sdk.errors "
-        "sdk.tools sdk.graph sdk.graph.made_up sdk.graph.on_host sdk.data.scoring "
+        "sdk.tools sdk.graph sdk.graph.in_tensorflow sdk.graph.made_up sdk.graph.on_host sdk.data.scoring "
         "sdk.compress.weights sdk.compress.recipes sdk.explain sdk.api"
     ),
     "sdk.api.files": _room(

@@ -1,4 +1,5 @@
-"""A model whose outputs are values, where it gives what is chosen by them: class numbers, boxes. Pure."""
+"""A model whose outputs are values, where it gives what is chosen by them: class numbers, boxes; and the rest of it,
+that chooses. Pure."""
 
 from __future__ import annotations
 
@@ -33,6 +34,48 @@ def before_choice(graph: Graph) -> Graph:
     if not outputs or tuple(outputs) == tuple(graph.outputs):
         return graph
     return replace(graph, outputs=tuple(outputs), signatures=())
+
+
+def behind_choice(graph: Graph) -> Graph:
+    """The rest of the graph: from the values that are chosen by, which are its inputs, to the outputs."""
+    values, producers = before_choice(graph).outputs, graph.producers()
+    needed: set[int] = set()
+    queue = list(graph.outputs)
+    while queue:
+        tensor = queue.pop()
+        maker = producers.get(tensor)
+        if tensor not in values and maker is not None and maker not in needed:
+            needed.add(maker)
+            queue += graph.operators[maker].inputs
+    operators = [graph.operators[number] for number in sorted(needed)]
+    read = (tensor for operator in operators for tensor in (*operator.inputs, *operator.outputs))
+    used = list(dict.fromkeys(tensor for tensor in (*values, *graph.outputs, *read) if tensor >= 0))
+    numbers = {tensor: number for number, tensor in enumerate(used)} | {-1: -1}
+
+    def renumbered(tensors: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(numbers[tensor] for tensor in tensors)
+
+    return Graph(
+        tuple(graph.tensors[tensor] for tensor in used),
+        tuple(
+            replace(operator, inputs=renumbered(operator.inputs), outputs=renumbered(operator.outputs))
+            for operator in operators
+        ),
+        renumbered(values),
+        renumbered(graph.outputs),
+    )
+
+
+def last_operators(graph: Graph) -> frozenset[int]:
+    """The numbers of the operators that choose, or pass on what was chosen, which no others read from."""
+    last: set[int] = set()
+    readers = graph.consumers()
+    for number in reversed(range(len(graph.operators))):
+        operator = graph.operators[number]
+        ends = operator.kind in _CHOOSING | _PASSING or operator.custom_code in _CHOOSING
+        if ends and all(last.issuperset(readers.get(tensor, ())) for tensor in operator.outputs):
+            last.add(number)
+    return frozenset(last)
 
 
 def _values(graph: Graph, producers: dict[int, int], number: int) -> list[int]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from device_agent.record.usage import Usage
+from sdk.api.checking.chosen import by_what_is_chosen
 from sdk.api.checking.final_check import final_check
 from sdk.api.checking.outputs_kept import OutputsOf
 from sdk.api.compress_request import Compress
@@ -114,14 +115,12 @@ def compress(
         [source, request.data, request.check, request.labels, request.recipe],
     )
     check_options(request)
-    if request.predict and (request.board is None or request.target_bytes is not None):
-        raise ModelError(
-            "--predict chooses the form for a board after everything else",
-            expected="--predict with --for BOARD, and without --target-size, which counts the bytes of a form",
-        )
     work = opened(source, request, progress)
-    with OutputsOf(work.graph, work.usage.preprocess) as outputs:
-        made, kept, why = _made(work, request, source, output, outputs, progress)
+    with (
+        OutputsOf(work.graph, work.usage.preprocess) as outputs,
+        by_what_is_chosen(work.metric, as_floats(work).graph) as metric,
+    ):
+        made, kept, why = _made(replace(work, metric=metric), request, source, output, outputs, progress)
         told = outputs.kept(made.graph) if by_magnitude_alone(made.recipe) else None
     if request.predict and work.board is not None:
         work = replace(work, seconds=predicted_seconds(work.board, progress))

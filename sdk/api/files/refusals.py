@@ -30,6 +30,11 @@ def check_options(request: Compress) -> None:
     for given, possible, flag, why in _conditions(request, effort):
         if given and not possible:
             raise ModelError(f"{flag} has no effect here", expected=why, found=_found(request, effort))
+    if request.predict and (request.board is None or request.target_bytes is not None):
+        raise ModelError(
+            "--predict chooses the form for a board after everything else",
+            expected="--predict with --for BOARD, and without --target-size, which counts the bytes of a form",
+        )
 
 
 def _effort_known_before(request: Compress) -> str:

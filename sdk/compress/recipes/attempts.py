@@ -385,8 +385,11 @@ class Attempts:
         return missed
 
     def choose_ranks(self, sparsity: float, clusters: int, price: float) -> None:
-        """Layers become two of low rank where that wins with weights coded like this; training leaves them alone."""
-        if not self.wanted.low_rank or self.effort == "train":
+        """Layers become two of low rank where that wins with weights coded like this.
+
+        Training leaves them alone, and so does an 8-bit model, whose own operators take the solved weights back.
+        """
+        if not self.wanted.low_rank or self.effort == "train" or self.wanted.stored:
             return
         if self.effort == "calibrate":
             assert self.dataset is not None

@@ -90,13 +90,13 @@ class TaskChecker(Checker):
         )
 
     def _samples(self, graph: Graph) -> Iterator[list[np.ndarray]]:
-        """Every output of each image, without its leading 1."""
+        """Every output of each image, without its leading 1; or values that are chosen by, see :class:`Executor`."""
         executor = Executor(graph)
         done = 0
         for images, _ in self.dataset.batches(LEAST_BATCH):
             self.report("check", done, len(self.dataset))
-            found = executor.run({graph.inputs[0]: images}, wanted=graph.outputs)
-            arrays = [np.asarray(found[tensor]) for tensor in graph.outputs]
+            found = executor.run({graph.inputs[0]: images}, wanted=executor.outputs)
+            arrays = [np.asarray(found[tensor]) for tensor in executor.outputs]
             for number in range(len(images)):
                 yield [array[number] for array in arrays]
             done += len(images)

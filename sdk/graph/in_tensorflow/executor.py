@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import numpy as np
 
 from sdk.errors import UnsupportedOperator
-from sdk.graph.before_choice import before_choice
+from sdk.graph.before_choice import before_choice, last_operators
 from sdk.graph.in_tensorflow import elementwise, layers, movement, pooling, recurrent
 from sdk.graph.in_tensorflow.context import (
     AXIS_FREE,
@@ -38,7 +38,8 @@ _TRIAL_SAMPLES = 2
 class Executor:
     """Runs a graph in TensorFlow. Raises :class:`UnsupportedOperator` at once for what it cannot run.
 
-    Its answers are the values that are chosen by where the graph ends in a choice, such as an ARG_MAX.
+    Its answers are the values that are chosen by where the graph ends in a choice, such as an ARG_MAX. The choice
+    itself may be one that TensorFlow cannot run: then its ``outputs`` are those values, else the graph's.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -46,8 +47,13 @@ class Executor:
         #: Its outputs are the answers: class numbers tell nothing of a small change, and have no gradient.
         self._answering = before_choice(graph)
         self._producers = graph.producers()
-        for operator in graph.operators:
-            if kind_of(operator) not in IMPLEMENTATIONS:
+        self.outputs = graph.outputs
+        spared = last_operators(graph).difference(self.plan(graph.inputs, self._answering.outputs))
+        for number, operator in enumerate(graph.operators):
+            if kind_of(operator) in IMPLEMENTATIONS:
+                continue
+            self.outputs = self._answering.outputs
+            if number not in spared:
                 raise UnsupportedOperator(
                     f"operator {kind_of(operator)} cannot be run in TensorFlow",
                     expected=f"the {len(IMPLEMENTATIONS)} kinds of operator that training and calibration know",

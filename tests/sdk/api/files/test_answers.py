@@ -15,10 +15,9 @@ from device_agent.record.usage import Usage
 from device_agent.record.wire import answer_as_json
 from sdk.cli import main
 from sdk.graph.embedded.model_metadata import ModelMetadata, TensorMetadata
-from sdk.graph.own_task import POST_PROCESS
-from sdk.graph.records import Graph, Operator, Tensor
+from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
-from tests.sdk.graph.answering_graphs import saying, yolo_rows
+from tests.sdk.graph.answering_graphs import post_processing, saying, yolo_rows
 from tests.sdk.graph.embedded.made_metadata import labels_file, with_words
 
 #: 100 x 200 pixels.
@@ -61,43 +60,11 @@ def test_the_older_heads_are_told_by_their_shape(tmp_path: Path) -> None:
 
 def post_processed(order: tuple[int, ...] = (0, 1, 2, 3)) -> Graph:
     """A detector of two anchors and two classes that ends in TFLite's own post-processing."""
-    from flatbuffers import flexbuffers
-
     encodings = np.array([[[0, 0, 0, 0], [0, 0, 0, 0]]])
     scores = np.array([[[0, 0.9, 0.1], [0, 0.2, 0.6]]])
     graph = saying(32, encodings=encodings, scores=scores)
     anchors = np.array([[0.5, 0.25, 0.5, 0.5], [0.5, 0.75, 0.25, 0.25]], np.float32)  # y, x, height, width
-    count = len(graph.tensors)
-    shapes = ((1, 2, 4), (1, 2), (1, 2), (1,))
-    tensors = (
-        *graph.tensors,
-        Tensor("anchors", (2, 4), "FLOAT32", anchors),
-        *(Tensor(f"{POST_PROCESS}:{n}", shape, "FLOAT32") for n, shape in enumerate(shapes)),
-    )
-    options = flexbuffers.Dumps(
-        {
-            "max_detections": 2,
-            "max_classes_per_detection": 1,
-            "num_classes": 2,
-            "nms_score_threshold": 0.1,
-            "nms_iou_threshold": 0.5,
-            "y_scale": 10.0,
-            "x_scale": 10.0,
-            "h_scale": 5.0,
-            "w_scale": 5.0,
-            "use_regular_nms": False,
-        }
-    )
-    made = tuple(range(count + 1, count + 5))
-    operator = Operator(
-        "CUSTOM",
-        (*graph.outputs, count),
-        made,
-        custom_code=POST_PROCESS,
-        custom_options=bytes(options),
-    )
-    outputs = tuple(made[n] for n in order)
-    return Graph(tensors, (*graph.operators, operator), (0,), outputs)
+    return post_processing(graph, anchors, boxes=2, order=order)
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2)])

@@ -8,12 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import sdk
+from device_agent.package import reader as package_format
 from sdk.compress.recipes.recipe import Recipe, apply
 from sdk.compress.recipes.targets import Settings, compress
 from sdk.compress.rewrite.low_rank import candidates, factorise, factors, winning_rank
 from sdk.compress.solve.layer import entropy_bits
+from sdk.compress.solve.quantize import quantize
 from sdk.data.loading import load_dataset
 from sdk.errors import ModelError
+from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from sdk.package import pack
@@ -152,3 +156,18 @@ def test_calibration_takes_factors_too_and_replays_them(graph: Graph, tmp_path: 
     assert point.divergence_nats is not None
     assert other.divergence_nats is not None
     assert point.divergence_nats < 0.7 * other.divergence_nats
+
+
+@pytest.mark.tensorflow
+def test_an_8_bit_model_keeps_its_layers_whole(graph: Graph, tmp_path: Path) -> None:
+    """Its own operators take the solved weights back, one for one."""
+    images = np.random.default_rng(0).integers(0, 255, (120, 8, 8, 3)).astype(np.uint8)
+    np.savez(tmp_path / "noise.npz", x=images)
+    stored = quantize(graph, images[:20] / np.float32(127.5) - np.float32(1))
+    (tmp_path / "net.tflite").write_bytes(write_graph(stored))
+    made = sdk.compress_model(
+        tmp_path / "net.tflite", tmp_path / "net.armlet", data=tmp_path / "noise.npz", effort="calibrate"
+    )
+    assert made.effort == "calibrate"
+    kept = read_graph(package_format.unpack((tmp_path / "net.armlet").read_bytes()).tflite)
+    assert [operator.kind for operator in kept.operators] == [operator.kind for operator in stored.operators]
