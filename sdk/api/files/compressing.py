@@ -149,7 +149,7 @@ def compress(
         notes=(
             *usage_notes(work.graph, work.usage),
             *work.notes,
-            *_distilled_notes(made.recipe),
+            *_distilled_notes(made.recipe, request),
             *outputs.notes,
             *(() if request.block else fours_would_pay(work.graph, special, made.recipe)),
             *_plain_eight_bits(request, made.recipe),
@@ -414,15 +414,18 @@ def _curve(made: targets.TargetResult) -> tuple[dict[str, Any], ...]:
     )
 
 
-def _distilled_notes(recipe: Recipe) -> tuple[str, ...]:
+def _distilled_notes(recipe: Recipe, request: Compress) -> tuple[str, ...]:
     """What was done beside the solving of layers, where whole channels went; that nothing was, where none did."""
     count = recipe.distill_epochs
     if not count:
         return ()
     if not recipe.channels:
         return ("nothing was distilled: the target of work is met with all channels",)
+    fewer = f" of {request.distill_epochs}: the time was enough for no more" * (
+        count < request.distill_epochs
+    )
     return (
-        f"what whole channels left learned from the original's layers for {count} epoch{'s' * (count > 1)}",
+        f"what whole channels left learned from the original's layers for {count} epoch{'s' * (count > 1)}{fewer}",
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from device_agent.record.intervals import Interval
 from sdk.compress.recipes.check import Checker, Judge
+from sdk.compress.recipes.distilled import TimeForDistilling
 from sdk.compress.recipes.overall_progress import Journey
 from sdk.compress.recipes.parts import (
     HOLD_OUT,
@@ -164,6 +165,20 @@ class Settings:
         return min(SIZE_TOLERANCE * self.target_bytes, ROOM_TO_AIM * (self.target_bytes - self.room))
 
 
+def narrowed(
+    graph: Graph, recipe: Recipe, learn: Dataset, wanted: Settings, progress: Progress
+) -> tuple[Graph, Recipe]:
+    """As :func:`without_channels`, in the time that is left and with the state that is kept; and the recipe with as
+    many epochs as the distillation took."""
+    course, time = course_of(wanted.checkpoints, channels_key(recipe), progress), None
+    if wanted.seconds_left is not None:
+        time = TimeForDistilling(wanted.seconds_left, wanted.checkpoints.remember)
+        course = replace(course, epochs_within=time)
+    made = without_channels(graph, recipe, learn, course)
+    taken = 0 if time is None else time.epochs
+    return made, replace(recipe, distill_epochs=taken) if taken else recipe
+
+
 @dataclass(frozen=True)
 class Point:
     """One recipe that was tried. Figures are None where nothing was checked."""
@@ -245,15 +260,22 @@ class Attempts:
             made_up=wanted.made_up if effort == "none" else "",
         )
 
+    def take_channels_out(self) -> None:
+        """Takes out the channels that all attempts leave out.
+
+        After that their ``base`` says for how many epochs what is left was distilled: fewer than were asked for, where
+        the time is too short for these.
+        """
+        self._narrow = self.graph
+        if self.dataset is not None and self.base.channels:
+            self._narrow, self.base = narrowed(self.graph, self.base, self.dataset, self.wanted, self.journey)
+
     @property
     def narrow(self) -> Graph:
         """The graph without the channels that all attempts leave out."""
         if self._narrow is None:
-            self._narrow = self.graph
-            if self.dataset is not None and self.base.channels:
-                self._narrow = without_channels(
-                    self.graph, self.base, self.dataset, self._course(channels_key(self.base))
-                )
+            self.take_channels_out()
+        assert self._narrow is not None
         return self._narrow
 
     @property

@@ -6,7 +6,7 @@ Composes like :mod:`sdk.compress.recipes.recipe`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from sdk.compress.solve.whole_channels.narrowing import Narrowed, mixed
 from sdk.compress.train.distilling import Distillation, Hint, WhitenedLayer, distil, well_seen
 from sdk.compress.train.moving import moves_borne
 from sdk.compress.train.student import Course, State, not_of_this
+from sdk.errors import DataError
 from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
@@ -28,6 +29,40 @@ if TYPE_CHECKING:
 
 # The first layers hold no more of all weights, and stay as solved: their maps are large, and take half of the time.
 FIRST_WEIGHTS = 0.01
+TIMED_STEPS = 3  # to know how many epochs there is time for
+SHARE_OF_TIME = 0.5  # that is left, for them
+
+
+class TimeForDistilling:
+    """How many ``epochs`` half of the time that is left is enough for: the rest is for what comes after.
+
+    0 before it was asked.
+
+    ``left()`` are seconds; ``remember`` as that of :class:`sdk.compress.recipes.attempts.Checkpoints`.
+    """
+
+    def __init__(self, left: Callable[[], float], remember: Callable[[str, float], float]) -> None:
+        self._left, self._remember = left, remember
+        self.epochs = 0
+
+    def __call__(self, asked: int, steps: int, step: Callable[[], None]) -> int:
+        """As many epochs of this many steps as were asked for, or as there is time for. Raises DataError for none."""
+        step()  # compiles
+        begun = self._left()
+        for _ in range(TIMED_STEPS):
+            step()
+        epoch = steps * (begun - self._left()) / TIMED_STEPS
+        allowed = int(SHARE_OF_TIME * self._left() / max(epoch, 1e-9))
+        if allowed < 1:
+            raise DataError(
+                "the time is too short to distil",
+                expected=f"an epoch, for which {epoch / SHARE_OF_TIME / 60:.1f} minutes have to be left",
+                found=f"{max(self._left(), 0.0) / 60:.1f} minutes left",
+                hint="Allow more (--time-budget), take fewer images (--samples), or leave --distill-epochs out.",
+            )
+        # A run that was cut and goes on has weights that learned toward this end.
+        self.epochs = int(self._remember("distill_epochs", min(asked, allowed)))
+        return self.epochs
 
 
 def distilled(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from device_agent.record.intervals import Interval
-from sdk.compress.recipes.attempts import Attempts, Point, Settings
+from sdk.compress.recipes.attempts import Attempts, Point, Settings, narrowed
 from sdk.compress.recipes.budget import shares, spent, stages
 from sdk.compress.recipes.confirm import decided
 from sdk.compress.recipes.harmless import fit_size, keep_outputs, settle_unsolved
@@ -114,6 +114,7 @@ def compress(
     attempts = Attempts(graph, dataset, check, effort, wanted, samples, journey)
     if wanted.fits is not None and attempts.dataset is not None:
         attempts.base = channels_that_fit(graph, attempts.base, attempts.dataset, wanted.fits, journey)
+    attempts.take_channels_out()
     if effort == "calibrate":
         settle_unsolved(attempts)
     walk = _walk(effort, wanted)
@@ -250,20 +251,23 @@ def _for_int8(
         most = to_learn_from(dataset, most)
     samples = min(wanted.samples or INT8_SAMPLES, most)
     hold_out = held_out(samples, check)
+    learn = split(dataset, samples, hold_out)[0]
     recipe = Recipe(
         sparsity=wanted.sparsity or 0.0,
         scope=wanted.scope,
         clusters=wanted.clusters or 0,
         samples=samples,
         hold_out=hold_out,
-        data_sha256=split(dataset, samples, hold_out)[0].digest(),
+        data_sha256=learn.digest(),
         block=wanted.block,
         channels=wanted.channels,
         distill_epochs=wanted.distill_epochs,
         fitted=True,
         int8=True,
     )
-    return TargetResult(apply(graph, recipe, report, dataset), recipe, (), "accuracy was not checked")
+    narrow, recipe = narrowed(graph, recipe, learn, wanted, report)
+    made = apply(narrow, replace(recipe, channels=0.0), report, dataset)
+    return TargetResult(made, recipe, (), "accuracy was not checked")
 
 
 def calibration_recipe(graph: Graph, kept: Dataset, samples: int, hold_out: int) -> Recipe:

@@ -104,8 +104,16 @@ def distil(
     student = _Distilled(executor, original, layers, hints)
     images, size = held(dataset), batch_size(original.graph)
     per_epoch = -(-len(dataset) // size)
-    steps = how.epochs * per_epoch
     first = 0 if course.resume is None else student.restore(course.resume)
+    epochs = how.epochs
+    if course.epochs_within is not None:
+        begun, some = student.state(first), np.arange(min(size, len(dataset)))
+        batch = dataset.images(some) if images is None else images[some]
+        epochs = course.epochs_within(
+            epochs, per_epoch, lambda: student.learn(changed(batch, how, 0), RATE, 0, 1)
+        )
+        student.restore(begun)
+    steps = epochs * per_epoch
     for step in range(first, steps):
         course.progress("distil", step, steps)
         if course.due():

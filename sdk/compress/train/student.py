@@ -42,6 +42,9 @@ class Course:
     #: that leads nowhere.
     watch: Callable[[int, Callable[[], Graph]], None] = lambda epochs, graph: None
     progress: Progress = silent
+    #: Of a distillation: as many epochs as the time is enough for, of the epochs that were asked for, the steps of one,
+    #: and what does a step to be timed. None: there is time for all.
+    epochs_within: Callable[[int, int, Callable[[], None]], int] | None = None
 
 
 FROM_THE_BEGINNING = Course()

@@ -17,10 +17,10 @@ from sdk.compress.recipes.targets import compress
 from sdk.compress.solve import whitening
 from sdk.compress.solve.calibrate import solved_layers, with_biases
 from sdk.compress.solve.whole_channels.narrowing import Narrowed, narrow
-from sdk.compress.train.distilling import Distillation, Hint, batch_size, changed, well_seen
+from sdk.compress.train.distilling import Distillation, Hint, _Distilled, batch_size, changed, well_seen
 from sdk.compress.train.student import Course, State
 from sdk.data.loading import load_dataset
-from sdk.errors import ModelError
+from sdk.errors import DataError, ModelError
 from sdk.graph.dataset import Dataset
 from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.records import Graph
@@ -182,6 +182,39 @@ def test_a_command_that_was_cut_goes_on(
     assert next(done for stage, done in seen if stage == "distil") == 8
     assert not any(stage == "solve" for stage, _ in seen)
     assert not (tmp_path / "m.armlet.checkpoint").exists()
+
+
+def ten_seconds_an_epoch(monkeypatch: pytest.MonkeyPatch, budget: float) -> Settings:
+    """Settings with this budget, by a clock that steps of a training turn by five seconds, two of them an epoch."""
+    now, learn = [0.0], _Distilled.learn
+
+    def timed(self: _Distilled, images: Any, rate: float, step: int, steps: int) -> None:
+        now[0] += 5.0
+        learn(self, images, rate, step, steps)
+
+    monkeypatch.setattr(_Distilled, "learn", timed)
+    return Settings(channels=0.3, distill_epochs=50, seconds_left=lambda: budget - now[0])
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_half_of_the_time_is_distilled_for_and_the_recipe_says_how_long(
+    int8: bool, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = replace(ten_seconds_an_epoch(monkeypatch, 110.0), int8=int8)
+    made = compress(small_mobilenet(16), dataset, wanted)
+    assert made.recipe.distill_epochs == 4  # four steps were timed, and of 90 seconds half is left to it
+    monkeypatch.undo()
+    again = apply(small_mobilenet(16), made.recipe, dataset=dataset)
+    assert write_graph(again) == write_graph(made.graph)
+
+
+def test_no_time_for_an_epoch_is_said(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = ten_seconds_an_epoch(monkeypatch, 39.0)
+    with pytest.raises(DataError, match="the time is too short to distil"):
+        compress(small_mobilenet(16), dataset, wanted)
+    plenty = ten_seconds_an_epoch(monkeypatch, 1e6)
+    short = replace(plenty, distill_epochs=2)
+    assert compress(small_mobilenet(16), dataset, short).recipe.distill_epochs == 2
 
 
 def test_an_int8_model_is_distilled_too(dataset: Dataset) -> None:
