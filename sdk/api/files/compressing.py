@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ from sdk.board.ssh.signing import SIGNATURE_BYTES
 from sdk.compress.board_form import specialise
 from sdk.compress.board_form.mirror import flip_inside
 from sdk.compress.recipes import targets
-from sdk.compress.recipes.attempts import channels_key, course_of
+from sdk.compress.recipes.attempts import course_of
 from sdk.compress.recipes.harmless import unsolved
 from sdk.compress.recipes.recipe import Recipe, to_int8
 from sdk.compress.recipes.recipe import apply as apply_recipe
@@ -193,16 +194,17 @@ def _made(
 def _replayed(
     work: Work, floats: Graph, recipe: Path, output: Path, progress: Progress
 ) -> tuple[targets.TargetResult, checkpoint.Folder | None]:
-    """The graph by a recipe of a file, and where a distillation keeps its state."""
+    """The graph by a recipe of a file, and where a training or a distillation keeps its state."""
     used = Recipe.from_toml(read_file(recipe, "a recipe that sdk compress wrote").decode("utf-8", "replace"))
     metric = None if work.metric is None else work.metric.beyond_top1
     graph = work.graph if by_magnitude_alone(used) else floats
-    kept = course = None
-    if used.channels and used.distill_epochs and work.learn is not None:
+    kept = courses = None
+    learns = used.effort == "train" or (used.channels and used.distill_epochs)
+    if learns and work.learn is not None:
         asked = {"recipe": hashlib.sha256(used.to_toml().encode()).hexdigest()}
         kept = _checkpoints(asked, output, work.original, work.learn)
-        course = course_of(kept, channels_key(used), progress)
-    made = targets.replay(graph, used, work.learn, progress, check=work.check, metric=metric, course=course)
+        courses = partial(course_of, kept, progress=progress)
+    made = targets.replay(graph, used, work.learn, progress, check=work.check, metric=metric, courses=courses)
     return made, kept
 
 

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 
 EFFORTS = ("none", "calibrate", "train")
 SCOPES = ("layer", "global")
+LESSONS = ("channels", "training")  # of a recipe: what learns for long, and keeps its state
 _LEFT_OUT = (
     "channels",
     "distill_epochs",
@@ -228,13 +229,14 @@ def apply(
     progress: Progress | None = None,
     dataset: Dataset | None = None,
     *,
-    course: Course | None = None,
+    courses: Callable[[str], Course] | None = None,
     keep_halves: bool = False,
 ) -> Graph:
     """Runs the passes that the recipe names, on the float graph: :func:`to_int8` comes after all of them.
 
     A recipe that calibrates or trains needs the data set that it was made with; :class:`DataError` where that is
-    missing or another one. ``course``: where a distillation of what whole channels left goes on, and keeps its state.
+    missing or another one. ``courses``: where what learns for long goes on and keeps its state, by one of
+    :data:`LESSONS`: the distillation of what whole channels left, and the training.
     ``keep_halves``: float16 weights stay float16, for a trial: the graph then differs only in its weights.
     """
     report = progress or silent
@@ -243,8 +245,11 @@ def apply(
             what = recipe.effort if recipe.effort != "none" else "take out whole channels"
             raise DataError(f"this recipe is to {what}", expected="images to do it with", found="no data")
         kept = learned_from(dataset, recipe)
-        learn, training = split(dataset, recipe.samples, recipe.hold_out)[0], Course(progress=report)
-        narrow = without_channels(graph, recipe, learn, course or training)
+        learn = split(dataset, recipe.samples, recipe.hold_out)[0]
+        distillation, training = (
+            Course(progress=report) if courses is None else courses(lesson) for lesson in LESSONS
+        )
+        narrow = without_channels(graph, recipe, learn, distillation)
         if recipe.effort == "calibrate":
             low = settled(factorised(narrow, recipe.ranks, kept, report), recipe)
             workshop = Workshop(low, kept, recipe.seed, report, fitted=recipe.int8 and recipe.fitted)

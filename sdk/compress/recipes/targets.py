@@ -193,14 +193,14 @@ def replay(
     *,
     check: Dataset | None = None,
     metric: Metric | None = None,
-    course: Course | None = None,
+    courses: Callable[[str], Course] | None = None,
 ) -> TargetResult:
     """The graph after the recipe, and how accuracy was checked: on ``check``, or on the images that it kept back.
 
-    ``course``: see :func:`~sdk.compress.recipes.recipe.apply`.
+    ``courses``: see :func:`~sdk.compress.recipes.recipe.apply`.
     """
     report = progress or silent
-    made = apply(graph, recipe, report, dataset, course=course)
+    made = apply(graph, recipe, report, dataset, courses=courses)
     used = check
     if used is None and dataset is not None and recipe.effort != "none":
         used = unseen(dataset, learned_from(dataset, recipe))

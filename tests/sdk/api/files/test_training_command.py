@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +45,23 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_training_that_was_cut_goes_on_to_the_same_package(
-    tmp_path: Path, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextlib.contextmanager
+def cut_when_saved_twice() -> Iterator[None]:
+    """What saves a state for the second time is cut."""
+    saved, save = [], checkpoint.save
+
+    def cut(path: Path, state: dict[str, np.ndarray]) -> None:
+        save(path, state)
+        saved.append(path)
+        if len(saved) == 2:
+            raise Cut
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "save", cut)
+        yield
+
+
+def test_a_training_that_was_cut_goes_on_to_the_same_package(tmp_path: Path, model: Path, data: Path) -> None:
     def train(name: str, **changes: float) -> bytes:
         settings = {"sparsity": 0.5, "clusters": 8, "epochs": 4, **changes}
         sdk.compress_model(model, tmp_path / name, effort="train", data=data, preprocess="tf", **settings)
@@ -54,18 +70,8 @@ def test_a_training_that_was_cut_goes_on_to_the_same_package(
     whole = train("whole.armlet")
     assert not (tmp_path / "whole.armlet.checkpoint").exists()
 
-    saved, save = [], checkpoint.save
-
-    def cut_after_two(path: Path, state: dict[str, np.ndarray]) -> None:
-        save(path, state)
-        saved.append(path)
-        if len(saved) == 2:
-            raise Cut
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save", cut_after_two)
-        with pytest.raises(Cut):
-            train("cut.armlet")
+    with cut_when_saved_twice(), pytest.raises(Cut):
+        train("cut.armlet")
     assert (tmp_path / "cut.armlet.checkpoint").exists()
     assert not (tmp_path / "cut.armlet").exists()
 
@@ -77,6 +83,29 @@ def test_a_training_that_was_cut_goes_on_to_the_same_package(
         train("cut.armlet", sparsity=0.6)
     assert train("cut.armlet") == whole
     assert not (tmp_path / "cut.armlet.checkpoint").exists()
+
+
+def test_a_training_by_a_recipe_goes_on_too(tmp_path: Path, model: Path, data: Path) -> None:
+    sdk.compress_model(
+        model, tmp_path / "first.armlet", effort="train", data=data, preprocess="tf", epochs=4,
+        sparsity=0.5, clusters=8, save_recipe=tmp_path / "r.toml",
+    )  # fmt: skip
+    stages: list[tuple[str, int]] = []
+
+    def replay() -> None:
+        stages.clear()
+        sdk.compress_model(
+            model, tmp_path / "again.armlet", data=data, preprocess="tf", recipe=tmp_path / "r.toml",
+            progress=lambda stage, done, total: stages.append((stage, done)),
+        )  # fmt: skip
+
+    with cut_when_saved_twice(), pytest.raises(Cut):
+        replay()
+    assert min(done for stage, done in stages if stage == "train") == 0
+    replay()
+    assert min(done for stage, done in stages if stage == "train") > 0
+    assert not (tmp_path / "again.armlet.checkpoint").exists()
+    assert (tmp_path / "again.armlet").read_bytes() == (tmp_path / "first.armlet").read_bytes()
 
 
 def command(model: Path, data: Path, output: Path, *more: str) -> list[str]:
