@@ -43,6 +43,8 @@ EARLIER: dict[str, dict[str, Any]] = {
 
 #: More samples than this are refused: ten hours at 30 a second, and 20 MB of JSON.
 MAX_SAMPLES = 1_000_000
+#: Who runs what the runtime hands over: :class:`device_agent.run.runtime.Model`.
+DELEGATES = ("xnnpack", "armlet", "none", "unknown")
 MAX_CPUS = 4096
 MAX_TURNS = 65_536
 MAX_REASONS = 16
@@ -98,8 +100,7 @@ class Measurement:
     cpus: tuple[Cpu, ...] = field(metadata=limits(most=MAX_CPUS))
     runtime: str
     runtime_version: str
-    #: "xnnpack", "none" or "unknown".
-    delegate: str = field(metadata=limits(choices=("xnnpack", "none", "unknown")))
+    delegate: str = field(metadata=limits(choices=DELEGATES))
     numpy_version: str
     python_version: str
     #: ``uname -m``.

@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from device_agent.record.kinds import Number, ValueRefused
-from device_agent.record.measurement import MAX_CPUS, MAX_REASONS, SAMPLES_A_PREEMPTION, MeasurementError
+from device_agent.record.measurement import (
+    DELEGATES,
+    MAX_CPUS,
+    MAX_REASONS,
+    SAMPLES_A_PREEMPTION,
+    MeasurementError,
+)
 from device_agent.record.named_kinds import (
     Celsius,
     Count,
@@ -82,7 +88,7 @@ class Soak:
     cpus: tuple[Cpu, ...] = field(metadata=limits(most=MAX_CPUS))
     runtime: str
     runtime_version: str
-    delegate: str = field(metadata=limits(choices=("xnnpack", "none", "unknown")))
+    delegate: str = field(metadata=limits(choices=DELEGATES))
     numpy_version: str
     python_version: str
     #: ``uname -m``.

@@ -22,11 +22,13 @@ from device_agent.run.installed import MODULES, by_place, version_of
 from device_agent.run.kernels.delegate import Delegate, OperatorReport
 from device_agent.run.kernels.supply import Supply
 from device_agent.tensors.descriptions import describe
-from device_agent.tensors.state import keeps_resources, keeps_state, operator_names
+from device_agent.tensors.state import keeps_resources, keeps_state, operators_of
 from device_agent.tensors.tensor import by_name, shape_text
 
 #: Bytes 4 to 8 of every .tflite file (flatbuffers' file identifier, ``schema.fbs`` of TensorFlow Lite).
 FILE_IDENTIFIER = b"TFL3"
+#: Layers that XNNPACK takes wherever it is used.
+_LAYERS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"})
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class Model:
 
     ``init_seconds`` is the time from the bytes to allocated tensors, delegates included. ``delegate`` says
     "xnnpack" when the runtime handed operators to XNNPACK, "none" when it silently did not (seen where
-    /sys/devices/system/cpu is missing), and "unknown" when the runtime does not report it. ``kernels`` "armlet" gives
+    /sys/devices/system/cpu is missing), "armlet" when Armlet's kernels left no layer to hand over, and "unknown" when
+    the runtime does not report it. ``kernels`` "armlet" gives
     layers with zeros to :mod:`device_agent.run.kernels`, "runtime" leaves all to the runtime.
     With a ``supply``, for the former alone, ``data`` is its content.
     """
@@ -101,7 +104,7 @@ class Model:
         self.inputs, self.outputs = describe(interpreter)
         self._input_indices = tuple(int(d["index"]) for d in interpreter.get_input_details())
         self._output_indices = tuple(int(d["index"]) for d in interpreter.get_output_details())
-        self.delegate = _delegate(interpreter)
+        self.delegate = _delegate(interpreter, self.armlet_operators())
         #: Runs the graph on the inputs that are set; nothing else is timed when this is.
         self.invoke: Callable[[], None] = interpreter.invoke
 
@@ -248,10 +251,16 @@ class Model:
             self._interpreter.reset_all_variables()
 
 
-def _delegate(interpreter: Any) -> str:
-    # The node that stands for a delegated part of the graph is called DELEGATE; on a CPU-only interpreter with
-    # default resolvers that can only be XNNPACK.
-    names = operator_names(interpreter)
-    if not names:
+def _delegate(interpreter: Any, ours: Sequence[OperatorReport]) -> str:
+    """See :class:`Model`; ``ours``: the operators that run in kernels of Armlet."""
+    operators = operators_of(interpreter)
+    if not operators:
         return "unknown"
-    return "xnnpack" if "DELEGATE" in names else "none"
+    made = {tensor for report in ours if report.node >= 0 for tensor in operators[report.node]["outputs"]}
+    left = [operator for operator in operators if made.isdisjoint(operator["outputs"])]
+    names = {operator["op_name"] for operator in left}
+    # The node that stands for a delegated part of the graph is called DELEGATE, and writes what that part does. One
+    # that is not Armlet's can only be XNNPACK's, on a CPU-only interpreter with default resolvers.
+    if "DELEGATE" in names:
+        return "xnnpack"
+    return "armlet" if made and not names & _LAYERS else "none"

@@ -20,12 +20,18 @@ _RECURRENT_OPERATORS = frozenset(
 )
 
 
+def operators_of(interpreter: Any) -> list[dict[str, Any]]:
+    """What an interpreter says of each operator that it holds ("op_name", "inputs", "outputs"), by its number in the
+    graph, and behind them of those that stand for delegated parts; none where the runtime keeps them to itself."""
+    try:
+        return list(interpreter._get_ops_details())  # noqa: SLF001
+    except Exception:  # private, so it may go away; then we do not know
+        return []
+
+
 def operator_names(interpreter: Any) -> frozenset[str]:
     """The kinds of operators that an interpreter runs; none where the runtime keeps them to itself."""
-    try:
-        return frozenset(operator["op_name"] for operator in interpreter._get_ops_details())  # noqa: SLF001
-    except Exception:  # private, so it may go away; then we do not know
-        return frozenset()
+    return frozenset(operator["op_name"] for operator in operators_of(interpreter))
 
 
 def keeps_resources(interpreter: Any) -> bool:

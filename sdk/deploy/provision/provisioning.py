@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import device_agent
 from device_agent.record.kinds import Words
+from device_agent.record.measurement import DELEGATES
 from device_agent.record.schema import find_object, limits, read, record
 from device_agent.record.visible import visible
 from device_agent.record.wire import Failure
@@ -82,7 +83,7 @@ class Proof:
     runtime: Said
     runtime_version: Said
     numpy_version: Said
-    delegate: str = field(metadata=limits(choices=("xnnpack", "none", "unknown")))
+    delegate: str = field(metadata=limits(choices=DELEGATES))
     decode_kernels: tuple[Said, ...]
 
 

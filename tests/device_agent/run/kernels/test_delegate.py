@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 from device_agent.errors import AgentError
+from device_agent.run import runtime
 from device_agent.run.kernels import delegate
 from device_agent.run.runtime import Model, find_runtime
+from device_agent.tensors.state import operators_of
 from sdk.deploy.provision import wheels
 from tests.device_agent.run.kernels.layers_with_zeros import classifier, sparse_matrix
 from tests.sdk.board.machine import this_machine
@@ -52,6 +54,17 @@ def test_a_model_without_zeros_is_not_touched() -> None:
     model = Model(classifier([sparse_matrix(300, 784, 1.0, values=None)]), kernels="armlet")
     assert model.armlet_operators() == ()
     assert model.delegate == "xnnpack"
+
+
+def test_who_runs_what_is_handed_over_is_said(network: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (Model(network).delegate, Model(network, kernels="armlet").delegate) == ("xnnpack", "armlet")
+    mixed = classifier([sparse_matrix(300, 784, 1.0, values=None), sparse_matrix(100, 300, 0.05)])
+    model = Model(mixed, kernels="armlet")
+    assert [op.node for op in model.armlet_operators()] == [1]
+    assert model.delegate == "xnnpack"
+    # The runtime without XNNPACK: a layer is left to its reference kernels.
+    monkeypatch.setattr(runtime, "operators_of", lambda interpreter: operators_of(interpreter)[:3])
+    assert Model(mixed, kernels="armlet").delegate == "none"
 
 
 def test_models_that_end_in_a_cycle_end_before_their_delegates(
