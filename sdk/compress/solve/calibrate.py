@@ -8,7 +8,8 @@ nats of loss per bit, holds for all layers, so bits go where they count without 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -92,22 +93,37 @@ def with_biases(graph: Graph) -> Graph:
     """
     tensors, operators = list(graph.tensors), list(graph.operators)
     taken: set[int] = set()
-    for weight in graph.weights():
-        operator = operators[weight.operator_index]
+    for use in _uses(graph):
+        operator = operators[use.operator_index]
         bias = operator.inputs[2] if len(operator.inputs) > 2 else -1
         if operator.kind not in SOLVED_KINDS or (bias >= 0 and bias not in taken):
             taken.add(bias)
             continue
-        channels = weight.tensor.shape[weight.channel_axis]
-        tensor = Tensor(f"{weight.tensor.name}/bias", (channels,), "FLOAT32", np.zeros(channels, np.float32))
+        channels = use.tensor.shape[use.channel_axis]
+        tensor = Tensor(f"{use.tensor.name}/bias", (channels,), "FLOAT32", np.zeros(channels, np.float32))
         if bias >= 0:
             data = tensors[bias].data
             tensor = replace(tensors[bias], name=tensor.name, data=None if data is None else data.copy())
         tensors.append(tensor)
-        operators[weight.operator_index] = replace(
+        operators[use.operator_index] = replace(
             operator, inputs=(*operator.inputs[:2], len(tensors) - 1, *operator.inputs[3:])
         )
     return replace(graph, tensors=tuple(tensors), operators=tuple(operators))
+
+
+def _uses(graph: Graph) -> Iterator[Weight]:
+    """The weights of a graph, each as often as a layer reads it: first every one as its first reader does, as
+    :meth:`Graph.weights` says, then as the others do."""
+    weights = list(graph.weights())
+    yield from weights
+    readers = graph.consumers()
+    for weight in weights:
+        first = graph.operators[weight.operator_index]
+        for number in readers.get(weight.tensor_index, ()):
+            operator = graph.operators[number]
+            same = operator.kind == first.kind and operator.inputs[1] == weight.tensor_index
+            if same and number != weight.operator_index:
+                yield replace(weight, operator_index=number)
 
 
 def solved_layers(graph: Graph) -> tuple[SolvedLayer, ...]:
@@ -125,13 +141,41 @@ def solved_layers(graph: Graph) -> tuple[SolvedLayer, ...]:
     return tuple(found)
 
 
+def read_again(graph: Graph, layers: Sequence[SolvedLayer]) -> tuple[SolvedLayer, ...]:
+    """The other layers that read a weight of ``layers``: what is solved for its first one is theirs, too, and their
+    biases are their own."""
+    solved = {layer.weight.tensor_index: layer for layer in layers}
+    taken = {layer.bias for layer in layers}
+    found = []
+    for use in _uses(graph):
+        operator, first = graph.operators[use.operator_index], solved.get(use.tensor_index)
+        if first is None or use.operator_index == first.weight.operator_index:
+            continue
+        bias = operator.inputs[2] if len(operator.inputs) > 2 else -1
+        if bias >= 0 and bias not in taken and graph.tensors[bias].is_dense_array:
+            taken.add(bias)
+            found.append(SolvedLayer(use, first.shape, operator.inputs[0], bias))
+    return tuple(found)
+
+
+def in_order(*layers: Sequence[SolvedLayer]) -> tuple[SolvedLayer, ...]:
+    """All of these layers, in the order of execution."""
+    return tuple(sorted(itertools.chain(*layers), key=lambda layer: layer.weight.operator_index))
+
+
 def output_sensitivities(
     runner: GraphRunner, images: Images, count: int, *, seed: int = 0, progress: Progress = silent
 ) -> dict[int, Sensitivity]:
     """For each solved layer (by operator number) what errors of its output cost; see ``statistics``."""
+    layers = solved_layers(runner.graph)
+    again: dict[int, dict[int, int]] = {}
+    for other in read_again(runner.graph, layers):
+        again.setdefault(other.weight.tensor_index, {})[other.weight.operator_index] = other.bias
     places = {
-        layer.weight.operator_index: LayerPlace(layer.weight.tensor_index, layer.bias, layer.shape)
-        for layer in solved_layers(runner.graph)
+        layer.weight.operator_index: LayerPlace(
+            layer.weight.tensor_index, layer.bias, layer.shape, again.get(layer.weight.tensor_index, {})
+        )
+        for layer in layers
     }
     return sensitivities(runner, places, images, count, seed=seed, progress=progress)
 
@@ -210,6 +254,7 @@ def _layer_by_layer(
     layers = solved_layers(graph)
     if only is not None:
         layers = tuple(layer for layer in layers if layer.weight.tensor_index in only)
+    layers = in_order(layers, read_again(graph, layers))
     constants: dict[int, np.ndarray] = {}
     solutions: dict[int, Solution] = {}
     problems: dict[int, Problem] = {}
@@ -217,6 +262,9 @@ def _layer_by_layer(
         progress("calibrate", number, len(layers))
         tensor = layer.weight.tensor_index
         streams.advance(layer.weight.operator_index, constants)
+        if tensor in constants:
+            constants[layer.bias] = compensating(streams, layer, constants[tensor])
+            continue
         moments = streams.moments(layer.shape, layer.source)
         weights = layer.shape.unfold(layer.weight.array).astype(np.float64)
         covariance = regular(moments, moments.covariance)
@@ -239,6 +287,15 @@ def _layer_by_layer(
         watch(sum(solved.bits for solved in solutions.values()))
     progress("calibrate", len(layers), len(layers))
     return Calibrated(constants, solutions, problems)
+
+
+def compensating(streams: Streams, layer: SolvedLayer, weight: np.ndarray) -> np.ndarray:
+    """The bias of a layer, (channels,), with which its outputs keep their means when its weight is this one."""
+    bias = streams.runner.graph.tensors[layer.bias].data
+    assert bias is not None
+    taught, seen = streams.means(layer.shape, layer.source)
+    before, after = (layer.shape.unfold(one).astype(np.float64) for one in (layer.weight.array, weight))
+    return rounded_bias(bias + (before @ taught[..., None] - after @ seen[..., None]).reshape(-1))
 
 
 def regular(moments: Moments, covariance: np.ndarray) -> np.ndarray:

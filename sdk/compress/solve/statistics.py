@@ -9,7 +9,7 @@ start again from the images.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -44,11 +44,15 @@ Images = Callable[[Sequence[int]], np.ndarray]  # sample positions -> preprocess
 
 @dataclass(frozen=True)
 class LayerPlace:
-    """Where a layer stands: its weight's and its bias' tensor, and how the weight unfolds."""
+    """Where a layer stands: its weight's and its bias' tensor, and how the weight unfolds.
+
+    ``others``: the biases of the others that read the same weight, by operator number.
+    """
 
     weight: int
     bias: int
     shape: LayerShape
+    others: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Sensitivity:
     ``channels`` (groups * rows,) sums over positions as if errors at different positions had nothing in common.  The
     rest are the second moments of the gradients of a group's weights and biases, summed over its rows: ``weights``
     (groups, columns, columns), ``mixed`` (groups, columns) of weights and bias, ``biases`` (groups,); empty for a layer
-    of very many columns.
+    of very many columns, and where several layers read the weight.
     """
 
     channels: np.ndarray
@@ -127,12 +131,11 @@ def sensitivities(
         )
         for index, place in layers.items():
             outputs = of_outputs[place.bias].numpy()
-            squared = np.square(outputs, dtype=np.float64)
-            each = squared.reshape(len(batch), -1, squared.shape[-1]).sum(axis=1)
+            each = sum(_by_image(of_outputs[bias].numpy()) for bias in (place.bias, *place.others.values()))
             totals[index] = totals.get(index, np.zeros(1)) + np.stack(
                 [each.sum(axis=0), np.square(each).sum(axis=0)]
             )
-            if place.shape.columns > MOST_COLUMNS:
+            if place.shape.columns > MOST_COLUMNS or place.others:
                 continue
             parts = _second_moments(place.shape.unfold(of_weights[place.weight].numpy()), outputs)
             kept = moments.setdefault(index, [np.zeros(part.shape) for part in parts])
@@ -146,14 +149,25 @@ def sensitivities(
     }
 
 
+def _by_image(gradients: np.ndarray) -> np.ndarray:
+    """Squared gradients (n, ..., channels), summed over positions: (n, channels)."""
+    squared = np.square(gradients, dtype=np.float64)
+    return squared.reshape(len(squared), -1, squared.shape[-1]).sum(axis=1)
+
+
 def _probes(graph: Graph, layers: Mapping[int, LayerPlace], count: int) -> dict[int, Any]:
     """For each layer a bias of its own for every sample and position: its gradient is that of the layer's output."""
     import tensorflow as tf
 
-    return {
-        place.bias: tf.zeros((count, *graph.tensors[graph.operators[index].outputs[0]].shape[1:]))
-        + graph.tensors[place.bias].data
+    biases = {
+        operator: bias
         for index, place in layers.items()
+        for operator, bias in ((index, place.bias), *place.others.items())
+    }
+    return {
+        bias: tf.zeros((count, *graph.tensors[graph.operators[operator].outputs[0]].shape[1:]))
+        + graph.tensors[bias].data
+        for operator, bias in biases.items()
     }
 
 
@@ -173,7 +187,7 @@ def _shrunk(moments: np.ndarray, count: int) -> np.ndarray:
     """Channel means drawn to their common mean by the share of their variance that comes from few samples."""
     mean, second = moments
     chance = (second - mean**2).mean() / max(count - 1, 1)
-    share = min(chance / max(mean.var(), 1e-300), 1.0)
+    share = 1.0 if chance >= mean.var() else chance / mean.var()
     return mean + share * (mean.mean() - mean)
 
 

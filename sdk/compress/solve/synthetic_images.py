@@ -9,12 +9,9 @@ such means would destroy the answers.
 
 from __future__ import annotations
 
-import numpy as np
-
 from device_agent.record.preprocess import Preprocess
-from sdk.compress.solve.calibrate import solved_layers, with_biases
+from sdk.compress.solve.calibrate import compensating, in_order, read_again, solved_layers, with_biases
 from sdk.compress.solve.statistics import Streams
-from sdk.compress.weights.biases import rounded_bias
 from sdk.errors import ModelError
 from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.made_up.photographs import photographs
@@ -47,13 +44,10 @@ def correct_biases(
     streams = Streams(Executor(whole), lambda samples: images[list(samples)], COUNT)
     made = {weight.tensor_index: weight.array for weight in changed.weights()}
     layers = solved_layers(whole)
+    layers = in_order(layers, read_again(whole, layers))
     for number, layer in enumerate(layers):
         progress("biases", number, len(layers))
         streams.advance(layer.weight.operator_index, made)
-        taught, seen = streams.means(layer.shape, layer.source)
-        before = layer.shape.unfold(layer.weight.array).astype(np.float64)
-        after = layer.shape.unfold(made[layer.weight.tensor_index]).astype(np.float64)
-        moved = (before @ taught[..., None] - after @ seen[..., None]).reshape(-1)
-        made[layer.bias] = rounded_bias(whole.tensors[layer.bias].data + moved)
+        made[layer.bias] = compensating(streams, layer, made[layer.weight.tensor_index])
     progress("biases", len(layers), len(layers))
     return whole.with_data(made)

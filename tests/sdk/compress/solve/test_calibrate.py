@@ -12,6 +12,7 @@ from sdk.compress.solve.calibrate import (
     Wish,
     calibrate,
     output_sensitivities,
+    read_again,
     regular,
     solved_layers,
     with_biases,
@@ -20,6 +21,8 @@ from sdk.compress.solve.layer import Problem, solve
 from sdk.compress.solve.statistics import Moments, Sensitivity, Streams, live_before
 from sdk.compress.weights.biases import rounded_bias
 from sdk.graph.in_tensorflow.executor import Executor
+from sdk.graph.on_host.sources.keras_files import from_keras
+from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
 from tests.sdk.graph.small_graphs import interpret, small_network
@@ -274,3 +277,58 @@ def test_channels_of_a_block_share_their_zeros_in_1x1_convolutions_alone(
         assert shared or layer.weight.layer != "convolution 1x1"
     pointwise = [w for w in graph.weights() if w.layer == "convolution 1x1"]
     assert all((blocks.constants[w.tensor_index] == 0).mean() >= 0.6 for w in pointwise)
+
+
+def one_head_for_two_scales() -> Graph:
+    """A detector's head that reads maps of two sizes with the same weights and biases."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(5)
+    image = keras.Input((8, 8, 3))
+    large = layers.Conv2D(16, 3, padding="same", activation="relu")(image)
+    small = layers.Conv2D(16, 3, strides=2, padding="same", activation="relu")(large)
+    head = layers.Conv2D(6, 3, padding="same", bias_initializer="random_normal")
+    values = [layers.Flatten()(head(one)) for one in (large, small)]
+    return read_graph(from_keras(keras.Model(image, layers.Concatenate()(values))))
+
+
+def test_layers_that_share_weights_cost_together_and_keep_their_means_apart() -> None:
+    shared = one_head_for_two_scales()
+    readers = [len(numbers) for numbers in shared.consumers().values()]
+    (head,) = [w for w in shared.weights() if len(shared.consumers()[w.tensor_index]) == 2]
+    assert readers.count(2) >= 2  # the weight, and the bias
+    whole = with_biases(shared)
+    layers = solved_layers(whole)
+    (again,) = read_again(whole, layers)
+    assert again.weight.tensor_index == head.tensor_index
+    assert again.bias not in {layer.bias for layer in layers}
+    first = next(layer for layer in layers if layer.weight.tensor_index == head.tensor_index)
+    np.testing.assert_array_equal(whole.tensors[again.bias].data, whole.tensors[first.bias].data)
+
+    sensitivities = output_sensitivities(Executor(whole), images, COUNT)
+    assert set(sensitivities) == {layer.weight.operator_index for layer in layers}
+    found = calibrate(Executor(whole), images, COUNT, 1e-4, sensitivities)
+    seen = images(range(COUNT))
+    for layer in (first, again):
+        output = whole.operators[layer.weight.operator_index].outputs[0]
+        before, after = (
+            Executor(whole)(seen, constants, wanted=output).numpy().mean(axis=(0, 1, 2))
+            for constants in ({}, found.constants)
+        )
+        np.testing.assert_allclose(after, before, atol=2e-3)
+    assert found.constants[again.bias].tolist() != found.constants[first.bias].tolist()
+    # Errors at either size cost, as they do where each has a weight of its own.
+    place, other = first.weight.operator_index, again.weight.operator_index
+    operator, copy = whole.operators[other], len(whole.tensors)
+    apart = replace(
+        whole,
+        tensors=(*whole.tensors, replace(head.tensor, name="copy")),
+        operators=tuple(
+            replace(o, inputs=(o.inputs[0], copy, o.inputs[2])) if o is operator else o
+            for o in whole.operators
+        ),
+    )
+    of_each = output_sensitivities(Executor(apart), images, COUNT)
+    together = of_each[place].channels.sum() + of_each[other].channels.sum()
+    assert sensitivities[place].channels.sum() == pytest.approx(together, rel=1e-3)
