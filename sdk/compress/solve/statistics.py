@@ -131,7 +131,8 @@ def sensitivities(
         )
         for index, place in layers.items():
             outputs = of_outputs[place.bias].numpy()
-            each = sum(_by_image(of_outputs[bias].numpy()) for bias in (place.bias, *place.others.values()))
+            biases = (place.bias, *place.others.values())
+            each = np.sum([_by_image(of_outputs[bias].numpy()) for bias in biases], axis=0)
             totals[index] = totals.get(index, np.zeros(1)) + np.stack(
                 [each.sum(axis=0), np.square(each).sum(axis=0)]
             )
