@@ -109,7 +109,7 @@ ROOMS: dict[str, Room] = {
         "sdk.board.description sdk.board.ssh sdk.board.emulation"
     ),
     "sdk.compress": _room(pure=True),
-    "sdk.compress.weights": _room("sdk.errors sdk.graph", pure=True),
+    "sdk.compress.weights": _room("device_agent.record sdk.errors sdk.graph", pure=True),
     "sdk.compress.rewrite": _room("sdk.errors sdk.graph", pure=True),
     "sdk.compress.board_form": _room(
         "sdk.errors sdk.graph sdk.board.description sdk.compress.weights sdk.compress.rewrite", pure=True

@@ -6,7 +6,7 @@ screen or changes its colours, and a bidirectional control (Unicode UAX #9) make
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Iterable
 
 #: Not printable for Python, and harmless.
 _HARMLESS = "\N{NO-BREAK SPACE}"
@@ -25,3 +25,10 @@ def visible(value: Any, *, most: int | None = None, lines: bool = False) -> str:
         kept = _HARMLESS + "\n" if lines else _HARMLESS
         text = "".join(c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in text)
     return text if most is None else text[:most]
+
+
+def first_of(names: Iterable[Any], most: int) -> str:
+    """The first ``most`` of some names in a row, and how many more there are: "conv, dense and 7 more"."""
+    every = [str(name) for name in names]
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 from device_agent.image import pictures
 from device_agent.image.placement import fitted
 from device_agent.record.preprocess import with_channels
+from device_agent.record.visible import first_of
 from sdk.errors import DataError
 
 #: What systems and tools leave behind; names that begin with a dot count, too.
@@ -52,7 +53,7 @@ class LeftOut:
     def notes(self) -> Iterator[str]:
         """A sentence on each kind that there is."""
         if self.noise:
-            yield f"left out {_count(self.noise, 'file')} that systems leave behind: {_named(self.noise)}"
+            yield f"left out {_count(self.noise, 'file')} that systems leave behind: {first_of(self.noise, MAX_NAMED)}"
         if self.others:
             kinds = Counter(Path(name).suffix.lower() or "without a suffix" for name in self.others)
             told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(MAX_NAMED))
@@ -61,7 +62,7 @@ class LeftOut:
             )
             yield f"left out {_count(self.others, 'file')} that Pillow does not read: {told}{heic}"
         if self.broken:
-            yield f"left out {_count(self.broken, 'broken picture')}: {_named(self.broken)}"
+            yield f"left out {_count(self.broken, 'broken picture')}: {first_of(self.broken, MAX_NAMED)}"
 
 
 def is_noise(name: str) -> bool:
@@ -179,9 +180,3 @@ def fit_picture(pixels: np.ndarray, shape: Sequence[int], how: str) -> np.ndarra
 
 def _count(names: Sequence[str], what: str) -> str:
     return f"{len(names)} {what}" + ("s" if len(names) != 1 else "")
-
-
-def _named(names: Iterable[str]) -> str:
-    every = list(names)
-    more = f" and {len(every) - MAX_NAMED} more" if len(every) > MAX_NAMED else ""
-    return ", ".join(every[:MAX_NAMED]) + more

@@ -1,4 +1,4 @@
 """One array of weights to another: chosen, pruned, clustered, in blocks.
 
-Pure. May import: sdk.errors, sdk.graph.
+Pure. May import: device_agent.record, sdk.errors, sdk.graph.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from device_agent.record.visible import first_of
 from sdk.compress.weights.selection import (
     PRUNED_LAYERS,
     UNPACKING,
@@ -49,9 +50,8 @@ class Reach:
         """For each reason one line: how many layers, why, and the names of the first ``most``."""
         lines = []
         for reason, names in self.reasons.items():
-            more = f" and {len(names) - most} more" if len(names) > most else ""
             word = "layer" if len(names) == 1 else "layers"
-            lines.append(f"{len(names)} {word}: {reason} ({', '.join(map(_short, names[:most]))}{more})")
+            lines.append(f"{len(names)} {word}: {reason} ({first_of(map(_short, names), most)})")
         return lines
 
 

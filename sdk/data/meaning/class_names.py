@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from device_agent.record.visible import first_of
 from sdk.errors import DataError
 
 #: How an order is told that nobody stated.
@@ -64,7 +65,11 @@ def check_numbers(numbers: Sequence[int], scores: int | None, what: str) -> str:
             hint=hint,
         )
     missing = sorted(set(range(classes)) - set(numbers))
-    without = f"; {len(missing)} classes have no images ({_listed(map(str, missing))})" if missing else ""
+    without = (
+        f"; {len(missing)} classes have no images ({first_of(map(str, missing), MAX_NAMED)})"
+        if missing
+        else ""
+    )
     return f"{what} are class numbers, {low} to {high}{without}"
 
 
@@ -96,7 +101,7 @@ def _label_of(name: str, labels: Sequence[str], what: str) -> int | None:
             raise DataError(
                 f"{name!r} of the {what} is the name of several classes",
                 expected="names that stand for one class each",
-                found=f"classes {_listed(map(str, found))}",
+                found=f"classes {first_of(map(str, found), MAX_NAMED)}",
                 hint="Name the folders by class number from 0.",
             )
     return None
@@ -135,7 +140,7 @@ def _each_once(
             raise DataError(
                 f"several of the {what} stand for one class",
                 expected="one for each class",
-                found=f"{_listed(map(repr, same))} for {labels[number]!r}",
+                found=f"{first_of(map(repr, same), MAX_NAMED)} for {labels[number]!r}",
             )
     return numbers
 
@@ -148,8 +153,8 @@ def _unmatched(
     meant = f" Is {lost[0]!r} {close[0]!r}?" if close else ""
     return DataError(
         f"the names of the {what} are not those of the labels",
-        expected=f"some of {_listed(map(repr, labels))}",
-        found=_listed(map(repr, lost)),
+        expected=f"some of {first_of(map(repr, labels), MAX_NAMED)}",
+        found=first_of(map(repr, lost), MAX_NAMED),
         hint=f"Rename them, or give the labels of this model with --labels.{meant}",
     )
 
@@ -162,7 +167,9 @@ def _by_number(names: Sequence[str], scores: int | None, what: str) -> ClassMatc
     numbers = tuple(int(name) for name in names)
     if len(set(numbers)) < len(numbers):
         raise DataError(
-            f"two of the {what} have the same number", expected="one for each class", found=_listed(names)
+            f"two of the {what} have the same number",
+            expected="one for each class",
+            found=first_of(names, MAX_NAMED),
         )
     return ClassMatch(numbers, check_numbers(numbers, scores, f"names of the {what}"))
 
@@ -173,7 +180,7 @@ def _in_sorted_order(names: Sequence[str], scores: int | None, what: str) -> Cla
         raise DataError(
             f"the {what} are not the classes of the model",
             expected=f"{classes_of(scores)}, one for each class, where no labels are known",
-            found=f"{len(names)}: {_listed(ordered)}",
+            found=f"{len(names)}: {first_of(ordered, MAX_NAMED)}",
             hint=_HINT,
         )
     fronts = [_NUMBER_IN_FRONT.match(name) for name in ordered]
@@ -183,7 +190,7 @@ def _in_sorted_order(names: Sequence[str], scores: int | None, what: str) -> Cla
             raise DataError(
                 f"the numbers in front of the {what} and the order of their letters differ",
                 expected="numbers with leading zeros, or none",
-                found=_listed(ordered),
+                found=first_of(ordered, MAX_NAMED),
                 hint=_HINT,
             )
     number_of = {name: number for number, name in enumerate(ordered)}
@@ -193,9 +200,3 @@ def _in_sorted_order(names: Sequence[str], scores: int | None, what: str) -> Cla
         tuple(number_of[name] for name in names),
         f"no labels are known, so that the {what} are {SORTED}: {told}{more}",
     )
-
-
-def _listed(names: object) -> str:
-    every = list(names)  # type: ignore[call-overload]
-    more = f" and {len(every) - MAX_NAMED} more" if len(every) > MAX_NAMED else ""
-    return ", ".join(every[:MAX_NAMED]) + more

@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from device_agent.record.visible import first_of
 from sdk.report.terminal.tables import FittingTable
 from sdk.report.units import bytes_text, seconds_text
 
@@ -143,8 +144,7 @@ def _reasons(reasons: Sequence[tuple[str, str]]) -> list[RenderableType]:
         boards.setdefault(reason, []).append(name)
     lines: list[RenderableType] = []
     for reason, names in boards.items():
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        lines.append(Text(f"{', '.join(names[:NAMED])}{more}: {reason}"))
+        lines.append(Text(f"{first_of(names, NAMED)}: {reason}"))
     return [*lines, Text()] if lines else []
 
 

@@ -17,7 +17,7 @@ from device_agent.errors import AgentError, ArmletError, DataError
 from device_agent.record.kinds import Many, Named, Number, TableKind, Text, ValueRefused
 from device_agent.record.named_kinds import Seconds, Sha256, Size, Threads
 from device_agent.record.schema import canonical, find_object, limits, parse_json, read, record, write
-from device_agent.record.visible import visible
+from device_agent.record.visible import first_of, visible
 
 Stages = Many(Named((("stage", Text()), ("bytes", Size))), most=4)
 Ranks = TableKind(Text(), Size, as_pairs=True)
@@ -320,3 +320,9 @@ def test_a_list_of_numbers_is_read_as_one_by_one(values: list[Any]) -> None:
 )
 def test_an_answer_is_found_among_what_else_is_printed(said, found):
     assert find_object(said, most=1000) == found
+
+
+def test_a_long_list_of_names_tells_its_first_ones_and_how_many_more() -> None:
+    assert first_of(["a", "b"], 2) == "a, b"
+    assert first_of(iter(range(5)), 3) == "0, 1, 2 and 2 more"
+    assert first_of([], 3) == ""

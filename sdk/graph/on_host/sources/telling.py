@@ -7,7 +7,7 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from device_agent.record.visible import visible
+from device_agent.record.visible import first_of, visible
 from sdk.errors import ModelError
 from sdk.tools.system.files import FileError, write_file
 from sdk.tools.system.folders import cache_folder
@@ -54,9 +54,8 @@ def cause_of(said: str) -> str:
         operators.update(dict.fromkeys((name.strip() for name in line.split(",") if name.strip()), 0))
     if operators:
         named = [name for name, _ in operators.most_common()]
-        more = f" and {len(named) - MOST_OPERATORS} more" if len(named) > MOST_OPERATORS else ""
-        shown = ", ".join(visible(name, most=60) for name in named[:MOST_OPERATORS])
-        return f"{'operator' if len(named) == 1 else 'operators'} {shown}{more}, which TFLite does not have"
+        shown = first_of((visible(name, most=60) for name in named), MOST_OPERATORS)
+        return f"{'operator' if len(named) == 1 else 'operators'} {shown}, which TFLite does not have"
     return visible(_telling_line(said), most=MOST_CHARACTERS)
 
 
