@@ -87,11 +87,13 @@ def _check_range(dataset: Dataset, expected: Preprocess) -> None:
     ends = expected(every_pixel(dataset.input_shape[-1])[[0, 255]])
     slack = 0.05 * float(ends.max() - ends.min())
     if some.min() < ends.min() - slack or some.max() > ends.max() + slack:
+        made = f"{ends.min():.3g} to {ends.max():.3g}"
         raise DataError(
             "the values of the data are not what the network takes",
-            expected=f"pixels 0 to 255 or 0 to 1, or {ends.min():.3g} to {ends.max():.3g}, as {expected.name!r} makes",
+            expected="pixels 0 to 255 or 0 to 1"
+            + ("" if made in ("0 to 255", "0 to 1") else f", or {made}, as {expected.name!r} makes"),
             found=f"{float(some.min()):.3g} to {float(some.max()):.3g}",
-            hint="Store the pixels as uint8.",
+            hint="Store the pixels as uint8. What are no pixels goes in as it is with --preprocess raw.",
         )
 
 
