@@ -93,7 +93,7 @@ def _check_range(dataset: Dataset, expected: Preprocess) -> None:
             expected="pixels 0 to 255 or 0 to 1"
             + ("" if made in ("0 to 255", "0 to 1") else f", or {made}, as {expected.name!r} makes"),
             found=f"{float(some.min()):.3g} to {float(some.max()):.3g}",
-            hint="Store the pixels as uint8. What are no pixels goes in as it is with --preprocess raw.",
+            hint="Store the pixels as uint8. Other values than pixels go in as they are with --preprocess raw.",
         )
 
 
