@@ -3,6 +3,7 @@ that chooses. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from sdk.graph.records import Graph
@@ -38,16 +39,8 @@ def before_choice(graph: Graph) -> Graph:
 
 def behind_choice(graph: Graph) -> Graph:
     """The rest of the graph: from the values that are chosen by, which are its inputs, to the outputs."""
-    values, producers = before_choice(graph).outputs, graph.producers()
-    needed: set[int] = set()
-    queue = list(graph.outputs)
-    while queue:
-        tensor = queue.pop()
-        maker = producers.get(tensor)
-        if tensor not in values and maker is not None and maker not in needed:
-            needed.add(maker)
-            queue += graph.operators[maker].inputs
-    operators = [graph.operators[number] for number in sorted(needed)]
+    values = before_choice(graph).outputs
+    operators = [graph.operators[number] for number in sorted(_needed(graph, graph.outputs, values))]
     read = (tensor for operator in operators for tensor in (*operator.inputs, *operator.outputs))
     used = list(dict.fromkeys(tensor for tensor in (*values, *graph.outputs, *read) if tensor >= 0))
     numbers = {tensor: number for number, tensor in enumerate(used)} | {-1: -1}
@@ -64,6 +57,31 @@ def behind_choice(graph: Graph) -> Graph:
         renumbered(values),
         renumbered(graph.outputs),
     )
+
+
+def behind_all_values(graph: Graph) -> frozenset[int]:
+    """The numbers of the operators that no value depends on which is chosen by; none where nothing is chosen.
+
+    What they read, such as a detector's anchors, changes the answers and no value.
+    """
+    before = before_choice(graph)
+    if before is graph:
+        return frozenset()
+    return frozenset(range(len(graph.operators))) - _needed(graph, before.outputs, ())
+
+
+def _needed(graph: Graph, wanted: Iterable[int], known: Collection[int]) -> set[int]:
+    """The numbers of the operators that make the tensors ``wanted`` out of those ``known`` and the inputs."""
+    producers = graph.producers()
+    needed: set[int] = set()
+    queue = list(wanted)
+    while queue:
+        tensor = queue.pop()
+        maker = producers.get(tensor)
+        if tensor not in known and maker is not None and maker not in needed:
+            needed.add(maker)
+            queue += graph.operators[maker].inputs
+    return needed
 
 
 def last_operators(graph: Graph) -> frozenset[int]:

@@ -16,6 +16,7 @@ from sdk.compress.weights.selection import (
     pruned_weights,
     select_weights,
 )
+from sdk.graph.before_choice import behind_all_values
 from sdk.graph.records import WEIGHT_ROLES, Graph, Weight
 
 #: Characters of a layer's name in a line.
@@ -78,7 +79,7 @@ def reach(
     if settled:
         solved |= {weight.tensor_index for name, weight in layer_names(graph).items() if name in settled}
     left, compressed = [], 0
-    constants = constant_weights(graph)
+    constants, behind = constant_weights(graph), behind_all_values(graph)
     for weight in constants:
         reason = _storage(graph, weight)
         if measured and by_magnitude and is_stored(weight.tensor):
@@ -89,6 +90,8 @@ def reach(
             reason = f"{weight.layer} layer"
             if weight.layer in PRUNED_LAYERS:
                 reason = "the first layer, which sees the input itself"
+        if weight.operator_index in behind:
+            reason = "read where the answers are chosen"
         if reason:
             left.append(LeftAlone(weight.tensor.name or f"tensor {weight.tensor_index}", reason))
         else:

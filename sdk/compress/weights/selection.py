@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
+from sdk.graph.before_choice import behind_all_values
 from sdk.graph.records import Graph, Tensor, Weight
 
 # Depthwise kernels hold a percent of a MobileNet's weights and lose accuracy first, so they are left alone.
@@ -93,8 +94,11 @@ def is_float(tensor: Tensor) -> bool:
 
 
 def float_weights(graph: Graph) -> list[Weight]:
-    """The constant weights that are stored as dense float32 or float16, of every kind of operator."""
-    return [weight for weight in constant_weights(graph) if is_float(weight.tensor)]
+    """The constant weights that are stored as dense float32 or float16, of every kind of operator.
+
+    Those that only a choice reads, such as a detector's anchors, stay as they are, here and below.
+    """
+    return [weight for weight in _before_choice(graph) if is_float(weight.tensor)]
 
 
 def is_stored(tensor: Tensor) -> bool:
@@ -105,7 +109,12 @@ def is_stored(tensor: Tensor) -> bool:
 
 def stored_weights(graph: Graph) -> list[Weight]:
     """The constant weights that are stored as dense 8-bit numbers with scales, of every kind of operator."""
-    return [weight for weight in constant_weights(graph) if is_stored(weight.tensor)]
+    return [weight for weight in _before_choice(graph) if is_stored(weight.tensor)]
+
+
+def _before_choice(graph: Graph) -> list[Weight]:
+    behind = behind_all_values(graph)
+    return [weight for weight in constant_weights(graph) if weight.operator_index not in behind]
 
 
 def pruned_weights(
@@ -115,7 +124,7 @@ def pruned_weights(
 
     The first layer sees the image itself, is small, and is as sensitive as the depthwise ones.
     """
-    weights = constant_weights(graph)
+    weights = _before_choice(graph)
     first = weights[0].tensor_index if weights and skip_first and len(weights) > 1 else -1
     return [w for w in weights if w.layer in layers and w.tensor_index != first and is_float(w.tensor)]
 

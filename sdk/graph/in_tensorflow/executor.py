@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from sdk.errors import UnsupportedOperator
+from sdk.errors import DataError, UnsupportedOperator
 from sdk.graph.before_choice import before_choice, last_operators
 from sdk.graph.in_tensorflow import elementwise, layers, movement, pooling, recurrent
 from sdk.graph.in_tensorflow.context import (
@@ -133,7 +133,14 @@ class Executor:
         if self._batched.intersection(operator.outputs) or not all(
             value is None or isinstance(value, np.ndarray) for value in inputs
         ):
-            return implementation(at, inputs)
+            try:
+                return implementation(at, inputs)
+            except tensorflow().errors.InvalidArgumentError as error:
+                raise DataError(
+                    f"the network's {operator.kind} cannot compute with these data",
+                    expected="values that the network was made for, such as numbers of words that it knows",
+                    found=_said(error),
+                ) from error
         with tensorflow().init_scope():
             return [np.asarray(value) for value in implementation(at, inputs)]
 
@@ -156,7 +163,7 @@ class Executor:
             raise self._not_each("an output of real numbers", "whole numbers alone")
         try:
             found = self.run(given, wanted=wanted)
-        except (tf.errors.OpError, ValueError, TypeError) as error:
+        except (tf.errors.OpError, DataError, ValueError, TypeError) as error:
             raise self._not_each("operators that know them", str(error).splitlines()[0][:200]) from error
         for value in found.values():
             if tuple(value.shape[:1]) != (_TRIAL_SAMPLES,):
@@ -212,3 +219,9 @@ class Executor:
             )
         assert described.data is not None
         return described.data
+
+
+def _said(error: Exception) -> str:
+    """TensorFlow's own words, without the names of its functions around them."""
+    first = str(error).splitlines()[0]
+    return first.rpartition("}} ")[2].partition(" [Op:")[0][:200]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import sdk
+from device_agent.package import reader as package
 from device_agent.record.task import DETECTIONS, Task
 from sdk.api.checking.chosen import by_what_is_chosen
 from sdk.api.checking.held_against import HeldAgainst
@@ -131,3 +133,19 @@ def test_such_a_detector_is_solved_on_images(graph: Graph, photos: Path, tmp_pat
     assert made.target_met
     assert made.lost is not None
     assert made.lost.high <= 60.0
+
+
+@pytest.mark.parametrize(
+    "asked", [{"effort": "none"}, {}, {"int8": True, "effort": "calibrate"}, {"target_bytes": 9000}], ids=str
+)
+def test_anchors_stay_as_they_are(graph: Graph, photos: Path, tmp_path: Path, asked: dict[str, Any]) -> None:
+    """No value that attempts are judged by depends on them, and all boxes do."""
+    (tmp_path / "net.tflite").write_bytes(write_graph(graph))
+    given = {} if asked.get("effort") == "none" else {"data": photos, "preprocess": "tf"}
+    made = sdk.compress_model(tmp_path / "net.tflite", tmp_path / "net.armlet", **given, **asked)
+    kept = read_graph(package.unpack(made.output.read_bytes()).tflite)
+    (anchors,) = [tensor.data for tensor in kept.tensors if tensor.shape == (CELLS, 4)]
+    (before,) = [tensor.data for tensor in graph.tensors if tensor.name == "anchors"]
+    np.testing.assert_array_equal(anchors, before)
+    assert made.reach is not None
+    assert "1 layer: read where the answers are chosen (anchors)" in made.reach.lines()

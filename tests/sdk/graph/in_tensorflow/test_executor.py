@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdk.errors import UnsupportedOperator
+from sdk.errors import DataError, UnsupportedOperator
 from sdk.graph.enums import SAME, VALID
 from sdk.graph.in_tensorflow.executor import Executor
 from sdk.graph.on_host.sources.keras_files import from_keras
 from sdk.graph.reader import read_graph
 from sdk.graph.records import Graph, Operator, Tensor
 from tests.golden.make_networks import network
+from tests.sdk.api.files.test_unsolved_weights import CLASSES, WORDS, text_classifier
 from tests.sdk.graph.small_graphs import check_against_interpreter, samples, small_network
 
 pytestmark = pytest.mark.tensorflow
@@ -294,3 +295,13 @@ def test_mediapipes_transposed_convolution_is_that_of_the_runtime_and_a_bias(sam
     images = samples(graph)
     again = Executor(replace(graph, operators=(theirs,)))(images).numpy()
     np.testing.assert_array_equal(again, Executor(graph)(images).numpy())
+
+
+def test_numbers_of_words_that_nobody_knows_are_the_datas_fault() -> None:
+    executor = Executor(text_classifier())
+    words = np.array([[0, 1, 2, 3, 4, 5, 6, WORDS]], np.int32)
+    with pytest.raises(
+        DataError, match=rf"GATHER cannot compute with these data.*= {WORDS} is not in \[0, {WORDS}\)"
+    ):
+        executor(words)
+    assert executor(words - 1 + (words == 0)).shape == (1, CLASSES)
