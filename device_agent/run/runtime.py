@@ -71,9 +71,8 @@ class Model:
     ``init_seconds`` is the time from the bytes to allocated tensors, delegates included. ``delegate`` says
     "xnnpack" when the runtime handed operators to XNNPACK, "none" when it silently did not (seen where
     /sys/devices/system/cpu is missing), "armlet" when Armlet's kernels left no layer to hand over, and "unknown" when
-    the runtime does not report it. ``kernels`` "armlet" gives
-    layers with zeros to :mod:`device_agent.run.kernels`, "runtime" leaves all to the runtime.
-    With a ``supply``, for the former alone, ``data`` is its content.
+    the runtime does not report it. ``kernels`` "armlet" gives layers with zeros to :mod:`device_agent.run.kernels`,
+    "runtime" leaves all to the runtime. With a ``supply``, for the former alone, ``data`` is its content.
     """
 
     def __init__(
