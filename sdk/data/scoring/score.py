@@ -54,7 +54,7 @@ class Score:
     def points_lost(self, after: Score) -> float:
         """Points that ``after`` is worse by on the same images; negative where it is better."""
         sign = 1.0 if self.higher_is_better else -1.0
-        return sign * self.points_per_unit * (self.value - after.value)
+        return _without_dust(sign * self.points_per_unit * (self.value - after.value))
 
     def text(self, value: float) -> str:
         """A value of this metric for people."""
@@ -124,7 +124,7 @@ def change(before: Score, after: Score) -> Change:
         beyond = min(np.sum(drawn <= 0), np.sum(drawn >= 0))
         p_value, test = min(1.0, 2 * (float(beyond) + 1) / (len(drawn) + 1)), "paired bootstrap"
     sign = -before.points_per_unit if before.higher_is_better else before.points_per_unit
-    ends = sorted((sign * low, sign * high))
+    ends = sorted((_without_dust(sign * low), _without_dust(sign * high)))
     return Change(
         before.name,
         before.samples,
@@ -141,6 +141,11 @@ def change(before: Score, after: Score) -> Change:
         before_text=before.text(before.value),
         after_text=before.text(after.value),
     )
+
+
+def _without_dust(points: float) -> float:
+    """Points without what rounding left of them: nothing lost is 0.00, and not -0.00."""
+    return round(points, 9) + 0.0
 
 
 def mcnemar(only_before: int, only_after: int) -> float:

@@ -61,3 +61,14 @@ def test_a_loss_that_the_images_cannot_show_is_said():
     assert too_few(59, 5.0) == ""
     assert "299 images" in too_few(298, 1.0)
     assert too_few(10, 0.0) == ""
+
+
+@pytest.mark.parametrize("dust", [0.0, 1e-15])
+def test_nothing_lost_is_not_told_with_a_sign(dust: float):
+    values = np.linspace(0.1, 0.9, 40)
+    found = change(_error(values), _error(values + dust))
+    told = [f"{points:.2f}" for points in (found.points_lost, *found.points_interval)]
+    assert told == ["0.00", "0.00", "0.00"]
+    share_of_it = share("top-1", values > 0.5)
+    found = change(share_of_it, share_of_it)
+    assert f"{found.points_lost:.2f}" == "0.00"
