@@ -36,9 +36,7 @@ SHARE_OF_TIME = 0.5  # that is left, for them
 class TimeForDistilling:
     """How many ``epochs`` half of the time that is left is enough for: the rest is for what comes after.
 
-    0 before it was asked.
-
-    ``left()`` are seconds; ``remember`` as that of :class:`sdk.compress.recipes.attempts.Checkpoints`.
+    They are 0 before it was asked. ``left()`` are seconds; ``remember`` as that of :class:`sdk.compress.recipes.attempts.Checkpoints`.
     """
 
     def __init__(self, left: Callable[[], float], remember: Callable[[str, float], float]) -> None:
@@ -56,13 +54,17 @@ class TimeForDistilling:
         if allowed < 1:
             raise DataError(
                 "the time is too short to distil",
-                expected=f"an epoch, for which {epoch / SHARE_OF_TIME / 60:.1f} minutes have to be left",
-                found=f"{max(self._left(), 0.0) / 60:.1f} minutes left",
+                expected=f"an epoch, for which {_told(epoch / SHARE_OF_TIME)} have to be left",
+                found=f"{_told(max(self._left(), 0.0))} left",
                 hint="Allow more (--time-budget), take fewer images (--samples), or leave --distill-epochs out.",
             )
         # A run that was cut and goes on has weights that learned toward this end.
         self.epochs = int(self._remember("distill_epochs", min(asked, allowed)))
         return self.epochs
+
+
+def _told(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 90 else f"{seconds / 60:.1f} minutes"
 
 
 def distilled(
