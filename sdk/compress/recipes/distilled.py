@@ -36,7 +36,8 @@ SHARE_OF_TIME = 0.5  # that is left, for them
 class TimeForDistilling:
     """How many ``epochs`` half of the time that is left is enough for: the rest is for what comes after.
 
-    They are 0 before it was asked. ``left()`` are seconds; ``remember`` as that of :class:`sdk.compress.recipes.attempts.Checkpoints`.
+    They are 0 before it was asked. ``left()`` are seconds; ``remember`` is as that of
+    :class:`sdk.compress.recipes.attempts.Checkpoints`.
     """
 
     def __init__(self, left: Callable[[], float], remember: Callable[[str, float], float]) -> None:
