@@ -295,9 +295,10 @@ def attack(seed: int, count: int, keep: Path | None = None) -> dict[str, int]:
     _weights()  # once, not in every child
     for number, data in enumerate(mutants(seed, count)):
         plain, expected = apart(data, False)
-        ours, found = (plain, expected) if plain not in LIVES else apart(data, True)
-        if ours not in LIVES and plain in LIVES:
-            plain = _elsewhere(data) or plain
+        if plain in LIVES:
+            ours, found = apart(data, True)
+            if ours not in LIVES:
+                plain = _elsewhere(data) or plain
         if plain not in LIVES:
             ends[f"the runtime alone: {plain}"] += 1
             continue

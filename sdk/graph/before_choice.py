@@ -3,7 +3,6 @@ that chooses. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from sdk.graph.records import Graph
@@ -40,7 +39,7 @@ def before_choice(graph: Graph) -> Graph:
 def behind_choice(graph: Graph) -> Graph:
     """The rest of the graph: from the values that are chosen by, which are its inputs, to the outputs."""
     values = before_choice(graph).outputs
-    operators = [graph.operators[number] for number in sorted(_needed(graph, graph.outputs, values))]
+    operators = [graph.operators[number] for number in sorted(graph.needed(graph.outputs, values))]
     read = (tensor for operator in operators for tensor in (*operator.inputs, *operator.outputs))
     used = list(dict.fromkeys(tensor for tensor in (*values, *graph.outputs, *read) if tensor >= 0))
     numbers = {tensor: number for number, tensor in enumerate(used)} | {-1: -1}
@@ -67,33 +66,7 @@ def behind_all_values(graph: Graph) -> frozenset[int]:
     before = before_choice(graph)
     if before is graph:
         return frozenset()
-    return frozenset(range(len(graph.operators))) - _needed(graph, before.outputs, ())
-
-
-def _needed(graph: Graph, wanted: Iterable[int], known: Collection[int]) -> set[int]:
-    """The numbers of the operators that make the tensors ``wanted`` out of those ``known`` and the inputs."""
-    producers = graph.producers()
-    needed: set[int] = set()
-    queue = list(wanted)
-    while queue:
-        tensor = queue.pop()
-        maker = producers.get(tensor)
-        if tensor not in known and maker is not None and maker not in needed:
-            needed.add(maker)
-            queue += graph.operators[maker].inputs
-    return needed
-
-
-def last_operators(graph: Graph) -> frozenset[int]:
-    """The numbers of the operators that choose, or pass on what was chosen, which no others read from."""
-    last: set[int] = set()
-    readers = graph.consumers()
-    for number in reversed(range(len(graph.operators))):
-        operator = graph.operators[number]
-        ends = operator.kind in _CHOOSING | _PASSING or operator.custom_code in _CHOOSING
-        if ends and all(last.issuperset(readers.get(tensor, ())) for tensor in operator.outputs):
-            last.add(number)
-    return frozenset(last)
+    return frozenset(range(len(graph.operators))) - graph.needed(before.outputs, ())
 
 
 def _values(graph: Graph, producers: dict[int, int], number: int) -> list[int]:

@@ -12,7 +12,7 @@ This module holds the records; :mod:`sdk.graph.reader` and :mod:`sdk.graph.write
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -191,6 +191,25 @@ class Graph:
     def producers(self) -> dict[int, int]:
         """For every computed tensor, the operator that writes it."""
         return {tensor: index for index, op in enumerate(self.operators) for tensor in op.outputs}
+
+    def needed(
+        self, wanted: Iterable[int], known: Collection[int], producers: Mapping[int, int] | None = None
+    ) -> set[int]:
+        """The numbers of the operators that make the tensors ``wanted`` out of those ``known`` and the constants.
+
+        ``producers``: those of :meth:`producers`, where they are at hand.
+        """
+        producers = self.producers() if producers is None else producers
+        found: set[int] = set()
+        queue = list(wanted)
+        while queue:
+            tensor = queue.pop()
+            maker = producers.get(tensor)
+            if maker is None or tensor in known or maker in found:
+                continue
+            found.add(maker)
+            queue += self.operators[maker].inputs
+        return found
 
     def weights(self) -> Iterator[Weight]:
         """The constant weight of every layer that has one, in the order of execution, each tensor once."""

@@ -14,6 +14,7 @@ from sdk.data.scoring.score import Score
 from sdk.errors import UnsupportedOperator
 from sdk.graph.before_choice import behind_choice
 from sdk.graph.in_tensorflow.executor import Executor
+from sdk.graph.on_host.evaluate import of_one
 from sdk.graph.on_host.host_model import HostModel
 from sdk.graph.records import Graph
 from sdk.graph.writer import write_graph
@@ -46,6 +47,7 @@ class _OfChosen:
 
     def __init__(self, host: HostModel, scorer: Scorer) -> None:
         self._host, self._scorer = host, scorer
+        self._last: tuple[Sequence[np.ndarray], list[np.ndarray]] | None = None
 
     @property
     def kind(self) -> str:
@@ -61,5 +63,7 @@ class _OfChosen:
         return self._scorer.scores()
 
     def _chosen(self, values: Sequence[np.ndarray]) -> list[np.ndarray]:
-        found = self._host.run_real([value[None] for value in values]).values()
-        return [array[0] if array.ndim and len(array) == 1 else array for array in found]
+        if self._last is None or values is not self._last[0]:  # the original's are asked for twice
+            found = self._host.run_real([value[None] for value in values]).values()
+            self._last = values, [of_one(array) for array in found]
+        return self._last[1]

@@ -117,11 +117,8 @@ def compress(
     )
     check_options(request)
     work = opened(source, request, progress)
-    with (
-        OutputsOf(work.graph, work.usage.preprocess) as outputs,
-        by_what_is_chosen(work.metric, as_floats(work).graph) as metric,
-    ):
-        made, kept, why = _made(replace(work, metric=metric), request, source, output, outputs, progress)
+    with OutputsOf(work.graph, work.usage.preprocess) as outputs:
+        made, kept, why = _made(work, request, source, output, outputs, progress)
         told = outputs.kept(made.graph) if by_magnitude_alone(made.recipe) else None
     if request.predict and work.board is not None:
         work = replace(work, seconds=predicted_seconds(work.board, progress))
@@ -170,8 +167,23 @@ def _made(
 ) -> tuple[targets.TargetResult, checkpoint.Folder | None, str]:
     """The compressed graph, where a training keeps its state, and why that effort where it was left open."""
     floats = as_floats(work)
-    if request.recipe is not None:
-        return (*_replayed(work, floats.graph, Path(request.recipe), Path(output), progress), "")
+    with by_what_is_chosen(work.metric, floats.graph) as metric:
+        work, floats = replace(work, metric=metric), replace(floats, metric=metric)
+        if request.recipe is not None:
+            return (*_replayed(work, floats.graph, Path(request.recipe), Path(output), progress), "")
+        return _tried(work, floats, request, source, output, outputs, progress)
+
+
+def _tried(
+    work: Work,
+    floats: Work,
+    request: Compress,
+    source: PathLike,
+    output: PathLike,
+    outputs: OutputsOf,
+    progress: Progress,
+) -> tuple[targets.TargetResult, checkpoint.Folder | None, str]:
+    """As :func:`_made`, by attempts; ``floats`` is the work with float32 weights."""
     request = able(work.graph, request)
     settings, why = _settings(floats, request, name_of(source), progress)
     kept = None

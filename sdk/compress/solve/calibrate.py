@@ -8,7 +8,6 @@ nats of loss per bit, holds for all layers, so bits go where they count without 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -158,9 +157,9 @@ def read_again(graph: Graph, layers: Sequence[SolvedLayer]) -> tuple[SolvedLayer
     return tuple(found)
 
 
-def in_order(*layers: Sequence[SolvedLayer]) -> tuple[SolvedLayer, ...]:
-    """All of these layers, in the order of execution."""
-    return tuple(sorted(itertools.chain(*layers), key=lambda layer: layer.weight.operator_index))
+def all_readers(graph: Graph, layers: Sequence[SolvedLayer]) -> list[SolvedLayer]:
+    """These layers and the others that read their weights, in the order of execution."""
+    return sorted((*layers, *read_again(graph, layers)), key=lambda layer: layer.weight.operator_index)
 
 
 def output_sensitivities(
@@ -254,12 +253,12 @@ def _layer_by_layer(
     layers = solved_layers(graph)
     if only is not None:
         layers = tuple(layer for layer in layers if layer.weight.tensor_index in only)
-    layers = in_order(layers, read_again(graph, layers))
+    readers = all_readers(graph, layers)
     constants: dict[int, np.ndarray] = {}
     solutions: dict[int, Solution] = {}
     problems: dict[int, Problem] = {}
-    for number, layer in enumerate(layers):
-        progress("calibrate", number, len(layers))
+    for number, layer in enumerate(readers):
+        progress("calibrate", number, len(readers))
         tensor = layer.weight.tensor_index
         streams.advance(layer.weight.operator_index, constants)
         if tensor in constants:
@@ -285,7 +284,7 @@ def _layer_by_layer(
         constants[layer.bias] = rounded_bias(bias + (wanted - reached))
         solutions[tensor], problems[tensor] = solution, problem
         watch(sum(solved.bits for solved in solutions.values()))
-    progress("calibrate", len(layers), len(layers))
+    progress("calibrate", len(readers), len(readers))
     return Calibrated(constants, solutions, problems)
 
 

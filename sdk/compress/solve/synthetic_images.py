@@ -10,7 +10,7 @@ such means would destroy the answers.
 from __future__ import annotations
 
 from device_agent.record.preprocess import Preprocess
-from sdk.compress.solve.calibrate import compensating, in_order, read_again, solved_layers, with_biases
+from sdk.compress.solve.calibrate import all_readers, compensating, solved_layers, with_biases
 from sdk.compress.solve.statistics import Streams
 from sdk.errors import ModelError
 from sdk.graph.in_tensorflow.executor import Executor
@@ -43,8 +43,7 @@ def correct_biases(
     images = Preprocess.parse(preprocess)(photographs(shape, COUNT))
     streams = Streams(Executor(whole), lambda samples: images[list(samples)], COUNT)
     made = {weight.tensor_index: weight.array for weight in changed.weights()}
-    layers = solved_layers(whole)
-    layers = in_order(layers, read_again(whole, layers))
+    layers = all_readers(whole, solved_layers(whole))
     for number, layer in enumerate(layers):
         progress("biases", number, len(layers))
         streams.advance(layer.weight.operator_index, made)

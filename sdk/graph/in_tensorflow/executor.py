@@ -15,13 +15,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import numpy as np
 
 from sdk.errors import DataError, UnsupportedOperator
-from sdk.graph.before_choice import before_choice, last_operators
+from sdk.graph.before_choice import before_choice
 from sdk.graph.in_tensorflow import elementwise, layers, movement, pooling, recurrent
 from sdk.graph.in_tensorflow.context import (
     AXIS_FREE,
     IMPLEMENTATIONS,
     WITHOUT,
     Context,
+    Implementation,
     Value,
     kind_of,
     tensorflow,
@@ -47,19 +48,10 @@ class Executor:
         #: Its outputs are the answers: class numbers tell nothing of a small change, and have no gradient.
         self._answering = before_choice(graph)
         self._producers = graph.producers()
-        self.outputs = graph.outputs
-        spared = last_operators(graph).difference(self.plan(graph.inputs, self._answering.outputs))
-        for number, operator in enumerate(graph.operators):
-            if kind_of(operator) in IMPLEMENTATIONS:
-                continue
-            self.outputs = self._answering.outputs
-            if number not in spared:
-                raise UnsupportedOperator(
-                    f"operator {kind_of(operator)} cannot be run in TensorFlow",
-                    expected=f"the {len(IMPLEMENTATIONS)} kinds of operator that training and calibration know",
-                    found=kind_of(operator),
-                    hint=WITHOUT,
-                )
+        for number in self.plan(graph.inputs, self._answering.outputs):
+            _implementation_of(graph.operators[number])
+        runs_all = all(kind_of(operator) in IMPLEMENTATIONS for operator in graph.operators)
+        self.outputs = graph.outputs if runs_all else self._answering.outputs
         batched = set(graph.inputs)
         for operator in graph.operators:
             if operator.kind != "SHAPE" and batched.intersection(operator.inputs):
@@ -128,7 +120,7 @@ class Executor:
 
     def _results(self, operator: Operator, inputs: list[Value]) -> Sequence[Value]:
         """The outputs of an operator; numbers where all that it reads are numbers."""
-        implementation = IMPLEMENTATIONS[kind_of(operator)]
+        implementation = _implementation_of(operator)
         at = Context(self.graph, operator, self._batched)
         if self._batched.intersection(operator.outputs) or not all(
             value is None or isinstance(value, np.ndarray) for value in inputs
@@ -185,15 +177,7 @@ class Executor:
 
     def plan(self, given: Iterable[int], wanted: Iterable[int]) -> list[int]:
         """The operators to run, in order, for the tensors ``wanted`` when those ``given`` are known."""
-        known, needed, queue = set(given), set(), list(wanted)
-        while queue:
-            tensor = queue.pop()
-            producer = self._producers.get(tensor)
-            if tensor in known or producer is None or producer in needed:
-                continue
-            needed.add(producer)
-            queue.extend(t for t in self.graph.operators[producer].inputs if t >= 0)
-        return sorted(needed)
+        return sorted(self.graph.needed(wanted, set(given), self._producers))
 
     def _value(self, tensor: int, computed: Mapping[int, Value], constants: Mapping[int, Value]) -> Value:
         if tensor in computed:
@@ -219,6 +203,18 @@ class Executor:
             )
         assert described.data is not None
         return described.data
+
+
+def _implementation_of(operator: Operator) -> Implementation:
+    kind = kind_of(operator)
+    if kind not in IMPLEMENTATIONS:
+        raise UnsupportedOperator(
+            f"operator {kind} cannot be run in TensorFlow",
+            expected=f"the {len(IMPLEMENTATIONS)} kinds of operator that training and calibration know",
+            found=kind,
+            hint=WITHOUT,
+        )
+    return IMPLEMENTATIONS[kind]
 
 
 def _said(error: Exception) -> str:

@@ -55,14 +55,18 @@ def every_output(
     for done, image in enumerate(images):
         answer = model.run_real(as_it_enters(image, whole, flips), reset=True)
         for kept, info in zip(found, model.outputs, strict=True):
-            values = answer[info.name]
-            kept.append(values[0] if values.ndim and len(values) == 1 else values)
+            kept.append(of_one(answer[info.name]))
         if progress:
             progress(done + 1, len(images))
     return tuple(
         np.stack(kept) if kept else np.empty((0, *info.shape[1:]), np.float32)
         for kept, info in zip(found, model.outputs, strict=True)
     )
+
+
+def of_one(values: np.ndarray) -> np.ndarray:
+    """An output of one sample, (1, ...), without its leading 1; another one as it is."""
+    return values[0] if values.ndim and len(values) == 1 else values
 
 
 def as_it_enters(image: np.ndarray, shape: tuple[int, ...], flips: tuple[int, ...]) -> np.ndarray:

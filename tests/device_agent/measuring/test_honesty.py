@@ -71,7 +71,7 @@ def loaded_by_the_agent(tflite: bytes, slower: float = 1.0) -> float:
 
 
 def ratio_of_medians(ours: Callable[[], float], theirs: Callable[[], float]) -> tuple[float, float]:
-    """A 99 % interval of the median of ours / theirs; as narrow as tells whether they agree, if the time allows.
+    """The 99 % interval of the median of ours / theirs: measured until it says whether they agree, or the time is over.
 
     Each ratio is of a new loading on either side: where a loading's memory lies makes it some percent faster or
     slower for as long as it lives, and a pair that is loaded once only tells which of the two was luckier.

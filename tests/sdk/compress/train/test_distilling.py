@@ -181,7 +181,8 @@ def test_a_command_that_was_cut_goes_on(
     run(-1)
     assert next(done for stage, done in seen if stage == "distil") == 8
     assert not any(stage == "solve" for stage, _ in seen)
-    assert not (tmp_path / "m.armlet.checkpoint").exists()
+    left = {path.name for path in tmp_path.iterdir()} - {"r.toml"}
+    assert left == {"m.armlet", "m.tflite", "x.npz"}
 
 
 def ten_seconds_an_epoch(monkeypatch: pytest.MonkeyPatch, budget: float) -> Settings:
@@ -229,8 +230,8 @@ def test_wide_layers_learn_in_parts(
     monkeypatch.setattr(whitening, "MOST_COLUMNS", 8)
     made = distilled(narrowed, graph, dataset, 0, 0, Course())
     assert error(made, narrowed.graph) < 1e-6 * max(error(graph, narrowed.graph), 1e-3)
-    made = distilled(narrowed, graph, dataset, 60, 0, Course())
-    assert error(graph, made) < 0.97 * error(graph, narrowed.graph)
+    made = distilled(narrowed, graph, dataset, 200, 0, Course())
+    assert error(graph, made) < 0.92 * error(graph, narrowed.graph)
 
 
 def test_what_images_show_seldom_is_not_learned_by_heart() -> None:

@@ -58,6 +58,10 @@ def test_two_models_run_beside_each_other_and_one_that_crashes_leaves_the_other(
         first, second = start_process(said), start_process(said)
         assert parent_of(first.pid) == parent_of(second.pid) != os.getpid()
         assert os.getsid(first.pid) != os.getsid(0)  # Ctrl-C at the caller's terminal does not reach it
+        deadline = time.monotonic() + 20
+        while os.getsid(first.pid) != first.pid and time.monotonic() < deadline:
+            time.sleep(0.01)  # a fork begins a session of its own at once, and is named before
+        assert os.getsid(first.pid) == first.pid
         os.kill(first.pid, signal.SIGSEGV)
         assert first.wait() == -signal.SIGSEGV
         assert second.poll() is None
